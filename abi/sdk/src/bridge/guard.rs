@@ -1,0 +1,165 @@
+//! One guard around every call, poll and drop of an author's code: it says for whom the thread works, enters the
+//! backend's runtime, and contains panics.
+
+use std::{
+    future::Future,
+    mem::ManuallyDrop,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use abi_stable::std_types::RResult;
+use async_ffi::FutureExt;
+use keyway_abi::{Answer, Error, ErrorCode, ForeignReply, MaybeReady};
+
+use super::runtime::Runtime;
+use crate::{
+    Backend, Reply, Result,
+    reply::{Answered, BoxFuture},
+    state::{BackendState, Panicked},
+};
+
+/// Whether a call may change the store, and so what a panic in it leaves behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    Reads,
+    Writes,
+}
+
+/// The guard of one open backend.
+#[derive(Clone)]
+pub(super) struct Guard {
+    state: &'static BackendState,
+    runtime: Option<Arc<Runtime>>,
+}
+
+impl Guard {
+    /// The guard for a backend of type `B`, with its runtime if it wants one.
+    pub(super) fn new<B: Backend>(state: &'static BackendState) -> Result<Self> {
+        Ok(Self { state, runtime: Runtime::start::<B>(state)?.map(Arc::new) })
+    }
+
+    pub(super) fn state(&self) -> &'static BackendState {
+        self.state
+    }
+
+    /// Calls an operation of the backend and turns its reply into the interface's.
+    pub(super) fn call<T: 'static, U: 'static>(
+        &self,
+        request_id: [u8; 16],
+        effect: Effect,
+        operation: &'static str,
+        work: impl FnOnce() -> Reply<T>,
+        convert: impl FnOnce(T) -> U + Send + 'static,
+    ) -> ForeignReply<U> {
+        if self.state.is_closed() {
+            return answer(Err(closed(self.state)));
+        }
+        let place = Place { request_id, effect, operation };
+        match self.run(place, work) {
+            Ok(Reply(Answered::Ready(result))) => answer(result.map(convert)),
+            Ok(Reply(Answered::Pending(future))) => {
+                let pending = Pending {
+                    future: ManuallyDrop::new(Some(future)),
+                    convert: Some(convert),
+                    guard: self.clone(),
+                    place,
+                };
+                MaybeReady::Pending(pending.into_ffi())
+            }
+            Err(Panicked) => answer(Err(place.panicked())),
+        }
+    }
+
+    /// Drops something of the author's.
+    pub(super) fn drop_value<T>(&self, operation: &'static str, value: T) {
+        let place = Place { request_id: [0; 16], effect: Effect::Writes, operation };
+        // The panic has been logged, and there is no call to answer.
+        let _contained: std::result::Result<(), Panicked> = self.run(place, || drop(value));
+    }
+
+    /// Runs code that cannot be answered with an error, such as the question for capabilities.
+    pub(super) fn run_plain<T>(&self, operation: &'static str, work: impl FnOnce() -> T) -> Option<T> {
+        self.run(Place { request_id: [0; 16], effect: Effect::Reads, operation }, work).ok()
+    }
+
+    fn run<T>(&self, place: Place, work: impl FnOnce() -> T) -> std::result::Result<T, Panicked> {
+        self.state.guard(place.request_id, place.operation, || {
+            let _entered = self.runtime.as_ref().map(|runtime| runtime.enter());
+            work()
+        })
+    }
+}
+
+/// Which call a guard stands around.
+#[derive(Clone, Copy)]
+struct Place {
+    request_id: [u8; 16],
+    effect: Effect,
+    operation: &'static str,
+}
+
+impl Place {
+    fn panicked(self) -> Error {
+        let message = format!("the backend panicked in {}; its log has the text", self.operation);
+        let error = Error::new(ErrorCode::PANICKED, message);
+        if self.effect == Effect::Writes { error.with_unknown_outcome() } else { error }
+    }
+}
+
+/// A pending operation: polls and drops the author's future inside the guard.
+///
+/// async-ffi aborts the process when a future's drop panics, so the future is dropped here and nowhere else.
+struct Pending<T, C> {
+    future: ManuallyDrop<Option<BoxFuture<T>>>,
+    convert: Option<C>,
+    guard: Guard,
+    place: Place,
+}
+
+impl<T, C> Unpin for Pending<T, C> {}
+
+impl<T, U, C: FnOnce(T) -> U> Future for Pending<T, C> {
+    type Output = RResult<Answer<U>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let (guard, place) = (&this.guard, this.place);
+        let Some(future) = this.future.as_mut() else {
+            return Poll::Ready(RResult::RErr(Error::new(ErrorCode::INTERNAL, "polled after it was done")));
+        };
+        let result = match guard.run(place, || future.as_mut().poll(context)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => result,
+            Err(Panicked) => Err(place.panicked()),
+        };
+        let dropped = {
+            let finished = this.future.take();
+            guard.run(place, || drop(finished))
+        };
+        let result = dropped.map_err(|Panicked| place.panicked()).and(result);
+        let Some(convert) = this.convert.take() else {
+            return Poll::Ready(RResult::RErr(Error::new(ErrorCode::INTERNAL, "polled after it was done")));
+        };
+        Poll::Ready(result.map(|value| Answer::new(convert(value))).into())
+    }
+}
+
+impl<T, C> Drop for Pending<T, C> {
+    fn drop(&mut self) {
+        if let Some(future) = self.future.take() {
+            // A cancelled call has nobody to answer to; the panic has been logged.
+            let _contained: std::result::Result<(), Panicked> = self.guard.run(self.place, || drop(future));
+        }
+    }
+}
+
+/// A reply that is there.
+pub(super) fn answer<T>(result: Result<T>) -> ForeignReply<T> {
+    MaybeReady::Ready(result.map(Answer::new).into())
+}
+
+fn closed(state: &BackendState) -> Error {
+    Error::new(ErrorCode::CLOSED, format!("backend {:?} is closed", state.name()))
+}

@@ -1,0 +1,247 @@
+//! The FFI object around a backend.
+
+use std::{mem::ManuallyDrop, sync::Arc};
+
+use abi_stable::{
+    sabi_trait::TD_Opaque,
+    std_types::{ROption, RSlice, RStr, RString, RVec},
+};
+use keyway_abi::{
+    AbiBytes, BackupLevel, BackupObject, Batch, BatchResult, Begin, CallContext, Capabilities, Delete, Error,
+    Features, ForeignReply, Health, Key, Page, Put, Record, Records, Request, RestoreMode, RestoreObject,
+    Scan, TransactionObject, Version, store::Store,
+};
+
+use super::{
+    check,
+    guard::{Effect, Guard, answer},
+    streams::{BackupBridge, RestoreBridge},
+    transaction::TransactionBridge,
+};
+use crate::{Backend, Reply, cursor::CursorKey, paging::ScanPlan};
+
+pub(super) struct Bridge<B: Backend> {
+    backend: ManuallyDrop<Arc<B>>,
+    guard: Guard,
+    capabilities: Capabilities,
+    cursors: Arc<CursorKey>,
+}
+
+impl<B: Backend> Bridge<B> {
+    pub(super) fn new(backend: Arc<B>, guard: Guard, cursors: CursorKey) -> Self {
+        let capabilities = guard.run_plain("capabilities", || backend.capabilities()).unwrap_or_default();
+        Self { backend: ManuallyDrop::new(backend), guard, capabilities, cursors: Arc::new(cursors) }
+    }
+
+    fn call<T: 'static, U: 'static>(
+        &self,
+        call: &CallContext<'_>,
+        effect: Effect,
+        operation: &'static str,
+        work: impl FnOnce(&Arc<B>) -> Reply<T>,
+        convert: impl FnOnce(T) -> U + Send + 'static,
+    ) -> ForeignReply<U> {
+        self.guard.call(call.request_id(), effect, operation, || work(&self.backend), convert)
+    }
+}
+
+impl<B: Backend> Drop for Bridge<B> {
+    fn drop(&mut self) {
+        #[expect(unsafe_code, reason = "the backend is moved out to be dropped inside the guard")]
+        // SAFETY: this is the only place that takes the backend, and it is not used again.
+        let backend = unsafe { ManuallyDrop::take(&mut self.backend) };
+        self.guard.drop_value("drop", backend);
+    }
+}
+
+/// Returns the error of a check as the answer.
+macro_rules! checked {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(error) => return answer(Err(error)),
+        }
+    };
+}
+pub(super) use checked;
+
+impl<B: Backend> Store for Bridge<B> {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn get(&self, call: &CallContext<'_>, request: Request<'_, Key<'_>>) -> ForeignReply<ROption<Record>> {
+        let key = checked!(check::understood(call, request));
+        checked!(check::key(&self.capabilities, key));
+        self.call(call, Effect::Reads, "get", |backend| backend.get(call, key), ROption::from)
+    }
+
+    fn get_many(
+        &self,
+        call: &CallContext<'_>,
+        request: Request<'_, RSlice<'_, Key<'_>>>,
+    ) -> ForeignReply<Records> {
+        let keys = checked!(check::understood(call, request)).as_slice();
+        checked!(check::keys(&self.capabilities, keys));
+        self.call(call, Effect::Reads, "get_many", |backend| backend.get_many(call, keys), |records| records)
+    }
+
+    fn put(&self, call: &CallContext<'_>, request: Request<'_, Put<'_>>) -> ForeignReply<Version> {
+        let put = checked!(check::understood(call, request));
+        checked!(check::put(&self.capabilities, &put));
+        self.call(call, Effect::Writes, "put", |backend| backend.put(call, put), |version| version)
+    }
+
+    fn delete(&self, call: &CallContext<'_>, request: Request<'_, Delete<'_>>) -> ForeignReply<bool> {
+        let delete = checked!(check::understood(call, request));
+        checked!(check::delete(&self.capabilities, &delete));
+        self.call(call, Effect::Writes, "delete", |backend| backend.delete(call, delete), |existed| existed)
+    }
+
+    fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page> {
+        let scan = checked!(check::understood(call, request));
+        checked!(check::scan(&self.capabilities, &scan));
+        let scanning = Scanning::begin(&scan, &self.cursors);
+        let (plan, seal) = checked!(scanning);
+        self.call(call, Effect::Reads, "scan", |backend| backend.scan(call, plan), seal)
+    }
+
+    fn apply(&self, call: &CallContext<'_>, request: Request<'_, Batch<'_>>) -> ForeignReply<BatchResult> {
+        let batch = checked!(check::understood(call, request));
+        checked!(check::batch(&self.capabilities, &batch));
+        self.call(call, Effect::Writes, "apply", |backend| backend.apply(call, batch), |results| results)
+    }
+
+    fn begin(&self, call: &CallContext<'_>, request: Request<'_, Begin>) -> ForeignReply<TransactionObject> {
+        let begin = checked!(check::understood(call, request));
+        checked!(check::begin(&self.capabilities, &begin));
+        let (guard, capabilities, cursors) =
+            (self.guard.clone(), self.capabilities, Arc::clone(&self.cursors));
+        self.call(
+            call,
+            Effect::Reads,
+            "begin",
+            |backend| backend.begin(call, begin),
+            move |transaction| {
+                let bridge = TransactionBridge::new(transaction, begin, guard, capabilities, cursors);
+                TransactionObject::from_value(bridge, TD_Opaque)
+            },
+        )
+    }
+
+    fn keyspaces(
+        &self,
+        call: &CallContext<'_>,
+        request: Request<'_, RStr<'_>>,
+    ) -> ForeignReply<RVec<RString>> {
+        let after = checked!(check::understood(call, request)).as_str();
+        self.call(
+            call,
+            Effect::Reads,
+            "keyspaces",
+            |backend| backend.keyspaces(call, after),
+            |names| names.into_iter().map(RString::from).collect(),
+        )
+    }
+
+    fn drop_keyspace(&self, call: &CallContext<'_>, request: Request<'_, RStr<'_>>) -> ForeignReply<bool> {
+        let name = checked!(check::understood(call, request)).as_str();
+        checked!(check::keyspace(name));
+        self.call(
+            call,
+            Effect::Writes,
+            "drop_keyspace",
+            |backend| backend.drop_keyspace(call, name),
+            |existed| existed,
+        )
+    }
+
+    fn health(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<Health> {
+        checked!(check::understood(call, request));
+        self.call(call, Effect::Reads, "health", |backend| backend.health(call), |health| health)
+    }
+
+    fn backup(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<BackupObject> {
+        checked!(check::understood(call, request));
+        if self.capabilities.backup == BackupLevel::NONE {
+            return answer(Err(Error::unsupported("backup")));
+        }
+        let guard = self.guard.clone();
+        self.call(
+            call,
+            Effect::Reads,
+            "backup",
+            |backend| backend.backup(call),
+            move |stream| BackupObject::from_value(BackupBridge::new(stream, guard), TD_Opaque),
+        )
+    }
+
+    fn restore(
+        &self,
+        call: &CallContext<'_>,
+        request: Request<'_, RestoreMode>,
+    ) -> ForeignReply<RestoreObject> {
+        let mode = checked!(check::understood(call, request));
+        if !self.capabilities.features.contains(Features::RESTORE) {
+            return answer(Err(Error::unsupported("restore")));
+        }
+        let (guard, capabilities) = (self.guard.clone(), self.capabilities);
+        self.call(
+            call,
+            Effect::Writes,
+            "restore",
+            |backend| backend.restore(call, mode),
+            move |sink| RestoreObject::from_value(RestoreBridge::new(sink, guard, capabilities), TD_Opaque),
+        )
+    }
+
+    fn upgrade(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<u32> {
+        checked!(check::understood(call, request));
+        self.call(call, Effect::Writes, "upgrade", |backend| backend.upgrade(call), |format| format)
+    }
+
+    fn extension(
+        &self,
+        call: &CallContext<'_>,
+        name: RStr<'_>,
+        request: Request<'_, RSlice<'_, u8>>,
+    ) -> ForeignReply<AbiBytes> {
+        let body = checked!(check::understood(call, request)).as_slice();
+        self.call(
+            call,
+            Effect::Writes,
+            "extension",
+            |backend| backend.extension(call, name.as_str(), body),
+            |bytes| bytes,
+        )
+    }
+
+    fn shutdown(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()> {
+        checked!(check::understood(call, request));
+        if self.guard.state().is_closed() {
+            return answer(Ok(()));
+        }
+        let state = self.guard.state();
+        self.call(call, Effect::Writes, "shutdown", |backend| backend.shutdown(call), move |()| state.close())
+    }
+}
+
+/// A scan on its way: the plan for the author, and what seals the cursor of the page that comes back.
+pub(super) struct Scanning;
+
+impl Scanning {
+    pub(super) fn begin<'a>(
+        scan: &Scan<'a>,
+        cursors: &Arc<CursorKey>,
+    ) -> crate::Result<(ScanPlan<'a>, impl FnOnce(Page) -> Page + Send + 'static + use<>)> {
+        let position = cursors.open(scan)?;
+        let plan = ScanPlan::new(scan, position);
+        let bound = cursors.bind(scan);
+        let seal = move |mut page: Page| {
+            let sealed = page.cursor().map(|position| bound.seal(position));
+            page.set_cursor(sealed);
+            page
+        };
+        Ok((plan, seal))
+    }
+}

@@ -1,0 +1,71 @@
+//! How a library exports its backend, and how one is linked statically.
+
+use abi_stable::{prefix_type::PrefixTypeTrait, std_types::RStr};
+use keyway_abi::{ForeignReply, OpenArgs, StorageBackend, StorageBackendRef, StoreObject};
+
+use crate::{Backend, bridge, forward, plugin::Rendered, state};
+
+/// Exports a [`Backend`](crate::Backend) from a `cdylib` crate: embeds its descriptor in a section of its own and
+/// exports the root module.
+///
+/// ```ignore
+/// keyway_sdk::export_backend!(keyway_memory::Memory);
+/// ```
+///
+/// Put it in a crate that does nothing else and whose `crate-type` is `cdylib`: two exported backends cannot be
+/// linked into one binary, so the backend itself belongs in an ordinary library that tests can link.
+#[macro_export]
+macro_rules! export_backend {
+    ($backend:ty) => {
+        #[allow(unsafe_code, reason = "the exported symbol and section are named by Keyway's interface")]
+        const _: () = {
+            type Descriptor = $crate::__private::Rendered<$backend>;
+
+            #[used]
+            #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__keyway"))]
+            #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".keyway"))]
+            static KEYWAY_DESCRIPTOR: [u8; Descriptor::LEN] = Descriptor::bytes::<{ Descriptor::LEN }>();
+
+            extern "C" fn descriptor() -> $crate::__private::RStr<'static> {
+                $crate::__private::RStr::from_str(
+                    ::core::str::from_utf8(&KEYWAY_DESCRIPTOR).unwrap_or_default(),
+                )
+            }
+
+            fn root() -> $crate::__private::StorageBackendRef {
+                $crate::__private::exported_root::<$backend>(descriptor)
+            }
+
+            extern "C" fn constructor() -> $crate::__private::RootModuleResult {
+                $crate::__private::construct_root_module(root)
+            }
+
+            #[unsafe(no_mangle)]
+            #[allow(non_upper_case_globals, reason = "the symbol's name is the interface's")]
+            pub static keyway_storage_backend_v1: $crate::__private::RootModuleExport =
+                $crate::__private::root_module_export(constructor);
+        };
+    };
+}
+
+/// The root module of a library of its own.
+pub fn exported_root<B: Backend>(descriptor: extern "C" fn() -> RStr<'static>) -> StorageBackendRef {
+    StorageBackend { descriptor, open: open_exported::<B> }.leak_into_prefix()
+}
+
+/// The root module of a backend in the same binary.
+pub(crate) fn linked_root<B: Backend>() -> StorageBackendRef {
+    StorageBackend { descriptor: linked_descriptor::<B>, open: bridge::open::<B> }.leak_into_prefix()
+}
+
+extern "C" fn linked_descriptor<B: Backend>() -> RStr<'static> {
+    RStr::from_str(Rendered::<B>::text())
+}
+
+/// In an image of its own, logging and the panic hook are the SDK's to install.
+extern "C" fn open_exported<B: Backend>(args: OpenArgs<'_>) -> ForeignReply<StoreObject> {
+    state::install_panic_hook();
+    let reply = bridge::open::<B>(args);
+    forward::install();
+    reply
+}

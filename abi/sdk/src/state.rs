@@ -1,0 +1,192 @@
+//! Which backend, and which request, the present thread works for; and what becomes of panics.
+
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    ffi::c_void,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex, Once, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use keyway_abi::{HostServicesRef, LogEvent, LogLevel, MetricKind, MetricSample};
+
+/// One open backend, as logging and panics need to know it. Leaked at `open`, because threads of the plugin may
+/// outlive the backend; a few hundred bytes each.
+pub(crate) struct BackendState {
+    name: String,
+    context: HostContext,
+    services: HostServicesRef,
+    closed: AtomicBool,
+}
+
+/// The host's context pointer. Opaque here: it is only handed back.
+struct HostContext(*const c_void);
+
+#[expect(unsafe_code, reason = "the interface promises that host services may be called from any thread")]
+// SAFETY: the pointer is never dereferenced here, and the interface (`HostServices`) lets every thread pass it back.
+unsafe impl Send for HostContext {}
+#[expect(unsafe_code, reason = "as above")]
+// SAFETY: as above.
+unsafe impl Sync for HostContext {}
+
+thread_local! {
+    /// The backend whose code runs now, inside a guard or on a thread of its own.
+    static CURRENT: Cell<Option<&'static BackendState>> = const { Cell::new(None) };
+    static REQUEST: Cell<[u8; 16]> = const { Cell::new([0; 16]) };
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+    static PANIC_PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// All backends opened from this image.
+static OPENED: Mutex<Vec<&'static BackendState>> = Mutex::new(Vec::new());
+
+impl BackendState {
+    pub(crate) fn leak(name: &str, context: *const c_void, services: HostServicesRef) -> &'static Self {
+        let state: &'static Self = Box::leak(Box::new(Self {
+            name: name.to_owned(),
+            context: HostContext(context),
+            services,
+            closed: AtomicBool::new(false),
+        }));
+        OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(state);
+        state
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn log_enabled(&self, level: LogLevel) -> bool {
+        (self.services.log_enabled())(self.context.0, level)
+    }
+
+    pub(crate) fn log(&self, level: LogLevel, target: &str, message: &str, fields_json: &str) {
+        let event = LogEvent::new(level, REQUEST.get(), target, message, fields_json);
+        (self.services.log())(self.context.0, &event);
+    }
+
+    pub(crate) fn metric(&self, kind: MetricKind, name: &str, value: f64) {
+        (self.services.metric())(self.context.0, &MetricSample::new(kind, name, value));
+    }
+
+    /// Runs `work` as this backend's code for the request `request_id`, with panics contained and logged.
+    pub(crate) fn guard<T>(
+        &'static self,
+        request_id: [u8; 16],
+        operation: &'static str,
+        work: impl FnOnce() -> T,
+    ) -> Result<T, Panicked> {
+        let before = Entered {
+            state: CURRENT.replace(Some(self)),
+            request: REQUEST.replace(request_id),
+            guarded: GUARDED.replace(true),
+        };
+        let result = catch_unwind(AssertUnwindSafe(work));
+        let result = result.map_err(|payload| {
+            self.log_panic(operation, &*payload);
+            discard(payload);
+            Panicked
+        });
+        drop(before);
+        result
+    }
+
+    /// Makes the present thread one of this backend's own.
+    pub(crate) fn adopt_thread(&'static self) {
+        CURRENT.set(Some(self));
+    }
+
+    fn log_panic(&self, operation: &'static str, payload: &(dyn Any + Send)) {
+        let place = PANIC_PLACE.take().unwrap_or_default();
+        let message = format!("panicked in {operation}: {}{place}", panic_text(payload));
+        self.log(LogLevel::ERROR, "keyway_sdk::panic", &message, "");
+    }
+}
+
+/// A panic that was contained and logged.
+#[derive(Debug)]
+pub(crate) struct Panicked;
+
+/// Restores what was current before.
+struct Entered {
+    state: Option<&'static BackendState>,
+    request: [u8; 16],
+    guarded: bool,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.state);
+        REQUEST.set(self.request);
+        GUARDED.set(self.guarded);
+    }
+}
+
+/// The backend whose code runs on this thread.
+pub(crate) fn current() -> Option<&'static BackendState> {
+    CURRENT.get()
+}
+
+/// Every backend opened from this image, for a line or a panic that belongs to none in particular.
+fn opened() -> Vec<&'static BackendState> {
+    OPENED.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// A backend of this image that can write to the host's log, for threads that belong to none in particular.
+pub(crate) fn any_opened() -> Option<&'static BackendState> {
+    OPENED.lock().unwrap_or_else(PoisonError::into_inner).last().copied()
+}
+
+/// Panics on threads of the plugin's own close its backend, or all backends of the image where it cannot be told.
+/// Only for images of their own: in a binary that links a backend statically the hook belongs to somebody else.
+pub(crate) fn install_panic_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(|location| format!(" ({location})")).unwrap_or_default();
+            if GUARDED.get() {
+                PANIC_PLACE.set(Some(place));
+                return;
+            }
+            let thread = std::thread::current();
+            let message = format!(
+                "panicked on the plugin's own thread {:?}: {}{place}; the backend is closed",
+                thread.name().unwrap_or("unnamed"),
+                panic_text(panic.payload()),
+            );
+            let affected = current().map_or_else(opened, |state| vec![state]);
+            for state in affected {
+                state.close();
+                state.log(LogLevel::ERROR, "keyway_sdk::panic", &message, "");
+            }
+        }));
+    });
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "(no text)"
+    }
+}
+
+/// Drops a panic's payload, whose own drop may panic too: then it is leaked.
+fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+}

@@ -1,0 +1,156 @@
+//! What travels with every call: context, request and answer envelopes, and the shape of an asynchronous result.
+
+use abi_stable::{
+    StableAbi,
+    std_types::{RResult, RSlice, RVec},
+};
+use async_ffi::FfiFuture;
+
+use crate::Error;
+
+/// The flags of the high half that this interface understands: none yet. A bit in the low half may be ignored by
+/// whoever does not know it; a bit in the high half must be understood or the call refused.
+pub const UNDERSTOOD_FLAGS: u64 = 0;
+
+const MUST_UNDERSTAND: u64 = 0xffff_ffff_0000_0000;
+
+/// Who calls, and how much time there is.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug)]
+pub struct CallContext<'a> {
+    request_id: [u8; 16],
+    trace_id: [u8; 16],
+    span_id: [u8; 8],
+    remaining_ms: u64,
+    flags: u64,
+    extension: RSlice<'a, u8>,
+}
+
+impl CallContext<'_> {
+    /// A context for the request `request_id`, without trace and deadline.
+    pub const fn new(request_id: [u8; 16]) -> Self {
+        Self {
+            request_id,
+            trace_id: [0; 16],
+            span_id: [0; 8],
+            remaining_ms: u64::MAX,
+            flags: 0,
+            extension: RSlice::EMPTY,
+        }
+    }
+
+    /// A context for work that no request asked for.
+    pub const fn background() -> Self {
+        Self::new([0; 16])
+    }
+
+    /// With the ids of a W3C trace context.
+    #[must_use]
+    pub const fn with_trace(mut self, trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
+        self.trace_id = trace_id;
+        self.span_id = span_id;
+        self
+    }
+
+    /// With the time after which the caller no longer waits, in milliseconds from now.
+    #[must_use]
+    pub const fn with_remaining_ms(mut self, remaining_ms: u64) -> Self {
+        self.remaining_ms = remaining_ms;
+        self
+    }
+
+    /// The id of the request, as the host's log names it.
+    pub const fn request_id(&self) -> [u8; 16] {
+        self.request_id
+    }
+
+    /// The trace id and the caller's span id (W3C trace context); zeros where there is no trace.
+    pub const fn trace(&self) -> ([u8; 16], [u8; 8]) {
+        (self.trace_id, self.span_id)
+    }
+
+    /// The time after which the caller no longer waits, in milliseconds from the call; `None` without a deadline.
+    pub const fn remaining_ms(&self) -> Option<u64> {
+        if self.remaining_ms == u64::MAX { None } else { Some(self.remaining_ms) }
+    }
+
+    /// The flags that must be understood and are not.
+    pub const fn unknown_flags(&self) -> u64 {
+        self.flags & MUST_UNDERSTAND & !UNDERSTOOD_FLAGS
+    }
+}
+
+/// A request and the room for it to grow.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug)]
+pub struct Request<'a, T> {
+    body: T,
+    flags: u64,
+    extension: RSlice<'a, u8>,
+}
+
+impl<T> Request<'_, T> {
+    /// A request without flags.
+    pub const fn new(body: T) -> Self {
+        Self { body, flags: 0, extension: RSlice::EMPTY }
+    }
+
+    /// With flags; those of the high half must be understood by whoever answers.
+    #[must_use]
+    pub fn with_flags(mut self, flags: u64) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// The flags that must be understood and are not.
+    pub const fn unknown_flags(&self) -> u64 {
+        self.flags & MUST_UNDERSTAND & !UNDERSTOOD_FLAGS
+    }
+
+    /// What was asked.
+    pub fn into_body(self) -> T {
+        self.body
+    }
+}
+
+/// An answer and the room for it to grow.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct Answer<T> {
+    body: T,
+    flags: u64,
+    extension: RVec<u8>,
+}
+
+impl<T> Answer<T> {
+    /// An answer without flags.
+    pub const fn new(body: T) -> Self {
+        Self { body, flags: 0, extension: RVec::new() }
+    }
+
+    /// The flags that must be understood and are not.
+    pub const fn unknown_flags(&self) -> u64 {
+        self.flags & MUST_UNDERSTAND & !UNDERSTOOD_FLAGS
+    }
+
+    /// What was answered.
+    pub fn into_body(self) -> T {
+        self.body
+    }
+}
+
+/// A result that is there already, or a future of it. Done at once costs no allocation.
+///
+/// The future is `'static` and owns what it needs. Dropping it cancels: what it holds locally is released, the
+/// effect may still happen.
+#[repr(u8)]
+#[derive(StableAbi)]
+pub enum MaybeReady<T> {
+    /// Done.
+    Ready(T),
+    /// Not done yet: a lock, a disk or a network is waited for.
+    Pending(FfiFuture<T>),
+}
+
+/// What every asynchronous operation returns across the boundary.
+pub type ForeignReply<T> = MaybeReady<RResult<Answer<T>, Error>>;

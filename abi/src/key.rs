@@ -1,0 +1,45 @@
+//! Where a record lives.
+
+use std::fmt;
+
+use abi_stable::{
+    StableAbi,
+    std_types::{RSlice, RStr},
+};
+
+/// The longest name of a keyspace, in bytes.
+pub const MAX_KEYSPACE_BYTES: usize = 128;
+
+/// A keyspace and a key in it, borrowed for the length of a call.
+///
+/// The keyspace is 1 to [`MAX_KEYSPACE_BYTES`] bytes of UTF-8; the key is any bytes, ordered as unsigned bytes.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, PartialEq, Eq)]
+pub struct Key<'a> {
+    keyspace: RStr<'a>,
+    bytes: RSlice<'a, u8>,
+}
+
+impl<'a> Key<'a> {
+    /// The key `bytes` in `keyspace`.
+    pub fn new(keyspace: &'a str, bytes: &'a [u8]) -> Self {
+        Self { keyspace: keyspace.into(), bytes: bytes.into() }
+    }
+
+    /// The name of the keyspace.
+    pub fn keyspace(&self) -> &'a str {
+        self.keyspace.as_str()
+    }
+
+    /// The key itself.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes.as_slice()
+    }
+}
+
+/// Keys are not secret (the documents say so), but they may be long and binary.
+impl fmt::Debug for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.keyspace(), self.bytes().escape_ascii())
+    }
+}

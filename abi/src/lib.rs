@@ -1,0 +1,64 @@
+//! The interface between Keyway's host and its storage backends, version 1.0.
+//!
+//! Everything here has a layout that two separately compiled binaries agree on. Backend authors meet it through
+//! `keyway-sdk`, embedders through `keyway-loader`; neither sees a type of the layer beneath, because the fields
+//! of every type are private and the accessors speak plain Rust.
+//!
+//! How it may grow within major version 1 (the rules that the layout snapshot in `tests/layout.snap` guards):
+//! - plain structs are frozen; new data travels in the `flags` and `extension` of [`Request`], [`Answer`],
+//!   [`CallContext`] and [`Error`];
+//! - [`StorageBackend`], [`HostServices`] and the object traits only grow at their end, with defaults;
+//! - codes, levels and capability bits are integers, so that an unknown one is a value and not undefined
+//!   behaviour.
+//!
+//! Map, in the order in which a call meets it: [`root`] (what a library exports), [`services`] (what the host
+//! offers back), [`store`] and [`transaction`] and [`backup`] (the objects), [`call`] (what travels with every
+//! call), [`key`], [`record`], [`batch`], [`scan`], [`capability`], [`health`] (the data), [`error`], [`bytes`],
+//! [`version`].
+
+pub mod root;
+pub mod services;
+
+pub mod backup;
+pub mod store;
+pub mod transaction;
+
+pub mod call;
+
+pub mod batch;
+pub mod capability;
+pub mod health;
+pub mod key;
+pub mod record;
+pub mod scan;
+
+pub mod bytes;
+pub mod error;
+pub mod version;
+
+pub use backup::{
+    BackupChunk, BackupObject, BackupPull, BackupRecord, RestoreMode, RestoreObject, RestoreRecord,
+};
+pub use batch::{Batch, BatchMode, BatchResult, Op, OpKind, OpResult};
+pub use bytes::AbiBytes;
+pub use call::{Answer, CallContext, ForeignReply, MaybeReady, Request, UNDERSTOOD_FLAGS};
+pub use capability::{
+    BackupLevel, Capabilities, Durability, Features, Isolation, Limits, ReadConsistency, ScanOrder, Sharing,
+};
+pub use error::{Error, ErrorCode, Outcome};
+pub use health::Health;
+pub use key::Key;
+pub use record::{Condition, Delete, Put, Record, Records};
+pub use root::{OpenArgs, RootModuleExport, StorageBackend, StorageBackendRef};
+pub use scan::{Entry, Page, Scan};
+pub use services::{HostServices, HostServicesRef, LogEvent, LogLevel, MetricKind, MetricSample};
+pub use store::StoreObject;
+pub use transaction::{Begin, Committed, CommittedKey, TransactionObject};
+pub use version::{Version, WriteId};
+
+/// The version of this interface, which a library's descriptor names and a loader compares.
+pub const INTERFACE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The symbol under which a library exports its root module. The major version is part of it: another major is
+/// another crate and another symbol.
+pub const EXPORT_SYMBOL: &str = "keyway_storage_backend_v1";
