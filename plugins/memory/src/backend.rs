@@ -1,0 +1,246 @@
+//! The SDK's trait over the ordered map. Every call is answered inline.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use keyway_sdk::{
+    Backend, BackupLevel, BackupStream, Batch, BatchMode, BatchResult, Begin, Bytes, CallContext,
+    Capabilities, Delete, Durability, Error, ErrorCode, Features, Health, Isolation, Key, Limits, Op, OpKind,
+    OpResult, OpenContext, Page, PluginInfo, Put, ReadConsistency, Record, Records, Reply, RestoreMode,
+    RestoreSink, Result, ScanOrder, Sharing, Transaction, Version, backend::check_condition,
+    paging::ScanPlan,
+};
+
+use crate::{
+    client::{Entry, Map},
+    config::{Config, SCHEMA},
+    error,
+    streams::{Backup, Restore},
+    transaction::MemoryTransaction,
+};
+
+/// Most names that one answer of `keyspaces` holds.
+const KEYSPACES_PAGE: usize = 1_000;
+
+/// A store in memory.
+#[derive(Debug)]
+pub struct Memory {
+    shared: Arc<Shared>,
+}
+
+/// What transactions and restores share with the store.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: RwLock<State>,
+    /// Random for every open: what is lost on close is another incarnation.
+    incarnation: u64,
+    max_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) map: Map,
+    last_version: u64,
+}
+
+impl Shared {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The version of the next write. The caller holds the lock that `state` came from.
+    pub(crate) fn next_version(&self, state: &mut State) -> Version {
+        state.last_version += 1;
+        Version::numbered(self.incarnation, state.last_version)
+    }
+
+    /// Refuses to grow beyond the configured size.
+    pub(crate) fn check_room(&self, state: &State, more_bytes: usize) -> Result<()> {
+        if state.map.bytes().saturating_add(more_bytes as u64) > self.max_bytes {
+            return Err(error::full(self.max_bytes));
+        }
+        Ok(())
+    }
+}
+
+impl Memory {
+    /// An empty store.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` when the operating system gives no random bytes.
+    pub fn new(config: &Config) -> Result<Self> {
+        let incarnation = getrandom::u64()
+            .map_err(|source| Error::new(ErrorCode::INTERNAL, format!("no random bytes: {source}")))?;
+        let shared = Shared { state: RwLock::default(), incarnation, max_bytes: config.max_bytes };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    fn put_now(&self, put: Put<'_>) -> Result<Version> {
+        let key = put.key();
+        // Copied before the lock is taken: the one copy of a write.
+        let value = Bytes::copy_from_slice(put.value());
+        let mut state = self.shared.write();
+        let current = state.map.get(key.keyspace(), key.bytes()).map(Entry::version);
+        check_condition(put.condition(), current)?;
+        self.shared.check_room(&state, key.bytes().len() + value.len())?;
+        let version = self.shared.next_version(&mut state);
+        state.map.put(key.keyspace(), key.bytes(), Entry::new(value, version, put.expires_at_ms()));
+        Ok(version)
+    }
+
+    fn delete_now(&self, delete: Delete<'_>) -> Result<bool> {
+        let key = delete.key();
+        let mut state = self.shared.write();
+        let current = state.map.get(key.keyspace(), key.bytes()).map(Entry::version);
+        check_condition(delete.condition(), current)?;
+        Ok(state.map.delete(key.keyspace(), key.bytes()))
+    }
+
+    fn apply_now(&self, batch: Batch<'_>) -> Result<BatchResult> {
+        let mut state = self.shared.write();
+        let checks: Vec<Result<()>> = batch.ops().iter().map(|op| check_op(&state.map, op)).collect();
+        if batch.mode() == BatchMode::Atomic {
+            if let Some((index, Err(error))) = checks.iter().enumerate().find(|(_, check)| check.is_err()) {
+                return Err(error.clone().with_index(index));
+            }
+            let more_bytes = batch.ops().iter().map(|op| op.key().bytes().len() + op.value().len()).sum();
+            self.shared.check_room(&state, more_bytes)?;
+        }
+        Ok(batch
+            .ops()
+            .iter()
+            .zip(checks)
+            .map(|(op, check)| {
+                check?;
+                self.shared.check_room(&state, op.key().bytes().len() + op.value().len())?;
+                Ok(self.apply_op(&mut state, op))
+            })
+            .collect())
+    }
+
+    fn apply_op(&self, state: &mut State, op: &Op<'_>) -> OpResult {
+        let (keyspace, key) = (op.key().keyspace(), op.key().bytes());
+        let existed = state.map.get(keyspace, key).is_some();
+        match op.kind() {
+            OpKind::Put => {
+                let version = self.shared.next_version(state);
+                let value = Bytes::copy_from_slice(op.value());
+                state.map.put(keyspace, key, Entry::new(value, version, op.expires_at_ms()));
+                OpResult::written(version, existed)
+            }
+            OpKind::Delete => {
+                state.map.delete(keyspace, key);
+                OpResult::unversioned(existed)
+            }
+            OpKind::Check => OpResult::unversioned(existed),
+        }
+    }
+}
+
+fn check_op(map: &Map, op: &Op<'_>) -> Result<()> {
+    check_condition(op.condition(), map.get(op.key().keyspace(), op.key().bytes()).map(Entry::version))
+}
+
+impl Backend for Memory {
+    type Config = Config;
+
+    const PLUGIN: PluginInfo = PluginInfo {
+        name: "memory",
+        version: env!("CARGO_PKG_VERSION"),
+        description: env!("CARGO_PKG_DESCRIPTION"),
+        licence: env!("CARGO_PKG_LICENSE"),
+        homepage: "",
+        config_schema: SCHEMA,
+        data_format: 1,
+        sharing: Sharing::ONE_PROCESS,
+    };
+
+    fn open(config: Config, _context: OpenContext) -> Reply<Self> {
+        Reply::ready(Self::new(&config))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            read_consistency: ReadConsistency::LINEARIZABLE,
+            isolation: Isolation::SERIALIZABLE,
+            durability: Durability::VOLATILE,
+            scan_order: ScanOrder::BYTEWISE,
+            backup: BackupLevel::POINT_IN_TIME,
+            sharing: Sharing::ONE_OPENER,
+            features: Features::ATOMIC_BATCH
+                .union(Features::EXPIRY)
+                .union(Features::REVERSE_SCAN)
+                .union(Features::RESTORE)
+                .union(Features::DETECTS_REWIND)
+                .union(Features::INLINE_GET),
+            limits: Limits::default(),
+            ..Capabilities::default()
+        }
+    }
+
+    fn get(self: &Arc<Self>, _call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
+        let state = self.shared.read();
+        Reply::ready(Ok(state.map.get(key.keyspace(), key.bytes()).map(Entry::record)))
+    }
+
+    fn get_many(self: &Arc<Self>, _call: &CallContext<'_>, keys: &[Key<'_>]) -> Reply<Records> {
+        let mut records = Records::with_capacity(keys.len());
+        let state = self.shared.read();
+        for key in keys {
+            records.push(state.map.get(key.keyspace(), key.bytes()).map(Entry::record));
+        }
+        Reply::ready(Ok(records))
+    }
+
+    fn put(self: &Arc<Self>, _call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
+        Reply::ready(self.put_now(put))
+    }
+
+    fn delete(self: &Arc<Self>, _call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
+        Reply::ready(self.delete_now(delete))
+    }
+
+    fn scan(self: &Arc<Self>, _call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page> {
+        // On a snapshot, so that a long page keeps no writer waiting.
+        let map = self.shared.read().map.clone();
+        Reply::ready(Ok(map.scan(plan)))
+    }
+
+    fn apply(self: &Arc<Self>, _call: &CallContext<'_>, batch: Batch<'_>) -> Reply<BatchResult> {
+        Reply::ready(self.apply_now(batch))
+    }
+
+    fn begin(self: &Arc<Self>, _call: &CallContext<'_>, begin: Begin) -> Reply<Box<dyn Transaction>> {
+        Reply::ready(Ok(Box::new(MemoryTransaction::begin(Arc::clone(&self.shared), begin))))
+    }
+
+    fn keyspaces(self: &Arc<Self>, _call: &CallContext<'_>, after: &str) -> Reply<Vec<String>> {
+        let state = self.shared.read();
+        Reply::ready(Ok(state.map.keyspaces(after).take(KEYSPACES_PAGE).map(str::to_owned).collect()))
+    }
+
+    fn drop_keyspace(self: &Arc<Self>, _call: &CallContext<'_>, keyspace: &str) -> Reply<bool> {
+        Reply::ready(Ok(self.shared.write().map.drop_keyspace(keyspace)))
+    }
+
+    fn health(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<Health> {
+        let state = self.shared.read();
+        let full = self.shared.check_room(&state, 1).err();
+        Reply::ready(Ok(match full {
+            None => Health::ok(0),
+            Some(error) => Health::degraded(true, false, error.message()),
+        }))
+    }
+
+    fn backup(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<Box<dyn BackupStream>> {
+        Reply::ready(Ok(Box::new(Backup::new(self.shared.read().map.clone()))))
+    }
+
+    fn restore(self: &Arc<Self>, _call: &CallContext<'_>, mode: RestoreMode) -> Reply<Box<dyn RestoreSink>> {
+        Reply::ready(Restore::begin(Arc::clone(&self.shared), mode).map(|restore| Box::new(restore) as _))
+    }
+}

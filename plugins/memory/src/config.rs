@@ -1,0 +1,38 @@
+//! What an operator may set.
+
+use keyway_sdk::{
+    schemars::{self, JsonSchema},
+    serde::{self, Deserialize},
+};
+
+/// The configuration of the memory backend.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(crate = "serde", deny_unknown_fields, default)]
+#[schemars(crate = "schemars")]
+pub struct Config {
+    /// Most bytes of keys and values together. Writes beyond it fail with ResourceExhausted. Default: 1 GiB.
+    pub max_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_bytes: 1024 * 1024 * 1024 }
+    }
+}
+
+/// The JSON Schema of [`Config`], as the library's descriptor embeds it.
+pub const SCHEMA: &str = include_str!("../config.schema.json");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn embedded_schema_is_that_of_the_type() {
+        let schema = keyway_sdk::config_schema::<Config>();
+        if std::env::var_os("KEYWAY_UPDATE_SCHEMAS").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/config.schema.json"), &schema).unwrap();
+        }
+        assert_eq!(SCHEMA, schema, "run the tests once with KEYWAY_UPDATE_SCHEMAS=1");
+    }
+}

@@ -1,0 +1,129 @@
+//! Backup of a snapshot, and restore beside the store, published at once.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use keyway_sdk::{
+    BackupChunk, BackupPull, BackupRecord, BackupStream, Bytes, CallContext, Error, ErrorCode, Reply,
+    RestoreMode, RestoreRecord, RestoreSink, Result,
+};
+
+use crate::{
+    backend::Shared,
+    client::{Entry, Map},
+};
+
+pub(crate) struct Backup {
+    snapshot: Map,
+    /// The last record that was given out.
+    position: Mutex<Option<(String, Vec<u8>)>>,
+}
+
+impl Backup {
+    pub(crate) fn new(snapshot: Map) -> Self {
+        Self { snapshot, position: Mutex::new(None) }
+    }
+}
+
+impl BackupStream for Backup {
+    fn next(&self, _call: &CallContext<'_>, pull: BackupPull) -> Reply<BackupChunk> {
+        let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        let behind = position.as_ref().map(|(keyspace, key)| (keyspace.as_str(), key.as_slice()));
+        let mut rest = self.snapshot.records_after(behind).peekable();
+        while let Some((keyspace, key, entry)) = rest.peek() {
+            let size = (key.len() + entry.value().len()) as u64;
+            let full =
+                records.len() as u64 >= u64::from(pull.max_items.max(1)) || bytes + size > pull.max_bytes;
+            if full && !records.is_empty() {
+                break;
+            }
+            bytes += size;
+            let key = Bytes::copy_from_slice(key);
+            records.push(BackupRecord::new(
+                keyspace,
+                key,
+                entry.value().clone(),
+                entry.version(),
+                entry.expires_at_ms(),
+            ));
+            rest.next();
+        }
+        let done = rest.peek().is_none();
+        drop(rest);
+        if let Some(last) = records.last() {
+            *position = Some((last.keyspace().to_owned(), last.key().to_vec()));
+        }
+        Reply::ready(Ok(BackupChunk::new(records, done)))
+    }
+}
+
+pub(crate) struct Restore {
+    shared: Arc<Shared>,
+    mode: RestoreMode,
+    records: Mutex<Vec<Restored>>,
+}
+
+struct Restored {
+    keyspace: String,
+    key: Vec<u8>,
+    value: Bytes,
+    expires_at_ms: Option<u64>,
+}
+
+impl Restore {
+    pub(crate) fn begin(shared: Arc<Shared>, mode: RestoreMode) -> Result<Self> {
+        let restore = Self { shared, mode, records: Mutex::default() };
+        restore.check_target(&restore.shared.read().map)?;
+        Ok(restore)
+    }
+
+    fn check_target(&self, map: &Map) -> Result<()> {
+        if self.mode == RestoreMode::INTO_EMPTY && !map.is_empty() {
+            return Err(Error::new(
+                ErrorCode::INVALID_ARGUMENT,
+                "the store is not empty, and the restore wants one that is",
+            ));
+        }
+        if self.mode != RestoreMode::INTO_EMPTY && self.mode != RestoreMode::REPLACE {
+            return Err(Error::unsupported("this mode of restore"));
+        }
+        Ok(())
+    }
+
+    fn finish_now(&self) -> Result<u64> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.write();
+        self.check_target(&state.map)?;
+        let mut map = Map::default();
+        for record in records.iter() {
+            let version = self.shared.next_version(&mut state);
+            let entry = Entry::new(record.value.clone(), version, record.expires_at_ms);
+            map.put(&record.keyspace, &record.key, entry);
+        }
+        state.map = map;
+        Ok(records.len() as u64)
+    }
+}
+
+impl RestoreSink for Restore {
+    fn write(&self, _call: &CallContext<'_>, records: &[RestoreRecord<'_>]) -> Reply<()> {
+        let mut kept = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(records.iter().map(|record| Restored {
+            keyspace: record.key().keyspace().to_owned(),
+            key: record.key().bytes().to_vec(),
+            value: Bytes::copy_from_slice(record.value()),
+            expires_at_ms: record.expires_at_ms(),
+        }));
+        Reply::ready(Ok(()))
+    }
+
+    fn finish(&self, _call: &CallContext<'_>) -> Reply<u64> {
+        Reply::ready(self.finish_now())
+    }
+
+    fn abort(&self, _call: &CallContext<'_>) -> Reply<()> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Reply::ready(Ok(()))
+    }
+}
