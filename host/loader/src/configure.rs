@@ -1,0 +1,154 @@
+//! Stage 8: checks the configuration against the plugin's schema, opens the store, and asks how it is doing.
+
+use std::path::{Path, PathBuf};
+
+use keyway_abi::{CallContext, Error, Health, OpenArgs};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::{
+    Plugin, Store,
+    adapter::{ForeignStore, reply, services},
+    register::Generation,
+};
+
+/// A backend as it is configured.
+#[derive(Debug, Clone)]
+pub struct BackendConfig {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its own settings: a JSON object.
+    pub config: Value,
+    /// The directory that relative paths in the settings are relative to.
+    pub data_dir: PathBuf,
+}
+
+/// Why a backend could not be opened.
+#[derive(Debug, Error)]
+pub enum ConfigureError {
+    /// The plugin's own schema is none.
+    #[error("the configuration schema of plugin {plugin} is invalid: {message}")]
+    Schema {
+        /// Which plugin.
+        plugin: String,
+        /// Why.
+        message: String,
+    },
+    /// The settings do not follow the schema.
+    #[error("the configuration of backend {backend:?} does not suit plugin {plugin}: {problems}")]
+    Invalid {
+        /// Which backend.
+        backend: String,
+        /// Which plugin.
+        plugin: String,
+        /// Each place and what is wrong with it.
+        problems: String,
+    },
+    /// A directory whose name is not Unicode.
+    #[error("the data directory {} is not Unicode, and plugins need it to be", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The operating system gives no random bytes.
+    #[error("no random bytes for the key of cursors")]
+    Random {
+        /// Why.
+        source: getrandom::Error,
+    },
+    /// The plugin could not open the store.
+    #[error("backend {backend:?} (plugin {plugin}) cannot be opened")]
+    Open {
+        /// Which backend.
+        backend: String,
+        /// Which plugin.
+        plugin: String,
+        /// Why.
+        source: Error,
+    },
+    /// The store is open but does not work.
+    #[error("backend {backend:?} (plugin {plugin}) is open but not healthy: {detail}")]
+    Unhealthy {
+        /// Which backend.
+        backend: String,
+        /// Which plugin.
+        plugin: String,
+        /// Its own words.
+        detail: String,
+    },
+}
+
+/// Opens a store with a plugin.
+///
+/// # Errors
+///
+/// See [`ConfigureError`].
+pub async fn configure(plugin: &Plugin, backend: &BackendConfig) -> Result<Generation, ConfigureError> {
+    let plugin_name = format!("{} {}", plugin.descriptor().name, plugin.descriptor().version);
+    validate(plugin, backend, &plugin_name)?;
+    let opening = open(plugin, backend)?;
+    let failed =
+        |source| ConfigureError::Open { backend: backend.name.clone(), plugin: plugin_name.clone(), source };
+    let store = opening.reply.await.map_err(failed)?;
+    let health: Health = store.health(&CallContext::background()).await.map_err(failed)?;
+    if !health.is_ready() {
+        return Err(ConfigureError::Unhealthy {
+            backend: backend.name.clone(),
+            plugin: plugin_name,
+            detail: health.detail().to_owned(),
+        });
+    }
+    Ok(Generation::new(backend.name.clone(), plugin.clone(), Box::new(store), opening.context))
+}
+
+struct Opening {
+    reply: crate::Reply<ForeignStore>,
+    context: &'static services::ServiceContext,
+}
+
+/// Calls the plugin's `open`. Nothing that is not `Send` outlives the call.
+fn open(plugin: &Plugin, backend: &BackendConfig) -> Result<Opening, ConfigureError> {
+    let data_dir = text_of(&backend.data_dir)?;
+    let config_json = backend.config.to_string();
+    let mut cursor_key = [0; 32];
+    getrandom::fill(&mut cursor_key).map_err(|source| ConfigureError::Random { source })?;
+    let context = services::ServiceContext::leak(&backend.name);
+    let args = OpenArgs {
+        backend_name: backend.name.as_str().into(),
+        config_json: config_json.as_str().into(),
+        data_dir: data_dir.into(),
+        context: context.as_ptr(),
+        services: services::services(),
+        cursor_key,
+        flags: 0,
+        extension: (&[][..]).into(),
+    };
+    Ok(Opening { reply: reply(plugin.root.open()(args), ForeignStore), context })
+}
+
+fn text_of(path: &Path) -> Result<&str, ConfigureError> {
+    path.to_str().ok_or_else(|| ConfigureError::DataDir { path: path.to_owned() })
+}
+
+fn validate(plugin: &Plugin, backend: &BackendConfig, plugin_name: &str) -> Result<(), ConfigureError> {
+    let validator = jsonschema::validator_for(&plugin.descriptor().config_schema).map_err(|error| {
+        ConfigureError::Schema { plugin: plugin_name.to_owned(), message: error.to_string() }
+    })?;
+    // The values stay out of the text: one of them may be a password.
+    let problems: Vec<String> = validator
+        .iter_errors(&backend.config)
+        .map(|error| {
+            let place = error.instance_path().to_string();
+            let place = if place.is_empty() { "config".to_owned() } else { format!("config{place}") };
+            format!("{place}: {}", error.masked())
+        })
+        .collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(ConfigureError::Invalid {
+        backend: backend.name.clone(),
+        plugin: plugin_name.to_owned(),
+        problems: problems.join("; "),
+    })
+}

@@ -1,0 +1,205 @@
+//! Stage 3: what the library says about itself, read from its bytes without running any of them.
+
+use std::{fmt, fs, io, path::PathBuf};
+
+use object::{Object, ObjectSection, ObjectSegment};
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::stage::Staged;
+
+/// The longest descriptor that is read.
+const MAX_DESCRIPTOR_BYTES: u64 = 1024 * 1024;
+
+/// A library's description of itself, embedded as JSON in its `.keyway` section (`__DATA,__keyway` in Mach-O).
+/// Fields that this version does not know are ignored.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Descriptor {
+    /// The version of this form; 1.
+    pub format: u32,
+    /// The name that a configuration asks for.
+    pub name: String,
+    /// The plugin's own version.
+    pub version: semver::Version,
+    /// The interface that it was built with.
+    pub interface: semver::Version,
+    /// Architecture, as Rust names it.
+    pub target_arch: String,
+    /// Operating system, as Rust names it.
+    pub target_os: String,
+    /// C library or ABI, as Rust names it; may be empty.
+    pub target_env: String,
+    /// What a panic does: `unwind` or `abort`.
+    pub panic: String,
+    /// `debug` or `release`.
+    pub profile: String,
+    /// One line for people.
+    pub description: String,
+    /// An SPDX expression.
+    pub licence: String,
+    /// Where to find out more; may be empty.
+    pub homepage: String,
+    /// Who may open the same store at the same time.
+    pub sharing: String,
+    /// The data format that it writes.
+    pub data_format: u32,
+    /// The JSON Schema of its configuration.
+    pub config_schema: serde_json::Value,
+}
+
+impl Descriptor {
+    /// The platform as one word, as it stands in a lock file: `x86_64-linux-gnu`.
+    pub fn target(&self) -> String {
+        target_name(&self.target_arch, &self.target_os, &self.target_env)
+    }
+}
+
+impl fmt::Display for Descriptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} (interface {}, {})", self.name, self.version, self.interface, self.target())
+    }
+}
+
+/// The platform of this program as one word.
+pub fn host_target() -> String {
+    let environment = if cfg!(target_env = "gnu") {
+        "gnu"
+    } else if cfg!(target_env = "musl") {
+        "musl"
+    } else if cfg!(target_env = "msvc") {
+        "msvc"
+    } else {
+        ""
+    };
+    target_name(std::env::consts::ARCH, std::env::consts::OS, environment)
+}
+
+fn target_name(arch: &str, os: &str, environment: &str) -> String {
+    if environment.is_empty() { format!("{arch}-{os}") } else { format!("{arch}-{os}-{environment}") }
+}
+
+/// A staged library with its description.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// The private copy.
+    pub staged: Staged,
+    /// What it says about itself.
+    pub descriptor: Descriptor,
+    /// The same, to the letter: the loaded library must say so too.
+    pub descriptor_json: String,
+}
+
+/// Why a library's description could not be read.
+#[derive(Debug, Error)]
+pub enum DescribeError {
+    /// The private copy cannot be read.
+    #[error("read the staged copy of {}", path.display())]
+    Read {
+        /// The file that was staged.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No known kind of library.
+    #[error("{} is not a shared library: {reason}", path.display())]
+    NotALibrary {
+        /// The file.
+        path: PathBuf,
+        /// What its bytes look like.
+        reason: String,
+    },
+    /// The file is shorter than its own headers say.
+    #[error(
+        "{} is truncated or damaged: {reason}; copy it again from where it came",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which part is missing.
+        reason: String,
+    },
+    /// A library, but nothing of Keyway's.
+    #[error("{} is a shared library but no Keyway plugin: it has no descriptor (section .keyway)", path.display())]
+    NotAPlugin {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A descriptor that cannot be understood.
+    #[error("the descriptor in {} cannot be understood", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// Reads the description of a staged library.
+///
+/// # Errors
+///
+/// See [`DescribeError`].
+pub fn describe(staged: Staged) -> Result<Described, DescribeError> {
+    let path = staged.source.clone();
+    let bytes =
+        fs::read(&staged.path).map_err(|source| DescribeError::Read { path: path.clone(), source })?;
+    let section = read_section(&bytes, path.clone())?;
+    // A linker may pad the section.
+    let text = section.trim_ascii_end();
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let malformed = |source| DescribeError::Malformed { path: path.clone(), source };
+    let descriptor: Descriptor = serde_json::from_slice(text).map_err(malformed)?;
+    let descriptor_json = String::from_utf8_lossy(text).into_owned();
+    Ok(Described { staged, descriptor, descriptor_json })
+}
+
+fn read_section(bytes: &[u8], path: PathBuf) -> Result<&[u8], DescribeError> {
+    if !looks_like_a_library(bytes) {
+        return Err(DescribeError::NotALibrary { path, reason: first_bytes(bytes) });
+    }
+    let file = match object::File::parse(bytes) {
+        Ok(file) => file,
+        Err(error) => return Err(DescribeError::Damaged { path, reason: error.to_string() }),
+    };
+    let size = bytes.len() as u64;
+    for segment in file.segments() {
+        let (offset, length) = segment.file_range();
+        if offset.checked_add(length).is_none_or(|end| end > size) {
+            let reason =
+                format!("a segment of {length} bytes at {offset} lies beyond the file's {size} bytes");
+            return Err(DescribeError::Damaged { path, reason });
+        }
+    }
+    let section = file.sections().find(|section| matches!(section.name(), Ok(".keyway" | "__keyway")));
+    let Some(section) = section else { return Err(DescribeError::NotAPlugin { path }) };
+    match section.data() {
+        Ok(data) if data.len() as u64 <= MAX_DESCRIPTOR_BYTES => Ok(data),
+        Ok(data) => {
+            let reason = format!("its descriptor of {} bytes is too long to be one", data.len());
+            Err(DescribeError::Damaged { path, reason })
+        }
+        Err(error) => Err(DescribeError::Damaged { path, reason: error.to_string() }),
+    }
+}
+
+/// The first bytes of ELF, Mach-O (both widths and orders, and universal) and PE.
+fn looks_like_a_library(bytes: &[u8]) -> bool {
+    const MAGICS: [&[u8]; 7] = [
+        b"\x7fELF",
+        b"\xfe\xed\xfa\xce",
+        b"\xfe\xed\xfa\xcf",
+        b"\xce\xfa\xed\xfe",
+        b"\xcf\xfa\xed\xfe",
+        b"\xca\xfe\xba\xbe",
+        b"MZ",
+    ];
+    MAGICS.iter().any(|magic| bytes.starts_with(magic))
+}
+
+fn first_bytes(bytes: &[u8]) -> String {
+    match bytes.get(..bytes.len().min(16)) {
+        None | Some([]) => "it is empty".to_owned(),
+        Some(start) => format!("it begins with \"{}\"", start.escape_ascii()),
+    }
+}

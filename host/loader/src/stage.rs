@@ -1,0 +1,242 @@
+//! Stage 2: one private copy, hashed while it is copied. Everything after reads that copy alone, so that nothing can
+//! change between the check and the use.
+//!
+//! The copy is needed for two more reasons: glibc hands back the old code for a path that it knows, and overwriting a
+//! mapped library kills the process.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+/// The largest library that is staged.
+const MAX_LIBRARY_BYTES: u64 = 512 * 1024 * 1024;
+
+/// The SHA-256 of a library.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// A digest from 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = HEXLOWER.decode(text.to_ascii_lowercase().as_bytes()).ok()?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A library's private copy.
+#[derive(Debug, Clone)]
+pub struct Staged {
+    /// The file that was copied.
+    pub source: PathBuf,
+    /// The copy, named by its digest.
+    pub path: PathBuf,
+    /// What was copied.
+    pub digest: Digest,
+}
+
+/// Why a library could not be staged.
+#[derive(Debug, Error)]
+pub enum StageError {
+    /// The file cannot be opened.
+    #[error("open {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory, a device, a socket.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Anybody could change it.
+    #[error("{} can be written by everybody (mode {mode:o}); chmod o-w it", path.display())]
+    WorldWritable {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Larger than any library should be.
+    #[error("{} is larger than {MAX_LIBRARY_BYTES} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be read to its end, or the copy not written.
+    #[error("copy {} to {}", path.display(), to.display())]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// Where the copies are.
+        to: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The directory for the copies cannot be made, or is not private.
+    #[error("prepare the staging directory {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Copies the library at `path` into `directory`, which is made private to this user if it does not exist.
+///
+/// # Errors
+///
+/// See [`StageError`].
+pub fn stage(path: &Path, directory: &Path) -> Result<Staged, StageError> {
+    prepare(directory).map_err(|source| StageError::Directory { path: directory.to_owned(), source })?;
+    let file = File::open(path).map_err(|source| StageError::Open { path: path.to_owned(), source })?;
+    check(&file, path)?;
+    let (staged, digest) = copy(file, directory).map_err(|source| StageError::Copy {
+        path: path.to_owned(),
+        to: directory.to_owned(),
+        source,
+    })?;
+    match staged {
+        Some(staged) => Ok(Staged { source: path.to_owned(), path: staged, digest }),
+        None => Err(StageError::TooLarge { path: path.to_owned() }),
+    }
+}
+
+/// What the open file says, so that a later change of the path does not matter.
+fn check(file: &File, path: &Path) -> Result<(), StageError> {
+    let metadata = file.metadata().map_err(|source| StageError::Open { path: path.to_owned(), source })?;
+    if !metadata.is_file() {
+        return Err(StageError::NotAFile { path: path.to_owned() });
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o002 != 0 {
+            return Err(StageError::WorldWritable { path: path.to_owned(), mode });
+        }
+    }
+    Ok(())
+}
+
+/// The copy's path, or none where the file is too large; and the digest of what was copied.
+fn copy(file: File, directory: &Path) -> io::Result<(Option<PathBuf>, Digest)> {
+    let mut to = tempfile::Builder::new().prefix(".staging-").tempfile_in(directory)?;
+    let mut hasher = Sha256::new();
+    let mut from = file.take(MAX_LIBRARY_BYTES + 1);
+    let mut buffer = vec![0; 128 * 1024];
+    let mut total = 0;
+    loop {
+        let count = from.read(&mut buffer)?;
+        let Some(chunk) = buffer.get(..count).filter(|chunk| !chunk.is_empty()) else { break };
+        hasher.update(chunk);
+        to.write_all(chunk)?;
+        total += count as u64;
+    }
+    let digest = Digest(hasher.finalize().into());
+    if total > MAX_LIBRARY_BYTES {
+        return Ok((None, digest));
+    }
+    set_mode(to.path(), 0o500)?;
+    // Renamed over an older copy of the same digest, never written into it: that one may be mapped.
+    let path = directory.join(format!("{digest}{}", std::env::consts::DLL_SUFFIX));
+    to.persist(&path).map_err(|error| error.error)?;
+    Ok((Some(path), digest))
+}
+
+#[cfg(unix)]
+fn prepare(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let metadata = fs::symlink_metadata(directory)?;
+    if !metadata.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a directory of its own"));
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "open to others; chmod it to 0700"));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn prepare(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn staged_copy_is_private_named_by_digest_and_unaffected_by_later_changes() {
+        let temporary = tempfile::tempdir().unwrap();
+        let source = temporary.path().join("lib.so");
+        fs::write(&source, b"one").unwrap();
+        let staged = stage(&source, &temporary.path().join("staged")).unwrap();
+        fs::write(&source, b"two").unwrap();
+        assert_eq!(staged.digest, Digest::of(b"one"));
+        assert_eq!(fs::read(&staged.path).unwrap(), b"one");
+        assert!(staged.path.to_string_lossy().contains(&staged.digest.to_string()));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(fs::metadata(&staged.path).unwrap().permissions().mode() & 0o777, 0o500);
+        }
+    }
+
+    #[test]
+    fn directory_is_not_a_library() {
+        let temporary = tempfile::tempdir().unwrap();
+        let error = stage(temporary.path(), &temporary.path().join("staged")).unwrap_err();
+        assert!(matches!(error, StageError::NotAFile { .. }), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn world_writable_library_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        let source = temporary.path().join("lib.so");
+        fs::write(&source, b"one").unwrap();
+        set_mode(&source, 0o666).unwrap();
+        let error = stage(&source, &temporary.path().join("staged")).unwrap_err();
+        assert!(matches!(error, StageError::WorldWritable { mode: 0o666, .. }), "{error}");
+    }
+}
