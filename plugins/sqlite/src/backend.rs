@@ -1,0 +1,344 @@
+//! The SDK's trait over the client. Point reads are answered inline; whatever writes, scans or waits is pending.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use keyway_sdk::{
+    Backend, BackupLevel, Batch, BatchMode, BatchResult, Begin, CallContext, Capabilities, Condition, Delete,
+    Durability, Features, Health, Isolation, Key, Limits, Op, OpKind, OpResult, OpenContext, Page,
+    PluginInfo, Put, ReadConsistency, Record, Records, Reply, Result, ScanOrder, Sharing, Transaction,
+    Version, backend::check_condition, paging::ScanPlan,
+};
+use rusqlite::Connection;
+
+use crate::{
+    client::{Client, READ_TRANSACTIONS},
+    config::{Config, SCHEMA},
+    error, sql,
+    transaction::{self, SqliteTransaction},
+};
+
+/// Most names that one answer of `keyspaces` holds.
+const KEYSPACES_PAGE: u32 = 1_000;
+
+/// A store in one SQLite file.
+pub struct Sqlite {
+    client: Client,
+}
+
+/// The largest number of point reads that `get_many` does on the caller's thread.
+const INLINE_KEYS: usize = 4;
+
+impl Sqlite {
+    /// Runs `work` in a transaction of its own on the writer's thread; acknowledged after the sync.
+    fn write<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&mut Writing<'_>) -> Result<T> + Send + 'static,
+    ) -> Reply<T> {
+        let incarnation = self.client.incarnation();
+        self.client.write(move |connection| {
+            sql::begin_write(connection).map_err(|source| error::failed(doing, &source))?;
+            let written = Writing::begin(connection, incarnation, doing).and_then(|mut writing| {
+                let value = work(&mut writing)?;
+                writing.finish()?;
+                Ok(value)
+            });
+            let committed = written.and_then(|value| {
+                sql::commit(connection).map_err(|source| error::commit_failed(&source))?;
+                Ok(value)
+            });
+            if committed.is_err() {
+                // A failed rollback leaves the transaction open, and the next begin says so.
+                if let Err(source) = sql::rollback(connection) {
+                    tracing::error!(%source, "rollback failed");
+                }
+            }
+            committed
+        })
+    }
+}
+
+/// A write transaction under way: numbers the versions.
+pub(crate) struct Writing<'a> {
+    connection: &'a Connection,
+    incarnation: u64,
+    doing: &'static str,
+    first: u64,
+    last: u64,
+}
+
+impl<'a> Writing<'a> {
+    pub(crate) fn begin(connection: &'a Connection, incarnation: u64, doing: &'static str) -> Result<Self> {
+        let last = sql::last_version(connection).map_err(|source| error::failed(doing, &source))?;
+        Ok(Self { connection, incarnation, doing, first: last, last })
+    }
+
+    /// Stores the last version given out. Before the commit, in the same transaction.
+    pub(crate) fn finish(&self) -> Result<()> {
+        if self.first == self.last {
+            return Ok(());
+        }
+        self.sqlite(sql::set_last_version(self.connection, self.last))
+    }
+
+    pub(crate) fn current(&self, keyspace: &str, key: &[u8]) -> Result<Option<Version>> {
+        self.sqlite(sql::current_version(self.connection, self.incarnation, keyspace, key))
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        keyspace: &str,
+        key: &[u8],
+        value: &[u8],
+        expires_at_ms: Option<u64>,
+    ) -> Result<Version> {
+        self.last += 1;
+        let record = sql::NewRecord { keyspace, key, value, version: self.last, expires_at_ms };
+        self.sqlite(sql::put(self.connection, &record))?;
+        Ok(Version::numbered(self.incarnation, self.last))
+    }
+
+    pub(crate) fn delete(&self, keyspace: &str, key: &[u8]) -> Result<()> {
+        self.sqlite(sql::delete(self.connection, keyspace, key))
+    }
+
+    fn drop_keyspace(&self, name: &str) -> Result<bool> {
+        self.sqlite(sql::drop_keyspace(self.connection, name))
+    }
+
+    fn apply(&mut self, op: &OwnedOp, existed: bool) -> Result<OpResult> {
+        match op.kind {
+            OpKind::Put => {
+                let version = self.put(&op.keyspace, &op.key, &op.value, op.expires_at_ms)?;
+                Ok(OpResult::written(version, existed))
+            }
+            OpKind::Delete => {
+                self.delete(&op.keyspace, &op.key)?;
+                Ok(OpResult::unversioned(existed))
+            }
+            OpKind::Check => Ok(OpResult::unversioned(existed)),
+        }
+    }
+
+    fn sqlite<T>(&self, result: rusqlite::Result<T>) -> Result<T> {
+        result.map_err(|source| error::failed(self.doing, &source))
+    }
+}
+
+/// An operation that waits for its turn.
+pub(crate) struct OwnedOp {
+    pub(crate) kind: OpKind,
+    pub(crate) keyspace: String,
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+    pub(crate) condition: Condition,
+    pub(crate) expires_at_ms: Option<u64>,
+}
+
+impl OwnedOp {
+    pub(crate) fn put(put: &Put<'_>) -> Self {
+        Self {
+            kind: OpKind::Put,
+            keyspace: put.key().keyspace().to_owned(),
+            key: put.key().bytes().to_vec(),
+            value: put.value().to_vec(),
+            condition: put.condition(),
+            expires_at_ms: put.expires_at_ms(),
+        }
+    }
+
+    pub(crate) fn delete(delete: &Delete<'_>) -> Self {
+        Self {
+            kind: OpKind::Delete,
+            keyspace: delete.key().keyspace().to_owned(),
+            key: delete.key().bytes().to_vec(),
+            value: Vec::new(),
+            condition: delete.condition(),
+            expires_at_ms: None,
+        }
+    }
+
+    fn of(op: &Op<'_>) -> Self {
+        Self {
+            kind: op.kind(),
+            keyspace: op.key().keyspace().to_owned(),
+            key: op.key().bytes().to_vec(),
+            value: op.value().to_vec(),
+            condition: op.condition(),
+            expires_at_ms: op.expires_at_ms(),
+        }
+    }
+}
+
+fn apply_batch(writing: &mut Writing<'_>, ops: &[OwnedOp], mode: BatchMode) -> Result<BatchResult> {
+    // Keys are distinct, but a condition must not see a write of the same batch: all are checked first.
+    let mut checks = Vec::with_capacity(ops.len());
+    for (index, op) in ops.iter().enumerate() {
+        let current = writing.current(&op.keyspace, &op.key)?;
+        let checked = check_condition(op.condition, current).map(|()| current.is_some());
+        match checked {
+            Err(error) if mode == BatchMode::Atomic => return Err(error.with_index(index)),
+            checked => checks.push(checked),
+        }
+    }
+    let mut results = Vec::with_capacity(ops.len());
+    for (op, checked) in ops.iter().zip(checks) {
+        results.push(match checked {
+            // A failure of SQLite itself takes the whole batch with it.
+            Ok(existed) => Ok(writing.apply(op, existed)?),
+            Err(error) => Err(error),
+        });
+    }
+    Ok(results.into_iter().collect())
+}
+
+fn health_of(connection: &Connection, begun: Instant) -> Health {
+    let readable = sql::try_read(connection);
+    let writable = sql::begin_write(connection).and_then(|()| sql::try_write(connection));
+    let undone = sql::rollback(connection);
+    match (readable, writable.and(undone)) {
+        (Ok(()), Ok(())) => Health::ok(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)),
+        (readable, writable) => {
+            let ok = (readable.is_ok(), writable.is_ok());
+            let reason = readable.err().or(writable.err());
+            let detail =
+                reason.map(|source| error::failed("health", &source).to_string()).unwrap_or_default();
+            Health::degraded(ok.0, ok.1, detail)
+        }
+    }
+}
+
+impl Backend for Sqlite {
+    type Config = Config;
+
+    const PLUGIN: PluginInfo = PluginInfo {
+        name: "sqlite",
+        version: env!("CARGO_PKG_VERSION"),
+        description: env!("CARGO_PKG_DESCRIPTION"),
+        licence: env!("CARGO_PKG_LICENSE"),
+        homepage: "",
+        config_schema: SCHEMA,
+        data_format: sql::DATA_FORMAT,
+        sharing: Sharing::ONE_OPENER,
+    };
+
+    fn open(config: Config, context: OpenContext) -> Reply<Self> {
+        let path = context.data_dir().join(Path::new(&config.path));
+        Reply::ready(Client::open(path, context).map(|client| Self { client }))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let limits = Limits { transactions: READ_TRANSACTIONS as u64, ..Limits::default() };
+        Capabilities {
+            read_consistency: ReadConsistency::LINEARIZABLE,
+            isolation: Isolation::SERIALIZABLE,
+            durability: Durability::POWER_LOSS,
+            scan_order: ScanOrder::BYTEWISE,
+            backup: BackupLevel::NONE,
+            sharing: Sharing::ONE_OPENER,
+            features: Features::ATOMIC_BATCH
+                .union(Features::BLOCKS_WRITERS)
+                .union(Features::EXPIRY)
+                .union(Features::REVERSE_SCAN)
+                .union(Features::INLINE_GET),
+            limits,
+            ..Capabilities::default()
+        }
+    }
+
+    fn get(self: &Arc<Self>, _call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
+        let incarnation = self.client.incarnation();
+        let failed = |source: rusqlite::Error| error::failed("get", &source);
+        if let Some(connection) = self.client.idle() {
+            return Reply::ready(
+                sql::get(&connection, incarnation, key.keyspace(), key.bytes()).map_err(failed),
+            );
+        }
+        let (keyspace, key) = (key.keyspace().to_owned(), key.bytes().to_vec());
+        self.client.read(move |connection| sql::get(connection, incarnation, &keyspace, &key).map_err(failed))
+    }
+
+    fn get_many(self: &Arc<Self>, _call: &CallContext<'_>, keys: &[Key<'_>]) -> Reply<Records> {
+        let incarnation = self.client.incarnation();
+        let failed = |source: rusqlite::Error| error::failed("get_many", &source);
+        if let Some(connection) = (keys.len() <= INLINE_KEYS).then(|| self.client.idle()).flatten() {
+            let records =
+                keys.iter().map(|key| sql::get(&connection, incarnation, key.keyspace(), key.bytes()));
+            return Reply::ready(records.collect::<rusqlite::Result<Records>>().map_err(failed));
+        }
+        let keys: Vec<_> = keys.iter().map(|key| (key.keyspace().to_owned(), key.bytes().to_vec())).collect();
+        self.client.read(move |connection| {
+            let records = keys.iter().map(|(keyspace, key)| sql::get(connection, incarnation, keyspace, key));
+            records.collect::<rusqlite::Result<Records>>().map_err(failed)
+        })
+    }
+
+    fn put(self: &Arc<Self>, _call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
+        let op = OwnedOp::put(&put);
+        self.write("put", move |writing| {
+            check_condition(op.condition, writing.current(&op.keyspace, &op.key)?)?;
+            writing.put(&op.keyspace, &op.key, &op.value, op.expires_at_ms)
+        })
+    }
+
+    fn delete(self: &Arc<Self>, _call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
+        let op = OwnedOp::delete(&delete);
+        self.write("delete", move |writing| {
+            let current = writing.current(&op.keyspace, &op.key)?;
+            check_condition(op.condition, current)?;
+            writing.delete(&op.keyspace, &op.key)?;
+            Ok(current.is_some())
+        })
+    }
+
+    fn scan(self: &Arc<Self>, _call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page> {
+        let (incarnation, plan) = (self.client.incarnation(), plan.into_owned());
+        self.client.read(move |connection| {
+            sql::scan(connection, incarnation, plan).map_err(|source| error::failed("scan", &source))
+        })
+    }
+
+    fn apply(self: &Arc<Self>, _call: &CallContext<'_>, batch: Batch<'_>) -> Reply<BatchResult> {
+        let ops: Vec<OwnedOp> = batch.ops().iter().map(OwnedOp::of).collect();
+        let mode = batch.mode();
+        self.write("apply", move |writing| apply_batch(writing, &ops, mode))
+    }
+
+    fn begin(self: &Arc<Self>, _call: &CallContext<'_>, begin: Begin) -> Reply<Box<dyn Transaction>> {
+        let age = Duration::from_millis(self.capabilities().limits.transaction_age_ms);
+        let (transaction, serve) =
+            SqliteTransaction::prepare(self.client.incarnation(), begin.read_only, age);
+        let begun = if begin.read_only {
+            transaction::begin_read(&self.client, serve)
+        } else {
+            transaction::begin_write(&self.client, serve)
+        };
+        begun.map(|()| Box::new(transaction) as Box<dyn Transaction>)
+    }
+
+    fn keyspaces(self: &Arc<Self>, _call: &CallContext<'_>, after: &str) -> Reply<Vec<String>> {
+        let after = after.to_owned();
+        self.client.read(move |connection| {
+            sql::keyspaces(connection, &after, KEYSPACES_PAGE)
+                .map_err(|source| error::failed("keyspaces", &source))
+        })
+    }
+
+    fn drop_keyspace(self: &Arc<Self>, _call: &CallContext<'_>, keyspace: &str) -> Reply<bool> {
+        let keyspace = keyspace.to_owned();
+        self.write("drop_keyspace", move |writing| writing.drop_keyspace(&keyspace))
+    }
+
+    fn health(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<Health> {
+        let begun = Instant::now();
+        self.client.write(move |connection| Ok(health_of(connection, begun)))
+    }
+
+    fn shutdown(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<()> {
+        self.client.close()
+    }
+}

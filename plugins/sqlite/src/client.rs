@@ -1,0 +1,284 @@
+//! The threads and connections: one thread that writes, some that read, and idle connections for point reads on the
+//! caller's thread.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError, TryLockError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use futures_channel::oneshot;
+use keyway_sdk::{Error, ErrorCode, OpenContext, Reply, Result};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::{
+    error,
+    opener::{self, OpenerLock},
+    sql::{self, FileKind},
+};
+
+/// Calls that may wait for the writer, and for the readers.
+const QUEUE: usize = 1_024;
+/// Threads for scans and whatever finds no idle connection.
+const READERS: usize = 4;
+/// Connections for point reads on the callers' threads.
+const INLINE_READERS: usize = 8;
+/// Read-only transactions at a time; each has a thread and a connection of its own.
+pub(crate) const READ_TRANSACTIONS: usize = 32;
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// An open database.
+pub(crate) struct Client {
+    path: PathBuf,
+    incarnation: u64,
+    idle: Mutex<Vec<Connection>>,
+    running: Mutex<Option<Running>>,
+    read_transactions: Arc<AtomicUsize>,
+    context: OpenContext,
+    lock: Arc<OpenerLock>,
+}
+
+/// What a shutdown takes away. The threads end when their senders are gone.
+struct Running {
+    writes: Sender<Job>,
+    reads: Sender<Job>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Client {
+    /// Opens the database, and creates it where the file is new.
+    pub(crate) fn open(path: PathBuf, context: OpenContext) -> Result<Self> {
+        let lock = opener::prepare(&path)
+            .map_err(|source| Error::new(ErrorCode::UNAVAILABLE, source.to_string()))
+            .map(Arc::new)?;
+        let opened = open_writer(&path)?;
+        let incarnation = opened.incarnation;
+        let idle: Result<Vec<Connection>> = (0..INLINE_READERS).map(|_| open_reader(&path)).collect();
+        let (writes, write_jobs) = bounded(QUEUE);
+        let (reads, read_jobs) = bounded(QUEUE);
+        let mut threads = vec![spawn(&context, "writer", opened.connection, write_jobs, &lock)?];
+        for _ in 0..READERS {
+            threads.push(spawn(&context, "reader", open_reader(&path)?, read_jobs.clone(), &lock)?);
+        }
+        tracing::info!(path = %path.display(), "database open");
+        Ok(Self {
+            path,
+            incarnation,
+            idle: Mutex::new(idle?),
+            running: Mutex::new(Some(Running { writes, reads, threads })),
+            read_transactions: Arc::default(),
+            context,
+            lock,
+        })
+    }
+
+    /// The incarnation of the store, which is the first half of every version.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Runs `work` on the writer's thread. It is skipped if the caller has gone before its turn.
+    pub(crate) fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Reply<T> {
+        self.submit(|running| &running.writes, work)
+    }
+
+    /// Runs `work` on a reader's thread.
+    pub(crate) fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Reply<T> {
+        self.submit(|running| &running.reads, |connection: &mut Connection| work(connection))
+    }
+
+    /// An idle connection for a point read on this thread, if there is one at once.
+    pub(crate) fn idle(&self) -> Option<Idle<'_>> {
+        let mut idle = match self.idle.try_lock() {
+            Ok(idle) => idle,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        idle.pop().map(|connection| Idle { client: self, connection: Some(connection) })
+    }
+
+    /// Runs `work` on a thread and connection of its own, for a transaction that only reads.
+    pub(crate) fn read_alone(&self, work: impl FnOnce(&mut Connection) + Send + 'static) -> Result<()> {
+        let seat = Seat::take(&self.read_transactions)?;
+        let connection = open_reader(&self.path)?;
+        let lock = Arc::clone(&self.lock);
+        let thread = self.context.spawn_thread("keyway-sqlite-tx", move || {
+            let mut connection = connection;
+            work(&mut connection);
+            drop(connection);
+            drop((seat, lock));
+        });
+        thread.map(|_detached| ()).map_err(|source| no_thread(&source))
+    }
+
+    /// Ends the threads when they have done what was accepted, and closes all connections.
+    pub(crate) fn close(&self) -> Reply<()> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let Some(Running { writes, reads, threads }) = running else { return Reply::ready(Ok(())) };
+        drop((writes, reads));
+        let (done, closed) = oneshot::channel();
+        let closing = self.context.spawn_thread("keyway-sqlite-close", move || {
+            let ended = threads.into_iter().map(JoinHandle::join).filter(std::result::Result::is_err).count();
+            // Nobody waits any more if this fails.
+            let _gone = done.send(ended);
+        });
+        if let Err(source) = closing {
+            return Reply::ready(Err(no_thread(&source)));
+        }
+        Reply::pending(async move {
+            match closed.await {
+                Ok(0) => Ok(()),
+                _ => Err(Error::new(ErrorCode::INTERNAL, "a thread of the database had panicked")),
+            }
+        })
+    }
+
+    fn submit<T: Send + 'static>(
+        &self,
+        queue: impl FnOnce(&Running) -> &Sender<Job>,
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Reply<T> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = running.as_ref() else { return Reply::ready(Err(error::closed())) };
+        let (done, result) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            if !done.is_canceled() {
+                // A caller that went away meanwhile has its outcome unknown.
+                let _gone = done.send(work(connection));
+            }
+        });
+        match queue(running).try_send(job) {
+            Ok(()) => Reply::pending(async move { result.await.unwrap_or_else(|_| Err(lost())) }),
+            Err(TrySendError::Full(_)) => Reply::ready(Err(error::queue_full(QUEUE))),
+            Err(TrySendError::Disconnected(_)) => Reply::ready(Err(error::closed())),
+        }
+    }
+}
+
+/// The thread that had the job is gone.
+fn lost() -> Error {
+    error::closed().with_unknown_outcome()
+}
+
+fn no_thread(source: &std::io::Error) -> Error {
+    Error::new(ErrorCode::RESOURCE_EXHAUSTED, format!("cannot start a thread: {source}"))
+}
+
+/// A borrowed idle connection, which goes back when it is dropped, unless the database has been closed.
+pub(crate) struct Idle<'a> {
+    client: &'a Client,
+    connection: Option<Connection>,
+}
+
+impl std::ops::Deref for Idle<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().expect("an idle connection is there until it is dropped")
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        let open = self.client.running.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if let Some(connection) = self.connection.take().filter(|_| open) {
+            self.client.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+    }
+}
+
+/// One of the read-only transactions that may be open at a time.
+struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    fn take(taken: &Arc<AtomicUsize>) -> Result<Self> {
+        let one_more = |count| (count < READ_TRANSACTIONS).then_some(count + 1);
+        match taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
+            Ok(_) => Ok(Self(Arc::clone(taken))),
+            Err(_) => Err(error::queue_full(READ_TRANSACTIONS)),
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The lock is held by every thread, so that it outlives every connection.
+fn spawn(
+    context: &OpenContext,
+    role: &str,
+    mut connection: Connection,
+    jobs: Receiver<Job>,
+    lock: &Arc<OpenerLock>,
+) -> Result<JoinHandle<()>> {
+    let lock = Arc::clone(lock);
+    let work = move || {
+        for job in jobs {
+            job(&mut connection);
+        }
+        drop(connection);
+        drop(lock);
+    };
+    context.spawn_thread(&format!("keyway-sqlite-{role}"), work).map_err(|source| no_thread(&source))
+}
+
+struct Opened {
+    connection: Connection,
+    incarnation: u64,
+}
+
+fn open_writer(path: &Path) -> Result<Opened> {
+    let doing = format!("open {}", path.display());
+    let failed = |source| error::failed(&doing, &source);
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    match sql::file_kind(&connection).map_err(failed)? {
+        FileKind::Foreign => {
+            let message = format!("{} is an SQLite database, but not one of Keyway's", path.display());
+            return Err(Error::new(ErrorCode::INVALID_ARGUMENT, message));
+        }
+        FileKind::Ours { data_format } if data_format != sql::DATA_FORMAT => {
+            let message = format!(
+                "{} has data format {data_format}, and this plugin reads format {}; use the plugin version that wrote it",
+                path.display(),
+                sql::DATA_FORMAT
+            );
+            return Err(Error::new(ErrorCode::INVALID_ARGUMENT, message));
+        }
+        FileKind::Ours { .. } => sql::set_up_writer(&connection).map_err(failed)?,
+        FileKind::Empty => {
+            sql::set_up_writer(&connection).map_err(failed)?;
+            let incarnation = getrandom::u64()
+                .map_err(|source| Error::new(ErrorCode::INTERNAL, format!("no random bytes: {source}")))?;
+            sql::create(&mut connection, incarnation).map_err(failed)?;
+        }
+    }
+    let incarnation = sql::incarnation(&connection).map_err(failed)?;
+    Ok(Opened { connection, incarnation })
+}
+
+fn open_reader(path: &Path) -> Result<Connection> {
+    let doing = format!("open {} to read", path.display());
+    let failed = |source| error::failed(&doing, &source);
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    sql::set_up_reader(&connection).map_err(failed)?;
+    Ok(connection)
+}

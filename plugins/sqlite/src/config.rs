@@ -1,0 +1,34 @@
+//! What an operator may set.
+
+use keyway_sdk::{
+    schemars::{self, JsonSchema},
+    serde::{self, Deserialize},
+};
+
+/// The configuration of the SQLite backend.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(crate = "serde", deny_unknown_fields)]
+#[schemars(crate = "schemars")]
+pub struct Config {
+    /// The database file. A relative path is relative to the server's data directory. The file is made, readable by its
+    /// owner alone, if it does not exist; SQLite keeps two more beside it, with -wal and -shm behind the name, and
+    /// Keyway a third, with .lock.
+    pub path: String,
+}
+
+/// The JSON Schema of [`Config`], as the library's descriptor embeds it.
+pub const SCHEMA: &str = include_str!("../config.schema.json");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn embedded_schema_is_that_of_the_type() {
+        let schema = keyway_sdk::config_schema::<Config>();
+        if std::env::var_os("KEYWAY_UPDATE_SCHEMAS").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/config.schema.json"), &schema).unwrap();
+        }
+        assert_eq!(SCHEMA, schema, "run the tests once with KEYWAY_UPDATE_SCHEMAS=1");
+    }
+}
