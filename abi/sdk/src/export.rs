@@ -65,7 +65,6 @@ extern "C" fn linked_descriptor<B: Backend>() -> RStr<'static> {
 /// In an image of its own, logging and the panic hook are the SDK's to install.
 extern "C" fn open_exported<B: Backend>(args: OpenArgs<'_>) -> ForeignReply<StoreObject> {
     state::install_panic_hook();
-    let reply = bridge::open::<B>(args);
     forward::install();
-    reply
+    bridge::open::<B>(args)
 }

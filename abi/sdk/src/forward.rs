@@ -20,17 +20,8 @@ use crate::state;
 pub(crate) fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        let subscriber = registry().with(ForwardLayer);
-        if tracing::subscriber::set_global_default(subscriber).is_err()
-            && let Some(state) = state::any_opened()
-        {
-            state.log(
-                LogLevel::WARN,
-                "keyway_sdk",
-                "the plugin installed a tracing subscriber of its own",
-                "",
-            );
-        }
+        // Refused where the author has installed one: then theirs decides what becomes of the events.
+        let _refused = tracing::subscriber::set_global_default(registry().with(ForwardLayer)).err();
     });
 }
 

@@ -31,6 +31,7 @@ pub mod trust;
 pub mod loader;
 
 pub mod reply;
+pub mod report;
 pub mod store;
 
 mod adapter;
@@ -48,6 +49,7 @@ pub use loader::{LoadError, Loader, Requirement};
 pub use open::Plugin;
 pub use register::{Backends, Generation};
 pub use reply::Reply;
+pub use report::Chain;
 pub use stage::Digest;
 pub use store::{BackupStream, RestoreSink, Store, Transaction};
 pub use trust::{LockFile, LockedPlugin, TrustPolicy};

@@ -8,6 +8,7 @@ use crate::{
     describe::{DescribeError, Described, describe},
     discover::{Candidate, Discovered, Place, SearchPath, discover, file_name},
     open::{OpenError, open},
+    report::Chain,
     stage::{StageError, stage},
     trust::{TrustError, TrustPolicy},
 };
@@ -92,13 +93,7 @@ impl fmt::Display for StageFailure {
             Self::Trust(error) => error,
             Self::Open(error) => error,
         };
-        write!(f, "{error}")?;
-        let mut source = error.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
+        Chain(error).fmt(f)
     }
 }
 

@@ -1,0 +1,41 @@
+//! The project's own commands.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
+
+mod bench;
+mod process;
+mod python;
+mod run;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+
+  run              build everything in release mode, start a server on 127.0.0.1:8200 with its data under target/run
+  test             everything that must pass: formatting, clippy, tidy, unit, doc, conformance and end-to-end tests
+  tidy             the conventions that no other tool checks
+  bench [NAME]     measure; without a name, everything (boundary)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["run"] => run::run(),
+        ["test"] => test::test(),
+        ["tidy"] => tidy::tidy(),
+        ["bench", names @ ..] => bench::bench(names),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

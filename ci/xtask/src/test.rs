@@ -1,0 +1,23 @@
+//! `cargo xtask test`: everything that must pass.
+
+use anyhow::Result;
+
+use crate::{
+    process::{cargo, run, target_dir},
+    python, tidy,
+};
+
+pub(crate) fn test() -> Result<()> {
+    run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    tidy::tidy()?;
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    // The binaries and shared libraries that the tests start and load.
+    run(&mut cargo(&["build", "--workspace"]))?;
+    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    // The profile is `dev`, whatever the environment says: the tests find the libraries beside themselves.
+    tests.env("INSTA_UPDATE", "no").env("CARGO_TARGET_DIR", target_dir());
+    if let Some(python) = python::prepare()? {
+        tests.env("KEYWAY_TEST_PYTHON", python);
+    }
+    run(&mut tests)
+}

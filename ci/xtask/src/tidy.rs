@@ -1,0 +1,138 @@
+//! `cargo xtask tidy`: the conventions that no other tool checks.
+
+use std::{fs, path::Path};
+
+use anyhow::{Result, bail};
+
+use crate::process::{cargo, output, root};
+
+/// The longest Rust file. A ratchet: it may become smaller.
+const MAX_LINES: usize = 450;
+
+/// A word that may stand in some places only.
+struct Confined {
+    word: &'static str,
+    places: &'static [&'static str],
+    reason: &'static str,
+}
+
+const CONFINED: [Confined; 6] = [
+    Confined {
+        word: "abi_stable",
+        places: &["abi/", "host/loader/"],
+        reason: "the layer beneath the interface is confined (ADR 0001)",
+    },
+    Confined {
+        word: "async_ffi",
+        places: &["abi/", "host/loader/"],
+        reason: "the layer beneath the interface is confined (ADR 0001)",
+    },
+    Confined {
+        word: "keyway_abi",
+        places: &["abi/", "host/loader/"],
+        reason: "the host does not name the interface",
+    },
+    Confined {
+        word: "libloading",
+        places: &["host/loader/src/open.rs"],
+        reason: "one place loads libraries",
+    },
+    Confined {
+        word: "StatusCode",
+        places: &["host/src/http/answer.rs", "host/src/http/error.rs"],
+        reason: "one place knows HTTP status codes",
+    },
+    Confined {
+        word: "unsafe_code",
+        places: &[
+            "abi/src/",
+            "abi/sdk/src/bridge/",
+            "abi/sdk/src/export.rs",
+            "abi/sdk/src/state.rs",
+            "host/loader/src/open.rs",
+            "host/loader/src/adapter/",
+            "tests/bench/src/allocations.rs",
+        ],
+        reason: "unsafe code stands in named places only",
+    },
+];
+
+const STUBS: [&str; 5] = ["todo!(", "unimplemented!(", "#[ignore", "FIXME", "XXX"];
+
+pub(crate) fn tidy() -> Result<()> {
+    let listed = output(std::process::Command::new("git").current_dir(root()).args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]));
+    // Without git (a source archive) there is nothing to list; cargo still knows the members.
+    let files: Vec<String> = match listed {
+        Ok(listed) => listed.lines().map(str::to_owned).collect(),
+        Err(_) => bail!("tidy needs a git checkout"),
+    };
+    let mut problems = Vec::new();
+    for file in files.iter().filter(|file| !file.starts_with("ci/xtask/src/tidy.rs")) {
+        if let Ok(text) = fs::read_to_string(root().join(file)) {
+            check(file, &text, &mut problems);
+        }
+    }
+    check_adrs(&files, &mut problems);
+    if let Err(error) = output(&mut cargo(&["metadata", "--locked", "--no-deps", "--format-version", "1"])) {
+        problems.push(format!("Cargo.lock: not up to date ({error:#})"));
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    bail!("tidy:\n  {}", problems.join("\n  "))
+}
+
+fn check(file: &str, text: &str, problems: &mut Vec<String>) {
+    if file.ends_with("/mod.rs") {
+        problems.push(format!("{file}: name it after its module, beside the module's directory"));
+    }
+    if file.ends_with(".md") {
+        check_links(file, text, problems);
+    }
+    if Path::new(file).extension().is_none_or(|extension| extension != "rs") {
+        return;
+    }
+    let lines = text.lines().count();
+    if lines > MAX_LINES {
+        problems
+            .push(format!("{file}: {lines} lines, and {MAX_LINES} is the longest; part it by its stages"));
+    }
+    for (number, line) in text.lines().enumerate() {
+        let at = format!("{file}:{}", number + 1);
+        problems
+            .extend(STUBS.iter().filter(|stub| line.contains(**stub)).map(|stub| format!("{at}: {stub}")));
+        for Confined { word, places, reason } in &CONFINED {
+            let comment = line.trim_start().starts_with("//");
+            if line.contains(word) && !comment && !places.iter().any(|place| file.starts_with(place)) {
+                problems.push(format!("{at}: {word}: {reason}"));
+            }
+        }
+    }
+}
+
+/// Links to files of the repository must lead somewhere.
+fn check_links(file: &str, text: &str, problems: &mut Vec<String>) {
+    let directory = root().join(file).parent().map(Path::to_owned).unwrap_or_default();
+    for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let target = link.split('#').next().unwrap_or_default();
+        if !target.is_empty() && !target.contains("://") && !directory.join(target).exists() {
+            problems.push(format!("{file}: the link to {target} leads nowhere"));
+        }
+    }
+}
+
+/// Decisions are numbered without gaps.
+fn check_adrs(files: &[String], problems: &mut Vec<String>) {
+    let mut names: Vec<&str> = files.iter().filter_map(|file| file.strip_prefix("docs/adr/")).collect();
+    names.sort_unstable();
+    for (index, name) in names.iter().enumerate() {
+        if !name.starts_with(&format!("{:04}-", index + 1)) {
+            problems.push(format!("docs/adr/{name}: the number should be {:04}", index + 1));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The command line: what the words mean. Each command is a module.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
+
+mod client;
+mod config;
+mod dotenv;
+mod failure;
+mod import;
+mod kv;
+mod operator;
+mod output;
+mod plugin;
+mod server;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use self::{failure::Failure, output::Format};
+
+/// A secrets server whose storage is a shared library.
+///
+/// Start a server with `keyway server --config FILE`, make its keys with `keyway init`, and unlock it with `keyway
+/// unseal`. Exit codes: 0 done, 1 error, 2 usage, 3 sealed, 4 not found, 5 refused, 6 unavailable.
+#[derive(Debug, Parser)]
+#[command(name = "keyway", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// How to print results.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server until it is interrupted.
+    Server {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+        /// A directory to look for plugins in, before all others. May be repeated.
+        #[arg(long)]
+        plugin_dir: Vec<PathBuf>,
+    },
+    /// Say whether a server is initialised and unsealed.
+    Status {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Make the keys of a new cluster; prints the unseal shares and the root token, once.
+    Init {
+        #[command(flatten)]
+        server: Server,
+        /// How many shares of the unseal key to make.
+        #[arg(long, default_value_t = 5)]
+        shares: u64,
+        /// How many of them unseal.
+        #[arg(long, default_value_t = 3)]
+        threshold: u64,
+    },
+    /// Give the server one unseal share.
+    Unseal {
+        #[command(flatten)]
+        server: Server,
+        /// The share; read from standard input if it is not given, which keeps it out of the list of processes.
+        share: Option<String>,
+        /// Forget the shares given so far.
+        #[arg(long, conflicts_with = "share")]
+        reset: bool,
+    },
+    /// Put the keys out of reach.
+    Seal {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Read and write secrets.
+    Kv {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        command: kv::Command,
+    },
+    /// Look at plugin files, and say which may run.
+    Plugin {
+        #[command(subcommand)]
+        command: plugin::Command,
+    },
+    /// Look at the configuration.
+    Config {
+        #[command(subcommand)]
+        command: config::Command,
+    },
+}
+
+/// Which server, and as whom.
+#[derive(Debug, Args)]
+struct Server {
+    /// The server's address; also KEYWAY_ADDR or VAULT_ADDR. Default: http://127.0.0.1:8200.
+    #[arg(long, global = true)]
+    address: Option<String>,
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let Arguments { command, format } = Arguments::parse();
+    match run(command, format) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("keyway: {}", failure.message());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(command: Command, format: Format) -> Result<(), Failure> {
+    match command {
+        Command::Server { config, plugin_dir } => server::run(&config, &plugin_dir),
+        Command::Status { server } => operator::status(&client::Client::new(server.address)?, format),
+        Command::Init { server, shares, threshold } => {
+            operator::init(&client::Client::new(server.address)?, shares, threshold, format)
+        }
+        Command::Unseal { server, share, reset } => {
+            operator::unseal(&client::Client::new(server.address)?, share, reset, format)
+        }
+        Command::Seal { server } => operator::seal(&client::Client::new(server.address)?),
+        Command::Kv { server, command } => kv::run(&client::Client::new(server.address)?, command, format),
+        Command::Plugin { command } => plugin::run(command, format),
+        Command::Config { command } => config::run(command, format),
+    }
+}

@@ -1,0 +1,178 @@
+//! The client side of the API.
+
+use std::{env, time::Duration};
+
+use serde_json::{Value, json, value::RawValue};
+use zeroize::Zeroizing;
+
+use super::failure::Failure;
+
+const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8200";
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest answer that is read.
+const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A server, and the token to show it.
+pub(super) struct Client {
+    agent: ureq::Agent,
+    address: String,
+    token: Option<Zeroizing<String>>,
+}
+
+/// An answer of any status.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    text: String,
+}
+
+impl Client {
+    /// A client of the server at `address`, or of the one that the environment names.
+    pub(super) fn new(address: Option<String>) -> Result<Self, Failure> {
+        let variable =
+            |names: [&str; 2]| names.iter().find_map(|name| env::var(name).ok().filter(|v| !v.is_empty()));
+        let address = address
+            .or_else(|| variable(["KEYWAY_ADDR", "VAULT_ADDR"]))
+            .unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
+        if !address.starts_with("http://") {
+            let message = format!("{address:?} is no address of a server; write http://HOST:PORT");
+            return Err(Failure::Usage(message));
+        }
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT))
+            .proxy(None)
+            .build()
+            .new_agent();
+        let token = variable(["KEYWAY_TOKEN", "VAULT_TOKEN"]).map(Zeroizing::new);
+        Ok(Self { agent, address: address.trim_end_matches('/').to_owned(), token })
+    }
+
+    pub(super) fn get(&self, path: &str) -> Result<Answer, Failure> {
+        let mut request = self.agent.get(self.url(path));
+        if let Some(token) = &self.token {
+            request = request.header("X-Vault-Token", token.as_str());
+        }
+        self.answer(request.call())
+    }
+
+    pub(super) fn post(&self, path: &str, body: &str) -> Result<Answer, Failure> {
+        let mut request = self.agent.post(self.url(path)).content_type("application/json");
+        if let Some(token) = &self.token {
+            request = request.header("X-Vault-Token", token.as_str());
+        }
+        self.answer(request.send(body))
+    }
+
+    pub(super) fn delete(&self, path: &str) -> Result<Answer, Failure> {
+        let mut request = self.agent.delete(self.url(path));
+        if let Some(token) = &self.token {
+            request = request.header("X-Vault-Token", token.as_str());
+        }
+        self.answer(request.call())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/v1/{path}", self.address)
+    }
+
+    fn answer(
+        &self,
+        result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Answer, Failure> {
+        let unavailable = |error: &dyn std::fmt::Display| {
+            let hint = "is the server running? Start one with `keyway server --config FILE`, or name another with \
+                        --address";
+            Failure::Unavailable(format!("no answer from {}: {error}; {hint}", self.address))
+        };
+        let mut response = result.map_err(|error| unavailable(&error))?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
+        Ok(Answer { status, text: body.map_err(|error| unavailable(&error))? })
+    }
+}
+
+impl Answer {
+    /// The answer's JSON, of whatever status.
+    pub(super) fn json(&self) -> Result<Value, Failure> {
+        if self.text.is_empty() {
+            return Ok(json!({}));
+        }
+        serde_json::from_str(&self.text).map_err(|error| {
+            Failure::Other(format!("the answer (status {}) is not JSON: {error}", self.status))
+        })
+    }
+
+    /// The text of the answer's body.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The answer, if it is a success.
+    pub(super) fn success(self, doing: &str) -> Result<Self, Failure> {
+        if (200..300).contains(&self.status) {
+            return Ok(self);
+        }
+        Err(self.failure(doing))
+    }
+
+    /// What the server said instead of doing it.
+    pub(super) fn failure(&self, doing: &str) -> Failure {
+        let errors: Vec<String> = self
+            .json()
+            .ok()
+            .and_then(|body| serde_json::from_value(body.get("errors")?.clone()).ok())
+            .unwrap_or_default();
+        let said = errors.join("; ");
+        let message = match self.status {
+            _ if said.contains("is sealed") => {
+                return Failure::Sealed(format!("{doing}: {said}; unseal it with `keyway unseal`"));
+            }
+            403 => format!("{doing}: {said}; set KEYWAY_TOKEN to a token that may"),
+            404 if said.is_empty() => format!("{doing}: not found"),
+            status if said.is_empty() => format!("{doing}: the server answered with status {status}"),
+            _ => format!("{doing}: {said}"),
+        };
+        match self.status {
+            404 => Failure::NotFound(message),
+            400 | 403 | 405 | 413 => Failure::Refused(message),
+            502..=504 => Failure::Unavailable(message),
+            _ => Failure::Other(message),
+        }
+    }
+}
+
+/// The fields of a JSON object in the order in which they stand, each value to the letter.
+pub(super) struct Fields(pub(super) Vec<(String, Box<RawValue>)>);
+
+impl<'de> serde::Deserialize<'de> for Fields {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields: Vec<(String, Box<RawValue>)> = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                    if fields.iter().any(|(known, _)| *known == name) {
+                        return Err(serde::de::Error::custom(format!("{name:?} stands there twice")));
+                    }
+                    fields.push((name, value));
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+impl serde::Serialize for Fields {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}

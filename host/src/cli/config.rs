@@ -1,0 +1,50 @@
+//! `keyway config`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{
+    failure::Failure,
+    output::{Format, pairs, print},
+};
+use crate::config::Config;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Read a configuration and say what it means, or what is wrong with it. Opens nothing.
+    Check {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
+    let Command::Check { config } = command;
+    let config = Config::read(&config)?;
+    let backends: Vec<String> =
+        config.backends.iter().map(|(name, backend)| format!("{name} (plugin {})", backend.plugin)).collect();
+    let mounts: Vec<String> =
+        config.mounts.iter().map(|(path, mount)| format!("{path} on {}", mount.backend)).collect();
+    let json = json!({
+        "file": config.file,
+        "listen": config.listen.to_string(),
+        "data_dir": config.data_dir,
+        "system_backend": config.system_backend,
+        "backends": backends,
+        "mounts": mounts,
+    });
+    print(format, &json, || {
+        pairs(&[
+            ("Configuration", config.file.display().to_string()),
+            ("Listen", config.listen.to_string()),
+            ("Data directory", config.data_dir.display().to_string()),
+            ("System backend", config.system_backend.clone()),
+            ("Backends", backends.join(", ")),
+            ("Mounts", mounts.join(", ")),
+        ]) + "The configuration is good.\n"
+    });
+    Ok(())
+}

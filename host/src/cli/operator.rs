@@ -1,0 +1,115 @@
+//! `keyway status`, `init`, `unseal`, `seal`.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexing a JSON value with a name answers null, and never panics"
+)]
+
+use std::io::{self, BufRead, IsTerminal};
+
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::{
+    client::Client,
+    failure::Failure,
+    output::{Format, pairs, print},
+};
+
+/// Says whether the server is initialised and unsealed; exit code 3 while it is sealed.
+pub(super) fn status(client: &Client, format: Format) -> Result<(), Failure> {
+    let status = client.get("sys/seal-status")?.success("status")?.json()?;
+    print(format, &status, || describe(&status));
+    if status["sealed"] == true {
+        let next = if status["initialized"] == true {
+            "unseal it with `keyway unseal`"
+        } else {
+            "run `keyway init`"
+        };
+        return Err(Failure::Sealed(format!("the server is sealed; {next}")));
+    }
+    Ok(())
+}
+
+/// Makes the keys of a new cluster.
+pub(super) fn init(client: &Client, shares: u64, threshold: u64, format: Format) -> Result<(), Failure> {
+    let body = json!({ "secret_shares": shares, "secret_threshold": threshold }).to_string();
+    let made = client.post("sys/init", &body)?.success("init")?.json()?;
+    print(format, &made, || describe_keys(&made, shares, threshold));
+    Ok(())
+}
+
+/// Gives the server one share, or makes it forget those that it has.
+pub(super) fn unseal(
+    client: &Client,
+    share: Option<String>,
+    reset: bool,
+    format: Format,
+) -> Result<(), Failure> {
+    let body = if reset {
+        json!({ "reset": true }).to_string()
+    } else {
+        let share = match share {
+            Some(share) => Zeroizing::new(share),
+            None => read_share()?,
+        };
+        json!({ "key": share.trim() }).to_string()
+    };
+    let status = client.post("sys/unseal", &body)?.success("unseal")?.json()?;
+    print(format, &status, || describe(&status));
+    Ok(())
+}
+
+/// Puts the keys out of reach.
+pub(super) fn seal(client: &Client) -> Result<(), Failure> {
+    client.post("sys/seal", "{}")?.success("seal")?;
+    println!("The server is sealed.");
+    Ok(())
+}
+
+fn read_share() -> Result<Zeroizing<String>, Failure> {
+    if io::stdin().is_terminal() {
+        eprint!("Unseal share: ");
+    }
+    let mut line = Zeroizing::new(String::new());
+    io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| Failure::Other(format!("read the share: {error}")))?;
+    if line.trim().is_empty() {
+        return Err(Failure::Usage("no share was given".to_owned()));
+    }
+    Ok(line)
+}
+
+fn describe(status: &Value) -> String {
+    let text = |name: &str| match status.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
+    let mut rows = vec![("Initialised", text("initialized")), ("Sealed", text("sealed"))];
+    if status["initialized"] == true {
+        rows.push(("Shares", text("n")));
+        rows.push(("Threshold", text("t")));
+        if status["sealed"] == true {
+            rows.push(("Progress", format!("{}/{}", text("progress"), text("t"))));
+        }
+    }
+    rows.push(("Storage", text("storage_type")));
+    rows.push(("Version", text("keyway_version")));
+    pairs(&rows)
+}
+
+fn describe_keys(made: &Value, shares: u64, threshold: u64) -> String {
+    let keys = made["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut text = String::new();
+    for (index, key) in keys.iter().enumerate() {
+        text.push_str(&format!("Unseal share {}: {}\n", index + 1, key.as_str().unwrap_or_default()));
+    }
+    text.push_str(&format!("\nRoot token: {}\n\n", made["root_token"].as_str().unwrap_or_default()));
+    text.push_str(&format!(
+        "Any {threshold} of the {shares} shares unseal the server, after every start. They are shown only now: give \
+         them to\ndifferent people. Without {threshold} of them nobody can read the secrets again.\n"
+    ));
+    text
+}

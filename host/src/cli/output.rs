@@ -1,0 +1,62 @@
+//! Results as tables for people and as JSON for programs.
+
+use serde::Serialize;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Prints a result: `table` for people, `json` for programs.
+pub(super) fn print(format: Format, json: &impl Serialize, table: impl FnOnce() -> String) {
+    match format {
+        Format::Table => print!("{}", table()),
+        Format::Json => {
+            let text = serde_json::to_string_pretty(json).expect("results are plain data");
+            println!("{text}");
+        }
+    }
+}
+
+/// Rows in columns that are as wide as their widest cell. The first row is the heading.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Names and values, one pair a line.
+pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
+    let rows: Vec<Vec<String>> =
+        pairs.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]).collect();
+    table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_lines_have_no_blanks_at_the_end() {
+        let rows = [
+            vec!["Key".to_owned(), "Value".to_owned()],
+            vec!["ünï".to_owned(), "x".to_owned()],
+            vec!["longer".to_owned(), "y".to_owned()],
+        ];
+        assert_eq!(table(&rows), "Key     Value\nünï     x\nlonger  y\n");
+    }
+}

@@ -1,0 +1,77 @@
+//! `keyway server`.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use tokio::runtime::Builder;
+use tracing_subscriber::EnvFilter;
+
+use super::failure::Failure;
+use crate::{config::Config, server::Server};
+
+/// Runs a server until it is interrupted.
+pub(super) fn run(config: &Path, plugin_dirs: &[PathBuf]) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let config = Config::read(config)?;
+    start_logging();
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Other(format!("start the runtime: {error}")))?;
+    runtime.block_on(async {
+        let server = Server::start(config, plugin_dirs).await?;
+        let address = server.address()?;
+        tracing::info!(%address, ready_after_ms = begun.elapsed().as_millis(), "ready");
+        announce(&format!("Keyway is ready at http://{address}\n"));
+        Ok(server.run(interrupted()).await?)
+    })
+}
+
+/// To standard output, for people and for whoever started the server and waits for it.
+fn announce(line: &str) {
+    let mut out = io::stdout();
+    // Whoever closed our standard output does not want to know.
+    let _unread = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Text on a terminal, JSON otherwise; to standard error. RUST_LOG chooses what.
+fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if io::stderr().is_terminal() {
+        builder.init();
+    } else {
+        builder.json().with_ansi(false).init();
+    }
+}
+
+/// Resolves at Ctrl-C, and at SIGTERM where there is one.
+async fn interrupted() {
+    let ctrl_c = async {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::error!(%error, "cannot wait for Ctrl-C");
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot wait for SIGTERM");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = ctrl_c => {}
+        () = terminate => {}
+    }
+}

@@ -1,0 +1,292 @@
+//! What the server is between its edge and its stores: sealed or not, and who may do what.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use keyway_loader::{Backends, Health};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::{
+    config::MountConfig,
+    crypto::{keyring::Keyring, shares::Share},
+    mounts::{Mount, MountError, MountTable},
+    seal::{InitError, Initialised, SealRecord, SealRecordError, ShareCounts, initialise},
+    secrets::Engine,
+    storage::{RequestId, Storage, StorageError},
+    token::{Token, TokenError},
+};
+
+/// The server's state.
+pub struct Core {
+    system: Storage,
+    backends: HashMap<String, Storage>,
+    configured_mounts: BTreeMap<String, MountConfig>,
+    unsealed: RwLock<Option<Arc<Unsealed>>>,
+    progress: Mutex<Progress>,
+}
+
+/// What an unsealed server holds. Requests keep it for as long as they run.
+pub struct Unsealed {
+    keyring: Keyring,
+    mounts: MountTable,
+}
+
+/// Shares that have been given so far.
+#[derive(Default)]
+struct Progress {
+    nonce: Uuid,
+    shares: Vec<Share>,
+}
+
+/// How far the seal is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealStatus {
+    /// Whether there is a cluster.
+    pub initialised: bool,
+    /// Whether the keys are out of reach.
+    pub sealed: bool,
+    /// How many shares unseal; zero without a cluster.
+    pub threshold: u8,
+    /// How many shares there are; zero without a cluster.
+    pub shares: u8,
+    /// How many have been given.
+    pub progress: usize,
+    /// The name of this attempt to unseal; empty where none has begun.
+    pub nonce: String,
+    /// The cluster, where there is one and it is unsealed.
+    pub cluster: Option<Uuid>,
+}
+
+/// How the server is doing.
+pub struct HealthReport {
+    /// The seal.
+    pub seal: Result<SealStatus, CoreError>,
+    /// What each backend says of itself.
+    pub storage: Vec<(String, Result<Health, StorageError>)>,
+}
+
+/// Why the server could not do what it was asked to.
+#[derive(Debug, Error)]
+pub enum CoreError {
+    /// The keys are out of reach.
+    #[error("Keyway is sealed")]
+    Sealed,
+    /// There is no cluster.
+    #[error("Keyway is not initialised")]
+    NotInitialised,
+    /// The share is not one of this cluster's.
+    #[error("this is not an unseal share of this cluster; the progress is unchanged")]
+    WrongShare,
+    /// No token, or none that is known.
+    #[error("permission denied")]
+    PermissionDenied,
+    /// Initialisation.
+    #[error(transparent)]
+    Init(#[from] InitError),
+    /// The seal record.
+    #[error(transparent)]
+    SealRecord(#[from] SealRecordError),
+    /// The shares fit their hashes, but not the keys.
+    #[error("the shares do not open the keys in the seal record: the record was changed")]
+    KeysDoNotOpen,
+    /// The mounts.
+    #[error(transparent)]
+    Mounts(#[from] MountError),
+    /// A token's record.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A mount on a backend that is not configured.
+    #[error("mount {mount:?} is on backend {backend:?}, which is not configured")]
+    NoBackend {
+        /// The mount.
+        mount: String,
+        /// Its backend.
+        backend: String,
+    },
+}
+
+impl Core {
+    /// A sealed server over open backends. `None` where the system backend is not among them.
+    pub fn new(
+        backends: &Backends,
+        system_backend: &str,
+        configured_mounts: BTreeMap<String, MountConfig>,
+    ) -> Option<Self> {
+        let backends: HashMap<String, Storage> =
+            backends.iter().map(|open| (open.backend().to_owned(), Storage::new(Arc::clone(open)))).collect();
+        Some(Self {
+            system: backends.get(system_backend)?.clone(),
+            backends,
+            configured_mounts,
+            unsealed: RwLock::new(None),
+            progress: Mutex::default(),
+        })
+    }
+
+    /// The name of the system backend's plugin.
+    pub fn system_plugin(&self) -> &str {
+        self.system.plugin()
+    }
+
+    /// Makes a cluster.
+    ///
+    /// # Errors
+    ///
+    /// See [`InitError`].
+    pub async fn init(&self, request: RequestId, counts: ShareCounts) -> Result<Initialised, CoreError> {
+        let initialised = initialise(&self.system, request, counts).await?;
+        tracing::info!("cluster initialised");
+        Ok(initialised)
+    }
+
+    /// How far the seal is.
+    ///
+    /// # Errors
+    ///
+    /// When the seal record cannot be read.
+    pub async fn seal_status(&self, request: RequestId) -> Result<SealStatus, CoreError> {
+        let record = SealRecord::load(&self.system, request).await?;
+        Ok(self.status_of(record.as_ref()))
+    }
+
+    /// Takes one share; unseals when it is the last that is needed.
+    ///
+    /// # Errors
+    ///
+    /// See [`CoreError`]. A wrong share leaves the progress as it is.
+    pub async fn unseal(&self, request: RequestId, share: Share) -> Result<SealStatus, CoreError> {
+        let record = SealRecord::load(&self.system, request).await?.ok_or(CoreError::NotInitialised)?;
+        if self.unsealed().is_ok() {
+            return Ok(self.status_of(Some(&record)));
+        }
+        if !record.knows(&share) {
+            return Err(CoreError::WrongShare);
+        }
+        if let Some(shares) = self.add_share(share, &record) {
+            let keyring = record.unlock(&shares).ok_or(CoreError::KeysDoNotOpen)?;
+            let mounts = MountTable::load(&self.system, &keyring, request, &self.configured_mounts).await?;
+            *self.unsealed.write().unwrap_or_else(PoisonError::into_inner) =
+                Some(Arc::new(Unsealed { keyring, mounts }));
+            tracing::info!(cluster = %record.cluster_id, "unsealed");
+        }
+        Ok(self.status_of(Some(&record)))
+    }
+
+    /// Forgets the shares that were given so far.
+    pub fn reset_unseal(&self) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Progress::default();
+    }
+
+    /// Puts the keys out of reach. Requests that run end with the keys that they have.
+    pub fn seal(&self) {
+        *self.unsealed.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.reset_unseal();
+        tracing::info!("sealed");
+    }
+
+    /// What an unsealed server holds.
+    ///
+    /// # Errors
+    ///
+    /// `Sealed`.
+    pub fn unsealed(&self) -> Result<Arc<Unsealed>, CoreError> {
+        let unsealed = self.unsealed.read().unwrap_or_else(PoisonError::into_inner);
+        unsealed.clone().ok_or(CoreError::Sealed)
+    }
+
+    /// What an unsealed server holds, for whoever presents a root token.
+    ///
+    /// # Errors
+    ///
+    /// `Sealed`, `PermissionDenied`, or the store's.
+    pub async fn authorised(
+        &self,
+        request: RequestId,
+        token: Option<&Token>,
+    ) -> Result<Arc<Unsealed>, CoreError> {
+        let unsealed = self.unsealed()?;
+        let token = token.ok_or(CoreError::PermissionDenied)?;
+        if token.is_root(&unsealed.keyring, &self.system, request).await? {
+            Ok(unsealed)
+        } else {
+            Err(CoreError::PermissionDenied)
+        }
+    }
+
+    /// The engine of a mount.
+    ///
+    /// # Errors
+    ///
+    /// `NoBackend`.
+    pub fn engine<'a>(
+        &'a self,
+        unsealed: &'a Unsealed,
+        path: &str,
+        mount: &'a Mount,
+        request: RequestId,
+    ) -> Result<Engine<'a>, CoreError> {
+        let storage = self
+            .backends
+            .get(&mount.backend)
+            .ok_or_else(|| CoreError::NoBackend { mount: path.to_owned(), backend: mount.backend.clone() })?;
+        Ok(Engine::new(&unsealed.keyring, mount, storage, request))
+    }
+
+    /// How the server and its backends are doing.
+    pub async fn health(&self, request: RequestId) -> HealthReport {
+        let mut storage = Vec::with_capacity(self.backends.len());
+        for (name, backend) in &self.backends {
+            storage.push((name.clone(), backend.health(request).await));
+        }
+        HealthReport { seal: self.seal_status(request).await, storage }
+    }
+
+    /// Closes all backends.
+    pub async fn shutdown(&self, request: RequestId) {
+        self.seal();
+        for backend in self.backends.values() {
+            if let Err(error) = backend.shutdown(request).await {
+                tracing::error!(%error, "a backend did not close");
+            }
+        }
+    }
+
+    /// Adds a share that is not there yet. All of them, once they are enough; they are then forgotten here.
+    fn add_share(&self, share: Share, record: &SealRecord) -> Option<Vec<Share>> {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let hash = share.hash(record.cluster_id);
+        if progress.shares.iter().any(|given| given.hash(record.cluster_id).matches(&hash)) {
+            return None;
+        }
+        if progress.shares.is_empty() {
+            progress.nonce = Uuid::new_v4();
+        }
+        progress.shares.push(share);
+        let enough = progress.shares.len() >= usize::from(record.threshold);
+        enough.then(|| std::mem::take(&mut *progress).shares)
+    }
+
+    fn status_of(&self, record: Option<&SealRecord>) -> SealStatus {
+        let sealed = self.unsealed().is_err();
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        SealStatus {
+            initialised: record.is_some(),
+            sealed,
+            threshold: record.map_or(0, |record| record.threshold),
+            shares: record.map_or(0, |record| record.shares),
+            progress: progress.shares.len(),
+            nonce: if progress.nonce.is_nil() { String::new() } else { progress.nonce.to_string() },
+            cluster: record.filter(|_| !sealed).map(|record| record.cluster_id),
+        }
+    }
+}
+
+impl Unsealed {
+    /// The mounts.
+    pub fn mounts(&self) -> &MountTable {
+        &self.mounts
+    }
+}

@@ -1,0 +1,6 @@
+//! Keys and what is sealed with them. Only these modules see key bytes; only [`envelope`] knows the envelope's bytes.
+
+pub mod envelope;
+pub mod key;
+pub mod keyring;
+pub mod shares;

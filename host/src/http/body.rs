@@ -1,0 +1,80 @@
+//! Bodies: bounded in size and depth before they are parsed.
+
+use axum::body::{Body, to_bytes};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::error::ApiError;
+
+/// The longest body.
+const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+/// How deep JSON may be nested.
+const MAX_DEPTH: usize = 64;
+
+/// The whole body.
+pub(super) async fn read(body: Body) -> Result<Bytes, ApiError> {
+    let too_long = || ApiError::TooLarge(format!("a body has at most {MAX_BODY_BYTES} bytes"));
+    let length_error = |error: axum::Error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        if source.contains("length limit") {
+            too_long()
+        } else {
+            ApiError::bad_request(format!("the body could not be read: {error}"))
+        }
+    };
+    to_bytes(body, MAX_BODY_BYTES).await.map_err(length_error)
+}
+
+/// A JSON body; an empty one is an empty object.
+pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    let bytes = read(body).await?;
+    parse(if bytes.is_empty() { b"{}" } else { &bytes })
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    if depth(bytes) > MAX_DEPTH {
+        return Err(ApiError::bad_request(format!("JSON is nested at most {MAX_DEPTH} deep")));
+    }
+    // serde_json's texts name line and column, and may quote what the client has sent: to the client alone.
+    serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))
+}
+
+/// How deep brackets are nested outside of strings.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_brackets_outside_of_strings() {
+        assert_eq!(depth(b"1"), 0);
+        assert_eq!(depth(br#"{"a":[{"b":"[[[[\"{{"}]}"#), 3);
+        assert_eq!(depth(b"[][][]"), 1);
+    }
+
+    #[test]
+    fn nesting_of_64_parses_and_65_does_not() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(parse::<Box<serde_json::value::RawValue>>(nested(64).as_bytes()).is_ok());
+        assert!(parse::<Box<serde_json::value::RawValue>>(nested(65).as_bytes()).is_err());
+        assert!(parse::<Box<serde_json::value::RawValue>>(nested(100_000).as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! What a client is told when something fails. Knows the status codes of errors, as `answer` those
+//! of answers; what an operator is told is in the log.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use keyway_loader::{Chain, ErrorCode};
+use serde_json::json;
+
+use crate::{
+    core::CoreError,
+    mounts::MountError,
+    seal::{InitError, SealRecordError},
+    secrets::EngineError,
+    storage::StorageError,
+    token::TokenError,
+};
+
+/// An error as a client sees it.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    /// The request is wrong.
+    BadRequest(String),
+    /// No token, or one that may not.
+    PermissionDenied,
+    /// There is nothing here; Vault's shape is an empty list.
+    NotFound,
+    /// There is no such endpoint or mount.
+    NoRoute(String),
+    /// Not with this method.
+    MethodNotAllowed,
+    /// The body is too long.
+    TooLarge(String),
+    /// The keys are out of reach.
+    Sealed,
+    /// The store does not serve; another try may succeed.
+    Unavailable(String),
+    /// Something is broken.
+    Internal(String),
+}
+
+impl ApiError {
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::BadRequest(message.into())
+    }
+
+    fn parts(self) -> (StatusCode, Vec<String>) {
+        match self {
+            Self::BadRequest(message) => (StatusCode::BAD_REQUEST, vec![message]),
+            Self::PermissionDenied => (StatusCode::FORBIDDEN, vec!["permission denied".to_owned()]),
+            Self::NotFound => (StatusCode::NOT_FOUND, Vec::new()),
+            Self::NoRoute(message) => (StatusCode::NOT_FOUND, vec![message]),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, vec!["unsupported operation".to_owned()])
+            }
+            Self::TooLarge(message) => (StatusCode::PAYLOAD_TOO_LARGE, vec![message]),
+            Self::Sealed => (StatusCode::SERVICE_UNAVAILABLE, vec!["Keyway is sealed".to_owned()]),
+            Self::Unavailable(message) => (StatusCode::SERVICE_UNAVAILABLE, vec![message]),
+            Self::Internal(message) => (StatusCode::INTERNAL_SERVER_ERROR, vec![message]),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, errors) = self.parts();
+        (status, Json(json!({ "errors": errors }))).into_response()
+    }
+}
+
+impl From<StorageError> for ApiError {
+    fn from(error: StorageError) -> Self {
+        tracing::error!(error = %Chain(&error), "storage failed");
+        let backend = error.backend();
+        let code = error.code();
+        if code == ErrorCode::TOO_LARGE {
+            return Self::TooLarge(format!("the secret is larger than backend {backend:?} takes"));
+        }
+        let unknown = if error.is_unknown() { "; the change may have happened" } else { "" };
+        if code == ErrorCode::CORRUPT || code == ErrorCode::INTERNAL || code == ErrorCode::PANICKED {
+            return Self::Internal(format!("backend {backend:?} failed ({}){unknown}", code.name()));
+        }
+        Self::Unavailable(format!("backend {backend:?} is not available ({}){unknown}", code.name()))
+    }
+}
+
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::CasMismatch { .. } | EngineError::TooMany => Self::BadRequest(error.to_string()),
+            EngineError::Contended => Self::Unavailable(error.to_string()),
+            EngineError::Storage(error) => error.into(),
+            // The text names the record: whoever asked for it named it first.
+            EngineError::Record(_) => logged(&error, error.to_string()),
+            EngineError::Seal(_) | EngineError::Random(_) => internal(&error),
+        }
+    }
+}
+
+impl From<CoreError> for ApiError {
+    fn from(error: CoreError) -> Self {
+        match error {
+            CoreError::Sealed => Self::Sealed,
+            CoreError::PermissionDenied => Self::PermissionDenied,
+            CoreError::NotInitialised => Self::BadRequest("Keyway is not initialised".to_owned()),
+            CoreError::WrongShare => Self::BadRequest(error.to_string()),
+            CoreError::Init(InitError::AlreadyInitialised) => {
+                Self::BadRequest("Keyway is already initialised".to_owned())
+            }
+            CoreError::Init(InitError::Storage(error))
+            | CoreError::SealRecord(SealRecordError::Storage(error))
+            | CoreError::Mounts(MountError::Storage(error))
+            | CoreError::Token(TokenError::Storage(error)) => error.into(),
+            CoreError::Mounts(MountError::Moved { .. })
+            | CoreError::NoBackend { .. }
+            | CoreError::KeysDoNotOpen
+            | CoreError::SealRecord(_) => logged(&error, error.to_string()),
+            CoreError::Init(_) | CoreError::Mounts(_) | CoreError::Token(_) => internal(&error),
+        }
+    }
+}
+
+/// An error whose text an operator needs to see at the client too.
+fn logged(error: &dyn std::error::Error, message: String) -> ApiError {
+    tracing::error!(error = %Chain(error), "request failed");
+    ApiError::Internal(message)
+}
+
+/// An error whose text stays in the log.
+fn internal(error: &dyn std::error::Error) -> ApiError {
+    logged(error, "internal error; the log has the details".to_owned())
+}

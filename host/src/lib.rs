@@ -1,0 +1,23 @@
+//! Keyway: a secrets server whose storage is a shared library.
+//!
+//! A request on its way down: [`http`] (routes, Vault's shapes, status codes) → [`core`] (sealed or not, who may) →
+//! [`secrets`] (versions, check-and-set) → [`crypto`] (the envelope) → [`storage`] (deadline) → `keyway-loader`'s `Store` →
+//! the plugin. Beside it: [`seal`] (shares and keys), [`mounts`], [`token`]; [`config`] and [`server`] put them together;
+//! [`cli`] is the command line, [`clock`] the time.
+
+pub mod cli;
+pub mod config;
+pub mod server;
+
+pub mod http;
+
+pub mod core;
+pub mod mounts;
+pub mod seal;
+pub mod secrets;
+pub mod token;
+
+pub mod crypto;
+pub mod storage;
+
+pub mod clock;

@@ -1,0 +1,165 @@
+//! How a secret lies in the store. The keys and bytes of its records are known here and nowhere else.
+//!
+//! - `m/<path>`: one format byte, the length of the sealed metadata as four bytes, big-endian, the sealed metadata, the
+//!   sealed value of the current version. One read brings both.
+//! - `v/<path>`, a zero byte, the version as eight bytes, big-endian: the sealed value of an older version, moved here
+//!   as it was when a newer one took its place. Paths hold no zero byte, so that no two secrets share a prefix.
+
+use thiserror::Error;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{
+    metadata::{Metadata, VersionMetadata},
+    path::{FolderPath, SecretPath},
+};
+use crate::crypto::{
+    envelope::{OpenError, RecordKind, SealError},
+    keyring::{Keyring, Record},
+};
+
+const FORMAT: u8 = 1;
+
+/// The prefix of all metadata records.
+pub const METADATA_PREFIX: &str = "m/";
+
+/// A record that cannot be opened. Names the secret, because an operator has to find it.
+#[derive(Debug, Error)]
+#[error("the record of secret {path:?} (mount {mount}) cannot be opened: {reason}")]
+pub struct RecordError {
+    path: String,
+    mount: Uuid,
+    reason: OpenError,
+}
+
+/// The key of a secret's metadata record.
+pub fn metadata_key(path: &SecretPath) -> Vec<u8> {
+    format!("{METADATA_PREFIX}{}", path.as_str()).into_bytes()
+}
+
+/// The prefix of the metadata records in a folder.
+pub fn folder_prefix(folder: &FolderPath) -> Vec<u8> {
+    format!("{METADATA_PREFIX}{}", folder.as_str()).into_bytes()
+}
+
+/// The prefix of the records of a secret's older versions.
+pub fn versions_prefix(path: &SecretPath) -> Vec<u8> {
+    format!("v/{}\0", path.as_str()).into_bytes()
+}
+
+/// The key of the record of one older version.
+pub fn version_key(path: &SecretPath, version: u64) -> Vec<u8> {
+    let mut key = versions_prefix(path);
+    key.extend_from_slice(&version.to_be_bytes());
+    key
+}
+
+/// Seals and opens the records of one mount.
+pub struct Sealer<'a> {
+    /// The keys.
+    pub keyring: &'a Keyring,
+    /// The mount.
+    pub mount: Uuid,
+}
+
+/// A metadata record, opened: its metadata, and the current version's value as it is sealed.
+pub struct OpenedRecord {
+    /// What is known of the secret.
+    pub metadata: Metadata,
+    /// The sealed value of the current version.
+    pub current: Vec<u8>,
+}
+
+impl Sealer<'_> {
+    /// The sealed value of one version.
+    ///
+    /// # Errors
+    ///
+    /// See [`SealError`].
+    pub fn seal_value(&self, path: &SecretPath, version: u64, value: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.keyring.seal(&self.value_record(path, version), value)
+    }
+
+    /// The value of one version, if `sealed` is the envelope that the metadata knows.
+    ///
+    /// # Errors
+    ///
+    /// See [`RecordError`].
+    pub fn open_value(
+        &self,
+        path: &SecretPath,
+        version: u64,
+        metadata: &VersionMetadata,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, RecordError> {
+        let opened = self.keyring.open(&self.value_record(path, version), sealed);
+        match opened {
+            Ok(_) if !metadata.is_sealed_as(sealed) => Err(self.error(path, OpenError::NotAuthentic)),
+            Ok(value) => Ok(value),
+            Err(reason) => Err(self.error(path, reason)),
+        }
+    }
+
+    /// A metadata record.
+    ///
+    /// # Errors
+    ///
+    /// See [`SealError`].
+    pub fn seal_record(
+        &self,
+        path: &SecretPath,
+        metadata: &Metadata,
+        current: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let text = serde_json::to_vec(metadata).expect("metadata is plain data");
+        let sealed = self.keyring.seal(&self.metadata_record(&metadata_key(path)), &text)?;
+        let length = u32::try_from(sealed.len()).map_err(|_| SealError::TooLong)?;
+        let mut record = Vec::with_capacity(5 + sealed.len() + current.len());
+        record.push(FORMAT);
+        record.extend_from_slice(&length.to_be_bytes());
+        record.extend_from_slice(&sealed);
+        record.extend_from_slice(current);
+        Ok(record)
+    }
+
+    /// The contents of a metadata record.
+    ///
+    /// # Errors
+    ///
+    /// See [`RecordError`].
+    pub fn open_record(&self, path: &SecretPath, record: &[u8]) -> Result<OpenedRecord, RecordError> {
+        let open = || {
+            let (sealed, current) = split(record).ok_or(OpenError::Malformed)?;
+            let text = self.keyring.open(&self.metadata_record(&metadata_key(path)), sealed)?;
+            let metadata = serde_json::from_slice(&text).map_err(|_| OpenError::Malformed)?;
+            Ok(OpenedRecord { metadata, current: current.to_vec() })
+        };
+        open().map_err(|reason| self.error(path, reason))
+    }
+
+    /// A record of an older version is missing though the metadata knows it.
+    pub fn missing(&self, path: &SecretPath) -> RecordError {
+        self.error(path, OpenError::Malformed)
+    }
+
+    fn value_record<'k>(&self, path: &'k SecretPath, version: u64) -> Record<'k> {
+        Record { mount: self.mount, kind: RecordKind::Value, key: path.as_str().as_bytes(), version }
+    }
+
+    fn metadata_record<'k>(&self, key: &'k [u8]) -> Record<'k> {
+        Record { mount: self.mount, kind: RecordKind::Metadata, key, version: 0 }
+    }
+
+    fn error(&self, path: &SecretPath, reason: OpenError) -> RecordError {
+        RecordError { path: path.as_str().to_owned(), mount: self.mount, reason }
+    }
+}
+
+fn split(record: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (format, rest) = record.split_first()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    if *format != FORMAT {
+        return None;
+    }
+    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
+}

@@ -1,0 +1,210 @@
+//! The way to the backends: every call with a deadline, every failure with the backend's name.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use keyway_loader::{
+    Batch, BatchMode, BatchResult, CallContext, Condition, Delete, Error, ErrorCode, Features, Generation,
+    Health, Key, Op, Outcome, Page, Put, Record, Scan, Version, WriteId,
+};
+use thiserror::Error as ThisError;
+
+use crate::crypto::key::{RandomError, random_bytes};
+
+/// How long a call to a backend may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A backend, as the secrets engine uses it.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    backend: Arc<Generation>,
+}
+
+/// A failed call to a backend.
+#[derive(Debug, ThisError)]
+#[error("backend {backend:?}: {source}")]
+pub struct StorageError {
+    backend: String,
+    source: Error,
+}
+
+impl StorageError {
+    /// Whether a condition did not hold: somebody else was quicker.
+    pub fn is_lost_race(&self) -> bool {
+        let code = self.source.code();
+        code == ErrorCode::ALREADY_EXISTS
+            || code == ErrorCode::PRECONDITION_FAILED
+            || code == ErrorCode::CONFLICT
+    }
+
+    /// Whether the effect may have happened.
+    pub fn is_unknown(&self) -> bool {
+        self.source.outcome() == Outcome::UNKNOWN
+    }
+
+    /// What kind of failure it was.
+    pub fn code(&self) -> ErrorCode {
+        self.source.code()
+    }
+
+    /// The backend that failed.
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+}
+
+/// Which request is served.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestId(pub [u8; 16]);
+
+impl RequestId {
+    fn call(self) -> CallContext<'static> {
+        let remaining_ms = u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX);
+        CallContext::new(self.0).with_remaining_ms(remaining_ms)
+    }
+}
+
+/// A random write id.
+///
+/// # Errors
+///
+/// When the operating system gives no random bytes.
+pub fn new_write_id() -> Result<WriteId, RandomError> {
+    random_bytes().map(WriteId::new)
+}
+
+impl Storage {
+    /// The way to a backend.
+    pub fn new(backend: Arc<Generation>) -> Self {
+        Self { backend }
+    }
+
+    /// The backend's name in the configuration.
+    pub fn name(&self) -> &str {
+        self.backend.backend()
+    }
+
+    /// The plugin's name.
+    pub fn plugin(&self) -> &str {
+        &self.backend.plugin().descriptor().name
+    }
+
+    /// The record of a key.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn get(&self, request: RequestId, key: Key<'_>) -> Result<Option<Record>, StorageError> {
+        self.within(false, self.backend.get(&request.call(), key)).await
+    }
+
+    /// Writes one record.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn put(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
+        self.within(true, self.backend.put(&request.call(), put)).await
+    }
+
+    /// Removes one record.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn delete(&self, request: RequestId, delete: Delete<'_>) -> Result<bool, StorageError> {
+        self.within(true, self.backend.delete(&request.call(), delete)).await
+    }
+
+    /// One page.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn scan(&self, request: RequestId, scan: Scan<'_>) -> Result<Page, StorageError> {
+        self.within(false, self.backend.scan(&request.call(), scan)).await
+    }
+
+    /// Unconditional writes that come before a conditional one, which is the commit point: in one atomic batch where
+    /// the backend has them, and otherwise in this order, so that what is not committed is never referred to.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn commit(
+        &self,
+        request: RequestId,
+        before: &[Op<'_>],
+        point: Put<'_>,
+    ) -> Result<(), StorageError> {
+        if before.is_empty() {
+            return self.put(request, point).await.map(|_| ());
+        }
+        if self.backend.capabilities().features.contains(Features::ATOMIC_BATCH) {
+            let mut ops = before.to_vec();
+            ops.push(Op::put(point.key(), point.value()).when(point.condition()));
+            let batch = Batch::new(&ops, BatchMode::Atomic, point.write_id());
+            return self.within(true, self.backend.apply(&request.call(), batch)).await.map(|_| ());
+        }
+        for op in before {
+            let put = Put::new(op.key(), op.value()).when(Condition::Any).with_write_id(point.write_id());
+            // What came before the commit point is invisible, so its outcome does not matter.
+            self.put(request, put).await.map_err(|error| self.not_applied(error))?;
+        }
+        self.put(request, point).await.map(|_| ())
+    }
+
+    /// Removes several records, each for itself.
+    ///
+    /// # Errors
+    ///
+    /// The backend's, for the first record that could not be removed.
+    pub async fn delete_all(&self, request: RequestId, keys: &[Key<'_>]) -> Result<(), StorageError> {
+        let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::delete(*key)).collect();
+        let batch = Batch::new(&ops, BatchMode::Independent, WriteId::default());
+        let results: BatchResult = self.within(true, self.backend.apply(&request.call(), batch)).await?;
+        match results.iter().find_map(Result::err) {
+            None => Ok(()),
+            Some(error) => Err(self.error(error.clone())),
+        }
+    }
+
+    /// How the backend is doing.
+    ///
+    /// # Errors
+    ///
+    /// The backend's, where it cannot even tell.
+    pub async fn health(&self, request: RequestId) -> Result<Health, StorageError> {
+        self.within(false, self.backend.health(&request.call())).await
+    }
+
+    /// Finishes what is in flight and closes the backend.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn shutdown(&self, request: RequestId) -> Result<(), StorageError> {
+        self.within(true, self.backend.shutdown(&request.call())).await
+    }
+
+    async fn within<T>(
+        &self,
+        writes: bool,
+        reply: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, StorageError> {
+        let result = tokio::time::timeout(DEADLINE, reply).await.unwrap_or_else(|_| {
+            let message = format!("no answer within {} s", DEADLINE.as_secs());
+            let error = Error::new(ErrorCode::TIMEOUT, message);
+            // Dropping the future cancels the call, but a write may still happen.
+            Err(if writes { error.with_unknown_outcome() } else { error })
+        });
+        result.map_err(|source| self.error(source))
+    }
+
+    fn error(&self, source: Error) -> StorageError {
+        StorageError { backend: self.name().to_owned(), source }
+    }
+
+    fn not_applied(&self, error: StorageError) -> StorageError {
+        self.error(Error::new(error.source.code(), error.source.message()))
+    }
+}
