@@ -38,7 +38,7 @@ pub(super) fn run(
     let target = locate(client, path)?;
     let mut written = Vec::with_capacity(planned.len());
     for Planned { name, fields } in planned {
-        let located = name.map_or_else(|| target.child(""), |name| target.child(&name));
+        let located = name.map_or_else(|| target.clone(), |name| target.child(&name));
         match write_one(client, &located, &fields) {
             Ok(version) => written.push(Written { path: located.path(), version }),
             Err(failure) => {

@@ -87,6 +87,7 @@ pub(super) enum Command {
 }
 
 /// A path with its mount taken off.
+#[derive(Clone)]
 pub(super) struct Located {
     mount: String,
     rest: String,

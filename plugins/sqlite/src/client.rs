@@ -40,7 +40,6 @@ pub(crate) struct Client {
     running: Mutex<Option<Running>>,
     read_transactions: Arc<AtomicUsize>,
     context: OpenContext,
-    lock: Arc<OpenerLock>,
 }
 
 /// What a shutdown takes away. The threads end when their senders are gone.
@@ -48,6 +47,7 @@ struct Running {
     writes: Sender<Job>,
     reads: Sender<Job>,
     threads: Vec<JoinHandle<()>>,
+    lock: Arc<OpenerLock>,
 }
 
 impl Client {
@@ -70,10 +70,9 @@ impl Client {
             path,
             incarnation,
             idle: Mutex::new(idle?),
-            running: Mutex::new(Some(Running { writes, reads, threads })),
+            running: Mutex::new(Some(Running { writes, reads, threads, lock })),
             read_transactions: Arc::default(),
             context,
-            lock,
         })
     }
 
@@ -111,8 +110,11 @@ impl Client {
     /// Runs `work` on a thread and connection of its own, for a transaction that only reads.
     pub(crate) fn read_alone(&self, work: impl FnOnce(&mut Connection) + Send + 'static) -> Result<()> {
         let seat = Seat::take(&self.read_transactions)?;
+        let lock = {
+            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.as_ref().map(|running| Arc::clone(&running.lock)).ok_or_else(error::closed)?
+        };
         let connection = open_reader(&self.path)?;
-        let lock = Arc::clone(&self.lock);
         let thread = self.context.spawn_thread("keyway-sqlite-tx", move || {
             let mut connection = connection;
             work(&mut connection);
@@ -126,11 +128,12 @@ impl Client {
     pub(crate) fn close(&self) -> Reply<()> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let Some(Running { writes, reads, threads }) = running else { return Reply::ready(Ok(())) };
+        let Some(Running { writes, reads, threads, lock }) = running else { return Reply::ready(Ok(())) };
         drop((writes, reads));
         let (done, closed) = oneshot::channel();
         let closing = self.context.spawn_thread("keyway-sqlite-close", move || {
             let ended = threads.into_iter().map(JoinHandle::join).filter(std::result::Result::is_err).count();
+            drop(lock);
             // Nobody waits any more if this fails.
             let _gone = done.send(ended);
         });
@@ -192,10 +195,10 @@ impl std::ops::Deref for Idle<'_> {
 
 impl Drop for Idle<'_> {
     fn drop(&mut self) {
+        // In this order: a close that takes `running` afterwards clears what is pushed here.
+        let mut idle = self.client.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.client.running.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if let Some(connection) = self.connection.take().filter(|_| open) {
-            self.client.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        }
+        idle.extend(self.connection.take().filter(|_| open));
     }
 }
 

@@ -3,10 +3,11 @@
 //! A case that tests a capability runs where the backend declares it; where it does not, another case checks that the
 //! operation answers `Unsupported` and changes nothing. Each failure names the promise that broke.
 //!
-//! ```no_run
-//! # fn open() -> keyway_loader::Generation { unimplemented!() }
-//! let report = keyway_conformance::run(open());
-//! assert!(report.failures().is_empty(), "{report}");
+//! ```
+//! fn test(opened: keyway_loader::Generation) {
+//!     let report = keyway_conformance::run(opened);
+//!     assert!(report.failures().is_empty(), "{report}");
+//! }
 //! ```
 
 mod batch;

@@ -1,0 +1,116 @@
+//! What the tests share: the libraries that the workspace builds, and a place to load them in.
+#![expect(clippy::expect_used, clippy::panic, reason = "for tests, which fail by panicking")]
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use futures_executor::block_on;
+use keyway_loader::{
+    BackendConfig, ConfigureError, Generation, LoadError, Loader, LockFile, Origin, Plugin, Requirement,
+    SearchPath, TrustPolicy, configure::configure, describe::describe, discover::file_name, stage::stage,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A library that the workspace has built, beside the test that runs.
+pub fn built(file: &str) -> PathBuf {
+    let test = env::current_exe().expect("a test knows where it is");
+    let directory = test.parent().and_then(Path::parent).expect("a test is in target/PROFILE/deps");
+    let library = directory.join(file);
+    if !library.exists() {
+        panic!(
+            "{} is missing: run `cargo build --workspace` first, or `cargo xtask test`",
+            library.display()
+        );
+    }
+    library
+}
+
+/// The library of a plugin that the workspace has built.
+pub fn plugin(name: &str) -> PathBuf {
+    built(&file_name(name))
+}
+
+/// A directory of plugins, a lock file, and a loader that reads them.
+pub struct Workbench {
+    directory: TempDir,
+    /// The loader.
+    pub loader: Loader,
+}
+
+impl Default for Workbench {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Workbench {
+    /// With no plugins and an empty lock file.
+    pub fn new() -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let plugins = directory.path().join("plugins");
+        fs::create_dir(&plugins).expect("make a directory");
+        let lock = directory.path().join("keyway.lock");
+        fs::write(&lock, LockFile::default().to_text()).expect("write a lock file");
+        let loader = Loader {
+            search: vec![SearchPath { directory: plugins, origin: Origin::Configuration }],
+            staging_dir: directory.path().join("staged"),
+            trust: TrustPolicy::Lock(lock),
+        };
+        Self { directory, loader }
+    }
+
+    /// With this plugin in it, locked.
+    pub fn with(name: &str) -> Self {
+        let bench = Self::new();
+        bench.put(name, &fs::read(plugin(name)).expect("read a library"));
+        bench.lock(name);
+        bench
+    }
+
+    /// The directory for whatever a test needs.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The file of a plugin.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path().join("plugins").join(file_name(name))
+    }
+
+    /// Puts bytes where the library of a plugin is looked for.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.file(name), bytes).expect("write a library");
+    }
+
+    /// Lets the file of a plugin run.
+    pub fn lock(&self, name: &str) {
+        let TrustPolicy::Lock(path) = &self.loader.trust;
+        let staged = stage(&self.file(name), &self.loader.staging_dir).expect("stage a library");
+        let mut lock = LockFile::read(path).expect("read the lock file");
+        lock.insert(&describe(staged).expect("describe a library"));
+        fs::write(path, lock.to_text()).expect("write the lock file");
+    }
+
+    /// Loads a plugin.
+    ///
+    /// # Errors
+    ///
+    /// The loader's.
+    pub fn load(&self, requirement: &str) -> Result<Plugin, Box<LoadError>> {
+        self.loader.load(&Requirement::parse(requirement).expect("a requirement"))
+    }
+
+    /// Loads and opens a plugin as the backend `main`.
+    ///
+    /// # Errors
+    ///
+    /// The last stage's.
+    pub fn open(&self, name: &str, config: Value) -> Result<Generation, ConfigureError> {
+        let plugin = self.load(name).unwrap_or_else(|error| panic!("{error}"));
+        let config = BackendConfig { name: "main".into(), config, data_dir: self.path().to_owned() };
+        block_on(configure(&plugin, &config))
+    }
+}

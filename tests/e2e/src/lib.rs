@@ -1,0 +1,261 @@
+//! What the tests share: a real server process in a temporary directory, its client, its command line.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "for tests, which fail by panicking"
+)]
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The directory of the binaries and libraries that the workspace has built.
+pub fn built() -> PathBuf {
+    let test = env::current_exe().expect("a test knows where it is");
+    let directory = test.parent().and_then(Path::parent).expect("a test is in target/PROFILE/deps");
+    let program = directory.join("keyway");
+    if !program.exists() {
+        panic!(
+            "{} is missing: run `cargo build --workspace` first, or `cargo xtask test`",
+            program.display()
+        );
+    }
+    directory.to_owned()
+}
+
+/// A configured place for a server; it may be started and stopped in it many times.
+pub struct Site {
+    directory: TempDir,
+}
+
+/// What an initialisation printed.
+pub struct Keys {
+    /// The unseal shares in hexadecimal.
+    pub shares: Vec<String>,
+    /// The root token.
+    pub root_token: String,
+}
+
+/// A running server. Killed when it is dropped.
+pub struct Server {
+    process: Child,
+    /// Such as `http://127.0.0.1:45678`.
+    pub address: String,
+}
+
+/// The status and body of an answer.
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body as it came.
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON; null where there is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    /// The first of the error texts.
+    pub fn error(&self) -> String {
+        self.json()["errors"][0].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Site {
+    /// A site whose storage is this plugin, with its plugins locked.
+    pub fn new(plugin: &str) -> Self {
+        let site = Self { directory: TempDir::new().expect("a temporary directory") };
+        site.configure(&config(plugin));
+        let locked = site.run(&["plugin", "lock", "--config", site.config().to_str().unwrap()]);
+        assert!(locked.status.success(), "{}", String::from_utf8_lossy(&locked.stderr));
+        site
+    }
+
+    /// Writes the configuration.
+    pub fn configure(&self, text: &str) {
+        fs::write(self.config(), text).expect("write the configuration");
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("keyway.toml")
+    }
+
+    /// The server's log of all its runs.
+    pub fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    /// A file or directory of the site.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs the command line to its end, with nothing on standard input.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        command(arguments)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("run keyway")
+    }
+
+    /// Starts the server, which must become ready.
+    pub fn start(&self) -> Server {
+        let log = fs::File::options().create(true).append(true).open(self.log()).expect("open the log");
+        let mut process = command(&["server", "--config", self.config().to_str().unwrap()])
+            .current_dir(self.directory.path())
+            .env("RUST_LOG", "debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("start keyway");
+        let mut line = String::new();
+        let out = process.stdout.take().expect("standard output is a pipe");
+        BufReader::new(out).read_line(&mut line).expect("read standard output");
+        let Some(address) = line.trim().strip_prefix("Keyway is ready at ") else {
+            panic!("the server did not start: {}", fs::read_to_string(self.log()).unwrap_or_default());
+        };
+        Server { process, address: address.to_owned() }
+    }
+}
+
+/// An ordinary configuration on a free port.
+pub fn config(plugin: &str) -> String {
+    let settings = if plugin == "sqlite" { "config = { path = \"keyway.db\" }" } else { "" };
+    let plugins = built();
+    format!(
+        "listen = \"127.0.0.1:0\"\ndata_dir = \"data\"\nplugin_dirs = [{:?}]\nsystem_backend = \"main\"\n\n\
+         [trust]\npolicy = \"lock\"\n\n[backends.main]\nplugin = \"{plugin}\"\n{settings}\n\n\
+         [mounts.secret]\nbackend = \"main\"\n",
+        plugins.to_str().expect("a Unicode path")
+    )
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(built().join("keyway"));
+    command.args(arguments);
+    for variable in
+        ["KEYWAY_ADDR", "KEYWAY_TOKEN", "VAULT_ADDR", "VAULT_TOKEN", "KEYWAY_PLUGIN_PATH", "RUST_LOG"]
+    {
+        command.env_remove(variable);
+    }
+    command
+}
+
+impl Server {
+    /// Any request; an empty token sends none.
+    pub fn request(&self, method: &str, path: &str, token: &str, body: Option<&str>) -> Answer {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(60)))
+            .proxy(None)
+            .allow_non_standard_methods(true)
+            .build()
+            .new_agent();
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(format!("{}/v1/{path}", self.address));
+        if !token.is_empty() {
+            request = request.header("X-Vault-Token", token);
+        }
+        let response = match body {
+            Some(body) => agent.run(request.body(body.to_owned()).expect("a request")),
+            None => agent.run(request.body(()).expect("a request")),
+        };
+        let mut response = response.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let status = response.status().as_u16();
+        Answer { status, text: response.body_mut().read_to_string().expect("read an answer") }
+    }
+
+    /// GET.
+    pub fn get(&self, path: &str, token: &str) -> Answer {
+        self.request("GET", path, token, None)
+    }
+
+    /// POST of JSON.
+    pub fn post(&self, path: &str, token: &str, body: &Value) -> Answer {
+        self.request("POST", path, token, Some(&body.to_string()))
+    }
+
+    /// Makes a cluster.
+    pub fn init(&self, shares: u8, threshold: u8) -> Keys {
+        let body = json!({ "secret_shares": shares, "secret_threshold": threshold });
+        let answer = self.post("sys/init", "", &body);
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let made = answer.json();
+        let shares = made["keys"].as_array().expect("shares");
+        Keys {
+            shares: shares.iter().map(|share| share.as_str().expect("a share").to_owned()).collect(),
+            root_token: made["root_token"].as_str().expect("a token").to_owned(),
+        }
+    }
+
+    /// Gives one share; answers whether the server is still sealed.
+    pub fn unseal(&self, share: &str) -> bool {
+        let answer = self.post("sys/unseal", "", &json!({ "key": share }));
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()["sealed"].as_bool().expect("sealed")
+    }
+
+    /// Makes a cluster of one share and unseals it.
+    pub fn init_and_unseal(&self) -> Keys {
+        let keys = self.init(1, 1);
+        assert!(!self.unseal(&keys.shares[0]));
+        keys
+    }
+
+    /// Runs the command line against this server.
+    pub fn cli(&self, site: &Site, token: &str, arguments: &[&str]) -> Output {
+        self.cli_with_input(site, token, arguments, "")
+    }
+
+    /// Runs the command line against this server, with something on standard input.
+    pub fn cli_with_input(&self, site: &Site, token: &str, arguments: &[&str], input: &str) -> Output {
+        let mut child = command(arguments)
+            .current_dir(site.directory.path())
+            .env("KEYWAY_ADDR", &self.address)
+            .env("KEYWAY_TOKEN", token)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("run keyway");
+        // A command that fails at once reads nothing.
+        let _unread = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        child.wait_with_output().expect("wait for keyway")
+    }
+
+    /// Ends the process at once, as a crash would.
+    pub fn kill(mut self) {
+        self.process.kill().expect("kill the server");
+        self.process.wait().expect("wait for the server");
+    }
+
+    /// Asks the process to end, and waits until it has; answers whether it ended well.
+    pub fn terminate(mut self) -> bool {
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, Signal::TERM).expect("signal the server");
+        self.process.wait().expect("wait for the server").success()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ended = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}

@@ -1,0 +1,167 @@
+//! The way of an operator: import, crash, restart, and another plugin by one word of the configuration.
+#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use keyway_e2e::{Keys, Server, Site, config};
+use serde_json::{Value, json};
+
+const DOTENV: &str = "\u{feff}# The application's settings.\n\
+    export APP_NAME=Schlüsselweg   # its name\n\
+    \n\
+    PASSWORD=pa$$word#1 ${HOME}\n\
+    QUOTED=\"with \\\"quotes\\\" and # no comment\"\n\
+    SINGLE='$literal \\n # all of it'\n\
+    EMPTY=\n\
+    CERTIFICATE=\"-----BEGIN CERTIFICATE-----\n\
+    MIIB # not a comment\n\
+    -----END CERTIFICATE-----\n\
+    \"\n\
+    GREETING=こんにちは🔑\n\
+    URL=postgres://app:s%3Dcret@db/app?sslmode=require\n";
+
+fn data(server: &Server, token: &str, path: &str) -> Value {
+    let answer = server.get(&format!("secret/data/{path}"), token);
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    answer.json()["data"].clone()
+}
+
+fn unsealed(site: &Site) -> (Server, Keys) {
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    (server, keys)
+}
+
+#[test]
+fn imported_secrets_survive_a_crash_and_the_configuration_chooses_the_plugin() {
+    let site = Site::new("sqlite");
+    let (server, keys) = unsealed(&site);
+    let token = &keys.root_token;
+    fs::write(site.path("app.env"), DOTENV).unwrap();
+    let secrets: serde_json::Map<String, Value> = (0..1_000)
+        .map(|n| (format!("team {}/svc-{n}", n % 7), json!({ "number": n, "name": format!("nº {n}") })))
+        .collect();
+    fs::write(site.path("many.json"), Value::Object(secrets).to_string()).unwrap();
+
+    let imported =
+        server.cli(&site, token, &["kv", "import", "app.env", "secret/app/env", "--format", "json"]);
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    let imported =
+        server.cli(&site, token, &["kv", "import", "many.json", "secret/many", "--format", "json"]);
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    let written: Vec<Value> = serde_json::from_slice(&imported.stdout).unwrap();
+    assert_eq!(written.len(), 1_000);
+
+    server.kill();
+    let server = site.start();
+    assert_eq!(server.get("sys/health", "").status, 503, "a restart must seal");
+    assert!(!server.unseal(&keys.shares[0]));
+
+    let env = data(&server, token, "app/env")["data"].clone();
+    let expected = json!({
+        "APP_NAME": "Schlüsselweg",
+        "PASSWORD": "pa$$word#1 ${HOME}",
+        "QUOTED": "with \"quotes\" and # no comment",
+        "SINGLE": "$literal \\n # all of it",
+        "EMPTY": "",
+        "CERTIFICATE": "-----BEGIN CERTIFICATE-----\nMIIB # not a comment\n-----END CERTIFICATE-----\n",
+        "GREETING": "こんにちは🔑",
+        "URL": "postgres://app:s%3Dcret@db/app?sslmode=require",
+    });
+    assert_eq!(env, expected);
+    for (n, written) in written.iter().enumerate() {
+        let path = written["path"].as_str().unwrap().strip_prefix("secret/").unwrap().replace(' ', "%20");
+        let found = data(&server, token, &path);
+        assert_eq!(found["metadata"]["version"], written["version"], "{path} (line {n})");
+        assert!(found["data"]["name"].as_str().unwrap().starts_with("nº "), "{path}");
+    }
+    let folders = server.cli(&site, token, &["kv", "list", "secret/many", "--format", "json"]);
+    let folders: Vec<String> = serde_json::from_slice(&folders.stdout).unwrap();
+    assert_eq!(folders, (0..7).map(|n| format!("team {n}/")).collect::<Vec<_>>());
+    let names = server.cli(&site, token, &["kv", "list", "secret/many/team 3", "--format", "json"]);
+    let names: Vec<String> = serde_json::from_slice(&names.stdout).unwrap();
+    assert_eq!(names.len(), 143);
+
+    assert!(server.terminate());
+    site.configure(
+        &config("sqlite")
+            .replace("plugin = \"sqlite\"\nconfig = { path = \"keyway.db\" }", "plugin = \"memory\""),
+    );
+    let server = site.start();
+    assert_eq!(server.get("sys/health", "").status, 501, "memory begins with nothing");
+    let other = server.init_and_unseal();
+    assert_eq!(server.get("secret/data/app/env", &other.root_token).status, 404);
+    assert!(server.terminate());
+
+    // And back: the first store is as it was.
+    site.configure(&config("sqlite"));
+    let server = site.start();
+    assert!(!server.unseal(&keys.shares[0]));
+    assert_eq!(data(&server, token, "app/env")["data"], expected);
+}
+
+#[test]
+fn writes_acknowledged_before_a_crash_are_there_with_their_versions() {
+    let site = Site::new("sqlite");
+    let (mut server, keys) = unsealed(&site);
+    let acknowledged = Mutex::new(std::collections::BTreeMap::<String, u64>::new());
+    for round in 0..3_u64 {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let (server, keys, acknowledged, stop) = (&server, &keys, &acknowledged, &stop);
+                scope.spawn(move || {
+                    for n in 0.. {
+                        if stop.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        let path = format!("crash/{writer}-{}", n % 5);
+                        let body = json!({ "data": { "round": round, "n": n } });
+                        let answer = server.post(&format!("secret/data/{path}"), &keys.root_token, &body);
+                        if answer.status == 200 {
+                            let version = answer.json()["data"]["version"].as_u64().unwrap();
+                            acknowledged.lock().unwrap().insert(path, version);
+                        }
+                    }
+                });
+            }
+            while acknowledged.lock().unwrap().values().sum::<u64>() < (round + 1) * 60 {
+                std::thread::yield_now();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        server.kill();
+        server = site.start();
+        assert!(!server.unseal(&keys.shares[0]));
+        for (path, version) in acknowledged.lock().unwrap().iter() {
+            let found = data(&server, &keys.root_token, path);
+            assert_eq!(found["metadata"]["version"].as_u64().unwrap(), *version, "{path}");
+        }
+    }
+}
+
+#[test]
+fn a_mistake_in_the_file_writes_nothing() {
+    let site = Site::new("memory");
+    let (server, keys) = unsealed(&site);
+    for (file, text, says) in [
+        ("a.env", "GOOD=1\nBAD='open\n", "line 2"),
+        ("b.json", "{\"a\": {\"x\": 1}, \"b\": 7}", "\"b\" is no object"),
+        ("c.json", "{\"a\": {\"x\": 1},", "no JSON object"),
+    ] {
+        fs::write(site.path(file), text).unwrap();
+        let output = server.cli(&site, &keys.root_token, &["kv", "import", file, "secret/x"]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(says) && error.contains("nothing was written"), "{error}");
+    }
+    assert_eq!(server.request("LIST", "secret/metadata", &keys.root_token, None).status, 404);
+    let output = server.cli(&site, &keys.root_token, &["kv", "import", "missing.env", "secret/x"]);
+    assert_eq!(output.status.code(), Some(4));
+}

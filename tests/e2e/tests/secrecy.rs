@@ -1,0 +1,142 @@
+//! What lies on the disk says nothing, and what was moved there does not open.
+
+use std::fs;
+
+use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
+use keyway_e2e::Site;
+use serde_json::json;
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[test]
+fn database_wal_and_log_hold_no_plaintext_share_token_or_key() {
+    let site = Site::new("sqlite");
+    let server = site.start();
+    let keys = server.init(3, 2);
+    for share in &keys.shares[..2] {
+        server.unseal(share);
+    }
+    let token = &keys.root_token;
+    for n in 0..50 {
+        let body = json!({ "data": { "canary-field": format!("canary-value-{n}") } });
+        assert_eq!(server.post("secret/data/app", token, &body).status, 200);
+    }
+    assert_eq!(server.get("secret/data/app", token).status, 200);
+    // Requests that fail must not tell either.
+    server.post("secret/data/app", token, &json!({ "data": "canary-value-x" }));
+    server.post("sys/unseal", "", &json!({ "key": keys.shares[2] }));
+    server.get("secret/data/app", "kw.canary-token");
+
+    let mut needles: Vec<Vec<u8>> = ["canary-field", "canary-value", "canary-token"]
+        .iter()
+        .map(|text| text.as_bytes().to_vec())
+        .collect();
+    let mut secret = |bytes: &[u8]| {
+        needles.push(bytes.to_vec());
+        needles.push(HEXLOWER.encode(bytes).into_bytes());
+        needles.push(HEXUPPER.encode(bytes).into_bytes());
+        needles.push(BASE64.encode(bytes).into_bytes());
+    };
+    for share in &keys.shares {
+        secret(&HEXLOWER.decode(share.as_bytes()).unwrap());
+        // The share without its x coordinate, too.
+        secret(&HEXLOWER.decode(share.as_bytes()).unwrap()[1..]);
+    }
+    secret(token.as_bytes());
+    secret(&BASE64URL_NOPAD.decode(token.strip_prefix("kw.").unwrap().as_bytes()).unwrap());
+
+    let names = ["data/keyway.db", "data/keyway.db-wal", "data/keyway.db-shm", "log"];
+    let mut total = 0;
+    for name in names {
+        let bytes = fs::read(site.path(name)).unwrap();
+        total += bytes.len();
+        for needle in &needles {
+            assert!(!contains(&bytes, needle), "{name} holds {}", needle.escape_ascii());
+        }
+    }
+    assert!(total > 50_000, "there was something to search: {total} bytes");
+    // The search would find what is there: the names of secrets are not hidden, and the documents say so.
+    assert!(contains(&fs::read(site.path("data/keyway.db-wal")).unwrap(), b"m/app"));
+    server.kill();
+}
+
+#[test]
+fn ciphertext_moved_to_another_path_is_an_error_that_names_the_record() {
+    let site = Site::new("sqlite");
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    let token = &keys.root_token;
+    for (path, versions) in [("app/one", 2), ("app/two", 2), ("app/three", 2)] {
+        for n in 0..versions {
+            let body = json!({ "data": { "of": path, "n": n } });
+            assert_eq!(server.post(&format!("secret/data/{path}"), token, &body).status, 200);
+        }
+    }
+    assert!(server.terminate());
+
+    let database = rusqlite::Connection::open(site.path("data/keyway.db")).unwrap();
+    let moved = |from: &[u8], to: &[u8]| {
+        let sql = "UPDATE records SET value = (SELECT value FROM records WHERE key = ?1) WHERE key = ?2";
+        assert_eq!(database.execute(sql, (from, to)).unwrap(), 1);
+    };
+    // A whole secret, an older version of another secret, and an older version in place of another of its own.
+    moved(b"m/app/one", b"m/app/two");
+    moved(b"v/app/one\0\0\0\0\0\0\0\0\x01", b"v/app/three\0\0\0\0\0\0\0\0\x01");
+    drop(database);
+
+    let server = site.start();
+    assert!(!server.unseal(&keys.shares[0]));
+    let two = server.get("secret/data/app/two", token);
+    assert_eq!(two.status, 500, "{}", two.text);
+    assert!(two.error().contains("\"app/two\"") && !two.text.contains("app/one"), "{}", two.text);
+    let three = server.get("secret/data/app/three?version=1", token);
+    assert_eq!(three.status, 500, "{}", three.text);
+    assert!(three.error().contains("\"app/three\""), "{}", three.text);
+    let list = server.request("LIST", "secret/metadata/app", token, None);
+    assert_eq!(list.json()["data"]["keys"], json!(["one", "three", "two"]));
+    // The others are untouched, and a damaged secret is not written over by accident.
+    assert_eq!(server.get("secret/data/app/one", token).json()["data"]["data"]["of"], "app/one");
+    assert_eq!(server.get("secret/data/app/three", token).json()["data"]["data"]["n"], 1);
+    assert_eq!(server.post("secret/data/app/two", token, &json!({ "data": {} })).status, 500);
+}
+
+#[test]
+fn value_of_a_removed_secret_does_not_open_in_its_successor() {
+    let site = Site::new("sqlite");
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    let token = &keys.root_token;
+    let put = |server: &keyway_e2e::Server, value: &str| {
+        let body = json!({ "data": { "v": value } });
+        assert_eq!(server.post("secret/data/a", token, &body).status, 200);
+    };
+    put(&server, "first");
+    put(&server, "second");
+    assert!(server.terminate());
+    let old: Vec<u8> = {
+        let database = rusqlite::Connection::open(site.path("data/keyway.db")).unwrap();
+        database
+            .query_row("SELECT value FROM records WHERE key = ?1", [&b"v/a\0\0\0\0\0\0\0\0\x01"[..]], |row| {
+                row.get(0)
+            })
+            .unwrap()
+    };
+    let server = site.start();
+    server.unseal(&keys.shares[0]);
+    assert_eq!(server.request("DELETE", "secret/metadata/a", token, None).status, 204);
+    put(&server, "third");
+    put(&server, "fourth");
+    assert!(server.terminate());
+    // The same path, the same version number, an authentic envelope: only its tag gives it away.
+    let database = rusqlite::Connection::open(site.path("data/keyway.db")).unwrap();
+    let replaced = database
+        .execute("UPDATE records SET value = ?1 WHERE key = ?2", (&old, &b"v/a\0\0\0\0\0\0\0\0\x01"[..]));
+    assert_eq!(replaced.unwrap(), 1);
+    drop(database);
+    let server = site.start();
+    server.unseal(&keys.shares[0]);
+    assert_eq!(server.get("secret/data/a?version=1", token).status, 500);
+    assert_eq!(server.get("secret/data/a", token).json()["data"]["data"]["v"], "fourth");
+}
