@@ -32,11 +32,19 @@ unsafe impl Send for HostContext {}
 // SAFETY: as above.
 unsafe impl Sync for HostContext {}
 
-thread_local! {
+/// For whom the present thread works.
+#[derive(Clone, Copy)]
+struct Frame {
     /// The backend whose code runs now, inside a guard or on a thread of its own.
-    static CURRENT: Cell<Option<&'static BackendState>> = const { Cell::new(None) };
-    static REQUEST: Cell<[u8; 16]> = const { Cell::new([0; 16]) };
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
+    state: Option<&'static BackendState>,
+    request: [u8; 16],
+    /// Whether a guard waits to contain a panic.
+    guarded: bool,
+}
+
+thread_local! {
+    /// One variable, because finding a thread-local of a shared library is a call.
+    static FRAME: Cell<Frame> = const { Cell::new(Frame { state: None, request: [0; 16], guarded: false }) };
     static PANIC_PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -72,7 +80,7 @@ impl BackendState {
     }
 
     pub(crate) fn log(&self, level: LogLevel, target: &str, message: &str, fields_json: &str) {
-        let event = LogEvent::new(level, REQUEST.get(), target, message, fields_json);
+        let event = LogEvent::new(level, FRAME.get().request, target, message, fields_json);
         (self.services.log())(self.context.0, &event);
     }
 
@@ -87,30 +95,27 @@ impl BackendState {
         operation: &'static str,
         work: impl FnOnce() -> T,
     ) -> Result<T, Panicked> {
-        let before = Entered {
-            state: CURRENT.replace(Some(self)),
-            request: REQUEST.replace(request_id),
-            guarded: GUARDED.replace(true),
-        };
-        let result = catch_unwind(AssertUnwindSafe(work));
-        let result = result.map_err(|payload| {
-            self.log_panic(operation, &*payload);
-            discard(payload);
-            Panicked
-        });
-        drop(before);
-        result
+        FRAME.with(|frame| {
+            let before = frame.replace(Frame { state: Some(self), request: request_id, guarded: true });
+            let result =
+                catch_unwind(AssertUnwindSafe(work)).map_err(|payload| self.contain(operation, payload));
+            frame.set(before);
+            result
+        })
     }
 
     /// Makes the present thread one of this backend's own.
     pub(crate) fn adopt_thread(&'static self) {
-        CURRENT.set(Some(self));
+        FRAME.set(Frame { state: Some(self), ..FRAME.get() });
     }
 
-    fn log_panic(&self, operation: &'static str, payload: &(dyn Any + Send)) {
+    #[cold]
+    fn contain(&self, operation: &'static str, payload: Box<dyn Any + Send>) -> Panicked {
         let place = PANIC_PLACE.take().unwrap_or_default();
-        let message = format!("panicked in {operation}: {}{place}", panic_text(payload));
+        let message = format!("panicked in {operation}: {}{place}", panic_text(&*payload));
         self.log(LogLevel::ERROR, "keyway_sdk::panic", &message, "");
+        discard(payload);
+        Panicked
     }
 }
 
@@ -118,24 +123,9 @@ impl BackendState {
 #[derive(Debug)]
 pub(crate) struct Panicked;
 
-/// Restores what was current before.
-struct Entered {
-    state: Option<&'static BackendState>,
-    request: [u8; 16],
-    guarded: bool,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        CURRENT.set(self.state);
-        REQUEST.set(self.request);
-        GUARDED.set(self.guarded);
-    }
-}
-
 /// The backend whose code runs on this thread.
 pub(crate) fn current() -> Option<&'static BackendState> {
-    CURRENT.get()
+    FRAME.get().state
 }
 
 /// Every backend opened from this image, for a line or a panic that belongs to none in particular.
@@ -155,7 +145,7 @@ pub(crate) fn install_panic_hook() {
     INSTALLED.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(|location| format!(" ({location})")).unwrap_or_default();
-            if GUARDED.get() {
+            if FRAME.get().guarded {
                 PANIC_PLACE.set(Some(place));
                 return;
             }

@@ -1,0 +1,30 @@
+//! `cargo xtask bench`: each measurement against a baseline that runs in the same process, in turns, on the same bytes.
+//!
+//! [`boundary`] measures what the plugin boundary costs against `Arc<dyn async_trait>` in one binary; [`baseline`] is
+//! that; [`allocations`] counts what the host allocates; [`rounds`] is how anything is measured.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
+
+mod allocations;
+mod baseline;
+mod boundary;
+mod rounds;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    for name in if names.is_empty() { vec!["boundary".to_owned()] } else { names } {
+        let done = match name.as_str() {
+            "boundary" => boundary::run(),
+            other => {
+                eprintln!("there is no benchmark {other:?}; there is: boundary");
+                return ExitCode::from(2);
+            }
+        };
+        if let Err(error) = done {
+            eprintln!("bench {name}: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
