@@ -30,6 +30,13 @@ impl Record {
         self
     }
 
+    /// Without its value, as a scan for keys only answers.
+    #[must_use]
+    pub fn without_value(mut self) -> Self {
+        self.value = AbiBytes::new();
+        self
+    }
+
     /// The value. Empty where a scan asked for keys only.
     pub fn value(&self) -> &[u8] {
         &self.value

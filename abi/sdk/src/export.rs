@@ -8,9 +8,7 @@ use crate::{Backend, bridge, forward, plugin::Rendered, state};
 /// Exports a [`Backend`](crate::Backend) from a `cdylib` crate: embeds its descriptor in a section of its own and
 /// exports the root module.
 ///
-/// ```ignore
-/// keyway_sdk::export_backend!(keyway_memory::Memory);
-/// ```
+/// The front page of this crate has a complete example.
 ///
 /// Put it in a crate that does nothing else and whose `crate-type` is `cdylib`: two exported backends cannot be
 /// linked into one binary, so the backend itself belongs in an ordinary library that tests can link.

@@ -8,6 +8,115 @@
 //! A backend answers with a [`Reply`]: [`Reply::ready`] where it is done at once (at most 50 µs at the 99th
 //! percentile, and never behind a lock wait, an fsync or the network), [`Reply::pending`] otherwise.
 //!
+//! # A complete backend
+//!
+//! ```
+//! use std::{collections::BTreeMap, sync::{Arc, Mutex, PoisonError}};
+//! use keyway_sdk::{
+//!     AbiBytes, Backend, Bytes, CallContext, Capabilities, Delete, Health, Key, OpenContext, Page, PluginInfo, Put,
+//!     Record, Reply, ScanOrder, Sharing, Version, backend::check_condition, paging::{Pager, ScanPlan, Step},
+//!     schemars::{self, JsonSchema}, serde::{self, Deserialize},
+//! };
+//!
+//! /// What an operator may set: nothing.
+//! #[derive(Deserialize, JsonSchema)]
+//! #[serde(crate = "serde", deny_unknown_fields)]
+//! #[schemars(crate = "schemars")]
+//! pub struct Config {}
+//!
+//! type Records = BTreeMap<(String, Vec<u8>), (Bytes, Version)>;
+//!
+//! #[derive(Default)]
+//! pub struct Example { state: Mutex<(Records, u64)> }
+//!
+//! impl Backend for Example {
+//!     type Config = Config;
+//!     const PLUGIN: PluginInfo = PluginInfo {
+//!         name: "example", version: "0.1.0", description: "keeps records in a map", licence: "MIT", homepage: "",
+//!         // Usually `include_str!("../config.schema.json")`, tested against `keyway_sdk::config_schema`.
+//!         config_schema: r#"{"type": "object", "additionalProperties": false}"#,
+//!         data_format: 1, sharing: Sharing::ONE_OPENER,
+//!     };
+//!
+//!     fn open(_config: Config, _context: OpenContext) -> Reply<Self> { Reply::ready(Ok(Self::default())) }
+//!
+//!     fn capabilities(&self) -> Capabilities {
+//!         Capabilities { scan_order: ScanOrder::BYTEWISE, ..Capabilities::default() }
+//!     }
+//!
+//!     fn get(self: &Arc<Self>, _call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
+//!         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+//!         let found = state.0.get(&(key.keyspace().to_owned(), key.bytes().to_vec()));
+//!         Reply::ready(Ok(found.map(|(value, version)| Record::new(value.clone(), *version))))
+//!     }
+//!
+//!     fn put(self: &Arc<Self>, _call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
+//!         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+//!         let place = (put.key().keyspace().to_owned(), put.key().bytes().to_vec());
+//!         if let Err(error) = check_condition(put.condition(), state.0.get(&place).map(|found| found.1)) {
+//!             return Reply::ready(Err(error));
+//!         }
+//!         state.1 += 1;
+//!         let version = Version::numbered(0, state.1);
+//!         state.0.insert(place, (Bytes::copy_from_slice(put.value()), version));
+//!         Reply::ready(Ok(version))
+//!     }
+//!
+//!     fn delete(self: &Arc<Self>, _call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
+//!         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+//!         let place = (delete.key().keyspace().to_owned(), delete.key().bytes().to_vec());
+//!         let checked = check_condition(delete.condition(), state.0.get(&place).map(|found| found.1));
+//!         Reply::ready(checked.map(|()| state.0.remove(&place).is_some()))
+//!     }
+//!
+//!     fn scan(self: &Arc<Self>, _call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page> {
+//!         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+//!         let keyspace = plan.keyspace().to_owned();
+//!         let mut pager = Pager::new(plan);
+//!         for ((name, key), (value, version)) in &state.0 {
+//!             // A real store seeks to `lower`, and again after `Step::Seek`; this one passes over the rest.
+//!             let plan = pager.plan();
+//!             let inside = key.as_slice() >= plan.lower() && plan.upper().is_none_or(|upper| key.as_slice() < upper);
+//!             let record = || (AbiBytes::copy_from_slice(key), Record::new(value.clone(), *version));
+//!             if *name == keyspace && inside && pager.offer(key, value.len(), record) == Step::Done {
+//!                 break;
+//!             }
+//!         }
+//!         Reply::ready(Ok(pager.finish()))
+//!     }
+//!
+//!     fn keyspaces(self: &Arc<Self>, _call: &CallContext<'_>, after: &str) -> Reply<Vec<String>> {
+//!         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+//!         let mut names: Vec<String> = state.0.keys().map(|(name, _)| name.clone()).collect();
+//!         names.dedup();
+//!         names.retain(|name| name.as_str() > after);
+//!         names.truncate(1_000);
+//!         Reply::ready(Ok(names))
+//!     }
+//!
+//!     fn drop_keyspace(self: &Arc<Self>, _call: &CallContext<'_>, keyspace: &str) -> Reply<bool> {
+//!         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+//!         let before = state.0.len();
+//!         state.0.retain(|(name, _), _| name != keyspace);
+//!         Reply::ready(Ok(state.0.len() < before))
+//!     }
+//!
+//!     fn health(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<Health> { Reply::ready(Ok(Health::ok(0))) }
+//! }
+//!
+//! // In a `cdylib` crate, this line makes it a plugin:
+//! keyway_sdk::export_backend!(Example);
+//!
+//! // In a test, this opens it without a shared library:
+//! let plugin = keyway_loader::Plugin::linked(keyway_sdk::linked::<Example>()).unwrap();
+//! let backend = keyway_loader::BackendConfig {
+//!     name: "main".into(), config: serde_json::json!({}), data_dir: ".".into(),
+//! };
+//! let opened = futures_executor::block_on(keyway_loader::configure::configure(&plugin, &backend)).unwrap();
+//! let report = keyway_conformance::run(opened);
+//! assert!(report.failures().is_empty(), "{report}");
+//! ```
+//!
 //! Map: [`backend`] is the trait, [`reply`] its answers, [`paging`] the common part of every ordered scan,
 //! [`plugin`] what a library says about itself, [`open`] what a backend gets when it is opened.
 

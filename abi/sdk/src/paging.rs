@@ -175,6 +175,7 @@ impl<'a> Pager<'a> {
         self.bytes += size;
         let Some(prefix) = folded else {
             let (key, record) = record();
+            let record = if self.plan.keys_only { record.without_value() } else { record };
             self.page.push(Entry::new(key, record));
             return Step::Next;
         };

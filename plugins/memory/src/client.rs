@@ -168,16 +168,11 @@ fn walk(keys: &Keyspace, pager: &mut Pager<'_>) -> Step {
 }
 
 fn offer_all<'a>(keys: impl Iterator<Item = (&'a Bytes, &'a Entry)>, pager: &mut Pager<'_>) -> Step {
-    let keys_only = pager.plan().is_keys_only();
     for (key, entry) in keys {
         if !entry.is_live() {
             continue;
         }
-        let record = || {
-            let value = if keys_only { Bytes::new() } else { entry.value.clone() };
-            let record = Record::new(value, entry.version).with_expiry(entry.expires_at_ms);
-            (AbiBytes::from(key.clone()), record)
-        };
+        let record = || (AbiBytes::from(key.clone()), entry.record());
         let step = pager.offer(key, entry.value.len(), record);
         if step != Step::Next {
             return step;
