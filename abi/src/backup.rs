@@ -7,7 +7,7 @@ use abi_stable::{
     std_types::{RBox, RSlice, RString, RVec},
 };
 
-use crate::{AbiBytes, CallContext, ForeignReply, Key, Request, Version};
+use crate::{AbiBytes, CallContext, ForeignReply, Key, Request, Version, WriteId};
 
 /// How much a pull may return.
 #[repr(C)]
@@ -149,6 +149,11 @@ impl RestoreMode {
     pub const INTO_EMPTY: Self = Self(1);
     /// Removes every record first, in the same step.
     pub const REPLACE: Self = Self(2);
+
+    /// Whether it is a mode of this version.
+    pub fn is_known(self) -> bool {
+        self == Self::INTO_EMPTY || self == Self::REPLACE
+    }
 }
 
 /// A pulled stream of records. Dropped means closed.
@@ -170,7 +175,7 @@ pub trait RestoreSink: Send + Sync {
         request: Request<'_, RSlice<'_, RestoreRecord<'_>>>,
     ) -> ForeignReply<()>;
 
-    fn finish(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<u64>;
+    fn finish(&self, call: &CallContext<'_>, request: Request<'_, WriteId>) -> ForeignReply<u64>;
 
     #[sabi(last_prefix_field)]
     fn abort(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()>;

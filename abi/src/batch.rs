@@ -151,7 +151,7 @@ impl OpResult {
         self.version
     }
 
-    /// Whether the key existed before.
+    /// Whether the key existed before. Always false for the puts of a backend that does batches one by one.
     pub fn existed(&self) -> bool {
         self.existed
     }

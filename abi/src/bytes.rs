@@ -6,6 +6,7 @@ use std::{
     fmt,
     mem::{self, MaybeUninit},
     ops::Deref,
+    panic::catch_unwind,
     ptr,
 };
 
@@ -125,8 +126,15 @@ impl fmt::Debug for AbiBytes {
 unsafe extern "C" fn release_nothing(_owner: *mut c_void) {}
 
 unsafe extern "C" fn release_bytes(owner: *mut c_void) {
-    // SAFETY: called once, from `AbiBytes::drop`, with the owner that `From<Bytes>` wrote.
-    unsafe { owner.cast::<Bytes>().drop_in_place() }
+    // The bytes may have an owner of somebody's own (`Bytes::from_owner`), whose drop may panic: it must not unwind into
+    // the other side. The payload is leaked, because its drop may panic too.
+    let dropped = catch_unwind(|| {
+        // SAFETY: called once, from `AbiBytes::drop`, with the owner that `From<Bytes>` wrote.
+        unsafe { owner.cast::<Bytes>().drop_in_place() }
+    });
+    if let Err(payload) = dropped {
+        mem::forget(payload);
+    }
 }
 
 #[cfg(test)]

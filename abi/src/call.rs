@@ -14,6 +14,11 @@ pub const UNDERSTOOD_FLAGS: u64 = 0;
 
 const MUST_UNDERSTAND: u64 = 0xffff_ffff_0000_0000;
 
+/// The flags that must be understood and are not.
+pub(crate) const fn unknown_flags(flags: u64) -> u64 {
+    flags & MUST_UNDERSTAND & !UNDERSTOOD_FLAGS
+}
+
 /// Who calls, and how much time there is.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug)]
@@ -76,7 +81,7 @@ impl CallContext<'_> {
 
     /// The flags that must be understood and are not.
     pub const fn unknown_flags(&self) -> u64 {
-        self.flags & MUST_UNDERSTAND & !UNDERSTOOD_FLAGS
+        unknown_flags(self.flags)
     }
 }
 
@@ -104,7 +109,7 @@ impl<T> Request<'_, T> {
 
     /// The flags that must be understood and are not.
     pub const fn unknown_flags(&self) -> u64 {
-        self.flags & MUST_UNDERSTAND & !UNDERSTOOD_FLAGS
+        unknown_flags(self.flags)
     }
 
     /// What was asked.
@@ -130,7 +135,7 @@ impl<T> Answer<T> {
 
     /// The flags that must be understood and are not.
     pub const fn unknown_flags(&self) -> u64 {
-        self.flags & MUST_UNDERSTAND & !UNDERSTOOD_FLAGS
+        unknown_flags(self.flags)
     }
 
     /// What was answered.

@@ -171,9 +171,9 @@ impl Error {
         self.0.code
     }
 
-    /// Whether anything may have been changed.
+    /// Whether anything may have been changed. An error with a flag that is not understood proves nothing.
     pub fn outcome(&self) -> Outcome {
-        self.0.outcome
+        if crate::call::unknown_flags(self.0.flags) == 0 { self.0.outcome } else { Outcome::UNKNOWN }
     }
 
     /// The position, in the request, of the item that failed.

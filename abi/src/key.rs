@@ -7,6 +7,8 @@ use abi_stable::{
     std_types::{RSlice, RStr},
 };
 
+use crate::WriteId;
+
 /// The longest name of a keyspace, in bytes.
 pub const MAX_KEYSPACE_BYTES: usize = 128;
 
@@ -34,6 +36,31 @@ impl<'a> Key<'a> {
     /// The key itself.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes.as_slice()
+    }
+}
+
+/// A keyspace to drop.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug)]
+pub struct DropKeyspace<'a> {
+    name: RStr<'a>,
+    write_id: WriteId,
+}
+
+impl<'a> DropKeyspace<'a> {
+    /// The keyspace `name`, with the id of this write.
+    pub fn new(name: &'a str, write_id: WriteId) -> Self {
+        Self { name: name.into(), write_id }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        self.name.as_str()
+    }
+
+    /// The id of this write.
+    pub fn write_id(&self) -> WriteId {
+        self.write_id
     }
 }
 

@@ -47,7 +47,7 @@ pub use capability::{
 };
 pub use error::{Error, ErrorCode, Outcome};
 pub use health::Health;
-pub use key::Key;
+pub use key::{DropKeyspace, Key};
 pub use record::{Condition, Delete, Put, Record, Records};
 pub use root::{OpenArgs, RootModuleExport, StorageBackend, StorageBackendRef};
 pub use scan::{Entry, Page, Scan};

@@ -28,7 +28,11 @@ pub struct StorageBackend {
     /// Opens a store. Never migrates its data. Everything in the arguments is borrowed for the length of the call;
     /// the context and the services stay valid for the life of the process.
     #[sabi(last_prefix_field)]
-    pub open: extern "C" fn(args: OpenArgs<'_>) -> ForeignReply<StoreObject>,
+    ///
+    /// # Safety
+    ///
+    /// The context must be one that the services accept.
+    pub open: unsafe extern "C" fn(args: OpenArgs<'_>) -> ForeignReply<StoreObject>,
 }
 
 impl RootModule for StorageBackendRef {
@@ -36,6 +40,13 @@ impl RootModule for StorageBackendRef {
     const BASE_NAME: &'static str = "keyway";
     const NAME: &'static str = "keyway";
     const VERSION_STRINGS: VersionStrings = package_version_strings!();
+}
+
+impl OpenArgs<'_> {
+    /// The flags that must be understood and are not.
+    pub const fn unknown_flags(&self) -> u64 {
+        crate::call::unknown_flags(self.flags)
+    }
 }
 
 /// What a backend needs to open a store.
@@ -65,10 +76,11 @@ pub type RootModuleExport = LibHeader;
 
 /// The value of a library's export, for a `root` function that makes its root module.
 ///
-/// `constructor` must do nothing but call [`construct_root_module`].
-pub const fn root_module_export(constructor: extern "C" fn() -> RootModuleResult) -> RootModuleExport {
-    // SAFETY: `construct_root_module` accepts only functions that return a `StorageBackendRef`, so the erased
-    // module that such a constructor returns is one.
+/// # Safety
+///
+/// `constructor` must return what [`construct_root_module`] returns: a root module of this crate's type.
+pub const unsafe fn root_module_export(constructor: extern "C" fn() -> RootModuleResult) -> RootModuleExport {
+    // SAFETY: upheld by the caller: `construct_root_module` takes only functions that return a `StorageBackendRef`.
     unsafe { LibHeader::from_constructor::<StorageBackendRef>(constructor, CheckTypeLayout::Yes) }
 }
 

@@ -127,15 +127,19 @@ impl<'a> MetricSample<'a> {
 
 /// Functions of the host that a backend may call, from any thread, at any time after `open` was called: the context
 /// stays valid for the life of the process.
+///
+/// # Safety
+///
+/// Each function must be given the context that came with these services in [`crate::OpenArgs`], and no other pointer.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = HostServicesRef)))]
 pub struct HostServices {
     /// Whether a line of this level would be written.
-    pub log_enabled: extern "C" fn(context: *const c_void, level: LogLevel) -> bool,
+    pub log_enabled: unsafe extern "C" fn(context: *const c_void, level: LogLevel) -> bool,
     /// Writes a line.
-    pub log: extern "C" fn(context: *const c_void, event: &LogEvent<'_>),
+    pub log: unsafe extern "C" fn(context: *const c_void, event: &LogEvent<'_>),
     /// Records a measurement.
     #[sabi(last_prefix_field)]
-    pub metric: extern "C" fn(context: *const c_void, sample: &MetricSample<'_>),
+    pub metric: unsafe extern "C" fn(context: *const c_void, sample: &MetricSample<'_>),
 }

@@ -8,9 +8,9 @@ use abi_stable::{
 };
 
 use crate::{
-    AbiBytes, BackupObject, Batch, BatchResult, Begin, CallContext, Capabilities, Delete, ForeignReply,
-    Health, Key, Page, Put, Record, Records, Request, RestoreMode, RestoreObject, Scan, TransactionObject,
-    Version,
+    AbiBytes, BackupObject, Batch, BatchResult, Begin, CallContext, Capabilities, Delete, DropKeyspace,
+    ForeignReply, Health, Key, Page, Put, Record, Records, Request, RestoreMode, RestoreObject, Scan,
+    TransactionObject, Version,
 };
 
 /// Storage operations. Every method may be called from any thread, at any time between `open` and the drop of the
@@ -45,7 +45,11 @@ pub trait Store: Send + Sync {
         request: Request<'_, RStr<'_>>,
     ) -> ForeignReply<RVec<RString>>;
 
-    fn drop_keyspace(&self, call: &CallContext<'_>, request: Request<'_, RStr<'_>>) -> ForeignReply<bool>;
+    fn drop_keyspace(
+        &self,
+        call: &CallContext<'_>,
+        request: Request<'_, DropKeyspace<'_>>,
+    ) -> ForeignReply<bool>;
 
     fn health(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<Health>;
 

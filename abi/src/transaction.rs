@@ -9,6 +9,7 @@ use abi_stable::{
 
 use crate::{
     AbiBytes, CallContext, Delete, ForeignReply, Isolation, Key, Page, Put, Record, Request, Scan, Version,
+    WriteId,
 };
 
 /// How to begin a transaction.
@@ -82,7 +83,7 @@ pub trait Transaction: Send + Sync {
 
     fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page>;
 
-    fn commit(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<Committed>;
+    fn commit(&self, call: &CallContext<'_>, request: Request<'_, WriteId>) -> ForeignReply<Committed>;
 
     #[sabi(last_prefix_field)]
     fn rollback(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()>;

@@ -14,8 +14,11 @@ use abi_stable::{
     std_types::UTypeId,
     type_layout::{TLData, TLFields, TypeLayout},
 };
-use keyway_abi::{BackupObject, RestoreObject};
-use keyway_abi::{HostServicesRef, StorageBackendRef, StoreObject, TransactionObject};
+use keyway_abi::{
+    BackupLevel, BackupObject, Durability, ErrorCode, Features, HostServicesRef, Isolation, LogLevel,
+    MetricKind, ReadConsistency, RestoreMode, RestoreObject, ScanOrder, Sharing, StorageBackendRef,
+    StoreObject, TransactionObject,
+};
 
 #[test]
 fn layout_of_interface_is_the_reviewed_one() {
@@ -31,6 +34,71 @@ fn layout_of_interface_is_the_reviewed_one() {
     insta::with_settings!({ snapshot_path => ".", prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("layout", snapshot);
     });
+}
+
+#[test]
+fn numbers_that_cross_are_the_reviewed_ones() {
+    let codes = [
+        ErrorCode::INVALID_ARGUMENT,
+        ErrorCode::NOT_FOUND,
+        ErrorCode::ALREADY_EXISTS,
+        ErrorCode::PRECONDITION_FAILED,
+        ErrorCode::CONFLICT,
+        ErrorCode::UNSUPPORTED,
+        ErrorCode::TOO_LARGE,
+        ErrorCode::RESOURCE_EXHAUSTED,
+        ErrorCode::PERMISSION_DENIED,
+        ErrorCode::UNAVAILABLE,
+        ErrorCode::TIMEOUT,
+        ErrorCode::CANCELLED,
+        ErrorCode::CURSOR_EXPIRED,
+        ErrorCode::CORRUPT,
+        ErrorCode::CLOSED,
+        ErrorCode::PANICKED,
+        ErrorCode::INTERNAL,
+    ];
+    assert!(codes.iter().map(|code| code.as_u32()).eq(1..=17), "{codes:?}");
+    let levels = format!(
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        [ReadConsistency::EVENTUAL, ReadConsistency::LINEARIZABLE],
+        [Isolation::NONE, Isolation::READ_COMMITTED, Isolation::SNAPSHOT, Isolation::SERIALIZABLE],
+        [Durability::VOLATILE, Durability::PROCESS_CRASH, Durability::POWER_LOSS, Durability::REPLICATED],
+        [ScanOrder::UNORDERED, ScanOrder::BYTEWISE],
+        [BackupLevel::NONE, BackupLevel::FUZZY, BackupLevel::POINT_IN_TIME],
+        [Sharing::ONE_OPENER, Sharing::ONE_PROCESS, Sharing::MANY_HOSTS],
+        [LogLevel::ERROR, LogLevel::WARN, LogLevel::INFO, LogLevel::DEBUG, LogLevel::TRACE],
+        [MetricKind::COUNTER, MetricKind::GAUGE, MetricKind::HISTOGRAM],
+        [RestoreMode::INTO_EMPTY, RestoreMode::REPLACE],
+    );
+    let features = [
+        Features::EMPTY,
+        Features::ATOMIC_BATCH,
+        Features::BLOCKS_WRITERS,
+        Features::EXPIRY,
+        Features::REVERSE_SCAN,
+        Features::RESTORE,
+        Features::DETECTS_REWIND,
+        Features::INLINE_GET,
+    ];
+    insta::with_settings!({ snapshot_path => ".", prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("numbers", format!("{levels}\n{features:?}"));
+    });
+}
+
+/// A type with what it is made of, so that `Answer<bool>` and `Answer<u32>` differ.
+fn outline(layout: &'static TypeLayout, depth: usize) -> String {
+    let mut text = format!("{} ({} bytes)", layout.full_type(), layout.size());
+    let fields = match layout.data() {
+        TLData::Struct { fields } => Some(fields),
+        TLData::Enum(variants) => Some(variants.fields),
+        _ => None,
+    };
+    let generic = layout.package().as_str() != "abi_stable" || layout.name().starts_with('R');
+    if let Some(fields) = fields.filter(|_| depth > 0 && generic) {
+        let inner: Vec<String> = fields.iter().map(|field| outline(field.layout(), depth - 1)).collect();
+        write!(text, " {{{}}}", inner.join(", ")).unwrap();
+    }
+    text
 }
 
 /// Every type that is reachable from the roots; those of this crate are described.
@@ -71,19 +139,19 @@ impl Walk {
     fn describe(&mut self, fields: &TLFields, text: &mut String) {
         for field in fields.iter() {
             let layout = field.layout();
-            writeln!(text, "  {}: {} ({} bytes)", field.name(), field.full_type(), layout.size()).unwrap();
+            writeln!(text, "  {}: {}", field.name(), outline(layout, 2)).unwrap();
             self.visit(layout);
             for function in field.function_range().iter() {
                 write!(text, "    fn(").unwrap();
                 for parameter in function.param_type_layouts.iter() {
                     let parameter = parameter();
-                    write!(text, "{} ({} bytes), ", parameter.full_type(), parameter.size()).unwrap();
+                    write!(text, "{}, ", outline(parameter, 4)).unwrap();
                     self.visit(parameter);
                 }
                 write!(text, ")").unwrap();
                 if let Some(returned) = function.return_type_layout() {
                     let returned = returned();
-                    write!(text, " -> {} ({} bytes)", returned.full_type(), returned.size()).unwrap();
+                    write!(text, " -> {}", outline(returned, 4)).unwrap();
                     self.visit(returned);
                 }
                 text.push('\n');

@@ -1,5 +1,5 @@
 //! The command line: what the words mean. Each command is a module.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
+#![expect(clippy::print_stderr, reason = "a command line speaks to its user")]
 
 mod client;
 mod config;
@@ -123,7 +123,7 @@ fn run(command: Command, format: Format) -> Result<(), Failure> {
         Command::Unseal { server, share, reset } => {
             operator::unseal(&client::Client::new(server.address)?, share, reset, format)
         }
-        Command::Seal { server } => operator::seal(&client::Client::new(server.address)?),
+        Command::Seal { server } => operator::seal(&client::Client::new(server.address)?, format),
         Command::Kv { server, command } => kv::run(&client::Client::new(server.address)?, command, format),
         Command::Plugin { command } => plugin::run(command, format),
         Command::Config { command } => config::run(command, format),

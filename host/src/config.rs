@@ -175,9 +175,12 @@ fn check(file: File, path: &Path) -> Result<Config, Problem> {
     let mut mounts = BTreeMap::new();
     for (mount, section) in file.mounts {
         known(format!("mounts.{mount}.backend"), &section.backend)?;
-        let (mount, section) = check_mount(mount, section)?;
-        mounts.insert(mount, section);
+        let (path, section) = check_mount(&mount, section)?;
+        if mounts.insert(path, section).is_some() {
+            return Err((format!("mounts.{mount}"), "the same path is there twice".to_owned()));
+        }
     }
+    check_nesting(&mounts)?;
     Ok(Config {
         file: path.to_owned(),
         listen: check_listen(&file.listen, file.tls.as_deref())?,
@@ -190,9 +193,25 @@ fn check(file: File, path: &Path) -> Result<Config, Problem> {
     })
 }
 
-fn check_mount(mount: String, section: MountConfig) -> Result<(String, MountConfig), Problem> {
+/// A mount inside another must not hide the other's own paths.
+fn check_nesting(mounts: &BTreeMap<String, MountConfig>) -> Result<(), Problem> {
+    const PARTS: [&str; 7] = ["config", "data", "delete", "destroy", "metadata", "subkeys", "undelete"];
+    for (inner, outer) in mounts.keys().flat_map(|inner| mounts.keys().map(move |outer| (inner, outer))) {
+        let behind = inner.strip_prefix(outer.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let part = behind.and_then(|behind| behind.split('/').next());
+        if let Some(part) = part.filter(|part| PARTS.contains(part)) {
+            let message = format!(
+                "it would hide {outer}/{part}, where the secrets of {outer} are; choose another path"
+            );
+            return Err((format!("mounts.{inner}"), message));
+        }
+    }
+    Ok(())
+}
+
+fn check_mount(mount: &str, section: MountConfig) -> Result<(String, MountConfig), Problem> {
     let setting = format!("mounts.{mount}");
-    let parsed = FolderPath::parse(&mount).map_err(|message| (setting.clone(), message))?;
+    let parsed = FolderPath::parse(mount).map_err(|message| (setting.clone(), message))?;
     let path = parsed.as_str().trim_end_matches('/').to_owned();
     let first = path.split('/').next().unwrap_or_default();
     if matches!(first, "" | "sys" | "auth" | "cubbyhole" | "identity") {
@@ -284,6 +303,8 @@ mod tests {
                 ),
                 "mounts.secret.backend",
             ),
+            (format!("{GOOD}\n[mounts.\"secret/\"]\nbackend = \"main\"\n"), "twice"),
+            (format!("{GOOD}\n[mounts.\"secret/data\"]\nbackend = \"main\"\n"), "mounts.secret/data"),
             (format!("listen = \"0.0.0.0:1\"\n{GOOD}"), "listen"),
             (format!("listen = \"nowhere\"\n{GOOD}"), "listen"),
             (format!("listne = \"127.0.0.1:1\"\n{GOOD}"), "listne"),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use keyway_loader::{Backends, Health};
@@ -39,6 +39,8 @@ pub struct Unsealed {
 struct Progress {
     nonce: Uuid,
     shares: Vec<Share>,
+    /// Counts the times that somebody said to seal or to begin anew: an unsealing that began before does not count.
+    epoch: u64,
 }
 
 /// How far the seal is.
@@ -165,25 +167,28 @@ impl Core {
         if !record.knows(&share) {
             return Err(CoreError::WrongShare);
         }
-        if let Some(shares) = self.add_share(share, &record) {
-            let keyring = record.unlock(&shares).ok_or(CoreError::KeysDoNotOpen)?;
+        if let Some((keyring, epoch)) = self.add_share(share, &record)? {
+            // The shares are kept until this has succeeded: a hiccup of the store must not cost them.
             let mounts = MountTable::load(&self.system, &keyring, request, &self.configured_mounts).await?;
-            *self.unsealed.write().unwrap_or_else(PoisonError::into_inner) =
-                Some(Arc::new(Unsealed { keyring, mounts }));
-            tracing::info!(cluster = %record.cluster_id, "unsealed");
+            if self.publish(Unsealed { keyring, mounts }, epoch) {
+                tracing::info!(cluster = %record.cluster_id, "unsealed");
+            }
         }
         Ok(self.status_of(Some(&record)))
     }
 
     /// Forgets the shares that were given so far.
     pub fn reset_unseal(&self) {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Progress::default();
+        self.progress().forget();
     }
 
     /// Puts the keys out of reach. Requests that run end with the keys that they have.
     pub fn seal(&self) {
+        // Both under the lock of the progress, so that no unsealing that began before comes after.
+        let mut progress = self.progress();
+        progress.forget();
         *self.unsealed.write().unwrap_or_else(PoisonError::into_inner) = None;
-        self.reset_unseal();
+        drop(progress);
         tracing::info!("sealed");
     }
 
@@ -254,24 +259,50 @@ impl Core {
         }
     }
 
-    /// Adds a share that is not there yet. All of them, once they are enough; they are then forgotten here.
-    fn add_share(&self, share: Share, record: &SealRecord) -> Option<Vec<Share>> {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a share that is not there yet. The keyring, once they are enough, with the epoch that it is good for.
+    fn add_share(&self, share: Share, record: &SealRecord) -> Result<Option<(Keyring, u64)>, CoreError> {
+        let mut progress = self.progress();
+        if self.unsealed().is_ok() {
+            return Ok(None);
+        }
         let hash = share.hash(record.cluster_id);
-        if progress.shares.iter().any(|given| given.hash(record.cluster_id).matches(&hash)) {
-            return None;
+        if !progress.shares.iter().any(|given| given.hash(record.cluster_id).matches(&hash)) {
+            if progress.shares.is_empty() {
+                progress.nonce = Uuid::new_v4();
+            }
+            progress.shares.push(share);
         }
-        if progress.shares.is_empty() {
-            progress.nonce = Uuid::new_v4();
+        if progress.shares.len() < usize::from(record.threshold) {
+            return Ok(None);
         }
-        progress.shares.push(share);
-        let enough = progress.shares.len() >= usize::from(record.threshold);
-        enough.then(|| std::mem::take(&mut *progress).shares)
+        match record.unlock(&progress.shares) {
+            Some(keyring) => Ok(Some((keyring, progress.epoch))),
+            None => {
+                progress.forget();
+                Err(CoreError::KeysDoNotOpen)
+            }
+        }
+    }
+
+    /// Unseals, unless somebody has sealed or begun anew since, or was quicker.
+    fn publish(&self, unsealed: Unsealed, epoch: u64) -> bool {
+        let mut progress = self.progress();
+        let mut present = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
+        if progress.epoch != epoch || present.is_some() {
+            return false;
+        }
+        *present = Some(Arc::new(unsealed));
+        progress.forget();
+        true
     }
 
     fn status_of(&self, record: Option<&SealRecord>) -> SealStatus {
         let sealed = self.unsealed().is_err();
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = self.progress();
         SealStatus {
             initialised: record.is_some(),
             sealed,
@@ -281,6 +312,12 @@ impl Core {
             nonce: if progress.nonce.is_nil() { String::new() } else { progress.nonce.to_string() },
             cluster: record.filter(|_| !sealed).map(|record| record.cluster_id),
         }
+    }
+}
+
+impl Progress {
+    fn forget(&mut self) {
+        *self = Self { epoch: self.epoch + 1, ..Self::default() };
     }
 }
 

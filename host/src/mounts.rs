@@ -12,11 +12,10 @@ use crate::{
     config::MountConfig,
     crypto::{
         envelope::{OpenError, RecordKind, SealError},
-        key::RandomError,
         keyring::{Keyring, Record},
     },
     seal::SYSTEM_KEYSPACE,
-    storage::{RequestId, Storage, StorageError, new_write_id},
+    storage::{RequestId, Storage, StorageError},
 };
 
 const MOUNTS_KEY: &[u8] = b"mounts";
@@ -75,9 +74,6 @@ pub enum MountError {
     /// The table could not be sealed.
     #[error("seal the table of mounts")]
     Seal(#[from] SealError),
-    /// No random bytes.
-    #[error(transparent)]
-    Random(#[from] RandomError),
     /// The configuration contradicts the store.
     #[error(
         "mount {path:?} is on backend {stored:?}, and the configuration says {configured:?}; \
@@ -181,8 +177,7 @@ impl MountTable {
         let text = serde_json::to_vec(self).expect("a table of mounts is plain data");
         let sealed = keyring.seal(&Record::system(RecordKind::Mounts, MOUNTS_KEY), &text)?;
         let put = Put::new(Key::new(SYSTEM_KEYSPACE, MOUNTS_KEY), &sealed)
-            .when(version.map_or(Condition::Absent, Condition::Version))
-            .with_write_id(new_write_id()?);
+            .when(version.map_or(Condition::Absent, Condition::Version));
         storage.put(request, put).await?;
         Ok(())
     }

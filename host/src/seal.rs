@@ -18,7 +18,7 @@ use crate::{
         keyring::{Keyring, unwrap_root, wrap_root},
         shares::{Share, ShareHash, combine, split},
     },
-    storage::{RequestId, Storage, StorageError, new_write_id},
+    storage::{RequestId, Storage, StorageError},
     token::Token,
 };
 
@@ -26,6 +26,8 @@ use crate::{
 pub const SYSTEM_KEYSPACE: &str = "keyway-system";
 const SEAL_KEY: &[u8] = b"seal";
 const FORMAT: u32 = 1;
+/// How often an initialisation with an unknown outcome is tried.
+const ATTEMPTS: u32 = 3;
 
 /// How many shares there are to be, and how many of them unseal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,13 +143,25 @@ pub async fn initialise(
     };
     let text = serde_json::to_vec(&record).expect("a seal record is plain data");
     let token = Op::put(Key::new(SYSTEM_KEYSPACE, &token_record.key), &token_record.value);
-    let point = Put::new(Key::new(SYSTEM_KEYSPACE, SEAL_KEY), &text)
-        .when(Condition::Absent)
-        .with_write_id(new_write_id()?);
-    match storage.commit(request, &[token], point).await {
-        Ok(()) => Ok(Initialised { shares, root_token }),
-        Err(error) if error.is_lost_race() => Err(InitError::AlreadyInitialised),
-        Err(error) => Err(error.into()),
+    let point = Put::new(Key::new(SYSTEM_KEYSPACE, SEAL_KEY), &text).when(Condition::Absent);
+    let initialised = Initialised { shares, root_token };
+    let mut attempts = 0;
+    loop {
+        let error = match storage.commit(request, &[token], point).await {
+            Ok(()) => return Ok(initialised),
+            Err(error) => error,
+        };
+        if !error.is_unknown() && !error.is_lost_race() {
+            return Err(error.into());
+        }
+        // Whatever was answered, the store knows: nobody else has these shares.
+        attempts += 1;
+        match storage.get(request, Key::new(SYSTEM_KEYSPACE, SEAL_KEY)).await? {
+            Some(record) if record.value() == text => return Ok(initialised),
+            Some(_) => return Err(InitError::AlreadyInitialised),
+            None if attempts < ATTEMPTS => {}
+            None => return Err(error.into()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod engine;
 pub mod metadata;
 pub mod path;
+mod race;
 pub mod record;
 
 pub use engine::{Engine, EngineError, Found, Read, Write};

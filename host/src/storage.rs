@@ -63,13 +63,10 @@ impl RequestId {
     }
 }
 
-/// A random write id.
-///
-/// # Errors
-///
-/// When the operating system gives no random bytes.
-pub fn new_write_id() -> Result<WriteId, RandomError> {
-    random_bytes().map(WriteId::new)
+/// The id of one mutation. Each has one of its own: a backend may take a repeated id for a repeated mutation.
+fn write_id() -> Result<WriteId, Error> {
+    let failed = |error: RandomError| Error::new(ErrorCode::INTERNAL, error.to_string());
+    random_bytes().map(WriteId::new).map_err(failed)
 }
 
 impl Storage {
@@ -103,6 +100,7 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn put(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
+        let put = put.with_write_id(write_id().map_err(|source| self.error(source))?);
         self.within(true, self.backend.put(&request.call(), put)).await
     }
 
@@ -112,6 +110,7 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn delete(&self, request: RequestId, delete: Delete<'_>) -> Result<bool, StorageError> {
+        let delete = delete.with_write_id(write_id().map_err(|source| self.error(source))?);
         self.within(true, self.backend.delete(&request.call(), delete)).await
     }
 
@@ -125,7 +124,8 @@ impl Storage {
     }
 
     /// Unconditional writes that come before a conditional one, which is the commit point: in one atomic batch where
-    /// the backend has them, and otherwise in this order, so that what is not committed is never referred to.
+    /// the backend has them, and otherwise in this order, so that what is not committed is never referred to. The keys
+    /// of the former must be such that nobody else writes them.
     ///
     /// # Errors
     ///
@@ -142,12 +142,13 @@ impl Storage {
         if self.backend.capabilities().features.contains(Features::ATOMIC_BATCH) {
             let mut ops = before.to_vec();
             ops.push(Op::put(point.key(), point.value()).when(point.condition()));
-            let batch = Batch::new(&ops, BatchMode::Atomic, point.write_id());
+            let id = write_id().map_err(|source| self.error(source))?;
+            let batch = Batch::new(&ops, BatchMode::Atomic, id);
             return self.within(true, self.backend.apply(&request.call(), batch)).await.map(|_| ());
         }
         for op in before {
-            let put = Put::new(op.key(), op.value()).when(Condition::Any).with_write_id(point.write_id());
-            // What came before the commit point is invisible, so its outcome does not matter.
+            let put = Put::new(op.key(), op.value()).when(Condition::Any);
+            // Nothing refers to it before the commit point, and its key is its own: its outcome does not matter.
             self.put(request, put).await.map_err(|error| self.not_applied(error))?;
         }
         self.put(request, point).await.map(|_| ())
@@ -160,7 +161,8 @@ impl Storage {
     /// The backend's, for the first record that could not be removed.
     pub async fn delete_all(&self, request: RequestId, keys: &[Key<'_>]) -> Result<(), StorageError> {
         let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::delete(*key)).collect();
-        let batch = Batch::new(&ops, BatchMode::Independent, WriteId::default());
+        let id = write_id().map_err(|source| self.error(source))?;
+        let batch = Batch::new(&ops, BatchMode::Independent, id);
         let results: BatchResult = self.within(true, self.backend.apply(&request.call(), batch)).await?;
         match results.iter().find_map(Result::err) {
             None => Ok(()),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use keyway_abi::{
     AbiBytes, BackupChunk, BackupPull, Batch, BatchMode, BatchResult, Begin, CallContext, Capabilities,
-    Committed, Delete, Error, ErrorCode, Health, Key, Op, OpKind, OpResult, Page, Put, Record, Records,
-    RestoreMode, RestoreRecord, Version,
+    Committed, Delete, DropKeyspace, Error, ErrorCode, Health, Key, Op, OpKind, OpResult, Page, Put, Record,
+    Records, RestoreMode, RestoreRecord, Version, WriteId,
 };
 use serde::de::DeserializeOwned;
 
@@ -81,7 +81,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
         if batch.mode() == BatchMode::Atomic {
             return Reply::ready(Err(Error::unsupported("an atomic batch")));
         }
-        let replies: Vec<_> = batch.ops().iter().map(|op| self.apply_one(call, op)).collect();
+        let replies: Vec<_> =
+            batch.ops().iter().map(|op| self.apply_one(call, op, batch.write_id())).collect();
         Reply::pending(async move {
             let mut results = Vec::with_capacity(replies.len());
             for reply in replies {
@@ -93,17 +94,23 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// One operation of an independent batch, by the other methods.
     #[doc(hidden)]
-    fn apply_one(self: &Arc<Self>, call: &CallContext<'_>, op: &Op<'_>) -> Reply<OpResult> {
+    fn apply_one(
+        self: &Arc<Self>,
+        call: &CallContext<'_>,
+        op: &Op<'_>,
+        write_id: WriteId,
+    ) -> Reply<OpResult> {
         match op.kind() {
             OpKind::Put => {
                 let put = Put::new(op.key(), op.value())
                     .when(op.condition())
-                    .expiring_at_ms(op.expires_at_ms().unwrap_or(0));
+                    .expiring_at_ms(op.expires_at_ms().unwrap_or(0))
+                    .with_write_id(write_id);
                 self.put(call, put).map(|version| OpResult::written(version, false))
             }
-            OpKind::Delete => {
-                self.delete(call, Delete::new(op.key()).when(op.condition())).map(OpResult::unversioned)
-            }
+            OpKind::Delete => self
+                .delete(call, Delete::new(op.key()).when(op.condition()).with_write_id(write_id))
+                .map(OpResult::unversioned),
             OpKind::Check => {
                 let condition = op.condition();
                 let reply = self.get(call, op.key());
@@ -125,7 +132,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn keyspaces(self: &Arc<Self>, call: &CallContext<'_>, after: &str) -> Reply<Vec<String>>;
 
     /// Removes a keyspace and all its records; answers whether it existed.
-    fn drop_keyspace(self: &Arc<Self>, call: &CallContext<'_>, keyspace: &str) -> Reply<bool>;
+    fn drop_keyspace(self: &Arc<Self>, call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool>;
 
     /// The truth, from the store itself.
     fn health(self: &Arc<Self>, call: &CallContext<'_>) -> Reply<Health>;
@@ -169,7 +176,7 @@ pub trait Transaction: Send + Sync {
     /// As [`Backend::scan`], own writes included.
     fn scan(&self, call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page>;
     /// Makes all writes visible at once, or none.
-    fn commit(&self, call: &CallContext<'_>) -> Reply<Committed>;
+    fn commit(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<Committed>;
     /// Forgets all writes.
     fn rollback(&self, call: &CallContext<'_>) -> Reply<()>;
 }
@@ -185,7 +192,7 @@ pub trait RestoreSink: Send + Sync {
     /// Takes records.
     fn write(&self, call: &CallContext<'_>, records: &[RestoreRecord<'_>]) -> Reply<()>;
     /// Makes them visible, all at once; answers how many there are.
-    fn finish(&self, call: &CallContext<'_>) -> Reply<u64>;
+    fn finish(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<u64>;
     /// Forgets them.
     fn abort(&self, call: &CallContext<'_>) -> Reply<()>;
 }

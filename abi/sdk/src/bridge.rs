@@ -1,4 +1,5 @@
 //! The bridge between an author's safe trait and the FFI interface. Everything that crosses passes one guard.
+#![expect(unsafe_code, reason = "the interface's `open` takes a raw context")]
 
 mod check;
 mod guard;
@@ -6,40 +7,58 @@ mod runtime;
 mod store;
 mod streams;
 mod transaction;
+mod turn;
 
 use std::sync::Arc;
 
 use keyway_abi::{Error, ErrorCode, ForeignReply, OpenArgs, StoreObject};
 
 use self::{guard::Guard, store::Bridge};
-use crate::{Backend, OpenContext, cursor::CursorKey, state::BackendState};
+use crate::{Backend, OpenContext, Reply, Result, cursor::CursorKey, reply::Answered, state::BackendState};
 
 /// Opens a backend for the host.
-pub(crate) extern "C" fn open<B: Backend>(args: OpenArgs<'_>) -> ForeignReply<StoreObject> {
+///
+/// # Safety
+///
+/// The context must be one that the services accept.
+pub(crate) unsafe extern "C" fn open<B: Backend>(args: OpenArgs<'_>) -> ForeignReply<StoreObject> {
     let state = BackendState::leak(args.backend_name.as_str(), args.context, args.services);
-    let guard = match Guard::new::<B>(state) {
-        Ok(guard) => guard,
+    // The author's code runs from the first line on: their configuration parses itself, their runtime starts.
+    let opening = state.guard([0; 16], "open", || prepare::<B>(state, &args));
+    let Ok(opening) = opening else { return guard::answer(Err(guard::panicked_in("open"))) };
+    let (guard, reply) = match opening {
+        Ok(opening) => opening,
         Err(error) => return guard::answer(Err(error)),
     };
-    let config = match serde_json::from_str::<B::Config>(args.config_json.as_str()) {
-        Ok(config) => config,
-        Err(error) => {
-            let message = format!("the configuration of backend {:?}: {error}", args.backend_name.as_str());
-            return guard::answer(Err(Error::new(ErrorCode::INVALID_ARGUMENT, message)));
-        }
+    let (opened, cursors) = (guard.clone(), CursorKey::new(args.cursor_key));
+    let asked = guard.clone();
+    // Asked inside the guard, so that a panic in the answer is an error of the opening.
+    let with_capabilities = || match reply.0 {
+        Answered::Ready(result) => Reply::ready(result.map(|backend| (backend.capabilities(), backend))),
+        Answered::Pending(future) => Reply::pending(async move {
+            let backend = future.await?;
+            Ok((backend.capabilities(), backend))
+        }),
     };
-    let cursors = CursorKey::new(args.cursor_key);
-    let context = OpenContext::new(state, &args);
-    let opened = guard.clone();
-    guard.call(
-        [0; 16],
-        guard::Effect::Writes,
-        "open",
-        || B::open(config, context),
-        move |backend| {
-            let backend = Arc::new(backend);
-            let bridge = Bridge::new(backend, opened, cursors);
-            StoreObject::from_value(bridge, abi_stable::sabi_trait::TD_Opaque)
-        },
-    )
+    asked.call([0; 16], guard::Effect::Writes, "open", with_capabilities, move |(capabilities, backend)| {
+        let bridge = Bridge::new(Arc::new(backend), opened, capabilities, cursors);
+        StoreObject::from_value(bridge, abi_stable::sabi_trait::TD_Opaque)
+    })
+}
+
+fn prepare<B: Backend>(state: &'static BackendState, args: &OpenArgs<'_>) -> Result<(Guard, Reply<B>)> {
+    if args.unknown_flags() != 0 {
+        let message = format!("the flags {:#x} of open are not understood", args.unknown_flags());
+        return Err(Error::new(ErrorCode::UNSUPPORTED, message));
+    }
+    let guard = Guard::new::<B>(state)?;
+    let config = serde_json::from_str::<B::Config>(args.config_json.as_str()).map_err(|error| {
+        // Without serde's text, which quotes what it does not like: it may be a password.
+        let place = format!("line {}, column {}", error.line(), error.column());
+        let message =
+            format!("the configuration of backend {:?} is not valid ({place})", args.backend_name.as_str());
+        Error::new(ErrorCode::INVALID_ARGUMENT, message)
+    })?;
+    let reply = guard.entered(|| B::open(config, OpenContext::new(state, args)));
+    Ok((guard, reply))
 }

@@ -1,4 +1,5 @@
 //! How a library exports its backend, and how one is linked statically.
+#![expect(unsafe_code, reason = "the interface's `open` takes a raw context")]
 
 use abi_stable::{prefix_type::PrefixTypeTrait, std_types::RStr};
 use keyway_abi::{ForeignReply, OpenArgs, StorageBackend, StorageBackendRef, StoreObject};
@@ -41,7 +42,8 @@ macro_rules! export_backend {
             #[unsafe(no_mangle)]
             #[allow(non_upper_case_globals, reason = "the symbol's name is the interface's")]
             pub static keyway_storage_backend_v1: $crate::__private::RootModuleExport =
-                $crate::__private::root_module_export(constructor);
+                // SAFETY: `constructor` returns what `construct_root_module` returns.
+                unsafe { $crate::__private::root_module_export(constructor) };
         };
     };
 }
@@ -60,9 +62,10 @@ extern "C" fn linked_descriptor<B: Backend>() -> RStr<'static> {
     RStr::from_str(Rendered::<B>::text())
 }
 
-/// In an image of its own, logging and the panic hook are the SDK's to install.
-extern "C" fn open_exported<B: Backend>(args: OpenArgs<'_>) -> ForeignReply<StoreObject> {
+/// As [`bridge::open`]. In an image of its own, logging and the panic hook are the SDK's to install.
+unsafe extern "C" fn open_exported<B: Backend>(args: OpenArgs<'_>) -> ForeignReply<StoreObject> {
     state::install_panic_hook();
     forward::install();
-    bridge::open::<B>(args)
+    // SAFETY: upheld by the caller.
+    unsafe { bridge::open::<B>(args) }
 }

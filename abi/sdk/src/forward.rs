@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
+    subscriber::Interest,
 };
 use tracing_subscriber::{
     Layer,
@@ -28,6 +29,11 @@ pub(crate) fn install() {
 struct ForwardLayer;
 
 impl<S: Subscriber> Layer<S> for ForwardLayer {
+    /// Asked anew for every event: the host's level may change, and differs between backends.
+    fn register_callsite(&self, _metadata: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
         sink().is_some_and(|state| state.log_enabled(level(metadata.level())))
     }

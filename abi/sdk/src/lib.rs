@@ -13,7 +13,7 @@
 //! ```
 //! use std::{collections::BTreeMap, sync::{Arc, Mutex, PoisonError}};
 //! use keyway_sdk::{
-//!     AbiBytes, Backend, Bytes, CallContext, Capabilities, Delete, Health, Key, OpenContext, Page, PluginInfo, Put,
+//!     AbiBytes, Backend, Bytes, CallContext, Capabilities, Delete, DropKeyspace, Health, Key, OpenContext, Page, PluginInfo, Put,
 //!     Record, Reply, ScanOrder, Sharing, Version, backend::check_condition, paging::{Pager, ScanPlan, Step},
 //!     schemars::{self, JsonSchema}, serde::{self, Deserialize},
 //! };
@@ -35,7 +35,7 @@
 //!         name: "example", version: "0.1.0", description: "keeps records in a map", licence: "MIT", homepage: "",
 //!         // Usually `include_str!("../config.schema.json")`, tested against `keyway_sdk::config_schema`.
 //!         config_schema: r#"{"type": "object", "additionalProperties": false}"#,
-//!         data_format: 1, sharing: Sharing::ONE_OPENER,
+//!         data_format: 1, sharing: Sharing::ONE_OPENER, extensions: &[],
 //!     };
 //!
 //!     fn open(_config: Config, _context: OpenContext) -> Reply<Self> { Reply::ready(Ok(Self::default())) }
@@ -94,10 +94,10 @@
 //!         Reply::ready(Ok(names))
 //!     }
 //!
-//!     fn drop_keyspace(self: &Arc<Self>, _call: &CallContext<'_>, keyspace: &str) -> Reply<bool> {
+//!     fn drop_keyspace(self: &Arc<Self>, _call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool> {
 //!         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
 //!         let before = state.0.len();
-//!         state.0.retain(|(name, _), _| name != keyspace);
+//!         state.0.retain(|(name, _), _| name != drop.name());
 //!         Reply::ready(Ok(state.0.len() < before))
 //!     }
 //!
@@ -136,10 +136,10 @@ pub use backend::{Backend, BackupStream, RestoreSink, Transaction};
 pub use bytes::Bytes;
 pub use keyway_abi::{
     AbiBytes, BackupChunk, BackupLevel, BackupPull, BackupRecord, Batch, BatchMode, BatchResult, Begin,
-    CallContext, Capabilities, Committed, CommittedKey, Condition, Delete, Durability, Entry, Error,
-    ErrorCode, Features, Health, Isolation, Key, Limits, MetricKind, Op, OpKind, OpResult, Outcome, Page,
-    Put, ReadConsistency, Record, Records, RestoreMode, RestoreRecord, Scan, ScanOrder, Sharing, Version,
-    WriteId,
+    CallContext, Capabilities, Committed, CommittedKey, Condition, Delete, DropKeyspace, Durability, Entry,
+    Error, ErrorCode, Features, Health, Isolation, Key, Limits, MetricKind, Op, OpKind, OpResult, Outcome,
+    Page, Put, ReadConsistency, Record, Records, RestoreMode, RestoreRecord, Scan, ScanOrder, Sharing,
+    Version, WriteId,
 };
 pub use open::OpenContext;
 pub use plugin::PluginInfo;

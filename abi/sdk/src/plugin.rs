@@ -23,6 +23,8 @@ pub struct PluginInfo {
     pub data_format: u32,
     /// Who may open the same store at the same time.
     pub sharing: Sharing,
+    /// The names of the backend's own operations.
+    pub extensions: &'static [&'static str],
 }
 
 /// The longest descriptor, in bytes.
@@ -100,6 +102,19 @@ impl JsonBuffer {
         self
     }
 
+    const fn strings(mut self, name: &str, values: &[&str]) -> Self {
+        self = self.raw(",").string(name).raw(":[");
+        let mut index = 0;
+        while index < values.len() {
+            if index > 0 {
+                self = self.raw(",");
+            }
+            self = self.string(values[index]);
+            index += 1;
+        }
+        self.raw("]")
+    }
+
     const fn field(self, name: &str, value: &str) -> Self {
         self.raw(",").string(name).raw(":").string(value)
     }
@@ -122,6 +137,7 @@ const fn render(plugin: &PluginInfo) -> JsonBuffer {
         .field("sharing", plugin.sharing.name())
         .raw(",\"data_format\":")
         .number(plugin.data_format)
+        .strings("extensions", plugin.extensions)
         .raw(",\"config_schema\":")
         .raw(plugin.config_schema)
         .raw("}")

@@ -1,4 +1,5 @@
 //! Which backend, and which request, the present thread works for; and what becomes of panics.
+#![expect(unsafe_code, reason = "the host's services take back the raw context that came with them")]
 
 use std::{
     any::Any,
@@ -20,15 +21,14 @@ pub(crate) struct BackendState {
     context: HostContext,
     services: HostServicesRef,
     closed: AtomicBool,
+    shut_down: AtomicBool,
 }
 
 /// The host's context pointer. Opaque here: it is only handed back.
 struct HostContext(*const c_void);
 
-#[expect(unsafe_code, reason = "the interface promises that host services may be called from any thread")]
 // SAFETY: the pointer is never dereferenced here, and the interface (`HostServices`) lets every thread pass it back.
 unsafe impl Send for HostContext {}
-#[expect(unsafe_code, reason = "as above")]
 // SAFETY: as above.
 unsafe impl Sync for HostContext {}
 
@@ -58,6 +58,7 @@ impl BackendState {
             context: HostContext(context),
             services,
             closed: AtomicBool::new(false),
+            shut_down: AtomicBool::new(false),
         }));
         OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(state);
         state
@@ -75,17 +76,30 @@ impl BackendState {
         self.closed.store(true, Ordering::Release);
     }
 
+    /// Whether a shutdown has completed. A backend that a panic has closed has not been shut down.
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shut_down.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_shut_down(&self) {
+        self.shut_down.store(true, Ordering::Release);
+        self.close();
+    }
+
     pub(crate) fn log_enabled(&self, level: LogLevel) -> bool {
-        (self.services.log_enabled())(self.context.0, level)
+        // SAFETY: the context came with these services.
+        unsafe { (self.services.log_enabled())(self.context.0, level) }
     }
 
     pub(crate) fn log(&self, level: LogLevel, target: &str, message: &str, fields_json: &str) {
         let event = LogEvent::new(level, FRAME.get().request, target, message, fields_json);
-        (self.services.log())(self.context.0, &event);
+        // SAFETY: the context came with these services.
+        unsafe { (self.services.log())(self.context.0, &event) }
     }
 
     pub(crate) fn metric(&self, kind: MetricKind, name: &str, value: f64) {
-        (self.services.metric())(self.context.0, &MetricSample::new(kind, name, value));
+        // SAFETY: the context came with these services.
+        unsafe { (self.services.metric())(self.context.0, &MetricSample::new(kind, name, value)) }
     }
 
     /// Runs `work` as this backend's code for the request `request_id`, with panics contained and logged.

@@ -46,7 +46,7 @@ const CONFINED: [Confined; 6] = [
         word: "unsafe_code",
         places: &[
             "abi/src/",
-            "abi/sdk/src/bridge/",
+            "abi/sdk/src/bridge",
             "abi/sdk/src/export.rs",
             "abi/sdk/src/state.rs",
             "host/loader/src/open.rs",

@@ -5,9 +5,9 @@ pub(crate) mod services;
 use abi_stable::std_types::{ROption, RResult};
 use keyway_abi::{
     AbiBytes, Answer, BackupChunk, BackupObject, BackupPull, Batch, BatchResult, Begin, CallContext,
-    Capabilities, Committed, Delete, Error, ErrorCode, ForeignReply, Health, Key, MaybeReady, Page, Put,
-    Record, Records, Request, RestoreMode, RestoreObject, RestoreRecord, Scan, StoreObject,
-    TransactionObject, Version,
+    Capabilities, Committed, Delete, DropKeyspace, Error, ErrorCode, ForeignReply, Health, Key, MaybeReady,
+    Page, Put, Record, Records, Request, RestoreMode, RestoreObject, RestoreRecord, Scan, StoreObject,
+    TransactionObject, Version, WriteId,
 };
 
 use crate::{
@@ -82,8 +82,8 @@ impl Store for ForeignStore {
         })
     }
 
-    fn drop_keyspace(&self, call: &CallContext<'_>, keyspace: &str) -> Reply<bool> {
-        reply(self.0.drop_keyspace(call, Request::new(keyspace.into())), |existed| existed)
+    fn drop_keyspace(&self, call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool> {
+        reply(self.0.drop_keyspace(call, Request::new(drop)), |existed| existed)
     }
 
     fn health(&self, call: &CallContext<'_>) -> Reply<Health> {
@@ -128,8 +128,8 @@ impl Transaction for ForeignTransaction {
         reply(self.0.scan(call, Request::new(scan)), |page| page)
     }
 
-    fn commit(&self, call: &CallContext<'_>) -> Reply<Committed> {
-        reply(self.0.commit(call, Request::new(())), |committed| committed)
+    fn commit(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<Committed> {
+        reply(self.0.commit(call, Request::new(write_id)), |committed| committed)
     }
 
     fn rollback(&self, call: &CallContext<'_>) -> Reply<()> {
@@ -148,8 +148,8 @@ impl RestoreSink for ForeignRestore {
         reply(self.0.write(call, Request::new(records.into())), |()| ())
     }
 
-    fn finish(&self, call: &CallContext<'_>) -> Reply<u64> {
-        reply(self.0.finish(call, Request::new(())), |count| count)
+    fn finish(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<u64> {
+        reply(self.0.finish(call, Request::new(write_id)), |count| count)
     }
 
     fn abort(&self, call: &CallContext<'_>) -> Reply<()> {

@@ -120,6 +120,7 @@ mod tests {
             homepage: String::new(),
             sharing: "one opener".into(),
             data_format: 1,
+            extensions: Vec::new(),
             config_schema: serde_json::Value::Bool(true),
         }
     }

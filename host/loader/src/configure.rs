@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use keyway_abi::{CallContext, Error, Health, OpenArgs};
+use keyway_abi::{CallContext, Error, Health};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -86,44 +86,54 @@ pub enum ConfigureError {
 pub async fn configure(plugin: &Plugin, backend: &BackendConfig) -> Result<Generation, ConfigureError> {
     let plugin_name = format!("{} {}", plugin.descriptor().name, plugin.descriptor().version);
     validate(plugin, backend, &plugin_name)?;
-    let opening = open(plugin, backend)?;
     let failed =
         |source| ConfigureError::Open { backend: backend.name.clone(), plugin: plugin_name.clone(), source };
-    let store = opening.reply.await.map_err(failed)?;
-    let health: Health = store.health(&CallContext::background()).await.map_err(failed)?;
-    if !health.is_ready() {
-        return Err(ConfigureError::Unhealthy {
-            backend: backend.name.clone(),
-            plugin: plugin_name,
-            detail: health.detail().to_owned(),
-        });
+    let (opening, context) = open(plugin, backend)?;
+    let store = opening.await.map_err(failed)?;
+    if let Err(error) = check_health(&store, backend, &plugin_name).await {
+        // It holds locks and threads, which the next attempt needs.
+        if let Err(error) = store.shutdown(&CallContext::background()).await {
+            tracing::warn!(backend = backend.name, %error, "a backend that is not healthy did not close");
+        }
+        return Err(error);
     }
-    Ok(Generation::new(backend.name.clone(), plugin.clone(), Box::new(store), opening.context))
+    Ok(Generation::new(backend.name.clone(), plugin.clone(), Box::new(store), context))
 }
 
-struct Opening {
-    reply: crate::Reply<ForeignStore>,
-    context: &'static services::ServiceContext,
+async fn check_health(
+    store: &ForeignStore,
+    backend: &BackendConfig,
+    plugin: &str,
+) -> Result<(), ConfigureError> {
+    let (backend, plugin) = (backend.name.clone(), plugin.to_owned());
+    let health: Health = match store.health(&CallContext::background()).await {
+        Ok(health) => health,
+        Err(source) => return Err(ConfigureError::Open { backend, plugin, source }),
+    };
+    if health.is_ready() {
+        return Ok(());
+    }
+    let (live, readable, writable) = (health.is_live(), health.is_readable(), health.is_writable());
+    let detail = format!("live: {live}, readable: {readable}, writable: {writable}. {}", health.detail());
+    Err(ConfigureError::Unhealthy { backend, plugin, detail })
 }
 
-/// Calls the plugin's `open`. Nothing that is not `Send` outlives the call.
-fn open(plugin: &Plugin, backend: &BackendConfig) -> Result<Opening, ConfigureError> {
-    let data_dir = text_of(&backend.data_dir)?;
+/// Calls the plugin's `open`. What is borrowed for the call ends with it.
+fn open(
+    plugin: &Plugin,
+    backend: &BackendConfig,
+) -> Result<(crate::Reply<ForeignStore>, &'static services::ServiceContext), ConfigureError> {
     let config_json = backend.config.to_string();
     let mut cursor_key = [0; 32];
     getrandom::fill(&mut cursor_key).map_err(|source| ConfigureError::Random { source })?;
-    let context = services::ServiceContext::leak(&backend.name);
-    let args = OpenArgs {
-        backend_name: backend.name.as_str().into(),
-        config_json: config_json.as_str().into(),
-        data_dir: data_dir.into(),
-        context: context.as_ptr(),
-        services: services::services(),
+    let opening = services::Opening {
+        backend_name: &backend.name,
+        config_json: &config_json,
+        data_dir: text_of(&backend.data_dir)?,
         cursor_key,
-        flags: 0,
-        extension: (&[][..]).into(),
     };
-    Ok(Opening { reply: reply(plugin.root.open()(args), ForeignStore), context })
+    let (foreign, context) = services::open(plugin.root, &opening);
+    Ok((reply(foreign, ForeignStore), context))
 }
 
 fn text_of(path: &Path) -> Result<&str, ConfigureError> {

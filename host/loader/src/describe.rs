@@ -43,6 +43,8 @@ pub struct Descriptor {
     pub sharing: String,
     /// The data format that it writes.
     pub data_format: u32,
+    /// The names of its own operations.
+    pub extensions: Vec<String>,
     /// The JSON Schema of its configuration.
     pub config_schema: serde_json::Value,
 }
@@ -160,6 +162,11 @@ fn read_section(bytes: &[u8], path: PathBuf) -> Result<&[u8], DescribeError> {
     }
     let file = match object::File::parse(bytes) {
         Ok(file) => file,
+        Err(_) if is_foreign_container(bytes) => {
+            let reason =
+                "it is a universal Mach-O, a Java class or a DOS program; give the library for this platform";
+            return Err(DescribeError::NotALibrary { path, reason: reason.to_owned() });
+        }
         Err(error) => return Err(DescribeError::Damaged { path, reason: error.to_string() }),
     };
     let size = bytes.len() as u64;
@@ -195,6 +202,11 @@ fn looks_like_a_library(bytes: &[u8]) -> bool {
         b"MZ",
     ];
     MAGICS.iter().any(|magic| bytes.starts_with(magic))
+}
+
+/// Kinds of file that begin like a library and hold none that could be loaded as it is.
+fn is_foreign_container(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xca\xfe\xba\xbe") || bytes.starts_with(b"MZ")
 }
 
 fn first_bytes(bytes: &[u8]) -> String {

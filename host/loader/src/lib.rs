@@ -41,8 +41,8 @@ pub use describe::Descriptor;
 pub use discover::{Origin, SearchPath};
 pub use keyway_abi::{
     AbiBytes, BackupChunk, BackupLevel, BackupPull, BackupRecord, Batch, BatchMode, BatchResult, Begin,
-    CallContext, Capabilities, Committed, CommittedKey, Condition, Delete, Durability, Entry, Error,
-    ErrorCode, Features, Health, Isolation, Key, Limits, Op, OpKind, OpResult, Outcome, Page, Put,
+    CallContext, Capabilities, Committed, CommittedKey, Condition, Delete, DropKeyspace, Durability, Entry,
+    Error, ErrorCode, Features, Health, Isolation, Key, Limits, Op, OpKind, OpResult, Outcome, Page, Put,
     ReadConsistency, Record, Records, RestoreMode, RestoreRecord, Scan, ScanOrder, Sharing, Version, WriteId,
 };
 pub use loader::{LoadError, Loader, Requirement};

@@ -89,7 +89,13 @@ impl fmt::Display for StageFailure {
             Self::Stage(error) => error,
             Self::Describe(error) => error,
             Self::Check(error) => error,
-            Self::Version(version) => return write!(f, "its version is {version}"),
+            Self::Version(version) if version.pre.is_empty() => return write!(f, "its version is {version}"),
+            Self::Version(version) => {
+                return write!(
+                    f,
+                    "its version is {version}; a pre-release must be asked for, as NAME@={version}"
+                );
+            }
             Self::Trust(error) => error,
             Self::Open(error) => error,
         };

@@ -7,6 +7,7 @@ use abi_stable::{
     StableAbi,
     abi_stability::abi_checking::{CheckingGlobals, check_layout_compatibility_with_globals},
     library::{AbiHeaderRef, LibHeader},
+    type_layout::TypeLayout,
 };
 use keyway_abi::{EXPORT_SYMBOL, StorageBackendRef};
 use thiserror::Error;
@@ -66,7 +67,7 @@ impl Plugin {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The dynamic linker refused it.
-    #[error("the dynamic linker refuses {}", path.display())]
+    #[error("the dynamic linker refuses {}: it is for another system, or needs libraries that are not here", path.display())]
     Map {
         /// The file that was staged.
         path: PathBuf,
@@ -90,7 +91,11 @@ pub enum OpenError {
         reason: String,
     },
     /// It names one interface in its descriptor and has another.
-    #[error("{}: the types of its interface {found} do not match this host's {expected}", path.display())]
+    #[error(
+        "{}: the types of its interface {found} do not match this host's {expected}, first: {first}; rebuild it with \
+         keyway-sdk for interface {expected}",
+        path.display()
+    )]
     Layout {
         /// The file.
         path: PathBuf,
@@ -98,6 +103,8 @@ pub enum OpenError {
         expected: String,
         /// The library's.
         found: String,
+        /// The first difference.
+        first: String,
         /// Every difference; long.
         detail: String,
     },
@@ -110,7 +117,10 @@ pub enum OpenError {
         reason: String,
     },
     /// Loaded, it describes itself differently.
-    #[error("{} says something else about itself once it is loaded than its embedded descriptor", path.display())]
+    #[error(
+        "{} says something else about itself once it is loaded than its embedded descriptor; do not use this file",
+        path.display()
+    )]
     Lies {
         /// The file.
         path: PathBuf,
@@ -182,18 +192,86 @@ fn verify(
     let ours = StorageBackendRef::LAYOUT;
     let expected = crate::INTERFACE_VERSION;
     let interface = semver::Version::parse(expected).expect("a crate's version is a semantic version");
-    // The stock check demands that the library be the newer one. The older layout must be a prefix of the newer,
-    // whichever side has it. Fresh globals: shared ones remember earlier pairs and refuse good ones.
-    let (older, newer) = if descriptor.interface < interface { (theirs, ours) } else { (ours, theirs) };
-    if let Err(errors) = check_layout_compatibility_with_globals(older, newer, &CheckingGlobals::new()) {
+    if let Err(detail) = compatible((&interface, ours), (&descriptor.interface, theirs)) {
         return Err(OpenError::Layout {
             path,
             expected: expected.to_owned(),
             found: descriptor.interface.to_string(),
-            detail: errors.to_string(),
+            first: detail.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned(),
+            detail,
         });
     }
     // SAFETY: the layouts of both sides have just been compared.
     unsafe { header.unchecked_layout::<StorageBackendRef>() }
         .map_err(|error| OpenError::Initialise { path, reason: error.to_string() })
+}
+
+/// Whether the layouts of two versions of the interface fit, or every difference.
+///
+/// The stock check demands that the library be the newer one. Here the older layout must be a prefix of the newer,
+/// whichever side has it. Fresh globals: shared ones remember earlier pairs and refuse good ones.
+fn compatible(
+    (our_version, ours): (&semver::Version, &'static TypeLayout),
+    (their_version, theirs): (&semver::Version, &'static TypeLayout),
+) -> Result<(), String> {
+    let (older, newer) = if their_version < our_version { (theirs, ours) } else { (ours, theirs) };
+    check_layout_compatibility_with_globals(older, newer, &CheckingGlobals::new())
+        .map_err(|errors| errors.to_string())
+}
+
+#[cfg(test)]
+#[expect(dead_code, reason = "the modules are compared, never called")]
+mod tests {
+    use super::*;
+
+    mod older {
+        #[repr(C)]
+        #[derive(abi_stable::StableAbi)]
+        #[sabi(kind(Prefix(prefix_ref = ModuleRef)))]
+        #[sabi(missing_field(panic))]
+        pub(super) struct Module {
+            #[sabi(last_prefix_field)]
+            pub(super) first: extern "C" fn() -> u32,
+        }
+    }
+
+    mod newer {
+        #[repr(C)]
+        #[derive(abi_stable::StableAbi)]
+        #[sabi(kind(Prefix(prefix_ref = ModuleRef)))]
+        #[sabi(missing_field(panic))]
+        pub(super) struct Module {
+            #[sabi(last_prefix_field)]
+            pub(super) first: extern "C" fn() -> u32,
+            pub(super) second: extern "C" fn() -> u32,
+        }
+    }
+
+    mod different {
+        #[repr(C)]
+        #[derive(abi_stable::StableAbi)]
+        #[sabi(kind(Prefix(prefix_ref = ModuleRef)))]
+        #[sabi(missing_field(panic))]
+        pub(super) struct Module {
+            #[sabi(last_prefix_field)]
+            pub(super) first: extern "C" fn() -> u64,
+        }
+    }
+
+    #[test]
+    fn older_and_newer_minors_fit_in_both_directions_and_other_types_do_not() {
+        let version = |text: &str| semver::Version::parse(text).unwrap();
+        let old = (&version("1.0.0"), older::ModuleRef::LAYOUT);
+        let new = (&version("1.1.0"), newer::ModuleRef::LAYOUT);
+        let wrong = (&version("1.0.0"), different::ModuleRef::LAYOUT);
+        for _ in 0..2 {
+            compatible(old, new).unwrap();
+            compatible(new, old).unwrap();
+            compatible(old, old).unwrap();
+            assert!(compatible(old, wrong).is_err() && compatible(wrong, new).is_err());
+        }
+        // Were the sides taken for each other, a newer one that is said to be older would pass.
+        let upside_down = (&version("0.9.0"), newer::ModuleRef::LAYOUT);
+        assert!(compatible(old, upside_down).is_err());
+    }
 }

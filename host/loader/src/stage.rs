@@ -83,6 +83,16 @@ pub enum StageError {
         /// Its mode.
         mode: u32,
     },
+    /// Somebody else could change it.
+    #[error("{} belongs to user {owner}, and only root and this server's user {own} may own it; chown it", path.display())]
+    ForeignOwner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// The user that this program runs as.
+        own: u32,
+    },
     /// Larger than any library should be.
     #[error("{} is larger than {MAX_LIBRARY_BYTES} bytes", path.display())]
     TooLarge {
@@ -116,7 +126,7 @@ pub enum StageError {
 /// See [`StageError`].
 pub fn stage(path: &Path, directory: &Path) -> Result<Staged, StageError> {
     prepare(directory).map_err(|source| StageError::Directory { path: directory.to_owned(), source })?;
-    let file = File::open(path).map_err(|source| StageError::Open { path: path.to_owned(), source })?;
+    let file = open(path).map_err(|source| StageError::Open { path: path.to_owned(), source })?;
     check(&file, path)?;
     let (staged, digest) = copy(file, directory).map_err(|source| StageError::Copy {
         path: path.to_owned(),
@@ -129,6 +139,18 @@ pub fn stage(path: &Path, directory: &Path) -> Result<Staged, StageError> {
     }
 }
 
+/// Without waiting for whoever writes to what turns out to be a pipe.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
+    );
+    options.open(path)
+}
+
 /// What the open file says, so that a later change of the path does not matter.
 fn check(file: &File, path: &Path) -> Result<(), StageError> {
     let metadata = file.metadata().map_err(|source| StageError::Open { path: path.to_owned(), source })?;
@@ -137,7 +159,11 @@ fn check(file: &File, path: &Path) -> Result<(), StageError> {
     }
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let own = rustix::process::geteuid().as_raw();
+        if metadata.uid() != 0 && metadata.uid() != own {
+            return Err(StageError::ForeignOwner { path: path.to_owned(), owner: metadata.uid(), own });
+        }
         let mode = metadata.permissions().mode() & 0o7777;
         if mode & 0o002 != 0 {
             return Err(StageError::WorldWritable { path: path.to_owned(), mode });
@@ -173,11 +199,17 @@ fn copy(file: File, directory: &Path) -> io::Result<(Option<PathBuf>, Digest)> {
 
 #[cfg(unix)]
 fn prepare(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let metadata = fs::symlink_metadata(directory)?;
     if !metadata.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a directory of its own"));
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "belongs to another user; remove or chown it",
+        ));
     }
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "open to others; chmod it to 0700"));
@@ -227,6 +259,31 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let error = stage(temporary.path(), &temporary.path().join("staged")).unwrap_err();
         assert!(matches!(error, StageError::NotAFile { .. }), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn pipe_is_not_a_library_and_is_not_waited_for() {
+        let temporary = tempfile::tempdir().unwrap();
+        let pipe = temporary.path().join("lib.so");
+        let directory =
+            rustix::fs::open(temporary.path(), rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty());
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(directory.unwrap(), "lib.so", rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let error = stage(&pipe, &temporary.path().join("staged")).unwrap_err();
+        assert!(matches!(error, StageError::NotAFile { .. }), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn staging_directory_that_is_open_to_others_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (source, staging) = (temporary.path().join("lib.so"), temporary.path().join("staged"));
+        fs::write(&source, b"one").unwrap();
+        fs::create_dir(&staging).unwrap();
+        set_mode(&staging, 0o755).unwrap();
+        let error = stage(&source, &staging).unwrap_err();
+        assert!(matches!(error, StageError::Directory { .. }), "{error}");
     }
 
     #[cfg(unix)]

@@ -5,7 +5,8 @@
 
 use keyway_abi::{
     AbiBytes, BackupChunk, BackupPull, Batch, BatchResult, Begin, CallContext, Capabilities, Committed,
-    Delete, Health, Key, Page, Put, Record, Records, RestoreMode, RestoreRecord, Scan, Version,
+    Delete, DropKeyspace, Health, Key, Page, Put, Record, Records, RestoreMode, RestoreRecord, Scan, Version,
+    WriteId,
 };
 
 use crate::Reply;
@@ -31,7 +32,7 @@ pub trait Store: Send + Sync {
     /// The names of the keyspaces behind `after`, in order; at most 1,000.
     fn keyspaces(&self, call: &CallContext<'_>, after: &str) -> Reply<Vec<String>>;
     /// Removes a keyspace with all its records; answers whether it existed.
-    fn drop_keyspace(&self, call: &CallContext<'_>, keyspace: &str) -> Reply<bool>;
+    fn drop_keyspace(&self, call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool>;
     /// How the store is doing, from the store itself.
     fn health(&self, call: &CallContext<'_>) -> Reply<Health>;
     /// A stream of all records.
@@ -57,7 +58,7 @@ pub trait Transaction: Send + Sync {
     /// As [`Store::scan`], own writes included.
     fn scan(&self, call: &CallContext<'_>, scan: Scan<'_>) -> Reply<Page>;
     /// Makes all writes visible at once, or none.
-    fn commit(&self, call: &CallContext<'_>) -> Reply<Committed>;
+    fn commit(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<Committed>;
     /// Forgets all writes.
     fn rollback(&self, call: &CallContext<'_>) -> Reply<()>;
 }
@@ -73,7 +74,7 @@ pub trait RestoreSink: Send + Sync {
     /// Takes records.
     fn write(&self, call: &CallContext<'_>, records: &[RestoreRecord<'_>]) -> Reply<()>;
     /// Makes them visible, all at once; answers how many there are.
-    fn finish(&self, call: &CallContext<'_>) -> Reply<u64>;
+    fn finish(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<u64>;
     /// Forgets them.
     fn abort(&self, call: &CallContext<'_>) -> Reply<()>;
 }

@@ -124,7 +124,7 @@ impl Answer {
             .unwrap_or_default();
         let said = errors.join("; ");
         let message = match self.status {
-            _ if said.contains("is sealed") => {
+            503 if said == "Keyway is sealed" => {
                 return Failure::Sealed(format!("{doing}: {said}; unseal it with `keyway unseal`"));
             }
             403 => format!("{doing}: {said}; set KEYWAY_TOKEN to a token that may"),
@@ -133,6 +133,7 @@ impl Answer {
             _ => format!("{doing}: {said}"),
         };
         match self.status {
+            400 if said.starts_with("nothing is mounted") => Failure::NotFound(message),
             404 => Failure::NotFound(message),
             400 | 403 | 405 | 413 => Failure::Refused(message),
             502..=504 => Failure::Unavailable(message),

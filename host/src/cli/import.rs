@@ -9,9 +9,10 @@ use super::{
     client::{Client, Fields},
     dotenv,
     failure::Failure,
-    kv::{Located, locate, text_value, write},
-    output::{Format, print},
+    kv::{Located, locate, place, text_value, write},
+    output::{Format, print, say},
 };
+use crate::secrets::SecretPath;
 
 #[derive(Serialize)]
 struct Written {
@@ -36,13 +37,29 @@ pub(super) fn run(
     let text = fs::read_to_string(file).map_err(|error| Failure::file("read", file, &error))?;
     let planned = plan(file, &text, each)?;
     let target = locate(client, path)?;
+    let located = |name: Option<&str>| name.map_or_else(|| target.clone(), |name| target.child(name));
+    for Planned { name, .. } in &planned {
+        let problem = SecretPath::parse(located(name.as_deref()).rest()).err();
+        if let Some(problem) = problem {
+            let name = name.as_deref().unwrap_or(path);
+            return Err(Failure::Usage(format!(
+                "{}: {name:?}: {problem}; nothing was written",
+                file.display()
+            )));
+        }
+    }
     let mut written = Vec::with_capacity(planned.len());
     for Planned { name, fields } in planned {
-        let located = name.map_or_else(|| target.clone(), |name| target.child(&name));
+        let located = located(name.as_deref());
         match write_one(client, &located, &fields) {
             Ok(version) => written.push(Written { path: located.path(), version }),
             Err(failure) => {
                 // What was acknowledged is told before the failure, so that nobody has to guess.
+                if format == Format::Table {
+                    written.iter().for_each(|Written { path, version }| {
+                        say(&format!("{path} is at version {version}.\n"))
+                    });
+                }
                 report(&written, format);
                 return Err(failure);
             }
@@ -91,7 +108,8 @@ fn plan(file: &Path, text: &str, each: bool) -> Result<Vec<Planned>, Failure> {
 
 /// An object of objects is many secrets; an object of other values is one.
 fn plan_json(text: &str) -> Result<Vec<Planned>, String> {
-    let top: Fields = serde_json::from_str(text).map_err(|error| format!("it is no JSON object: {error}"))?;
+    let top: Fields =
+        serde_json::from_str(text).map_err(|error| format!("it is no JSON object ({})", place(&error)))?;
     let is_object = |value: &RawValue| value.get().starts_with('{');
     let objects = top.0.iter().filter(|(_, value)| is_object(value)).count();
     if top.0.is_empty() {
@@ -106,7 +124,8 @@ fn plan_json(text: &str) -> Result<Vec<Planned>, String> {
     top.0
         .into_iter()
         .map(|(name, value)| {
-            let fields = serde_json::from_str(value.get()).map_err(|error| format!("{name:?}: {error}"))?;
+            let fields = serde_json::from_str(value.get())
+                .map_err(|error| format!("{name:?} is no JSON object ({})", place(&error)))?;
             Ok(Planned { name: Some(name), fields })
         })
         .collect()

@@ -19,7 +19,7 @@ use super::{
     client::{Client, Fields},
     failure::Failure,
     import,
-    output::{Format, pairs, print, table},
+    output::{Format, pairs, print, say, table},
 };
 
 /// What is encoded in a path besides slashes: RFC 3986's characters that no segment may hold, and the percent sign.
@@ -46,7 +46,7 @@ pub(super) enum Command {
     Put {
         /// The secret, with its mount.
         path: String,
-        /// Fields as NAME=VALUE; a value @FILE is read from a file. Or one argument: @FILE or - for a JSON object.
+        /// Fields as NAME=VALUE; a value @FILE is read from a file, and \\@ stands for a plain @. Or one argument: @FILE or - for a JSON object.
         #[arg(required = true)]
         fields: Vec<String>,
         /// Only if this is the current version; 0: only if there is none.
@@ -98,7 +98,7 @@ pub(super) fn run(client: &Client, command: Command, format: Format) -> Result<(
         Command::Put { path, fields, cas } => put(client, &path, &fields, cas, format),
         Command::Get { path, version, field } => get(client, &path, version, field.as_deref(), format),
         Command::List { path } => list(client, &path, format),
-        Command::Delete { path } => delete(client, &path),
+        Command::Delete { path } => delete(client, &path, format),
         Command::Import { file, path, each } => import::run(client, &file, &path, each, format),
     }
 }
@@ -171,7 +171,7 @@ fn get(
         let Some((_, value)) = fields.0.iter().find(|(known, _)| known == name) else {
             return Err(Failure::NotFound(format!("{doing}: there is no field {name:?}")));
         };
-        println!("{}", plain(value));
+        say(&format!("{}\n", plain(value)));
         return Ok(());
     }
     let metadata = &body.data.metadata;
@@ -179,14 +179,14 @@ fn get(
         // To the letter: through a Value, long numbers would be rounded.
         Format::Json => {
             let data = serde_json::to_string(&fields).expect("fields are plain data");
-            println!(r#"{{"data":{data},"metadata":{metadata}}}"#);
+            say(&format!("{{\"data\":{data},\"metadata\":{metadata}}}\n"));
         }
         Format::Table => {
             let number = metadata["version"].to_string();
             let created = metadata["created_time"].as_str().unwrap_or_default().to_owned();
             let mut rows = vec![vec!["Field".to_owned(), "Value".to_owned()]];
             rows.extend(fields.0.iter().map(|(name, value)| vec![name.clone(), plain(value)]));
-            print!("{}\n{}", pairs(&[("Version", number), ("Created", created)]), table(&rows));
+            say(&format!("{}\n{}", pairs(&[("Version", number), ("Created", created)]), table(&rows)));
         }
     }
     Ok(())
@@ -201,9 +201,11 @@ fn list(client: &Client, path: &str, format: Format) -> Result<(), Failure> {
     Ok(())
 }
 
-fn delete(client: &Client, path: &str) -> Result<(), Failure> {
+fn delete(client: &Client, path: &str, format: Format) -> Result<(), Failure> {
     client.delete(&locate(client, path)?.url("data"))?.success(&format!("delete {path}"))?;
-    println!("The current version of {path} is deleted.");
+    print(format, &json!({ "path": path, "deleted": true }), || {
+        format!("The current version of {path} is deleted.\n")
+    });
     Ok(())
 }
 
@@ -232,6 +234,11 @@ impl Located {
         Self { mount: self.mount.clone(), rest }
     }
 
+    /// The path without its mount.
+    pub(super) fn rest(&self) -> &str {
+        &self.rest
+    }
+
     /// The path with its mount.
     pub(super) fn path(&self) -> String {
         format!("{}/{}", self.mount, self.rest)
@@ -253,20 +260,37 @@ fn parse_fields(arguments: &[String]) -> Result<Fields, Failure> {
     {
         let text = read_argument(only)?;
         return serde_json::from_str(&text)
-            .map_err(|error| Failure::Usage(format!("{only} is no JSON object: {error}")));
+            .map_err(|error| Failure::Usage(format!("{only} is no JSON object ({})", place(&error))));
     }
     let mut fields: Vec<(String, Box<RawValue>)> = Vec::new();
-    for argument in arguments {
+    for (index, argument) in arguments.iter().enumerate() {
+        // The texts show no more than names: the rest of an argument may be a password.
         let Some((name, value)) = argument.split_once('=') else {
-            return Err(Failure::Usage(format!("{argument:?} is not NAME=VALUE")));
+            return Err(Failure::Usage(format!("field {} is not NAME=VALUE", index + 1)));
         };
         if name.is_empty() || fields.iter().any(|(known, _)| known == name) {
-            return Err(Failure::Usage(format!("{argument:?}: the name is empty or stands there twice")));
+            return Err(Failure::Usage(format!(
+                "field {}: the name {name:?} is empty or stands there twice",
+                index + 1
+            )));
         }
-        let value = if value.starts_with('@') { read_argument(value)? } else { value.to_owned() };
+        let value = match value.strip_prefix('\\').filter(|rest| rest.starts_with('@')) {
+            Some(escaped) => escaped.to_owned(),
+            None if value.starts_with('@') => read_argument(value).map_err(|_| {
+                Failure::NotFound(format!(
+                    "the file for field {name:?} cannot be read; a value that begins with @ is written as \\@"
+                ))
+            })?,
+            None => value.to_owned(),
+        };
         fields.push((name.to_owned(), text_value(&value)));
     }
     Ok(Fields(fields))
+}
+
+/// Where JSON is wrong, without serde_json's text, which quotes what it does not like.
+pub(super) fn place(error: &serde_json::Error) -> String {
+    format!("line {}, column {}", error.line(), error.column())
 }
 
 /// A text as a JSON value.

@@ -60,9 +60,9 @@ pub(super) fn unseal(
 }
 
 /// Puts the keys out of reach.
-pub(super) fn seal(client: &Client) -> Result<(), Failure> {
+pub(super) fn seal(client: &Client, format: Format) -> Result<(), Failure> {
     client.post("sys/seal", "{}")?.success("seal")?;
-    println!("The server is sealed.");
+    print(format, &json!({ "sealed": true }), || "The server is sealed.\n".to_owned());
     Ok(())
 }
 

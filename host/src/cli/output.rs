@@ -1,5 +1,7 @@
 //! Results as tables for people and as JSON for programs.
 
+use std::io::{self, Write};
+
 use serde::Serialize;
 
 /// How results are printed.
@@ -14,11 +16,23 @@ pub(super) enum Format {
 /// Prints a result: `table` for people, `json` for programs.
 pub(super) fn print(format: Format, json: &impl Serialize, table: impl FnOnce() -> String) {
     match format {
-        Format::Table => print!("{}", table()),
+        Format::Table => say(&table()),
         Format::Json => {
             let text = serde_json::to_string_pretty(json).expect("results are plain data");
-            println!("{text}");
+            say(&format!("{text}\n"));
         }
+    }
+}
+
+/// To standard output; and where nobody reads it, or it is full, to standard error, so that what is shown only once is
+/// shown. A reader that has had enough (`| head -1`) is no error.
+pub(super) fn say(text: &str) {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let _nowhere = io::stderr().write_all(text.as_bytes());
+        }
+        _ => {}
     }
 }
 

@@ -35,9 +35,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if depth(bytes) > MAX_DEPTH {
         return Err(ApiError::bad_request(format!("JSON is nested at most {MAX_DEPTH} deep")));
     }
-    // serde_json's texts name line and column, and may quote what the client has sent: to the client alone.
-    serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))
+    // Without serde_json's text, which quotes what it does not like: clients log what they are answered.
+    serde_json::from_slice(bytes).map_err(|error| {
+        let problem =
+            if error.is_data() { "has a field of the wrong type, or lacks one" } else { "is not JSON" };
+        ApiError::bad_request(format!(
+            "the body {problem} (line {}, column {})",
+            error.line(),
+            error.column()
+        ))
+    })
 }
 
 /// How deep brackets are nested outside of strings.

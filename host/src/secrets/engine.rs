@@ -1,26 +1,29 @@
 //! Operations on versioned secrets. The commit point of every change is one conditional write of the metadata record, so
 //! that concurrent writers never lose a version on any backend.
 
-use std::time::{Duration, Instant};
-
-use keyway_loader::{Condition, Key, Op, Put, Scan, Version, WriteId};
+use keyway_loader::{Condition, Delete, Key, Op, Put, Scan, Version, WriteId};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::{
     metadata::{Metadata, VersionMetadata},
     path::{FolderPath, SecretPath},
-    record::{OpenedRecord, RecordError, Sealer, folder_prefix, metadata_key, version_key, versions_prefix},
+    race::Race,
+    record::{OpenedRecord, RecordError, Sealer, folder_prefix, metadata_key, version_key},
 };
 use crate::{
     clock,
-    crypto::{envelope::SealError, key::RandomError, keyring::Keyring},
+    crypto::{
+        envelope::SealError,
+        key::{RandomError, random_bytes},
+        keyring::Keyring,
+    },
     mounts::Mount,
-    storage::{RequestId, Storage, StorageError, new_write_id},
+    storage::{RequestId, Storage, StorageError},
 };
 
-/// How long a write that loses races tries again.
-const RACE_DEADLINE: Duration = Duration::from_secs(10);
+/// Most versions that one call removes.
+const REMOVED_AT_ONCE: usize = 500;
 /// Most names that one list answers with.
 const MAX_LISTED: usize = 1_000_000;
 
@@ -106,21 +109,32 @@ impl<'a> Engine<'a> {
     ///
     /// See [`EngineError`].
     pub async fn read(&self, path: &SecretPath, version: Option<u64>) -> Result<Read, EngineError> {
-        let Some(Stored { opened, .. }) = self.load(path).await? else { return Ok(Read::Missing) };
-        let OpenedRecord { metadata, current } = opened;
-        let number = version.unwrap_or(metadata.current_version);
-        let Some(known) = metadata.versions.get(&number) else { return Ok(Read::Missing) };
-        let found = Found { version: number, metadata: known.clone() };
-        if !known.is_readable() {
-            return Ok(Read::Deleted(found));
+        let mut stored = self.load(path).await?;
+        loop {
+            let Some(Stored { opened, version: record }) = stored else { return Ok(Read::Missing) };
+            let OpenedRecord { metadata, current } = opened;
+            let number = version.unwrap_or(metadata.current_version);
+            let Some(known) = metadata.versions.get(&number) else { return Ok(Read::Missing) };
+            let found = Found { version: number, metadata: known.clone() };
+            if !known.is_readable() {
+                return Ok(Read::Deleted(found));
+            }
+            let sealed = if number == metadata.current_version {
+                Some(current)
+            } else {
+                self.load_version(path, number, known).await?
+            };
+            let Some(sealed) = sealed else {
+                // Removed while it was read? Then the metadata has changed too.
+                stored = self.load(path).await?;
+                if stored.as_ref().is_some_and(|stored| stored.version == record) {
+                    return Err(self.sealer().missing(path, number).into());
+                }
+                continue;
+            };
+            let value = self.sealer().open_value(path, number, known, &sealed)?;
+            return Ok(Read::Value(found, value));
         }
-        let sealed = if number == metadata.current_version {
-            current
-        } else {
-            self.load_version(path, number).await?
-        };
-        let value = self.sealer().open_value(path, number, known, &sealed)?;
-        Ok(Read::Value(found, value))
     }
 
     /// Writes a new version.
@@ -129,31 +143,26 @@ impl<'a> Engine<'a> {
     ///
     /// See [`EngineError`]. After a storage error with an unknown outcome the version may have been written.
     pub async fn write(&self, path: &SecretPath, write: &Write<'_>) -> Result<Found, EngineError> {
-        let begun = Instant::now();
-        let write_id = new_write_id()?;
-        let mut perhaps_done = false;
-        while begun.elapsed() < RACE_DEADLINE {
-            let stored = self.load(path).await?;
-            if perhaps_done
-                && let Some(found) = stored.as_ref().and_then(|stored| stored.written_by(write_id))
+        // The mark of this write in the metadata, the same for all its attempts.
+        let mark = WriteId::new(random_bytes()?);
+        let mut race = Race::begin();
+        loop {
+            let stored = race.survive(self.load(path).await)?;
+            if race.is_perhaps_done()
+                && let Some(found) = stored.as_ref().and_then(|stored| stored.written_by(mark))
             {
                 return Ok(found);
             }
             let current = stored.as_ref().map_or(0, |stored| stored.opened.metadata.current_version);
             if write.cas.is_some_and(|cas| cas != current) {
-                return Err(EngineError::CasMismatch { current });
+                return Err(race.or_unknown(EngineError::CasMismatch { current }));
             }
-            let next = self.next_version(path, stored.as_ref(), write.value, write_id)?;
-            match self.store(path, stored.as_ref(), &next, write_id).await {
+            let next = self.next_version(path, stored.as_ref(), write.value, mark)?;
+            match self.store(path, stored.as_ref(), &next).await {
                 Ok(()) => return Ok(next.found()),
-                // Look before trying again, each time from now on: it may still happen. The condition keeps a second
-                // attempt from erasing somebody's newer version.
-                Err(error) if error.is_unknown() => perhaps_done = true,
-                Err(error) if error.is_lost_race() => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => race.lost(error).await?,
             }
         }
-        Err(EngineError::Contended)
     }
 
     /// Marks the current version as deleted. Nothing happens where there is none.
@@ -162,9 +171,11 @@ impl<'a> Engine<'a> {
     ///
     /// See [`EngineError`].
     pub async fn delete(&self, path: &SecretPath) -> Result<(), EngineError> {
-        let begun = Instant::now();
-        while begun.elapsed() < RACE_DEADLINE {
-            let Some(Stored { opened, version }) = self.load(path).await? else { return Ok(()) };
+        let mut race = Race::begin();
+        loop {
+            // Deleting is idempotent: look again, whatever came of an attempt.
+            let stored = race.survive(self.load(path).await)?;
+            let Some(Stored { opened, version }) = stored else { return Ok(()) };
             let OpenedRecord { mut metadata, current } = opened;
             let number = metadata.current_version;
             let Some(known) = metadata.versions.get_mut(&number).filter(|known| known.is_readable()) else {
@@ -173,14 +184,11 @@ impl<'a> Engine<'a> {
             known.deletion_time = clock::now();
             known.deletion_time.clone_into(&mut metadata.updated_time);
             let record = self.sealer().seal_record(path, &metadata, &current)?;
-            match self.put_record(path, &record, Condition::Version(version), new_write_id()?).await {
+            match self.put_record(path, &record, Condition::Version(version)).await {
                 Ok(()) => return Ok(()),
-                // Deleting is idempotent: look again, whatever came of this attempt.
-                Err(error) if error.is_lost_race() || error.is_unknown() => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => race.lost(error).await?,
             }
         }
-        Err(EngineError::Contended)
     }
 
     /// What is known of a secret.
@@ -198,21 +206,30 @@ impl<'a> Engine<'a> {
     ///
     /// See [`EngineError`].
     pub async fn remove(&self, path: &SecretPath) -> Result<(), EngineError> {
-        let keyspace = self.mount.keyspace();
-        let metadata_key = metadata_key(path);
-        // The metadata first: without it the versions are unreachable, should the rest fail.
-        self.storage.delete_all(self.request, &[Key::new(&keyspace, &metadata_key)]).await?;
-        let prefix = versions_prefix(path);
+        let (keyspace, metadata_key) = (self.mount.keyspace(), metadata_key(path));
+        let mut race = Race::begin();
         loop {
-            let scan = Scan::prefix(&keyspace, &prefix).keys_only();
-            let page = self.storage.scan(self.request, scan).await?;
-            let keys: Vec<Key<'_>> =
-                page.entries().iter().map(|entry| Key::new(&keyspace, entry.key())).collect();
-            if keys.is_empty() {
-                return Ok(());
+            let stored = race.survive(self.load(path).await)?;
+            let Some(Stored { opened, version }) = stored else { return Ok(()) };
+            // The metadata first, and only as it was read: without it the versions are unreachable, should the rest fail,
+            // and those of a secret that is made again meanwhile have other keys.
+            let delete = Delete::new(Key::new(&keyspace, &metadata_key)).when(Condition::Version(version));
+            match self.storage.delete(self.request, delete).await {
+                Ok(_) => return self.remove_versions(path, &opened.metadata).await,
+                Err(error) => race.lost(error).await?,
             }
+        }
+    }
+
+    async fn remove_versions(&self, path: &SecretPath, metadata: &Metadata) -> Result<(), EngineError> {
+        let keyspace = self.mount.keyspace();
+        let older = metadata.versions.iter().filter(|(number, _)| **number < metadata.current_version);
+        let keys: Vec<Vec<u8>> = older.map(|(number, known)| version_key(path, *number, known)).collect();
+        for keys in keys.chunks(REMOVED_AT_ONCE) {
+            let keys: Vec<Key<'_>> = keys.iter().map(|key| Key::new(&keyspace, key)).collect();
             self.storage.delete_all(self.request, &keys).await?;
         }
+        Ok(())
     }
 
     /// The names in a folder in order; those of folders end with a slash. Values are not read.
@@ -261,12 +278,15 @@ impl<'a> Engine<'a> {
         Ok(Some(Stored { opened, version: record.version() }))
     }
 
-    async fn load_version(&self, path: &SecretPath, version: u64) -> Result<Vec<u8>, EngineError> {
-        let (keyspace, key) = (self.mount.keyspace(), version_key(path, version));
-        match self.storage.get(self.request, Key::new(&keyspace, &key)).await? {
-            Some(record) => Ok(record.value().to_vec()),
-            None => Err(self.sealer().missing(path).into()),
-        }
+    async fn load_version(
+        &self,
+        path: &SecretPath,
+        version: u64,
+        metadata: &VersionMetadata,
+    ) -> Result<Option<Vec<u8>>, EngineError> {
+        let (keyspace, key) = (self.mount.keyspace(), version_key(path, version, metadata));
+        let record = self.storage.get(self.request, Key::new(&keyspace, &key)).await?;
+        Ok(record.map(|record| record.value().to_vec()))
     }
 
     fn next_version(
@@ -274,12 +294,12 @@ impl<'a> Engine<'a> {
         path: &SecretPath,
         stored: Option<&Stored>,
         value: &[u8],
-        write_id: WriteId,
+        mark: WriteId,
     ) -> Result<NextVersion, EngineError> {
         let before = stored.map(|stored| &stored.opened.metadata);
         let number = before.map_or(0, |metadata| metadata.current_version) + 1;
         let sealed = self.sealer().seal_value(path, number, value)?;
-        let metadata = Metadata::with_next(before, &clock::now(), write_id, &sealed);
+        let metadata = Metadata::with_next(before, &clock::now(), mark, &sealed);
         let record = self.sealer().seal_record(path, &metadata, &sealed)?;
         Ok(NextVersion { metadata, record })
     }
@@ -290,15 +310,16 @@ impl<'a> Engine<'a> {
         path: &SecretPath,
         stored: Option<&Stored>,
         next: &NextVersion,
-        write_id: WriteId,
     ) -> Result<(), StorageError> {
-        let keyspace = self.mount.keyspace();
-        let (metadata_key, old_key) = (metadata_key(path), version_key(path, next.number() - 1));
+        let (keyspace, metadata_key) = (self.mount.keyspace(), metadata_key(path));
         let condition = stored.map_or(Condition::Absent, |stored| Condition::Version(stored.version));
-        let aside = stored.map(|stored| Op::put(Key::new(&keyspace, &old_key), &stored.opened.current));
-        let point = Put::new(Key::new(&keyspace, &metadata_key), &next.record)
-            .when(condition)
-            .with_write_id(write_id);
+        let aside = stored.and_then(|stored| {
+            let metadata = &stored.opened.metadata;
+            let known = metadata.versions.get(&metadata.current_version)?;
+            Some((version_key(path, metadata.current_version, known), &stored.opened.current))
+        });
+        let aside = aside.as_ref().map(|(key, sealed)| Op::put(Key::new(&keyspace, key), sealed));
+        let point = Put::new(Key::new(&keyspace, &metadata_key), &next.record).when(condition);
         self.storage.commit(self.request, aside.as_slice(), point).await
     }
 
@@ -307,19 +328,18 @@ impl<'a> Engine<'a> {
         path: &SecretPath,
         record: &[u8],
         condition: Condition,
-        write_id: WriteId,
     ) -> Result<(), StorageError> {
         let (keyspace, key) = (self.mount.keyspace(), metadata_key(path));
-        let put = Put::new(Key::new(&keyspace, &key), record).when(condition).with_write_id(write_id);
+        let put = Put::new(Key::new(&keyspace, &key), record).when(condition);
         self.storage.put(self.request, put).await.map(|_| ())
     }
 }
 
 impl Stored {
     /// The version that a write made, if it made one.
-    fn written_by(&self, write_id: WriteId) -> Option<Found> {
+    fn written_by(&self, mark: WriteId) -> Option<Found> {
         let mut versions = self.opened.metadata.versions.iter().rev();
-        let (version, metadata) = versions.find(|(_, metadata)| metadata.was_written_by(write_id))?;
+        let (version, metadata) = versions.find(|(_, metadata)| metadata.was_written_by(mark))?;
         Some(Found { version: *version, metadata: metadata.clone() })
     }
 }

@@ -32,7 +32,7 @@ pub struct VersionMetadata {
     pub deletion_time: String,
     /// Whether its value is gone for good.
     pub destroyed: bool,
-    /// The write that made it, so that a write with an unknown outcome can be recognised.
+    /// The write that made it, whichever of its attempts: so that one with an unknown outcome can be recognised.
     write_id: String,
     /// The tag of its envelope, so that no other sealing can take its place.
     tag: String,
@@ -59,9 +59,14 @@ impl VersionMetadata {
         self.write_id == BASE64.encode(write_id.as_bytes())
     }
 
+    /// The tag of the envelope that this version was written with.
+    pub fn tag(&self) -> Vec<u8> {
+        BASE64.decode(self.tag.as_bytes()).unwrap_or_default()
+    }
+
     /// Whether `sealed` is the envelope that this version was written with.
     pub fn is_sealed_as(&self, sealed: &[u8]) -> bool {
-        envelope::tag(sealed).is_some_and(|tag| BASE64.encode(&tag) == self.tag)
+        envelope::tag(sealed).is_some_and(|tag| self.tag() == tag)
     }
 }
 

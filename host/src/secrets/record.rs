@@ -2,8 +2,10 @@
 //!
 //! - `m/<path>`: one format byte, the length of the sealed metadata as four bytes, big-endian, the sealed metadata, the
 //!   sealed value of the current version. One read brings both.
-//! - `v/<path>`, a zero byte, the version as eight bytes, big-endian: the sealed value of an older version, moved here
-//!   as it was when a newer one took its place. Paths hold no zero byte, so that no two secrets share a prefix.
+//! - `v/<path>`, a zero byte, the version as eight bytes, big-endian, the first eight bytes of the envelope's tag: the
+//!   sealed value of an older version, moved here as it was when a newer one took its place. Paths hold no zero byte, so
+//!   that no two secrets share a prefix; and the tag makes the key one that only this sealing has, so that a writer who
+//!   lost a race, or comes late, overwrites nobody, not even in a secret that was removed and made again.
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -19,17 +21,34 @@ use crate::crypto::{
 };
 
 const FORMAT: u8 = 1;
+const TAG_IN_KEY_BYTES: usize = 8;
 
 /// The prefix of all metadata records.
 pub const METADATA_PREFIX: &str = "m/";
 
 /// A record that cannot be opened. Names the secret, because an operator has to find it.
 #[derive(Debug, Error)]
-#[error("the record of secret {path:?} (mount {mount}) cannot be opened: {reason}")]
-pub struct RecordError {
-    path: String,
-    mount: Uuid,
-    reason: OpenError,
+pub enum RecordError {
+    /// It is there, and not what was written.
+    #[error("the record of secret {path:?} (mount {mount}) cannot be opened: {reason}")]
+    Unopenable {
+        /// The secret.
+        path: String,
+        /// The mount.
+        mount: Uuid,
+        /// Why.
+        reason: OpenError,
+    },
+    /// The metadata knows the version, and the store does not have it.
+    #[error("the record of version {version} of secret {path:?} (mount {mount}) is missing from the store")]
+    Missing {
+        /// The secret.
+        path: String,
+        /// The mount.
+        mount: Uuid,
+        /// The version.
+        version: u64,
+    },
 }
 
 /// The key of a secret's metadata record.
@@ -42,15 +61,11 @@ pub fn folder_prefix(folder: &FolderPath) -> Vec<u8> {
     format!("{METADATA_PREFIX}{}", folder.as_str()).into_bytes()
 }
 
-/// The prefix of the records of a secret's older versions.
-pub fn versions_prefix(path: &SecretPath) -> Vec<u8> {
-    format!("v/{}\0", path.as_str()).into_bytes()
-}
-
 /// The key of the record of one older version.
-pub fn version_key(path: &SecretPath, version: u64) -> Vec<u8> {
-    let mut key = versions_prefix(path);
+pub fn version_key(path: &SecretPath, version: u64, metadata: &VersionMetadata) -> Vec<u8> {
+    let mut key = format!("v/{}\0", path.as_str()).into_bytes();
     key.extend_from_slice(&version.to_be_bytes());
+    key.extend(metadata.tag().into_iter().take(TAG_IN_KEY_BYTES));
     key
 }
 
@@ -138,8 +153,8 @@ impl Sealer<'_> {
     }
 
     /// A record of an older version is missing though the metadata knows it.
-    pub fn missing(&self, path: &SecretPath) -> RecordError {
-        self.error(path, OpenError::Malformed)
+    pub fn missing(&self, path: &SecretPath, version: u64) -> RecordError {
+        RecordError::Missing { path: path.as_str().to_owned(), mount: self.mount, version }
     }
 
     fn value_record<'k>(&self, path: &'k SecretPath, version: u64) -> Record<'k> {
@@ -151,7 +166,7 @@ impl Sealer<'_> {
     }
 
     fn error(&self, path: &SecretPath, reason: OpenError) -> RecordError {
-        RecordError { path: path.as_str().to_owned(), mount: self.mount, reason }
+        RecordError::Unopenable { path: path.as_str().to_owned(), mount: self.mount, reason }
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use keyway_sdk::{
     Backend, BackupLevel, BackupStream, Batch, BatchMode, BatchResult, Begin, Bytes, CallContext,
-    Capabilities, Delete, Durability, Error, ErrorCode, Features, Health, Isolation, Key, Limits, Op, OpKind,
-    OpResult, OpenContext, Page, PluginInfo, Put, ReadConsistency, Record, Records, Reply, RestoreMode,
-    RestoreSink, Result, ScanOrder, Sharing, Transaction, Version, backend::check_condition,
-    paging::ScanPlan,
+    Capabilities, Delete, DropKeyspace, Durability, Error, ErrorCode, Features, Health, Isolation, Key,
+    Limits, Op, OpKind, OpResult, OpenContext, Page, PluginInfo, Put, ReadConsistency, Record, Records,
+    Reply, RestoreMode, RestoreSink, Result, ScanOrder, Sharing, Transaction, Version,
+    backend::check_condition, paging::ScanPlan,
 };
 
 use crate::{
@@ -58,11 +58,18 @@ impl Shared {
     }
 
     /// Refuses to grow beyond the configured size.
-    pub(crate) fn check_room(&self, state: &State, more_bytes: usize) -> Result<()> {
-        if state.map.bytes().saturating_add(more_bytes as u64) > self.max_bytes {
+    pub(crate) fn check_room(&self, state: &State, growth: i64) -> Result<()> {
+        if growth > 0 && state.map.bytes().saturating_add_signed(growth) > self.max_bytes {
             return Err(error::full(self.max_bytes));
         }
         Ok(())
+    }
+}
+
+impl Shared {
+    /// Refuses to be larger than the configured size.
+    pub(crate) fn check_size(&self, state: &State) -> Result<()> {
+        if state.map.bytes() > self.max_bytes { Err(error::full(self.max_bytes)) } else { Ok(()) }
     }
 }
 
@@ -86,7 +93,7 @@ impl Memory {
         let mut state = self.shared.write();
         let current = state.map.get(key.keyspace(), key.bytes()).map(Entry::version);
         check_condition(put.condition(), current)?;
-        self.shared.check_room(&state, key.bytes().len() + value.len())?;
+        self.shared.check_room(&state, state.map.growth(key.keyspace(), key.bytes(), Some(value.len())))?;
         let version = self.shared.next_version(&mut state);
         state.map.put(key.keyspace(), key.bytes(), Entry::new(value, version, put.expires_at_ms()));
         Ok(version)
@@ -107,8 +114,8 @@ impl Memory {
             if let Some((index, Err(error))) = checks.iter().enumerate().find(|(_, check)| check.is_err()) {
                 return Err(error.clone().with_index(index));
             }
-            let more_bytes = batch.ops().iter().map(|op| op.key().bytes().len() + op.value().len()).sum();
-            self.shared.check_room(&state, more_bytes)?;
+            let growth = batch.ops().iter().map(|op| growth_of(&state.map, op)).sum();
+            self.shared.check_room(&state, growth)?;
         }
         Ok(batch
             .ops()
@@ -116,7 +123,9 @@ impl Memory {
             .zip(checks)
             .map(|(op, check)| {
                 check?;
-                self.shared.check_room(&state, op.key().bytes().len() + op.value().len())?;
+                if batch.mode() == BatchMode::Independent {
+                    self.shared.check_room(&state, growth_of(&state.map, op))?;
+                }
                 Ok(self.apply_op(&mut state, op))
             })
             .collect())
@@ -141,6 +150,15 @@ impl Memory {
     }
 }
 
+fn growth_of(map: &Map, op: &Op<'_>) -> i64 {
+    let (keyspace, key) = (op.key().keyspace(), op.key().bytes());
+    match op.kind() {
+        OpKind::Put => map.growth(keyspace, key, Some(op.value().len())),
+        OpKind::Delete => map.growth(keyspace, key, None),
+        OpKind::Check => 0,
+    }
+}
+
 fn check_op(map: &Map, op: &Op<'_>) -> Result<()> {
     check_condition(op.condition(), map.get(op.key().keyspace(), op.key().bytes()).map(Entry::version))
 }
@@ -156,7 +174,8 @@ impl Backend for Memory {
         homepage: "",
         config_schema: SCHEMA,
         data_format: 1,
-        sharing: Sharing::ONE_PROCESS,
+        sharing: Sharing::ONE_OPENER,
+        extensions: &[],
     };
 
     fn open(config: Config, _context: OpenContext) -> Reply<Self> {
@@ -171,6 +190,7 @@ impl Backend for Memory {
             scan_order: ScanOrder::BYTEWISE,
             backup: BackupLevel::POINT_IN_TIME,
             sharing: Sharing::ONE_OPENER,
+            data_format: Self::PLUGIN.data_format,
             features: Features::ATOMIC_BATCH
                 .union(Features::EXPIRY)
                 .union(Features::REVERSE_SCAN)
@@ -223,8 +243,8 @@ impl Backend for Memory {
         Reply::ready(Ok(state.map.keyspaces(after).take(KEYSPACES_PAGE).map(str::to_owned).collect()))
     }
 
-    fn drop_keyspace(self: &Arc<Self>, _call: &CallContext<'_>, keyspace: &str) -> Reply<bool> {
-        Reply::ready(Ok(self.shared.write().map.drop_keyspace(keyspace)))
+    fn drop_keyspace(self: &Arc<Self>, _call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool> {
+        Reply::ready(Ok(self.shared.write().map.drop_keyspace(drop.name())))
     }
 
     fn health(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<Health> {

@@ -49,8 +49,9 @@ impl Entry {
         Record::new(self.value.clone(), self.version).with_expiry(self.expires_at_ms)
     }
 
-    fn is_live(&self) -> bool {
-        self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms > now_ms())
+    /// Whether it has not expired: at `clock`, or now.
+    fn is_live(&self, clock: Option<u64>) -> bool {
+        self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms > clock.unwrap_or_else(now_ms))
     }
 }
 
@@ -59,12 +60,26 @@ impl Entry {
 pub struct Map {
     keyspaces: OrdMap<Arc<str>, Keyspace>,
     bytes: u64,
+    /// The time that a transaction's snapshot lives in; for the present map, none.
+    clock: Option<u64>,
 }
 
 impl Map {
+    /// A snapshot in which time stands still, so that nothing expires while it is read.
+    pub fn frozen_at_now(&self) -> Self {
+        Self { clock: Some(now_ms()), ..self.clone() }
+    }
+
+    /// By how many bytes the map grows, or shrinks, when a key gets a value of this length, or none.
+    pub fn growth(&self, keyspace: &str, key: &[u8], value_bytes: Option<usize>) -> i64 {
+        let old = self.keyspaces.get(keyspace).and_then(|keys| keys.get(key)).map_or(0, |old| size(key, old));
+        let new = value_bytes.map_or(0, |value_bytes| key.len() + value_bytes);
+        i64::try_from(new).unwrap_or(i64::MAX).saturating_sub_unsigned(old)
+    }
+
     /// The live record of a key.
     pub fn get(&self, keyspace: &str, key: &[u8]) -> Option<&Entry> {
-        self.keyspaces.get(keyspace)?.get(key).filter(|entry| entry.is_live())
+        self.keyspaces.get(keyspace)?.get(key).filter(|entry| entry.is_live(self.clock))
     }
 
     /// Writes a record.
@@ -88,7 +103,7 @@ impl Map {
             return false;
         };
         self.bytes -= size(key, &old);
-        old.is_live()
+        old.is_live(self.clock)
     }
 
     /// One page.
@@ -96,7 +111,7 @@ impl Map {
         let keyspace = self.keyspaces.get(plan.keyspace());
         let mut pager = Pager::new(plan);
         let Some(keys) = keyspace else { return pager.finish() };
-        while walk(keys, &mut pager) == Step::Seek {}
+        while walk(keys, self.clock, &mut pager) == Step::Seek {}
         pager.finish()
     }
 
@@ -112,7 +127,7 @@ impl Map {
         let keys = self.keyspaces.get(keyspace).filter(|_| !empty);
         keys.into_iter()
             .flat_map(move |keys| keys.range::<_, [u8]>(bounds))
-            .filter(|(_, entry)| entry.is_live())
+            .filter(move |(_, entry)| entry.is_live(self.clock))
             .map(|(key, entry)| (&**key, entry.version))
     }
 
@@ -132,7 +147,7 @@ impl Map {
             move |(name, keys)| {
                 let after = after.filter(|_| **name == *first);
                 keys.range::<_, [u8]>((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
-                    .filter(|(_, entry)| entry.is_live())
+                    .filter(move |(_, entry)| entry.is_live(self.clock))
                     .map(|(key, entry)| (&**name, &**key, entry))
             },
         )
@@ -152,11 +167,11 @@ impl Map {
 
     /// Whether there is no live record.
     pub fn is_empty(&self) -> bool {
-        self.keyspaces.iter().all(|(_, keys)| keys.iter().all(|(_, entry)| !entry.is_live()))
+        self.keyspaces.iter().all(|(_, keys)| keys.iter().all(|(_, entry)| !entry.is_live(self.clock)))
     }
 }
 
-fn walk(keys: &Keyspace, pager: &mut Pager<'_>) -> Step {
+fn walk(keys: &Keyspace, clock: Option<u64>, pager: &mut Pager<'_>) -> Step {
     if pager.plan().is_empty() {
         return Step::Done;
     }
@@ -164,12 +179,20 @@ fn walk(keys: &Keyspace, pager: &mut Pager<'_>) -> Step {
     let upper = pager.plan().upper().map(Bytes::copy_from_slice);
     let bounds = (Bound::Included(lower), upper.map_or(Bound::Unbounded, Bound::Excluded));
     let range = keys.range(bounds);
-    if pager.plan().is_reverse() { offer_all(range.rev(), pager) } else { offer_all(range, pager) }
+    if pager.plan().is_reverse() {
+        offer_all(range.rev(), clock, pager)
+    } else {
+        offer_all(range, clock, pager)
+    }
 }
 
-fn offer_all<'a>(keys: impl Iterator<Item = (&'a Bytes, &'a Entry)>, pager: &mut Pager<'_>) -> Step {
+fn offer_all<'a>(
+    keys: impl Iterator<Item = (&'a Bytes, &'a Entry)>,
+    clock: Option<u64>,
+    pager: &mut Pager<'_>,
+) -> Step {
     for (key, entry) in keys {
-        if !entry.is_live() {
+        if !entry.is_live(clock) {
             continue;
         }
         let record = || (AbiBytes::from(key.clone()), entry.record());

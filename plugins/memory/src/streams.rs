@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use keyway_sdk::{
     BackupChunk, BackupPull, BackupRecord, BackupStream, Bytes, CallContext, Error, ErrorCode, Reply,
-    RestoreMode, RestoreRecord, RestoreSink, Result,
+    RestoreMode, RestoreRecord, RestoreSink, Result, WriteId,
 };
 
 use crate::{
@@ -85,9 +85,6 @@ impl Restore {
                 "the store is not empty, and the restore wants one that is",
             ));
         }
-        if self.mode != RestoreMode::INTO_EMPTY && self.mode != RestoreMode::REPLACE {
-            return Err(Error::unsupported("this mode of restore"));
-        }
         Ok(())
     }
 
@@ -101,7 +98,11 @@ impl Restore {
             let entry = Entry::new(record.value.clone(), version, record.expires_at_ms);
             map.put(&record.keyspace, &record.key, entry);
         }
-        state.map = map;
+        let before = std::mem::replace(&mut state.map, map);
+        if let Err(error) = self.shared.check_size(&state) {
+            state.map = before;
+            return Err(error);
+        }
         Ok(records.len() as u64)
     }
 }
@@ -118,7 +119,7 @@ impl RestoreSink for Restore {
         Reply::ready(Ok(()))
     }
 
-    fn finish(&self, _call: &CallContext<'_>) -> Reply<u64> {
+    fn finish(&self, _call: &CallContext<'_>, _write_id: WriteId) -> Reply<u64> {
         Reply::ready(self.finish_now())
     }
 

@@ -4,12 +4,15 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use keyway_sdk::{
     Begin, Bytes, CallContext, Committed, CommittedKey, Delete, Error, ErrorCode, Key, Page, Put, Record,
-    Reply, Result, Transaction, Version, backend::check_condition, paging::ScanPlan,
+    Reply, Result, Transaction, Version, WriteId, backend::check_condition, paging::ScanPlan,
 };
 
 use crate::{
@@ -32,6 +35,7 @@ struct Work {
     view: Map,
     writes: BTreeMap<(String, Bytes), Option<Written>>,
     reads: Vec<Read>,
+    last_version: u64,
 }
 
 struct Written {
@@ -47,8 +51,14 @@ enum Read {
 
 impl MemoryTransaction {
     pub(crate) fn begin(shared: Arc<Shared>, begin: Begin) -> Self {
-        let base = shared.read().map.clone();
-        let work = Work { view: base.clone(), base, writes: BTreeMap::new(), reads: Vec::new() };
+        let base = shared.read().map.frozen_at_now();
+        let work = Work {
+            view: base.clone(),
+            base,
+            writes: BTreeMap::new(),
+            reads: Vec::new(),
+            last_version: transaction_number(),
+        };
         Self { shared, read_only: begin.read_only, work: Mutex::new(work) }
     }
 
@@ -65,11 +75,10 @@ impl MemoryTransaction {
         if work.reads.iter().any(|read| !read.still_holds(&work.base, &state.map)) {
             return Err(Error::new(ErrorCode::CONFLICT, "something that the transaction read has changed"));
         }
-        let more_bytes = work
-            .writes
-            .iter()
-            .map(|((_, key), written)| key.len() + written.as_ref().map_or(0, |written| written.value.len()));
-        self.shared.check_room(&state, more_bytes.sum())?;
+        let growth = work.writes.iter().map(|((keyspace, key), written)| {
+            state.map.growth(keyspace, key, written.as_ref().map(|written| written.value.len()))
+        });
+        self.shared.check_room(&state, growth.sum())?;
         let committed = work.writes.iter().filter_map(|((keyspace, key), written)| {
             self.publish(&mut state, keyspace, key, written.as_ref())
         });
@@ -93,7 +102,18 @@ impl MemoryTransaction {
     }
 }
 
+/// The first half of a number: no two transactions share it, so that no own version is seen twice.
+fn transaction_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed) << 24
+}
+
 impl Work {
+    fn next_version(&mut self) -> Version {
+        self.last_version += 1;
+        Version::numbered(UNCOMMITTED, self.last_version)
+    }
+
     fn read(&mut self, key: Key<'_>) -> Option<&Entry> {
         let read =
             Read::One { keyspace: key.keyspace().to_owned(), key: Bytes::copy_from_slice(key.bytes()) };
@@ -105,7 +125,7 @@ impl Work {
         let key = put.key();
         check_condition(put.condition(), self.read(key).map(Entry::version))?;
         let value = Bytes::copy_from_slice(put.value());
-        let version = Version::numbered(UNCOMMITTED, self.writes.len() as u64 + 1);
+        let version = self.next_version();
         self.view.put(key.keyspace(), key.bytes(), Entry::new(value.clone(), version, put.expires_at_ms()));
         let written = Written { value, expires_at_ms: put.expires_at_ms() };
         self.writes.insert((key.keyspace().to_owned(), Bytes::copy_from_slice(key.bytes())), Some(written));
@@ -167,7 +187,7 @@ impl Transaction for MemoryTransaction {
         Reply::ready(Ok(self.work().scan(plan)))
     }
 
-    fn commit(&self, _call: &CallContext<'_>) -> Reply<Committed> {
+    fn commit(&self, _call: &CallContext<'_>, _write_id: WriteId) -> Reply<Committed> {
         Reply::ready(self.commit_now())
     }
 

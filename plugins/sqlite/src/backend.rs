@@ -2,14 +2,17 @@
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use keyway_sdk::{
     Backend, BackupLevel, Batch, BatchMode, BatchResult, Begin, CallContext, Capabilities, Condition, Delete,
-    Durability, Features, Health, Isolation, Key, Limits, Op, OpKind, OpResult, OpenContext, Page,
-    PluginInfo, Put, ReadConsistency, Record, Records, Reply, Result, ScanOrder, Sharing, Transaction,
+    DropKeyspace, Durability, Features, Health, Isolation, Key, Limits, Op, OpKind, OpResult, OpenContext,
+    Page, PluginInfo, Put, ReadConsistency, Record, Records, Reply, Result, ScanOrder, Sharing, Transaction,
     Version, backend::check_condition, paging::ScanPlan,
 };
 use rusqlite::Connection;
@@ -17,7 +20,8 @@ use rusqlite::Connection;
 use crate::{
     client::{Client, READ_TRANSACTIONS},
     config::{Config, SCHEMA},
-    error, sql,
+    error,
+    sql::{self, At},
     transaction::{self, SqliteTransaction},
 };
 
@@ -39,20 +43,22 @@ impl Sqlite {
         doing: &'static str,
         work: impl FnOnce(&mut Writing<'_>) -> Result<T> + Send + 'static,
     ) -> Reply<T> {
-        let incarnation = self.client.incarnation();
+        let versions = self.client.versions();
         self.client.write(move |connection| {
-            sql::begin_write(connection).map_err(|source| error::failed(doing, &source))?;
-            let written = Writing::begin(connection, incarnation, doing).and_then(|mut writing| {
-                let value = work(&mut writing)?;
-                writing.finish()?;
-                Ok(value)
-            });
+            let written = sql::begin_write(connection)
+                .map_err(|source| error::failed(doing, &source))
+                .and_then(|()| Writing::begin(connection, versions, doing))
+                .and_then(|mut writing| {
+                    let value = work(&mut writing)?;
+                    writing.finish()?;
+                    Ok(value)
+                });
             let committed = written.and_then(|value| {
                 sql::commit(connection).map_err(|source| error::commit_failed(&source))?;
                 Ok(value)
             });
             if committed.is_err() {
-                // A failed rollback leaves the transaction open, and the next begin says so.
+                // A failed rollback leaves the transaction open: the next begin fails, and tries this again.
                 if let Err(source) = sql::rollback(connection) {
                     tracing::error!(%source, "rollback failed");
                 }
@@ -65,28 +71,61 @@ impl Sqlite {
 /// A write transaction under way: numbers the versions.
 pub(crate) struct Writing<'a> {
     connection: &'a Connection,
-    incarnation: u64,
+    versions: Arc<Versions>,
+    at: At,
+    /// The last version that the file knows.
+    stored: u64,
     doing: &'static str,
-    first: u64,
-    last: u64,
+}
+
+/// The numbers of versions. None is given out twice by this process, not even where a transaction that showed it to
+/// somebody was rolled back; the file has the last one that was committed.
+#[derive(Debug)]
+pub(crate) struct Versions {
+    at: At,
+    incarnation: u64,
+    last: AtomicU64,
+}
+
+impl Versions {
+    pub(crate) fn new(incarnation: u64, last: u64) -> Self {
+        Self { at: At::present(incarnation), incarnation, last: AtomicU64::new(last) }
+    }
+
+    /// How the store is read.
+    pub(crate) fn at(&self) -> At {
+        self.at
+    }
 }
 
 impl<'a> Writing<'a> {
-    pub(crate) fn begin(connection: &'a Connection, incarnation: u64, doing: &'static str) -> Result<Self> {
-        let last = sql::last_version(connection).map_err(|source| error::failed(doing, &source))?;
-        Ok(Self { connection, incarnation, doing, first: last, last })
+    pub(crate) fn begin(
+        connection: &'a Connection,
+        versions: Arc<Versions>,
+        doing: &'static str,
+    ) -> Result<Self> {
+        let stored = sql::last_version(connection).map_err(|source| error::failed(doing, &source))?;
+        versions.last.fetch_max(stored, Ordering::AcqRel);
+        let at = versions.at.frozen_now();
+        Ok(Self { connection, versions, at, stored, doing })
+    }
+
+    /// How the store is read in this transaction.
+    pub(crate) fn at(&self) -> At {
+        self.at
     }
 
     /// Stores the last version given out. Before the commit, in the same transaction.
     pub(crate) fn finish(&self) -> Result<()> {
-        if self.first == self.last {
+        let last = self.versions.last.load(Ordering::Acquire);
+        if last == self.stored {
             return Ok(());
         }
-        self.sqlite(sql::set_last_version(self.connection, self.last))
+        self.sqlite(sql::set_last_version(self.connection, last))
     }
 
     pub(crate) fn current(&self, keyspace: &str, key: &[u8]) -> Result<Option<Version>> {
-        self.sqlite(sql::current_version(self.connection, self.incarnation, keyspace, key))
+        self.sqlite(sql::current_version(self.connection, self.at, keyspace, key))
     }
 
     pub(crate) fn put(
@@ -96,10 +135,10 @@ impl<'a> Writing<'a> {
         value: &[u8],
         expires_at_ms: Option<u64>,
     ) -> Result<Version> {
-        self.last += 1;
-        let record = sql::NewRecord { keyspace, key, value, version: self.last, expires_at_ms };
+        let version = self.versions.last.fetch_add(1, Ordering::AcqRel) + 1;
+        let record = sql::NewRecord { keyspace, key, value, version, expires_at_ms };
         self.sqlite(sql::put(self.connection, &record))?;
-        Ok(Version::numbered(self.incarnation, self.last))
+        Ok(Version::numbered(self.versions.incarnation, version))
     }
 
     pub(crate) fn delete(&self, keyspace: &str, key: &[u8]) -> Result<()> {
@@ -224,6 +263,7 @@ impl Backend for Sqlite {
         config_schema: SCHEMA,
         data_format: sql::DATA_FORMAT,
         sharing: Sharing::ONE_OPENER,
+        extensions: &[],
     };
 
     fn open(config: Config, context: OpenContext) -> Reply<Self> {
@@ -240,6 +280,7 @@ impl Backend for Sqlite {
             scan_order: ScanOrder::BYTEWISE,
             backup: BackupLevel::NONE,
             sharing: Sharing::ONE_OPENER,
+            data_format: sql::DATA_FORMAT,
             features: Features::ATOMIC_BATCH
                 .union(Features::BLOCKS_WRITERS)
                 .union(Features::EXPIRY)
@@ -251,28 +292,25 @@ impl Backend for Sqlite {
     }
 
     fn get(self: &Arc<Self>, _call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
-        let incarnation = self.client.incarnation();
+        let at = self.client.versions().at();
         let failed = |source: rusqlite::Error| error::failed("get", &source);
         if let Some(connection) = self.client.idle() {
-            return Reply::ready(
-                sql::get(&connection, incarnation, key.keyspace(), key.bytes()).map_err(failed),
-            );
+            return Reply::ready(sql::get(&connection, at, key.keyspace(), key.bytes()).map_err(failed));
         }
         let (keyspace, key) = (key.keyspace().to_owned(), key.bytes().to_vec());
-        self.client.read(move |connection| sql::get(connection, incarnation, &keyspace, &key).map_err(failed))
+        self.client.read(move |connection| sql::get(connection, at, &keyspace, &key).map_err(failed))
     }
 
     fn get_many(self: &Arc<Self>, _call: &CallContext<'_>, keys: &[Key<'_>]) -> Reply<Records> {
-        let incarnation = self.client.incarnation();
+        let at = self.client.versions().at();
         let failed = |source: rusqlite::Error| error::failed("get_many", &source);
         if let Some(connection) = (keys.len() <= INLINE_KEYS).then(|| self.client.idle()).flatten() {
-            let records =
-                keys.iter().map(|key| sql::get(&connection, incarnation, key.keyspace(), key.bytes()));
+            let records = keys.iter().map(|key| sql::get(&connection, at, key.keyspace(), key.bytes()));
             return Reply::ready(records.collect::<rusqlite::Result<Records>>().map_err(failed));
         }
         let keys: Vec<_> = keys.iter().map(|key| (key.keyspace().to_owned(), key.bytes().to_vec())).collect();
         self.client.read(move |connection| {
-            let records = keys.iter().map(|(keyspace, key)| sql::get(connection, incarnation, keyspace, key));
+            let records = keys.iter().map(|(keyspace, key)| sql::get(connection, at, keyspace, key));
             records.collect::<rusqlite::Result<Records>>().map_err(failed)
         })
     }
@@ -296,9 +334,9 @@ impl Backend for Sqlite {
     }
 
     fn scan(self: &Arc<Self>, _call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page> {
-        let (incarnation, plan) = (self.client.incarnation(), plan.into_owned());
+        let (at, plan) = (self.client.versions().at(), plan.into_owned());
         self.client.read(move |connection| {
-            sql::scan(connection, incarnation, plan).map_err(|source| error::failed("scan", &source))
+            sql::scan(connection, at, plan).map_err(|source| error::failed("scan", &source))
         })
     }
 
@@ -310,8 +348,7 @@ impl Backend for Sqlite {
 
     fn begin(self: &Arc<Self>, _call: &CallContext<'_>, begin: Begin) -> Reply<Box<dyn Transaction>> {
         let age = Duration::from_millis(self.capabilities().limits.transaction_age_ms);
-        let (transaction, serve) =
-            SqliteTransaction::prepare(self.client.incarnation(), begin.read_only, age);
+        let (transaction, serve) = SqliteTransaction::prepare(self.client.versions(), begin.read_only, age);
         let begun = if begin.read_only {
             transaction::begin_read(&self.client, serve)
         } else {
@@ -328,8 +365,8 @@ impl Backend for Sqlite {
         })
     }
 
-    fn drop_keyspace(self: &Arc<Self>, _call: &CallContext<'_>, keyspace: &str) -> Reply<bool> {
-        let keyspace = keyspace.to_owned();
+    fn drop_keyspace(self: &Arc<Self>, _call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool> {
+        let keyspace = drop.name().to_owned();
         self.write("drop_keyspace", move |writing| writing.drop_keyspace(&keyspace))
     }
 

@@ -16,9 +16,10 @@ use keyway_sdk::{Error, ErrorCode, OpenContext, Reply, Result};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
+    backend::Versions,
     error,
     opener::{self, OpenerLock},
-    sql::{self, FileKind},
+    sql::{self, FileKind, JournalMode},
 };
 
 /// Calls that may wait for the writer, and for the readers.
@@ -35,7 +36,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// An open database.
 pub(crate) struct Client {
     path: PathBuf,
-    incarnation: u64,
+    versions: Arc<Versions>,
     idle: Mutex<Vec<Connection>>,
     running: Mutex<Option<Running>>,
     read_transactions: Arc<AtomicUsize>,
@@ -47,17 +48,20 @@ struct Running {
     writes: Sender<Job>,
     reads: Sender<Job>,
     threads: Vec<JoinHandle<()>>,
+    /// Never sent to: dropping it is the signal.
+    close: Sender<()>,
+    closing: Receiver<()>,
     lock: Arc<OpenerLock>,
 }
 
 impl Client {
     /// Opens the database, and creates it where the file is new.
     pub(crate) fn open(path: PathBuf, context: OpenContext) -> Result<Self> {
-        let lock = opener::prepare(&path)
-            .map_err(|source| Error::new(ErrorCode::UNAVAILABLE, source.to_string()))
-            .map(Arc::new)?;
+        let (path, lock) = opener::prepare(&path)
+            .map_err(|source| Error::new(ErrorCode::UNAVAILABLE, source.to_string()))?;
+        let lock = Arc::new(lock);
         let opened = open_writer(&path)?;
-        let incarnation = opened.incarnation;
+        let versions = Arc::new(Versions::new(opened.incarnation, opened.last_version));
         let idle: Result<Vec<Connection>> = (0..INLINE_READERS).map(|_| open_reader(&path)).collect();
         let (writes, write_jobs) = bounded(QUEUE);
         let (reads, read_jobs) = bounded(QUEUE);
@@ -65,20 +69,27 @@ impl Client {
         for _ in 0..READERS {
             threads.push(spawn(&context, "reader", open_reader(&path)?, read_jobs.clone(), &lock)?);
         }
+        let (close, closing) = bounded(0);
         tracing::info!(path = %path.display(), "database open");
         Ok(Self {
             path,
-            incarnation,
+            versions,
             idle: Mutex::new(idle?),
-            running: Mutex::new(Some(Running { writes, reads, threads, lock })),
+            running: Mutex::new(Some(Running { writes, reads, threads, close, closing, lock })),
             read_transactions: Arc::default(),
             context,
         })
     }
 
-    /// The incarnation of the store, which is the first half of every version.
-    pub(crate) fn incarnation(&self) -> u64 {
-        self.incarnation
+    /// The numbers of versions, and how the store is read.
+    pub(crate) fn versions(&self) -> Arc<Versions> {
+        Arc::clone(&self.versions)
+    }
+
+    /// Resolves when the database is being closed: whoever holds a transaction open lets it go.
+    pub(crate) fn closing(&self) -> Option<Receiver<()>> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().map(|running| running.closing.clone())
     }
 
     /// Runs `work` on the writer's thread. It is skipped if the caller has gone before its turn.
@@ -104,7 +115,13 @@ impl Client {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        idle.pop().map(|connection| Idle { client: self, connection: Some(connection) })
+        let connection = idle.pop()?;
+        drop(idle);
+        let lock = {
+            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(&running.as_ref()?.lock)
+        };
+        Some(Idle { client: self, connection: Some(connection), _lock: lock })
     }
 
     /// Runs `work` on a thread and connection of its own, for a transaction that only reads.
@@ -121,15 +138,24 @@ impl Client {
             drop(connection);
             drop((seat, lock));
         });
-        thread.map(|_detached| ()).map_err(|source| no_thread(&source))
+        let thread = thread.map_err(|source| no_thread(&source))?;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = running.as_mut() {
+            // So that a close can wait for it; those that have ended are forgotten.
+            running.threads.retain(|thread| !thread.is_finished());
+            running.threads.push(thread);
+        }
+        Ok(())
     }
 
     /// Ends the threads when they have done what was accepted, and closes all connections.
     pub(crate) fn close(&self) -> Reply<()> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let Some(Running { writes, reads, threads, lock }) = running else { return Reply::ready(Ok(())) };
-        drop((writes, reads));
+        let Some(Running { writes, reads, threads, close, closing, lock }) = running else {
+            return Reply::ready(Ok(()));
+        };
+        drop((writes, reads, close, closing));
         let (done, closed) = oneshot::channel();
         let closing = self.context.spawn_thread("keyway-sqlite-close", move || {
             let ended = threads.into_iter().map(JoinHandle::join).filter(std::result::Result::is_err).count();
@@ -183,6 +209,8 @@ fn no_thread(source: &std::io::Error) -> Error {
 pub(crate) struct Idle<'a> {
     client: &'a Client,
     connection: Option<Connection>,
+    /// Released after the connection.
+    _lock: Arc<OpenerLock>,
 }
 
 impl std::ops::Deref for Idle<'_> {
@@ -243,6 +271,7 @@ fn spawn(
 struct Opened {
     connection: Connection,
     incarnation: u64,
+    last_version: u64,
 }
 
 fn open_writer(path: &Path) -> Result<Opened> {
@@ -264,16 +293,31 @@ fn open_writer(path: &Path) -> Result<Opened> {
             );
             return Err(Error::new(ErrorCode::INVALID_ARGUMENT, message));
         }
-        FileKind::Ours { .. } => sql::set_up_writer(&connection).map_err(failed)?,
+        FileKind::Ours { .. } => set_up(&connection, path)?,
         FileKind::Empty => {
-            sql::set_up_writer(&connection).map_err(failed)?;
+            set_up(&connection, path)?;
             let incarnation = getrandom::u64()
                 .map_err(|source| Error::new(ErrorCode::INTERNAL, format!("no random bytes: {source}")))?;
             sql::create(&mut connection, incarnation).map_err(failed)?;
         }
     }
     let incarnation = sql::incarnation(&connection).map_err(failed)?;
-    Ok(Opened { connection, incarnation })
+    let last_version = sql::last_version(&connection).map_err(failed)?;
+    Ok(Opened { connection, incarnation, last_version })
+}
+
+fn set_up(connection: &Connection, path: &Path) -> Result<()> {
+    match sql::set_up_writer(connection) {
+        Ok(JournalMode::Wal) => Ok(()),
+        Ok(JournalMode::Other(mode)) => {
+            let message = format!(
+                "{} cannot be used in WAL mode (it is in mode {mode:?}): put it on a local file system",
+                path.display()
+            );
+            Err(Error::new(ErrorCode::UNAVAILABLE, message))
+        }
+        Err(source) => Err(error::failed("prepare the database", &source)),
+    }
 }
 
 fn open_reader(path: &Path) -> Result<Connection> {

@@ -27,11 +27,21 @@ pub(crate) enum OpenerError {
 }
 
 /// Makes the database's file if it does not exist, readable by its owner alone, and takes the lock beside it.
-pub(crate) fn prepare(path: &Path) -> Result<OpenerLock, OpenerError> {
-    let lock = lock(path)?;
-    refuse_link(path)?;
-    private_file(path).map_err(|source| OpenerError::File { path: path.to_owned(), source })?;
-    Ok(lock)
+///
+/// Answers the path without links in its directories, which SQLite would refuse anywhere in it; the file itself must
+/// not be one.
+pub(crate) fn prepare(path: &Path) -> Result<(PathBuf, OpenerLock), OpenerError> {
+    let path = real_path(path).map_err(|source| OpenerError::File { path: path.to_owned(), source })?;
+    let lock = lock(&path)?;
+    refuse_link(&path)?;
+    private_file(&path).map_err(|source| OpenerError::File { path: path.clone(), source })?;
+    Ok((path, lock))
+}
+
+fn real_path(path: &Path) -> io::Result<PathBuf> {
+    let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "it has no file name");
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(directory.canonicalize()?.join(path.file_name().ok_or_else(no_name)?))
 }
 
 fn lock(database: &Path) -> Result<OpenerLock, OpenerError> {
@@ -102,10 +112,14 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("k.db");
-        let _lock = prepare(&path).unwrap();
+        let (_, _lock) = prepare(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let link = directory.path().join("l.db");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(matches!(prepare(&link), Err(OpenerError::Link { .. })));
+        let linked = directory.path().join("linked");
+        std::os::unix::fs::symlink(directory.path(), &linked).unwrap();
+        let (real, _lock) = prepare(&linked.join("m.db")).unwrap();
+        assert_eq!(real, directory.path().canonicalize().unwrap().join("m.db"));
     }
 }

@@ -44,12 +44,28 @@ pub(crate) enum FileKind {
     Foreign,
 }
 
+/// How the file keeps its journal.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum JournalMode {
+    Wal,
+    /// The file system cannot share memory between connections.
+    Other(String),
+}
+
 /// Sets up a connection that reads and writes.
-pub(crate) fn set_up_writer(connection: &Connection) -> Result<()> {
+pub(crate) fn set_up_writer(connection: &Connection) -> Result<JournalMode> {
     set_up(connection)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // Answers the mode that it has got, and is no error where that is another one.
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Ok(JournalMode::Other(mode));
+    }
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "secure_delete", "ON")
+    // On macOS a plain fsync does not reach the disk; elsewhere these change nothing.
+    connection.pragma_update(None, "fullfsync", "ON")?;
+    connection.pragma_update(None, "checkpoint_fullfsync", "ON")?;
+    connection.pragma_update(None, "secure_delete", "ON")?;
+    Ok(JournalMode::Wal)
 }
 
 /// Sets up a connection that only reads.
@@ -128,29 +144,24 @@ pub(crate) fn rollback(connection: &Connection) -> Result<()> {
 }
 
 /// The live record of a key.
-pub(crate) fn get(
-    connection: &Connection,
-    incarnation: u64,
-    keyspace: &str,
-    key: &[u8],
-) -> Result<Option<Record>> {
+pub(crate) fn get(connection: &Connection, at: At, keyspace: &str, key: &[u8]) -> Result<Option<Record>> {
     let mut statement = connection.prepare_cached(
         "SELECT value, version, expires_at_ms FROM records WHERE keyspace = ?1 AND key = ?2",
     )?;
     let mut rows = statement.query((keyspace, key))?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let expires_at_ms = expiry(row, 2)?;
-    if is_expired(expires_at_ms) {
+    if at.is_expired(expires_at_ms) {
         return Ok(None);
     }
     let value = Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?);
-    Ok(Some(Record::new(value, version(row, 1, incarnation)?).with_expiry(expires_at_ms)))
+    Ok(Some(Record::new(value, version(row, 1, at.incarnation)?).with_expiry(expires_at_ms)))
 }
 
 /// The version of the live record of a key.
 pub(crate) fn current_version(
     connection: &Connection,
-    incarnation: u64,
+    at: At,
     keyspace: &str,
     key: &[u8],
 ) -> Result<Option<Version>> {
@@ -158,10 +169,10 @@ pub(crate) fn current_version(
         .prepare_cached("SELECT version, expires_at_ms FROM records WHERE keyspace = ?1 AND key = ?2")?;
     let mut rows = statement.query((keyspace, key))?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    if is_expired(expiry(row, 1)?) {
+    if at.is_expired(expiry(row, 1)?) {
         return Ok(None);
     }
-    version(row, 0, incarnation).map(Some)
+    version(row, 0, at.incarnation).map(Some)
 }
 
 /// What is to be written.
@@ -201,13 +212,13 @@ pub(crate) fn delete(connection: &Connection, keyspace: &str, key: &[u8]) -> Res
 }
 
 /// One page.
-pub(crate) fn scan(connection: &Connection, incarnation: u64, plan: ScanPlan<'_>) -> Result<Page> {
+pub(crate) fn scan(connection: &Connection, at: At, plan: ScanPlan<'_>) -> Result<Page> {
     let mut pager = Pager::new(plan);
-    while !pager.plan().is_empty() && walk(connection, incarnation, &mut pager)? == Step::Seek {}
+    while !pager.plan().is_empty() && walk(connection, at, &mut pager)? == Step::Seek {}
     Ok(pager.finish())
 }
 
-fn walk(connection: &Connection, incarnation: u64, pager: &mut Pager<'_>) -> Result<Step> {
+fn walk(connection: &Connection, at: At, pager: &mut Pager<'_>) -> Result<Step> {
     let plan = pager.plan();
     let mut statement = connection.prepare_cached(walk_statement(plan))?;
     let (keyspace, lower) = (plan.keyspace().to_owned(), plan.lower().to_vec());
@@ -219,11 +230,11 @@ fn walk(connection: &Connection, incarnation: u64, pager: &mut Pager<'_>) -> Res
     };
     while let Some(row) = rows.next()? {
         let expires_at_ms = expiry(row, 2)?;
-        if is_expired(expires_at_ms) {
+        if at.is_expired(expires_at_ms) {
             continue;
         }
         let key = row.get_ref(0)?.as_blob()?;
-        let version = version(row, 1, incarnation)?;
+        let version = version(row, 1, at.incarnation)?;
         let value = if keys_only { &[] } else { row.get_ref(3)?.as_blob()? };
         let record = || {
             let record = Record::new(Bytes::copy_from_slice(value), version).with_expiry(expires_at_ms);
@@ -298,9 +309,30 @@ fn expiry(row: &Row<'_>, column: usize) -> Result<Option<u64>> {
     })
 }
 
-fn is_expired(expires_at_ms: Option<u64>) -> bool {
-    expires_at_ms.is_some_and(|expires_at_ms| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u128::from(expires_at_ms) <= since.as_millis()
-    })
+/// Which store is read, and at what time records expire: in a transaction, the time when it began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    incarnation: u64,
+    clock: Option<u64>,
+}
+
+impl At {
+    /// The present, in this incarnation.
+    pub(crate) fn present(incarnation: u64) -> Self {
+        Self { incarnation, clock: None }
+    }
+
+    /// From now on, time stands still.
+    pub(crate) fn frozen_now(self) -> Self {
+        Self { clock: Some(now_ms()), ..self }
+    }
+
+    fn is_expired(self, expires_at_ms: Option<u64>) -> bool {
+        expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= self.clock.unwrap_or_else(now_ms))
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

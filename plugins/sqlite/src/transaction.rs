@@ -4,23 +4,21 @@
 //! `BLOCKS_WRITERS` says so) and nothing that it read can change: serializable. One that only reads has a thread of its
 //! own and a snapshot.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 use futures_channel::oneshot;
 use keyway_sdk::{
     CallContext, Committed, CommittedKey, Delete, Error, ErrorCode, Key, Page, Put, Record, Reply, Result,
-    Transaction, Version, backend::check_condition, paging::ScanPlan,
+    Transaction, Version, WriteId, backend::check_condition, paging::ScanPlan,
 };
 use rusqlite::Connection;
 
 use crate::{
-    backend::{OwnedOp, Writing},
+    backend::{OwnedOp, Versions, Writing},
     client::Client,
-    error, sql,
+    error,
+    sql::{self, At},
 };
 
 type Command = Box<dyn FnOnce(&mut Session<'_>) -> Flow + Send>;
@@ -33,7 +31,7 @@ pub(crate) struct SqliteTransaction {
 /// The serving side, on its way to a thread.
 pub(crate) struct Serve {
     commands: Receiver<Command>,
-    incarnation: u64,
+    versions: Arc<Versions>,
     read_only: bool,
     age: Duration,
 }
@@ -47,16 +45,16 @@ enum Flow {
 /// A transaction that is being served.
 struct Session<'a> {
     connection: &'a Connection,
-    incarnation: u64,
+    at: At,
     /// None where the transaction only reads.
     writing: Option<Writing<'a>>,
     written: BTreeMap<(String, Vec<u8>), Version>,
 }
 
 impl SqliteTransaction {
-    pub(crate) fn prepare(incarnation: u64, read_only: bool, age: Duration) -> (Self, Serve) {
+    pub(crate) fn prepare(versions: Arc<Versions>, read_only: bool, age: Duration) -> (Self, Serve) {
         let (sender, commands) = bounded(1);
-        (Self { commands: sender }, Serve { commands, incarnation, read_only, age })
+        (Self { commands: sender }, Serve { commands, versions, read_only, age })
     }
 
     fn send<T: Send + 'static>(
@@ -71,7 +69,12 @@ impl SqliteTransaction {
             flow
         });
         match self.commands.send(command) {
-            Ok(()) => Reply::pending(async move { result.await.unwrap_or_else(|_| Err(ended())) }),
+            // The thread has gone while it had the command: it may have done it.
+            Ok(()) => {
+                Reply::pending(
+                    async move { result.await.unwrap_or_else(|_| Err(ended().with_unknown_outcome())) },
+                )
+            }
             Err(_) => Reply::ready(Err(ended())),
         }
     }
@@ -85,14 +88,17 @@ impl SqliteTransaction {
 }
 
 fn ended() -> Error {
-    Error::new(ErrorCode::RESOURCE_EXHAUSTED, "the transaction was rolled back: it was open for too long")
+    let message =
+        "the transaction was rolled back: it was open for too long, the store failed, or it is being closed";
+    Error::new(ErrorCode::RESOURCE_EXHAUSTED, message)
 }
 
 /// Begins on the writer's thread and stays there. Answers once the transaction is open.
 pub(crate) fn begin_write(client: &Client, serve: Serve) -> Reply<()> {
+    let Some(closing) = client.closing() else { return Reply::ready(Err(error::closed())) };
     let (begun, opened) = oneshot::channel();
     let served = client.write(move |connection| {
-        serve.run(connection, begun);
+        serve.run(connection, &closing, begun);
         Ok(())
     });
     Reply::pending(async move {
@@ -106,23 +112,25 @@ pub(crate) fn begin_write(client: &Client, serve: Serve) -> Reply<()> {
 
 /// Begins on a thread of its own.
 pub(crate) fn begin_read(client: &Client, serve: Serve) -> Reply<()> {
+    let Some(closing) = client.closing() else { return Reply::ready(Err(error::closed())) };
     let (begun, opened) = oneshot::channel();
-    if let Err(error) = client.read_alone(move |connection| serve.run(connection, begun)) {
+    if let Err(error) = client.read_alone(move |connection| serve.run(connection, &closing, begun)) {
         return Reply::ready(Err(error));
     }
     Reply::pending(async move { opened.await.unwrap_or_else(|_| Err(error::closed())) })
 }
 
 impl Serve {
-    fn run(self, connection: &Connection, begun: oneshot::Sender<Result<()>>) {
+    fn run(self, connection: &Connection, closing: &Receiver<()>, begun: oneshot::Sender<Result<()>>) {
         let began = if self.read_only { sql::begin_read(connection) } else { sql::begin_write(connection) };
         let session = began.map_err(|source| error::failed("begin", &source)).and_then(|()| {
             let writing = if self.read_only {
                 None
             } else {
-                Some(Writing::begin(connection, self.incarnation, "transaction")?)
+                Some(Writing::begin(connection, Arc::clone(&self.versions), "transaction")?)
             };
-            Ok(Session { connection, incarnation: self.incarnation, writing, written: BTreeMap::new() })
+            let at = writing.as_ref().map_or_else(|| self.versions.at().frozen_now(), Writing::at);
+            Ok(Session { connection, at, writing, written: BTreeMap::new() })
         });
         match session {
             Err(error) => {
@@ -131,7 +139,7 @@ impl Serve {
             // Whoever no longer waits for the begin gets no session.
             Ok(session) => {
                 if begun.send(Ok(())).is_ok() {
-                    self.serve(session);
+                    self.serve(session, closing);
                 }
             }
         }
@@ -140,10 +148,20 @@ impl Serve {
         }
     }
 
-    fn serve(self, mut session: Session<'_>) {
-        let end = Instant::now() + self.age;
-        while let Ok(command) = self.commands.recv_deadline(end) {
-            if matches!(command(&mut session), Flow::Ended) {
+    /// Until the transaction ends: by commit or rollback, by the drop of its handle, by its age, or because the
+    /// database is being closed.
+    fn serve(self, mut session: Session<'_>, closing: &Receiver<()>) {
+        let end = after(self.age);
+        loop {
+            let command = select! {
+                recv(self.commands) -> command => command,
+                recv(closing) -> _ => return,
+                recv(end) -> _ => return,
+            };
+            let Ok(command) = command else { return };
+            // After some errors (of the disk, of memory) SQLite rolls back by itself. What came after would be committed
+            // one by one.
+            if matches!(command(&mut session), Flow::Ended) || session.connection.is_autocommit() {
                 return;
             }
         }
@@ -190,7 +208,7 @@ impl Transaction for SqliteTransaction {
     fn get(&self, _call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
         let (keyspace, key) = (key.keyspace().to_owned(), key.bytes().to_vec());
         self.run(move |session| {
-            sql::get(session.connection, session.incarnation, &keyspace, &key)
+            sql::get(session.connection, session.at, &keyspace, &key)
                 .map_err(|source| error::failed("get", &source))
         })
     }
@@ -208,12 +226,11 @@ impl Transaction for SqliteTransaction {
     fn scan(&self, _call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page> {
         let plan = plan.into_owned();
         self.run(move |session| {
-            sql::scan(session.connection, session.incarnation, plan)
-                .map_err(|source| error::failed("scan", &source))
+            sql::scan(session.connection, session.at, plan).map_err(|source| error::failed("scan", &source))
         })
     }
 
-    fn commit(&self, _call: &CallContext<'_>) -> Reply<Committed> {
+    fn commit(&self, _call: &CallContext<'_>, _write_id: WriteId) -> Reply<Committed> {
         self.send(|session| (session.commit(), Flow::Ended))
     }
 

@@ -1,6 +1,6 @@
 //! get, get_many, put, delete, keyspaces.
 
-use keyway_loader::{ErrorCode, Key, Put};
+use keyway_loader::{DropKeyspace, ErrorCode, Key, Put, WriteId};
 
 use crate::{
     Case,
@@ -176,10 +176,13 @@ fn keyspace_dropped(h: &Harness) -> Outcomes {
     h.put(b"l", b"v")?;
     promise!(listed(h)?, "a keyspace is not listed after its first write");
     promise!(
-        wait(h.store().drop_keyspace(&call(), h.keyspace()))?,
+        wait(h.store().drop_keyspace(&call(), DropKeyspace::new(h.keyspace(), WriteId::default())))?,
         "an existing keyspace was said to be missing"
     );
-    promise!(!wait(h.store().drop_keyspace(&call(), h.keyspace()))?, "a dropped keyspace was said to exist");
+    promise!(
+        !wait(h.store().drop_keyspace(&call(), DropKeyspace::new(h.keyspace(), WriteId::default())))?,
+        "a dropped keyspace was said to exist"
+    );
     promise!(!listed(h)?, "a dropped keyspace is listed");
     promise!(h.get(b"k")?.is_none() && h.get(b"l")?.is_none(), "a dropped keyspace still has records");
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use keyway_loader::{Batch, BatchMode, Condition, ErrorCode, Features, Op, Put, Scan, WriteId};
+use keyway_loader::{Batch, BatchMode, Condition, ErrorCode, Features, Isolation, Op, Put, Scan, WriteId};
 
 use crate::{
     Case,
@@ -49,6 +49,16 @@ fn absent_everywhere(h: &Harness) -> Outcomes {
     promise!(many.get(0).is_none(), "get_many sees an expired record");
     let page = h.scan(Scan::prefix(h.keyspace(), b""))?;
     promise!(page.entries().iter().all(|entry| entry.key() != b"gone"), "scan sees an expired record");
+    if h.capabilities().isolation > Isolation::NONE {
+        let tx = h.begin_read_only(h.capabilities().isolation)?;
+        promise!(wait(tx.get(&call(), h.key(b"gone")))?.is_none(), "a transaction sees an expired record");
+        let page = wait(tx.scan(&call(), Scan::prefix(h.keyspace(), b"")))?;
+        promise!(
+            page.entries().iter().all(|entry| entry.key() != b"gone"),
+            "a transaction's scan sees an expired record"
+        );
+        wait(tx.rollback(&call()))?;
+    }
     let stale = h.put_when(b"gone", b"v", Condition::Version(version));
     refused(stale, ErrorCode::PRECONDITION_FAILED, "a put on the version of an expired record")?;
     promise!(!h.delete(b"gone")?, "delete says that an expired record existed");

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
 
@@ -38,6 +38,9 @@ fn no_reverse(capabilities: &keyway_loader::Capabilities) -> bool {
     !capabilities.features.contains(Features::REVERSE_SCAN)
 }
 
+/// More pages than any scan here can have.
+const MAX_PAGES: usize = 10_000;
+
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Entries and common prefixes, each in the order in which they came.
@@ -57,7 +60,7 @@ fn filled(h: &Harness, seed: u64, count: usize) -> Result<Model, crate::Broken> 
 /// All entries and common prefixes of a scan in page order, page by page.
 fn walk(h: &Harness, scan: Scan<'_>) -> Result<Walked, crate::Broken> {
     let (mut entries, mut prefixes, mut cursor) = (Vec::new(), Vec::new(), Vec::new());
-    loop {
+    for _ in 0..MAX_PAGES {
         let page = h.scan(scan.resuming_at(&cursor))?;
         promise!(page.len() <= scan.max_items() as usize, "a page has more items than were asked for");
         entries.extend(
@@ -69,6 +72,7 @@ fn walk(h: &Harness, scan: Scan<'_>) -> Result<Walked, crate::Broken> {
             None => return Ok((entries, prefixes)),
         }
     }
+    Err(crate::Broken(format!("{scan:?} is not done after {MAX_PAGES} pages")))
 }
 
 fn pages_equal_model(h: &Harness) -> Outcomes {
@@ -233,24 +237,32 @@ fn churn(h: &Harness) -> Outcomes {
     for key in &stable {
         h.put(key, b"v")?;
     }
-    let stop = AtomicBool::new(false);
+    let (stop, changes) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let churner = scope.spawn(|| {
             let mut random = Random::new(31);
             while !stop.load(Ordering::Relaxed) {
                 let key = format!("s{:03}x", random.below(100)).into_bytes();
-                let _churn =
-                    if random.below(2) == 0 { h.put(&key, b"v").err() } else { h.delete(&key).err() };
+                if random.below(2) == 0 {
+                    h.put(&key, b"v").map(|_| ())?
+                } else {
+                    h.delete(&key).map(|_| ())?
+                }
+                changes.fetch_add(1, Ordering::Relaxed);
             }
+            Ok::<(), crate::Broken>(())
         });
-        let checked = (0..5).try_for_each(|_| {
+        let checked = (0..5).try_for_each(|round| {
+            while changes.load(Ordering::Relaxed) <= round && !churner.is_finished() {
+                thread::yield_now();
+            }
             let (entries, _) = walk(h, Scan::prefix(h.keyspace(), b"s").with_max_items(7))?;
             let met: Vec<_> = entries.into_iter().map(|(key, _)| key).filter(|key| key.len() == 4).collect();
             promise!(met == stable, "keys that were there throughout were met {} times, not 100", met.len());
             Ok(())
         });
         stop.store(true, Ordering::Relaxed);
-        checked
+        checked.and(churner.join().expect("the churner does not panic"))
     })
 }
 

@@ -2,6 +2,7 @@
 
 use keyway_loader::{
     BackupLevel, BackupPull, Capabilities, Error, ErrorCode, Features, Key, RestoreMode, RestoreRecord,
+    WriteId,
 };
 
 use crate::{
@@ -73,7 +74,7 @@ fn all_or_nothing(h: &Harness) -> Outcomes {
     h.put(b"old", b"v")?;
     let before = backup(h, 100, || Ok(()))?;
     let into_empty = wait(h.store().restore(&call(), RestoreMode::INTO_EMPTY));
-    let into_empty = into_empty.and_then(|sink| wait(sink.finish(&call())));
+    let into_empty = into_empty.and_then(|sink| wait(sink.finish(&call(), WriteId::default())));
     refused(into_empty, ErrorCode::INVALID_ARGUMENT, "a restore into a store that is not empty")?;
 
     let new = RestoreRecord::new(h.key(b"new"), b"restored", 0);
@@ -81,18 +82,20 @@ fn all_or_nothing(h: &Harness) -> Outcomes {
     wait(sink.write(&call(), &[new]))?;
     promise!(h.get(b"new")?.is_none(), "a restore was seen before it was finished");
     wait(sink.abort(&call()))?;
-    refused(wait(sink.finish(&call())), ErrorCode::CLOSED, "a finish after the abort")?;
+    refused(wait(sink.finish(&call(), WriteId::default())), ErrorCode::CLOSED, "a finish after the abort")?;
     promise!(backup(h, 100, || Ok(()))? == before, "an aborted restore changed something");
 
     let old = h.get(b"old")?.map(|record| record.version());
+    h.put(b"later", b"v")?;
     let sink = wait(h.store().restore(&call(), RestoreMode::REPLACE))?;
     for (keyspace, key, value) in &before {
         wait(sink.write(&call(), &[RestoreRecord::new(Key::new(keyspace, key), value, 0)]))?;
     }
     wait(sink.write(&call(), &[new]))?;
-    let count = wait(sink.finish(&call()))?;
+    let count = wait(sink.finish(&call(), WriteId::default()))?;
     promise!(count == before.len() as u64 + 1, "a restore of {} records counted {count}", before.len() + 1);
     promise!(h.value(b"new")? == b"restored", "a restored record is missing");
+    promise!(h.get(b"later")?.is_none(), "a restore that replaces left a record that it does not hold");
     let again = h.get(b"old")?.map(|record| record.version());
     promise!(again.is_some() && again != old, "a restore repeated the version of a record");
     Ok(())

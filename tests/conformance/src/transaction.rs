@@ -6,7 +6,8 @@
 use std::thread;
 
 use keyway_loader::{
-    Begin, Capabilities, Condition, Delete, Error, ErrorCode, Isolation, Put, Scan, Transaction,
+    Begin, Capabilities, Condition, Delete, Error, ErrorCode, Features, Isolation, Put, Scan, Transaction,
+    WriteId,
 };
 
 use crate::{
@@ -29,8 +30,27 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "transaction_loses_no_update", applies: snapshot, run: no_lost_update },
     Case { name: "transaction_auditors_see_constant_total", applies: snapshot, run: constant_total },
     Case { name: "transaction_has_no_write_skew", applies: serializable, run: no_write_skew },
+    Case {
+        name: "transaction_of_two_that_change_one_key_one_commits",
+        applies: interleaves,
+        run: one_of_two,
+    },
+    Case {
+        name: "transaction_of_two_that_read_what_the_other_writes_one_commits",
+        applies: interleaves_serializably,
+        run: skew_of_two,
+    },
+    Case {
+        name: "transaction_of_two_that_scan_where_the_other_adds_one_commits",
+        applies: interleaves_serializably,
+        run: phantom_of_two,
+    },
     Case { name: "transaction_has_no_phantom", applies: serializable, run: no_phantom },
-    Case { name: "transaction_isolation_not_declared_is_unsupported", applies: |_| true, run: unsupported },
+    Case {
+        name: "transaction_isolation_not_declared_is_unsupported",
+        applies: |c| !serializable(c),
+        run: unsupported,
+    },
 ];
 
 fn any(capabilities: &Capabilities) -> bool {
@@ -43,6 +63,15 @@ fn snapshot(capabilities: &Capabilities) -> bool {
 
 fn serializable(capabilities: &Capabilities) -> bool {
     capabilities.isolation >= Isolation::SERIALIZABLE
+}
+
+/// Whether two transactions that write can be open at a time.
+fn interleaves(capabilities: &Capabilities) -> bool {
+    snapshot(capabilities) && !capabilities.features.contains(Features::BLOCKS_WRITERS)
+}
+
+fn interleaves_serializably(capabilities: &Capabilities) -> bool {
+    interleaves(capabilities) && serializable(capabilities)
 }
 
 fn begin(h: &Harness) -> Result<Box<dyn Transaction>, Error> {
@@ -79,7 +108,7 @@ fn own_writes(h: &Harness) -> Outcomes {
         keys(h, &*tx)? == [b"a".to_vec(), b"c".to_vec()],
         "a transaction's scan does not see its own writes"
     );
-    let committed = wait(tx.commit(&call()))?;
+    let committed = wait(tx.commit(&call(), WriteId::default()))?;
     let names: Vec<_> = committed.keys().iter().map(|key| key.key().to_vec()).collect();
     promise!(names == [b"a".to_vec(), b"c".to_vec()], "a commit answered versions for {names:?}");
     for key in committed.keys() {
@@ -101,7 +130,7 @@ fn invisible(h: &Harness) -> Outcomes {
     promise!(h.value(b"a")? == b"old" && h.get(b"b")?.is_none(), "a read outside saw what was not committed");
     let page = h.scan(Scan::prefix(h.keyspace(), b""))?;
     promise!(page.len() == 1, "a scan outside saw what was not committed");
-    wait(tx.commit(&call()))?;
+    wait(tx.commit(&call(), WriteId::default()))?;
     promise!(
         h.value(b"a")? == b"new" && h.value(b"b")? == b"new",
         "a commit is not visible to the next read"
@@ -135,7 +164,7 @@ fn conditions(h: &Harness) -> Outcomes {
         ErrorCode::ALREADY_EXISTS,
         "a transaction's put, on condition Absent, of a key that it wrote",
     )?;
-    wait(tx.commit(&call()))?;
+    wait(tx.commit(&call(), WriteId::default()))?;
     promise!(h.value(b"b")? == b"w", "a refused put took the rest of its transaction with it");
     Ok(())
 }
@@ -143,13 +172,13 @@ fn conditions(h: &Harness) -> Outcomes {
 fn finished(h: &Harness) -> Outcomes {
     let tx = begin(h)?;
     write(h, &*tx, b"a", b"v")?;
-    wait(tx.commit(&call()))?;
-    refused(wait(tx.commit(&call())), ErrorCode::CLOSED, "a second commit")?;
+    wait(tx.commit(&call(), WriteId::default()))?;
+    refused(wait(tx.commit(&call(), WriteId::default())), ErrorCode::CLOSED, "a second commit")?;
     refused(read(h, &*tx, b"a"), ErrorCode::CLOSED, "a read after the commit")?;
     refused(write(h, &*tx, b"a", b"w"), ErrorCode::CLOSED, "a write after the commit")?;
     let tx = begin(h)?;
     wait(tx.rollback(&call()))?;
-    refused(wait(tx.commit(&call())), ErrorCode::CLOSED, "a commit after the rollback")?;
+    refused(wait(tx.commit(&call(), WriteId::default())), ErrorCode::CLOSED, "a commit after the rollback")?;
     Ok(())
 }
 
@@ -161,7 +190,7 @@ fn read_only(h: &Harness) -> Outcomes {
         "a read-only transaction does not see what is there"
     );
     refused(write(h, &*tx, b"a", b"w"), ErrorCode::INVALID_ARGUMENT, "a write in a read-only transaction")?;
-    wait(tx.commit(&call()))?;
+    wait(tx.commit(&call(), WriteId::default()))?;
     promise!(h.value(b"a")? == b"v", "a read-only transaction changed something");
     Ok(())
 }
@@ -185,7 +214,7 @@ fn reads_snapshot(h: &Harness) -> Outcomes {
 fn until_committed(h: &Harness, work: impl Fn(&dyn Transaction) -> Result<(), Error>) -> Outcomes {
     loop {
         let tx = begin(h)?;
-        match work(&*tx).and_then(|()| wait(tx.commit(&call()))) {
+        match work(&*tx).and_then(|()| wait(tx.commit(&call(), WriteId::default()))) {
             Ok(_) => return Ok(()),
             Err(error) if error.code() == ErrorCode::CONFLICT => {}
             Err(error) => return Err(error.into()),
@@ -247,6 +276,50 @@ fn audit(h: &Harness) -> Outcomes {
     Ok(())
 }
 
+/// Commits both; exactly one may succeed, and the other must be told to try again.
+fn exactly_one_commits(first: &dyn Transaction, second: &dyn Transaction, what: &str) -> Outcomes {
+    wait(first.commit(&call(), WriteId::default()))?;
+    match wait(second.commit(&call(), WriteId::default())) {
+        Ok(_) => Err(Broken(format!("both of two transactions committed: {what}"))),
+        Err(error) if error.code() == ErrorCode::CONFLICT => Ok(()),
+        Err(error) => {
+            Err(Broken(format!("the second of two transactions failed with {error}, not with Conflict")))
+        }
+    }
+}
+
+fn one_of_two(h: &Harness) -> Outcomes {
+    h.put(b"k", b"0")?;
+    let (first, second) = (begin(h)?, begin(h)?);
+    for tx in [&*first, &*second] {
+        read(h, tx, b"k")?;
+        write(h, tx, b"k", b"1")?;
+    }
+    exactly_one_commits(&*first, &*second, "each read a key and changed it (lost update)")
+}
+
+fn skew_of_two(h: &Harness) -> Outcomes {
+    h.put(b"x", b"1")?;
+    h.put(b"y", b"1")?;
+    let (first, second) = (begin(h)?, begin(h)?);
+    for (tx, own) in [(&*first, b"x"), (&*second, b"y")] {
+        read(h, tx, b"x")?;
+        read(h, tx, b"y")?;
+        write(h, tx, own, b"0")?;
+    }
+    exactly_one_commits(&*first, &*second, "each read what the other changed (write skew)")
+}
+
+fn phantom_of_two(h: &Harness) -> Outcomes {
+    h.put(b"a", b"1")?;
+    let (first, second) = (begin(h)?, begin(h)?);
+    for (tx, own) in [(&*first, b"b"), (&*second, b"c")] {
+        keys(h, tx)?;
+        write(h, tx, own, b"1")?;
+    }
+    exactly_one_commits(&*first, &*second, "each scanned where the other added a key (phantom)")
+}
+
 fn no_write_skew(h: &Harness) -> Outcomes {
     for _ in 0..10 {
         h.put(b"x", b"1")?;
@@ -292,9 +365,6 @@ fn no_phantom(h: &Harness) -> Outcomes {
 }
 
 fn unsupported(h: &Harness) -> Outcomes {
-    if h.capabilities().isolation == Isolation::SERIALIZABLE {
-        return Result::<(), Broken>::Ok(());
-    }
     let begin = Begin { isolation: Isolation::SERIALIZABLE, read_only: false };
     refused(
         wait(h.store().begin(&call(), begin)),

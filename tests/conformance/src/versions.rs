@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use keyway_loader::{Batch, BatchMode, Features, Isolation, Op, Put, WriteId};
+use keyway_loader::{Batch, BatchMode, DropKeyspace, Features, Isolation, Op, Put, WriteId};
 
 use crate::{
     Case,
@@ -32,15 +32,25 @@ fn never_repeat(h: &Harness) -> Outcomes {
             h.delete(b"k")?;
         }
         if h.capabilities().isolation > Isolation::NONE {
+            // What a transaction saw of its own writes is never anybody else's version, though it was rolled back.
+            let undone = h.begin(h.capabilities().isolation)?;
+            wait(undone.put(&call(), Put::new(h.key(b"k"), b"undone")))?;
+            let seen = wait(undone.get(&call(), h.key(b"k")))?.map(|record| record.version());
+            wait(undone.rollback(&call()))?;
+            fresh(
+                seen.ok_or_else(|| Broken("a transaction does not see its own put".into()))?,
+                "a rolled back put",
+            )?;
             let transaction = h.begin(h.capabilities().isolation)?;
             wait(transaction.put(&call(), Put::new(h.key(b"k"), b"same")))?;
-            let committed = wait(transaction.commit(&call()))?;
+            let committed = wait(transaction.commit(&call(), WriteId::default()))?;
             let version = committed.keys().first().map(keyway_loader::CommittedKey::version);
             fresh(
                 version.ok_or_else(|| Broken("a commit of one put answered no version".into()))?,
                 "a commit",
             )?;
         }
+        wait(h.store().drop_keyspace(&call(), DropKeyspace::new(h.keyspace(), WriteId::default())))?;
     }
     Ok(())
 }

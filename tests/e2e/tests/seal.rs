@@ -61,13 +61,45 @@ fn reset_forgets_the_progress() {
 fn two_initialisations_at_a_time_make_one_cluster() {
     let site = Site::new("sqlite");
     let server = site.start();
-    let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let racers: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| server.post("sys/init", "", &json!({})).status)).collect();
+    let body = json!({ "secret_shares": 1, "secret_threshold": 1 });
+    let answers: Vec<(u16, serde_json::Value)> = std::thread::scope(|scope| {
+        let racers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let answer = server.post("sys/init", "", &body);
+                    (answer.status, answer.json())
+                })
+            })
+            .collect();
         racers.into_iter().filter_map(|racer| racer.join().ok()).collect()
     });
-    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
-    assert_eq!(statuses.iter().filter(|status| **status == 400).count(), 7, "{statuses:?}");
+    let winners: Vec<_> = answers.iter().filter(|(status, _)| *status == 200).collect();
+    assert_eq!(
+        (winners.len(), answers.iter().filter(|(status, _)| *status == 400).count()),
+        (1, 7),
+        "{answers:?}"
+    );
+    // And the winner's keys are the cluster's.
+    let made = &winners[0].1;
+    assert!(!server.unseal(made["keys"][0].as_str().unwrap()));
+    assert_eq!(server.get("secret/data/a", made["root_token"].as_str().unwrap()).status, 404);
+}
+
+#[test]
+fn unsealing_and_sealing_at_a_time_end_as_the_last_word_says() {
+    let site = Site::new("memory");
+    let server = site.start();
+    let keys = server.init(1, 1);
+    for _ in 0..20 {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| server.unseal(&keys.shares[0]));
+            }
+        });
+        assert_eq!(server.post("sys/seal", &keys.root_token, &json!({})).status, 204);
+        let status = server.get("sys/seal-status", "").json();
+        assert_eq!((&status["sealed"], &status["progress"]), (&json!(true), &json!(0)));
+    }
 }
 
 #[test]

@@ -168,6 +168,38 @@ fn command_line_keeps_digits_files_and_exit_codes() {
     assert_eq!(run(&["kv", "get", "secret/n"], "").0, 3);
     assert_eq!(run(&["status"], "").0, 3);
     assert_eq!(run(&["unseal"], &format!("{}\n", keys.shares[0])).0, 0);
+    let (code, _, error) = run(&["kv", "put", "secret/x", "hunter2"], "");
+    assert_eq!((code, error.contains("hunter2")), (2, false), "{error}");
+    assert_eq!(run(&["kv", "put", "secret/x", "p=\\@home"], "").0, 0);
+    assert_eq!(run(&["kv", "get", "secret/x", "--field", "p"], "").1, "@home\n");
+    let (code, _, error) = run(&["kv", "get", "nowhere/x"], "");
+    assert_eq!(code, 4, "{error}");
     assert_eq!(run(&["status", "--address", "http://127.0.0.1:1"], "").0, 6);
     assert_eq!(run(&["status", "--address", "ftp://x"], "").0, 2);
+}
+
+#[test]
+fn removal_and_writers_at_a_time_never_cost_an_acknowledged_version() {
+    on_both(|server, keys| {
+        let token = &keys.root_token;
+        for round in 0..15 {
+            let path = format!("secret/data/r{round}");
+            let put = || server.post(&path, token, &json!({ "data": { "x": 1 } }));
+            assert_eq!((put().status, put().status), (200, 200));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let removed = server.request("DELETE", &format!("secret/metadata/r{round}"), token, None);
+                    assert_eq!(removed.status, 204, "{}", removed.text);
+                });
+                for _ in 0..3 {
+                    scope.spawn(|| assert_eq!(put().status, 200));
+                }
+            });
+            let metadata = server.get(&format!("secret/metadata/r{round}"), token);
+            for version in 1..=metadata.json()["data"]["current_version"].as_u64().unwrap_or(0) {
+                let read = server.get(&format!("{path}?version={version}"), token);
+                assert_eq!(read.status, 200, "version {version}: {}", read.text);
+            }
+        }
+    });
 }

@@ -56,7 +56,15 @@ impl Guard {
         if self.state.is_closed() {
             return answer(Err(closed(self.state)));
         }
-        let place = Place { request_id, effect, operation };
+        self.call_as(Place { request_id, effect, operation }, work, convert)
+    }
+
+    fn call_as<T: 'static, U: 'static>(
+        &self,
+        place: Place,
+        work: impl FnOnce() -> Reply<T>,
+        convert: impl FnOnce(T) -> U + Send + 'static,
+    ) -> ForeignReply<U> {
         match self.run(place, work) {
             Ok(Reply(Answered::Ready(result))) => answer(result.map(convert)),
             Ok(Reply(Answered::Pending(future))) => {
@@ -79,16 +87,25 @@ impl Guard {
         let _contained: std::result::Result<(), Panicked> = self.run(place, || drop(value));
     }
 
-    /// Runs code that cannot be answered with an error, such as the question for capabilities.
-    pub(super) fn run_plain<T>(&self, operation: &'static str, work: impl FnOnce() -> T) -> Option<T> {
-        self.run(Place { request_id: [0; 16], effect: Effect::Reads, operation }, work).ok()
+    /// Runs code that a guard is around already, in the backend's runtime.
+    pub(super) fn entered<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.runtime.as_ref().map(|runtime| runtime.enter());
+        work()
+    }
+
+    /// As [`Guard::call`], also for a backend that a panic on a thread of its own has closed: it is not shut down yet.
+    pub(super) fn call_closed<T: 'static, U: 'static>(
+        &self,
+        request_id: [u8; 16],
+        operation: &'static str,
+        work: impl FnOnce() -> Reply<T>,
+        convert: impl FnOnce(T) -> U + Send + 'static,
+    ) -> ForeignReply<U> {
+        self.call_as(Place { request_id, effect: Effect::Writes, operation }, work, convert)
     }
 
     fn run<T>(&self, place: Place, work: impl FnOnce() -> T) -> std::result::Result<T, Panicked> {
-        self.state.guard(place.request_id, place.operation, || {
-            let _entered = self.runtime.as_ref().map(|runtime| runtime.enter());
-            work()
-        })
+        self.state.guard(place.request_id, place.operation, || self.entered(work))
     }
 }
 
@@ -102,10 +119,14 @@ struct Place {
 
 impl Place {
     fn panicked(self) -> Error {
-        let message = format!("the backend panicked in {}; its log has the text", self.operation);
-        let error = Error::new(ErrorCode::PANICKED, message);
+        let error = panicked_in(self.operation);
         if self.effect == Effect::Writes { error.with_unknown_outcome() } else { error }
     }
+}
+
+/// What a caller is told of a panic; its text is in the log.
+pub(super) fn panicked_in(operation: &str) -> Error {
+    Error::new(ErrorCode::PANICKED, format!("the backend panicked in {operation}; its log has the text"))
 }
 
 /// A pending operation: polls and drops the author's future inside the guard.
@@ -138,7 +159,14 @@ impl<T, U, C: FnOnce(T) -> U> Future for Pending<T, C> {
             let finished = this.future.take();
             guard.run(place, || drop(finished))
         };
-        let result = dropped.map_err(|Panicked| place.panicked()).and(result);
+        let result = match dropped {
+            Ok(()) => result,
+            Err(Panicked) => {
+                // The result is the author's too: a backend, a transaction.
+                guard.drop_value("the drop of a result", result);
+                Err(place.panicked())
+            }
+        };
         let Some(convert) = this.convert.take() else {
             return Poll::Ready(RResult::RErr(Error::new(ErrorCode::INTERNAL, "polled after it was done")));
         };

@@ -7,9 +7,9 @@ use abi_stable::{
     std_types::{ROption, RSlice, RStr, RString, RVec},
 };
 use keyway_abi::{
-    AbiBytes, BackupLevel, BackupObject, Batch, BatchResult, Begin, CallContext, Capabilities, Delete, Error,
-    Features, ForeignReply, Health, Key, Page, Put, Record, Records, Request, RestoreMode, RestoreObject,
-    Scan, TransactionObject, Version, store::Store,
+    AbiBytes, BackupLevel, BackupObject, Batch, BatchResult, Begin, CallContext, Capabilities, Delete,
+    DropKeyspace, Error, Features, ForeignReply, Health, Key, Page, Put, Record, Records, Request,
+    RestoreMode, RestoreObject, Scan, TransactionObject, Version, store::Store,
 };
 
 use super::{
@@ -28,8 +28,7 @@ pub(super) struct Bridge<B: Backend> {
 }
 
 impl<B: Backend> Bridge<B> {
-    pub(super) fn new(backend: Arc<B>, guard: Guard, cursors: CursorKey) -> Self {
-        let capabilities = guard.run_plain("capabilities", || backend.capabilities()).unwrap_or_default();
+    pub(super) fn new(backend: Arc<B>, guard: Guard, capabilities: Capabilities, cursors: CursorKey) -> Self {
         Self { backend: ManuallyDrop::new(backend), guard, capabilities, cursors: Arc::new(cursors) }
     }
 
@@ -47,7 +46,6 @@ impl<B: Backend> Bridge<B> {
 
 impl<B: Backend> Drop for Bridge<B> {
     fn drop(&mut self) {
-        #[expect(unsafe_code, reason = "the backend is moved out to be dropped inside the guard")]
         // SAFETY: this is the only place that takes the backend, and it is not used again.
         let backend = unsafe { ManuallyDrop::take(&mut self.backend) };
         self.guard.drop_value("drop", backend);
@@ -144,14 +142,18 @@ impl<B: Backend> Store for Bridge<B> {
         )
     }
 
-    fn drop_keyspace(&self, call: &CallContext<'_>, request: Request<'_, RStr<'_>>) -> ForeignReply<bool> {
-        let name = checked!(check::understood(call, request)).as_str();
-        checked!(check::keyspace(name));
+    fn drop_keyspace(
+        &self,
+        call: &CallContext<'_>,
+        request: Request<'_, DropKeyspace<'_>>,
+    ) -> ForeignReply<bool> {
+        let drop = checked!(check::understood(call, request));
+        checked!(check::keyspace(drop.name()));
         self.call(
             call,
             Effect::Writes,
             "drop_keyspace",
-            |backend| backend.drop_keyspace(call, name),
+            |backend| backend.drop_keyspace(call, drop),
             |existed| existed,
         )
     }
@@ -184,6 +186,9 @@ impl<B: Backend> Store for Bridge<B> {
         let mode = checked!(check::understood(call, request));
         if !self.capabilities.features.contains(Features::RESTORE) {
             return answer(Err(Error::unsupported("restore")));
+        }
+        if !mode.is_known() {
+            return answer(Err(Error::unsupported("this mode of restore")));
         }
         let (guard, capabilities) = (self.guard.clone(), self.capabilities);
         self.call(
@@ -218,11 +223,16 @@ impl<B: Backend> Store for Bridge<B> {
 
     fn shutdown(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()> {
         checked!(check::understood(call, request));
-        if self.guard.state().is_closed() {
+        let state = self.guard.state();
+        if state.is_shut_down() {
             return answer(Ok(()));
         }
-        let state = self.guard.state();
-        self.call(call, Effect::Writes, "shutdown", |backend| backend.shutdown(call), move |()| state.close())
+        self.guard.call_closed(
+            call.request_id(),
+            "shutdown",
+            || self.backend.shutdown(call),
+            move |()| state.set_shut_down(),
+        )
     }
 }
 

@@ -1,14 +1,10 @@
 //! The FFI objects around a backup and a restore.
 
-use std::{
-    mem::ManuallyDrop,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::mem::ManuallyDrop;
 
 use abi_stable::std_types::RSlice;
 use keyway_abi::{
-    BackupChunk, BackupPull, CallContext, Capabilities, Error, ErrorCode, ForeignReply, Put, Request,
-    RestoreRecord,
+    BackupChunk, BackupPull, CallContext, Capabilities, ForeignReply, Put, Request, RestoreRecord, WriteId,
     backup::{BackupStream as ForeignBackup, RestoreSink as ForeignRestore},
 };
 
@@ -16,31 +12,33 @@ use super::{
     check,
     guard::{Effect, Guard, answer},
     store::checked,
+    turn::{Ends, Stage},
 };
 use crate::{BackupStream, RestoreSink};
 
 pub(super) struct BackupBridge {
     stream: ManuallyDrop<Box<dyn BackupStream>>,
     guard: Guard,
+    stage: Stage,
 }
 
 impl BackupBridge {
     pub(super) fn new(stream: Box<dyn BackupStream>, guard: Guard) -> Self {
-        Self { stream: ManuallyDrop::new(stream), guard }
+        Self { stream: ManuallyDrop::new(stream), guard, stage: Stage::of_stream("backup") }
     }
 }
 
 impl ForeignBackup for BackupBridge {
     fn next(&self, call: &CallContext<'_>, request: Request<'_, BackupPull>) -> ForeignReply<BackupChunk> {
         let pull = checked!(check::understood(call, request));
-        let work = || self.stream.next(call, pull);
+        let turn = checked!(self.stage.claim(Ends::No));
+        let work = || turn.around(self.stream.next(call, pull));
         self.guard.call(call.request_id(), Effect::Reads, "backup", work, |chunk| chunk)
     }
 }
 
 impl Drop for BackupBridge {
     fn drop(&mut self) {
-        #[expect(unsafe_code, reason = "the stream is moved out to be dropped inside the guard")]
         // SAFETY: this is the only place that takes the stream, and it is not used again.
         let stream = unsafe { ManuallyDrop::take(&mut self.stream) };
         self.guard.drop_value("the drop of a backup", stream);
@@ -51,21 +49,13 @@ pub(super) struct RestoreBridge {
     sink: ManuallyDrop<Box<dyn RestoreSink>>,
     guard: Guard,
     capabilities: Capabilities,
-    ended: AtomicBool,
+    stage: Stage,
 }
 
 impl RestoreBridge {
     pub(super) fn new(sink: Box<dyn RestoreSink>, guard: Guard, capabilities: Capabilities) -> Self {
-        Self { sink: ManuallyDrop::new(sink), guard, capabilities, ended: AtomicBool::new(false) }
+        Self { sink: ManuallyDrop::new(sink), guard, capabilities, stage: Stage::of_stream("restore") }
     }
-
-    fn end(&self) -> crate::Result<()> {
-        if self.ended.swap(true, Ordering::AcqRel) { Err(ended()) } else { Ok(()) }
-    }
-}
-
-fn ended() -> Error {
-    Error::new(ErrorCode::CLOSED, "the restore is finished or aborted")
 }
 
 impl ForeignRestore for RestoreBridge {
@@ -75,40 +65,43 @@ impl ForeignRestore for RestoreBridge {
         request: Request<'_, RSlice<'_, RestoreRecord<'_>>>,
     ) -> ForeignReply<()> {
         let records = checked!(check::understood(call, request)).as_slice();
-        if self.ended.load(Ordering::Acquire) {
-            return answer(Err(ended()));
-        }
         for (index, record) in records.iter().enumerate() {
             let put =
                 Put::new(record.key(), record.value()).expiring_at_ms(record.expires_at_ms().unwrap_or(0));
             checked!(check::put(&self.capabilities, &put).map_err(|error| error.with_index(index)));
         }
-        let work = || self.sink.write(call, records);
+        let turn = checked!(self.stage.claim(Ends::No));
+        let work = || turn.around(self.sink.write(call, records));
         self.guard.call(call.request_id(), Effect::Reads, "restore write", work, |()| ())
     }
 
-    fn finish(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<u64> {
-        checked!(check::understood(call, request));
-        checked!(self.end());
+    fn finish(&self, call: &CallContext<'_>, request: Request<'_, WriteId>) -> ForeignReply<u64> {
+        let write_id = checked!(check::understood(call, request));
+        let turn = checked!(self.stage.claim(Ends::Yes));
         self.guard.call(
             call.request_id(),
             Effect::Writes,
             "restore finish",
-            || self.sink.finish(call),
+            || turn.around(self.sink.finish(call, write_id)),
             |count| count,
         )
     }
 
     fn abort(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()> {
         checked!(check::understood(call, request));
-        checked!(self.end());
-        self.guard.call(call.request_id(), Effect::Reads, "restore abort", || self.sink.abort(call), |()| ())
+        let turn = checked!(self.stage.claim(Ends::Abandons));
+        self.guard.call(
+            call.request_id(),
+            Effect::Reads,
+            "restore abort",
+            || turn.around(self.sink.abort(call)),
+            |()| (),
+        )
     }
 }
 
 impl Drop for RestoreBridge {
     fn drop(&mut self) {
-        #[expect(unsafe_code, reason = "the sink is moved out to be dropped inside the guard")]
         // SAFETY: this is the only place that takes the sink, and it is not used again.
         let sink = unsafe { ManuallyDrop::take(&mut self.sink) };
         self.guard.drop_value("the drop of a restore", sink);

@@ -9,7 +9,10 @@ use std::{
 };
 
 use abi_stable::prefix_type::WithMetadata;
-use keyway_abi::{HostServices, HostServicesRef, LogEvent, LogLevel, MetricKind, MetricSample};
+use keyway_abi::{
+    ForeignReply, HostServices, HostServicesRef, LogEvent, LogLevel, MetricKind, MetricSample, OpenArgs,
+    StorageBackendRef, StoreObject,
+};
 use tracing::{Level, enabled, event};
 
 /// Most names of measurements that one backend may have; further ones are dropped.
@@ -23,12 +26,8 @@ pub(crate) struct ServiceContext {
 }
 
 impl ServiceContext {
-    pub(crate) fn leak(backend: &str) -> &'static Self {
+    fn leak(backend: &str) -> &'static Self {
         Box::leak(Box::new(Self { backend: backend.to_owned(), metrics: Mutex::default() }))
-    }
-
-    pub(crate) fn as_ptr(&'static self) -> *const c_void {
-        std::ptr::from_ref(self).cast()
     }
 
     /// The measurements that the backend has recorded: totals of counters, last values of the rest.
@@ -46,8 +45,37 @@ impl ServiceContext {
     }
 }
 
+/// What `open` of a library is called with.
+pub(crate) struct Opening<'a> {
+    pub(crate) backend_name: &'a str,
+    pub(crate) config_json: &'a str,
+    pub(crate) data_dir: &'a str,
+    pub(crate) cursor_key: [u8; 32],
+}
+
+/// Calls the `open` of a library, with services and a context of its own.
+pub(crate) fn open(
+    root: StorageBackendRef,
+    opening: &Opening<'_>,
+) -> (ForeignReply<StoreObject>, &'static ServiceContext) {
+    let context = ServiceContext::leak(opening.backend_name);
+    let args = OpenArgs {
+        backend_name: opening.backend_name.into(),
+        config_json: opening.config_json.into(),
+        data_dir: opening.data_dir.into(),
+        context: std::ptr::from_ref(context).cast(),
+        services: services(),
+        cursor_key: opening.cursor_key,
+        flags: 0,
+        extension: (&[][..]).into(),
+    };
+    // SAFETY: the context is one of these services: a leaked `ServiceContext`.
+    let reply = unsafe { (root.open())(args) };
+    (reply, context)
+}
+
 /// The services, as a prefix type that can grow.
-pub(crate) fn services() -> HostServicesRef {
+fn services() -> HostServicesRef {
     const SERVICES: HostServices = HostServices { log_enabled, log, metric };
     static METADATA: WithMetadata<HostServices> = WithMetadata::new(SERVICES);
     HostServicesRef(METADATA.static_as_prefix())
@@ -59,12 +87,18 @@ pub(crate) fn services() -> HostServicesRef {
 ///
 /// The pointer must be the one that `open` was given.
 unsafe fn context<'a>(pointer: *const c_void) -> &'a ServiceContext {
-    // SAFETY: `open` is given `ServiceContext::as_ptr` of a leaked context, which is never freed; the interface
+    // SAFETY: `open` is given a leaked context, which is never freed; the interface
     // demands that backends pass back that pointer and no other.
     unsafe { &*pointer.cast::<ServiceContext>() }
 }
 
-extern "C" fn log_enabled(_context: *const c_void, level: LogLevel) -> bool {
+/// Called by a backend with its own context, as the three below.
+unsafe extern "C" fn log_enabled(_context: *const c_void, level: LogLevel) -> bool {
+    // A panic of a subscriber must not unwind into the plugin.
+    catch_unwind(|| is_enabled(level)).unwrap_or(false)
+}
+
+fn is_enabled(level: LogLevel) -> bool {
     match severity(level) {
         Level::ERROR => enabled!(target: "keyway::plugin", Level::ERROR),
         Level::WARN => enabled!(target: "keyway::plugin", Level::WARN),
@@ -74,7 +108,7 @@ extern "C" fn log_enabled(_context: *const c_void, level: LogLevel) -> bool {
     }
 }
 
-extern "C" fn log(pointer: *const c_void, line: &LogEvent<'_>) {
+unsafe extern "C" fn log(pointer: *const c_void, line: &LogEvent<'_>) {
     // SAFETY: called by a backend with its own context.
     let context = unsafe { context(pointer) };
     // A panic of a subscriber must not unwind into the plugin; the line is lost, the process lives.
@@ -102,9 +136,10 @@ fn write_line(context: &ServiceContext, line: &LogEvent<'_>) {
     }
 }
 
-extern "C" fn metric(pointer: *const c_void, sample: &MetricSample<'_>) {
+unsafe extern "C" fn metric(pointer: *const c_void, sample: &MetricSample<'_>) {
     // SAFETY: called by a backend with its own context.
-    unsafe { context(pointer) }.record(sample);
+    let context = unsafe { context(pointer) };
+    let _lost = catch_unwind(AssertUnwindSafe(|| context.record(sample)));
 }
 
 /// Levels that this version does not know are treated as the nearest that it does.
