@@ -103,6 +103,7 @@ impl BackendState {
     }
 
     /// Runs `work` as this backend's code for the request `request_id`, with panics contained and logged.
+    #[inline]
     pub(crate) fn guard<T>(
         &'static self,
         request_id: [u8; 16],

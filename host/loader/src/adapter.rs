@@ -23,6 +23,7 @@ struct ForeignBackup(BackupObject);
 struct ForeignRestore(RestoreObject);
 
 /// The reply of a foreign call, with what it answers turned into plain Rust by `convert`.
+#[inline]
 pub(crate) fn reply<T: 'static, U: 'static>(foreign: ForeignReply<T>, convert: fn(T) -> U) -> Reply<U> {
     match foreign {
         MaybeReady::Ready(result) => Reply::ready(plain(result, convert)),
@@ -30,6 +31,7 @@ pub(crate) fn reply<T: 'static, U: 'static>(foreign: ForeignReply<T>, convert: f
     }
 }
 
+#[inline]
 fn plain<T, U>(result: RResult<Answer<T>, Error>, convert: fn(T) -> U) -> Result<U, Error> {
     match result {
         RResult::ROk(answer) if answer.unknown_flags() != 0 => {

@@ -45,6 +45,7 @@ impl<T> Unpin for Reply<T> {}
 impl<T> Future for Reply<T> {
     type Output = Result<T, Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             Answer::Ready(result) => {

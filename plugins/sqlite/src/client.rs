@@ -16,10 +16,10 @@ use keyway_sdk::{Error, ErrorCode, OpenContext, Reply, Result};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    backend::Versions,
     error,
     opener::{self, OpenerLock},
     sql::{self, FileKind, JournalMode},
+    write::Versions,
 };
 
 /// Calls that may wait for the writer, and for the readers.

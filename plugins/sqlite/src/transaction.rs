@@ -15,10 +15,10 @@ use keyway_sdk::{
 use rusqlite::Connection;
 
 use crate::{
-    backend::{OwnedOp, Versions, Writing},
     client::Client,
     error,
     sql::{self, At},
+    write::{OwnedOp, Versions, Writing},
 };
 
 type Command = Box<dyn FnOnce(&mut Session<'_>) -> Flow + Send>;

@@ -13,6 +13,7 @@ use crate::Result;
 const SMALL_BATCH: usize = 16;
 
 /// The request's body, unless a flag that must be understood is not.
+#[inline]
 pub(super) fn understood<T>(call: &CallContext<'_>, request: Request<'_, T>) -> Result<T> {
     let unknown = call.unknown_flags() | request.unknown_flags();
     if unknown == 0 {
@@ -22,6 +23,7 @@ pub(super) fn understood<T>(call: &CallContext<'_>, request: Request<'_, T>) -> 
     }
 }
 
+#[inline]
 pub(super) fn keyspace(name: &str) -> Result<()> {
     if name.is_empty() || name.len() > MAX_KEYSPACE_BYTES {
         let message =
@@ -31,6 +33,7 @@ pub(super) fn keyspace(name: &str) -> Result<()> {
     Ok(())
 }
 
+#[inline]
 pub(super) fn key(capabilities: &Capabilities, key: Key<'_>) -> Result<()> {
     keyspace(key.keyspace())?;
     within("a key's bytes", key.bytes().len(), capabilities.limits.key_bytes)
@@ -105,6 +108,7 @@ fn expiry(capabilities: &Capabilities, expires_at_ms: Option<u64>) -> Result<()>
     Ok(())
 }
 
+#[inline]
 fn within(what: &str, actual: usize, limit: u64) -> Result<()> {
     if actual as u64 > limit {
         return Err(Error::new(ErrorCode::TOO_LARGE, format!("{what}: {actual}, and the limit is {limit}")));

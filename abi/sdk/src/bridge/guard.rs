@@ -45,6 +45,7 @@ impl Guard {
     }
 
     /// Calls an operation of the backend and turns its reply into the interface's.
+    #[inline]
     pub(super) fn call<T: 'static, U: 'static>(
         &self,
         request_id: [u8; 16],
@@ -59,6 +60,7 @@ impl Guard {
         self.call_as(Place { request_id, effect, operation }, work, convert)
     }
 
+    #[inline]
     fn call_as<T: 'static, U: 'static>(
         &self,
         place: Place,
@@ -88,6 +90,7 @@ impl Guard {
     }
 
     /// Runs code that a guard is around already, in the backend's runtime.
+    #[inline]
     pub(super) fn entered<T>(&self, work: impl FnOnce() -> T) -> T {
         let _entered = self.runtime.as_ref().map(|runtime| runtime.enter());
         work()
@@ -104,6 +107,7 @@ impl Guard {
         self.call_as(Place { request_id, effect: Effect::Writes, operation }, work, convert)
     }
 
+    #[inline]
     fn run<T>(&self, place: Place, work: impl FnOnce() -> T) -> std::result::Result<T, Panicked> {
         self.state.guard(place.request_id, place.operation, || self.entered(work))
     }
