@@ -11,7 +11,7 @@ use keyway_sdk::{
 };
 
 use crate::{
-    client::{Entry, Map},
+    client::{Entry, Looked, Map},
     config::{Config, SCHEMA},
     error,
     streams::{Backup, Restore},
@@ -64,9 +64,7 @@ impl Shared {
         }
         Ok(())
     }
-}
 
-impl Shared {
     /// Refuses to be larger than the configured size.
     pub(crate) fn check_size(&self, state: &State) -> Result<()> {
         if state.map.bytes() > self.max_bytes { Err(error::full(self.max_bytes)) } else { Ok(()) }
@@ -91,9 +89,9 @@ impl Memory {
         // Copied before the lock is taken: the one copy of a write.
         let value = Bytes::copy_from_slice(put.value());
         let mut state = self.shared.write();
-        let current = state.map.get(key.keyspace(), key.bytes()).map(Entry::version);
-        check_condition(put.condition(), current)?;
-        self.shared.check_room(&state, state.map.growth(key.keyspace(), key.bytes(), Some(value.len())))?;
+        let looked = state.map.look(key.keyspace(), key.bytes(), Some(value.len()));
+        check_condition(put.condition(), looked.version)?;
+        self.shared.check_room(&state, looked.growth)?;
         let version = self.shared.next_version(&mut state);
         state.map.put(key.keyspace(), key.bytes(), Entry::new(value, version, put.expires_at_ms()));
         Ok(version)
@@ -109,31 +107,31 @@ impl Memory {
 
     fn apply_now(&self, batch: Batch<'_>) -> Result<BatchResult> {
         let mut state = self.shared.write();
-        let checks: Vec<Result<()>> = batch.ops().iter().map(|op| check_op(&state.map, op)).collect();
+        let checks: Vec<Result<Looked>> = batch.ops().iter().map(|op| look(&state.map, op)).collect();
         if batch.mode() == BatchMode::Atomic {
-            if let Some((index, Err(error))) = checks.iter().enumerate().find(|(_, check)| check.is_err()) {
-                return Err(error.clone().with_index(index));
+            let mut growth = 0;
+            for (index, check) in checks.iter().enumerate() {
+                match check {
+                    Ok(looked) => growth += looked.growth,
+                    Err(error) => return Err(error.clone().with_index(index)),
+                }
             }
-            let growth = batch.ops().iter().map(|op| growth_of(&state.map, op)).sum();
             self.shared.check_room(&state, growth)?;
         }
-        Ok(batch
-            .ops()
-            .iter()
-            .zip(checks)
-            .map(|(op, check)| {
-                check?;
+        let mut results = Vec::with_capacity(checks.len());
+        for (op, check) in batch.ops().iter().zip(checks) {
+            results.push(check.and_then(|looked| {
                 if batch.mode() == BatchMode::Independent {
-                    self.shared.check_room(&state, growth_of(&state.map, op))?;
+                    self.shared.check_room(&state, looked.growth)?;
                 }
-                Ok(self.apply_op(&mut state, op))
-            })
-            .collect())
+                Ok(self.apply_op(&mut state, op, looked.version.is_some()))
+            }));
+        }
+        Ok(results.into_iter().collect())
     }
 
-    fn apply_op(&self, state: &mut State, op: &Op<'_>) -> OpResult {
+    fn apply_op(&self, state: &mut State, op: &Op<'_>, existed: bool) -> OpResult {
         let (keyspace, key) = (op.key().keyspace(), op.key().bytes());
-        let existed = state.map.get(keyspace, key).is_some();
         match op.kind() {
             OpKind::Put => {
                 let version = self.shared.next_version(state);
@@ -150,17 +148,15 @@ impl Memory {
     }
 }
 
-fn growth_of(map: &Map, op: &Op<'_>) -> i64 {
-    let (keyspace, key) = (op.key().keyspace(), op.key().bytes());
-    match op.kind() {
-        OpKind::Put => map.growth(keyspace, key, Some(op.value().len())),
-        OpKind::Delete => map.growth(keyspace, key, None),
-        OpKind::Check => 0,
+/// What an operation would meet and do, if its condition holds.
+fn look(map: &Map, op: &Op<'_>) -> Result<Looked> {
+    let value_bytes = (op.kind() == OpKind::Put).then(|| op.value().len());
+    let mut looked = map.look(op.key().keyspace(), op.key().bytes(), value_bytes);
+    check_condition(op.condition(), looked.version)?;
+    if op.kind() == OpKind::Check {
+        looked.growth = 0;
     }
-}
-
-fn check_op(map: &Map, op: &Op<'_>) -> Result<()> {
-    check_condition(op.condition(), map.get(op.key().keyspace(), op.key().bytes()).map(Entry::version))
+    Ok(looked)
 }
 
 impl Backend for Memory {

@@ -55,6 +55,15 @@ impl Entry {
     }
 }
 
+/// What a write would meet and do.
+#[derive(Debug, Clone, Copy)]
+pub struct Looked {
+    /// The version of the live record.
+    pub version: Option<Version>,
+    /// By how many bytes the map would grow, or shrink; an expired record counts until it is gone.
+    pub growth: i64,
+}
+
 /// Everything that is stored. Cloning it is a snapshot and costs a few reference counts.
 #[derive(Debug, Clone, Default)]
 pub struct Map {
@@ -70,11 +79,15 @@ impl Map {
         Self { clock: Some(now_ms()), ..self.clone() }
     }
 
-    /// By how many bytes the map grows, or shrinks, when a key gets a value of this length, or none.
-    pub fn growth(&self, keyspace: &str, key: &[u8], value_bytes: Option<usize>) -> i64 {
-        let old = self.keyspaces.get(keyspace).and_then(|keys| keys.get(key)).map_or(0, |old| size(key, old));
+    /// What a write of a value of this length, or of none, would meet and do: one look for the condition and the size.
+    pub fn look(&self, keyspace: &str, key: &[u8], value_bytes: Option<usize>) -> Looked {
+        let old = self.keyspaces.get(keyspace).and_then(|keys| keys.get(key));
         let new = value_bytes.map_or(0, |value_bytes| key.len() + value_bytes);
-        i64::try_from(new).unwrap_or(i64::MAX).saturating_sub_unsigned(old)
+        let growth = i64::try_from(new)
+            .unwrap_or(i64::MAX)
+            .saturating_sub_unsigned(old.map_or(0, |old| size(key, old)));
+        let version = old.filter(|old| old.is_live(self.clock)).map(Entry::version);
+        Looked { version, growth }
     }
 
     /// The live record of a key.

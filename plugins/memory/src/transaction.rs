@@ -76,7 +76,7 @@ impl MemoryTransaction {
             return Err(Error::new(ErrorCode::CONFLICT, "something that the transaction read has changed"));
         }
         let growth = work.writes.iter().map(|((keyspace, key), written)| {
-            state.map.growth(keyspace, key, written.as_ref().map(|written| written.value.len()))
+            state.map.look(keyspace, key, written.as_ref().map(|written| written.value.len())).growth
         });
         self.shared.check_room(&state, growth.sum())?;
         let committed = work.writes.iter().filter_map(|((keyspace, key), written)| {
