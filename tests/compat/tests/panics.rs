@@ -79,12 +79,11 @@ fn futures_run_in_the_runtime_of_the_backend() {
 fn lines_and_panics_reach_the_log_with_backend_and_request() {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, || {
-        let backend = faulty();
-        get(&backend, "log").unwrap();
-        get(&backend, "panic in call").unwrap_err();
-    });
+    // For the whole process: the other tests' lines are in it too.
+    tracing_subscriber::fmt().json().with_writer(move || writer.clone()).init();
+    let backend = faulty();
+    get(&backend, "log").unwrap();
+    get(&backend, "panic in call").unwrap_err();
     let text = log.text();
     for part in ["a line from the plugin", "\\\"answer\\\":42", "\"backend\":\"main\"", "07070707-0707"] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
