@@ -46,7 +46,7 @@ pub(super) enum Command {
     Put {
         /// The secret, with its mount.
         path: String,
-        /// Fields as NAME=VALUE; a value @FILE is read from a file, and \\@ stands for a plain @. Or one argument: @FILE or - for a JSON object.
+        /// Fields as NAME=VALUE; a value @FILE is read from a file, and \@ stands for a plain @. Or one argument: @FILE or - for a JSON object.
         #[arg(required = true)]
         fields: Vec<String>,
         /// Only if this is the current version; 0: only if there is none.

@@ -143,7 +143,7 @@ impl Bench<'_> {
 }
 
 fn report(name: &str, operations: u32, baseline: &mut dyn FnMut(u32), plugin: &mut dyn FnMut(u32)) {
-    let allocated = allocations::during(|| (0..1_000).for_each(&mut *plugin)) as f64 / 1_000.0;
+    let allocated = allocations::during(|| (0..1_000).for_each(&mut *plugin)).count as f64 / 1_000.0;
     let spreads = in_turns(
         operations,
         &mut [&mut |count| (0..count).for_each(&mut *baseline), &mut |count| {
