@@ -14,7 +14,7 @@ use super::{
 use crate::{
     core::{HealthReport, SealStatus},
     crypto::shares::Share,
-    mounts::Mount,
+    mounts::{Mount, MountTable},
     seal::ShareCounts,
 };
 
@@ -161,11 +161,7 @@ fn parse_share(text: &str) -> Option<Share> {
 
 async fn mounts(call: &Call) -> Result<Response, ApiError> {
     let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
-    let table: Map<String, Value> = unsealed
-        .mounts()
-        .iter()
-        .map(|(path, mount)| (format!("{path}/"), mount_answer(path, mount)))
-        .collect();
+    let table = mount_table(unsealed.mounts());
     // Vault's own oddity: the table stands under "data" and at the top level too.
     let mut body = table.clone();
     body.insert("request_id".to_owned(), call.id.to_string().into());
@@ -181,11 +177,7 @@ async fn mounts(call: &Call) -> Result<Response, ApiError> {
 
 async fn ui_mounts(call: &Call) -> Result<Response, ApiError> {
     let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
-    let table: Map<String, Value> = unsealed
-        .mounts()
-        .iter()
-        .map(|(path, mount)| (format!("{path}/"), mount_answer(path, mount)))
-        .collect();
+    let table = mount_table(unsealed.mounts());
     Ok(answer::system(call.id, json!({ "auth": {}, "secret": table })))
 }
 
@@ -199,6 +191,10 @@ async fn ui_mount(call: &Call, path: &str) -> Result<Response, ApiError> {
         fields.insert("path".to_owned(), format!("{mount_path}/").into());
     }
     Ok(answer::system(call.id, answer))
+}
+
+fn mount_table(mounts: &MountTable) -> Map<String, Value> {
+    mounts.iter().map(|(path, mount)| (format!("{path}/"), mount_answer(path, mount))).collect()
 }
 
 fn mount_answer(path: &str, mount: &Mount) -> Value {
