@@ -16,7 +16,7 @@ use keyway::{
     secrets::{Engine, EngineError, Read, SecretPath, Write},
     storage::{RequestId, Storage},
 };
-use keyway_loader::{BackendConfig, Plugin, configure::configure};
+use keyway_loader::{BackendConfig, Plugin, Scan, configure::configure};
 use keyway_memory_backend::Memory;
 use keyway_sdk::{
     Backend, CallContext, Capabilities, Delete, DropKeyspace, Error, ErrorCode, Features, Health, Key,
@@ -43,6 +43,8 @@ enum Fault {
     FirstLost,
     /// None happens, and each is answered as unknown.
     AllLost,
+    /// The first deletion of a metadata record happens, and is answered as unknown.
+    DeletionDone,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -57,6 +59,7 @@ struct Forgetful {
     inner: Arc<Memory>,
     fault: Fault,
     points: AtomicU32,
+    deletions: AtomicU32,
 }
 
 impl Backend for Forgetful {
@@ -66,7 +69,12 @@ impl Backend for Forgetful {
 
     fn open(config: Config, _context: OpenContext) -> Reply<Self> {
         let inner = Memory::new(&keyway_memory_backend::Config::default()).map(Arc::new);
-        Reply::ready(inner.map(|inner| Self { inner, fault: config.fault, points: AtomicU32::new(0) }))
+        Reply::ready(inner.map(|inner| Self {
+            inner,
+            fault: config.fault,
+            points: AtomicU32::new(0),
+            deletions: AtomicU32::new(0),
+        }))
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -94,7 +102,13 @@ impl Backend for Forgetful {
     }
 
     fn delete(self: &Arc<Self>, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
-        self.inner.delete(call, delete)
+        let is_point = delete.key().bytes().starts_with(b"m/");
+        let first = is_point && self.deletions.fetch_add(1, Ordering::Relaxed) == 0;
+        let reply = self.inner.delete(call, delete);
+        if self.fault == Fault::DeletionDone && first {
+            return Reply::ready(Err(Error::new(ErrorCode::TIMEOUT, "no answer").with_unknown_outcome()));
+        }
+        reply
     }
 
     fn scan(self: &Arc<Self>, call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page> {
@@ -155,6 +169,22 @@ async fn write_whose_outcome_stays_unknown_says_so() {
     let path = SecretPath::parse("a").unwrap();
     let error = engine.write(&path, &Write { value: b"{}", cas: None }).await.unwrap_err();
     assert!(matches!(&error, EngineError::Storage(error) if error.is_unknown()), "{error}");
+}
+
+#[tokio::test]
+async fn removal_of_unknown_outcome_leaves_no_version_behind() {
+    let (storage, mount) = (storage("deletion_done").await, mount());
+    let keyring = Keyring::new(Uuid::from_u128(2)).unwrap();
+    let engine = Engine::new(&keyring, &mount, &storage, REQUEST);
+    let path = SecretPath::parse("a").unwrap();
+    for _ in 0..3 {
+        engine.write(&path, &Write { value: b"{}", cas: None }).await.unwrap();
+    }
+    let keyspace = mount.keyspace();
+    let count = async || storage.scan(REQUEST, Scan::prefix(&keyspace, b"")).await.unwrap().len();
+    assert_eq!(count().await, 3, "the metadata with the current version, and two older ones");
+    engine.remove(&path).await.unwrap();
+    assert_eq!(count().await, 0);
 }
 
 #[tokio::test]

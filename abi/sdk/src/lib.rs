@@ -33,7 +33,7 @@
 //!     type Config = Config;
 //!     const PLUGIN: PluginInfo = PluginInfo {
 //!         name: "example", version: "0.1.0", description: "keeps records in a map", licence: "MIT", homepage: "",
-//!         // Usually `include_str!("../config.schema.json")`, tested against `keyway_sdk::config_schema`.
+//!         // Usually `include_str!("../config.schema.json")`, tested by `keyway_sdk::check_config_schema`.
 //!         config_schema: r#"{"type": "object", "additionalProperties": false}"#,
 //!         data_format: 1, sharing: Sharing::ONE_OPENER, extensions: &[],
 //!     };
@@ -161,6 +161,26 @@ pub fn config_schema<C: schemars::JsonSchema>() -> String {
     let mut text = serde_json::to_string_pretty(&schemars::schema_for!(C)).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// Keeps the file with a configuration's schema up to date, for a test: compares what is embedded with the type, and with
+/// `KEYWAY_UPDATE_SCHEMAS` in the environment writes the file instead.
+///
+/// # Errors
+///
+/// What to do where the file is out of date, or why it cannot be written.
+pub fn check_config_schema<C: schemars::JsonSchema>(
+    embedded: &str,
+    file: &std::path::Path,
+) -> std::result::Result<(), String> {
+    let current = config_schema::<C>();
+    if std::env::var_os("KEYWAY_UPDATE_SCHEMAS").is_some() {
+        return std::fs::write(file, current).map_err(|error| format!("write {}: {error}", file.display()));
+    }
+    if embedded == current {
+        return Ok(());
+    }
+    Err(format!("{} is out of date; run this test once with KEYWAY_UPDATE_SCHEMAS=1", file.display()))
 }
 
 /// For [`export_backend!`] only.

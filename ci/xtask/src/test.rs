@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    process::{cargo, run, target_dir},
+    process::{cargo, run},
     python, tidy,
 };
 
@@ -16,8 +16,7 @@ pub(crate) fn test() -> Result<()> {
     // The binaries and shared libraries that the tests start and load.
     run(&mut cargo(&["build", "--workspace"]))?;
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
-    // The profile is `dev`, whatever the environment says: the tests find the libraries beside themselves.
-    tests.env("INSTA_UPDATE", "no").env("CARGO_TARGET_DIR", target_dir());
+    tests.env("INSTA_UPDATE", "no");
     if let Some(python) = python::prepare()? {
         tests.env("KEYWAY_TEST_PYTHON", python);
     }

@@ -66,7 +66,6 @@ pub(crate) fn tidy() -> Result<()> {
         "--others",
         "--exclude-standard",
     ]));
-    // Without git (a source archive) there is nothing to list; cargo still knows the members.
     let files: Vec<String> = match listed {
         Ok(listed) => listed.lines().map(str::to_owned).collect(),
         Err(_) => bail!("tidy needs a git checkout"),

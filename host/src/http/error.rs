@@ -18,6 +18,18 @@ use crate::{
     token::TokenError,
 };
 
+/// The failures of a backend that another try, or an operator, may mend. All others, and those of a later interface, are
+/// defects.
+const TEMPORARY: [ErrorCode; 7] = [
+    ErrorCode::CANCELLED,
+    ErrorCode::CLOSED,
+    ErrorCode::CONFLICT,
+    ErrorCode::PERMISSION_DENIED,
+    ErrorCode::RESOURCE_EXHAUSTED,
+    ErrorCode::TIMEOUT,
+    ErrorCode::UNAVAILABLE,
+];
+
 /// An error as a client sees it.
 #[derive(Debug)]
 pub(super) enum ApiError {
@@ -79,10 +91,13 @@ impl From<StorageError> for ApiError {
             return Self::TooLarge(format!("the secret is larger than backend {backend:?} takes"));
         }
         let unknown = if error.is_unknown() { "; the change may have happened" } else { "" };
-        if code == ErrorCode::CORRUPT || code == ErrorCode::INTERNAL || code == ErrorCode::PANICKED {
-            return Self::Internal(format!("backend {backend:?} failed ({}){unknown}", code.name()));
+        if TEMPORARY.contains(&code) {
+            return Self::Unavailable(format!(
+                "backend {backend:?} is not available ({}){unknown}",
+                code.name()
+            ));
         }
-        Self::Unavailable(format!("backend {backend:?} is not available ({}){unknown}", code.name()))
+        Self::Internal(format!("backend {backend:?} failed ({}){unknown}", code.name()))
     }
 }
 

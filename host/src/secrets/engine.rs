@@ -111,7 +111,7 @@ impl<'a> Engine<'a> {
     pub async fn read(&self, path: &SecretPath, version: Option<u64>) -> Result<Read, EngineError> {
         let mut stored = self.load(path).await?;
         loop {
-            let Some(Stored { opened, version: record }) = stored else { return Ok(Read::Missing) };
+            let Some(Stored { opened, .. }) = stored else { return Ok(Read::Missing) };
             let OpenedRecord { metadata, current } = opened;
             let number = version.unwrap_or(metadata.current_version);
             let Some(known) = metadata.versions.get(&number) else { return Ok(Read::Missing) };
@@ -125,9 +125,11 @@ impl<'a> Engine<'a> {
                 self.load_version(path, number, known).await?
             };
             let Some(sealed) = sealed else {
-                // Removed while it was read? Then the metadata has changed too.
+                // Removed while it was read? Then the metadata no longer knows this sealing.
                 stored = self.load(path).await?;
-                if stored.as_ref().is_some_and(|stored| stored.version == record) {
+                if stored.as_ref().and_then(|stored| stored.opened.metadata.versions.get(&number))
+                    == Some(&found.metadata)
+                {
                     return Err(self.sealer().missing(path, number).into());
                 }
                 continue;
@@ -208,9 +210,16 @@ impl<'a> Engine<'a> {
     pub async fn remove(&self, path: &SecretPath) -> Result<(), EngineError> {
         let (keyspace, metadata_key) = (self.mount.keyspace(), metadata_key(path));
         let mut race = Race::begin();
+        let mut tried: Option<Metadata> = None;
         loop {
             let stored = race.survive(self.load(path).await)?;
-            let Some(Stored { opened, version }) = stored else { return Ok(()) };
+            let Some(Stored { opened, version }) = stored else {
+                // Perhaps by an attempt whose outcome was unknown: then its versions are still there.
+                return match tried {
+                    Some(metadata) => self.remove_versions(path, &metadata).await,
+                    None => Ok(()),
+                };
+            };
             // The metadata first, and only as it was read: without it the versions are unreachable, should the rest fail,
             // and those of a secret that is made again meanwhile have other keys.
             let delete = Delete::new(Key::new(&keyspace, &metadata_key)).when(Condition::Version(version));
@@ -218,6 +227,7 @@ impl<'a> Engine<'a> {
                 Ok(_) => return self.remove_versions(path, &opened.metadata).await,
                 Err(error) => race.lost(error).await?,
             }
+            tried = Some(opened.metadata);
         }
     }
 

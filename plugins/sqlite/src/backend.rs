@@ -15,7 +15,7 @@ use keyway_sdk::{
 use rusqlite::Connection;
 
 use crate::{
-    client::{Client, READ_TRANSACTIONS},
+    client::{Client, TRANSACTIONS},
     config::{Config, SCHEMA},
     error, sql,
     transaction::{self, SqliteTransaction},
@@ -102,7 +102,7 @@ impl Backend for Sqlite {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let limits = Limits { transactions: READ_TRANSACTIONS as u64, ..Limits::default() };
+        let limits = Limits { transactions: TRANSACTIONS, ..Limits::default() };
         Capabilities {
             read_consistency: ReadConsistency::LINEARIZABLE,
             isolation: Isolation::SERIALIZABLE,

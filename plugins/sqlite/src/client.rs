@@ -3,10 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError, TryLockError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, TryLockError},
     thread::JoinHandle,
 };
 
@@ -28,8 +25,8 @@ const QUEUE: usize = 1_024;
 const READERS: usize = 4;
 /// Connections for point reads on the callers' threads.
 const INLINE_READERS: usize = 8;
-/// Read-only transactions at a time; each has a thread and a connection of its own.
-pub(crate) const READ_TRANSACTIONS: usize = 32;
+/// Transactions at a time; each that only reads has a thread and a connection of its own.
+pub(crate) const TRANSACTIONS: u64 = 32;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -39,7 +36,6 @@ pub(crate) struct Client {
     versions: Arc<Versions>,
     idle: Mutex<Vec<Connection>>,
     running: Mutex<Option<Running>>,
-    read_transactions: Arc<AtomicUsize>,
     context: OpenContext,
 }
 
@@ -76,7 +72,6 @@ impl Client {
             versions,
             idle: Mutex::new(idle?),
             running: Mutex::new(Some(Running { writes, reads, threads, close, closing, lock })),
-            read_transactions: Arc::default(),
             context,
         })
     }
@@ -126,7 +121,6 @@ impl Client {
 
     /// Runs `work` on a thread and connection of its own, for a transaction that only reads.
     pub(crate) fn read_alone(&self, work: impl FnOnce(&mut Connection) + Send + 'static) -> Result<()> {
-        let seat = Seat::take(&self.read_transactions)?;
         let lock = {
             let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
             running.as_ref().map(|running| Arc::clone(&running.lock)).ok_or_else(error::closed)?
@@ -136,7 +130,7 @@ impl Client {
             let mut connection = connection;
             work(&mut connection);
             drop(connection);
-            drop((seat, lock));
+            drop(lock);
         });
         let thread = thread.map_err(|source| no_thread(&source))?;
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,25 +221,6 @@ impl Drop for Idle<'_> {
         let mut idle = self.client.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.client.running.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         idle.extend(self.connection.take().filter(|_| open));
-    }
-}
-
-/// One of the read-only transactions that may be open at a time.
-struct Seat(Arc<AtomicUsize>);
-
-impl Seat {
-    fn take(taken: &Arc<AtomicUsize>) -> Result<Self> {
-        let one_more = |count| (count < READ_TRANSACTIONS).then_some(count + 1);
-        match taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
-            Ok(_) => Ok(Self(Arc::clone(taken))),
-            Err(_) => Err(error::queue_full(READ_TRANSACTIONS)),
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

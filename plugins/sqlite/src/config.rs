@@ -25,10 +25,7 @@ mod tests {
 
     #[test]
     fn embedded_schema_is_that_of_the_type() {
-        let schema = keyway_sdk::config_schema::<Config>();
-        if std::env::var_os("KEYWAY_UPDATE_SCHEMAS").is_some() {
-            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/config.schema.json"), &schema).unwrap();
-        }
-        assert_eq!(SCHEMA, schema, "run the tests once with KEYWAY_UPDATE_SCHEMAS=1");
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config.schema.json");
+        keyway_sdk::check_config_schema::<Config>(SCHEMA, file.as_ref()).unwrap();
     }
 }

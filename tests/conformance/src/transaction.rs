@@ -17,6 +17,8 @@ use crate::{
 
 const AUDITORS: usize = 3;
 const TRANSFERS: usize = 40;
+/// Most transactions that a case opens at a time.
+const MAX_OPEN: u64 = 10_000;
 const ACCOUNTS: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
 
 pub(crate) const CASES: &[Case] = &[
@@ -26,6 +28,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "transaction_condition_fails_as_outside", applies: any, run: conditions },
     Case { name: "transaction_finished_refuses_calls", applies: any, run: finished },
     Case { name: "transaction_read_only_refuses_writes", applies: any, run: read_only },
+    Case { name: "transaction_beyond_limit_is_exhausted", applies: any, run: limit_of_open },
     Case { name: "transaction_reads_its_snapshot", applies: snapshot, run: reads_snapshot },
     Case { name: "transaction_loses_no_update", applies: snapshot, run: no_lost_update },
     Case { name: "transaction_auditors_see_constant_total", applies: snapshot, run: constant_total },
@@ -192,6 +195,17 @@ fn read_only(h: &Harness) -> Outcomes {
     refused(write(h, &*tx, b"a", b"w"), ErrorCode::INVALID_ARGUMENT, "a write in a read-only transaction")?;
     wait(tx.commit(&call(), WriteId::default()))?;
     promise!(h.value(b"a")? == b"v", "a read-only transaction changed something");
+    Ok(())
+}
+
+fn limit_of_open(h: &Harness) -> Outcomes {
+    let limit = h.capabilities().limits.transactions;
+    promise!(limit <= MAX_OPEN, "a backend that lets {limit} transactions be open cannot be tested for it");
+    let open = || h.begin_read_only(h.capabilities().isolation);
+    let mut all = (0..limit).map(|_| open()).collect::<Result<Vec<_>, Error>>()?;
+    refused(open(), ErrorCode::RESOURCE_EXHAUSTED, "a transaction beyond the declared limit")?;
+    drop(all.pop());
+    drop(open()?);
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! The FFI object around a backend.
 
-use std::{mem::ManuallyDrop, sync::Arc};
+use std::{
+    mem::ManuallyDrop,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use abi_stable::{
     sabi_trait::TD_Opaque,
@@ -16,7 +19,7 @@ use super::{
     check,
     guard::{Effect, Guard, answer},
     streams::{BackupBridge, RestoreBridge},
-    transaction::TransactionBridge,
+    transaction::{Seat, TransactionBridge},
 };
 use crate::{Backend, Reply, cursor::CursorKey, paging::ScanPlan};
 
@@ -25,11 +28,18 @@ pub(super) struct Bridge<B: Backend> {
     guard: Guard,
     capabilities: Capabilities,
     cursors: Arc<CursorKey>,
+    open_transactions: Arc<AtomicU64>,
 }
 
 impl<B: Backend> Bridge<B> {
     pub(super) fn new(backend: Arc<B>, guard: Guard, capabilities: Capabilities, cursors: CursorKey) -> Self {
-        Self { backend: ManuallyDrop::new(backend), guard, capabilities, cursors: Arc::new(cursors) }
+        Self {
+            backend: ManuallyDrop::new(backend),
+            guard,
+            capabilities,
+            cursors: Arc::new(cursors),
+            open_transactions: Arc::default(),
+        }
     }
 
     fn call<T: 'static, U: 'static>(
@@ -113,6 +123,7 @@ impl<B: Backend> Store for Bridge<B> {
     fn begin(&self, call: &CallContext<'_>, request: Request<'_, Begin>) -> ForeignReply<TransactionObject> {
         let begin = checked!(check::understood(call, request));
         checked!(check::begin(&self.capabilities, &begin));
+        let seat = checked!(Seat::take(&self.open_transactions, self.capabilities.limits.transactions));
         let (guard, capabilities, cursors) =
             (self.guard.clone(), self.capabilities, Arc::clone(&self.cursors));
         self.call(
@@ -121,7 +132,7 @@ impl<B: Backend> Store for Bridge<B> {
             "begin",
             |backend| backend.begin(call, begin),
             move |transaction| {
-                let bridge = TransactionBridge::new(transaction, begin, guard, capabilities, cursors);
+                let bridge = TransactionBridge::new(transaction, begin, guard, capabilities, cursors, seat);
                 TransactionObject::from_value(bridge, TD_Opaque)
             },
         )

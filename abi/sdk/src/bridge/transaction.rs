@@ -33,6 +33,29 @@ pub(super) struct TransactionBridge {
     stage: Stage,
     written_ops: AtomicU64,
     written_bytes: AtomicU64,
+    _seat: Seat,
+}
+
+/// One of the transactions that may be open at a time, until it is dropped.
+pub(super) struct Seat(Arc<AtomicU64>);
+
+impl Seat {
+    pub(super) fn take(open: &Arc<AtomicU64>, limit: u64) -> Result<Self> {
+        let one_more = |count| (count < limit).then_some(count + 1);
+        match open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
+            Ok(_) => Ok(Self(Arc::clone(open))),
+            Err(_) => {
+                let message = format!("{limit} transactions are open, and that is the limit");
+                Err(Error::new(ErrorCode::RESOURCE_EXHAUSTED, message))
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl TransactionBridge {
@@ -42,6 +65,7 @@ impl TransactionBridge {
         guard: Guard,
         capabilities: Capabilities,
         cursors: Arc<CursorKey>,
+        seat: Seat,
     ) -> Self {
         Self {
             transaction: ManuallyDrop::new(transaction),
@@ -53,6 +77,7 @@ impl TransactionBridge {
             stage: Stage::of_transaction(),
             written_ops: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
+            _seat: seat,
         }
     }
 
