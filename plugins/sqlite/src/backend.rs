@@ -1,84 +1,91 @@
 //! The SDK's trait over the client. Point reads are answered inline; whatever writes, scans or waits is pending.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use keyway_sdk::{
-    Backend, BackupLevel, Batch, BatchResult, Begin, CallContext, Capabilities, Delete, DropKeyspace,
-    Durability, Features, Health, Isolation, Key, Limits, OpenContext, Page, PluginInfo, Put,
-    ReadConsistency, Record, Records, Reply, Result, ScanOrder, Sharing, Transaction, Version,
-    backend::check_condition, paging::ScanPlan,
+    Backend, BackupLevel, BackupStream, Batch, BatchResult, Begin, CallContext, Capabilities, Delete,
+    DropKeyspace, Durability, Features, Health, Isolation, Key, Limits, OpenContext, Page, PluginInfo, Put,
+    ReadConsistency, Record, Records, Reply, RestoreMode, RestoreSink, Result, ScanOrder, Sharing,
+    Transaction, Version, backend::check_condition, paging::ScanPlan,
 };
 use rusqlite::Connection;
 
 use crate::{
+    backup::SqliteBackup,
     client::{Client, TRANSACTIONS},
     config::{Config, SCHEMA},
-    error, sql,
+    health,
+    queue::Size,
+    readers::in_its_format,
+    restore::SqliteRestore,
+    sql::{self, At, Format, Found},
     transaction::{self, SqliteTransaction},
+    upgrade::upgrade,
     write::{OwnedOp, Writing, apply_batch},
 };
 
 /// Most names that one answer of `keyspaces` holds.
 const KEYSPACES_PAGE: u32 = 1_000;
 
+/// The largest number of point reads that `get_many` does on the caller's thread.
+const INLINE_KEYS: usize = 8;
+
+/// The largest value that is read on the caller's thread, in bytes.
+const INLINE_BYTES: u64 = 64 * 1024;
+
+/// How long a transaction may stay open, in milliseconds. Other writers wait that long for one that writes: half of
+/// what a host usually waits for an answer.
+const TRANSACTION_AGE_MS: u64 = 5_000;
+
 /// A store in one SQLite file.
 pub struct Sqlite {
-    client: Client,
+    client: Arc<Client>,
+    /// The format that the file had when it was opened, which is what the capabilities tell.
+    opened: Format,
 }
-
-/// The largest number of point reads that `get_many` does on the caller's thread.
-const INLINE_KEYS: usize = 4;
 
 impl Sqlite {
-    /// Runs `work` in a transaction of its own on the writer's thread; acknowledged after the sync.
+    /// Runs `work` in a transaction, which it may share; acknowledged after the sync.
     fn write<T: Send + 'static>(
         &self,
+        call: &CallContext<'_>,
         doing: &'static str,
-        work: impl FnOnce(&mut Writing<'_>) -> Result<T> + Send + 'static,
+        size: Size,
+        work: impl FnMut(&mut Writing<'_>) -> Result<T> + Send + 'static,
     ) -> Reply<T> {
-        let versions = self.client.versions();
-        self.client.write(move |connection| {
-            let written = sql::begin_write(connection)
-                .map_err(|source| error::failed(doing, &source))
-                .and_then(|()| Writing::begin(connection, versions, doing))
-                .and_then(|mut writing| {
-                    let value = work(&mut writing)?;
-                    writing.finish()?;
-                    Ok(value)
-                });
-            let committed = written.and_then(|value| {
-                sql::commit(connection).map_err(|source| error::commit_failed(&source))?;
-                Ok(value)
-            });
-            if committed.is_err() {
-                // A failed rollback leaves the transaction open: the next begin fails, and tries this again.
-                if let Err(source) = sql::rollback(connection) {
-                    tracing::error!(%source, "rollback failed");
-                }
+        match self.client.writes() {
+            Ok(writes) => writes.write(call, doing, size, work),
+            Err(error) => Reply::ready(Err(error)),
+        }
+    }
+
+    /// Reads on a thread of its own.
+    fn read<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        read: impl Fn(&Connection, At) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Reply<T> {
+        let at = self.client.shared().versions().at();
+        match self.client.reads() {
+            Ok(reads) => {
+                reads.read(move |connection| in_its_format(connection, at, doing, |at| read(connection, at)))
             }
-            committed
-        })
+            Err(error) => Reply::ready(Err(error)),
+        }
     }
 }
 
-fn health_of(connection: &Connection, begun: Instant) -> Health {
-    let readable = sql::try_read(connection);
-    let writable = sql::begin_write(connection).and_then(|()| sql::try_write(connection));
-    let undone = sql::rollback(connection);
-    match (readable, writable.and(undone)) {
-        (Ok(()), Ok(())) => Health::ok(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)),
-        (readable, writable) => {
-            let ok = (readable.is_ok(), writable.is_ok());
-            let reason = readable.err().or(writable.err());
-            let detail =
-                reason.map(|source| error::failed("health", &source).to_string()).unwrap_or_default();
-            Health::degraded(ok.0, ok.1, detail)
+/// The records of several keys as they were at one time; none where one of them is too large to be read here.
+fn small_records(connection: &Connection, at: At, keys: &[Key<'_>]) -> rusqlite::Result<Option<Records>> {
+    let mut records = Records::with_capacity(keys.len());
+    for key in keys {
+        match sql::get_up_to(connection, at, key.keyspace(), key.bytes(), INLINE_BYTES)? {
+            Found::Record(record) => records.push(Some(record)),
+            Found::Nothing => records.push(None),
+            Found::Large => return Ok(None),
         }
     }
+    Ok(Some(records))
 }
 
 impl Backend for Sqlite {
@@ -97,65 +104,91 @@ impl Backend for Sqlite {
     };
 
     fn open(config: Config, context: OpenContext) -> Reply<Self> {
-        let path = context.data_dir().join(Path::new(&config.path));
-        Reply::ready(Client::open(path, context).map(|client| Self { client }))
+        Reply::ready(Client::open(&config, context).map(|client| {
+            let opened = client.shared().versions().at().format();
+            Self { client: Arc::new(client), opened }
+        }))
     }
 
     fn capabilities(&self) -> Capabilities {
-        let limits = Limits { transactions: TRANSACTIONS, ..Limits::default() };
+        let limits = Limits {
+            transactions: TRANSACTIONS,
+            transaction_age_ms: TRANSACTION_AGE_MS,
+            ..Limits::default()
+        };
+        let features = Features::ATOMIC_BATCH
+            .union(Features::BLOCKS_WRITERS)
+            .union(Features::EXPIRY)
+            .union(Features::REVERSE_SCAN)
+            .union(Features::INLINE_GET);
         Capabilities {
             read_consistency: ReadConsistency::LINEARIZABLE,
             isolation: Isolation::SERIALIZABLE,
             durability: Durability::POWER_LOSS,
             scan_order: ScanOrder::BYTEWISE,
-            backup: BackupLevel::NONE,
+            backup: BackupLevel::POINT_IN_TIME,
             sharing: Sharing::ONE_OPENER,
-            data_format: sql::DATA_FORMAT,
-            features: Features::ATOMIC_BATCH
-                .union(Features::BLOCKS_WRITERS)
-                .union(Features::EXPIRY)
-                .union(Features::REVERSE_SCAN)
-                .union(Features::INLINE_GET),
+            data_format: self.opened.number(),
+            features: match self.opened {
+                // There, records cannot be written beside those that are in use.
+                Format::One => features,
+                Format::Two => features.union(Features::RESTORE),
+            },
             limits,
             ..Capabilities::default()
         }
     }
 
     fn get(self: &Arc<Self>, _call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
-        let at = self.client.versions().at();
-        let failed = |source: rusqlite::Error| error::failed("get", &source);
         if let Some(connection) = self.client.idle() {
-            return Reply::ready(sql::get(&connection, at, key.keyspace(), key.bytes()).map_err(failed));
+            let at = self.client.shared().versions().at();
+            let found = in_its_format(&connection, at, "get", |at| {
+                sql::get_up_to(&connection, at, key.keyspace(), key.bytes(), INLINE_BYTES)
+            });
+            match found {
+                Ok(Found::Record(record)) => return Reply::ready(Ok(Some(record))),
+                Ok(Found::Nothing) => return Reply::ready(Ok(None)),
+                Ok(Found::Large) => {}
+                Err(error) => return Reply::ready(Err(error)),
+            }
         }
         let (keyspace, key) = (key.keyspace().to_owned(), key.bytes().to_vec());
-        self.client.read(move |connection| sql::get(connection, at, &keyspace, &key).map_err(failed))
+        self.read("get", move |connection, at| sql::get(connection, at, &keyspace, &key))
     }
 
     fn get_many(self: &Arc<Self>, _call: &CallContext<'_>, keys: &[Key<'_>]) -> Reply<Records> {
-        let at = self.client.versions().at();
-        let failed = |source: rusqlite::Error| error::failed("get_many", &source);
         if let Some(connection) = (keys.len() <= INLINE_KEYS).then(|| self.client.idle()).flatten() {
-            let records = keys.iter().map(|key| sql::get(&connection, at, key.keyspace(), key.bytes()));
-            return Reply::ready(records.collect::<rusqlite::Result<Records>>().map_err(failed));
+            let at = self.client.shared().versions().at();
+            let records = in_its_format(&connection, at, "get_many", |at| {
+                sql::in_snapshot(&connection, || small_records(&connection, at, keys))
+            });
+            match records {
+                Ok(Some(records)) => return Reply::ready(Ok(records)),
+                Ok(None) => {}
+                Err(error) => return Reply::ready(Err(error)),
+            }
         }
         let keys: Vec<_> = keys.iter().map(|key| (key.keyspace().to_owned(), key.bytes().to_vec())).collect();
-        self.client.read(move |connection| {
-            let records = keys.iter().map(|(keyspace, key)| sql::get(connection, at, keyspace, key));
-            records.collect::<rusqlite::Result<Records>>().map_err(failed)
+        self.read("get_many", move |connection, at| {
+            sql::in_snapshot(connection, || {
+                keys.iter().map(|(keyspace, key)| sql::get(connection, at, keyspace, key)).collect()
+            })
         })
     }
 
-    fn put(self: &Arc<Self>, _call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
+    fn put(self: &Arc<Self>, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
         let op = OwnedOp::put(&put);
-        self.write("put", move |writing| {
-            check_condition(op.condition, writing.current(&op.keyspace, &op.key)?)?;
-            writing.put(&op.keyspace, &op.key, &op.value, op.expires_at_ms)
+        let size = Size { ops: 1, bytes: op.bytes() };
+        self.write(call, "put", size, move |writing| {
+            check_condition(op.condition, writing.current_if_needed(&op)?)?;
+            writing.put(&op)
         })
     }
 
-    fn delete(self: &Arc<Self>, _call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
+    fn delete(self: &Arc<Self>, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
         let op = OwnedOp::delete(&delete);
-        self.write("delete", move |writing| {
+        let size = Size { ops: 1, bytes: op.bytes() };
+        self.write(call, "delete", size, move |writing| {
             let current = writing.current(&op.keyspace, &op.key)?;
             check_condition(op.condition, current)?;
             writing.delete(&op.keyspace, &op.key)?;
@@ -164,21 +197,20 @@ impl Backend for Sqlite {
     }
 
     fn scan(self: &Arc<Self>, _call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page> {
-        let (at, plan) = (self.client.versions().at(), plan.into_owned());
-        self.client.read(move |connection| {
-            sql::scan(connection, at, plan).map_err(|source| error::failed("scan", &source))
-        })
+        let plan = plan.into_owned();
+        self.read("scan", move |connection, at| sql::scan(connection, at, plan.clone()))
     }
 
-    fn apply(self: &Arc<Self>, _call: &CallContext<'_>, batch: Batch<'_>) -> Reply<BatchResult> {
+    fn apply(self: &Arc<Self>, call: &CallContext<'_>, batch: Batch<'_>) -> Reply<BatchResult> {
         let ops: Vec<OwnedOp> = batch.ops().iter().map(OwnedOp::of).collect();
         let mode = batch.mode();
-        self.write("apply", move |writing| apply_batch(writing, &ops, mode))
+        let size = Size { ops: ops.len(), bytes: ops.iter().map(OwnedOp::bytes).sum() };
+        self.write(call, "apply", size, move |writing| apply_batch(writing, &ops, mode))
     }
 
     fn begin(self: &Arc<Self>, _call: &CallContext<'_>, begin: Begin) -> Reply<Box<dyn Transaction>> {
-        let age = Duration::from_millis(self.capabilities().limits.transaction_age_ms);
-        let (transaction, serve) = SqliteTransaction::prepare(self.client.versions(), begin.read_only, age);
+        let age = Duration::from_millis(TRANSACTION_AGE_MS);
+        let (transaction, serve) = SqliteTransaction::prepare(self.client.shared(), begin.read_only, age);
         let begun = if begin.read_only {
             transaction::begin_read(&self.client, serve)
         } else {
@@ -189,20 +221,41 @@ impl Backend for Sqlite {
 
     fn keyspaces(self: &Arc<Self>, _call: &CallContext<'_>, after: &str) -> Reply<Vec<String>> {
         let after = after.to_owned();
-        self.client.read(move |connection| {
-            sql::keyspaces(connection, &after, KEYSPACES_PAGE)
-                .map_err(|source| error::failed("keyspaces", &source))
+        self.read("keyspaces", move |connection, at| {
+            sql::keyspaces(connection, at.format(), &after, KEYSPACES_PAGE)
         })
     }
 
-    fn drop_keyspace(self: &Arc<Self>, _call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool> {
+    fn drop_keyspace(self: &Arc<Self>, call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool> {
         let keyspace = drop.name().to_owned();
-        self.write("drop_keyspace", move |writing| writing.drop_keyspace(&keyspace))
+        let shared = Arc::clone(self.client.shared());
+        self.write(call, "drop_keyspace", Size { ops: 1, bytes: 0 }, move |writing| {
+            shared.want_upkeep();
+            writing.drop_keyspace(&keyspace)
+        })
     }
 
-    fn health(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<Health> {
-        let begun = Instant::now();
-        self.client.write(move |connection| Ok(health_of(connection, begun)))
+    fn health(self: &Arc<Self>, call: &CallContext<'_>) -> Reply<Health> {
+        health::health(&self.client, call)
+    }
+
+    fn backup(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<Box<dyn BackupStream>> {
+        SqliteBackup::begin(&self.client)
+    }
+
+    fn restore(self: &Arc<Self>, call: &CallContext<'_>, mode: RestoreMode) -> Reply<Box<dyn RestoreSink>> {
+        match self.client.writes() {
+            Ok(writes) => SqliteRestore::begin(call, Arc::clone(self.client.shared()), writes, mode),
+            Err(error) => Reply::ready(Err(error)),
+        }
+    }
+
+    fn upgrade(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<u32> {
+        let shared = Arc::clone(self.client.shared());
+        match self.client.writes() {
+            Ok(writes) => writes.alone(move |connection| upgrade(connection, &shared)),
+            Err(error) => Reply::ready(Err(error)),
+        }
     }
 
     fn shutdown(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<()> {

@@ -1,12 +1,14 @@
-//! The files: made private, opened without following links, and locked against a second opener.
+//! The lock that keeps a second opener out.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
-    io::{self, Read, Seek, SeekFrom, Write},
+    fs::{File, TryLockError},
+    io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
-use thiserror::Error;
+use keyway_sdk::{Error, ErrorCode};
+
+use crate::files::{self, FilesError};
 
 /// Keeps every other opener out for as long as it lives: another process, and another copy of this library in the
 /// same process, whose POSIX locks SQLite could not see.
@@ -15,80 +17,76 @@ pub(crate) struct OpenerLock {
     _file: File,
 }
 
-/// Why the files could not be had.
-#[derive(Debug, Error)]
+/// Why the lock could not be had.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenerError {
-    #[error("{} is a symbolic link; name the file itself", path.display())]
-    Link { path: PathBuf },
-    #[error("{} cannot be made or opened: {source}", path.display())]
-    File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Files(#[from] FilesError),
     #[error("{} is in use by {holder}; only one opener is possible at a time", path.display())]
     InUse { path: PathBuf, holder: String },
 }
 
-/// Makes the database's file if it does not exist, readable by its owner alone, and takes the lock beside it.
-///
-/// Answers the path without links in its directories, which SQLite would refuse anywhere in it; the file itself must
-/// not be one.
-pub(crate) fn prepare(path: &Path) -> Result<(PathBuf, OpenerLock), OpenerError> {
-    let path = real_path(path).map_err(|source| OpenerError::File { path: path.to_owned(), source })?;
-    let lock = lock(&path)?;
-    refuse_link(&path)?;
-    private_file(&path).map_err(|source| OpenerError::File { path: path.clone(), source })?;
+impl OpenerError {
+    /// In the interface's words.
+    pub(crate) fn into_error(self) -> Error {
+        let code = match &self {
+            Self::InUse { .. } => ErrorCode::UNAVAILABLE,
+            Self::Files(FilesError::File { .. }) => ErrorCode::UNAVAILABLE,
+            Self::Files(_) => ErrorCode::INVALID_ARGUMENT,
+        };
+        Error::new(code, self.to_string())
+    }
+}
+
+/// Takes the lock, makes the database's file if it does not exist, and answers its path without links.
+pub(crate) fn prepare(
+    path: &Path,
+    allow_network: bool,
+    backend: &str,
+) -> Result<(PathBuf, OpenerLock), OpenerError> {
+    let path = files::real_path(path)?;
+    let lock = lock(&path, backend)?;
+    files::private_file(&path)?;
+    files::check_file_system(&path, allow_network)?;
     Ok((path, lock))
 }
 
-fn real_path(path: &Path) -> io::Result<PathBuf> {
-    let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "it has no file name");
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(directory.canonicalize()?.join(path.file_name().ok_or_else(no_name)?))
-}
-
-fn lock(database: &Path) -> Result<OpenerLock, OpenerError> {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".lock");
-    let path = PathBuf::from(name);
-    refuse_link(&path)?;
-    let failed = |source| OpenerError::File { path: path.clone(), source };
-    let mut file = private_file(&path).map_err(failed)?;
+/// Takes the lock beside the database, for the backend of that name. It is the operating system's, so that it ends with
+/// its process, however that ends; what the file holds is only for the next one's error text.
+fn lock(database: &Path, backend: &str) -> Result<OpenerLock, OpenerError> {
+    let path = files::beside(database, ".lock");
+    let mut file = files::private_file(&path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let holder = read_holder(&mut file);
             return Err(OpenerError::InUse { path: database.to_owned(), holder });
         }
-        Err(TryLockError::Error(source)) => return Err(OpenerError::File { path, source }),
+        Err(TryLockError::Error(source)) => return Err(FilesError::File { path, source }.into()),
     }
-    // Only for the error text of the next one: the lock is the flock, which ends with its process.
-    file.set_len(0).map_err(failed)?;
-    file.write_all(format!("process {}\n", std::process::id()).as_bytes()).map_err(failed)?;
+    let program = std::env::current_exe().ok();
+    let program =
+        program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let holder = format!(
+        "process {} ({}), as its backend {backend:?}\n",
+        std::process::id(),
+        program.as_deref().unwrap_or("unknown")
+    );
+    let written = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes()));
+    if let Err(source) = written {
+        // On a full disk the lock holds all the same.
+        tracing::warn!(path = %path.display(), %source, "the lock's holder could not be written down");
+    }
     Ok(OpenerLock { _file: file })
 }
 
 fn read_holder(file: &mut File) -> String {
     let mut text = String::new();
-    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(64).read_to_string(&mut text));
+    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(512).read_to_string(&mut text));
     match read {
         Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
         _ => "another process".to_owned(),
     }
-}
-
-fn refuse_link(path: &Path) -> Result<(), OpenerError> {
-    match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_symlink() => Err(OpenerError::Link { path: path.to_owned() }),
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(OpenerError::File { path: path.to_owned(), source }),
-    }
-}
-
-fn private_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 #[cfg(test)]
@@ -99,27 +97,11 @@ mod tests {
     fn second_opener_is_refused_with_the_holder_and_admitted_after_the_first_is_gone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("k.db");
-        let first = prepare(&path).unwrap();
-        let refused = prepare(&path).unwrap_err().to_string();
-        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        let first = lock(&path, "main").unwrap();
+        let refused = lock(&path, "other").unwrap_err().to_string();
+        assert!(refused.contains(&format!("process {} (", std::process::id())), "{refused}");
+        assert!(refused.contains("backend \"main\""), "{refused}");
         drop(first);
-        prepare(&path).unwrap();
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn files_are_private_and_links_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("k.db");
-        let (_, _lock) = prepare(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let link = directory.path().join("l.db");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(matches!(prepare(&link), Err(OpenerError::Link { .. })));
-        let linked = directory.path().join("linked");
-        std::os::unix::fs::symlink(directory.path(), &linked).unwrap();
-        let (real, _lock) = prepare(&linked.join("m.db")).unwrap();
-        assert_eq!(real, directory.path().canonicalize().unwrap().join("m.db"));
+        lock(&path, "other").unwrap();
     }
 }

@@ -1,48 +1,35 @@
 //! Every statement, and nothing but statements: what they are for is decided elsewhere.
 //!
-//! `records` is clustered on (keyspace, key), and SQLite compares blobs as unsigned bytes, so its order is the
-//! interface's.
+//! This page has what concerns a connection; [`schema`] makes the tables and migrates them, [`records`] reads and
+//! writes single records, [`scan`] walks them in order, [`upkeep`] is backup, restore and what is removed little by
+//! little.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+mod records;
+mod scan;
+mod schema;
+mod upkeep;
 
-use keyway_sdk::{
-    AbiBytes, Bytes, Page, Record, Version,
-    paging::{Pager, ScanPlan, Step},
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use keyway_sdk::Version;
+use rusqlite::{Connection, Result, Row, types::ValueRef};
+
+pub(crate) use self::{
+    records::{Found, NewRecord, current_version, delete, drop_keyspace, get, get_up_to, keyspaces, put},
+    scan::scan,
+    schema::{DATA_FORMAT, FileKind, Format, copy_into, create, data_format, file_kind, migrate},
+    upkeep::{Position, Staged, backup_page, is_empty, publish, remove_expired, remove_orphans, stage},
 };
-use rusqlite::{Connection, OptionalExtension, Result, Row, named_params, types::ValueRef};
 
-/// "keyw" in ASCII: says whose file it is.
-const APPLICATION_ID: i32 = 0x6b65_7977;
-
-/// The format that this version reads and writes.
-pub(crate) const DATA_FORMAT: u32 = 1;
-
-const SCHEMA: &str = "
-    CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE keyspaces (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
-    CREATE TABLE records (
-        keyspace TEXT NOT NULL,
-        key BLOB NOT NULL,
-        value BLOB NOT NULL,
-        version INTEGER NOT NULL,
-        expires_at_ms INTEGER,
-        PRIMARY KEY (keyspace, key)
-    ) STRICT, WITHOUT ROWID;
-";
-
-/// How long a statement waits for a lock that only maintenance can hold, in milliseconds.
-const BUSY_TIMEOUT_MS: u64 = 5_000;
+/// How long a statement waits for a lock that only another program can hold: long enough for `.backup` in the
+/// `sqlite3` program, shorter than the host's patience.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Statements that each connection keeps prepared.
-const CACHED_STATEMENTS: usize = 32;
+const CACHED_STATEMENTS: usize = 64;
 
-/// What a new file is, or that it is somebody else's.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum FileKind {
-    Empty,
-    Ours { data_format: u32 },
-    Foreign,
-}
+/// The WAL is cut to this when it begins anew, in bytes.
+const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
 
 /// How the file keeps its journal.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,6 +52,9 @@ pub(crate) fn set_up_writer(connection: &Connection) -> Result<JournalMode> {
     connection.pragma_update(None, "fullfsync", "ON")?;
     connection.pragma_update(None, "checkpoint_fullfsync", "ON")?;
     connection.pragma_update(None, "secure_delete", "ON")?;
+    // A thread of its own does it, so that no commit pays for it.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
     Ok(JournalMode::Wal)
 }
 
@@ -75,34 +65,32 @@ pub(crate) fn set_up_reader(connection: &Connection) -> Result<()> {
 }
 
 fn set_up(connection: &Connection) -> Result<()> {
-    connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "trusted_schema", "OFF")?;
     connection.pragma_update(None, "cell_size_check", "ON")
 }
 
-pub(crate) fn file_kind(connection: &Connection) -> Result<FileKind> {
-    let application_id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let data_format: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    Ok(match (application_id, tables) {
-        (APPLICATION_ID, _) => FileKind::Ours { data_format },
-        (0, 0) => FileKind::Empty,
-        _ => FileKind::Foreign,
-    })
+/// Copies what readers allow from the WAL to the database and syncs it, in the way of nobody. Answers how many pages
+/// the WAL holds.
+pub(crate) fn checkpoint(connection: &Connection) -> Result<u64> {
+    checkpoint_by(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 }
 
-/// Makes the tables of an empty file, in one transaction.
-pub(crate) fn create(connection: &mut Connection, incarnation: u64) -> Result<()> {
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    transaction.execute_batch(SCHEMA)?;
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", DATA_FORMAT)?;
-    let meta = "INSERT INTO meta (name, value) VALUES (?1, ?2)";
-    transaction.execute(meta, ("incarnation", incarnation.cast_signed()))?;
-    transaction.execute(meta, ("last_version", 0))?;
-    transaction.commit()
+/// The same, and lets the next write begin at the WAL's head if no reader needs what is in it. Waits for nobody; only
+/// for the writer's own connection, between two transactions.
+pub(crate) fn checkpoint_and_rewind(connection: &Connection) -> Result<u64> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let done = checkpoint_by(connection, "PRAGMA wal_checkpoint(RESTART)");
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    done
+}
+
+fn checkpoint_by(connection: &Connection, pragma: &str) -> Result<u64> {
+    // The second column; -1 where there is no WAL.
+    connection
+        .query_row(pragma, [], |row| row.get::<_, i64>(1).map(|pages| u64::try_from(pages).unwrap_or(0)))
 }
 
 pub(crate) fn incarnation(connection: &Connection) -> Result<u64> {
@@ -114,188 +102,64 @@ pub(crate) fn last_version(connection: &Connection) -> Result<u64> {
 }
 
 pub(crate) fn set_last_version(connection: &Connection, version: u64) -> Result<()> {
-    let mut statement =
-        connection.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'last_version'")?;
-    statement.execute([version.cast_signed()]).map(|_| ())
+    set_meta(connection, "last_version", version.cast_signed())
+}
+
+/// Writes a mark that [`probe`] reads, to see that the store keeps what it is given.
+pub(crate) fn set_probe(connection: &Connection, mark: u64) -> Result<()> {
+    set_meta(connection, "probe", mark.cast_signed())
+}
+
+pub(crate) fn probe(connection: &Connection) -> Result<u64> {
+    meta(connection, "probe").map(i64::cast_unsigned)
+}
+
+/// "ok", or what is wrong with the file.
+pub(crate) fn integrity(connection: &Connection) -> Result<String> {
+    connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
 }
 
 fn meta(connection: &Connection, name: &str) -> Result<i64> {
     connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?.query_row([name], |row| row.get(0))
 }
 
+fn set_meta(connection: &Connection, name: &str, value: i64) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )?;
+    statement.execute((name, value)).map(|_| ())
+}
+
 /// Begins a transaction that may write, waiting for any other to end first.
 pub(crate) fn begin_write(connection: &Connection) -> Result<()> {
-    connection.execute_batch("BEGIN IMMEDIATE")
+    run(connection, "BEGIN IMMEDIATE")
 }
 
 /// Begins a transaction that reads, and fixes its snapshot now.
 pub(crate) fn begin_read(connection: &Connection) -> Result<()> {
-    connection.execute_batch("BEGIN")?;
+    run(connection, "BEGIN")?;
     incarnation(connection).map(|_| ())
 }
 
 pub(crate) fn commit(connection: &Connection) -> Result<()> {
-    connection.execute_batch("COMMIT")
+    run(connection, "COMMIT")
 }
 
 /// Rolls back, if anything is open.
 pub(crate) fn rollback(connection: &Connection) -> Result<()> {
-    if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("ROLLBACK") }
+    if connection.is_autocommit() { Ok(()) } else { run(connection, "ROLLBACK") }
 }
 
-/// The live record of a key.
-pub(crate) fn get(connection: &Connection, at: At, keyspace: &str, key: &[u8]) -> Result<Option<Record>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT value, version, expires_at_ms FROM records WHERE keyspace = ?1 AND key = ?2",
-    )?;
-    let mut rows = statement.query((keyspace, key))?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let expires_at_ms = expiry(row, 2)?;
-    if at.is_expired(expires_at_ms) {
-        return Ok(None);
-    }
-    let value = Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?);
-    Ok(Some(Record::new(value, version(row, 1, at.incarnation)?).with_expiry(expires_at_ms)))
+/// Runs reads in one snapshot.
+pub(crate) fn in_snapshot<T>(connection: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    run(connection, "BEGIN")?;
+    let result = work();
+    let ended = rollback(connection);
+    result.and_then(|value| ended.map(|()| value))
 }
 
-/// The version of the live record of a key.
-pub(crate) fn current_version(
-    connection: &Connection,
-    at: At,
-    keyspace: &str,
-    key: &[u8],
-) -> Result<Option<Version>> {
-    let mut statement = connection
-        .prepare_cached("SELECT version, expires_at_ms FROM records WHERE keyspace = ?1 AND key = ?2")?;
-    let mut rows = statement.query((keyspace, key))?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    if at.is_expired(expiry(row, 1)?) {
-        return Ok(None);
-    }
-    version(row, 0, at.incarnation).map(Some)
-}
-
-/// What is to be written.
-pub(crate) struct NewRecord<'a> {
-    pub(crate) keyspace: &'a str,
-    pub(crate) key: &'a [u8],
-    pub(crate) value: &'a [u8],
-    pub(crate) version: u64,
-    pub(crate) expires_at_ms: Option<u64>,
-}
-
-pub(crate) fn put(connection: &Connection, record: &NewRecord<'_>) -> Result<()> {
-    connection
-        .prepare_cached("INSERT INTO keyspaces (name) VALUES (?1) ON CONFLICT DO NOTHING")?
-        .execute([record.keyspace])?;
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO records (keyspace, key, value, version, expires_at_ms)
-         VALUES (:keyspace, :key, :value, :version, :expires_at_ms)
-         ON CONFLICT (keyspace, key) DO UPDATE SET
-             value = excluded.value, version = excluded.version, expires_at_ms = excluded.expires_at_ms",
-    )?;
-    statement
-        .execute(named_params! {
-            ":keyspace": record.keyspace,
-            ":key": record.key,
-            ":value": record.value,
-            ":version": record.version.cast_signed(),
-            ":expires_at_ms": record.expires_at_ms.map(u64::cast_signed),
-        })
-        .map(|_| ())
-}
-
-/// Removes a record, live or expired.
-pub(crate) fn delete(connection: &Connection, keyspace: &str, key: &[u8]) -> Result<()> {
-    let mut statement = connection.prepare_cached("DELETE FROM records WHERE keyspace = ?1 AND key = ?2")?;
-    statement.execute((keyspace, key)).map(|_| ())
-}
-
-/// One page.
-pub(crate) fn scan(connection: &Connection, at: At, plan: ScanPlan<'_>) -> Result<Page> {
-    let mut pager = Pager::new(plan);
-    while !pager.plan().is_empty() && walk(connection, at, &mut pager)? == Step::Seek {}
-    Ok(pager.finish())
-}
-
-fn walk(connection: &Connection, at: At, pager: &mut Pager<'_>) -> Result<Step> {
-    let plan = pager.plan();
-    let mut statement = connection.prepare_cached(walk_statement(plan))?;
-    let (keyspace, lower) = (plan.keyspace().to_owned(), plan.lower().to_vec());
-    let upper = plan.upper().map(<[u8]>::to_vec);
-    let keys_only = plan.is_keys_only();
-    let mut rows = match &upper {
-        Some(upper) => statement.query((&keyspace, &lower, upper))?,
-        None => statement.query((&keyspace, &lower))?,
-    };
-    while let Some(row) = rows.next()? {
-        let expires_at_ms = expiry(row, 2)?;
-        if at.is_expired(expires_at_ms) {
-            continue;
-        }
-        let key = row.get_ref(0)?.as_blob()?;
-        let version = version(row, 1, at.incarnation)?;
-        let value = if keys_only { &[] } else { row.get_ref(3)?.as_blob()? };
-        let record = || {
-            let record = Record::new(Bytes::copy_from_slice(value), version).with_expiry(expires_at_ms);
-            (AbiBytes::copy_from_slice(key), record)
-        };
-        let step = pager.offer(key, value.len(), record);
-        if step != Step::Next {
-            return Ok(step);
-        }
-    }
-    Ok(Step::Done)
-}
-
-/// The upper bound is part of the statement or not there at all: as `?3 IS NULL OR key < ?3` it would keep SQLite
-/// walking to the keyspace's end.
-fn walk_statement(plan: &ScanPlan<'_>) -> &'static str {
-    macro_rules! walk {
-        ($columns:literal, $bound:literal, $order:literal) => {
-            concat!(
-                "SELECT key, version, expires_at_ms",
-                $columns,
-                " FROM records WHERE keyspace = ?1 AND key >= ?2",
-                $bound,
-                " ORDER BY key",
-                $order
-            )
-        };
-    }
-    match (plan.is_keys_only(), plan.upper().is_some(), plan.is_reverse()) {
-        (false, false, false) => walk!(", value", "", ""),
-        (false, false, true) => walk!(", value", "", " DESC"),
-        (false, true, false) => walk!(", value", " AND key < ?3", ""),
-        (false, true, true) => walk!(", value", " AND key < ?3", " DESC"),
-        (true, false, false) => walk!("", "", ""),
-        (true, false, true) => walk!("", "", " DESC"),
-        (true, true, false) => walk!("", " AND key < ?3", ""),
-        (true, true, true) => walk!("", " AND key < ?3", " DESC"),
-    }
-}
-
-pub(crate) fn keyspaces(connection: &Connection, after: &str, limit: u32) -> Result<Vec<String>> {
-    let mut statement =
-        connection.prepare_cached("SELECT name FROM keyspaces WHERE name > ?1 ORDER BY name LIMIT ?2")?;
-    statement.query_map((after, limit), |row| row.get(0))?.collect()
-}
-
-pub(crate) fn drop_keyspace(connection: &Connection, name: &str) -> Result<bool> {
-    connection.prepare_cached("DELETE FROM records WHERE keyspace = ?1")?.execute([name])?;
-    let dropped = connection.prepare_cached("DELETE FROM keyspaces WHERE name = ?1")?.execute([name])?;
-    Ok(dropped > 0)
-}
-
-/// A write that changes nothing and is to be rolled back: fails where a write would.
-pub(crate) fn try_write(connection: &Connection) -> Result<()> {
-    set_last_version(connection, last_version(connection)?)
-}
-
-/// A read of the file, not of a cache in front of it.
-pub(crate) fn try_read(connection: &Connection) -> Result<()> {
-    let first = "SELECT 1 FROM records LIMIT 1";
-    connection.prepare_cached(first)?.query_row([], |_| Ok(())).optional().map(|_| ())
+fn run(connection: &Connection, statement: &'static str) -> Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(|_| ())
 }
 
 fn version(row: &Row<'_>, column: usize, incarnation: u64) -> Result<Version> {
@@ -309,17 +173,18 @@ fn expiry(row: &Row<'_>, column: usize) -> Result<Option<u64>> {
     })
 }
 
-/// Which store is read, and at what time records expire: in a transaction, the time when it began.
+/// Which store is read, in which format, and at what time records expire: in a transaction, the time when it began.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct At {
     incarnation: u64,
+    format: Format,
     clock: Option<u64>,
 }
 
 impl At {
     /// The present, in this incarnation.
-    pub(crate) fn present(incarnation: u64) -> Self {
-        Self { incarnation, clock: None }
+    pub(crate) fn present(incarnation: u64, format: Format) -> Self {
+        Self { incarnation, format, clock: None }
     }
 
     /// From now on, time stands still.
@@ -327,8 +192,22 @@ impl At {
         Self { clock: Some(now_ms()), ..self }
     }
 
+    /// The same, in the format that the file turned out to have.
+    pub(crate) fn in_format(self, format: Format) -> Self {
+        Self { format, ..self }
+    }
+
+    /// The format that the statements are written for.
+    pub(crate) fn format(self) -> Format {
+        self.format
+    }
+
     fn is_expired(self, expires_at_ms: Option<u64>) -> bool {
-        expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= self.clock.unwrap_or_else(now_ms))
+        expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= self.now_ms())
+    }
+
+    fn now_ms(self) -> u64 {
+        self.clock.unwrap_or_else(now_ms)
     }
 }
 

@@ -15,10 +15,10 @@ use keyway_sdk::{
 use rusqlite::Connection;
 
 use crate::{
-    client::Client,
+    client::{Client, Shared},
     error,
-    sql::{self, At},
-    write::{OwnedOp, Versions, Writing},
+    sql::{self, At, Format},
+    write::{OwnedOp, Writing},
 };
 
 type Command = Box<dyn FnOnce(&mut Session<'_>) -> Flow + Send>;
@@ -31,7 +31,7 @@ pub(crate) struct SqliteTransaction {
 /// The serving side, on its way to a thread.
 pub(crate) struct Serve {
     commands: Receiver<Command>,
-    versions: Arc<Versions>,
+    shared: Arc<Shared>,
     read_only: bool,
     age: Duration,
 }
@@ -52,9 +52,9 @@ struct Session<'a> {
 }
 
 impl SqliteTransaction {
-    pub(crate) fn prepare(versions: Arc<Versions>, read_only: bool, age: Duration) -> (Self, Serve) {
+    pub(crate) fn prepare(shared: &Arc<Shared>, read_only: bool, age: Duration) -> (Self, Serve) {
         let (sender, commands) = bounded(1);
-        (Self { commands: sender }, Serve { commands, versions, read_only, age })
+        (Self { commands: sender }, Serve { commands, shared: Arc::clone(shared), read_only, age })
     }
 
     fn send<T: Send + 'static>(
@@ -95,9 +95,12 @@ fn ended() -> Error {
 
 /// Begins on the writer's thread and stays there. Answers once the transaction is open.
 pub(crate) fn begin_write(client: &Client, serve: Serve) -> Reply<()> {
-    let Some(closing) = client.closing() else { return Reply::ready(Err(error::closed())) };
+    let (closing, writes) = match client.closing().and_then(|closing| Ok((closing, client.writes()?))) {
+        Ok(open) => open,
+        Err(error) => return Reply::ready(Err(error)),
+    };
     let (begun, opened) = oneshot::channel();
-    let served = client.write(move |connection| {
+    let served = writes.alone(move |connection| {
         serve.run(connection, &closing, begun);
         Ok(())
     });
@@ -112,9 +115,16 @@ pub(crate) fn begin_write(client: &Client, serve: Serve) -> Reply<()> {
 
 /// Begins on a thread of its own.
 pub(crate) fn begin_read(client: &Client, serve: Serve) -> Reply<()> {
-    let Some(closing) = client.closing() else { return Reply::ready(Err(error::closed())) };
     let (begun, opened) = oneshot::channel();
-    if let Err(error) = client.read_alone(move |connection| serve.run(connection, &closing, begun)) {
+    let reading = client.closing().and_then(|closing| {
+        client.read_alone(move |connection, _| match connection {
+            Ok(connection) => serve.run(&connection, &closing, begun),
+            Err(error) => {
+                let _gone = begun.send(Err(error));
+            }
+        })
+    });
+    if let Err(error) = reading {
         return Reply::ready(Err(error));
     }
     Reply::pending(async move { opened.await.unwrap_or_else(|_| Err(error::closed())) })
@@ -122,16 +132,9 @@ pub(crate) fn begin_read(client: &Client, serve: Serve) -> Reply<()> {
 
 impl Serve {
     fn run(self, connection: &Connection, closing: &Receiver<()>, begun: oneshot::Sender<Result<()>>) {
-        let began = if self.read_only { sql::begin_read(connection) } else { sql::begin_write(connection) };
-        let session = began.map_err(|source| error::failed("begin", &source)).and_then(|()| {
-            let writing = if self.read_only {
-                None
-            } else {
-                Some(Writing::begin(connection, Arc::clone(&self.versions), "transaction")?)
-            };
-            let at = writing.as_ref().map_or_else(|| self.versions.at().frozen_now(), Writing::at);
-            Ok(Session { connection, at, writing, written: BTreeMap::new() })
-        });
+        let (shared, read_only) = (Arc::clone(&self.shared), self.read_only);
+        let session =
+            if read_only { begin_reading(connection, &shared) } else { begin_writing(connection, &shared) };
         match session {
             Err(error) => {
                 let _gone = begun.send(Err(error));
@@ -168,6 +171,25 @@ impl Serve {
     }
 }
 
+fn begin_writing<'a>(connection: &'a Connection, shared: &'a Shared) -> Result<Session<'a>> {
+    if let Some(detail) = shared.place().moved() {
+        return Err(error::moved(&detail));
+    }
+    let writing = sql::begin_write(connection)
+        .and_then(|()| Writing::begin(connection, shared.versions(), "transaction"))
+        .map_err(|source| error::failed("begin", &source))?;
+    Ok(Session { connection, at: writing.at(), writing: Some(writing), written: BTreeMap::new() })
+}
+
+fn begin_reading<'a>(connection: &'a Connection, shared: &Shared) -> Result<Session<'a>> {
+    // In the snapshot: an upgrade that comes later changes nothing in it.
+    let format = sql::begin_read(connection).and_then(|()| sql::data_format(connection));
+    let format = format.map_err(|source| error::failed("begin", &source))?;
+    let at = shared.versions().at().frozen_now();
+    let at = Format::of(format).map_or(at, |format| at.in_format(format));
+    Ok(Session { connection, at, writing: None, written: BTreeMap::new() })
+}
+
 impl<'a> Session<'a> {
     fn writing(&mut self) -> Result<&mut Writing<'a>> {
         self.writing
@@ -178,7 +200,7 @@ impl<'a> Session<'a> {
     fn put(&mut self, op: OwnedOp) -> Result<()> {
         let writing = self.writing()?;
         check_condition(op.condition, writing.current(&op.keyspace, &op.key)?)?;
-        let version = writing.put(&op.keyspace, &op.key, &op.value, op.expires_at_ms)?;
+        let version = writing.put(&op)?;
         self.written.insert((op.keyspace, op.key), version);
         Ok(())
     }
@@ -194,7 +216,7 @@ impl<'a> Session<'a> {
 
     fn commit(&mut self) -> Result<Committed> {
         if let Some(writing) = &self.writing {
-            writing.finish()?;
+            writing.finish().map_err(|source| error::failed("commit", &source))?;
         }
         sql::commit(self.connection).map_err(|source| error::commit_failed(&source))?;
         let written = std::mem::take(&mut self.written);

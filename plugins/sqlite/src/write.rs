@@ -1,9 +1,6 @@
 //! Writes: what waits for its turn, and a transaction under way, which numbers the versions.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use keyway_sdk::{
     BatchMode, BatchResult, Condition, Delete, Op, OpKind, OpResult, Put, Result, Version,
@@ -13,49 +10,69 @@ use rusqlite::Connection;
 
 use crate::{
     error,
-    sql::{self, At},
+    sql::{self, At, Format},
 };
 
 /// A write transaction under way: numbers the versions.
 pub(crate) struct Writing<'a> {
     connection: &'a Connection,
-    versions: Arc<Versions>,
+    versions: &'a Versions,
     at: At,
     /// The last version that the file knows.
     stored: u64,
     doing: &'static str,
+    broken: bool,
 }
 
 /// The numbers of versions. None is given out twice by this process, not even where a transaction that showed it to
-/// somebody was rolled back; the file has the last one that was committed.
+/// somebody was rolled back; the file has the last one that was committed, in the same transaction as its record.
 #[derive(Debug)]
 pub(crate) struct Versions {
-    at: At,
     incarnation: u64,
+    format: AtomicU32,
     last: AtomicU64,
 }
 
 impl Versions {
-    pub(crate) fn new(incarnation: u64, last: u64) -> Self {
-        Self { at: At::present(incarnation), incarnation, last: AtomicU64::new(last) }
+    pub(crate) fn new(incarnation: u64, format: Format, last: u64) -> Self {
+        Self { incarnation, format: AtomicU32::new(format.number()), last: AtomicU64::new(last) }
     }
 
     /// How the store is read.
     pub(crate) fn at(&self) -> At {
-        self.at
+        // Only numbers of formats are ever stored.
+        let format = Format::of(self.format.load(Ordering::Acquire)).unwrap_or(Format::Two);
+        At::present(self.incarnation, format)
+    }
+
+    /// The store has been migrated.
+    pub(crate) fn migrated(&self, format: Format, last: u64) {
+        self.last.fetch_max(last, Ordering::AcqRel);
+        self.format.store(format.number(), Ordering::Release);
+    }
+
+    /// The last number that was given out.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
     }
 }
 
 impl<'a> Writing<'a> {
     pub(crate) fn begin(
         connection: &'a Connection,
-        versions: Arc<Versions>,
+        versions: &'a Versions,
         doing: &'static str,
-    ) -> Result<Self> {
-        let stored = sql::last_version(connection).map_err(|source| error::failed(doing, &source))?;
+    ) -> rusqlite::Result<Self> {
+        let stored = sql::last_version(connection)?;
         versions.last.fetch_max(stored, Ordering::AcqRel);
-        let at = versions.at.frozen_now();
-        Ok(Self { connection, versions, at, stored, doing })
+        let at = versions.at().frozen_now();
+        Ok(Self { connection, versions, at, stored, doing, broken: false })
+    }
+
+    /// Begins the next call of a group: names what is being done, and lets the time go on.
+    pub(crate) fn next_call(&mut self, doing: &'static str) {
+        self.doing = doing;
+        self.at = self.versions.at().frozen_now();
     }
 
     /// How the store is read in this transaction.
@@ -63,46 +80,64 @@ impl<'a> Writing<'a> {
         self.at
     }
 
-    /// Stores the last version given out. Before the commit, in the same transaction.
-    pub(crate) fn finish(&self) -> Result<()> {
-        let last = self.versions.last.load(Ordering::Acquire);
-        if last == self.stored {
-            return Ok(());
-        }
-        self.sqlite(sql::set_last_version(self.connection, last))
+    /// Whether SQLite has failed. What was done so far must be rolled back then, if SQLite has not done that itself.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken || self.connection.is_autocommit()
     }
 
-    pub(crate) fn current(&self, keyspace: &str, key: &[u8]) -> Result<Option<Version>> {
+    /// Stores the last version given out. Before the commit, in the same transaction.
+    pub(crate) fn finish(&self) -> rusqlite::Result<()> {
+        let last = self.versions.last();
+        if last == self.stored { Ok(()) } else { sql::set_last_version(self.connection, last) }
+    }
+
+    pub(crate) fn current(&mut self, keyspace: &str, key: &[u8]) -> Result<Option<Version>> {
         self.sqlite(sql::current_version(self.connection, self.at, keyspace, key))
     }
 
-    pub(crate) fn put(
-        &mut self,
-        keyspace: &str,
-        key: &[u8],
-        value: &[u8],
-        expires_at_ms: Option<u64>,
-    ) -> Result<Version> {
-        let version = self.versions.last.fetch_add(1, Ordering::AcqRel) + 1;
-        let record = sql::NewRecord { keyspace, key, value, version, expires_at_ms };
-        self.sqlite(sql::put(self.connection, &record))?;
+    /// The version that the operation's condition is about, if it has one.
+    pub(crate) fn current_if_needed(&mut self, op: &OwnedOp) -> Result<Option<Version>> {
+        if op.condition == Condition::Any { Ok(None) } else { self.current(&op.keyspace, &op.key) }
+    }
+
+    pub(crate) fn put(&mut self, op: &OwnedOp) -> Result<Version> {
+        let version = self.next_number();
+        self.sqlite(sql::put(self.connection, self.at.format(), &op.record(version)))?;
         Ok(Version::numbered(self.versions.incarnation, version))
     }
 
-    pub(crate) fn delete(&self, keyspace: &str, key: &[u8]) -> Result<()> {
-        self.sqlite(sql::delete(self.connection, keyspace, key))
+    pub(crate) fn delete(&mut self, keyspace: &str, key: &[u8]) -> Result<()> {
+        self.sqlite(sql::delete(self.connection, self.at.format(), keyspace, key))
     }
 
-    pub(crate) fn drop_keyspace(&self, name: &str) -> Result<bool> {
-        self.sqlite(sql::drop_keyspace(self.connection, name))
+    pub(crate) fn drop_keyspace(&mut self, name: &str) -> Result<bool> {
+        self.sqlite(sql::drop_keyspace(self.connection, self.at.format(), name))
+    }
+
+    /// Writes a mark that is greater than all before it.
+    pub(crate) fn probe(&mut self) -> Result<u64> {
+        let mark = self.next_number();
+        self.sqlite(sql::set_probe(self.connection, mark))?;
+        Ok(mark)
+    }
+
+    /// Writes a record of a restore, in the keyspace of that number.
+    pub(crate) fn stage(&mut self, id: u64, op: &OwnedOp) -> Result<()> {
+        let version = self.next_number();
+        self.sqlite(sql::stage(self.connection, id, &op.record(version)))
+    }
+
+    pub(crate) fn is_store_empty(&mut self) -> Result<bool> {
+        self.sqlite(sql::is_empty(self.connection, self.at))
+    }
+
+    pub(crate) fn publish(&mut self, staged: &[sql::Staged]) -> Result<()> {
+        self.sqlite(sql::publish(self.connection, staged))
     }
 
     fn apply(&mut self, op: &OwnedOp, existed: bool) -> Result<OpResult> {
         match op.kind {
-            OpKind::Put => {
-                let version = self.put(&op.keyspace, &op.key, &op.value, op.expires_at_ms)?;
-                Ok(OpResult::written(version, existed))
-            }
+            OpKind::Put => self.put(op).map(|version| OpResult::written(version, existed)),
             OpKind::Delete => {
                 self.delete(&op.keyspace, &op.key)?;
                 Ok(OpResult::unversioned(existed))
@@ -111,8 +146,16 @@ impl<'a> Writing<'a> {
         }
     }
 
-    fn sqlite<T>(&self, result: rusqlite::Result<T>) -> Result<T> {
-        result.map_err(|source| error::failed(self.doing, &source))
+    /// A number that was never given out.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.versions.last.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    fn sqlite<T>(&mut self, result: rusqlite::Result<T>) -> Result<T> {
+        result.map_err(|source| {
+            self.broken = true;
+            error::failed(self.doing, &source)
+        })
     }
 }
 
@@ -158,6 +201,15 @@ impl OwnedOp {
             condition: op.condition(),
             expires_at_ms: op.expires_at_ms(),
         }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.keyspace.len() + self.key.len() + self.value.len()) as u64
+    }
+
+    fn record(&self, version: u64) -> sql::NewRecord<'_> {
+        let Self { keyspace, key, value, expires_at_ms, .. } = self;
+        sql::NewRecord { keyspace, key, value, version, expires_at_ms: *expires_at_ms }
     }
 }
 

@@ -1,0 +1,32 @@
+//! Copies the WAL into the database on a thread of its own, so that neither writers nor readers wait for it.
+//!
+//! What comes while it copies stays for the next time, so that under a load that never ends the WAL would never be
+//! empty, and grow. Past [`REWIND_PAGES`] the writer is asked to copy that little rest itself, between two
+//! transactions; then the WAL begins anew.
+
+use crossbeam_channel::Receiver;
+use rusqlite::Connection;
+
+use crate::{client::Shared, sql};
+
+/// Pages in the WAL, of 4 KiB each, from which on it should begin anew.
+const REWIND_PAGES: u64 = 2_048;
+
+/// Until nobody can ask any more.
+pub(crate) fn run(connection: &Connection, shared: &Shared, calls: &Receiver<()>) {
+    for () in calls {
+        if shared.place().moved().is_some() {
+            continue;
+        }
+        match sql::checkpoint(connection) {
+            Ok(pages) => {
+                shared.checkpoint_succeeded();
+                shared.context().gauge("wal_pages", pages as f64);
+                if pages > REWIND_PAGES {
+                    shared.want_rewind();
+                }
+            }
+            Err(source) => shared.checkpoint_failed(&source),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What nobody waits for: records that have expired or belong to no keyspace are removed little by little, between
+//! other writes.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use crate::{
+    client::Shared,
+    sql::{self, Format},
+};
+
+/// Records that one step removes.
+const STEP: u32 = 256;
+/// How long nothing is looked for after nothing was found.
+const PAUSE: Duration = Duration::from_secs(10);
+/// A step is followed by a pause of so many times its length, so that writers have most of the time.
+const PAUSE_PER_STEP: u32 = 4;
+
+/// When the next step is due.
+pub(crate) struct Schedule {
+    due: Instant,
+}
+
+impl Schedule {
+    /// At once: a restore may have been cut short.
+    pub(crate) fn new() -> Self {
+        Self { due: Instant::now() }
+    }
+
+    /// The time of the next step.
+    pub(crate) fn due(&mut self, shared: &Shared) -> Instant {
+        if shared.take_upkeep() {
+            self.due = Instant::now();
+        }
+        self.due
+    }
+
+    pub(crate) fn run_if_due(&mut self, connection: &Connection, shared: &Shared) {
+        let begun = Instant::now();
+        if begun < self.due(shared) {
+            return;
+        }
+        let removed = match step(connection, shared) {
+            Ok(removed) => removed,
+            Err(source) => {
+                tracing::warn!(%source, "expired and abandoned records could not be removed; they are absent all the same");
+                0
+            }
+        };
+        let pause = if removed > 0 { begun.elapsed() * PAUSE_PER_STEP } else { PAUSE };
+        self.due = Instant::now() + pause;
+    }
+}
+
+fn step(connection: &Connection, shared: &Shared) -> rusqlite::Result<usize> {
+    let at = shared.versions().at();
+    if at.format() == Format::One || shared.place().moved().is_some() {
+        return Ok(0);
+    }
+    sql::begin_write(connection)?;
+    let removed = sql::remove_expired(connection, at, STEP).and_then(|expired| match expired {
+        0 => sql::remove_orphans(connection, |id| shared.is_staged(id), STEP).map(|removed| {
+            // The orphan itself counts too, or the last of them would wait for the next look.
+            removed.map_or(0, |records| records + 1)
+        }),
+        expired => Ok(expired),
+    });
+    let ended = match &removed {
+        Ok(1..) => sql::commit(connection),
+        _ => sql::rollback(connection),
+    };
+    if ended.is_err() {
+        sql::rollback(connection)?;
+    }
+    ended.and(removed)
+}

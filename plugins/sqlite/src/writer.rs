@@ -1,0 +1,230 @@
+//! The writer's thread: one transaction, and so one sync, for all calls that wait.
+//!
+//! While a group is being synced the next one gathers by itself. So that callers who come back after their answer find
+//! each other again, a group that follows one of several calls waits for about as many, for a part of the time that
+//! the last commit took. A caller who is alone never waits.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rusqlite::Connection;
+
+use crate::{
+    client::Shared,
+    queue::{Alone, Call, Failure, Job, Waiting},
+    sql, upkeep,
+    write::Writing,
+};
+
+/// Most operations of a group.
+const GROUP_OPS: usize = 1_000;
+/// Most bytes of a group; a call that is larger has one for itself.
+const GROUP_BYTES: u64 = 16 * 1024 * 1024;
+/// The longest time that a group waits for calls that may come back.
+const WINDOW: Duration = Duration::from_millis(1);
+/// What a record costs in the WAL beside its bytes: the pages that it shares with others.
+const WAL_BYTES_PER_OP: u64 = 8 * 1024;
+/// How much is written between two checkpoints.
+const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What the thread works with.
+pub(crate) struct Writer<'a> {
+    connection: Connection,
+    shared: &'a Shared,
+    jobs: Receiver<Waiting>,
+    checkpoints: Sender<()>,
+    last: Last,
+    written: u64,
+    upkeep: upkeep::Schedule,
+}
+
+/// How the last group went.
+#[derive(Default)]
+struct Last {
+    calls: usize,
+    took: Duration,
+}
+
+#[derive(Default)]
+struct Group {
+    calls: Vec<Box<dyn Call>>,
+    ops: usize,
+    bytes: u64,
+    /// What came behind it and has the connection to itself.
+    alone: Option<Alone>,
+}
+
+impl Group {
+    fn take(&mut self, waiting: Waiting) {
+        match waiting.into_job() {
+            Job::Alone(job) => self.alone = Some(job),
+            Job::Shared(mut call) => {
+                if call.is_wanted() {
+                    let size = call.size();
+                    self.ops += size.ops;
+                    self.bytes += size.bytes;
+                    self.calls.push(call);
+                }
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.alone.is_some() || self.ops >= GROUP_OPS || self.bytes >= GROUP_BYTES
+    }
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(
+        connection: Connection,
+        shared: &'a Shared,
+        jobs: Receiver<Waiting>,
+        checkpoints: Sender<()>,
+    ) -> Self {
+        let upkeep = upkeep::Schedule::new();
+        Self { connection, shared, jobs, checkpoints, last: Last::default(), written: 0, upkeep }
+    }
+
+    /// Until nobody can send any more, and all that was sent is done.
+    pub(crate) fn run(mut self) {
+        loop {
+            match self.jobs.recv_deadline(self.upkeep.due(self.shared)) {
+                Ok(first) => {
+                    let group = self.gather(first);
+                    self.serve(group);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.shared.take_rewind() {
+                self.rewind();
+            }
+            self.upkeep.run_if_due(&self.connection, self.shared);
+        }
+    }
+
+    fn gather(&self, first: Waiting) -> Group {
+        let mut group = Group::default();
+        group.take(first);
+        let window = WINDOW.min(self.last.took / 2);
+        let mut until = None;
+        while !group.is_full() {
+            if let Ok(waiting) = self.jobs.try_recv() {
+                group.take(waiting);
+                continue;
+            }
+            if self.last.calls < 2 || group.calls.len() >= self.last.calls {
+                break;
+            }
+            let until = *until.get_or_insert_with(|| Instant::now() + window);
+            match self.jobs.recv_deadline(until) {
+                Ok(waiting) => group.take(waiting),
+                Err(_) => break,
+            }
+        }
+        group
+    }
+
+    fn serve(&mut self, group: Group) {
+        let Group { mut calls, ops, bytes, alone } = group;
+        if !calls.is_empty() {
+            let begun = Instant::now();
+            let count = calls.len();
+            match self.attempt(&mut calls) {
+                Attempt::Ended(failure) => answer(calls, failure.as_ref()),
+                // So that one that fails takes nobody with it.
+                Attempt::Broken => {
+                    for call in calls {
+                        self.serve_one(call);
+                    }
+                }
+            }
+            self.last = Last { calls: count, took: begun.elapsed() };
+            self.note_written(ops as u64 * WAL_BYTES_PER_OP + bytes);
+        }
+        if let Some(job) = alone {
+            job(&mut self.connection);
+            self.roll_back();
+            // Nobody knows how much that was.
+            self.note_written(CHECKPOINT_BYTES);
+        }
+    }
+
+    fn serve_one(&mut self, call: Box<dyn Call>) {
+        let mut calls = vec![call];
+        match self.attempt(&mut calls) {
+            Attempt::Ended(failure) => answer(calls, failure.as_ref()),
+            // It has its own error.
+            Attempt::Broken => answer(calls, None),
+        }
+    }
+
+    /// One transaction. Where it is broken by one of several calls, none of them has been done.
+    fn attempt(&mut self, calls: &mut [Box<dyn Call>]) -> Attempt {
+        if let Some(detail) = self.shared.place().moved() {
+            return Attempt::Ended(Some(Failure::Moved(detail)));
+        }
+        let attempt = self.transact(calls);
+        if !matches!(attempt, Attempt::Ended(None)) {
+            self.roll_back();
+        }
+        attempt
+    }
+
+    fn transact(&self, calls: &mut [Box<dyn Call>]) -> Attempt {
+        let connection = &self.connection;
+        let begun = sql::begin_write(connection)
+            .and_then(|()| Writing::begin(connection, self.shared.versions(), "write"));
+        let mut writing = match begun {
+            Ok(writing) => writing,
+            Err(source) => return Attempt::Ended(Some(Failure::Begin(source))),
+        };
+        for call in calls {
+            call.run(&mut writing);
+            if writing.is_broken() {
+                return Attempt::Broken;
+            }
+        }
+        if let Err(source) = writing.finish() {
+            return Attempt::Ended(Some(Failure::Begin(source)));
+        }
+        let committed = sql::commit(connection);
+        self.shared.context().count("commits_total", 1.0);
+        Attempt::Ended(committed.err().map(Failure::Commit))
+    }
+
+    fn roll_back(&self) {
+        // A failed rollback leaves the transaction open: the next begin fails, and the rollback is tried again.
+        if let Err(source) = sql::rollback(&self.connection) {
+            tracing::error!(%source, "rollback failed");
+        }
+    }
+
+    fn note_written(&mut self, bytes: u64) {
+        self.written += bytes;
+        if self.written >= CHECKPOINT_BYTES {
+            self.written = 0;
+            // One that is asked for already will do.
+            let _asked = self.checkpoints.try_send(());
+        }
+    }
+
+    /// The checkpointer has copied what there was; what has come since is little, and nothing comes meanwhile.
+    fn rewind(&self) {
+        if let Err(source) = sql::checkpoint_and_rewind(&self.connection) {
+            self.shared.checkpoint_failed(&source);
+        }
+    }
+}
+
+enum Attempt {
+    Ended(Option<Failure>),
+    /// A call met an error of SQLite.
+    Broken,
+}
+
+fn answer(calls: Vec<Box<dyn Call>>, failure: Option<&Failure>) {
+    for call in calls {
+        call.answer(failure);
+    }
+}
