@@ -1,7 +1,8 @@
 //! Bodies: bounded in size and depth before they are parsed.
 
-use axum::body::{Body, to_bytes};
-use bytes::Bytes;
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
@@ -11,18 +12,30 @@ const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 /// How deep JSON may be nested.
 const MAX_DEPTH: usize = 64;
 
+/// How much more is read of a body that is too long, and thrown away: a client that still sends would otherwise find
+/// its connection reset, and not the answer.
+const MAX_DRAINED_BYTES: usize = MAX_BODY_BYTES;
+
 /// The whole body.
-pub(super) async fn read(body: Body) -> Result<Bytes, ApiError> {
-    let too_long = || ApiError::TooLarge(format!("a body has at most {MAX_BODY_BYTES} bytes"));
-    let length_error = |error: axum::Error| {
-        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        if source.contains("length limit") {
-            too_long()
-        } else {
-            ApiError::bad_request(format!("the body could not be read: {error}"))
+pub(super) async fn read(mut body: Body) -> Result<Bytes, ApiError> {
+    let (mut bytes, mut drained) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| ApiError::bad_request(format!("the body could not be read: {error}")))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if drained == 0 && bytes.len() + data.len() <= MAX_BODY_BYTES {
+            bytes.extend_from_slice(data);
+            continue;
         }
-    };
-    to_bytes(body, MAX_BODY_BYTES).await.map_err(length_error)
+        drained += data.len();
+        if drained > MAX_DRAINED_BYTES {
+            break;
+        }
+    }
+    if drained > 0 {
+        return Err(ApiError::TooLarge(format!("a body has at most {MAX_BODY_BYTES} bytes")));
+    }
+    Ok(bytes.freeze())
 }
 
 /// A JSON body; an empty one is an empty object.
