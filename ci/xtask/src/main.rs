@@ -3,6 +3,7 @@
 
 mod bench;
 mod process;
+mod programs;
 mod python;
 mod run;
 mod test;

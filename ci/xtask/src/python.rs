@@ -1,13 +1,13 @@
 //! A Python with the clients that the end-to-end tests use, in a virtual environment under the target directory.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 
-use crate::process::{is_ci, run, target_dir};
+use crate::{
+    process::{is_ci, run, target_dir},
+    programs,
+};
 
 /// Exactly these versions: the judges of the protocol.
 const REQUIREMENTS: [&str; 1] = ["hvac==2.4.0"];
@@ -52,8 +52,7 @@ fn make(environment: &std::path::Path) -> Result<()> {
         return Ok(());
     }
     if is_ci() && rustix::process::geteuid().is_root() {
-        run(Command::new("apt-get").args(["update", "-qq"]).stdin(Stdio::null()))?;
-        run(Command::new("apt-get").args(["install", "-y", "-qq", "python3-venv"]).stdin(Stdio::null()))?;
+        programs::install("python3-venv")?;
     }
     run(&mut venv())
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{
     process::{cargo, run},
-    python, tidy,
+    programs, python, tidy,
 };
 
 pub(crate) fn test() -> Result<()> {
@@ -17,6 +17,7 @@ pub(crate) fn test() -> Result<()> {
     run(&mut cargo(&["build", "--workspace"]))?;
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     tests.env("INSTA_UPDATE", "no");
+    programs::prepare()?;
     if let Some(python) = python::prepare()? {
         tests.env("KEYWAY_TEST_PYTHON", python);
     }

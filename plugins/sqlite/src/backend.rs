@@ -198,7 +198,12 @@ impl Backend for Sqlite {
 
     fn scan(self: &Arc<Self>, _call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page> {
         let plan = plan.into_owned();
-        self.read("scan", move |connection, at| sql::scan(connection, at, plan.clone()))
+        let shared = Arc::clone(self.client.shared());
+        self.read("scan", move |connection, at| {
+            let (page, visited) = sql::scan(connection, at, plan.clone())?;
+            shared.context().count("scanned_rows_total", visited as f64);
+            Ok(page)
+        })
     }
 
     fn apply(self: &Arc<Self>, call: &CallContext<'_>, batch: Batch<'_>) -> Reply<BatchResult> {

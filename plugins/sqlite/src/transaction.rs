@@ -248,7 +248,8 @@ impl Transaction for SqliteTransaction {
     fn scan(&self, _call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page> {
         let plan = plan.into_owned();
         self.run(move |session| {
-            sql::scan(session.connection, session.at, plan).map_err(|source| error::failed("scan", &source))
+            let scanned = sql::scan(session.connection, session.at, plan);
+            scanned.map(|(page, _)| page).map_err(|source| error::failed("scan", &source))
         })
     }
 

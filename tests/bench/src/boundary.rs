@@ -1,19 +1,16 @@
 //! What the plugin boundary costs: the memory plugin, loaded from its library, against the same map behind
 //! `Arc<dyn async_trait>`.
 
-use std::{env, fs, hint::black_box, path::Path, sync::Arc};
+use std::{hint::black_box, sync::Arc};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use futures_executor::block_on;
-use keyway_loader::{
-    BackendConfig, Batch, BatchMode, CallContext, Delete, Generation, Key, Loader, LockFile, Op, Origin, Put,
-    Requirement, Scan, SearchPath, TrustPolicy, WriteId, configure::configure, describe::describe,
-    discover::file_name, stage::stage,
-};
+use keyway_loader::{Batch, BatchMode, CallContext, Delete, Generation, Key, Op, Put, Scan, WriteId};
 
 use crate::{
     allocations,
     baseline::{InProcess, Storage},
+    plugin,
     rounds::{Spread, in_turns},
 };
 
@@ -25,7 +22,8 @@ const BATCH: u32 = 16;
 
 /// Prints one line for each operation.
 pub(crate) fn run() -> Result<()> {
-    let plugin = open_plugin()?;
+    let directory = tempfile::tempdir()?;
+    let plugin = plugin::open("memory", serde_json::json!({}), directory.path())?;
     let baseline: Arc<dyn Storage> = Arc::new(InProcess::default());
     let keys: Vec<Vec<u8>> =
         (0..KEYS).map(|n| format!("app/{:05}", n.wrapping_mul(7_919) % KEYS).into_bytes()).collect();
@@ -154,32 +152,4 @@ fn report(name: &str, operations: u32, baseline: &mut dyn FnMut(u32), plugin: &m
     let text = |spread: &Spread| format!("{:.0} ({:.0} to {:.0})", spread.median, spread.low, spread.high);
     let ratio = plugin.median / base.median;
     println!("{name:<18} {:>26} {:>26} {ratio:>7.2} {allocated:>8.2}", text(base), text(plugin));
-}
-
-/// The memory plugin from the library beside this program.
-fn open_plugin() -> Result<Generation> {
-    let program = env::current_exe()?;
-    let built = program.parent().context("this program is in a directory")?;
-    let library = built.join(file_name("memory"));
-    let directory = tempfile::tempdir()?;
-    let loader = Loader {
-        search: vec![SearchPath { directory: built.to_owned(), origin: Origin::Bundled }],
-        staging_dir: directory.path().join("staged"),
-        trust: TrustPolicy::Lock(lock(&library, directory.path())?),
-    };
-    let plugin = loader.load(&Requirement::parse("memory").map_err(|error| anyhow!(error))?)?;
-    let backend = BackendConfig {
-        name: "bench".to_owned(),
-        config: serde_json::json!({}),
-        data_dir: directory.path().to_owned(),
-    };
-    Ok(block_on(configure(&plugin, &backend))?)
-}
-
-fn lock(library: &Path, directory: &Path) -> Result<std::path::PathBuf> {
-    let mut lock = LockFile::default();
-    lock.insert(&describe(stage(library, &directory.join("locking"))?)?);
-    let path = directory.join("keyway.lock");
-    fs::write(&path, lock.to_text())?;
-    Ok(path)
 }

@@ -1,23 +1,27 @@
 //! `cargo xtask bench`: each measurement against a baseline that runs in the same process, in turns, on the same bytes.
 //!
 //! [`boundary`] measures what the plugin boundary costs against `Arc<dyn async_trait>` in one binary; [`baseline`] is
-//! that; [`allocations`] counts what the host allocates; [`rounds`] is how anything is measured.
+//! that. [`sqlite`] measures the SQLite plugin against plain rusqlite. [`plugin`] loads what is measured,
+//! [`allocations`] counts what the host allocates, [`rounds`] is how anything is measured.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
 mod allocations;
 mod baseline;
 mod boundary;
+mod plugin;
 mod rounds;
+mod sqlite;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
-    for name in if names.is_empty() { vec!["boundary".to_owned()] } else { names } {
+    for name in if names.is_empty() { vec!["boundary".to_owned(), "sqlite".to_owned()] } else { names } {
         let done = match name.as_str() {
             "boundary" => boundary::run(),
+            "sqlite" => sqlite::run(),
             other => {
-                eprintln!("there is no benchmark {other:?}; there is: boundary");
+                eprintln!("there is no benchmark {other:?}; there are: boundary, sqlite");
                 return ExitCode::from(2);
             }
         };

@@ -26,3 +26,23 @@ fn sqlite_is_opened_once_and_its_holder_is_named() {
     futures_executor::block_on(first.shutdown(&keyway_loader::CallContext::background())).unwrap();
     bench.open("sqlite", json!({ "path": "k.db" })).unwrap();
 }
+
+/// Two images of the library in one process: SQLite's own locks, which are the process's, would not see each other.
+#[test]
+fn sqlite_is_not_opened_by_a_second_copy_of_the_library() {
+    let bench = Workbench::with("sqlite");
+    let first = bench.open("sqlite", json!({ "path": "k.db" })).unwrap();
+    let one = bench.load("sqlite").unwrap();
+    // Another digest, and so another image; the loader of the system ignores what comes behind the last section.
+    let mut copy = std::fs::read(bench.file("sqlite")).unwrap();
+    copy.extend_from_slice(b"another build");
+    bench.put("sqlite", &copy);
+    bench.lock("sqlite");
+    let other = bench.load("sqlite").unwrap();
+    assert_ne!(format!("{:?}", one.origin()), format!("{:?}", other.origin()), "they are two images");
+    let second = bench.open("sqlite", json!({ "path": "k.db" })).unwrap_err();
+    let text = keyway_loader::Chain(&second).to_string();
+    assert!(text.contains(&format!("in use by process {}", std::process::id())), "{text}");
+    futures_executor::block_on(first.shutdown(&keyway_loader::CallContext::background())).unwrap();
+    bench.open("sqlite", json!({ "path": "k.db" })).unwrap();
+}

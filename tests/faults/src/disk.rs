@@ -224,7 +224,7 @@ impl Disk {
         for entry in fs::read_dir(&self.0.directory)? {
             let path = entry?.path();
             if path.to_string_lossy().ends_with("-shm") {
-                let garbage: Vec<u8> = (0..32 * 1024).map(|_| random.next() as u8).collect();
+                let garbage: Vec<u8> = (0..32 * 1024).map(|_| random.number() as u8).collect();
                 fs::write(&path, garbage)?;
             }
         }
@@ -268,8 +268,9 @@ impl Inner {
         let dies = matches!(state.fault, Some(Fault::LosePower { nth }) if state.seen >= nth);
         let State { files, .. } = &mut *state;
         // The call that meets the end may still have reached the disk in part, but a sync did not.
+        let reaches = !(was_dead || dies && call == Call::Sync);
         let result = work(verdict, &mut |path, change| {
-            if !was_dead && !(dies && call == Call::Sync) {
+            if reaches {
                 change(files.entry(path.to_owned()).or_default());
             }
         });

@@ -56,8 +56,10 @@ struct Seat {
     path: PathBuf,
 }
 
-const _: () =
-    assert!(size_of::<File>() % align_of::<u64>() == 0, "what follows is aligned as SQLite aligns it");
+const _: () = assert!(
+    size_of::<File>().is_multiple_of(align_of::<u64>()),
+    "what follows is aligned as SQLite aligns it"
+);
 
 fn register() {
     // SAFETY: a null name asks for the default VFS, which lives as long as the process.

@@ -1,5 +1,5 @@
 //! The power goes at any write, sync or truncation, and what was not synced is kept, lost or torn.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{path::Path, thread};
 
@@ -54,11 +54,11 @@ fn acknowledged_writes_survive_and_no_batch_is_half_there() {
                 nth: 1 + random.below(if life == 0 { 400 } else { 150 }),
             }));
             if let Ok(store) = store::open(directory.path()) {
-                write_until_dark(&store, &mut ledgers, &disk, random.next());
+                write_until_dark(&store, &mut ledgers, &disk, random.number());
                 disk.lose_power();
                 store::close(&store);
             }
-            disk.settle(random.next()).unwrap();
+            disk.settle(random.number()).unwrap();
             check(directory.path(), &mut ledgers, seed);
         }
         acknowledged += ledgers.iter().map(Ledger::acknowledged).sum::<u64>();
@@ -87,7 +87,7 @@ fn restore_is_there_whole_or_not_at_all() {
             disk.lose_power();
             store::close(&store);
         }
-        disk.settle(random.next()).unwrap();
+        disk.settle(random.number()).unwrap();
 
         let store = store::open(directory.path()).unwrap();
         let restored = (0..40_u32).filter(|index| get_restored(&store, *index)).count();

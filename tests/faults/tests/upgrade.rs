@@ -141,7 +141,7 @@ fn upgrade_that_loses_power_leaves_the_old_or_the_new_format_whole() {
             disk.lose_power();
             store::close(&store);
         }
-        disk.settle(random.next()).unwrap();
+        disk.settle(random.number()).unwrap();
 
         let store = store::open(directory.path()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         let format = store.capabilities().data_format;

@@ -10,14 +10,14 @@ use rusqlite::{Connection, Result};
 
 use super::{At, Format, expiry, version};
 
-/// One page.
-pub(crate) fn scan(connection: &Connection, at: At, plan: ScanPlan<'_>) -> Result<Page> {
-    let mut pager = Pager::new(plan);
-    while !pager.plan().is_empty() && walk(connection, at, &mut pager)? == Step::Seek {}
-    Ok(pager.finish())
+/// One page, and how many rows were visited for it.
+pub(crate) fn scan(connection: &Connection, at: At, plan: ScanPlan<'_>) -> Result<(Page, u64)> {
+    let (mut pager, mut visited) = (Pager::new(plan), 0);
+    while !pager.plan().is_empty() && walk(connection, at, &mut pager, &mut visited)? == Step::Seek {}
+    Ok((pager.finish(), visited))
 }
 
-fn walk(connection: &Connection, at: At, pager: &mut Pager<'_>) -> Result<Step> {
+fn walk(connection: &Connection, at: At, pager: &mut Pager<'_>, visited: &mut u64) -> Result<Step> {
     let plan = pager.plan();
     let mut statement = connection.prepare_cached(walk_statement(at.format, plan))?;
     let (keyspace, lower) = (plan.keyspace().to_owned(), plan.lower().to_vec());
@@ -28,6 +28,7 @@ fn walk(connection: &Connection, at: At, pager: &mut Pager<'_>) -> Result<Step> 
         None => statement.query((&keyspace, &lower))?,
     };
     while let Some(row) = rows.next()? {
+        *visited += 1;
         let expires_at_ms = expiry(row, 2)?;
         if at.is_expired(expires_at_ms) {
             continue;
@@ -81,5 +82,72 @@ fn walk_statement(format: Format, plan: &ScanPlan<'_>) -> &'static str {
         (true, false, true) => walk!("", "", " DESC"),
         (true, true, false) => walk!("", " AND key < ?3", ""),
         (true, true, true) => walk!("", " AND key < ?3", " DESC"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyway_sdk::Scan;
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    const FEW: u64 = 10_000;
+    const MANY: u64 = 1_000_000;
+    const LIMIT: u64 = 100;
+
+    /// Keys `a/00000001` and on, a second keyspace with as many, and one key behind them all.
+    fn store(records: u64) -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::create(&mut connection, 1).unwrap();
+        let names = "INSERT INTO spaces (id, name) VALUES (1, 'k'), (2, 'l')";
+        connection.execute(names, []).unwrap();
+        let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
+                    INSERT INTO entries (space, key, version, value)
+                    SELECT ?1, CAST(printf('a/%08d', i) AS BLOB), i, x'' FROM n";
+        for space in [1, 2] {
+            connection.execute(fill, (space, records.cast_signed())).unwrap();
+        }
+        let last = "INSERT INTO entries (space, key, version, value) VALUES (1, CAST('b' AS BLOB), 1, x'')";
+        connection.execute(last, []).unwrap();
+        connection
+    }
+
+    /// Rows visited, and instructions of SQLite's virtual machine, which also count what it walks by itself.
+    fn cost(connection: &Connection, scan: &Scan<'_>) -> (u64, i32) {
+        let at = At::present(1, Format::Two);
+        let plan = ScanPlan::new(scan, None);
+        let statement = walk_statement(Format::Two, &plan);
+        connection.prepare_cached(statement).unwrap().reset_status(StatementStatus::VmStep);
+        let (page, visited) = super::scan(connection, at, plan).unwrap();
+        assert!(page.entries().len() + page.prefixes().len() > 0, "{scan:?} found nothing");
+        (visited, connection.prepare_cached(statement).unwrap().get_status(StatementStatus::VmStep))
+    }
+
+    #[test]
+    fn page_visits_one_row_more_than_its_limit_however_large_the_store() {
+        let (few, many) = (store(FEW), store(MANY));
+        let limit = u32::try_from(LIMIT).unwrap();
+        let all = || Scan::prefix("k", b"").with_max_items(limit);
+        let scans = [
+            all(),
+            all().in_reverse(),
+            all().keys_only(),
+            all().keys_only().in_reverse(),
+            all().starting_at(b"a/00005000"),
+            all().starting_at(b"a/00005000").in_reverse(),
+            all().ending_before(Some(b"a/00009000")),
+            all().ending_before(Some(b"a/00009000")).in_reverse(),
+            // One level of a tree: all descendants of `a/` are one prefix.
+            all().delimited_by(b"/"),
+            all().delimited_by(b"/").in_reverse(),
+            all().delimited_by(b"/").keys_only(),
+            all().delimited_by(b"/").keys_only().in_reverse(),
+        ];
+        for scan in scans {
+            let (small, large) = (cost(&few, &scan), cost(&many, &scan));
+            assert!(small.0 <= LIMIT + 1, "{scan:?} visits {} rows", small.0);
+            assert_eq!(small, large, "{scan:?} costs more in a larger store");
+        }
     }
 }

@@ -1,0 +1,42 @@
+//! Programs of the distribution that tests run, installed where that is possible and nothing may be skipped.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use crate::process::{is_ci, run};
+
+/// A program, and the package that has it in Debian and its descendants.
+const PROGRAMS: [(&str, &str); 1] = [("sqlite3", "sqlite3")];
+
+/// Sees to it that they are there; says so where they are not, on a machine that may do without.
+pub(crate) fn prepare() -> Result<()> {
+    for (program, package) in PROGRAMS {
+        if is_there(program) {
+            continue;
+        }
+        if !is_ci() {
+            eprintln!("xtask: SKIPPED: the tests with {program} (install the package {package})");
+            continue;
+        }
+        if rustix::process::geteuid().is_root() {
+            install(package)?;
+        }
+        if !is_there(program) {
+            bail!("{program} is missing: install the package {package}");
+        }
+    }
+    Ok(())
+}
+
+fn is_there(program: &str) -> bool {
+    let mut version = Command::new(program);
+    version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    version.status().is_ok_and(|status| status.success())
+}
+
+/// Installs a package of the distribution.
+pub(crate) fn install(package: &str) -> Result<()> {
+    run(Command::new("apt-get").args(["update", "-qq"]).stdin(Stdio::null()))?;
+    run(Command::new("apt-get").args(["install", "-y", "-qq", package]).stdin(Stdio::null()))
+}
