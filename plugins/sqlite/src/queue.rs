@@ -60,7 +60,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    fn error(&self, doing: &str) -> Error {
+    /// In the interface's words.
+    pub(crate) fn error(&self, doing: &str) -> Error {
         match self {
             Self::Begin(source) => error::failed(doing, source),
             Self::Commit(source) => error::commit_failed(source),

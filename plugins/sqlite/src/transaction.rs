@@ -175,9 +175,8 @@ fn begin_writing<'a>(connection: &'a Connection, shared: &'a Shared) -> Result<S
     if let Some(detail) = shared.place().moved() {
         return Err(error::moved(&detail));
     }
-    let writing = sql::begin_write(connection)
-        .and_then(|()| Writing::begin(connection, shared.versions(), "transaction"))
-        .map_err(|source| error::failed("begin", &source))?;
+    sql::begin_write(connection).map_err(|source| error::failed("begin", &source))?;
+    let writing = Writing::begin(connection, shared.versions(), "transaction");
     Ok(Session { connection, at: writing.at(), writing: Some(writing), written: BTreeMap::new() })
 }
 
@@ -215,10 +214,10 @@ impl<'a> Session<'a> {
     }
 
     fn commit(&mut self) -> Result<Committed> {
-        if let Some(writing) = &self.writing {
-            writing.finish().map_err(|source| error::failed("commit", &source))?;
+        match &self.writing {
+            Some(writing) => writing.commit().map_err(|failure| failure.error("commit"))?,
+            None => sql::commit(self.connection).map_err(|source| error::commit_failed(&source))?,
         }
-        sql::commit(self.connection).map_err(|source| error::commit_failed(&source))?;
         let written = std::mem::take(&mut self.written);
         let keys =
             written.into_iter().map(|((keyspace, key), version)| CommittedKey::new(&keyspace, key, version));

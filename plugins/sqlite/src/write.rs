@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use crate::{
     error,
+    queue::Failure,
     sql::{self, At, Format},
 };
 
@@ -18,24 +19,34 @@ pub(crate) struct Writing<'a> {
     connection: &'a Connection,
     versions: &'a Versions,
     at: At,
-    /// The last version that the file knows.
-    stored: u64,
     doing: &'static str,
     broken: bool,
 }
 
 /// The numbers of versions. None is given out twice by this process, not even where a transaction that showed it to
-/// somebody was rolled back; the file has the last one that was committed, in the same transaction as its record.
+/// somebody was rolled back; and none by a later one, because the file has a bound that all of them stay within. The
+/// bound is raised in the transaction of the first record that needs it, [`RESERVED`] numbers at a time, so that most
+/// commits write a page less.
 #[derive(Debug)]
 pub(crate) struct Versions {
     incarnation: u64,
     format: AtomicU32,
     last: AtomicU64,
+    /// The file's bound.
+    reserved: AtomicU64,
 }
+
+/// Numbers that are reserved at a time.
+const RESERVED: u64 = 1_000;
 
 impl Versions {
     pub(crate) fn new(incarnation: u64, format: Format, last: u64) -> Self {
-        Self { incarnation, format: AtomicU32::new(format.number()), last: AtomicU64::new(last) }
+        Self {
+            incarnation,
+            format: AtomicU32::new(format.number()),
+            last: AtomicU64::new(last),
+            reserved: AtomicU64::new(last),
+        }
     }
 
     /// How the store is read.
@@ -48,6 +59,7 @@ impl Versions {
     /// The store has been migrated.
     pub(crate) fn migrated(&self, format: Format, last: u64) {
         self.last.fetch_max(last, Ordering::AcqRel);
+        self.reserved.store(last, Ordering::Release);
         self.format.store(format.number(), Ordering::Release);
     }
 
@@ -58,15 +70,9 @@ impl Versions {
 }
 
 impl<'a> Writing<'a> {
-    pub(crate) fn begin(
-        connection: &'a Connection,
-        versions: &'a Versions,
-        doing: &'static str,
-    ) -> rusqlite::Result<Self> {
-        let stored = sql::last_version(connection)?;
-        versions.last.fetch_max(stored, Ordering::AcqRel);
+    pub(crate) fn begin(connection: &'a Connection, versions: &'a Versions, doing: &'static str) -> Self {
         let at = versions.at().frozen_now();
-        Ok(Self { connection, versions, at, stored, doing, broken: false })
+        Self { connection, versions, at, doing, broken: false }
     }
 
     /// Begins the next call of a group: names what is being done, and lets the time go on.
@@ -85,10 +91,16 @@ impl<'a> Writing<'a> {
         self.broken || self.connection.is_autocommit()
     }
 
-    /// Stores the last version given out. Before the commit, in the same transaction.
-    pub(crate) fn finish(&self) -> rusqlite::Result<()> {
-        let last = self.versions.last();
-        if last == self.stored { Ok(()) } else { sql::set_last_version(self.connection, last) }
+    /// Commits, with the numbers that were given out reserved in the same transaction.
+    pub(crate) fn commit(&self) -> std::result::Result<(), Failure> {
+        let (last, reserved) = (self.versions.last(), self.versions.reserved.load(Ordering::Acquire));
+        let bound = if last > reserved { last + RESERVED } else { reserved };
+        if bound > reserved {
+            sql::set_last_version(self.connection, bound).map_err(Failure::Begin)?;
+        }
+        sql::commit(self.connection).map_err(Failure::Commit)?;
+        self.versions.reserved.store(bound, Ordering::Release);
+        Ok(())
     }
 
     pub(crate) fn current(&mut self, keyspace: &str, key: &[u8]) -> Result<Option<Version>> {

@@ -23,7 +23,7 @@ const GROUP_BYTES: u64 = 16 * 1024 * 1024;
 /// The longest time that a group waits for calls that may come back.
 const WINDOW: Duration = Duration::from_millis(1);
 /// What a record costs in the WAL beside its bytes: the pages that it shares with others.
-const WAL_BYTES_PER_OP: u64 = 8 * 1024;
+const WAL_BYTES_PER_OP: u64 = 4 * 1024;
 /// How much is written between two checkpoints.
 const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -173,24 +173,18 @@ impl<'a> Writer<'a> {
 
     fn transact(&self, calls: &mut [Box<dyn Call>]) -> Attempt {
         let connection = &self.connection;
-        let begun = sql::begin_write(connection)
-            .and_then(|()| Writing::begin(connection, self.shared.versions(), "write"));
-        let mut writing = match begun {
-            Ok(writing) => writing,
-            Err(source) => return Attempt::Ended(Some(Failure::Begin(source))),
-        };
+        if let Err(source) = sql::begin_write(connection) {
+            return Attempt::Ended(Some(Failure::Begin(source)));
+        }
+        let mut writing = Writing::begin(connection, self.shared.versions(), "write");
         for call in calls {
             call.run(&mut writing);
             if writing.is_broken() {
                 return Attempt::Broken;
             }
         }
-        if let Err(source) = writing.finish() {
-            return Attempt::Ended(Some(Failure::Begin(source)));
-        }
-        let committed = sql::commit(connection);
         self.shared.context().count("commits_total", 1.0);
-        Attempt::Ended(committed.err().map(Failure::Commit))
+        Attempt::Ended(writing.commit().err())
     }
 
     fn roll_back(&self) {

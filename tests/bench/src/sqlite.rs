@@ -144,6 +144,7 @@ impl Plain {
                 OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
             )?;
             connection.set_prepared_statement_cache_capacity(64);
+            set_up_reader(&connection)?;
             Ok(Mutex::new(connection))
         });
         let readers = readers.collect::<rusqlite::Result<_>>()?;
@@ -203,8 +204,12 @@ fn insert(connection: &Connection, key: &[u8]) -> rusqlite::Result<()> {
 
 /// As the plugin does it, checkpoints apart: here SQLite makes them in the writer's way, as it does by itself.
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = EXTRA; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY;
-         PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON",
-    )
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = EXTRA; PRAGMA secure_delete = ON")?;
+    set_up_reader(connection)
+}
+
+fn set_up_reader(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .execute_batch("PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON")
 }
