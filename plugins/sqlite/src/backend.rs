@@ -21,7 +21,7 @@ use crate::{
     sql::{self, At, Format, Found},
     transaction::{self, SqliteTransaction},
     upgrade::upgrade,
-    write::{OwnedOp, Writing, apply_batch},
+    write::{OwnedOp, TRANSACTION_OPS, Writing, apply_batch},
 };
 
 /// Most names that one answer of `keyspaces` holds.
@@ -114,6 +114,7 @@ impl Backend for Sqlite {
         let limits = Limits {
             transactions: TRANSACTIONS,
             transaction_age_ms: TRANSACTION_AGE_MS,
+            transaction_ops: TRANSACTION_OPS,
             ..Limits::default()
         };
         let features = Features::ATOMIC_BATCH
@@ -249,10 +250,7 @@ impl Backend for Sqlite {
     }
 
     fn restore(self: &Arc<Self>, call: &CallContext<'_>, mode: RestoreMode) -> Reply<Box<dyn RestoreSink>> {
-        match self.client.writes() {
-            Ok(writes) => SqliteRestore::begin(call, Arc::clone(self.client.shared()), writes, mode),
-            Err(error) => Reply::ready(Err(error)),
-        }
+        SqliteRestore::begin(call, &self.client, mode)
     }
 
     fn upgrade(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<u32> {

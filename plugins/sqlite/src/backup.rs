@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use futures_channel::oneshot;
 use keyway_sdk::{BackupChunk, BackupPull, BackupStream, CallContext, Error, ErrorCode, Reply, Result};
 use rusqlite::Connection;
@@ -87,21 +87,23 @@ fn serve(
 ) {
     let mut position = Position::default();
     let mut asked = Instant::now();
+    let begun = shared.place().wal_bytes();
+    let wal_is_too_large = || shared.place().wal_bytes().saturating_sub(begun) > shared.wal_limit();
+    // Nothing is ever sent: the channel is empty until it is closed.
+    let is_closing = || !matches!(closing.try_recv(), Err(TryRecvError::Empty));
     loop {
         let (pull, done) = match pulls.recv_timeout(LOOK) {
             Ok(pull) => pull,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                // Nothing is ever sent: the channel is empty until it is closed.
-                let is_closing = !matches!(closing.try_recv(), Err(crossbeam_channel::TryRecvError::Empty));
-                if is_closing || asked.elapsed() > IDLE || shared.place().wal_bytes() > shared.wal_limit() {
+                if is_closing() || asked.elapsed() > IDLE || wal_is_too_large() {
                     return;
                 }
                 continue;
             }
         };
         asked = Instant::now();
-        if shared.place().wal_bytes() > shared.wal_limit() {
+        if is_closing() || wal_is_too_large() {
             let _gone = done.send(Err(ended()));
             return;
         }

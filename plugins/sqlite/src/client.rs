@@ -137,12 +137,13 @@ impl Client {
         let wanted: PathBuf = context.data_dir().join(&config.path);
         let (path, lock) = opener::prepare(&wanted, config.allow_network_file_system, context.backend_name())
             .map_err(|source| source.into_error())?;
-        let opened = connect::writer(&path)?;
+        let wal_limit = config.wal_limit_mib.saturating_mul(1024 * 1024);
+        let opened = connect::writer(&path, wal_limit)?;
         let idle: Result<Vec<Connection>> = (0..readers::INLINE).map(|_| connect::reader(&path)).collect();
         let idle = Idle::new(idle?);
         let reading: Result<Vec<Connection>> =
             (0..readers::THREADS).map(|_| connect::reader(&path)).collect();
-        let copying = connect::checkpointer(&path)?;
+        let copying = connect::checkpointer(&path, wal_limit)?;
         let shared = Arc::new(Shared {
             versions: Versions::new(opened.incarnation, opened.format, opened.last_version),
             place: Place::of(&path),
@@ -151,7 +152,7 @@ impl Client {
             upkeep: AtomicBool::new(false),
             rewind: AtomicBool::new(false),
             trouble: Mutex::default(),
-            wal_limit: config.wal_limit_mib.saturating_mul(1024 * 1024),
+            wal_limit,
         });
 
         let lock = Arc::new(lock);
@@ -253,20 +254,41 @@ impl Client {
     fn close_behind(self: &Arc<Self>, running: Running) -> Result<()> {
         let Running { writes, reads, threads, close, closing, lock } = running;
         drop((writes, reads, close, closing));
-        let this = Arc::clone(self);
+        let (this, held) = (Arc::clone(self), Arc::clone(&lock));
         let work = move || {
             this.idle.close();
             let ended = threads.into_iter().map(JoinHandle::join).filter(std::result::Result::is_err).count();
+            this.leave_no_wal();
             drop(lock);
-            let waiting = this.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
-            for done in waiting.into_iter().flatten() {
-                let result = if ended == 0 { Ok(()) } else { Err(error::thread_panicked()) };
-                // Nobody waits any more if this fails.
-                let _gone = done.send(result);
-            }
+            this.answer_closed(|| if ended == 0 { Ok(()) } else { Err(error::thread_panicked()) });
         };
         let closing = self.shared.context.spawn_thread("keyway-sqlite-close", work);
-        closing.map(|_| ()).map_err(|source| error::no_thread(&source))
+        closing.map(|_| ()).map_err(|source| {
+            // The threads end by themselves; the lock stays until no connection of ours is open.
+            self.idle.close();
+            self.answer_closed(|| Err(error::no_thread(&source)));
+            drop(held);
+            error::no_thread(&source)
+        })
+    }
+
+    fn answer_closed(&self, result: impl Fn() -> Result<()>) {
+        let waiting = self.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for done in waiting.into_iter().flatten() {
+            // Nobody waits any more if this fails.
+            let _gone = done.send(result());
+        }
+    }
+
+    /// SQLite copies the WAL into the database, and removes it, when the last connection is closed, but only if that one
+    /// may write. Which was the last so far, nobody knows.
+    fn leave_no_wal(&self) {
+        if self.shared.place.moved().is_none()
+            && let Err(error) = connect::checkpointer(self.shared.place.database(), self.shared.wal_limit)
+                .and_then(|connection| connect::touch(&connection))
+        {
+            tracing::warn!(%error, "the WAL stays beside the database; the next opening reads it");
+        }
     }
 }
 

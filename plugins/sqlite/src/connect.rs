@@ -19,7 +19,7 @@ pub(crate) struct Opened {
 }
 
 /// The one connection that writes. Makes the tables where the file is empty; migrates nothing.
-pub(crate) fn writer(path: &Path) -> Result<Opened> {
+pub(crate) fn writer(path: &Path, wal_limit: u64) -> Result<Opened> {
     let doing = format!("open {}", path.display());
     let failed = |source| error::failed(&doing, &source);
     let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
@@ -38,25 +38,25 @@ pub(crate) fn writer(path: &Path) -> Result<Opened> {
             Error::new(ErrorCode::INVALID_ARGUMENT, message)
         })?,
         FileKind::Empty => {
-            set_up(&connection, path)?;
+            set_up(&connection, path, wal_limit)?;
             let incarnation = getrandom::u64()
                 .map_err(|source| Error::new(ErrorCode::INTERNAL, format!("no random bytes: {source}")))?;
             sql::create(&mut connection, incarnation).map_err(failed)?;
             Format::Two
         }
     };
-    set_up(&connection, path)?;
+    set_up(&connection, path, wal_limit)?;
     let incarnation = sql::incarnation(&connection).map_err(failed)?;
     let last_version = sql::last_version(&connection).map_err(failed)?;
     Ok(Opened { connection, format, incarnation, last_version })
 }
 
 /// A connection that copies the WAL into the database, and writes nothing of its own.
-pub(crate) fn checkpointer(path: &Path) -> Result<Connection> {
+pub(crate) fn checkpointer(path: &Path, wal_limit: u64) -> Result<Connection> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE);
     let connection =
         connection.map_err(|source| error::failed(&format!("open {}", path.display()), &source))?;
-    set_up(&connection, path)?;
+    set_up(&connection, path, wal_limit)?;
     Ok(connection)
 }
 
@@ -65,6 +65,11 @@ pub(crate) fn reader(path: &Path) -> Result<Connection> {
     open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .and_then(|connection| sql::set_up_reader(&connection).map(|()| connection))
         .map_err(|source| error::failed(&format!("open {} to read", path.display()), &source))
+}
+
+/// Reads something, so that the connection is one that SQLite counts when it is closed.
+pub(crate) fn touch(connection: &Connection) -> Result<()> {
+    sql::incarnation(connection).map(|_| ()).map_err(|source| error::failed("close", &source))
 }
 
 /// A connection to a file that is nobody's store.
@@ -77,8 +82,8 @@ fn open(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, mode | flags)
 }
 
-fn set_up(connection: &Connection, path: &Path) -> Result<()> {
-    match sql::set_up_writer(connection) {
+fn set_up(connection: &Connection, path: &Path, wal_limit: u64) -> Result<()> {
+    match sql::set_up_writer(connection, wal_limit) {
         Ok(JournalMode::Wal) => Ok(()),
         Ok(JournalMode::Other(mode)) => {
             let message = format!(

@@ -243,8 +243,20 @@ impl Place {
     /// The size of the WAL's file. It is reused from its beginning, so that it says how far it has grown, not what is
     /// in it.
     pub(crate) fn wal_bytes(&self) -> u64 {
-        fs::metadata(&self.wal).map_or(0, |metadata| metadata.len())
+        size(&self.wal).unwrap_or(0)
     }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn size(path: &Path) -> Option<u64> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags};
+    // As with the identity below: nothing but the size.
+    Some(rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::SIZE).ok()?.stx_size)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn size(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|metadata| metadata.len())
 }
 
 /// Asks for nothing but the number. Whoever asks for a file's times as well makes its next write change them (since

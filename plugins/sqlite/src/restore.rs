@@ -12,14 +12,14 @@ use keyway_sdk::{
 };
 
 use crate::{
-    client::Shared,
-    queue::{Queue, Size},
+    client::{Client, Shared},
+    queue::Size,
     sql::Staged,
     write::{OwnedOp, Writing},
 };
 
 pub(crate) struct SqliteRestore {
-    writes: Queue,
+    client: Arc<Client>,
     mode: RestoreMode,
     staging: Arc<Staging>,
 }
@@ -96,17 +96,28 @@ fn refuse_unless_empty(writing: &mut Writing<'_>, mode: RestoreMode) -> Result<(
 impl SqliteRestore {
     pub(crate) fn begin(
         call: &CallContext<'_>,
-        shared: Arc<Shared>,
-        writes: Queue,
+        client: &Arc<Client>,
         mode: RestoreMode,
     ) -> Reply<Box<dyn RestoreSink>> {
-        let staging = Arc::new(Staging { shared, filled: Mutex::default() });
-        let restore = Self { writes: writes.clone(), mode, staging };
+        let staging = Arc::new(Staging { shared: Arc::clone(client.shared()), filled: Mutex::default() });
+        let restore = Self { client: Arc::clone(client), mode, staging };
         // Early, so that nobody sends a million records in vain; it is looked at again when they are published.
-        let checked = writes.write(call, "restore", Size { ops: 1, bytes: 0 }, move |writing| {
-            refuse_unless_empty(writing, mode)
-        });
+        let checked =
+            restore.run(call, Size { ops: 1, bytes: 0 }, move |writing| refuse_unless_empty(writing, mode));
         checked.map(move |()| Box::new(restore) as Box<dyn RestoreSink>)
+    }
+
+    /// The queue is asked for each time, so that a restore which stands idle holds up no shutdown.
+    fn run<T: Send + 'static>(
+        &self,
+        call: &CallContext<'_>,
+        size: Size,
+        work: impl FnMut(&mut Writing<'_>) -> Result<T> + Send + 'static,
+    ) -> Reply<T> {
+        match self.client.writes() {
+            Ok(writes) => writes.write(call, "restore", size, work),
+            Err(error) => Reply::ready(Err(error)),
+        }
     }
 }
 
@@ -125,15 +136,13 @@ impl RestoreSink for SqliteRestore {
             .collect();
         let size = Size { ops: records.len(), bytes: records.iter().map(OwnedOp::bytes).sum() };
         let (staging, counted) = (Arc::clone(&self.staging), Arc::clone(&self.staging));
-        let written =
-            self.writes.write(call, "restore", size, move |writing| staging.write(writing, &records));
+        let written = self.run(call, size, move |writing| staging.write(writing, &records));
         written.map(move |()| counted.filled().records += size.ops as u64)
     }
 
     fn finish(&self, call: &CallContext<'_>, _write_id: WriteId) -> Reply<u64> {
         let (staging, mode) = (Arc::clone(&self.staging), self.mode);
-        self.writes
-            .write(call, "restore", Size { ops: 1, bytes: 0 }, move |writing| staging.publish(writing, mode))
+        self.run(call, Size { ops: 1, bytes: 0 }, move |writing| staging.publish(writing, mode))
     }
 
     fn abort(&self, _call: &CallContext<'_>) -> Reply<()> {

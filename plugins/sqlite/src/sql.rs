@@ -18,7 +18,7 @@ pub(crate) use self::{
     records::{Found, NewRecord, current_version, delete, drop_keyspace, get, get_up_to, keyspaces, put},
     scan::scan,
     schema::{DATA_FORMAT, FileKind, Format, copy_into, create, data_format, file_kind, migrate},
-    upkeep::{Position, Staged, backup_page, is_empty, publish, remove_expired, remove_orphans, stage},
+    upkeep::{Position, Staged, Step, backup_page, is_empty, publish, remove_expired, remove_orphans, stage},
 };
 
 /// How long a statement waits for a lock that only another program can hold: long enough for `.backup` in the
@@ -28,8 +28,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements that each connection keeps prepared.
 const CACHED_STATEMENTS: usize = 64;
 
-/// The WAL is cut to this when it begins anew, in bytes.
-const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
+/// The WAL is cut to this when it begins anew, in bytes; to half of its limit where that is less.
+const WAL_KEPT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How long the writer waits for reads that stand in the way of a WAL that begins anew. Those that begin meanwhile do not.
+const REWIND_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// How the file keeps its journal.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,8 +42,8 @@ pub(crate) enum JournalMode {
     Other(String),
 }
 
-/// Sets up a connection that reads and writes.
-pub(crate) fn set_up_writer(connection: &Connection) -> Result<JournalMode> {
+/// Sets up a connection that reads and writes; `wal_limit` is in bytes.
+pub(crate) fn set_up_writer(connection: &Connection, wal_limit: u64) -> Result<JournalMode> {
     set_up(connection)?;
     // In WAL mode as good as FULL. Before: the step into WAL mode uses a rollback journal, and were that to reappear after
     // a loss of power, it would undo the step, and SQLite would remove the WAL with all that is in it.
@@ -56,7 +59,7 @@ pub(crate) fn set_up_writer(connection: &Connection) -> Result<JournalMode> {
     connection.pragma_update(None, "secure_delete", "ON")?;
     // A thread of its own does it, so that no commit pays for it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES.min(wal_limit / 2).cast_signed())?;
     Ok(JournalMode::Wal)
 }
 
@@ -80,10 +83,10 @@ pub(crate) fn checkpoint(connection: &Connection) -> Result<u64> {
     checkpoint_by(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 }
 
-/// The same, and lets the next write begin at the WAL's head if no reader needs what is in it. Waits for nobody; only
+/// The same, and lets the next write begin at the WAL's head if no reader needs what is in it. Only
 /// for the writer's own connection, between two transactions.
 pub(crate) fn checkpoint_and_rewind(connection: &Connection) -> Result<u64> {
-    connection.busy_timeout(Duration::ZERO)?;
+    connection.busy_timeout(REWIND_TIMEOUT)?;
     let done = checkpoint_by(connection, "PRAGMA wal_checkpoint(RESTART)");
     connection.busy_timeout(BUSY_TIMEOUT)?;
     done

@@ -46,6 +46,7 @@ enum Flow {
 struct Session<'a> {
     connection: &'a Connection,
     at: At,
+    shared: &'a Shared,
     /// None where the transaction only reads.
     writing: Option<Writing<'a>>,
     written: BTreeMap<(String, Vec<u8>), Version>,
@@ -164,7 +165,8 @@ impl Serve {
             let Ok(command) = command else { return };
             // After some errors (of the disk, of memory) SQLite rolls back by itself. What came after would be committed
             // one by one.
-            if matches!(command(&mut session), Flow::Ended) || session.connection.is_autocommit() {
+            let flow = command(&mut session);
+            if matches!(flow, Flow::Ended) || session.is_broken() {
                 return;
             }
         }
@@ -175,18 +177,20 @@ fn begin_writing<'a>(connection: &'a Connection, shared: &'a Shared) -> Result<S
     if let Some(detail) = shared.place().moved() {
         return Err(error::moved(&detail));
     }
+    // Its versions are seen before its commit: they must be beyond the bound of no later opening.
+    shared.versions().reserve(connection).map_err(|failure| failure.error("begin"))?;
     sql::begin_write(connection).map_err(|source| error::failed("begin", &source))?;
     let writing = Writing::begin(connection, shared.versions(), "transaction");
-    Ok(Session { connection, at: writing.at(), writing: Some(writing), written: BTreeMap::new() })
+    Ok(Session { connection, at: writing.at(), shared, writing: Some(writing), written: BTreeMap::new() })
 }
 
-fn begin_reading<'a>(connection: &'a Connection, shared: &Shared) -> Result<Session<'a>> {
+fn begin_reading<'a>(connection: &'a Connection, shared: &'a Shared) -> Result<Session<'a>> {
     // In the snapshot: an upgrade that comes later changes nothing in it.
     let format = sql::begin_read(connection).and_then(|()| sql::data_format(connection));
     let format = format.map_err(|source| error::failed("begin", &source))?;
     let at = shared.versions().at().frozen_now();
     let at = Format::of(format).map_or(at, |format| at.in_format(format));
-    Ok(Session { connection, at, writing: None, written: BTreeMap::new() })
+    Ok(Session { connection, at, shared, writing: None, written: BTreeMap::new() })
 }
 
 impl<'a> Session<'a> {
@@ -213,7 +217,17 @@ impl<'a> Session<'a> {
         Ok(current.is_some())
     }
 
+    /// Whether SQLite has failed or rolled back: half of a write must not be committed.
+    fn is_broken(&self) -> bool {
+        self.connection.is_autocommit() || self.writing.as_ref().is_some_and(Writing::is_broken)
+    }
+
     fn commit(&mut self) -> Result<Committed> {
+        if self.writing.is_some()
+            && let Some(detail) = self.shared.place().moved()
+        {
+            return Err(error::moved(&detail));
+        }
         match &self.writing {
             Some(writing) => writing.commit().map_err(|failure| failure.error("commit"))?,
             None => sql::commit(self.connection).map_err(|source| error::commit_failed(&source))?,

@@ -7,11 +7,11 @@ use rusqlite::Connection;
 
 use crate::{
     client::Shared,
-    sql::{self, Format},
+    sql::{self, Format, Step},
 };
 
-/// Records that one step removes.
-const STEP: u32 = 256;
+/// What one step removes of either kind.
+const STEP: Step = Step { records: 256, bytes: 4 * 1024 * 1024 };
 /// How long nothing is looked for after nothing was found.
 const PAUSE: Duration = Duration::from_secs(10);
 /// A step is followed by a pause of so many times its length, so that writers have most of the time.
@@ -36,10 +36,11 @@ impl Schedule {
         self.due
     }
 
-    pub(crate) fn run_if_due(&mut self, connection: &Connection, shared: &Shared) {
+    /// Answers whether something was removed.
+    pub(crate) fn run_if_due(&mut self, connection: &Connection, shared: &Shared) -> bool {
         let begun = Instant::now();
         if begun < self.due(shared) {
-            return;
+            return false;
         }
         let removed = match step(connection, shared) {
             Ok(removed) => removed,
@@ -50,6 +51,7 @@ impl Schedule {
         };
         let pause = if removed > 0 { begun.elapsed() * PAUSE_PER_STEP } else { PAUSE };
         self.due = Instant::now() + pause;
+        removed > 0
     }
 }
 
@@ -59,12 +61,9 @@ fn step(connection: &Connection, shared: &Shared) -> rusqlite::Result<usize> {
         return Ok(0);
     }
     sql::begin_write(connection)?;
-    let removed = sql::remove_expired(connection, at, STEP).and_then(|expired| match expired {
-        0 => sql::remove_orphans(connection, |id| shared.is_staged(id), STEP).map(|removed| {
-            // The orphan itself counts too, or the last of them would wait for the next look.
-            removed.map_or(0, |records| records + 1)
-        }),
-        expired => Ok(expired),
+    // Both each time, so that neither waits for the other to come to an end.
+    let removed = sql::remove_expired(connection, at, STEP).and_then(|expired| {
+        sql::remove_orphans(connection, |id| shared.is_staged(id), STEP).map(|orphans| expired + orphans)
     });
     let ended = match &removed {
         Ok(1..) => sql::commit(connection),

@@ -38,6 +38,8 @@ pub(crate) struct Versions {
 
 /// Numbers that are reserved at a time.
 const RESERVED: u64 = 1_000;
+/// Most writes of a transaction: what the interface's default limit is.
+pub(crate) const TRANSACTION_OPS: u64 = 10_000;
 
 impl Versions {
     pub(crate) fn new(incarnation: u64, format: Format, last: u64) -> Self {
@@ -61,6 +63,25 @@ impl Versions {
         self.last.fetch_max(last, Ordering::AcqRel);
         self.reserved.store(last, Ordering::Release);
         self.format.store(format.number(), Ordering::Release);
+    }
+
+    /// Reserves, in a transaction of its own, what a transaction may give out and show before it commits.
+    pub(crate) fn reserve(&self, connection: &Connection) -> std::result::Result<(), Failure> {
+        if self.last() + TRANSACTION_OPS <= self.reserved.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let bound = self.last() + 2 * TRANSACTION_OPS;
+        let raised = sql::begin_write(connection)
+            .and_then(|()| sql::set_last_version(connection, bound))
+            .map_err(Failure::Begin)
+            .and_then(|()| sql::commit(connection).map_err(Failure::Commit));
+        match raised {
+            Ok(()) => self.reserved.store(bound, Ordering::Release),
+            // The transaction itself has not begun, whatever became of this.
+            Err(Failure::Commit(source)) => return Err(Failure::Begin(source)),
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
     }
 
     /// The last number that was given out.

@@ -35,6 +35,8 @@ pub(crate) struct Writer<'a> {
     checkpoints: Sender<()>,
     last: Last,
     written: u64,
+    /// The size of the WAL's file when a checkpoint was asked for.
+    wal: u64,
     upkeep: upkeep::Schedule,
 }
 
@@ -82,7 +84,7 @@ impl<'a> Writer<'a> {
         checkpoints: Sender<()>,
     ) -> Self {
         let upkeep = upkeep::Schedule::new();
-        Self { connection, shared, jobs, checkpoints, last: Last::default(), written: 0, upkeep }
+        Self { connection, shared, jobs, checkpoints, last: Last::default(), written: 0, wal: 0, upkeep }
     }
 
     /// Until nobody can send any more, and all that was sent is done.
@@ -99,7 +101,10 @@ impl<'a> Writer<'a> {
             if self.shared.take_rewind() {
                 self.rewind();
             }
-            self.upkeep.run_if_due(&self.connection, self.shared);
+            if self.upkeep.run_if_due(&self.connection, self.shared) {
+                // What is removed is overwritten, and all of that goes through the WAL.
+                self.note_written(CHECKPOINT_BYTES);
+            }
         }
     }
 
@@ -196,8 +201,13 @@ impl<'a> Writer<'a> {
 
     fn note_written(&mut self, bytes: u64) {
         self.written += bytes;
-        if self.written >= CHECKPOINT_BYTES {
+        // What is removed or written over counts by its old size, which only the file tells. It does not shrink, so that
+        // one which is used again is known by what is counted.
+        let wal = self.shared.place().wal_bytes();
+        self.wal = self.wal.min(wal);
+        if self.written >= CHECKPOINT_BYTES || wal >= self.wal + CHECKPOINT_BYTES {
             self.written = 0;
+            self.wal = wal;
             // One that is asked for already will do.
             let _asked = self.checkpoints.try_send(());
         }

@@ -11,7 +11,7 @@ use serde_json::json;
 fn older(database: &rusqlite::Connection, path: &str, version: u64) -> Vec<u8> {
     let mut prefix = format!("v/{path}\0").into_bytes();
     prefix.extend_from_slice(&version.to_be_bytes());
-    let sql = "SELECT key FROM records WHERE substr(key, 1, length(?1)) = ?1";
+    let sql = "SELECT key FROM entries WHERE substr(key, 1, length(?1)) = ?1";
     database.query_row(sql, [prefix], |row| row.get(0)).unwrap()
 }
 
@@ -100,7 +100,7 @@ fn ciphertext_moved_to_another_path_is_an_error_that_names_the_record() {
 
     let database = rusqlite::Connection::open(site.path("data/keyway.db")).unwrap();
     let moved = |from: &[u8], to: &[u8]| {
-        let sql = "UPDATE records SET value = (SELECT value FROM records WHERE key = ?1) WHERE key = ?2";
+        let sql = "UPDATE entries SET value = (SELECT value FROM entries WHERE key = ?1) WHERE key = ?2";
         assert_eq!(database.execute(sql, (from, to)).unwrap(), 1);
     };
     // A whole secret, an older version of another secret, and an older version in place of another of its own.
@@ -143,7 +143,7 @@ fn value_of_a_removed_secret_does_not_open_in_its_successor() {
     let old: Vec<u8> = {
         let database = rusqlite::Connection::open(site.path("data/keyway.db")).unwrap();
         let key = older(&database, "a", 1);
-        database.query_row("SELECT value FROM records WHERE key = ?1", [key], |row| row.get(0)).unwrap()
+        database.query_row("SELECT value FROM entries WHERE key = ?1", [key], |row| row.get(0)).unwrap()
     };
     let server = site.start();
     server.unseal(&keys.shares[0]);
@@ -154,7 +154,7 @@ fn value_of_a_removed_secret_does_not_open_in_its_successor() {
     // The same path, the same version number, an authentic envelope: only its tag gives it away.
     let database = rusqlite::Connection::open(site.path("data/keyway.db")).unwrap();
     let key = older(&database, "a", 1);
-    assert_eq!(database.execute("UPDATE records SET value = ?1 WHERE key = ?2", (&old, &key)).unwrap(), 1);
+    assert_eq!(database.execute("UPDATE entries SET value = ?1 WHERE key = ?2", (&old, &key)).unwrap(), 1);
     drop(database);
     let server = site.start();
     server.unseal(&keys.shares[0]);

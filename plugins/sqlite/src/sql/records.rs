@@ -24,11 +24,11 @@ pub(crate) fn get_up_to(
 ) -> Result<Found> {
     let mut statement = connection.prepare_cached(match at.format {
         Format::One => {
-            "SELECT version, expires_at_ms, CASE WHEN length(value) <= ?3 THEN value END
+            "SELECT version, expires_at_ms, CASE WHEN length(value) <= ?3 THEN value END \
              FROM records WHERE keyspace = ?1 AND key = ?2"
         }
         Format::Two => {
-            "SELECT version, expires_at_ms, CASE WHEN length(value) <= ?3 THEN value END
+            "SELECT version, expires_at_ms, CASE WHEN length(value) <= ?3 THEN value END \
              FROM entries WHERE space = (SELECT id FROM spaces WHERE name = ?1) AND key = ?2"
         }
     })?;

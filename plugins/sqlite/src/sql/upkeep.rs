@@ -5,7 +5,7 @@
 //! changes names, not records.
 
 use keyway_sdk::{AbiBytes, BackupRecord, Bytes};
-use rusqlite::{Connection, OptionalExtension, Result};
+use rusqlite::{Connection, Result};
 
 use super::{At, Format, NewRecord, expiry, version};
 
@@ -100,7 +100,7 @@ pub(crate) fn is_empty(connection: &Connection, at: At) -> Result<bool> {
         "SELECT NOT EXISTS (
              SELECT 1 FROM spaces WHERE EXISTS (
                  SELECT 1 FROM entries WHERE space = spaces.id
-                 AND (expires_at_ms IS NULL OR expires_at_ms > ?1)))",
+                 AND (expires_at_ms IS NULL OR expires_at_ms NOT BETWEEN 0 AND ?1)))",
     )?;
     statement.query_row([at.now_ms().cast_signed()], |row| row.get(0))
 }
@@ -140,43 +140,87 @@ pub(crate) fn publish(connection: &Connection, staged: &[Staged]) -> Result<()> 
     Ok(())
 }
 
-/// Removes up to `limit` records of one orphan that `is_staged` does not keep, and the orphan with its last. Answers
-/// how many records went, or none where there is no such orphan.
+/// How much one step removes: records, and bytes of their values, which are overwritten.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    pub(crate) records: u32,
+    pub(crate) bytes: u64,
+}
+
+/// Removes some records of one orphan that `is_staged` does not keep, and the orphan after its last. Answers how much was
+/// removed, the orphan included.
 pub(crate) fn remove_orphans(
     connection: &Connection,
     is_staged: impl Fn(u64) -> bool,
-    limit: u32,
-) -> Result<Option<usize>> {
+    step: Step,
+) -> Result<usize> {
     let mut statement = connection.prepare_cached("SELECT id FROM orphans ORDER BY id")?;
     let ids = statement.query_map([], |row| row.get::<_, i64>(0))?.collect::<Result<Vec<i64>>>()?;
-    let Some(id) = ids.into_iter().find(|id| !is_staged(id.cast_unsigned())) else { return Ok(None) };
-    discard(connection, id, limit).map(Some)
-}
-
-/// Removes up to `limit` records of an orphan, and the orphan itself where there were fewer.
-fn discard(connection: &Connection, id: i64, limit: u32) -> Result<usize> {
-    let removed = connection
-        .prepare_cached(
-            "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE space = ?1 LIMIT ?2)",
-        )?
-        .execute((id, limit))?;
-    if removed < limit as usize {
-        connection.prepare_cached("DELETE FROM orphans WHERE id = ?1")?.execute([id])?;
+    let Some(id) = ids.into_iter().find(|id| !is_staged(id.cast_unsigned())) else { return Ok(0) };
+    let removed =
+        remove(connection, "SELECT rowid, length(value) FROM entries WHERE space = ?1 LIMIT ?2", id, step)?;
+    if removed == 0 {
+        return connection.prepare_cached("DELETE FROM orphans WHERE id = ?1")?.execute([id]);
     }
     Ok(removed)
 }
 
-/// Removes up to `limit` records that have expired; answers how many.
-pub(crate) fn remove_expired(connection: &Connection, at: At, limit: u32) -> Result<usize> {
-    let now = at.now_ms().cast_signed();
-    let first = "SELECT 1 FROM entries WHERE expires_at_ms IS NOT NULL AND expires_at_ms <= ?1 LIMIT 1";
-    if connection.prepare_cached(first)?.query_row([now], |_| Ok(())).optional()?.is_none() {
-        return Ok(0);
+/// Removes some records that have expired; answers how many. An expiry that SQLite's integers cannot hold is stored as a
+/// negative one, and is never over.
+pub(crate) fn remove_expired(connection: &Connection, at: At, step: Step) -> Result<usize> {
+    let expired = "SELECT rowid, length(value) FROM entries WHERE expires_at_ms BETWEEN 0 AND ?1 LIMIT ?2";
+    remove(connection, expired, at.now_ms().cast_signed(), step)
+}
+
+/// Removes what `select` finds, as far as the step goes, and one record at least. Lengths are read without the values.
+fn remove(connection: &Connection, select: &str, of: i64, step: Step) -> Result<usize> {
+    let mut statement = connection.prepare_cached(select)?;
+    let found = statement.query_map((of, step.records), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+    })?;
+    let found = found.collect::<Result<Vec<_>>>()?;
+    let mut delete = connection.prepare_cached("DELETE FROM entries WHERE rowid = ?1")?;
+    let (mut removed, mut bytes) = (0, 0);
+    for (rowid, length) in found {
+        bytes += length;
+        if removed > 0 && bytes > step.bytes {
+            break;
+        }
+        removed += delete.execute([rowid])?;
     }
-    connection
-        .prepare_cached(
-            "DELETE FROM entries WHERE rowid IN (
-                 SELECT rowid FROM entries WHERE expires_at_ms IS NOT NULL AND expires_at_ms <= ?1 LIMIT ?2)",
-        )?
-        .execute((now, limit))
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_find_their_records_by_an_index_and_keep_what_never_expires() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::create(&mut connection, 1).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO spaces VALUES (1, 'k');
+                 INSERT INTO entries VALUES (1, x'01', 1, NULL, x''), (1, x'02', 2, -1, x''), (1, x'03', 3, 5, zeroblob(900)),
+                                            (1, x'04', 4, 6, zeroblob(900)), (1, x'05', 5, 9e15, x'')",
+            )
+            .unwrap();
+        let at = At::present(1, Format::Two);
+        let step = Step { records: 10, bytes: 1_000 };
+        assert!(!is_empty(&connection, at).unwrap());
+        assert_eq!(remove_expired(&connection, at, step).unwrap(), 1, "bounded in bytes");
+        assert_eq!(remove_expired(&connection, at, step).unwrap(), 1);
+        assert_eq!(remove_expired(&connection, at, step).unwrap(), 0, "the others are live");
+        connection.execute_batch("DELETE FROM entries WHERE expires_at_ms IS NOT -1").unwrap();
+        assert!(!is_empty(&connection, at).unwrap(), "an expiry beyond SQLite's integers is never over");
+        let plan: String = connection
+            .query_row(
+                "EXPLAIN QUERY PLAN SELECT rowid, length(value) FROM entries WHERE expires_at_ms BETWEEN 0 AND ?1 LIMIT ?2",
+                [1, 1],
+                |row| row.get(3),
+            )
+            .unwrap();
+        assert!(plan.contains("INDEX expiring"), "{plan}");
+    }
 }
