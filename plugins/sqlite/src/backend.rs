@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use keyway_sdk::{
     Backend, BackupLevel, BackupStream, Batch, BatchResult, Begin, CallContext, Capabilities, Delete,
     DropKeyspace, Durability, Features, Health, Isolation, Key, Limits, OpenContext, Page, PluginInfo, Put,
-    ReadConsistency, Record, Records, Reply, RestoreMode, RestoreSink, Result, ScanOrder, Sharing,
-    Transaction, Version, backend::check_condition, paging::ScanPlan,
+    ReadConsistency, Record, Records, Reply, RestoreMode, RestoreSink, ScanOrder, Sharing, Transaction,
+    Version, backend::check_condition, paging::ScanPlan,
 };
 use rusqlite::Connection;
 
@@ -21,7 +21,7 @@ use crate::{
     sql::{self, At, Format, Found},
     transaction::{self, SqliteTransaction},
     upgrade::upgrade,
-    write::{OwnedOp, TRANSACTION_OPS, Writing, apply_batch},
+    write::{OwnedOp, TRANSACTION_OPS, apply_batch},
 };
 
 /// Most names that one answer of `keyspaces` holds.
@@ -45,20 +45,6 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Runs `work` in a transaction, which it may share; acknowledged after the sync.
-    fn write<T: Send + 'static>(
-        &self,
-        call: &CallContext<'_>,
-        doing: &'static str,
-        size: Size,
-        work: impl FnMut(&mut Writing<'_>) -> Result<T> + Send + 'static,
-    ) -> Reply<T> {
-        match self.client.writes() {
-            Ok(writes) => writes.write(call, doing, size, work),
-            Err(error) => Reply::ready(Err(error)),
-        }
-    }
-
     /// Reads on a thread of its own.
     fn read<T: Send + 'static>(
         &self,
@@ -180,7 +166,7 @@ impl Backend for Sqlite {
     fn put(self: &Arc<Self>, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
         let op = OwnedOp::put(&put);
         let size = Size { ops: 1, bytes: op.bytes() };
-        self.write(call, "put", size, move |writing| {
+        self.client.write(call, "put", size, move |writing| {
             check_condition(op.condition, writing.current_if_needed(&op)?)?;
             writing.put(&op)
         })
@@ -189,7 +175,7 @@ impl Backend for Sqlite {
     fn delete(self: &Arc<Self>, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
         let op = OwnedOp::delete(&delete);
         let size = Size { ops: 1, bytes: op.bytes() };
-        self.write(call, "delete", size, move |writing| {
+        self.client.write(call, "delete", size, move |writing| {
             let current = writing.current(&op.keyspace, &op.key)?;
             check_condition(op.condition, current)?;
             writing.delete(&op.keyspace, &op.key)?;
@@ -211,7 +197,7 @@ impl Backend for Sqlite {
         let ops: Vec<OwnedOp> = batch.ops().iter().map(OwnedOp::of).collect();
         let mode = batch.mode();
         let size = Size { ops: ops.len(), bytes: ops.iter().map(OwnedOp::bytes).sum() };
-        self.write(call, "apply", size, move |writing| apply_batch(writing, &ops, mode))
+        self.client.write(call, "apply", size, move |writing| apply_batch(writing, &ops, mode))
     }
 
     fn begin(self: &Arc<Self>, _call: &CallContext<'_>, begin: Begin) -> Reply<Box<dyn Transaction>> {
@@ -235,7 +221,7 @@ impl Backend for Sqlite {
     fn drop_keyspace(self: &Arc<Self>, call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool> {
         let keyspace = drop.name().to_owned();
         let shared = Arc::clone(self.client.shared());
-        self.write(call, "drop_keyspace", Size { ops: 1, bytes: 0 }, move |writing| {
+        self.client.write(call, "drop_keyspace", Size { ops: 1, bytes: 0 }, move |writing| {
             shared.want_upkeep();
             writing.drop_keyspace(&keyspace)
         })

@@ -16,7 +16,8 @@ use rusqlite::Connection;
 use crate::{
     client::{Client, Shared},
     error,
-    sql::{self, At, Format, Position},
+    readers::begin_snapshot,
+    sql::{self, At, Position},
 };
 
 /// How long a backup waits for the next pull.
@@ -45,7 +46,7 @@ impl SqliteBackup {
                         return;
                     }
                 };
-                match fix(&connection, shared) {
+                match begin_snapshot(&connection, shared.versions(), "backup") {
                     Err(error) => {
                         let _gone = begun.send(Err(error));
                     }
@@ -68,13 +69,6 @@ impl SqliteBackup {
             Ok(Box::new(Self { pulls }) as Box<dyn BackupStream>)
         })
     }
-}
-
-fn fix(connection: &Connection, shared: &Shared) -> Result<At> {
-    let format = sql::begin_read(connection).and_then(|()| sql::data_format(connection));
-    let format = format.map_err(|source| error::failed("backup", &source))?;
-    let at = shared.versions().at().frozen_now();
-    Ok(Format::of(format).map_or(at, |format| at.in_format(format)))
 }
 
 /// Until all is read, the stream is dropped, a bound is reached or the database is being closed.

@@ -12,7 +12,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use futures_channel::oneshot;
-use keyway_sdk::{OpenContext, Reply, Result};
+use keyway_sdk::{CallContext, OpenContext, Reply, Result};
 use rusqlite::Connection;
 
 use crate::{
@@ -21,9 +21,9 @@ use crate::{
     connect, error,
     files::{self, Place},
     opener::{self, OpenerLock},
-    queue::Queue,
+    queue::{Queue, Size},
     readers::{self, Borrowed, Idle},
-    write::Versions,
+    write::{Versions, Writing},
     writer::Writer,
 };
 
@@ -195,6 +195,21 @@ impl Client {
     /// The writer's queue.
     pub(crate) fn writes(&self) -> Result<Queue> {
         self.running(|running| running.writes.clone())
+    }
+
+    /// Runs `work` in a transaction, which it may share; acknowledged after the sync. The queue is asked for each time, so
+    /// that whoever keeps the client holds up no close.
+    pub(crate) fn write<T: Send + 'static>(
+        &self,
+        call: &CallContext<'_>,
+        doing: &'static str,
+        size: Size,
+        work: impl FnMut(&mut Writing<'_>) -> Result<T> + Send + 'static,
+    ) -> Reply<T> {
+        match self.writes() {
+            Ok(writes) => writes.write(call, doing, size, work),
+            Err(error) => Reply::ready(Err(error)),
+        }
     }
 
     /// The queue of the reading threads.

@@ -28,7 +28,7 @@ pub(crate) fn writer(path: &Path, wal_limit: u64) -> Result<Opened> {
             let message = format!("{} is an SQLite database, but not one of Keyway's", path.display());
             return Err(Error::new(ErrorCode::INVALID_ARGUMENT, message));
         }
-        FileKind::Ours { data_format } => Format::of(data_format).ok_or_else(|| {
+        FileKind::Ours { data_format } => Some(Format::of(data_format).ok_or_else(|| {
             let message = format!(
                 "{} has data format {data_format}, and this plugin reads formats 1 to {}; use the plugin version that \
                  wrote it",
@@ -36,16 +36,19 @@ pub(crate) fn writer(path: &Path, wal_limit: u64) -> Result<Opened> {
                 sql::DATA_FORMAT
             );
             Error::new(ErrorCode::INVALID_ARGUMENT, message)
-        })?,
-        FileKind::Empty => {
-            set_up(&connection, path, wal_limit)?;
+        })?),
+        FileKind::Empty => None,
+    };
+    set_up(&connection, path, wal_limit)?;
+    let format = match format {
+        Some(format) => format,
+        None => {
             let incarnation = getrandom::u64()
                 .map_err(|source| Error::new(ErrorCode::INTERNAL, format!("no random bytes: {source}")))?;
             sql::create(&mut connection, incarnation).map_err(failed)?;
             Format::Two
         }
     };
-    set_up(&connection, path, wal_limit)?;
     let incarnation = sql::incarnation(&connection).map_err(failed)?;
     let last_version = sql::last_version(&connection).map_err(failed)?;
     Ok(Opened { connection, format, incarnation, last_version })

@@ -15,6 +15,7 @@ use crate::{
     error,
     queue::MAX_CALLS,
     sql::{self, At, Format},
+    write::Versions,
 };
 
 /// Connections for point reads on the callers' threads.
@@ -101,6 +102,14 @@ impl Queue {
             Err(TrySendError::Disconnected(_)) => Reply::ready(Err(error::closed())),
         }
     }
+}
+
+/// Fixes a snapshot, and answers how it is read: in the format that it has, whatever an upgrade does later.
+pub(crate) fn begin_snapshot(connection: &Connection, versions: &Versions, doing: &str) -> Result<At> {
+    let format = sql::begin_read(connection).and_then(|()| sql::data_format(connection));
+    let format = format.map_err(|source| error::failed(doing, &source))?;
+    let at = versions.at().frozen_now();
+    Ok(Format::of(format).map_or(at, |format| at.in_format(format)))
 }
 
 /// Runs a read in the format that `at` names, and again in the file's own where an upgrade came in between.

@@ -7,8 +7,7 @@ use std::{
 };
 
 use keyway_sdk::{
-    CallContext, Condition, Error, ErrorCode, OpKind, Reply, RestoreMode, RestoreRecord, RestoreSink, Result,
-    WriteId,
+    CallContext, Error, ErrorCode, Put, Reply, RestoreMode, RestoreRecord, RestoreSink, Result, WriteId,
 };
 
 use crate::{
@@ -102,22 +101,10 @@ impl SqliteRestore {
         let staging = Arc::new(Staging { shared: Arc::clone(client.shared()), filled: Mutex::default() });
         let restore = Self { client: Arc::clone(client), mode, staging };
         // Early, so that nobody sends a million records in vain; it is looked at again when they are published.
-        let checked =
-            restore.run(call, Size { ops: 1, bytes: 0 }, move |writing| refuse_unless_empty(writing, mode));
+        let checked = client.write(call, "restore", Size { ops: 1, bytes: 0 }, move |writing| {
+            refuse_unless_empty(writing, mode)
+        });
         checked.map(move |()| Box::new(restore) as Box<dyn RestoreSink>)
-    }
-
-    /// The queue is asked for each time, so that a restore which stands idle holds up no shutdown.
-    fn run<T: Send + 'static>(
-        &self,
-        call: &CallContext<'_>,
-        size: Size,
-        work: impl FnMut(&mut Writing<'_>) -> Result<T> + Send + 'static,
-    ) -> Reply<T> {
-        match self.client.writes() {
-            Ok(writes) => writes.write(call, "restore", size, work),
-            Err(error) => Reply::ready(Err(error)),
-        }
     }
 }
 
@@ -125,24 +112,22 @@ impl RestoreSink for SqliteRestore {
     fn write(&self, call: &CallContext<'_>, records: &[RestoreRecord<'_>]) -> Reply<()> {
         let records: Vec<OwnedOp> = records
             .iter()
-            .map(|record| OwnedOp {
-                kind: OpKind::Put,
-                keyspace: record.key().keyspace().to_owned(),
-                key: record.key().bytes().to_vec(),
-                value: record.value().to_vec(),
-                condition: Condition::Any,
-                expires_at_ms: record.expires_at_ms(),
+            .map(|record| {
+                let put = Put::new(record.key(), record.value());
+                OwnedOp::put(&put.expiring_at_ms(record.expires_at_ms().unwrap_or(0)))
             })
             .collect();
         let size = Size { ops: records.len(), bytes: records.iter().map(OwnedOp::bytes).sum() };
         let (staging, counted) = (Arc::clone(&self.staging), Arc::clone(&self.staging));
-        let written = self.run(call, size, move |writing| staging.write(writing, &records));
+        let written =
+            self.client.write(call, "restore", size, move |writing| staging.write(writing, &records));
         written.map(move |()| counted.filled().records += size.ops as u64)
     }
 
     fn finish(&self, call: &CallContext<'_>, _write_id: WriteId) -> Reply<u64> {
         let (staging, mode) = (Arc::clone(&self.staging), self.mode);
-        self.run(call, Size { ops: 1, bytes: 0 }, move |writing| staging.publish(writing, mode))
+        self.client
+            .write(call, "restore", Size { ops: 1, bytes: 0 }, move |writing| staging.publish(writing, mode))
     }
 
     fn abort(&self, _call: &CallContext<'_>) -> Reply<()> {

@@ -17,7 +17,8 @@ use rusqlite::Connection;
 use crate::{
     client::{Client, Shared},
     error,
-    sql::{self, At, Format},
+    readers::begin_snapshot,
+    sql::{self, At},
     write::{OwnedOp, Writing},
 };
 
@@ -185,11 +186,7 @@ fn begin_writing<'a>(connection: &'a Connection, shared: &'a Shared) -> Result<S
 }
 
 fn begin_reading<'a>(connection: &'a Connection, shared: &'a Shared) -> Result<Session<'a>> {
-    // In the snapshot: an upgrade that comes later changes nothing in it.
-    let format = sql::begin_read(connection).and_then(|()| sql::data_format(connection));
-    let format = format.map_err(|source| error::failed("begin", &source))?;
-    let at = shared.versions().at().frozen_now();
-    let at = Format::of(format).map_or(at, |format| at.in_format(format));
+    let at = begin_snapshot(connection, shared.versions(), "begin")?;
     Ok(Session { connection, at, shared, writing: None, written: BTreeMap::new() })
 }
 

