@@ -58,6 +58,9 @@ enum Command {
         /// How many of them unseal.
         #[arg(long, default_value_t = 3)]
         threshold: u64,
+        /// Make other keys for a cluster that nobody has unsealed yet, because its shares were lost.
+        #[arg(long)]
+        repeat: bool,
     },
     /// Give the server one unseal share.
     Unseal {
@@ -71,6 +74,11 @@ enum Command {
     },
     /// Put the keys out of reach.
     Seal {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Seal new records with a new key. Old records stay readable.
+    Rotate {
         #[command(flatten)]
         server: Server,
     },
@@ -117,13 +125,14 @@ fn run(command: Command, format: Format) -> Result<(), Failure> {
     match command {
         Command::Server { config, plugin_dir } => server::run(&config, &plugin_dir),
         Command::Status { server } => operator::status(&client::Client::new(server.address)?, format),
-        Command::Init { server, shares, threshold } => {
-            operator::init(&client::Client::new(server.address)?, shares, threshold, format)
+        Command::Init { server, shares, threshold, repeat } => {
+            operator::init(&client::Client::new(server.address)?, shares, threshold, repeat, format)
         }
         Command::Unseal { server, share, reset } => {
             operator::unseal(&client::Client::new(server.address)?, share, reset, format)
         }
         Command::Seal { server } => operator::seal(&client::Client::new(server.address)?, format),
+        Command::Rotate { server } => operator::rotate(&client::Client::new(server.address)?, format),
         Command::Kv { server, command } => kv::run(&client::Client::new(server.address)?, command, format),
         Command::Plugin { command } => plugin::run(command, format),
         Command::Config { command } => config::run(command, format),

@@ -7,3 +7,8 @@ pub fn now() -> String {
     let now = Timestamp::now();
     now.round(Unit::Microsecond).unwrap_or(now).to_string()
 }
+
+/// Now, in seconds since the Unix epoch; zero before it.
+pub fn unix_seconds() -> u64 {
+    u64::try_from(Timestamp::now().as_second()).unwrap_or(0)
+}

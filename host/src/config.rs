@@ -11,7 +11,7 @@ use keyway_loader::{Requirement, TrustPolicy};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::secrets::FolderPath;
+use crate::{barrier::UseBound, secrets::FolderPath};
 
 /// The name of the lock file beside the configuration.
 pub const LOCK_FILE: &str = "keyway.lock";
@@ -31,6 +31,8 @@ pub struct Config {
     pub system_backend: String,
     /// Which plugins may run.
     pub trust: TrustPolicy,
+    /// How often a key is used before it is rotated.
+    pub key_uses: UseBound,
     /// The backends by name.
     pub backends: BTreeMap<String, BackendSettings>,
     /// The mounts by path, without slashes at the ends.
@@ -99,6 +101,8 @@ struct File {
     system_backend: String,
     tls: Option<String>,
     trust: Option<TrustSection>,
+    #[serde(default)]
+    keys: KeysSection,
     backends: BTreeMap<String, BackendSection>,
     #[serde(default)]
     mounts: BTreeMap<String, MountConfig>,
@@ -108,6 +112,13 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct TrustSection {
     policy: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysSection {
+    /// How often a key is used before another takes its place.
+    max_uses: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -187,6 +198,7 @@ fn check(file: File, path: &Path) -> Result<Config, Problem> {
         data_dir,
         plugin_dirs,
         system_backend: file.system_backend,
+        key_uses: check_key_uses(&file.keys)?,
         trust: check_trust(file.trust.as_ref(), directory)?,
         backends,
         mounts,
@@ -240,6 +252,11 @@ fn check_listen(listen: &str, tls: Option<&str>) -> Result<SocketAddr, Problem> 
         )));
     }
     Ok(address)
+}
+
+fn check_key_uses(keys: &KeysSection) -> Result<UseBound, Problem> {
+    let bound = keys.max_uses.map_or(Ok(UseBound::default()), UseBound::new);
+    bound.map_err(|error| ("keys.max_uses".to_owned(), error.to_string()))
 }
 
 fn check_trust(trust: Option<&TrustSection>, directory: &Path) -> Result<TrustPolicy, Problem> {
@@ -305,6 +322,7 @@ mod tests {
             ),
             (format!("{GOOD}\n[mounts.\"secret/\"]\nbackend = \"main\"\n"), "twice"),
             (format!("{GOOD}\n[mounts.\"secret/data\"]\nbackend = \"main\"\n"), "mounts.secret/data"),
+            (format!("{GOOD}\n[keys]\nmax_uses = 12\n"), "keys.max_uses"),
             (format!("listen = \"0.0.0.0:1\"\n{GOOD}"), "listen"),
             (format!("listen = \"nowhere\"\n{GOOD}"), "listen"),
             (format!("listne = \"127.0.0.1:1\"\n{GOOD}"), "listne"),

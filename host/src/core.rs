@@ -5,18 +5,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
-use keyway_loader::{Backends, Health};
+use keyway_loader::{Backends, Health, Version};
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::{
+    barrier::{Barrier, BarrierError, UseBound},
     config::MountConfig,
-    crypto::{keyring::Keyring, shares::Share},
+    crypto::shares::Share,
     mounts::{Mount, MountError, MountTable},
-    seal::{InitError, Initialised, SealRecord, SealRecordError, ShareCounts, initialise},
+    seal::{InitError, Initialised, SealRecord, SealRecordError, ShareCounts, Unlocked, initialise},
     secrets::Engine,
     storage::{RequestId, Storage, StorageError},
-    token::{Token, TokenError},
+    token::{Token, TokenError, forget_unopenable},
 };
 
 /// The server's state.
@@ -24,13 +25,14 @@ pub struct Core {
     system: Storage,
     backends: HashMap<String, Storage>,
     configured_mounts: BTreeMap<String, MountConfig>,
+    use_bound: UseBound,
     unsealed: RwLock<Option<Arc<Unsealed>>>,
     progress: Mutex<Progress>,
 }
 
 /// What an unsealed server holds. Requests keep it for as long as they run.
 pub struct Unsealed {
-    keyring: Keyring,
+    barrier: Barrier,
     mounts: MountTable,
 }
 
@@ -94,6 +96,12 @@ pub enum CoreError {
     /// The shares fit their hashes, but not the keys.
     #[error("the shares do not open the keys in the seal record: the record was changed")]
     KeysDoNotOpen,
+    /// The initialisation was repeated while shares were given.
+    #[error("the initialisation was repeated meanwhile; unseal with the shares that it made")]
+    SharesReplaced,
+    /// The keys.
+    #[error(transparent)]
+    Barrier(#[from] BarrierError),
     /// The mounts.
     #[error(transparent)]
     Mounts(#[from] MountError),
@@ -116,6 +124,7 @@ impl Core {
         backends: &Backends,
         system_backend: &str,
         configured_mounts: BTreeMap<String, MountConfig>,
+        use_bound: UseBound,
     ) -> Option<Self> {
         let backends: HashMap<String, Storage> =
             backends.iter().map(|open| (open.backend().to_owned(), Storage::new(Arc::clone(open)))).collect();
@@ -123,6 +132,7 @@ impl Core {
             system: backends.get(system_backend)?.clone(),
             backends,
             configured_mounts,
+            use_bound,
             unsealed: RwLock::new(None),
             progress: Mutex::default(),
         })
@@ -138,8 +148,13 @@ impl Core {
     /// # Errors
     ///
     /// See [`InitError`].
-    pub async fn init(&self, request: RequestId, counts: ShareCounts) -> Result<Initialised, CoreError> {
-        let initialised = initialise(&self.system, request, counts).await?;
+    pub async fn init(
+        &self,
+        request: RequestId,
+        counts: ShareCounts,
+        repeat: bool,
+    ) -> Result<Initialised, CoreError> {
+        let initialised = initialise(&self.system, request, counts, repeat).await?;
         tracing::info!("cluster initialised");
         Ok(initialised)
     }
@@ -160,17 +175,23 @@ impl Core {
     ///
     /// See [`CoreError`]. A wrong share leaves the progress as it is.
     pub async fn unseal(&self, request: RequestId, share: Share) -> Result<SealStatus, CoreError> {
-        let record = SealRecord::load(&self.system, request).await?.ok_or(CoreError::NotInitialised)?;
+        let loaded = SealRecord::load_versioned(&self.system, request).await?;
+        let (record, version) = loaded.ok_or(CoreError::NotInitialised)?;
         if self.unsealed().is_ok() {
             return Ok(self.status_of(Some(&record)));
         }
         if !record.knows(&share) {
             return Err(CoreError::WrongShare);
         }
-        if let Some((keyring, epoch)) = self.add_share(share, &record)? {
+        if let Some((unlocked, epoch)) = self.add_share(share, &record)? {
             // The shares are kept until this has succeeded: a hiccup of the store must not cost them.
-            let mounts = MountTable::load(&self.system, &keyring, request, &self.configured_mounts).await?;
-            if self.publish(Unsealed { keyring, mounts }, epoch) {
+            let barrier = Barrier::new(self.system.clone(), unlocked, self.use_bound);
+            if !record.is_confirmed() {
+                forget_unopenable(&barrier, request).await?;
+                self.confirm(request, &record, version).await?;
+            }
+            let mounts = MountTable::load(&barrier, request, &self.configured_mounts).await?;
+            if self.publish(Unsealed { barrier, mounts }, epoch) {
                 tracing::info!(cluster = %record.cluster_id, "unsealed");
             }
         }
@@ -214,7 +235,7 @@ impl Core {
     ) -> Result<Arc<Unsealed>, CoreError> {
         let unsealed = self.unsealed()?;
         let token = token.ok_or(CoreError::PermissionDenied)?;
-        if token.is_root(&unsealed.keyring, &self.system, request).await? {
+        if token.is_root(&unsealed.barrier, request).await? {
             Ok(unsealed)
         } else {
             Err(CoreError::PermissionDenied)
@@ -237,7 +258,7 @@ impl Core {
             .backends
             .get(&mount.backend)
             .ok_or_else(|| CoreError::NoBackend { mount: path.to_owned(), backend: mount.backend.clone() })?;
-        Ok(Engine::new(&unsealed.keyring, mount, storage, request))
+        Ok(Engine::new(&unsealed.barrier, mount, storage, request))
     }
 
     /// How the server and its backends are doing.
@@ -259,12 +280,35 @@ impl Core {
         }
     }
 
+    /// Writes down that somebody has unsealed with the shares of this record: from now on the initialisation cannot be
+    /// repeated.
+    async fn confirm(
+        &self,
+        request: RequestId,
+        record: &SealRecord,
+        version: Version,
+    ) -> Result<(), CoreError> {
+        match record.confirmed().replace(&self.system, request, version).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_lost_race() => {
+                // By another unsealing with the same shares, or by a repeated initialisation that made others.
+                let now = SealRecord::load(&self.system, request).await?;
+                if now.is_some_and(|now| now.is_confirmed() && now.has_shares_of(record)) {
+                    return Ok(());
+                }
+                self.progress().forget();
+                Err(CoreError::SharesReplaced)
+            }
+            Err(error) => Err(SealRecordError::from(error).into()),
+        }
+    }
+
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a share that is not there yet. The keyring, once they are enough, with the epoch that it is good for.
-    fn add_share(&self, share: Share, record: &SealRecord) -> Result<Option<(Keyring, u64)>, CoreError> {
+    /// Adds a share that is not there yet. The keys, once they are enough, with the epoch that they are good for.
+    fn add_share(&self, share: Share, record: &SealRecord) -> Result<Option<(Unlocked, u64)>, CoreError> {
         let mut progress = self.progress();
         if self.unsealed().is_ok() {
             return Ok(None);
@@ -280,7 +324,7 @@ impl Core {
             return Ok(None);
         }
         match record.unlock(&progress.shares) {
-            Some(keyring) => Ok(Some((keyring, progress.epoch))),
+            Some(unlocked) => Ok(Some((unlocked, progress.epoch))),
             None => {
                 progress.forget();
                 Err(CoreError::KeysDoNotOpen)
@@ -322,6 +366,11 @@ impl Progress {
 }
 
 impl Unsealed {
+    /// The keys.
+    pub fn barrier(&self) -> &Barrier {
+        &self.barrier
+    }
+
     /// The mounts.
     pub fn mounts(&self) -> &MountTable {
         &self.mounts

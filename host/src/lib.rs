@@ -11,6 +11,7 @@ pub mod server;
 
 pub mod http;
 
+pub mod barrier;
 pub mod core;
 pub mod mounts;
 pub mod seal;

@@ -8,14 +8,15 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::{
+    barrier::{Barrier, BarrierError},
     clock,
     config::MountConfig,
     crypto::{
-        envelope::{OpenError, RecordKind, SealError},
-        keyring::{Keyring, Record},
+        envelope::{OpenError, RecordKind},
+        keyring::Record,
     },
     seal::SYSTEM_KEYSPACE,
-    storage::{RequestId, Storage, StorageError},
+    storage::{RequestId, StorageError},
 };
 
 const MOUNTS_KEY: &[u8] = b"mounts";
@@ -68,12 +69,9 @@ pub enum MountError {
     /// The store.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The record does not open.
-    #[error("the table of mounts cannot be opened: {0}")]
-    Open(#[from] OpenError),
-    /// The table could not be sealed.
-    #[error("seal the table of mounts")]
-    Seal(#[from] SealError),
+    /// The record does not open, or cannot be sealed.
+    #[error("the table of mounts: {0}")]
+    Barrier(#[from] BarrierError),
     /// The configuration contradicts the store.
     #[error(
         "mount {path:?} is on backend {stored:?}, and the configuration says {configured:?}; \
@@ -96,17 +94,16 @@ impl MountTable {
     ///
     /// See [`MountError`].
     pub async fn load(
-        storage: &Storage,
-        keyring: &Keyring,
+        barrier: &Barrier,
         request: RequestId,
         configured: &BTreeMap<String, MountConfig>,
     ) -> Result<Self, MountError> {
         loop {
-            let (mut table, version) = Self::read(storage, keyring, request).await?;
+            let (mut table, version) = Self::read(barrier, request).await?;
             if !table.add_missing(configured)? {
                 return Ok(table);
             }
-            match table.write(storage, keyring, request, version).await {
+            match table.write(barrier, request, version).await {
                 Ok(()) => return Ok(table),
                 // Another host was quicker: begin with what it wrote.
                 Err(MountError::Storage(error)) if error.is_lost_race() => {}
@@ -154,31 +151,27 @@ impl MountTable {
         Ok(added)
     }
 
-    async fn read(
-        storage: &Storage,
-        keyring: &Keyring,
-        request: RequestId,
-    ) -> Result<(Self, Option<Version>), MountError> {
-        let Some(record) = storage.get(request, Key::new(SYSTEM_KEYSPACE, MOUNTS_KEY)).await? else {
+    async fn read(barrier: &Barrier, request: RequestId) -> Result<(Self, Option<Version>), MountError> {
+        let Some(record) = barrier.system().get(request, Key::new(SYSTEM_KEYSPACE, MOUNTS_KEY)).await? else {
             return Ok((Self::default(), None));
         };
-        let opened = keyring.open(&Record::system(RecordKind::Mounts, MOUNTS_KEY), record.value())?;
-        let table = serde_json::from_slice(&opened).map_err(|_| OpenError::Malformed)?;
+        let opened =
+            barrier.open(request, &Record::system(RecordKind::Mounts, MOUNTS_KEY), record.value()).await?;
+        let table = serde_json::from_slice(&opened).map_err(|_| BarrierError::Open(OpenError::Malformed))?;
         Ok((table, Some(record.version())))
     }
 
     async fn write(
         &self,
-        storage: &Storage,
-        keyring: &Keyring,
+        barrier: &Barrier,
         request: RequestId,
         version: Option<Version>,
     ) -> Result<(), MountError> {
         let text = serde_json::to_vec(self).expect("a table of mounts is plain data");
-        let sealed = keyring.seal(&Record::system(RecordKind::Mounts, MOUNTS_KEY), &text)?;
+        let sealed = barrier.seal(request, &Record::system(RecordKind::Mounts, MOUNTS_KEY), &text).await?;
         let put = Put::new(Key::new(SYSTEM_KEYSPACE, MOUNTS_KEY), &sealed)
             .when(version.map_or(Condition::Absent, Condition::Version));
-        storage.put(request, put).await?;
+        barrier.system().put_settled(request, put).await?;
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Puts the server together: loads plugins, opens backends, listens, and ends in order.
 
+pub mod core_dumps;
+
 use std::{
     env, fs,
     future::{Future, IntoFuture},
@@ -91,7 +93,7 @@ impl Server {
             trust: config.trust.clone(),
         };
         let backends = open_backends(&loader, &config).await?;
-        let core = Core::new(&backends, &config.system_backend, config.mounts)
+        let core = Core::new(&backends, &config.system_backend, config.mounts, config.key_uses)
             .ok_or(ServerError::NoSystemBackend(config.system_backend))?;
         let address = config.listen;
         let listener =

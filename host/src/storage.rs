@@ -12,6 +12,8 @@ use crate::crypto::key::{RandomError, random_bytes};
 
 /// How long a call to a backend may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How often a write whose outcome must be known is tried.
+const SETTLE_ATTEMPTS: u32 = 3;
 
 /// A backend, as the secrets engine uses it.
 #[derive(Debug, Clone)]
@@ -102,6 +104,39 @@ impl Storage {
     pub async fn put(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
         let put = put.with_write_id(write_id().map_err(|source| self.error(source))?);
         self.within(true, self.backend.put(&request.call(), put)).await
+    }
+
+    /// Writes one record whose value nobody else would write (it is sealed, or holds a random part), and finds out what
+    /// has become of it where the backend does not know.
+    ///
+    /// # Errors
+    ///
+    /// The backend's; unknown only where it also cannot be read.
+    pub async fn put_settled(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
+        let mut attempts = 0;
+        loop {
+            let error = match self.put(request, put).await {
+                Ok(version) => return Ok(version),
+                Err(error) if error.is_unknown() => error,
+                // The attempt before may have been the one that was quicker.
+                Err(error) if error.is_lost_race() && attempts > 0 => error,
+                Err(error) => return Err(error),
+            };
+            attempts += 1;
+            // If it cannot be read either, it stays unknown.
+            let Ok(stored) = self.get(request, put.key()).await else { return Err(error) };
+            if let Some(record) = stored.as_ref().filter(|record| record.value() == put.value()) {
+                return Ok(record.version());
+            }
+            let condition = stored.map_or(Condition::Absent, |record| Condition::Version(record.version()));
+            if put.condition() != Condition::Any && put.condition() != condition {
+                let lost = Error::new(ErrorCode::PRECONDITION_FAILED, "somebody else was quicker");
+                return Err(self.error(lost));
+            }
+            if attempts == SETTLE_ATTEMPTS {
+                return Err(error);
+            }
+        }
     }
 
     /// Removes one record.

@@ -31,8 +31,15 @@ pub(super) fn status(client: &Client, format: Format) -> Result<(), Failure> {
 }
 
 /// Makes the keys of a new cluster.
-pub(super) fn init(client: &Client, shares: u64, threshold: u64, format: Format) -> Result<(), Failure> {
-    let body = json!({ "secret_shares": shares, "secret_threshold": threshold }).to_string();
+pub(super) fn init(
+    client: &Client,
+    shares: u64,
+    threshold: u64,
+    repeat: bool,
+    format: Format,
+) -> Result<(), Failure> {
+    let body =
+        json!({ "secret_shares": shares, "secret_threshold": threshold, "repeat": repeat }).to_string();
     let made = client.post("sys/init", &body)?.success("init")?.json()?;
     print(format, &made, || describe_keys(&made, shares, threshold));
     Ok(())
@@ -63,6 +70,13 @@ pub(super) fn unseal(
 pub(super) fn seal(client: &Client, format: Format) -> Result<(), Failure> {
     client.post("sys/seal", "{}")?.success("seal")?;
     print(format, &json!({ "sealed": true }), || "The server is sealed.\n".to_owned());
+    Ok(())
+}
+
+/// Makes a new key, with which new records are sealed.
+pub(super) fn rotate(client: &Client, format: Format) -> Result<(), Failure> {
+    client.post("sys/rotate", "{}")?.success("rotate")?;
+    print(format, &json!({ "rotated": true }), || "New records are sealed with a new key.\n".to_owned());
     Ok(())
 }
 

@@ -10,13 +10,17 @@ use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 use super::failure::Failure;
-use crate::{config::Config, server::Server};
+use crate::{
+    config::Config,
+    server::{Server, core_dumps},
+};
 
 /// Runs a server until it is interrupted.
 pub(super) fn run(config: &Path, plugin_dirs: &[PathBuf]) -> Result<(), Failure> {
     let begun = Instant::now();
     let config = Config::read(config)?;
     start_logging();
+    core_dumps::disable().map_err(|error| Failure::Other(format!("switch core dumps off: {error}")))?;
     let runtime = Builder::new_multi_thread()
         .enable_all()
         .build()

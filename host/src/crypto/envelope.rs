@@ -45,6 +45,8 @@ pub enum RecordKind {
     Metadata = 5,
     /// One version of a secret.
     Value = 6,
+    /// How often a key may have been used.
+    KeyUse = 7,
 }
 
 /// Which record it is: what the ciphertext is bound to.

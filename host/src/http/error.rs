@@ -10,10 +10,11 @@ use keyway_loader::{Chain, ErrorCode};
 use serde_json::json;
 
 use crate::{
+    barrier::BarrierError,
     core::CoreError,
     mounts::MountError,
     seal::{InitError, SealRecordError},
-    secrets::EngineError,
+    secrets::{EngineError, record::RecordError},
     storage::StorageError,
     token::TokenError,
 };
@@ -108,8 +109,26 @@ impl From<EngineError> for ApiError {
             EngineError::Contended => Self::Unavailable(error.to_string()),
             EngineError::Storage(error) => error.into(),
             // The text names the record: whoever asked for it named it first.
+            EngineError::Record(RecordError::Barrier { source, .. }) | EngineError::Barrier(source) => {
+                source.into()
+            }
             EngineError::Record(_) => logged(&error, error.to_string()),
-            EngineError::Seal(_) | EngineError::Random(_) => internal(&error),
+            EngineError::Random(_) => internal(&error),
+        }
+    }
+}
+
+impl From<BarrierError> for ApiError {
+    fn from(error: BarrierError) -> Self {
+        match error {
+            BarrierError::Storage(error) | BarrierError::SealRecord(SealRecordError::Storage(error)) => {
+                error.into()
+            }
+            BarrierError::Contended => Self::Unavailable(error.to_string()),
+            BarrierError::NoSealRecord { .. }
+            | BarrierError::UseRecord { .. }
+            | BarrierError::SealRecord(_) => logged(&error, error.to_string()),
+            BarrierError::Open(_) | BarrierError::Seal(_) | BarrierError::Rotate(_) => internal(&error),
         }
     }
 }
@@ -120,19 +139,28 @@ impl From<CoreError> for ApiError {
             CoreError::Sealed => Self::Sealed,
             CoreError::PermissionDenied => Self::PermissionDenied,
             CoreError::NotInitialised => Self::BadRequest("Keyway is not initialised".to_owned()),
-            CoreError::WrongShare => Self::BadRequest(error.to_string()),
+            CoreError::WrongShare | CoreError::SharesReplaced | CoreError::Init(InitError::NeverUnsealed) => {
+                Self::BadRequest(error.to_string())
+            }
             CoreError::Init(InitError::AlreadyInitialised) => {
                 Self::BadRequest("Keyway is already initialised".to_owned())
             }
             CoreError::Init(InitError::Storage(error))
             | CoreError::SealRecord(SealRecordError::Storage(error))
+            | CoreError::Init(InitError::SealRecord(SealRecordError::Storage(error)))
             | CoreError::Mounts(MountError::Storage(error))
             | CoreError::Token(TokenError::Storage(error)) => error.into(),
+            // The texts name the record.
+            CoreError::Mounts(MountError::Barrier(BarrierError::Open(_)))
+            | CoreError::Token(TokenError::Open(BarrierError::Open(_))) => logged(&error, error.to_string()),
+            CoreError::Barrier(error)
+            | CoreError::Mounts(MountError::Barrier(error))
+            | CoreError::Token(TokenError::Open(error)) => error.into(),
             CoreError::Mounts(MountError::Moved { .. })
             | CoreError::NoBackend { .. }
             | CoreError::KeysDoNotOpen
             | CoreError::SealRecord(_) => logged(&error, error.to_string()),
-            CoreError::Init(_) | CoreError::Mounts(_) | CoreError::Token(_) => internal(&error),
+            CoreError::Init(_) => internal(&error),
         }
     }
 }

@@ -37,6 +37,11 @@ pub(super) async fn dispatch(call: &Call, body: Body) -> Result<Response, ApiErr
             call.core.seal();
             Ok(answer::nothing())
         }
+        ("sys/rotate", Action::Write) => {
+            let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
+            unsealed.barrier().rotate(call.request()).await?;
+            Ok(answer::nothing())
+        }
         ("sys/mounts", Action::Read) => mounts(call).await,
         ("sys/internal/ui/mounts", Action::Read) => ui_mounts(call).await,
         _ => match endpoint.strip_prefix("sys/internal/ui/mounts/") {
@@ -55,6 +60,7 @@ fn is_endpoint(path: &str) -> bool {
             | "sys/init"
             | "sys/unseal"
             | "sys/seal"
+            | "sys/rotate"
             | "sys/mounts"
             | "sys/internal/ui/mounts"
     )
@@ -92,6 +98,9 @@ fn seal_answer(call: &Call, status: &SealStatus) -> Value {
 struct InitRequest {
     secret_shares: Option<u64>,
     secret_threshold: Option<u64>,
+    /// Keyway's own: other keys for a cluster that nobody has unsealed yet.
+    #[serde(default)]
+    repeat: bool,
     #[serde(flatten)]
     other: Map<String, Value>,
 }
@@ -106,7 +115,7 @@ async fn init(call: &Call, body: Body) -> Result<Response, ApiError> {
     }
     let counts = ShareCounts::new(body.secret_shares.unwrap_or(5), body.secret_threshold.unwrap_or(3))
         .map_err(ApiError::bad_request)?;
-    let initialised = call.core.init(call.request(), counts).await?;
+    let initialised = call.core.init(call.request(), counts, body.repeat).await?;
     let shares = || initialised.shares.iter().map(Share::expose);
     Ok(answer::plain(json!({
         "keys": shares().map(|share| HEXLOWER_PERMISSIVE.encode(share)).collect::<Vec<_>>(),

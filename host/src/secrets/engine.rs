@@ -12,12 +12,9 @@ use super::{
     record::{OpenedRecord, RecordError, Sealer, folder_prefix, metadata_key, version_key},
 };
 use crate::{
+    barrier::{Barrier, BarrierError},
     clock,
-    crypto::{
-        envelope::SealError,
-        key::{RandomError, random_bytes},
-        keyring::Keyring,
-    },
+    crypto::key::{RandomError, random_bytes},
     mounts::Mount,
     storage::{RequestId, Storage, StorageError},
 };
@@ -29,7 +26,7 @@ const MAX_LISTED: usize = 1_000_000;
 
 /// The engine of one mount, for one request.
 pub struct Engine<'a> {
-    keyring: &'a Keyring,
+    barrier: &'a Barrier,
     mount: &'a Mount,
     storage: &'a Storage,
     request: RequestId,
@@ -54,8 +51,8 @@ pub enum EngineError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// A value could not be sealed.
-    #[error("seal a value")]
-    Seal(#[from] SealError),
+    #[error(transparent)]
+    Barrier(#[from] BarrierError),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),
@@ -99,8 +96,8 @@ struct Stored {
 
 impl<'a> Engine<'a> {
     /// The engine of a mount.
-    pub fn new(keyring: &'a Keyring, mount: &'a Mount, storage: &'a Storage, request: RequestId) -> Self {
-        Self { keyring, mount, storage, request }
+    pub fn new(barrier: &'a Barrier, mount: &'a Mount, storage: &'a Storage, request: RequestId) -> Self {
+        Self { barrier, mount, storage, request }
     }
 
     /// Reads the current version, or an older one.
@@ -134,7 +131,7 @@ impl<'a> Engine<'a> {
                 }
                 continue;
             };
-            let value = self.sealer().open_value(path, number, known, &sealed)?;
+            let value = self.sealer().open_value(path, number, known, &sealed).await?;
             return Ok(Read::Value(found, value));
         }
     }
@@ -159,7 +156,7 @@ impl<'a> Engine<'a> {
             if write.cas.is_some_and(|cas| cas != current) {
                 return Err(race.or_unknown(EngineError::CasMismatch { current }));
             }
-            let next = self.next_version(path, stored.as_ref(), write.value, mark)?;
+            let next = self.next_version(path, stored.as_ref(), write.value, mark).await?;
             match self.store(path, stored.as_ref(), &next).await {
                 Ok(()) => return Ok(next.found()),
                 Err(error) => race.lost(error).await?,
@@ -185,7 +182,7 @@ impl<'a> Engine<'a> {
             };
             known.deletion_time = clock::now();
             known.deletion_time.clone_into(&mut metadata.updated_time);
-            let record = self.sealer().seal_record(path, &metadata, &current)?;
+            let record = self.sealer().seal_record(path, &metadata, &current).await?;
             match self.put_record(path, &record, Condition::Version(version)).await {
                 Ok(()) => return Ok(()),
                 Err(error) => race.lost(error).await?,
@@ -276,7 +273,7 @@ impl<'a> Engine<'a> {
     }
 
     fn sealer(&self) -> Sealer<'_> {
-        Sealer { keyring: self.keyring, mount: self.mount.uuid }
+        Sealer { barrier: self.barrier, request: self.request, mount: self.mount.uuid }
     }
 
     async fn load(&self, path: &SecretPath) -> Result<Option<Stored>, EngineError> {
@@ -284,7 +281,7 @@ impl<'a> Engine<'a> {
         let Some(record) = self.storage.get(self.request, Key::new(&keyspace, &key)).await? else {
             return Ok(None);
         };
-        let opened = self.sealer().open_record(path, record.value())?;
+        let opened = self.sealer().open_record(path, record.value()).await?;
         Ok(Some(Stored { opened, version: record.version() }))
     }
 
@@ -299,7 +296,7 @@ impl<'a> Engine<'a> {
         Ok(record.map(|record| record.value().to_vec()))
     }
 
-    fn next_version(
+    async fn next_version(
         &self,
         path: &SecretPath,
         stored: Option<&Stored>,
@@ -308,9 +305,9 @@ impl<'a> Engine<'a> {
     ) -> Result<NextVersion, EngineError> {
         let before = stored.map(|stored| &stored.opened.metadata);
         let number = before.map_or(0, |metadata| metadata.current_version) + 1;
-        let sealed = self.sealer().seal_value(path, number, value)?;
+        let sealed = self.sealer().seal_value(path, number, value).await?;
         let metadata = Metadata::with_next(before, &clock::now(), mark, &sealed);
-        let record = self.sealer().seal_record(path, &metadata, &sealed)?;
+        let record = self.sealer().seal_record(path, &metadata, &sealed).await?;
         Ok(NextVersion { metadata, record })
     }
 

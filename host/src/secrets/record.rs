@@ -15,9 +15,13 @@ use super::{
     metadata::{Metadata, VersionMetadata},
     path::{FolderPath, SecretPath},
 };
-use crate::crypto::{
-    envelope::{OpenError, RecordKind, SealError},
-    keyring::{Keyring, Record},
+use crate::{
+    barrier::{Barrier, BarrierError},
+    crypto::{
+        envelope::{OpenError, RecordKind, SealError},
+        keyring::Record,
+    },
+    storage::RequestId,
 };
 
 const FORMAT: u8 = 1;
@@ -38,6 +42,16 @@ pub enum RecordError {
         mount: Uuid,
         /// Why.
         reason: OpenError,
+    },
+    /// The keys could not be read, or their use not be counted.
+    #[error("secret {path:?} (mount {mount}): {source}")]
+    Barrier {
+        /// The secret.
+        path: String,
+        /// The mount.
+        mount: Uuid,
+        /// Why.
+        source: BarrierError,
     },
     /// The metadata knows the version, and the store does not have it.
     #[error("the record of version {version} of secret {path:?} (mount {mount}) is missing from the store")]
@@ -72,7 +86,9 @@ pub fn version_key(path: &SecretPath, version: u64, metadata: &VersionMetadata) 
 /// Seals and opens the records of one mount.
 pub struct Sealer<'a> {
     /// The keys.
-    pub keyring: &'a Keyring,
+    pub barrier: &'a Barrier,
+    /// For whom.
+    pub request: RequestId,
     /// The mount.
     pub mount: Uuid,
 }
@@ -90,9 +106,14 @@ impl Sealer<'_> {
     ///
     /// # Errors
     ///
-    /// See [`SealError`].
-    pub fn seal_value(&self, path: &SecretPath, version: u64, value: &[u8]) -> Result<Vec<u8>, SealError> {
-        self.keyring.seal(&self.value_record(path, version), value)
+    /// See [`BarrierError`].
+    pub async fn seal_value(
+        &self,
+        path: &SecretPath,
+        version: u64,
+        value: &[u8],
+    ) -> Result<Vec<u8>, BarrierError> {
+        self.barrier.seal(self.request, &self.value_record(path, version), value).await
     }
 
     /// The value of one version, if `sealed` is the envelope that the metadata knows.
@@ -100,18 +121,20 @@ impl Sealer<'_> {
     /// # Errors
     ///
     /// See [`RecordError`].
-    pub fn open_value(
+    pub async fn open_value(
         &self,
         path: &SecretPath,
         version: u64,
         metadata: &VersionMetadata,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, RecordError> {
-        let opened = self.keyring.open(&self.value_record(path, version), sealed);
+        let opened = self.barrier.open(self.request, &self.value_record(path, version), sealed).await;
         match opened {
-            Ok(_) if !metadata.is_sealed_as(sealed) => Err(self.error(path, OpenError::NotAuthentic)),
+            Ok(_) if !metadata.is_sealed_as(sealed) => {
+                Err(self.error(path, BarrierError::Open(OpenError::NotAuthentic)))
+            }
             Ok(value) => Ok(value),
-            Err(reason) => Err(self.error(path, reason)),
+            Err(source) => Err(self.error(path, source)),
         }
     }
 
@@ -119,15 +142,16 @@ impl Sealer<'_> {
     ///
     /// # Errors
     ///
-    /// See [`SealError`].
-    pub fn seal_record(
+    /// See [`BarrierError`].
+    pub async fn seal_record(
         &self,
         path: &SecretPath,
         metadata: &Metadata,
         current: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
+    ) -> Result<Vec<u8>, BarrierError> {
         let text = serde_json::to_vec(metadata).expect("metadata is plain data");
-        let sealed = self.keyring.seal(&self.metadata_record(&metadata_key(path)), &text)?;
+        let key = metadata_key(path);
+        let sealed = self.barrier.seal(self.request, &self.metadata_record(&key), &text).await?;
         let length = u32::try_from(sealed.len()).map_err(|_| SealError::TooLong)?;
         let mut record = Vec::with_capacity(5 + sealed.len() + current.len());
         record.push(FORMAT);
@@ -142,14 +166,15 @@ impl Sealer<'_> {
     /// # Errors
     ///
     /// See [`RecordError`].
-    pub fn open_record(&self, path: &SecretPath, record: &[u8]) -> Result<OpenedRecord, RecordError> {
-        let open = || {
+    pub async fn open_record(&self, path: &SecretPath, record: &[u8]) -> Result<OpenedRecord, RecordError> {
+        let open = async || {
             let (sealed, current) = split(record).ok_or(OpenError::Malformed)?;
-            let text = self.keyring.open(&self.metadata_record(&metadata_key(path)), sealed)?;
+            let key = metadata_key(path);
+            let text = self.barrier.open(self.request, &self.metadata_record(&key), sealed).await?;
             let metadata = serde_json::from_slice(&text).map_err(|_| OpenError::Malformed)?;
             Ok(OpenedRecord { metadata, current: current.to_vec() })
         };
-        open().map_err(|reason| self.error(path, reason))
+        open().await.map_err(|source| self.error(path, source))
     }
 
     /// A record of an older version is missing though the metadata knows it.
@@ -165,8 +190,12 @@ impl Sealer<'_> {
         Record { mount: self.mount, kind: RecordKind::Metadata, key, version: 0 }
     }
 
-    fn error(&self, path: &SecretPath, reason: OpenError) -> RecordError {
-        RecordError::Unopenable { path: path.as_str().to_owned(), mount: self.mount, reason }
+    fn error(&self, path: &SecretPath, source: BarrierError) -> RecordError {
+        let (path, mount) = (path.as_str().to_owned(), self.mount);
+        match source {
+            BarrierError::Open(reason) => RecordError::Unopenable { path, mount, reason },
+            source => RecordError::Barrier { path, mount, source },
+        }
     }
 }
 

@@ -238,6 +238,11 @@ impl Server {
         child.wait_with_output().expect("wait for keyway")
     }
 
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Ends the process at once, as a crash would.
     pub fn kill(mut self) {
         self.process.kill().expect("kill the server");

@@ -15,7 +15,8 @@ fn three_of_five_shares_unseal_and_two_do_not() {
     assert_eq!(server.get("sys/health", "").status, 503);
 
     let again = server.post("sys/init", "", &json!({ "secret_shares": 1, "secret_threshold": 1 }));
-    assert_eq!((again.status, again.error()), (400, "Keyway is already initialised".to_owned()));
+    assert_eq!(again.status, 400);
+    assert!(again.error().contains("already initialised, but never unsealed"), "{}", again.text);
 
     assert!(server.unseal(&keys.shares[4]));
     // A repeated share changes nothing, a wrong one is refused, and neither touches the progress.

@@ -1,0 +1,159 @@
+//! The barrier: whatever is sealed or opened passes here. It holds the keys of an unsealed server, counts how often the
+//! newest is used, and rotates it before its bound.
+//!
+//! [`uses`] counts in blocks that are reserved durably before they are used; [`rotate`] makes keys and reads those that
+//! other hosts made.
+
+mod rotate;
+mod uses;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use thiserror::Error;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use self::uses::Uses;
+pub use self::uses::{KeyUse, MAX_USES, UseBound};
+use crate::{
+    crypto::{
+        envelope::{OpenError, SealError},
+        key::SecretKey,
+        keyring::{Keyring, Record, RotateError},
+    },
+    seal::{SealRecordError, Unlocked},
+    storage::{RequestId, Storage, StorageError},
+};
+
+/// The keys of an unsealed server.
+pub struct Barrier {
+    cluster: Uuid,
+    system: Storage,
+    root: SecretKey,
+    keyring: RwLock<Arc<Keyring>>,
+    uses: Uses,
+}
+
+/// Why something could not be sealed or opened.
+#[derive(Debug, Error)]
+pub enum BarrierError {
+    /// It is not what was sealed.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It cannot be sealed.
+    #[error("it cannot be sealed")]
+    Seal(#[from] SealError),
+    /// The keys could not be read, or their use not be counted.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The seal record, when the keys were read again.
+    #[error(transparent)]
+    SealRecord(#[from] SealRecordError),
+    /// The seal record is gone, or another cluster's.
+    #[error("the seal record in backend {backend:?} is gone or another cluster's")]
+    NoSealRecord {
+        /// Which backend.
+        backend: String,
+    },
+    /// The record that counts the uses of a key does not open.
+    #[error("the count of the uses of key {key} cannot be opened: {reason}")]
+    UseRecord {
+        /// Which key.
+        key: u32,
+        /// Why.
+        reason: OpenError,
+    },
+    /// There is no further key.
+    #[error(transparent)]
+    Rotate(#[from] RotateError),
+    /// Others kept rotating or reserving at the same time.
+    #[error("too many hosts change the keys at the same time; nothing was changed")]
+    Contended,
+}
+
+impl Barrier {
+    /// The barrier of the cluster whose keys these are. They are used at most `bound` times each.
+    pub fn new(system: Storage, unlocked: Unlocked, bound: UseBound) -> Self {
+        let Unlocked { root, keyring } = unlocked;
+        Self {
+            cluster: keyring.cluster(),
+            system,
+            root,
+            keyring: RwLock::new(Arc::new(keyring)),
+            uses: Uses::new(bound),
+        }
+    }
+
+    /// Seals a record with the newest key.
+    ///
+    /// # Errors
+    ///
+    /// See [`BarrierError`]. Nothing is sealed whose use of the key is not counted.
+    pub async fn seal(
+        &self,
+        request: RequestId,
+        record: &Record<'_>,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, BarrierError> {
+        loop {
+            let keyring = self.keyring();
+            if self.uses.take(keyring.newest()) {
+                return Ok(keyring.seal(record, plaintext)?);
+            }
+            self.reserve(request).await?;
+        }
+    }
+
+    /// Opens a record with the key that it was sealed with. A key that another host made is read first.
+    ///
+    /// # Errors
+    ///
+    /// See [`BarrierError`].
+    pub async fn open(
+        &self,
+        request: RequestId,
+        record: &Record<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, BarrierError> {
+        match self.keyring().open(record, sealed) {
+            Err(OpenError::UnknownKey(_)) => {
+                self.refresh(request).await?;
+                Ok(self.keyring().open(record, sealed)?)
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// The name under which a token is stored.
+    pub fn token_name(&self, token: &str) -> [u8; 32] {
+        self.keyring().token_name(token)
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> Uuid {
+        self.cluster
+    }
+
+    /// The backend of the system's own records.
+    pub fn system(&self) -> &Storage {
+        &self.system
+    }
+
+    /// The key that seals, and how often it may have been used.
+    pub fn key_use(&self) -> KeyUse {
+        let keyring = self.keyring();
+        self.uses.of(keyring.newest(), keyring.newest_made())
+    }
+
+    fn keyring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes a keyring into use, unless the present one is newer.
+    fn publish(&self, keyring: Keyring) {
+        let mut present = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        if keyring.newest() > present.newest() {
+            *present = Arc::new(keyring);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! How often a key was used. AES-GCM with random nonces bounds that at 2^32 seals with one key (NIST SP 800-38D, 8.3);
+//! Keyway rotates at half of it at the latest.
+//!
+//! Uses are reserved in blocks: the record `key-use/<number>` in the store says how many may have happened on all hosts
+//! together, and it is raised before the block is used. A crash loses the rest of a block, and never a use. The record is
+//! sealed under the root key, so that counting does not use the key that it counts.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use keyway_loader::{Condition, Key, Put};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{Barrier, BarrierError};
+use crate::{
+    crypto::{
+        envelope::{OpenError, RecordKind},
+        keyring::{Record, open_under_root, seal_under_root},
+    },
+    seal::SYSTEM_KEYSPACE,
+    storage::RequestId,
+};
+
+/// The most uses of one key.
+pub const MAX_USES: u64 = 1 << 31;
+/// The fewest that a bound may allow: below, every write would rotate.
+const MIN_USES: u64 = 1_000;
+/// How many uses are reserved at once, at most.
+const BLOCK: u64 = 1 << 16;
+/// How many blocks a key has, at least.
+const BLOCKS: u64 = 16;
+/// What an initialisation uses the first key for, before anything is counted: the root token.
+const USES_BEFORE_COUNTING: u64 = 1;
+/// How often a reservation that loses races is tried.
+const ATTEMPTS: u32 = 64;
+
+/// How often a key is used before another takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UseBound(u64);
+
+/// A bound that cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a key is used at least {MIN_USES} and at most {MAX_USES} times")]
+pub struct UseBoundError;
+
+/// A key and its uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUse {
+    /// The key's number.
+    pub key: u32,
+    /// When it was made, in Unix seconds.
+    pub made: u64,
+    /// How many uses are reserved, by all hosts as far as this one knows; zero before this host's first.
+    pub reserved: u64,
+    /// How many uses of this host's block are left.
+    pub left: u64,
+    /// At how many another key takes its place.
+    pub bound: u64,
+}
+
+/// What this host may use.
+pub(super) struct Uses {
+    bound: UseBound,
+    block: Mutex<Block>,
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// The block in use.
+#[derive(Default)]
+struct Block {
+    key: u32,
+    /// The most that the store has said of this key.
+    reserved: u64,
+    left: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    reserved: u64,
+}
+
+impl UseBound {
+    /// A bound.
+    ///
+    /// # Errors
+    ///
+    /// Where it is below 1,000 or above [`MAX_USES`].
+    pub fn new(uses: u64) -> Result<Self, UseBoundError> {
+        if (MIN_USES..=MAX_USES).contains(&uses) { Ok(Self(uses)) } else { Err(UseBoundError) }
+    }
+
+    fn block(self) -> u64 {
+        BLOCK.min(self.0 / BLOCKS)
+    }
+}
+
+impl Default for UseBound {
+    fn default() -> Self {
+        Self(MAX_USES)
+    }
+}
+
+impl Uses {
+    pub(super) fn new(bound: UseBound) -> Self {
+        Self { bound, block: Mutex::default(), changing: tokio::sync::Mutex::default() }
+    }
+
+    /// Takes one use of a key; whether there was one.
+    pub(super) fn take(&self, key: u32) -> bool {
+        let mut block = self.block();
+        if block.key != key || block.left == 0 {
+            return false;
+        }
+        block.left -= 1;
+        true
+    }
+
+    /// Held by whoever changes keys or reserves uses.
+    pub(super) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    pub(super) fn of(&self, key: u32, made: u64) -> KeyUse {
+        let block = self.block();
+        let (reserved, left) = if block.key == key { (block.reserved, block.left) } else { (0, 0) };
+        KeyUse { key, made, reserved, left, bound: self.bound.0 }
+    }
+
+    fn block(&self) -> MutexGuard<'_, Block> {
+        self.block.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Barrier {
+    /// Reserves uses of the newest key, and makes another one where its bound is reached.
+    pub(super) async fn reserve(&self, request: RequestId) -> Result<(), BarrierError> {
+        let _one_at_a_time = self.uses.changing().await;
+        for _ in 0..ATTEMPTS {
+            let key = self.keyring().newest();
+            let block = self.uses.of(key, 0);
+            if block.left > 0 {
+                return Ok(());
+            }
+            if self.reserve_of(request, key, block.reserved).await? {
+                return Ok(());
+            }
+        }
+        Err(BarrierError::Contended)
+    }
+
+    /// Whether it was reserved; otherwise somebody was quicker, or there is a newer key.
+    async fn reserve_of(&self, request: RequestId, key: u32, known: u64) -> Result<bool, BarrierError> {
+        let name = format!("key-use/{key}").into_bytes();
+        let place = Key::new(SYSTEM_KEYSPACE, &name);
+        let record = Record::system(RecordKind::KeyUse, &name);
+        let stored = self.system.get(request, place).await?;
+        let (reserved, condition) = match &stored {
+            None => (USES_BEFORE_COUNTING, Condition::Absent),
+            Some(stored) => {
+                let unreadable = |reason| BarrierError::UseRecord { key, reason };
+                let opened =
+                    open_under_root(self.cluster, &self.root, &record, stored.value()).map_err(unreadable)?;
+                let contents: Contents =
+                    serde_json::from_slice(&opened).map_err(|_| unreadable(OpenError::Malformed))?;
+                (contents.reserved, Condition::Version(stored.version()))
+            }
+        };
+        let block = self.uses.bound.block();
+        let rewound = reserved < known;
+        if rewound || reserved + block > self.uses.bound.0 {
+            if rewound {
+                tracing::warn!(key, reserved, known, "the store was rewound; its key is used no more");
+            }
+            self.add_key(request).await?;
+            return Ok(false);
+        }
+        let reserved = reserved + block;
+        let text = serde_json::to_vec(&Contents { reserved }).expect("a count is plain data");
+        let sealed = seal_under_root(self.cluster, &self.root, &record, &text)?;
+        match self.system.put_settled(request, Put::new(place, &sealed).when(condition)).await {
+            Ok(_) => {
+                *self.uses.block() = Block { key, reserved, left: block };
+                Ok(true)
+            }
+            Err(error) if error.is_lost_race() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bound_has_bounds() {
+        for wrong in [0, 999, MAX_USES + 1, u64::MAX] {
+            assert_eq!(UseBound::new(wrong), Err(UseBoundError), "{wrong}");
+        }
+        assert_eq!(UseBound::new(1_000).unwrap().block(), 62);
+        assert_eq!(UseBound::default().block(), BLOCK);
+    }
+
+    #[test]
+    fn uses_are_taken_from_the_block_of_their_key_alone() {
+        let uses = Uses::new(UseBound::default());
+        assert!(!uses.take(1));
+        *uses.block() = Block { key: 1, reserved: 3, left: 2 };
+        assert!(uses.take(1) && !uses.take(2) && uses.take(1) && !uses.take(1));
+    }
+}

@@ -1,0 +1,243 @@
+//! The memory backend behind a script of faults. Its contents outlive the handles on it, so that a test can crash and
+//! begin anew over what a crash has left.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use keyway::{
+    barrier::{Barrier, UseBound},
+    seal::{Initialised, SealRecord, ShareCounts, initialise},
+    storage::{RequestId, Storage},
+};
+use keyway_loader::{BackendConfig, Plugin, configure::configure};
+use keyway_memory_backend::Memory;
+use keyway_sdk::{
+    Backend, Batch, BatchResult, CallContext, Capabilities, Delete, DropKeyspace, Error, ErrorCode, Features,
+    Health, Key, OpKind, OpenContext, Page, PluginInfo, Put, Record, Reply, Version,
+    paging::ScanPlan,
+    schemars::{self, JsonSchema},
+    serde::{self, Deserialize},
+};
+use serde_json::json;
+
+pub(crate) const REQUEST: RequestId = RequestId([1; 16]);
+
+/// What becomes of the calls of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Script {
+    /// All is well.
+    Well,
+    /// The first write at a commit point happens, and is answered as unknown.
+    FirstDone,
+    /// The first write at a commit point does not happen, and is answered as unknown.
+    FirstLost,
+    /// No write at a commit point happens, and each is answered as unknown.
+    AllLost,
+    /// The first deletion of a metadata record happens, and is answered as unknown.
+    DeletionDone,
+    /// The change with this number (from 0, of all changes) is the last thing that happens, or the first that does not;
+    /// nothing is answered any more.
+    Crash { at: u64, done: bool },
+}
+
+/// A store that outlives its handles.
+#[derive(Clone)]
+pub(crate) struct Disk {
+    number: u64,
+    platter: Arc<Platter>,
+}
+
+struct Platter {
+    memory: Arc<Memory>,
+    batches: bool,
+    script: Mutex<Script>,
+    points: AtomicU64,
+    changes: AtomicU64,
+}
+
+static DISKS: Mutex<Option<HashMap<u64, Arc<Platter>>>> = Mutex::new(None);
+
+impl Disk {
+    /// An empty store, with or without atomic batches.
+    pub(crate) fn new(batches: bool) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let memory = Memory::new(&keyway_memory_backend::Config::default()).map(Arc::new).unwrap();
+        let platter = Arc::new(Platter {
+            memory,
+            batches,
+            script: Mutex::new(Script::Well),
+            points: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+        });
+        let mut disks = DISKS.lock().unwrap_or_else(PoisonError::into_inner);
+        disks.get_or_insert_default().insert(number, Arc::clone(&platter));
+        Self { number, platter }
+    }
+
+    /// Begins a script.
+    pub(crate) fn play(&self, script: Script) {
+        self.platter.points.store(0, Ordering::SeqCst);
+        self.platter.changes.store(0, Ordering::SeqCst);
+        *self.platter.script.lock().unwrap() = script;
+    }
+
+    /// How many changes were asked for since the script began.
+    pub(crate) fn changes(&self) -> u64 {
+        self.platter.changes.load(Ordering::SeqCst)
+    }
+
+    /// The way to it.
+    pub(crate) async fn open(&self) -> Storage {
+        let plugin = Plugin::linked(keyway_sdk::linked::<Chaotic>()).unwrap();
+        let backend = BackendConfig {
+            name: "main".into(),
+            config: json!({ "disk": self.number }),
+            data_dir: Path::new(".").into(),
+        };
+        Storage::new(Arc::new(configure(&plugin, &backend).await.unwrap()))
+    }
+}
+
+/// A new cluster of one share in a store.
+pub(crate) async fn cluster(storage: &Storage) -> Initialised {
+    initialise(storage, REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.unwrap()
+}
+
+/// The barrier of a cluster.
+pub(crate) async fn barrier(storage: &Storage, made: &Initialised, bound: UseBound) -> Barrier {
+    let record = SealRecord::load(storage, REQUEST).await.unwrap().unwrap();
+    Barrier::new(storage.clone(), record.unlock(&made.shares).unwrap(), bound)
+}
+
+/// A barrier over a store of its own.
+pub(crate) async fn some_barrier() -> Barrier {
+    let storage = Disk::new(true).open().await;
+    let made = cluster(&storage).await;
+    barrier(&storage, &made, UseBound::default()).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(crate = "serde", deny_unknown_fields)]
+#[schemars(crate = "schemars")]
+struct Config {
+    disk: u64,
+}
+
+struct Chaotic {
+    platter: Arc<Platter>,
+}
+
+/// Whether a change happens, and whether it is answered.
+struct Fate {
+    happens: bool,
+    answered: bool,
+}
+
+impl Platter {
+    fn script(&self) -> Script {
+        *self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_down(&self) -> bool {
+        matches!(self.script(), Script::Crash { at, .. } if self.changes.load(Ordering::SeqCst) > at)
+    }
+
+    fn fate(&self, is_point: bool, is_removal: bool) -> Fate {
+        let number = self.changes.fetch_add(1, Ordering::SeqCst);
+        let first = is_point && self.points.fetch_add(1, Ordering::SeqCst) == 0;
+        let fate = |happens, answered| Fate { happens, answered };
+        match self.script() {
+            Script::FirstDone if first => fate(true, false),
+            Script::FirstLost if first => fate(false, false),
+            Script::AllLost if is_point => fate(false, false),
+            Script::DeletionDone if first && is_removal => fate(true, false),
+            Script::Crash { at, done } if number == at => fate(done, false),
+            Script::Crash { at, .. } if number > at => fate(false, false),
+            _ => fate(true, true),
+        }
+    }
+
+    fn change<T>(&self, is_point: bool, is_removal: bool, change: impl FnOnce() -> Reply<T>) -> Reply<T> {
+        let fate = self.fate(is_point, is_removal);
+        let reply = if fate.happens { Some(change()) } else { None };
+        match reply {
+            Some(reply) if fate.answered => reply,
+            _ => Reply::ready(Err(Error::new(ErrorCode::TIMEOUT, "no answer").with_unknown_outcome())),
+        }
+    }
+
+    fn read<T>(&self, read: impl FnOnce() -> Reply<T>) -> Reply<T> {
+        if self.is_down() {
+            return Reply::ready(Err(Error::new(ErrorCode::UNAVAILABLE, "the machine has crashed")));
+        }
+        read()
+    }
+}
+
+fn is_point(key: Key<'_>) -> bool {
+    key.bytes().starts_with(b"m/") || key.bytes() == b"seal"
+}
+
+impl Backend for Chaotic {
+    type Config = Config;
+
+    const PLUGIN: PluginInfo = PluginInfo { name: "chaotic", config_schema: "true", ..Memory::PLUGIN };
+
+    fn open(config: Config, _context: OpenContext) -> Reply<Self> {
+        let disks = DISKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let platter = disks.as_ref().and_then(|disks| disks.get(&config.disk)).cloned();
+        Reply::ready(
+            platter
+                .map(|platter| Self { platter })
+                .ok_or_else(|| Error::new(ErrorCode::NOT_FOUND, "no disk")),
+        )
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let inner = self.platter.memory.capabilities();
+        if self.platter.batches { inner } else { Capabilities { features: Features::EMPTY, ..inner } }
+    }
+
+    fn get(self: &Arc<Self>, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
+        self.platter.read(|| self.platter.memory.get(call, key))
+    }
+
+    fn put(self: &Arc<Self>, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
+        self.platter.change(is_point(put.key()), false, || self.platter.memory.put(call, put))
+    }
+
+    fn delete(self: &Arc<Self>, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
+        let is_removal = delete.key().bytes().starts_with(b"m/");
+        self.platter.change(is_removal, is_removal, || self.platter.memory.delete(call, delete))
+    }
+
+    fn apply(self: &Arc<Self>, call: &CallContext<'_>, batch: Batch<'_>) -> Reply<BatchResult> {
+        let point = batch.ops().iter().any(|op| is_point(op.key()));
+        let removal =
+            batch.ops().iter().any(|op| op.kind() == OpKind::Delete && op.key().bytes().starts_with(b"m/"));
+        self.platter.change(point, removal, || self.platter.memory.apply(call, batch))
+    }
+
+    fn scan(self: &Arc<Self>, call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page> {
+        self.platter.read(|| self.platter.memory.scan(call, plan))
+    }
+
+    fn keyspaces(self: &Arc<Self>, call: &CallContext<'_>, after: &str) -> Reply<Vec<String>> {
+        self.platter.read(|| self.platter.memory.keyspaces(call, after))
+    }
+
+    fn drop_keyspace(self: &Arc<Self>, call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool> {
+        self.platter.change(false, false, || self.platter.memory.drop_keyspace(call, drop))
+    }
+
+    fn health(self: &Arc<Self>, call: &CallContext<'_>) -> Reply<Health> {
+        self.platter.read(|| self.platter.memory.health(call))
+    }
+}

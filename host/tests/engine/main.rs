@@ -1,0 +1,6 @@
+//! The engine over a backend that fails, forgets, and crashes where a test tells it to.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod chaos;
+mod keys;
+mod outcomes;
