@@ -2,10 +2,15 @@
 
 use jiff::{Timestamp, Unit};
 
+/// Now, to the microsecond.
+pub fn timestamp() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(Unit::Microsecond).unwrap_or(now)
+}
+
 /// Now, in RFC 3339 with microseconds, in UTC.
 pub fn now() -> String {
-    let now = Timestamp::now();
-    now.round(Unit::Microsecond).unwrap_or(now).to_string()
+    timestamp().to_string()
 }
 
 /// Now, in seconds since the Unix epoch; zero before it.

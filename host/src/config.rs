@@ -11,7 +11,10 @@ use keyway_loader::{Requirement, TrustPolicy};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{barrier::UseBound, secrets::FolderPath};
+use crate::{
+    barrier::UseBound,
+    mounts::{MountPath, table::SECRETS},
+};
 
 /// The name of the lock file beside the configuration.
 pub const LOCK_FILE: &str = "keyway.lock";
@@ -134,7 +137,7 @@ fn default_listen() -> String {
 }
 
 fn secrets_engine() -> String {
-    "secrets".to_owned()
+    SECRETS.to_owned()
 }
 
 impl Config {
@@ -205,34 +208,23 @@ fn check(file: File, path: &Path) -> Result<Config, Problem> {
     })
 }
 
-/// A mount inside another must not hide the other's own paths.
-fn check_nesting(mounts: &BTreeMap<String, MountConfig>) -> Result<(), Problem> {
-    const PARTS: [&str; 7] = ["config", "data", "delete", "destroy", "metadata", "subkeys", "undelete"];
-    for (inner, outer) in mounts.keys().flat_map(|inner| mounts.keys().map(move |outer| (inner, outer))) {
-        let behind = inner.strip_prefix(outer.as_str()).and_then(|rest| rest.strip_prefix('/'));
-        let part = behind.and_then(|behind| behind.split('/').next());
-        if let Some(part) = part.filter(|part| PARTS.contains(part)) {
-            let message = format!(
-                "it would hide {outer}/{part}, where the secrets of {outer} are; choose another path"
-            );
-            return Err((format!("mounts.{inner}"), message));
-        }
-    }
-    Ok(())
-}
-
 fn check_mount(mount: &str, section: MountConfig) -> Result<(String, MountConfig), Problem> {
     let setting = format!("mounts.{mount}");
-    let parsed = FolderPath::parse(mount).map_err(|message| (setting.clone(), message))?;
-    let path = parsed.as_str().trim_end_matches('/').to_owned();
-    let first = path.split('/').next().unwrap_or_default();
-    if matches!(first, "" | "sys" | "auth" | "cubbyhole" | "identity") {
-        return Err((setting, format!("{path:?} is reserved; choose another path")));
+    let path = MountPath::parse(mount).map_err(|message| (setting.clone(), message))?;
+    if section.engine != SECRETS {
+        return Err((setting, format!("engine {:?} does not exist; write {SECRETS:?}", section.engine)));
     }
-    if section.engine != "secrets" {
-        return Err((setting, format!("engine {:?} does not exist; write \"secrets\"", section.engine)));
+    Ok((path.as_str().to_owned(), section))
+}
+
+/// A mount inside another must not hide the other's own paths.
+fn check_nesting(mounts: &BTreeMap<String, MountConfig>) -> Result<(), Problem> {
+    for mount in mounts.keys() {
+        let path = MountPath::parse(mount).map_err(|message| (format!("mounts.{mount}"), message))?;
+        let others = mounts.keys().map(String::as_str).filter(|other| other.len() < mount.len());
+        path.check_beside(others).map_err(|message| (format!("mounts.{mount}"), message))?;
     }
-    Ok((path, section))
+    Ok(())
 }
 
 fn check_listen(listen: &str, tls: Option<&str>) -> Result<SocketAddr, Problem> {

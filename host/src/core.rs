@@ -13,7 +13,7 @@ use crate::{
     barrier::{Barrier, BarrierError, UseBound},
     config::MountConfig,
     crypto::shares::Share,
-    mounts::{Mount, MountError, MountTable},
+    mounts::{Mount, MountError, Mounts},
     seal::{InitError, Initialised, SealRecord, SealRecordError, ShareCounts, Unlocked, initialise},
     secrets::Engine,
     storage::{RequestId, Storage, StorageError},
@@ -33,7 +33,7 @@ pub struct Core {
 /// What an unsealed server holds. Requests keep it for as long as they run.
 pub struct Unsealed {
     barrier: Barrier,
-    mounts: MountTable,
+    mounts: Mounts,
 }
 
 /// Shares that have been given so far.
@@ -190,7 +190,7 @@ impl Core {
                 forget_unopenable(&barrier, request).await?;
                 self.confirm(request, &record, version).await?;
             }
-            let mounts = MountTable::load(&barrier, request, &self.configured_mounts).await?;
+            let mounts = Mounts::load(&barrier, request, &self.configured_mounts).await?;
             if self.publish(Unsealed { barrier, mounts }, epoch) {
                 tracing::info!(cluster = %record.cluster_id, "unsealed");
             }
@@ -372,7 +372,7 @@ impl Unsealed {
     }
 
     /// The mounts.
-    pub fn mounts(&self) -> &MountTable {
+    pub fn mounts(&self) -> &Mounts {
         &self.mounts
     }
 }

@@ -1,10 +1,11 @@
 //! The HTTP edge: Vault's protocol over the core.
 //!
-//! [`path`] decodes and checks paths, [`body`] reads bodies, [`sys`] and [`kv`] are the endpoints, [`answer`] Vault's
+//! [`path`] decodes and checks paths, [`body`] reads bodies, [`duration`] durations, [`sys`] and [`kv`] are the endpoints, [`answer`] Vault's
 //! envelope, [`error`] its error bodies; only these two know status codes.
 
 mod answer;
 mod body;
+mod duration;
 mod error;
 mod kv;
 mod path;
@@ -46,6 +47,7 @@ struct Call {
 enum Action {
     Read,
     Write,
+    Patch,
     Delete,
     List,
 }
@@ -53,6 +55,12 @@ enum Action {
 impl Call {
     fn request(&self) -> RequestId {
         RequestId(*self.id.as_bytes())
+    }
+
+    /// The value of a query parameter, decoded; of several with one name the first.
+    fn query(&self, name: &str) -> Option<String> {
+        let mut pairs = form_urlencoded::parse(self.query.as_bytes());
+        pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
     }
 }
 
@@ -92,6 +100,7 @@ fn action(method: &Method, query: &str) -> Result<Action, ApiError> {
         "GET" if lists => Ok(Action::List),
         "GET" | "HEAD" => Ok(Action::Read),
         "PUT" | "POST" => Ok(Action::Write),
+        "PATCH" => Ok(Action::Patch),
         "DELETE" => Ok(Action::Delete),
         "LIST" => Ok(Action::List),
         _ => Err(ApiError::MethodNotAllowed),

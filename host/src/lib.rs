@@ -1,9 +1,11 @@
 //! Keyway: a secrets server whose storage is a shared library.
 //!
 //! A request on its way down: [`http`] (routes, Vault's shapes, status codes) → [`core`] (sealed or not, who may) →
-//! [`secrets`] (versions, check-and-set) → [`crypto`] (the envelope) → [`storage`] (deadline) → `keyway-loader`'s `Store` →
+//! [`secrets`] (versions, check-and-set) → [`barrier`] (keys, and how often they
+//! are used) → [`crypto`] (the envelope) → [`storage`] (deadline) → `keyway-loader`'s `Store` →
 //! the plugin. Beside it: [`seal`] (shares and keys), [`mounts`], [`token`]; [`config`] and [`server`] put them together;
-//! [`cli`] is the command line, [`clock`] the time.
+//! [`cli`] is the command line, [`clock`] the time,
+//! [`json`] what the JSON libraries leave open.
 
 pub mod cli;
 pub mod config;
@@ -22,3 +24,4 @@ pub mod crypto;
 pub mod storage;
 
 pub mod clock;
+pub mod json;

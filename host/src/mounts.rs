@@ -1,15 +1,25 @@
-//! The table of mounts: which path of the API belongs to which keyspace of which backend.
+//! Mounts: which path of the API belongs to which keyspace of which backend.
+//!
+//! [`table`] is the table, [`path`] what a path may be. [`Mounts`] is the table of an unsealed server: one record of the
+//! system backend, changed by conditional writes alone, so that hosts do not undo each other's changes.
 
-use std::collections::BTreeMap;
+pub mod path;
+pub mod table;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use keyway_loader::{Condition, Key, Put, Version};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use uuid::Uuid;
 
+pub use self::{
+    path::MountPath,
+    table::{Leaving, Mount, MountTable},
+};
 use crate::{
     barrier::{Barrier, BarrierError},
-    clock,
     config::MountConfig,
     crypto::{
         envelope::{OpenError, RecordKind},
@@ -21,49 +31,7 @@ use crate::{
 
 const MOUNTS_KEY: &[u8] = b"mounts";
 
-/// One mount.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mount {
-    /// Its identity, which outlives a change of path.
-    pub uuid: Uuid,
-    /// A short name for it in logs.
-    pub accessor: String,
-    /// What kind of secrets it holds: `secrets`.
-    pub engine: String,
-    /// The backend that stores it.
-    pub backend: String,
-    /// When it was made.
-    pub created: String,
-}
-
-impl Mount {
-    fn new(config: &MountConfig) -> Self {
-        let uuid = Uuid::new_v4();
-        let short = uuid.simple().to_string().chars().take(8).collect::<String>();
-        Self {
-            uuid,
-            accessor: format!("kv_{short}"),
-            engine: config.engine.clone(),
-            backend: config.backend.clone(),
-            created: clock::now(),
-        }
-    }
-
-    /// The keyspace that holds its records.
-    pub fn keyspace(&self) -> String {
-        format!("mount-{}", self.uuid)
-    }
-}
-
-/// All mounts by path, without slashes at the ends.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MountTable {
-    mounts: BTreeMap<String, Mount>,
-}
-
-/// Why the table cannot be had.
+/// Why the table cannot be had, or not be changed.
 #[derive(Debug, Error)]
 pub enum MountError {
     /// The store.
@@ -85,9 +53,29 @@ pub enum MountError {
         /// Where the configuration wants it.
         configured: String,
     },
+    /// Something is mounted there.
+    #[error("path is already in use at {path}/")]
+    InUse {
+        /// Where.
+        path: String,
+    },
+    /// Two mounts cannot be beside each other.
+    #[error("{0}")]
+    Hides(String),
+    /// Nothing is mounted there any more.
+    #[error("nothing is mounted at {path}/")]
+    Gone {
+        /// Where.
+        path: String,
+    },
 }
 
-impl MountTable {
+/// The mounts of an unsealed server.
+pub struct Mounts {
+    table: RwLock<Arc<MountTable>>,
+}
+
+impl Mounts {
     /// The stored table, with the configured mounts added that it does not have yet.
     ///
     /// # Errors
@@ -98,108 +86,65 @@ impl MountTable {
         request: RequestId,
         configured: &BTreeMap<String, MountConfig>,
     ) -> Result<Self, MountError> {
-        loop {
-            let (mut table, version) = Self::read(barrier, request).await?;
-            if !table.add_missing(configured)? {
-                return Ok(table);
-            }
-            match table.write(barrier, request, version).await {
-                Ok(()) => return Ok(table),
-                // Another host was quicker: begin with what it wrote.
-                Err(MountError::Storage(error)) if error.is_lost_race() => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let mounts = Self { table: RwLock::default() };
+        mounts.edit(barrier, request, |table| table.add_missing(configured)).await?;
+        Ok(mounts)
     }
 
-    /// The mounts by path.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Mount)> {
-        self.mounts.iter().map(|(path, mount)| (path.as_str(), mount))
+    /// The table as this host knows it.
+    pub fn current(&self) -> Arc<MountTable> {
+        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The mount whose path is the longest that `path` begins with, and what comes behind it.
-    pub fn resolve<'p>(&self, path: &'p str) -> Option<(&str, &Mount, &'p str)> {
-        let behind = |mount: &str| -> Option<&'p str> {
-            let rest = path.strip_prefix(mount)?;
-            if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
-        };
-        self.mounts
-            .iter()
-            .filter_map(|(name, mount)| behind(name).map(|rest| (name.as_str(), mount, rest)))
-            .max_by_key(|(name, ..)| name.len())
-    }
-
-    /// Adds what is configured and missing; answers whether there was any.
-    fn add_missing(&mut self, configured: &BTreeMap<String, MountConfig>) -> Result<bool, MountError> {
-        let mut added = false;
-        for (path, config) in configured {
-            match self.mounts.get(path) {
-                Some(mount) if mount.backend != config.backend => {
-                    return Err(MountError::Moved {
-                        path: path.clone(),
-                        stored: mount.backend.clone(),
-                        configured: config.backend.clone(),
-                    });
-                }
-                Some(_) => {}
-                None => {
-                    self.mounts.insert(path.clone(), Mount::new(config));
-                    added = true;
-                }
-            }
-        }
-        Ok(added)
-    }
-
-    async fn read(barrier: &Barrier, request: RequestId) -> Result<(Self, Option<Version>), MountError> {
-        let Some(record) = barrier.system().get(request, Key::new(SYSTEM_KEYSPACE, MOUNTS_KEY)).await? else {
-            return Ok((Self::default(), None));
-        };
-        let opened =
-            barrier.open(request, &Record::system(RecordKind::Mounts, MOUNTS_KEY), record.value()).await?;
-        let table = serde_json::from_slice(&opened).map_err(|_| BarrierError::Open(OpenError::Malformed))?;
-        Ok((table, Some(record.version())))
-    }
-
-    async fn write(
+    /// Changes the stored table, again wherever another host was quicker, and takes it into use.
+    ///
+    /// # Errors
+    ///
+    /// What `edit` answers, and the store's; then nothing is changed, unless the outcome is unknown.
+    pub async fn edit<T>(
         &self,
         barrier: &Barrier,
         request: RequestId,
-        version: Option<Version>,
-    ) -> Result<(), MountError> {
-        let text = serde_json::to_vec(self).expect("a table of mounts is plain data");
-        let sealed = barrier.seal(request, &Record::system(RecordKind::Mounts, MOUNTS_KEY), &text).await?;
-        let put = Put::new(Key::new(SYSTEM_KEYSPACE, MOUNTS_KEY), &sealed)
-            .when(version.map_or(Condition::Absent, Condition::Version));
-        barrier.system().put_settled(request, put).await?;
-        Ok(())
+        edit: impl Fn(&mut MountTable) -> Result<T, MountError>,
+    ) -> Result<T, MountError> {
+        loop {
+            let (stored, version) = read(barrier, request).await?;
+            let mut table = stored.clone();
+            let result = edit(&mut table)?;
+            if table != stored || version.is_none() {
+                match write(&table, barrier, request, version).await {
+                    Ok(()) => {}
+                    // Another host was quicker: begin with what it wrote.
+                    Err(MountError::Storage(error)) if error.is_lost_race() => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+            return Ok(result);
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+async fn read(barrier: &Barrier, request: RequestId) -> Result<(MountTable, Option<Version>), MountError> {
+    let Some(record) = barrier.system().get(request, Key::new(SYSTEM_KEYSPACE, MOUNTS_KEY)).await? else {
+        return Ok((MountTable::default(), None));
+    };
+    let opened =
+        barrier.open(request, &Record::system(RecordKind::Mounts, MOUNTS_KEY), record.value()).await?;
+    let table = serde_json::from_slice(&opened).map_err(|_| BarrierError::Open(OpenError::Malformed))?;
+    Ok((table, Some(record.version())))
+}
 
-    fn table(paths: &[&str]) -> MountTable {
-        let config = MountConfig { engine: "secrets".into(), backend: "main".into() };
-        MountTable { mounts: paths.iter().map(|path| ((*path).to_owned(), Mount::new(&config))).collect() }
-    }
-
-    #[test]
-    fn longest_mount_wins_and_names_are_not_mistaken_for_prefixes() {
-        let table = table(&["secret", "secret/team"]);
-        let resolved = |path| table.resolve(path).map(|(mount, _, rest)| (mount, rest));
-        assert_eq!(resolved("secret/data/a"), Some(("secret", "data/a")));
-        assert_eq!(resolved("secret/team/data/a"), Some(("secret/team", "data/a")));
-        assert_eq!(resolved("secret"), Some(("secret", "")));
-        assert_eq!(resolved("secrets/data/a"), None);
-    }
-
-    #[test]
-    fn configured_mount_on_another_backend_is_refused() {
-        let mut table = table(&["secret"]);
-        let moved = MountConfig { engine: "secrets".into(), backend: "other".into() };
-        let error = table.add_missing(&BTreeMap::from([("secret".to_owned(), moved)])).unwrap_err();
-        assert!(error.to_string().contains("migration"), "{error}");
-    }
+async fn write(
+    table: &MountTable,
+    barrier: &Barrier,
+    request: RequestId,
+    version: Option<Version>,
+) -> Result<(), MountError> {
+    let text = serde_json::to_vec(table).expect("a table of mounts is plain data");
+    let sealed = barrier.seal(request, &Record::system(RecordKind::Mounts, MOUNTS_KEY), &text).await?;
+    let put = Put::new(Key::new(SYSTEM_KEYSPACE, MOUNTS_KEY), &sealed)
+        .when(version.map_or(Condition::Absent, Condition::Version));
+    barrier.system().put_settled(request, put).await?;
+    Ok(())
 }

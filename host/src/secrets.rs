@@ -1,14 +1,25 @@
 //! The secrets engine: versioned secrets with check-and-set, over any backend.
 //!
-//! [`path`] parses names, [`metadata`] is what is known of a secret, [`record`] how it lies in the store, [`engine`] the
-//! operations.
+//! [`path`] parses names, [`settings`] and [`metadata`] are what is known of a secret, [`record`] how it lies in the store.
+//! [`engine`] reads; [`write`], [`versions`] and [`remove`] change, each attempt as one [`change`], repeated by [`race`]
+//! where others are quicker; [`sweep`] removes what changes that broke off have left. [`merge`] applies patches.
 
+mod change;
 pub mod engine;
+pub mod merge;
 pub mod metadata;
 pub mod path;
 mod race;
 pub mod record;
+mod remove;
+pub mod settings;
+pub mod sweep;
+pub mod versions;
+pub mod write;
 
-pub use engine::{Engine, EngineError, Found, Read, Write};
+pub use engine::{Engine, EngineError, Found, Part, Read};
 pub use metadata::{Metadata, VersionMetadata};
 pub use path::{FolderPath, SecretPath};
+pub use settings::Settings;
+pub use versions::{Fate, Which};
+pub use write::{Content, Write, Written};

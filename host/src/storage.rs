@@ -12,6 +12,8 @@ use crate::crypto::key::{RandomError, random_bytes};
 
 /// How long a call to a backend may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Most records that one call removes.
+const REMOVED_AT_ONCE: usize = 500;
 /// How often a write whose outcome must be known is tried.
 const SETTLE_ATTEMPTS: u32 = 3;
 
@@ -174,19 +176,37 @@ impl Storage {
         if before.is_empty() {
             return self.put(request, point).await.map(|_| ());
         }
-        if self.backend.capabilities().features.contains(Features::ATOMIC_BATCH) {
-            let mut ops = before.to_vec();
-            ops.push(Op::put(point.key(), point.value()).when(point.condition()));
-            let id = write_id().map_err(|source| self.error(source))?;
-            let batch = Batch::new(&ops, BatchMode::Atomic, id);
-            return self.within(true, self.backend.apply(&request.call(), batch)).await.map(|_| ());
+        let mut ops = before.to_vec();
+        ops.push(Op::put(point.key(), point.value()).when(point.condition()));
+        if self.takes_at_once(&ops) {
+            return self.apply(request, &ops).await;
         }
         for op in before {
             let put = Put::new(op.key(), op.value()).when(Condition::Any);
             // Nothing refers to it before the commit point, and its key is its own: its outcome does not matter.
-            self.put(request, put).await.map_err(|error| self.not_applied(error))?;
+            self.put(request, put).await.map_err(|error| self.not_applied(&error))?;
         }
         self.put(request, point).await.map(|_| ())
+    }
+
+    /// Whether the backend takes these operations as one atomic batch.
+    pub fn takes_at_once(&self, ops: &[Op<'_>]) -> bool {
+        let capabilities = self.backend.capabilities();
+        let bytes: usize = ops.iter().map(|op| op.key().bytes().len() + op.value().len()).sum();
+        capabilities.features.contains(Features::ATOMIC_BATCH)
+            && ops.len() as u64 <= capabilities.limits.batch_ops
+            && bytes as u64 <= capabilities.limits.batch_bytes
+    }
+
+    /// Several operations, all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn apply(&self, request: RequestId, ops: &[Op<'_>]) -> Result<(), StorageError> {
+        let id = write_id().map_err(|source| self.error(source))?;
+        let batch = Batch::new(ops, BatchMode::Atomic, id);
+        self.within(true, self.backend.apply(&request.call(), batch)).await.map(|_| ())
     }
 
     /// Removes several records, each for itself.
@@ -195,14 +215,17 @@ impl Storage {
     ///
     /// The backend's, for the first record that could not be removed.
     pub async fn delete_all(&self, request: RequestId, keys: &[Key<'_>]) -> Result<(), StorageError> {
-        let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::delete(*key)).collect();
-        let id = write_id().map_err(|source| self.error(source))?;
-        let batch = Batch::new(&ops, BatchMode::Independent, id);
-        let results: BatchResult = self.within(true, self.backend.apply(&request.call(), batch)).await?;
-        match results.iter().find_map(Result::err) {
-            None => Ok(()),
-            Some(error) => Err(self.error(error.clone())),
+        let limit = usize::try_from(self.backend.capabilities().limits.batch_ops).unwrap_or(usize::MAX);
+        for keys in keys.chunks(limit.clamp(1, REMOVED_AT_ONCE)) {
+            let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::delete(*key)).collect();
+            let id = write_id().map_err(|source| self.error(source))?;
+            let batch = Batch::new(&ops, BatchMode::Independent, id);
+            let results: BatchResult = self.within(true, self.backend.apply(&request.call(), batch)).await?;
+            if let Some(error) = results.iter().find_map(Result::err) {
+                return Err(self.error(error.clone()));
+            }
         }
+        Ok(())
     }
 
     /// How the backend is doing.
@@ -241,7 +264,8 @@ impl Storage {
         StorageError { backend: self.name().to_owned(), source }
     }
 
-    fn not_applied(&self, error: StorageError) -> StorageError {
+    /// The same failure of a write on which nothing depends: whatever has become of it, nothing has changed.
+    pub fn not_applied(&self, error: &StorageError) -> StorageError {
         self.error(Error::new(error.source.code(), error.source.message()))
     }
 }

@@ -6,13 +6,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    client::{Client, Fields},
+    client::Client,
     dotenv,
     failure::Failure,
-    kv::{Located, locate, place, text_value, write},
+    kv::{Fields, Located, locate, place, text_value, write},
     output::{Format, print, say},
 };
-use crate::secrets::SecretPath;
+use crate::{json, secrets::SecretPath};
 
 #[derive(Serialize)]
 struct Written {
@@ -99,11 +99,11 @@ fn plan(file: &Path, text: &str, each: bool) -> Result<Vec<Planned>, Failure> {
         return Ok(variables
             .map(|(name, value)| Planned {
                 name: Some(name),
-                fields: Fields(vec![("value".to_owned(), value)]),
+                fields: json::Fields(vec![("value".to_owned(), value)]),
             })
             .collect());
     }
-    Ok(vec![Planned { name: None, fields: Fields(variables.collect()) }])
+    Ok(vec![Planned { name: None, fields: json::Fields(variables.collect()) }])
 }
 
 /// An object of objects is many secrets; an object of other values is one.

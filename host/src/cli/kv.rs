@@ -16,11 +16,15 @@ use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use super::{
-    client::{Client, Fields},
+    client::Client,
     failure::Failure,
     import,
     output::{Format, pairs, print, say, table},
 };
+use crate::json;
+
+/// The fields of a secret, each value to the letter.
+pub(super) type Fields = json::Fields<Box<RawValue>>;
 
 /// What is encoded in a path besides slashes: RFC 3986's characters that no segment may hold, and the percent sign.
 const SEGMENT: &AsciiSet = &CONTROLS
@@ -166,7 +170,7 @@ fn get(
     let answer = answer.success(&doing)?;
     let body: Body = serde_json::from_str(answer.text())
         .map_err(|error| Failure::Other(format!("{doing}: the answer is not understood: {error}")))?;
-    let fields = body.data.data.unwrap_or(Fields(Vec::new()));
+    let fields = body.data.data.unwrap_or(json::Fields(Vec::new()));
     if let Some(name) = field {
         let Some((_, value)) = fields.0.iter().find(|(known, _)| known == name) else {
             return Err(Failure::NotFound(format!("{doing}: there is no field {name:?}")));
@@ -285,7 +289,7 @@ fn parse_fields(arguments: &[String]) -> Result<Fields, Failure> {
         };
         fields.push((name.to_owned(), text_value(&value)));
     }
-    Ok(Fields(fields))
+    Ok(json::Fields(fields))
 }
 
 /// Where JSON is wrong, without serde_json's text, which quotes what it does not like.

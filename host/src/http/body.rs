@@ -1,6 +1,9 @@
 //! Bodies: bounded in size and depth before they are parsed.
 
-use axum::body::Body;
+use axum::{
+    body::Body,
+    http::{HeaderMap, header},
+};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
@@ -12,6 +15,8 @@ const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 /// How deep JSON may be nested.
 const MAX_DEPTH: usize = 64;
 
+/// Merge patches, by RFC 7396.
+const MERGE_PATCH: &str = "application/merge-patch+json";
 /// How much more is read of a body that is too long, and thrown away: a client that still sends would otherwise find
 /// its connection reset, and not the answer.
 const MAX_DRAINED_BYTES: usize = MAX_BODY_BYTES;
@@ -44,14 +49,27 @@ pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError>
     parse(if bytes.is_empty() { b"{}" } else { &bytes })
 }
 
+/// A patch must say of which kind it is: there are others than merge patches.
+pub(super) fn expect_merge_patch(headers: &HeaderMap) -> Result<(), ApiError> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(MERGE_PATCH) {
+        return Ok(());
+    }
+    Err(ApiError::UnsupportedMediaType(format!("PATCH takes Content-Type {MERGE_PATCH}")))
+}
+
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if depth(bytes) > MAX_DEPTH {
         return Err(ApiError::bad_request(format!("JSON is nested at most {MAX_DEPTH} deep")));
     }
     // Without serde_json's text, which quotes what it does not like: clients log what they are answered.
     serde_json::from_slice(bytes).map_err(|error| {
-        let problem =
-            if error.is_data() { "has a field of the wrong type, or lacks one" } else { "is not JSON" };
+        let problem = if error.is_data() {
+            "has a field twice, of the wrong type or not known, or lacks one"
+        } else {
+            "is not JSON"
+        };
         ApiError::bad_request(format!(
             "the body {problem} (line {}, column {})",
             error.line(),

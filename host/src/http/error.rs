@@ -14,7 +14,7 @@ use crate::{
     core::CoreError,
     mounts::MountError,
     seal::{InitError, SealRecordError},
-    secrets::{EngineError, record::RecordError},
+    secrets::{EngineError, merge::MergeError, record::RecordError},
     storage::StorageError,
     token::TokenError,
 };
@@ -46,6 +46,8 @@ pub(super) enum ApiError {
     MethodNotAllowed,
     /// The body is too long.
     TooLarge(String),
+    /// A body of another kind than the method takes.
+    UnsupportedMediaType(String),
     /// The keys are out of reach.
     Sealed,
     /// The store does not serve; another try may succeed.
@@ -69,6 +71,7 @@ impl ApiError {
                 (StatusCode::METHOD_NOT_ALLOWED, vec!["unsupported operation".to_owned()])
             }
             Self::TooLarge(message) => (StatusCode::PAYLOAD_TOO_LARGE, vec![message]),
+            Self::UnsupportedMediaType(message) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, vec![message]),
             Self::Sealed => (StatusCode::SERVICE_UNAVAILABLE, vec!["Keyway is sealed".to_owned()]),
             Self::Unavailable(message) => (StatusCode::SERVICE_UNAVAILABLE, vec![message]),
             Self::Internal(message) => (StatusCode::INTERNAL_SERVER_ERROR, vec![message]),
@@ -105,7 +108,11 @@ impl From<StorageError> for ApiError {
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::CasMismatch { .. } | EngineError::TooMany => Self::BadRequest(error.to_string()),
+            EngineError::CasMismatch { .. }
+            | EngineError::CasRequired
+            | EngineError::Merge(MergeError::Patch)
+            | EngineError::TooMany => Self::BadRequest(error.to_string()),
+            EngineError::Merge(MergeError::Target) => logged(&error, error.to_string()),
             EngineError::Contended => Self::Unavailable(error.to_string()),
             EngineError::Storage(error) => error.into(),
             // The text names the record: whoever asked for it named it first.
@@ -156,6 +163,9 @@ impl From<CoreError> for ApiError {
             CoreError::Barrier(error)
             | CoreError::Mounts(MountError::Barrier(error))
             | CoreError::Token(TokenError::Open(error)) => error.into(),
+            CoreError::Mounts(MountError::InUse { .. } | MountError::Hides(_) | MountError::Gone { .. }) => {
+                Self::BadRequest(error.to_string())
+            }
             CoreError::Mounts(MountError::Moved { .. })
             | CoreError::NoBackend { .. }
             | CoreError::KeysDoNotOpen

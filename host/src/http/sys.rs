@@ -170,7 +170,7 @@ fn parse_share(text: &str) -> Option<Share> {
 
 async fn mounts(call: &Call) -> Result<Response, ApiError> {
     let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
-    let table = mount_table(unsealed.mounts());
+    let table = mount_table(&unsealed.mounts().current());
     // Vault's own oddity: the table stands under "data" and at the top level too.
     let mut body = table.clone();
     body.insert("request_id".to_owned(), call.id.to_string().into());
@@ -186,13 +186,14 @@ async fn mounts(call: &Call) -> Result<Response, ApiError> {
 
 async fn ui_mounts(call: &Call) -> Result<Response, ApiError> {
     let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
-    let table = mount_table(unsealed.mounts());
+    let table = mount_table(&unsealed.mounts().current());
     Ok(answer::system(call.id, json!({ "auth": {}, "secret": table })))
 }
 
 async fn ui_mount(call: &Call, path: &str) -> Result<Response, ApiError> {
     let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
-    let Some((mount_path, mount, _)) = unsealed.mounts().resolve(path) else {
+    let table = unsealed.mounts().current();
+    let Some((mount_path, mount, _)) = table.resolve(path) else {
         return Err(ApiError::bad_request(format!("nothing is mounted at {path:?}")));
     };
     let mut answer = mount_answer(mount_path, mount);

@@ -3,21 +3,29 @@
 use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
+use jiff::Timestamp;
 use keyway_loader::WriteId;
 use serde::{Deserialize, Serialize};
 
+use super::settings::{Effective, Settings};
 use crate::crypto::envelope;
 
 /// The metadata of one secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metadata {
-    /// The number of the newest version; versions count from 1.
+    /// The number of the newest version; versions count from 1, and zero is none yet.
     pub current_version: u64,
     /// When the secret was first written, in RFC 3339.
     pub created_time: String,
     /// When it was last changed, in RFC 3339.
     pub updated_time: String,
+    /// What it says about its versions.
+    #[serde(default, skip_serializing_if = "Settings::is_default")]
+    pub settings: Settings,
+    /// What its owners wrote beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<BTreeMap<String, String>>,
     /// Its versions by number.
     pub versions: BTreeMap<u64, VersionMetadata>,
 }
@@ -28,7 +36,7 @@ pub struct Metadata {
 pub struct VersionMetadata {
     /// When it was written, in RFC 3339.
     pub created_time: String,
-    /// When it was deleted, in RFC 3339; empty while it is not.
+    /// When it was deleted or will count as deleted, in RFC 3339; empty where it will not.
     pub deletion_time: String,
     /// Whether its value is gone for good.
     pub destroyed: bool,
@@ -38,20 +46,35 @@ pub struct VersionMetadata {
     tag: String,
 }
 
+/// A version that is about to be written.
+pub struct NewVersion<'a> {
+    /// When.
+    pub now: Timestamp,
+    /// By which write.
+    pub write_id: WriteId,
+    /// Its envelope.
+    pub sealed: &'a [u8],
+}
+
 impl VersionMetadata {
-    fn new(created_time: String, write_id: WriteId, sealed: &[u8]) -> Self {
+    fn new(new: &NewVersion<'_>, deletion_time: Option<Timestamp>) -> Self {
         Self {
-            created_time,
-            deletion_time: String::new(),
+            created_time: new.now.to_string(),
+            deletion_time: deletion_time.map(|time| time.to_string()).unwrap_or_default(),
             destroyed: false,
-            write_id: BASE64.encode(write_id.as_bytes()),
-            tag: envelope::tag(sealed).map(|tag| BASE64.encode(&tag)).unwrap_or_default(),
+            write_id: BASE64.encode(new.write_id.as_bytes()),
+            tag: envelope::tag(new.sealed).map(|tag| BASE64.encode(&tag)).unwrap_or_default(),
         }
     }
 
-    /// Whether it can be read.
-    pub fn is_readable(&self) -> bool {
-        self.deletion_time.is_empty() && !self.destroyed
+    /// Whether it can be read at this time.
+    pub fn is_readable(&self, now: Timestamp) -> bool {
+        !self.destroyed && !self.is_deleted(now)
+    }
+
+    /// Whether it counts as deleted at this time. A time that cannot be read counts as past.
+    pub fn is_deleted(&self, now: Timestamp) -> bool {
+        !self.deletion_time.is_empty() && !self.deletion_time.parse().is_ok_and(|time: Timestamp| time > now)
     }
 
     /// Whether this write made it.
@@ -71,22 +94,108 @@ impl VersionMetadata {
 }
 
 impl Metadata {
-    /// The metadata after one more version.
-    pub fn with_next(before: Option<&Self>, now: &str, write_id: WriteId, sealed: &[u8]) -> Self {
-        let mut after = before.cloned().unwrap_or_else(|| Self {
+    /// The metadata of a secret without versions.
+    pub fn new(now: Timestamp) -> Self {
+        Self {
             current_version: 0,
-            created_time: now.to_owned(),
-            updated_time: String::new(),
+            created_time: now.to_string(),
+            updated_time: now.to_string(),
+            settings: Settings::default(),
+            custom: None,
             versions: BTreeMap::new(),
-        });
-        after.current_version += 1;
-        now.clone_into(&mut after.updated_time);
-        after.versions.insert(after.current_version, VersionMetadata::new(now.to_owned(), write_id, sealed));
-        after
+        }
+    }
+
+    /// What is known of the current version, where there is one.
+    pub fn current(&self) -> Option<&VersionMetadata> {
+        self.versions.get(&self.current_version)
+    }
+
+    /// Adds a version, and takes out those that are one too many; answers them.
+    pub fn add(&mut self, new: &NewVersion<'_>, effective: &Effective) -> Vec<(u64, VersionMetadata)> {
+        self.current_version += 1;
+        self.updated_time = new.now.to_string();
+        let version = VersionMetadata::new(new, effective.deletion_time(new.now));
+        self.versions.insert(self.current_version, version);
+        let oldest_kept = (self.current_version + 1).saturating_sub(u64::from(effective.max_versions));
+        let kept = self.versions.split_off(&oldest_kept);
+        std::mem::replace(&mut self.versions, kept).into_iter().collect()
     }
 
     /// The number of the oldest version.
     pub fn oldest_version(&self) -> u64 {
         self.versions.keys().next().copied().unwrap_or(0)
+    }
+}
+
+/// Checks what owners write beside a secret, within Vault's bounds: 64 names of 128 bytes with values of 512.
+///
+/// # Errors
+///
+/// A line that says what is wrong with it.
+pub fn check_custom(custom: &BTreeMap<String, String>) -> Result<(), String> {
+    const MAX_NAMES: usize = 64;
+    const MAX_NAME_BYTES: usize = 128;
+    const MAX_VALUE_BYTES: usize = 512;
+    if custom.len() > MAX_NAMES {
+        return Err(format!("custom_metadata has at most {MAX_NAMES} names"));
+    }
+    for (name, value) in custom {
+        let is_plain = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
+        if name.len() > MAX_NAME_BYTES || !is_plain(name) {
+            return Err(format!(
+                "a name in custom_metadata has 1 to {MAX_NAME_BYTES} bytes and no control characters"
+            ));
+        }
+        if value.len() > MAX_VALUE_BYTES || !is_plain(value) {
+            return Err(format!(
+                "custom_metadata {name:?}: a value has 1 to {MAX_VALUE_BYTES} bytes and no control characters"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEW: NewVersion<'static> =
+        NewVersion { now: Timestamp::UNIX_EPOCH, write_id: WriteId::new([1; 16]), sealed: &[7; 40] };
+
+    fn effective(max_versions: u32, delete_version_after_ns: i64) -> Effective {
+        Settings { max_versions, cas_required: false, delete_version_after_ns }.within(&Settings::default())
+    }
+
+    #[test]
+    fn versions_beyond_the_most_are_taken_out_oldest_first() {
+        let mut metadata = Metadata::new(Timestamp::UNIX_EPOCH);
+        for _ in 0..3 {
+            assert!(metadata.add(&NEW, &effective(3, 0)).is_empty());
+        }
+        let pruned: Vec<u64> =
+            metadata.add(&NEW, &effective(2, 0)).into_iter().map(|(number, _)| number).collect();
+        assert_eq!(pruned, [1, 2]);
+        assert_eq!((metadata.current_version, metadata.oldest_version()), (4, 3));
+    }
+
+    #[test]
+    fn version_with_a_lifetime_is_readable_until_its_end() {
+        let mut metadata = Metadata::new(Timestamp::UNIX_EPOCH);
+        metadata.add(&NEW, &effective(0, 1_500_000_000));
+        let version = metadata.current().unwrap();
+        assert_eq!(version.deletion_time, "1970-01-01T00:00:01.5Z");
+        assert!(version.is_readable(Timestamp::from_second(1).unwrap()));
+        assert!(!version.is_readable(Timestamp::from_second(2).unwrap()));
+    }
+
+    #[test]
+    fn metadata_of_the_first_version_of_keyway_is_read() {
+        let text = r#"{"current_version":1,"created_time":"2026-01-01T00:00:00Z","updated_time":"2026-01-01T00:00:00Z",
+            "versions":{"1":{"created_time":"2026-01-01T00:00:00Z","deletion_time":"","destroyed":false,
+            "write_id":"AQEBAQEBAQEBAQEBAQEBAQ==","tag":"BwcHBwcHBwcHBwcHBwcHBw=="}}}"#;
+        let metadata: Metadata = serde_json::from_str(text).unwrap();
+        assert!(metadata.settings.is_default() && metadata.custom.is_none());
+        assert!(metadata.current().unwrap().is_readable(Timestamp::UNIX_EPOCH));
     }
 }

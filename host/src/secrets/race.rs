@@ -30,7 +30,11 @@ impl Race {
     }
 
     /// An attempt failed: nothing where another one makes sense, and otherwise what to answer.
-    pub(super) async fn lost(&mut self, error: StorageError) -> Result<(), EngineError> {
+    pub(super) async fn lost(&mut self, error: EngineError) -> Result<(), EngineError> {
+        let error = match error {
+            EngineError::Storage(error) => error,
+            other => return Err(self.or_unknown(other)),
+        };
         if error.is_unknown() {
             self.unknown_attempts += 1;
             self.unknown = Some(error);
@@ -49,6 +53,11 @@ impl Race {
     /// The result of looking; if that failed, the change is as unknown as it was.
     pub(super) fn survive<T>(&mut self, looked: Result<T, EngineError>) -> Result<T, EngineError> {
         looked.map_err(|error| self.or_unknown(error))
+    }
+
+    /// A result that says that nothing was done, unless an earlier attempt may have done it.
+    pub(super) fn finish<T>(&mut self, result: T) -> Result<T, EngineError> {
+        self.unknown.take().map_or(Ok(result), |unknown| Err(unknown.into()))
     }
 
     /// `error`, unless an earlier attempt may have done it: then that must be told.

@@ -6,6 +6,10 @@
 //!   sealed value of an older version, moved here as it was when a newer one took its place. Paths hold no zero byte, so
 //!   that no two secrets share a prefix; and the tag makes the key one that only this sealing has, so that a writer who
 //!   lost a race, or comes late, overwrites nobody, not even in a secret that was removed and made again.
+//! - `g/<path>`, a zero byte, eight random bytes: the intent of a change that takes several steps, with the Unix seconds at
+//!   which it began as eight bytes, big-endian. Not sealed: it says no more than its key.
+//!
+//! A current version that was destroyed has no value in the `m/` record.
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -29,6 +33,8 @@ const TAG_IN_KEY_BYTES: usize = 8;
 
 /// The prefix of all metadata records.
 pub const METADATA_PREFIX: &str = "m/";
+/// The prefix of all intents.
+pub const INTENT_PREFIX: &[u8] = b"g/";
 
 /// A record that cannot be opened. Names the secret, because an operator has to find it.
 #[derive(Debug, Error)]
@@ -75,9 +81,26 @@ pub fn folder_prefix(folder: &FolderPath) -> Vec<u8> {
     format!("{METADATA_PREFIX}{}", folder.as_str()).into_bytes()
 }
 
+/// What the keys of a secret's older versions begin with, and no other secret's.
+pub fn version_prefix(path: &SecretPath) -> Vec<u8> {
+    format!("v/{}\0", path.as_str()).into_bytes()
+}
+
+/// The key of the intent of one change.
+pub fn intent_key(path: &SecretPath, change: [u8; 8]) -> Vec<u8> {
+    [INTENT_PREFIX, path.as_str().as_bytes(), &[0], &change].concat()
+}
+
+/// The secret whose change an intent is of; none where the key is not an intent's.
+pub fn path_of_intent(key: &[u8]) -> Option<SecretPath> {
+    let rest = key.strip_prefix(INTENT_PREFIX)?;
+    let (path, [0, ..]) = rest.split_last_chunk::<9>()? else { return None };
+    SecretPath::parse(std::str::from_utf8(path).ok()?).ok()
+}
+
 /// The key of the record of one older version.
 pub fn version_key(path: &SecretPath, version: u64, metadata: &VersionMetadata) -> Vec<u8> {
-    let mut key = format!("v/{}\0", path.as_str()).into_bytes();
+    let mut key = version_prefix(path);
     key.extend_from_slice(&version.to_be_bytes());
     key.extend(metadata.tag().into_iter().take(TAG_IN_KEY_BYTES));
     key

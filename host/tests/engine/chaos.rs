@@ -12,14 +12,16 @@ use std::{
 
 use keyway::{
     barrier::{Barrier, UseBound},
+    mounts::Mount,
     seal::{Initialised, SealRecord, ShareCounts, initialise},
+    secrets::Settings,
     storage::{RequestId, Storage},
 };
 use keyway_loader::{BackendConfig, Plugin, configure::configure};
 use keyway_memory_backend::Memory;
 use keyway_sdk::{
     Backend, Batch, BatchResult, CallContext, Capabilities, Delete, DropKeyspace, Error, ErrorCode, Features,
-    Health, Key, OpKind, OpenContext, Page, PluginInfo, Put, Record, Reply, Version,
+    Health, Key, Limits, OpKind, OpenContext, Page, PluginInfo, Put, Record, Reply, Version,
     paging::ScanPlan,
     schemars::{self, JsonSchema},
     serde::{self, Deserialize},
@@ -55,7 +57,8 @@ pub(crate) struct Disk {
 
 struct Platter {
     memory: Arc<Memory>,
-    batches: bool,
+    /// How many operations a batch may have; zero: there are none.
+    batch_ops: u64,
     script: Mutex<Script>,
     points: AtomicU64,
     changes: AtomicU64,
@@ -66,12 +69,17 @@ static DISKS: Mutex<Option<HashMap<u64, Arc<Platter>>>> = Mutex::new(None);
 impl Disk {
     /// An empty store, with or without atomic batches.
     pub(crate) fn new(batches: bool) -> Self {
+        Self::with_batches_of(if batches { 1_000 } else { 0 })
+    }
+
+    /// An empty store that takes batches of so many operations.
+    pub(crate) fn with_batches_of(batch_ops: u64) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let memory = Memory::new(&keyway_memory_backend::Config::default()).map(Arc::new).unwrap();
         let platter = Arc::new(Platter {
             memory,
-            batches,
+            batch_ops,
             script: Mutex::new(Script::Well),
             points: AtomicU64::new(0),
             changes: AtomicU64::new(0),
@@ -121,6 +129,12 @@ pub(crate) async fn some_barrier() -> Barrier {
     let storage = Disk::new(true).open().await;
     let made = cluster(&storage).await;
     barrier(&storage, &made, UseBound::default()).await
+}
+
+/// A mount that keeps so many versions.
+pub(crate) fn mount(max_versions: u32) -> Mount {
+    let settings = Settings { max_versions, ..Settings::default() };
+    Mount { uuid: uuid::Uuid::from_u128(1), settings, ..Mount::new("main") }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -202,7 +216,10 @@ impl Backend for Chaotic {
 
     fn capabilities(&self) -> Capabilities {
         let inner = self.platter.memory.capabilities();
-        if self.platter.batches { inner } else { Capabilities { features: Features::EMPTY, ..inner } }
+        match self.platter.batch_ops {
+            0 => Capabilities { features: Features::EMPTY, ..inner },
+            batch_ops => Capabilities { limits: Limits { batch_ops, ..inner.limits }, ..inner },
+        }
     }
 
     fn get(self: &Arc<Self>, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {

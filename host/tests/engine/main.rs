@@ -2,5 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod chaos;
+mod crashes;
 mod keys;
 mod outcomes;
+mod tampering;

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use keyway::{
-    mounts::Mount,
     seal::{SealRecord, ShareCounts, initialise},
-    secrets::{Engine, EngineError, Read, SecretPath, Write},
+    secrets::{Content, Engine, EngineError, Read, SecretPath, Write, Written},
     storage::Storage,
 };
 use keyway_loader::Scan;
-use uuid::Uuid;
 
-use crate::chaos::{Disk, REQUEST, Script, some_barrier};
+use crate::chaos::{Disk, REQUEST, Script, mount, some_barrier};
 
 async fn storage(script: Script) -> Storage {
     let disk = Disk::new(false);
@@ -19,19 +17,15 @@ async fn storage(script: Script) -> Storage {
     disk.open().await
 }
 
-fn mount() -> Mount {
-    let (accessor, engine) = ("kv_1".to_owned(), "secrets".to_owned());
-    Mount { uuid: Uuid::from_u128(1), accessor, engine, backend: "main".to_owned(), created: String::new() }
-}
-
 #[tokio::test]
 async fn write_of_unknown_outcome_is_looked_up_and_written_once() {
     for fault in [Script::FirstDone, Script::FirstLost] {
-        let (storage, mount) = (storage(fault).await, mount());
+        let (storage, mount) = (storage(fault).await, mount(100));
         let barrier = some_barrier().await;
         let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
         let path = SecretPath::parse("a").unwrap();
-        let written = engine.write(&path, &Write { value: b"{\"n\":1}", cas: Some(0) }).await.unwrap();
+        let write = Write { content: Content::Whole(b"{\"n\":1}"), cas: Some(0) };
+        let Written::Done(written) = engine.write(&path, &write).await.unwrap() else { unreachable!() };
         assert_eq!(written.version, 1, "{fault:?}");
         let metadata = engine.metadata(&path).await.unwrap().unwrap();
         assert_eq!((metadata.current_version, metadata.versions.len()), (1, 1), "{fault:?}");
@@ -44,27 +38,28 @@ async fn write_of_unknown_outcome_is_looked_up_and_written_once() {
 
 #[tokio::test]
 async fn write_whose_outcome_stays_unknown_says_so() {
-    let (storage, mount) = (storage(Script::AllLost).await, mount());
+    let (storage, mount) = (storage(Script::AllLost).await, mount(100));
     let barrier = some_barrier().await;
     let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
     let path = SecretPath::parse("a").unwrap();
-    let error = engine.write(&path, &Write { value: b"{}", cas: None }).await.unwrap_err();
+    let error = engine.write(&path, &Write { content: Content::Whole(b"{}"), cas: None }).await.unwrap_err();
     assert!(matches!(&error, EngineError::Storage(error) if error.is_unknown()), "{error}");
 }
 
 #[tokio::test]
 async fn removal_of_unknown_outcome_leaves_no_version_behind() {
-    let (storage, mount) = (storage(Script::DeletionDone).await, mount());
+    let (storage, mount) = (storage(Script::DeletionDone).await, mount(100));
     let barrier = some_barrier().await;
     let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
     let path = SecretPath::parse("a").unwrap();
     for _ in 0..3 {
-        engine.write(&path, &Write { value: b"{}", cas: None }).await.unwrap();
+        engine.write(&path, &Write { content: Content::Whole(b"{}"), cas: None }).await.unwrap();
     }
     let keyspace = mount.keyspace();
     let count = async || storage.scan(REQUEST, Scan::prefix(&keyspace, b"")).await.unwrap().len();
     assert_eq!(count().await, 3, "the metadata with the current version, and two older ones");
     engine.remove(&path).await.unwrap();
+    engine.sweep(true).await.unwrap();
     assert_eq!(count().await, 0);
 }
 
@@ -90,11 +85,13 @@ async fn writers_without_batches_lose_no_version() {
         .map(|writer| {
             let (storage, barrier) = (Arc::clone(&storage), Arc::clone(&barrier));
             tokio::spawn(async move {
-                let mount = mount();
+                let mount = mount(100);
                 let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
                 let value = format!("{{\"writer\":{writer}}}");
                 let path = SecretPath::parse("shared").unwrap();
-                engine.write(&path, &Write { value: value.as_bytes(), cas: None }).await.unwrap().version
+                let write = Write { content: Content::Whole(value.as_bytes()), cas: None };
+                let Written::Done(found) = engine.write(&path, &write).await.unwrap() else { unreachable!() };
+                found.version
             })
         })
         .collect();
@@ -104,7 +101,7 @@ async fn writers_without_batches_lose_no_version() {
     }
     versions.sort_unstable();
     assert_eq!(versions, (1..=WRITERS).collect::<Vec<_>>());
-    let mount = mount();
+    let mount = mount(100);
     let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
     for version in versions {
         let read = engine.read(&SecretPath::parse("shared").unwrap(), Some(version)).await.unwrap();

@@ -159,6 +159,18 @@ fn command(arguments: &[&str]) -> Command {
 impl Server {
     /// Any request; an empty token sends none.
     pub fn request(&self, method: &str, path: &str, token: &str, body: Option<&str>) -> Answer {
+        let headers = [("X-Vault-Token", token)];
+        self.request_with(method, path, if token.is_empty() { &[] } else { &headers }, body)
+    }
+
+    /// Any request with any headers.
+    pub fn request_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> Answer {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
@@ -168,8 +180,8 @@ impl Server {
             .new_agent();
         let mut request =
             ureq::http::Request::builder().method(method).uri(format!("{}/v1/{path}", self.address));
-        if !token.is_empty() {
-            request = request.header("X-Vault-Token", token);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let response = match body {
             Some(body) => agent.run(request.body(body.to_owned()).expect("a request")),

@@ -22,6 +22,8 @@ fn on_both(test: impl Fn(&Server, &Keys)) {
 fn sixty_four_check_and_set_writers_lose_no_version() {
     on_both(|server, keys| {
         let token = &keys.root_token;
+        let keep_all = json!({ "max_versions": WRITERS });
+        assert_eq!(server.post("secret/config", token, &keep_all).status, 204);
         let versions: Vec<u64> = thread::scope(|scope| {
             let writers: Vec<_> =
                 (0..WRITERS).map(|writer| scope.spawn(move || add_name(server, token, writer))).collect();

@@ -1,0 +1,224 @@
+//! The table itself: which mounts there are, and which may be added.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{MountError, path::MountPath};
+use crate::{clock, config::MountConfig, secrets::Settings};
+
+/// The kind of mount that there is.
+pub const SECRETS: &str = "secrets";
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// Its identity, which outlives a change of path.
+    pub uuid: Uuid,
+    /// A short name for it in logs.
+    pub accessor: String,
+    /// What kind of secrets it holds: `secrets`.
+    pub engine: String,
+    /// The backend that stores it.
+    pub backend: String,
+    /// When it was made.
+    pub created: String,
+    /// What it is for, in its owner's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// What it says about versions.
+    #[serde(default, skip_serializing_if = "Settings::is_default")]
+    pub settings: Settings,
+}
+
+impl Mount {
+    /// A new mount on a backend.
+    pub fn new(backend: &str) -> Self {
+        let uuid = Uuid::new_v4();
+        let short = uuid.simple().to_string().chars().take(8).collect::<String>();
+        Self {
+            uuid,
+            accessor: format!("kv_{short}"),
+            engine: SECRETS.to_owned(),
+            backend: backend.to_owned(),
+            created: clock::now(),
+            description: String::new(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// The keyspace that holds its records.
+    pub fn keyspace(&self) -> String {
+        keyspace(self.uuid)
+    }
+}
+
+/// A mount that was taken away, and whose keyspace is still to be dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leaving {
+    /// The mount's identity.
+    pub uuid: Uuid,
+    /// The backend that stores it.
+    pub backend: String,
+    /// Where it was mounted.
+    pub path: String,
+}
+
+impl Leaving {
+    /// The keyspace that held its records.
+    pub fn keyspace(&self) -> String {
+        keyspace(self.uuid)
+    }
+}
+
+fn keyspace(mount: Uuid) -> String {
+    format!("mount-{mount}")
+}
+
+/// All mounts by path, without slashes at the ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountTable {
+    mounts: BTreeMap<String, Mount>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    leaving: Vec<Leaving>,
+}
+
+impl MountTable {
+    /// The mounts by path.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Mount)> {
+        self.mounts.iter().map(|(path, mount)| (path.as_str(), mount))
+    }
+
+    /// Mounts that were taken away, and are not gone yet.
+    pub fn leaving(&self) -> &[Leaving] {
+        &self.leaving
+    }
+
+    /// The mount at exactly this path.
+    pub fn get(&self, path: &str) -> Option<&Mount> {
+        self.mounts.get(path)
+    }
+
+    /// As [`get`](Self::get), to change it.
+    pub fn get_mut(&mut self, path: &str) -> Option<&mut Mount> {
+        self.mounts.get_mut(path)
+    }
+
+    /// The mount whose path is the longest that `path` begins with, and what comes behind it.
+    pub fn resolve<'p>(&self, path: &'p str) -> Option<(&str, &Mount, &'p str)> {
+        let behind = |mount: &str| -> Option<&'p str> {
+            let rest = path.strip_prefix(mount)?;
+            if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
+        };
+        self.mounts
+            .iter()
+            .filter_map(|(name, mount)| behind(name).map(|rest| (name.as_str(), mount, rest)))
+            .max_by_key(|(name, ..)| name.len())
+    }
+
+    /// Adds a mount.
+    ///
+    /// # Errors
+    ///
+    /// Where the path is taken, or one of the two would hide the other's secrets.
+    pub fn mount(&mut self, path: &MountPath, mount: Mount) -> Result<(), MountError> {
+        if self.mounts.contains_key(path.as_str()) {
+            return Err(MountError::InUse { path: path.as_str().to_owned() });
+        }
+        path.check_beside(self.mounts.keys().map(String::as_str)).map_err(MountError::Hides)?;
+        self.mounts.insert(path.as_str().to_owned(), mount);
+        Ok(())
+    }
+
+    /// Takes a mount away; its keyspace is dropped later. Whether there was one.
+    pub fn unmount(&mut self, path: &str) -> bool {
+        let Some(Mount { uuid, backend, .. }) = self.mounts.remove(path) else { return false };
+        self.leaving.push(Leaving { uuid, backend, path: path.to_owned() });
+        true
+    }
+
+    /// Forgets a mount whose keyspace was dropped.
+    pub fn forget(&mut self, uuid: Uuid) {
+        self.leaving.retain(|leaving| leaving.uuid != uuid);
+    }
+
+    /// Adds what is configured and missing.
+    pub(super) fn add_missing(
+        &mut self,
+        configured: &BTreeMap<String, MountConfig>,
+    ) -> Result<(), MountError> {
+        for (path, config) in configured {
+            match self.mounts.get(path) {
+                Some(mount) if mount.backend != config.backend => {
+                    return Err(MountError::Moved {
+                        path: path.clone(),
+                        stored: mount.backend.clone(),
+                        configured: config.backend.clone(),
+                    });
+                }
+                Some(_) => {}
+                None => {
+                    let path = MountPath::parse(path).map_err(MountError::Hides)?;
+                    self.mount(&path, Mount::new(&config.backend))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(paths: &[&str]) -> MountTable {
+        let mounts = paths.iter().map(|path| ((*path).to_owned(), Mount::new("main"))).collect();
+        MountTable { mounts, leaving: Vec::new() }
+    }
+
+    #[test]
+    fn longest_mount_wins_and_names_are_not_mistaken_for_prefixes() {
+        let table = table(&["secret", "secret/team", "a b/c"]);
+        let resolved = |path| table.resolve(path).map(|(mount, _, rest)| (mount, rest));
+        assert_eq!(resolved("secret/data/a"), Some(("secret", "data/a")));
+        assert_eq!(resolved("secret/team/data/a"), Some(("secret/team", "data/a")));
+        assert_eq!(resolved("a b/c/data/x"), Some(("a b/c", "data/x")));
+        assert_eq!(resolved("secret"), Some(("secret", "")));
+        assert_eq!(resolved("secrets/data/a"), None);
+    }
+
+    #[test]
+    fn configured_mount_on_another_backend_is_refused() {
+        let mut table = table(&["secret"]);
+        let moved = MountConfig { engine: SECRETS.into(), backend: "other".into() };
+        let error = table.add_missing(&BTreeMap::from([("secret".to_owned(), moved)])).unwrap_err();
+        assert!(error.to_string().contains("migration"), "{error}");
+    }
+
+    #[test]
+    fn path_is_mounted_once_and_free_again_after_it_was_taken_away() {
+        let mut table = table(&["secret"]);
+        let path = MountPath::parse("secret").unwrap();
+        assert!(matches!(table.mount(&path, Mount::new("main")), Err(MountError::InUse { .. })));
+        let old = table.get("secret").unwrap().uuid;
+        assert!(table.unmount("secret") && !table.unmount("secret"));
+        table.mount(&path, Mount::new("main")).unwrap();
+        assert_ne!(table.get("secret").unwrap().uuid, old);
+        assert_eq!(table.leaving()[0].uuid, old);
+        table.forget(old);
+        assert!(table.leaving().is_empty());
+    }
+
+    #[test]
+    fn mount_that_would_hide_anothers_secrets_is_refused_in_either_order() {
+        for (there, new) in [("secret", "secret/data"), ("secret/metadata/x", "secret")] {
+            let mut table = table(&[there]);
+            let path = MountPath::parse(new).unwrap();
+            assert!(matches!(table.mount(&path, Mount::new("main")), Err(MountError::Hides(_))), "{new}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! One change of a secret, of however many records. Its commit point is one conditional write of the metadata record, so
+//! that concurrent writers never lose a version on any backend.
+//!
+//! Where the backend has atomic batches, and the change fits into one, all of it happens at once. Otherwise it begins with
+//! an *intent*, the record `g/<path>`, a zero byte and eight random bytes; then the version that is moved aside; then the
+//! commit point; then what nothing refers to any more is removed, and the intent last. Whatever breaks off in between
+//! leaves the intent, and the [`sweep`](super::sweep) does the rest. A change that breaks off before its commit point may
+//! also leave a copy of the current version where it would be moved aside to; it is the next change's, and whatever removes
+//! or destroys a version removes that place too, be the version the current one or not.
+
+use keyway_loader::{Condition, Delete, Key, Op, Put, Version};
+
+use super::{
+    engine::{Engine, EngineError},
+    path::SecretPath,
+    record::{intent_key, metadata_key},
+};
+use crate::{clock, crypto::key::random_bytes, storage::StorageError};
+
+/// What becomes of the records of one secret.
+pub(super) struct Change<'c> {
+    pub(super) path: &'c SecretPath,
+    /// The version of the metadata record that was read; none where there was none.
+    pub(super) before: Option<Version>,
+    /// The next metadata record; none removes it.
+    pub(super) next: Option<&'c [u8]>,
+    /// The key and the sealed value of the version that gives way to a newer one.
+    pub(super) aside: Option<(Vec<u8>, &'c [u8])>,
+    /// The keys of versions that nothing refers to afterwards, of the current one too.
+    pub(super) removed: Vec<Vec<u8>>,
+}
+
+impl Engine<'_> {
+    /// Makes a change.
+    ///
+    /// # Errors
+    ///
+    /// The store's: a lost race where the secret is no longer as it was read.
+    pub(super) async fn change(&self, change: &Change<'_>) -> Result<(), EngineError> {
+        let (keyspace, key) = (self.mount.keyspace(), metadata_key(change.path));
+        let condition = change.before.map_or(Condition::Absent, Condition::Version);
+        let point = match change.next {
+            Some(next) => Op::put(Key::new(&keyspace, &key), next),
+            None => Op::delete(Key::new(&keyspace, &key)),
+        };
+        let mut ops = vec![point.when(condition)];
+        ops.extend(change.aside.as_ref().map(|(key, sealed)| Op::put(Key::new(&keyspace, key), sealed)));
+        ops.extend(change.removed.iter().map(|key| Op::delete(Key::new(&keyspace, key))));
+        if ops.len() == 1 {
+            return Ok(self.commit(change, condition).await?);
+        }
+        if self.storage.takes_at_once(&ops) {
+            return Ok(self.storage.apply(self.request, &ops).await?);
+        }
+        self.change_in_steps(change, condition).await
+    }
+
+    async fn change_in_steps(&self, change: &Change<'_>, condition: Condition) -> Result<(), EngineError> {
+        let keyspace = self.mount.keyspace();
+        let intent = intent_key(change.path, random_bytes()?);
+        let begun = clock::unix_seconds().to_be_bytes();
+        // Nothing refers to these two before the commit point, and their keys are their own: whatever has become of them,
+        // the secret has not changed.
+        self.put_before_point(Put::new(Key::new(&keyspace, &intent), &begun)).await?;
+        if let Some((key, sealed)) = &change.aside {
+            self.put_before_point(Put::new(Key::new(&keyspace, key), sealed)).await?;
+        }
+        self.commit(change, condition).await?;
+        if let Err(error) = self.sweep_intent(change.path, &intent).await {
+            tracing::warn!(%error, "a change is made, and what it left behind will be swept later");
+        }
+        Ok(())
+    }
+
+    async fn put_before_point(&self, put: Put<'_>) -> Result<(), StorageError> {
+        let written = self.storage.put(self.request, put).await;
+        written.map(|_| ()).map_err(|error| self.storage.not_applied(&error))
+    }
+
+    /// The commit point.
+    async fn commit(&self, change: &Change<'_>, condition: Condition) -> Result<(), StorageError> {
+        let (keyspace, key) = (self.mount.keyspace(), metadata_key(change.path));
+        let key = Key::new(&keyspace, &key);
+        match change.next {
+            Some(next) => {
+                self.storage.put(self.request, Put::new(key, next).when(condition)).await.map(|_| ())
+            }
+            None => self.storage.delete(self.request, Delete::new(key).when(condition)).await.map(|_| ()),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The sweep: removes versions that nothing refers to, which changes that broke off have left.
+
+use std::time::Duration;
+
+use keyway_loader::{Delete, Entry, Key, Scan};
+
+use super::{
+    engine::{Engine, EngineError},
+    path::SecretPath,
+    record::{INTENT_PREFIX, path_of_intent, version_key, version_prefix},
+};
+use crate::clock;
+
+/// How old an intent must be to be somebody's who will not come back: far more than a change may take.
+const ABANDONED: Duration = Duration::from_secs(300);
+
+/// What a sweep has found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Intents that are done with.
+    pub done: usize,
+    /// Intents that may still be somebody's.
+    pub left: usize,
+}
+
+impl Engine<'_> {
+    /// Sweeps after all changes of this mount that broke off at least five minutes ago; `all` counts those that began
+    /// just now too, which is right where nobody else can be at work.
+    ///
+    /// # Errors
+    ///
+    /// The first that it met, after it has tried all.
+    pub async fn sweep(&self, all: bool) -> Result<Swept, EngineError> {
+        let keyspace = self.mount.keyspace();
+        let (mut swept, mut failed, mut cursor) = (Swept::default(), None, Vec::new());
+        loop {
+            let scan = Scan::prefix(&keyspace, INTENT_PREFIX)
+                .with_max_items(Scan::MAX_PAGE_ITEMS)
+                .resuming_at(&cursor);
+            let page = self.storage.scan(self.request, scan).await?;
+            for entry in page.entries() {
+                let Some(path) = path_of_intent(entry.key()) else {
+                    tracing::error!(mount = %self.mount.uuid, "an intent has a key that is none");
+                    continue;
+                };
+                if !all && !is_abandoned(entry) {
+                    swept.left += 1;
+                    continue;
+                }
+                match self.sweep_intent(&path, entry.key()).await {
+                    Ok(()) => swept.done += 1,
+                    Err(error) => failed = Some(failed.unwrap_or(error)),
+                }
+            }
+            match page.cursor() {
+                Some(next) => cursor = next.to_vec(),
+                None => return failed.map_or(Ok(swept), Err),
+            }
+        }
+    }
+
+    /// Removes what nothing refers to of one secret, and then the intent.
+    pub(super) async fn sweep_intent(&self, path: &SecretPath, intent: &[u8]) -> Result<(), EngineError> {
+        self.sweep_secret(path).await?;
+        let keyspace = self.mount.keyspace();
+        self.storage.delete(self.request, Delete::new(Key::new(&keyspace, intent))).await?;
+        Ok(())
+    }
+
+    /// Removes what nothing refers to of one secret. Whatever is referred to stays so for as long as it is seen here: a
+    /// version is in the metadata before its record is made.
+    pub(super) async fn sweep_secret(&self, path: &SecretPath) -> Result<(), EngineError> {
+        let (keyspace, prefix) = (self.mount.keyspace(), version_prefix(path));
+        let (mut keys, mut cursor) = (Vec::new(), Vec::new());
+        loop {
+            let scan = Scan::prefix(&keyspace, &prefix)
+                .keys_only()
+                .with_max_items(Scan::MAX_PAGE_ITEMS)
+                .resuming_at(&cursor);
+            let page = self.storage.scan(self.request, scan).await?;
+            keys.extend(page.entries().iter().map(|entry| entry.key().to_vec()));
+            match page.cursor() {
+                Some(next) => cursor = next.to_vec(),
+                None => break,
+            }
+        }
+        // Read after the keys were seen.
+        let metadata = self.metadata(path).await?;
+        let referred: Vec<Vec<u8>> = metadata
+            .iter()
+            .flat_map(|metadata| &metadata.versions)
+            .filter(|(_, version)| !version.destroyed)
+            .map(|(number, version)| version_key(path, *number, version))
+            .collect();
+        keys.retain(|key| !referred.contains(key));
+        let keys: Vec<Key<'_>> = keys.iter().map(|key| Key::new(&keyspace, key)).collect();
+        self.storage.delete_all(self.request, &keys).await?;
+        Ok(())
+    }
+}
+
+fn is_abandoned(intent: &Entry) -> bool {
+    let begun = intent.record().value().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    clock::unix_seconds().abs_diff(begun) > ABANDONED.as_secs()
+}

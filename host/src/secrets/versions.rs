@@ -1,0 +1,119 @@
+//! Deleting, undeleting and destroying versions, and what a secret says about itself.
+
+use jiff::Timestamp;
+
+use super::{
+    change::Change,
+    engine::{Engine, EngineError, Stored},
+    metadata::Metadata,
+    path::SecretPath,
+    race::Race,
+    record::version_key,
+};
+use crate::clock;
+
+/// What becomes of versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// They can no longer be read, but undeleted.
+    Delete,
+    /// They can be read again.
+    Undelete,
+    /// Their values leave the store.
+    Destroy,
+}
+
+/// Which versions.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// The current one.
+    Current,
+    /// These; numbers that do not exist are passed over.
+    These(&'a [u64]),
+}
+
+impl Engine<'_> {
+    /// Deletes, undeletes or destroys versions. Nothing happens where there are none, or nothing is left to do.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`].
+    pub async fn alter(&self, path: &SecretPath, which: Which<'_>, fate: Fate) -> Result<(), EngineError> {
+        self.edit(path, false, |metadata, now| {
+            let current = [metadata.current_version];
+            let numbers = match which {
+                Which::Current => &current,
+                Which::These(numbers) => numbers,
+            };
+            for number in numbers {
+                let Some(version) = metadata.versions.get_mut(number) else { continue };
+                match fate {
+                    Fate::Delete if version.is_readable(now) => version.deletion_time = now.to_string(),
+                    Fate::Undelete if !version.destroyed => version.deletion_time.clear(),
+                    Fate::Destroy => version.destroyed = true,
+                    Fate::Delete | Fate::Undelete => {}
+                }
+            }
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Changes the metadata of a secret, again wherever others are quicker; `create` makes a secret without versions
+    /// where there is none. Answers whether there is a secret. The values of versions that `edit` destroys leave the
+    /// store.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`].
+    pub async fn edit(
+        &self,
+        path: &SecretPath,
+        create: bool,
+        edit: impl Fn(&mut Metadata, Timestamp),
+    ) -> Result<bool, EngineError> {
+        let mut race = Race::begin();
+        loop {
+            // Edits are idempotent: look again, whatever came of an attempt.
+            let stored = race.survive(self.load(path).await)?;
+            if stored.is_none() && !create {
+                return race.finish(false);
+            }
+            let now = clock::timestamp();
+            let before = stored.as_ref().map(|stored| &stored.opened.metadata);
+            let mut metadata = before.cloned().unwrap_or_else(|| Metadata::new(now));
+            edit(&mut metadata, now);
+            if before == Some(&metadata) {
+                return Ok(true);
+            }
+            metadata.updated_time = now.to_string();
+            match self.store_edited(path, stored.as_ref(), &metadata).await {
+                Ok(()) => return Ok(true),
+                Err(error) => race.lost(error).await?,
+            }
+        }
+    }
+
+    async fn store_edited(
+        &self,
+        path: &SecretPath,
+        stored: Option<&Stored>,
+        metadata: &Metadata,
+    ) -> Result<(), EngineError> {
+        let current = metadata.current().filter(|version| !version.destroyed);
+        let sealed = stored.filter(|_| current.is_some()).map(|stored| stored.opened.current.as_slice());
+        let was_destroyed = |number: &u64| {
+            let before = stored.and_then(|stored| stored.opened.metadata.versions.get(number));
+            before.is_none_or(|before| before.destroyed)
+        };
+        let removed = metadata
+            .versions
+            .iter()
+            .filter(|(number, version)| version.destroyed && !was_destroyed(number))
+            .map(|(number, version)| version_key(path, *number, version))
+            .collect();
+        let record = self.sealer().seal_record(path, metadata, sealed.unwrap_or_default()).await?;
+        let before = stored.map(|stored| stored.version);
+        self.change(&Change { path, before, next: Some(&record), aside: None, removed }).await
+    }
+}

@@ -1,0 +1,175 @@
+//! Writing a new version: whole, or as a patch of the current one.
+
+use keyway_loader::WriteId;
+use zeroize::Zeroizing;
+
+use super::{
+    change::Change,
+    engine::{Engine, EngineError, Found, Stored},
+    merge::merge,
+    metadata::{Metadata, NewVersion},
+    path::SecretPath,
+    race::Race,
+    record::version_key,
+};
+use crate::{clock, crypto::key::random_bytes};
+
+/// What to write.
+pub struct Write<'a> {
+    /// The value.
+    pub content: Content<'a>,
+    /// Only if this is the current version; zero: only if there is none.
+    pub cas: Option<u64>,
+}
+
+/// A value, or how to make it of the current one. Both are JSON objects, kept to the letter.
+#[derive(Debug, Clone, Copy)]
+pub enum Content<'a> {
+    /// All of it.
+    Whole(&'a [u8]),
+    /// A merge patch (RFC 7396).
+    Patch(&'a [u8]),
+}
+
+/// The result of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// The new version.
+    Done(Found),
+    /// There is nothing to patch.
+    Missing,
+    /// What would be patched is deleted or destroyed.
+    Deleted(Found),
+}
+
+/// A version on its way into the store.
+struct Next {
+    metadata: Metadata,
+    record: Vec<u8>,
+    removed: Vec<Vec<u8>>,
+}
+
+impl Engine<'_> {
+    /// Writes a new version.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`]. After a storage error with an unknown outcome the version may have been written.
+    pub async fn write(&self, path: &SecretPath, write: &Write<'_>) -> Result<Written, EngineError> {
+        // The mark of this write in the metadata, the same for all its attempts.
+        let mark = WriteId::new(random_bytes()?);
+        let mut race = Race::begin();
+        loop {
+            let stored = race.survive(self.load(path).await)?;
+            let metadata = stored.as_ref().map(|stored| &stored.opened.metadata);
+            if race.is_perhaps_done()
+                && let Some(found) = metadata.and_then(|metadata| metadata.written_by(mark))
+            {
+                return Ok(Written::Done(found));
+            }
+            self.check(metadata, write.cas).map_err(|error| race.or_unknown(error))?;
+            let value = match self.value(path, stored.as_ref(), write.content).await {
+                Ok(Ok(value)) => value,
+                Ok(Err(unpatched)) => return race.finish(unpatched),
+                Err(error) => return Err(race.or_unknown(error)),
+            };
+            let next = self.next(path, stored.as_ref(), value.as_ref(), mark).await;
+            let next = race.survive(next)?;
+            match self.store(path, stored.as_ref(), &next).await {
+                Ok(()) => return Ok(Written::Done(next.found())),
+                Err(error) => race.lost(error).await?,
+            }
+        }
+    }
+
+    /// Whether the write may follow the current version.
+    fn check(&self, metadata: Option<&Metadata>, cas: Option<u64>) -> Result<(), EngineError> {
+        let settings = metadata.map(|metadata| metadata.settings).unwrap_or_default();
+        if cas.is_none() && settings.within(&self.mount.settings).cas_required {
+            return Err(EngineError::CasRequired);
+        }
+        let current = metadata.map_or(0, |metadata| metadata.current_version);
+        match cas {
+            Some(cas) if cas != current => Err(EngineError::CasMismatch { current }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The value of the next version, or why there is none.
+    async fn value<'v>(
+        &self,
+        path: &SecretPath,
+        stored: Option<&Stored>,
+        content: Content<'v>,
+    ) -> Result<Result<Value<'v>, Written>, EngineError> {
+        let patch = match content {
+            Content::Whole(value) => return Ok(Ok(Value::Whole(value))),
+            Content::Patch(patch) => patch,
+        };
+        let Some(opened) = stored.map(|stored| &stored.opened) else { return Ok(Err(Written::Missing)) };
+        let number = opened.metadata.current_version;
+        let Some(found) = opened.metadata.found(number) else { return Ok(Err(Written::Missing)) };
+        if !found.metadata.is_readable(clock::timestamp()) {
+            return Ok(Err(Written::Deleted(found)));
+        }
+        let current = self.sealer().open_value(path, number, &found.metadata, &opened.current).await?;
+        Ok(Ok(Value::Patched(merge(&current, patch)?)))
+    }
+
+    async fn next(
+        &self,
+        path: &SecretPath,
+        stored: Option<&Stored>,
+        value: &[u8],
+        mark: WriteId,
+    ) -> Result<Next, EngineError> {
+        let now = clock::timestamp();
+        let before = stored.map(|stored| &stored.opened.metadata);
+        let mut metadata = before.cloned().unwrap_or_else(|| Metadata::new(now));
+        let sealed = self.sealer().seal_value(path, metadata.current_version + 1, value).await?;
+        let effective = metadata.settings.within(&self.mount.settings);
+        let pruned = metadata.add(&NewVersion { now, write_id: mark, sealed: &sealed }, &effective);
+        let removed = pruned.iter().filter(|(_, version)| !version.destroyed);
+        let removed = removed.map(|(number, version)| version_key(path, *number, version)).collect();
+        let record = self.sealer().seal_record(path, &metadata, &sealed).await?;
+        Ok(Next { metadata, record, removed })
+    }
+
+    /// Moves the current version aside and puts the new one in its place.
+    async fn store(
+        &self,
+        path: &SecretPath,
+        stored: Option<&Stored>,
+        next: &Next,
+    ) -> Result<(), EngineError> {
+        let aside = stored.and_then(|stored| {
+            let number = stored.opened.metadata.current_version;
+            // Unless it is destroyed, or one too many.
+            let version = next.metadata.versions.get(&number).filter(|version| !version.destroyed)?;
+            Some((version_key(path, number, version), stored.opened.current.as_slice()))
+        });
+        let before = stored.map(|stored| stored.version);
+        let removed = next.removed.clone();
+        self.change(&Change { path, before, next: Some(&next.record), aside, removed }).await
+    }
+}
+
+enum Value<'v> {
+    Whole(&'v [u8]),
+    Patched(Zeroizing<Vec<u8>>),
+}
+
+impl AsRef<[u8]> for Value<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Whole(value) => value,
+            Self::Patched(value) => value,
+        }
+    }
+}
+
+impl Next {
+    fn found(&self) -> Found {
+        self.metadata.found(self.metadata.current_version).expect("a new version is in its metadata")
+    }
+}
