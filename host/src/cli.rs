@@ -42,6 +42,9 @@ enum Command {
         /// A directory to look for plugins in, before all others. May be repeated.
         #[arg(long)]
         plugin_dir: Vec<PathBuf>,
+        /// Start over after the store of this cluster was lost for good. Its secrets cannot be read again.
+        #[arg(long, value_name = "CLUSTER-UUID")]
+        forget_store: Option<uuid::Uuid>,
     },
     /// Say whether a server is initialised and unsealed.
     Status {
@@ -123,7 +126,9 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, format: Format) -> Result<(), Failure> {
     match command {
-        Command::Server { config, plugin_dir } => server::run(&config, &plugin_dir),
+        Command::Server { config, plugin_dir, forget_store } => {
+            server::run(&config, &plugin_dir, forget_store)
+        }
         Command::Status { server } => operator::status(&client::Client::new(server.address)?, format),
         Command::Init { server, shares, threshold, repeat } => {
             operator::init(&client::Client::new(server.address)?, shares, threshold, repeat, format)

@@ -1,39 +1,65 @@
 //! What the server is between its edge and its stores: sealed or not, and who may do what.
+//!
+//! [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
+//! behind them.
+
+pub mod cluster;
+mod error;
+mod mount;
+mod upkeep;
+
+pub use self::{cluster::Known, error::CoreError, mount::NewMount};
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use keyway_loader::{Backends, Health, Version};
-use thiserror::Error;
 use uuid::Uuid;
 
+use self::upkeep::Upkeep;
 use crate::{
-    barrier::{Barrier, BarrierError, UseBound},
+    barrier::{Barrier, UseBound},
     config::MountConfig,
     crypto::shares::Share,
-    mounts::{Mount, MountError, Mounts},
-    seal::{InitError, Initialised, SealRecord, SealRecordError, ShareCounts, Unlocked, initialise},
+    mounts::{Mount, Mounts},
+    seal::{Initialised, SealRecord, SealRecordError, ShareCounts, Unlocked, initialise},
     secrets::Engine,
     storage::{RequestId, Storage, StorageError},
-    token::{Token, TokenError, forget_unopenable},
+    token::{Token, forget_unopenable},
 };
 
 /// The server's state.
 pub struct Core {
     system: Storage,
     backends: HashMap<String, Storage>,
-    configured_mounts: BTreeMap<String, MountConfig>,
-    use_bound: UseBound,
+    settings: CoreSettings,
+    known: Known,
     unsealed: RwLock<Option<Arc<Unsealed>>>,
     progress: Mutex<Progress>,
+    upkeep: Upkeep,
+}
+
+/// What the configuration says about it.
+pub struct CoreSettings {
+    /// The backend that holds keys, tokens and mounts.
+    pub system_backend: String,
+    /// Mounts that are made where the store does not have them.
+    pub mounts: BTreeMap<String, MountConfig>,
+    /// How often a key is used before it is rotated.
+    pub key_uses: UseBound,
+    /// Where the server keeps its own files.
+    pub data_dir: PathBuf,
 }
 
 /// What an unsealed server holds. Requests keep it for as long as they run.
 pub struct Unsealed {
     barrier: Barrier,
     mounts: Mounts,
+    /// Backends whose markers were seen to be this cluster's.
+    admitted: Mutex<HashSet<String>>,
 }
 
 /// Shares that have been given so far.
@@ -72,70 +98,34 @@ pub struct HealthReport {
     pub storage: Vec<(String, Result<Health, StorageError>)>,
 }
 
-/// Why the server could not do what it was asked to.
-#[derive(Debug, Error)]
-pub enum CoreError {
-    /// The keys are out of reach.
-    #[error("Keyway is sealed")]
-    Sealed,
-    /// There is no cluster.
-    #[error("Keyway is not initialised")]
-    NotInitialised,
-    /// The share is not one of this cluster's.
-    #[error("this is not an unseal share of this cluster; the progress is unchanged")]
-    WrongShare,
-    /// No token, or none that is known.
-    #[error("permission denied")]
-    PermissionDenied,
-    /// Initialisation.
-    #[error(transparent)]
-    Init(#[from] InitError),
-    /// The seal record.
-    #[error(transparent)]
-    SealRecord(#[from] SealRecordError),
-    /// The shares fit their hashes, but not the keys.
-    #[error("the shares do not open the keys in the seal record: the record was changed")]
-    KeysDoNotOpen,
-    /// The initialisation was repeated while shares were given.
-    #[error("the initialisation was repeated meanwhile; unseal with the shares that it made")]
-    SharesReplaced,
-    /// The keys.
-    #[error(transparent)]
-    Barrier(#[from] BarrierError),
-    /// The mounts.
-    #[error(transparent)]
-    Mounts(#[from] MountError),
-    /// A token's record.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// A mount on a backend that is not configured.
-    #[error("mount {mount:?} is on backend {backend:?}, which is not configured")]
-    NoBackend {
-        /// The mount.
-        mount: String,
-        /// Its backend.
-        backend: String,
-    },
-}
-
 impl Core {
-    /// A sealed server over open backends. `None` where the system backend is not among them.
-    pub fn new(
-        backends: &Backends,
-        system_backend: &str,
-        configured_mounts: BTreeMap<String, MountConfig>,
-        use_bound: UseBound,
-    ) -> Option<Self> {
+    /// A sealed server over open backends.
+    ///
+    /// # Errors
+    ///
+    /// `NoBackend` where the system backend is not among them, and where the data directory's marker cannot be read.
+    pub fn new(backends: &Backends, settings: CoreSettings) -> Result<Self, CoreError> {
         let backends: HashMap<String, Storage> =
             backends.iter().map(|open| (open.backend().to_owned(), Storage::new(Arc::clone(open)))).collect();
-        Some(Self {
-            system: backends.get(system_backend)?.clone(),
+        let system = backends.get(&settings.system_backend).cloned();
+        let system =
+            system.ok_or_else(|| CoreError::NoBackend { backend: settings.system_backend.clone() })?;
+        Ok(Self {
+            known: Known::read(&settings.data_dir)?,
+            system,
             backends,
-            configured_mounts,
-            use_bound,
+            settings,
             unsealed: RwLock::new(None),
             progress: Mutex::default(),
+            upkeep: Upkeep::default(),
         })
+    }
+
+    /// The names of the configured backends, in order.
+    pub fn backend_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.backends.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The name of the system backend's plugin.
@@ -154,8 +144,11 @@ impl Core {
         counts: ShareCounts,
         repeat: bool,
     ) -> Result<Initialised, CoreError> {
+        // What is lost or another's is not to be initialised.
+        self.look(request).await?;
         let initialised = initialise(&self.system, request, counts, repeat).await?;
-        tracing::info!("cluster initialised");
+        self.remember(initialised.cluster);
+        tracing::info!(cluster = %initialised.cluster, "cluster initialised");
         Ok(initialised)
     }
 
@@ -165,8 +158,8 @@ impl Core {
     ///
     /// When the seal record cannot be read.
     pub async fn seal_status(&self, request: RequestId) -> Result<SealStatus, CoreError> {
-        let record = SealRecord::load(&self.system, request).await?;
-        Ok(self.status_of(record.as_ref()))
+        let looked = self.look(request).await?;
+        Ok(self.status_of(looked.as_ref().map(|(record, _)| record)))
     }
 
     /// Takes one share; unseals when it is the last that is needed.
@@ -174,9 +167,8 @@ impl Core {
     /// # Errors
     ///
     /// See [`CoreError`]. A wrong share leaves the progress as it is.
-    pub async fn unseal(&self, request: RequestId, share: Share) -> Result<SealStatus, CoreError> {
-        let loaded = SealRecord::load_versioned(&self.system, request).await?;
-        let (record, version) = loaded.ok_or(CoreError::NotInitialised)?;
+    pub async fn unseal(self: &Arc<Self>, request: RequestId, share: Share) -> Result<SealStatus, CoreError> {
+        let (record, version) = self.look(request).await?.ok_or(CoreError::NotInitialised)?;
         if self.unsealed().is_ok() {
             return Ok(self.status_of(Some(&record)));
         }
@@ -185,14 +177,15 @@ impl Core {
         }
         if let Some((unlocked, epoch)) = self.add_share(share, &record)? {
             // The shares are kept until this has succeeded: a hiccup of the store must not cost them.
-            let barrier = Barrier::new(self.system.clone(), unlocked, self.use_bound);
+            let barrier = Barrier::new(self.system.clone(), unlocked, self.settings.key_uses);
             if !record.is_confirmed() {
                 forget_unopenable(&barrier, request).await?;
                 self.confirm(request, &record, version).await?;
             }
-            let mounts = Mounts::load(&barrier, request, &self.configured_mounts).await?;
-            if self.publish(Unsealed { barrier, mounts }, epoch) {
+            let mounts = Mounts::load(&barrier, request, &self.settings.mounts).await?;
+            if self.publish(Unsealed { barrier, mounts, admitted: Mutex::default() }, epoch) {
                 tracing::info!(cluster = %record.cluster_id, "unsealed");
+                self.upkeep.begin(self);
             }
         }
         Ok(self.status_of(Some(&record)))
@@ -209,6 +202,7 @@ impl Core {
         let mut progress = self.progress();
         progress.forget();
         *self.unsealed.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.upkeep.end();
         drop(progress);
         tracing::info!("sealed");
     }
@@ -246,19 +240,20 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `NoBackend`.
-    pub fn engine<'a>(
+    /// `NoBackend`, `Lost` or `Foreign`, or the store's.
+    pub async fn engine<'a>(
         &'a self,
         unsealed: &'a Unsealed,
-        path: &str,
         mount: &'a Mount,
         request: RequestId,
     ) -> Result<Engine<'a>, CoreError> {
-        let storage = self
-            .backends
-            .get(&mount.backend)
-            .ok_or_else(|| CoreError::NoBackend { mount: path.to_owned(), backend: mount.backend.clone() })?;
+        let storage = self.admitted(unsealed, &mount.backend, request).await?;
         Ok(Engine::new(&unsealed.barrier, mount, storage, request))
+    }
+
+    /// A configured backend.
+    fn backend(&self, name: &str) -> Result<&Storage, CoreError> {
+        self.backends.get(name).ok_or_else(|| CoreError::NoBackend { backend: name.to_owned() })
     }
 
     /// How the server and its backends are doing.

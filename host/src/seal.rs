@@ -1,8 +1,9 @@
 //! The seal: how the keys of a cluster come to be, and how shares make them reachable again.
 //!
-//! [`record`] is what of the key hierarchy lies in the store, [`init`] makes it.
+//! [`record`] is what of the key hierarchy lies in the store, [`init`] makes it, [`marker`] says whose a store is.
 
 pub mod init;
+pub mod marker;
 pub mod record;
 
 pub use init::{InitError, Initialised, ShareCounts, initialise};

@@ -19,7 +19,12 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::{config::Config, core::Core, http, storage::RequestId};
+use crate::{
+    config::Config,
+    core::{Core, CoreError, CoreSettings},
+    http,
+    storage::RequestId,
+};
 
 /// How long requests that run may take after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -54,9 +59,9 @@ pub enum ServerError {
         /// Which backend.
         backend: String,
     },
-    /// The configured system backend was not opened.
-    #[error("the system backend {0:?} is not configured")]
-    NoSystemBackend(String),
+    /// The stores are not this server's, or not configured.
+    #[error(transparent)]
+    Core(#[from] CoreError),
     /// The address is in use, or not this machine's.
     #[error(
         "listen on {address}: {source}; stop what listens there, or set another `listen` in the configuration"
@@ -79,12 +84,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the backends and binds the address, in this order: a server that listens can serve.
+    /// Opens the backends and binds the address, in this order: a server that listens can serve. `forget` starts over after
+    /// the store of that cluster was lost.
     ///
     /// # Errors
     ///
     /// See [`ServerError`].
-    pub async fn start(config: Config, plugin_dirs: &[PathBuf]) -> Result<Self, ServerError> {
+    pub async fn start(
+        config: Config,
+        plugin_dirs: &[PathBuf],
+        forget: Option<Uuid>,
+    ) -> Result<Self, ServerError> {
         make_private(&config.data_dir)
             .map_err(|source| ServerError::DataDir { path: config.data_dir.clone(), source })?;
         let loader = Loader {
@@ -93,8 +103,16 @@ impl Server {
             trust: config.trust.clone(),
         };
         let backends = open_backends(&loader, &config).await?;
-        let core = Core::new(&backends, &config.system_backend, config.mounts, config.key_uses)
-            .ok_or(ServerError::NoSystemBackend(config.system_backend))?;
+        let settings = CoreSettings {
+            system_backend: config.system_backend,
+            mounts: config.mounts,
+            key_uses: config.key_uses,
+            data_dir: config.data_dir,
+        };
+        let core = Core::new(&backends, settings)?;
+        if let Some(cluster) = forget {
+            core.forget_store(RequestId::BACKGROUND, cluster).await?;
+        }
         let address = config.listen;
         let listener =
             TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })?;
@@ -136,7 +154,7 @@ impl Server {
                 Ok(())
             }
         };
-        self.core.shutdown(RequestId(*Uuid::new_v4().as_bytes())).await;
+        self.core.shutdown(RequestId::BACKGROUND).await;
         tracing::info!("stopped");
         result
     }

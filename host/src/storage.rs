@@ -3,8 +3,8 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use keyway_loader::{
-    Batch, BatchMode, BatchResult, CallContext, Condition, Delete, Error, ErrorCode, Features, Generation,
-    Health, Key, Op, Outcome, Page, Put, Record, Scan, Version, WriteId,
+    Batch, BatchMode, BatchResult, CallContext, Condition, Delete, DropKeyspace, Durability, Error,
+    ErrorCode, Features, Generation, Health, Key, Op, Outcome, Page, Put, Record, Scan, Version, WriteId,
 };
 use thiserror::Error as ThisError;
 
@@ -61,6 +61,9 @@ impl StorageError {
 pub struct RequestId(pub [u8; 16]);
 
 impl RequestId {
+    /// Work that no request asked for.
+    pub const BACKGROUND: Self = Self([0; 16]);
+
     fn call(self) -> CallContext<'static> {
         let remaining_ms = u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX);
         CallContext::new(self.0).with_remaining_ms(remaining_ms)
@@ -87,6 +90,11 @@ impl Storage {
     /// The plugin's name.
     pub fn plugin(&self) -> &str {
         &self.backend.plugin().descriptor().name
+    }
+
+    /// Whether everything is gone when the backend closes.
+    pub fn is_volatile(&self) -> bool {
+        self.backend.capabilities().durability == Durability::VOLATILE
     }
 
     /// The record of a key.
@@ -196,6 +204,16 @@ impl Storage {
         capabilities.features.contains(Features::ATOMIC_BATCH)
             && ops.len() as u64 <= capabilities.limits.batch_ops
             && bytes as u64 <= capabilities.limits.batch_bytes
+    }
+
+    /// Removes a keyspace with all its records; answers whether it existed.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn drop_keyspace(&self, request: RequestId, keyspace: &str) -> Result<bool, StorageError> {
+        let drop = DropKeyspace::new(keyspace, write_id().map_err(|source| self.error(source))?);
+        self.within(true, self.backend.drop_keyspace(&request.call(), drop)).await
     }
 
     /// Several operations, all of them or none.

@@ -2,7 +2,7 @@
 
 use keyway_loader::{Chain, LoadError, loader::StageFailure};
 
-use crate::{config::ConfigError, server::ServerError};
+use crate::{config::ConfigError, core::CoreError, server::ServerError};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -70,6 +70,7 @@ impl From<ServerError> for Failure {
         };
         match error {
             ServerError::Load { source, .. } => of_load(&source)(message),
+            ServerError::Core(CoreError::NotForgotten { .. }) => Self::Refused(message),
             ServerError::Listen { .. } => Self::Unavailable(message),
             _ => Self::Other(message),
         }

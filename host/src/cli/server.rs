@@ -8,6 +8,7 @@ use std::{
 
 use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
+use uuid::Uuid;
 
 use super::failure::Failure;
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Runs a server until it is interrupted.
-pub(super) fn run(config: &Path, plugin_dirs: &[PathBuf]) -> Result<(), Failure> {
+pub(super) fn run(config: &Path, plugin_dirs: &[PathBuf], forget: Option<Uuid>) -> Result<(), Failure> {
     let begun = Instant::now();
     let config = Config::read(config)?;
     start_logging();
@@ -26,7 +27,7 @@ pub(super) fn run(config: &Path, plugin_dirs: &[PathBuf]) -> Result<(), Failure>
         .build()
         .map_err(|error| Failure::Other(format!("start the runtime: {error}")))?;
     runtime.block_on(async {
-        let server = Server::start(config, plugin_dirs).await?;
+        let server = Server::start(config, plugin_dirs, forget).await?;
         let address = server.address()?;
         tracing::info!(%address, ready_after_ms = begun.elapsed().as_millis(), "ready");
         announce(&format!("Keyway is ready at http://{address}\n"));

@@ -13,7 +13,7 @@ use crate::{
     barrier::BarrierError,
     core::CoreError,
     mounts::MountError,
-    seal::{InitError, SealRecordError},
+    seal::{InitError, SealRecordError, marker::MarkerError},
     secrets::{EngineError, merge::MergeError, record::RecordError},
     storage::StorageError,
     token::TokenError,
@@ -166,8 +166,17 @@ impl From<CoreError> for ApiError {
             CoreError::Mounts(MountError::InUse { .. } | MountError::Hides(_) | MountError::Gone { .. }) => {
                 Self::BadRequest(error.to_string())
             }
+            CoreError::Configured { .. } | CoreError::NotForgotten { .. } => {
+                Self::BadRequest(error.to_string())
+            }
+            CoreError::Marker(MarkerError::Storage(error)) => error.into(),
+            // An operator can mend these; nothing is wrong with the request, and nothing is absent.
+            CoreError::NoBackend { .. }
+            | CoreError::Lost { .. }
+            | CoreError::Foreign { .. }
+            | CoreError::NotTheSystems { .. } => unavailable(&error),
             CoreError::Mounts(MountError::Moved { .. })
-            | CoreError::NoBackend { .. }
+            | CoreError::Marker(_)
             | CoreError::KeysDoNotOpen
             | CoreError::SealRecord(_) => logged(&error, error.to_string()),
             CoreError::Init(_) => internal(&error),
@@ -179,6 +188,12 @@ impl From<CoreError> for ApiError {
 fn logged(error: &dyn std::error::Error, message: String) -> ApiError {
     tracing::error!(error = %Chain(error), "request failed");
     ApiError::Internal(message)
+}
+
+/// A store that cannot be used as it is, and why.
+fn unavailable(error: &dyn std::error::Error) -> ApiError {
+    tracing::error!(error = %Chain(error), "request failed");
+    ApiError::Unavailable(error.to_string())
 }
 
 /// An error whose text stays in the log.

@@ -37,7 +37,7 @@ pub(super) async fn dispatch(call: &Call, body: Body) -> Result<Response, ApiErr
     let Some((at, mount, rest)) = table.resolve(path) else {
         return Err(ApiError::NoRoute(format!("no handler for route {path:?}: nothing is mounted there")));
     };
-    let engine = core.engine(&unsealed, at, mount, call.request())?;
+    let engine = core.engine(&unsealed, mount, call.request()).await?;
     let mounted = Mounted { unsealed: &unsealed, at, mount, engine };
     let (part, rest) = rest.split_once('/').unwrap_or((rest, ""));
     let secret = || SecretPath::parse(rest).map_err(ApiError::bad_request);

@@ -1,6 +1,6 @@
 //! The table itself: which mounts there are, and which may be added.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -85,6 +85,9 @@ pub struct MountTable {
     mounts: BTreeMap<String, Mount>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     leaving: Vec<Leaving>,
+    /// Backends that have held mounts, and whose markers must therefore be there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    used: BTreeSet<String>,
 }
 
 impl MountTable {
@@ -96,6 +99,16 @@ impl MountTable {
     /// Mounts that were taken away, and are not gone yet.
     pub fn leaving(&self) -> &[Leaving] {
         &self.leaving
+    }
+
+    /// Whether a backend was marked as this cluster's.
+    pub fn has_used(&self, backend: &str) -> bool {
+        self.used.contains(backend)
+    }
+
+    /// Writes down that a backend is marked as this cluster's.
+    pub fn mark_used(&mut self, backend: &str) {
+        self.used.insert(backend.to_owned());
     }
 
     /// The mount at exactly this path.
@@ -177,7 +190,7 @@ mod tests {
 
     fn table(paths: &[&str]) -> MountTable {
         let mounts = paths.iter().map(|path| ((*path).to_owned(), Mount::new("main"))).collect();
-        MountTable { mounts, leaving: Vec::new() }
+        MountTable { mounts, ..MountTable::default() }
     }
 
     #[test]

@@ -17,11 +17,12 @@ use keyway::{
     secrets::Settings,
     storage::{RequestId, Storage},
 };
-use keyway_loader::{BackendConfig, Plugin, configure::configure};
+use keyway_loader::{BackendConfig, Generation, Plugin, configure::configure};
 use keyway_memory_backend::Memory;
 use keyway_sdk::{
-    Backend, Batch, BatchResult, CallContext, Capabilities, Delete, DropKeyspace, Error, ErrorCode, Features,
-    Health, Key, Limits, OpKind, OpenContext, Page, PluginInfo, Put, Record, Reply, Version,
+    Backend, Batch, BatchResult, CallContext, Capabilities, Delete, DropKeyspace, Durability, Error,
+    ErrorCode, Features, Health, Key, Limits, OpKind, OpenContext, Page, PluginInfo, Put, Record, Reply,
+    Version,
     paging::ScanPlan,
     schemars::{self, JsonSchema},
     serde::{self, Deserialize},
@@ -59,6 +60,7 @@ struct Platter {
     memory: Arc<Memory>,
     /// How many operations a batch may have; zero: there are none.
     batch_ops: u64,
+    durable: bool,
     script: Mutex<Script>,
     points: AtomicU64,
     changes: AtomicU64,
@@ -69,17 +71,27 @@ static DISKS: Mutex<Option<HashMap<u64, Arc<Platter>>>> = Mutex::new(None);
 impl Disk {
     /// An empty store, with or without atomic batches.
     pub(crate) fn new(batches: bool) -> Self {
-        Self::with_batches_of(if batches { 1_000 } else { 0 })
+        Self::make(if batches { 1_000 } else { 0 }, false)
+    }
+
+    /// An empty store that says that it keeps what it was given.
+    pub(crate) fn durable() -> Self {
+        Self::make(1_000, true)
     }
 
     /// An empty store that takes batches of so many operations.
     pub(crate) fn with_batches_of(batch_ops: u64) -> Self {
+        Self::make(batch_ops, false)
+    }
+
+    fn make(batch_ops: u64, durable: bool) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let memory = Memory::new(&keyway_memory_backend::Config::default()).map(Arc::new).unwrap();
         let platter = Arc::new(Platter {
             memory,
             batch_ops,
+            durable,
             script: Mutex::new(Script::Well),
             points: AtomicU64::new(0),
             changes: AtomicU64::new(0),
@@ -103,13 +115,24 @@ impl Disk {
 
     /// The way to it.
     pub(crate) async fn open(&self) -> Storage {
+        Storage::new(Arc::new(self.generation("main").await))
+    }
+
+    /// It, opened under a name.
+    pub(crate) async fn generation(&self, name: &str) -> Generation {
         let plugin = Plugin::linked(keyway_sdk::linked::<Chaotic>()).unwrap();
         let backend = BackendConfig {
-            name: "main".into(),
+            name: name.into(),
             config: json!({ "disk": self.number }),
             data_dir: Path::new(".").into(),
         };
-        Storage::new(Arc::new(configure(&plugin, &backend).await.unwrap()))
+        configure(&plugin, &backend).await.unwrap()
+    }
+
+    /// The names of its keyspaces.
+    pub(crate) async fn keyspaces(&self) -> Vec<String> {
+        let generation = self.generation("main").await;
+        generation.keyspaces(&keyway_loader::CallContext::background(), "").await.unwrap()
     }
 }
 
@@ -216,6 +239,8 @@ impl Backend for Chaotic {
 
     fn capabilities(&self) -> Capabilities {
         let inner = self.platter.memory.capabilities();
+        let durability = if self.platter.durable { Durability::POWER_LOSS } else { inner.durability };
+        let inner = Capabilities { durability, ..inner };
         match self.platter.batch_ops {
             0 => Capabilities { features: Features::EMPTY, ..inner },
             batch_ops => Capabilities { limits: Limits { batch_ops, ..inner.limits }, ..inner },

@@ -1,8 +1,9 @@
 //! The engine over a backend that fails, forgets, and crashes where a test tells it to.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod chaos;
 mod crashes;
 mod keys;
+mod mounts;
 mod outcomes;
 mod tampering;

@@ -87,4 +87,16 @@ assert kv.list_secrets(path="")["data"]["keys"] == ["a", "b/", "short"]
 kv.delete_metadata_and_all_versions(path="a")
 refused(InvalidPath, lambda: kv.read_secret_metadata(path="a"))
 
+# Mounts, with a slash and a blank in the path.
+client.sys.enable_secrets_engine("kv", path="team a/kv", description="a team's", options={"version": "2"})
+assert client.sys.list_mounted_secrets_engines()["data"]["team a/kv/"]["description"] == "a team's"
+kv.create_or_update_secret(path="x y", secret={"a": 1}, mount_point="team a/kv")
+assert kv.list_secrets(path="", mount_point="team a/kv")["data"]["keys"] == ["x y"]
+kv.configure(max_versions=2, mount_point="team a/kv")
+assert kv.read_configuration(mount_point="team a/kv")["data"]["max_versions"] == 2
+refused(InvalidRequest, lambda: client.sys.enable_secrets_engine("kv", path="team a/kv", options={"version": "2"}), "in use")
+refused(InvalidRequest, lambda: client.sys.enable_secrets_engine("pki", path="pki"))
+client.sys.disable_secrets_engine("team a/kv")
+assert "team a/kv/" not in client.sys.list_mounted_secrets_engines()["data"]
+
 print("hvac is content")

@@ -12,7 +12,8 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -114,8 +115,14 @@ impl Site {
 
     /// Starts the server, which must become ready.
     pub fn start(&self) -> Server {
+        self.start_with(&[])
+    }
+
+    /// Starts the server with further arguments.
+    pub fn start_with(&self, arguments: &[&str]) -> Server {
         let log = fs::File::options().create(true).append(true).open(self.log()).expect("open the log");
         let mut process = command(&["server", "--config", self.config().to_str().unwrap()])
+            .args(arguments)
             .current_dir(self.directory.path())
             .env("RUST_LOG", "debug")
             .stdin(Stdio::null())
@@ -130,6 +137,15 @@ impl Site {
             panic!("the server did not start: {}", fs::read_to_string(self.log()).unwrap_or_default());
         };
         Server { process, address: address.to_owned() }
+    }
+}
+
+/// Waits until something is so; fails the test after a generous while.
+pub fn within(patience: Duration, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < patience, "not so after {} s", patience.as_secs());
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

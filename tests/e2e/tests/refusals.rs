@@ -164,7 +164,7 @@ fn wrong_requests_have_the_right_status_and_change_nothing() {
         assert_eq!(server.get(path, token).status, 404, "{path}");
     }
     for (method, path) in
-        [("PATCH", "secret/data/a"), ("DELETE", "sys/health"), ("POST", "secret/metadata/a")]
+        [("LIST", "secret/data/a"), ("DELETE", "sys/health"), ("PATCH", "sys/mounts"), ("BREW", "sys/health")]
     {
         assert_eq!(server.request(method, path, token, Some("{}")).status, 405, "{method} {path}");
     }

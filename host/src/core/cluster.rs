@@ -1,0 +1,156 @@
+//! Whose stores these are. A store that was lost is not one that was never initialised, and another cluster's is refused.
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use keyway_loader::Version;
+use uuid::Uuid;
+
+use super::{Core, CoreError, Unsealed};
+use crate::{
+    mounts::MountError,
+    seal::{
+        SealRecord,
+        marker::{self, DataDirMarker, MarkerError},
+    },
+    storage::{RequestId, Storage},
+};
+
+/// The cluster that the data directory knows.
+pub struct Known {
+    file: DataDirMarker,
+    cluster: Mutex<Option<Uuid>>,
+}
+
+impl Known {
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// Where the marker is there and cannot be understood.
+    pub fn read(data_dir: &Path) -> Result<Self, MarkerError> {
+        let file = DataDirMarker::new(data_dir);
+        let cluster = Mutex::new(file.read()?);
+        Ok(Self { file, cluster })
+    }
+
+    fn cluster(&self) -> Option<Uuid> {
+        *self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// The seal record, or none where nothing was ever initialised. An empty data directory joins the cluster of its store.
+    pub(super) async fn look(&self, request: RequestId) -> Result<Option<(SealRecord, Version)>, CoreError> {
+        let loaded = SealRecord::load_versioned(&self.system, request).await?;
+        if self.system.is_volatile() {
+            return Ok(loaded);
+        }
+        let backend = || self.system.name().to_owned();
+        match (loaded, self.known.cluster()) {
+            (Some((record, _)), Some(cluster)) if record.cluster_id != cluster => {
+                Err(CoreError::Foreign { backend: backend(), found: record.cluster_id, cluster })
+            }
+            (Some((record, version)), known) => {
+                if known.is_none() {
+                    self.remember(record.cluster_id);
+                }
+                Ok(Some((record, version)))
+            }
+            (None, Some(cluster)) => Err(CoreError::Lost { backend: backend(), cluster }),
+            (None, None) => match marker::read(&self.system, request).await? {
+                Some(found) => Err(CoreError::NotTheSystems { backend: backend(), found }),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Writes down which cluster this server belongs to.
+    pub(super) fn remember(&self, cluster: Uuid) {
+        if self.system.is_volatile() {
+            return;
+        }
+        if let Err(error) = self.known.file.write(cluster) {
+            // It holds for this process; the next one joins again.
+            tracing::warn!(%error, "the data directory cannot remember its cluster");
+        }
+        *self.known.cluster.lock().unwrap_or_else(PoisonError::into_inner) = Some(cluster);
+    }
+
+    /// Starts over on purpose: this server, and every backend that it has, no longer belong to a cluster whose store is
+    /// gone.
+    ///
+    /// # Errors
+    ///
+    /// `NotForgotten` where another cluster is known, or its store is there after all; the stores'.
+    pub async fn forget_store(&self, request: RequestId, cluster: Uuid) -> Result<(), CoreError> {
+        let refused = |reason: String| Err(CoreError::NotForgotten { cluster, reason });
+        match self.known.cluster() {
+            Some(known) if known != cluster => {
+                return refused(format!("this server belongs to cluster {known}"));
+            }
+            None => return refused("this server belongs to no cluster; leave the option out".to_owned()),
+            Some(_) => {}
+        }
+        let record = SealRecord::load(&self.system, request).await?;
+        if record.is_some_and(|record| record.cluster_id == cluster) {
+            return refused("its store is there, and nothing is lost; leave the option out".to_owned());
+        }
+        for storage in self.backends.values() {
+            if marker::remove(storage, request, cluster).await? {
+                tracing::warn!(backend = storage.name(), %cluster, "the backend no longer belongs to the cluster");
+            }
+        }
+        self.known.file.remove()?;
+        *self.known.cluster.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        tracing::warn!(%cluster, "the cluster is forgotten");
+        Ok(())
+    }
+
+    /// A backend, once its marker was seen to be this cluster's; one that was never used is marked.
+    pub(super) async fn admitted(
+        &self,
+        unsealed: &Unsealed,
+        name: &str,
+        request: RequestId,
+    ) -> Result<&Storage, CoreError> {
+        let storage = self.backend(name)?;
+        // The system backend's marker is the seal record, without which nobody is here.
+        if name == self.system.name() || storage.is_volatile() || unsealed.has_admitted(name) {
+            return Ok(storage);
+        }
+        let cluster = unsealed.barrier.cluster();
+        let backend = || name.to_owned();
+        let was_used = unsealed.mounts.current().has_used(name);
+        let owner = if was_used { marker::read(storage, request).await? } else { None };
+        let owner = match owner {
+            Some(owner) => owner,
+            None if was_used => return Err(CoreError::Lost { backend: backend(), cluster }),
+            None => marker::claim(storage, request, cluster).await?,
+        };
+        if owner != cluster {
+            return Err(CoreError::Foreign { backend: backend(), found: owner, cluster });
+        }
+        if !was_used {
+            let used = unsealed.mounts.edit(&unsealed.barrier, request, |table| {
+                table.mark_used(name);
+                Ok::<_, MountError>(())
+            });
+            used.await?;
+        }
+        unsealed.admit(name);
+        Ok(storage)
+    }
+}
+
+impl Unsealed {
+    fn has_admitted(&self, backend: &str) -> bool {
+        self.admitted.lock().unwrap_or_else(PoisonError::into_inner).contains(backend)
+    }
+
+    fn admit(&self, backend: &str) {
+        self.admitted.lock().unwrap_or_else(PoisonError::into_inner).insert(backend.to_owned());
+    }
+}

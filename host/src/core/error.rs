@@ -1,0 +1,107 @@
+//! Why the server could not do what it was asked to.
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::{
+    barrier::BarrierError,
+    mounts::MountError,
+    seal::{InitError, SealRecordError, marker::MarkerError},
+    token::TokenError,
+};
+
+/// Why the server could not do what it was asked to.
+#[derive(Debug, Error)]
+pub enum CoreError {
+    /// The keys are out of reach.
+    #[error("Keyway is sealed")]
+    Sealed,
+    /// There is no cluster.
+    #[error("Keyway is not initialised")]
+    NotInitialised,
+    /// The share is not one of this cluster's.
+    #[error("this is not an unseal share of this cluster; the progress is unchanged")]
+    WrongShare,
+    /// No token, or none that is known.
+    #[error("permission denied")]
+    PermissionDenied,
+    /// Initialisation.
+    #[error(transparent)]
+    Init(#[from] InitError),
+    /// The seal record.
+    #[error(transparent)]
+    SealRecord(#[from] SealRecordError),
+    /// The shares fit their hashes, but not the keys.
+    #[error("the shares do not open the keys in the seal record: the record was changed")]
+    KeysDoNotOpen,
+    /// The initialisation was repeated while shares were given.
+    #[error("the initialisation was repeated meanwhile; unseal with the shares that it made")]
+    SharesReplaced,
+    /// The keys.
+    #[error(transparent)]
+    Barrier(#[from] BarrierError),
+    /// The mounts.
+    #[error(transparent)]
+    Mounts(#[from] MountError),
+    /// A token's record.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A backend that is not configured.
+    #[error("there is no backend {backend:?} in the configuration")]
+    NoBackend {
+        /// Which.
+        backend: String,
+    },
+    /// A mount that the configuration makes.
+    #[error("the configuration mounts {path}/; take it out there, and then unmount it")]
+    Configured {
+        /// Where.
+        path: String,
+    },
+    /// A cluster marker.
+    #[error(transparent)]
+    Marker(#[from] MarkerError),
+    /// A store that this server knows is empty.
+    #[error(
+        "the store is lost: backend {backend:?} has no seal record of cluster {cluster}, which this server has used before; \
+         put the store back, or start over with `keyway server --forget-store {cluster}`"
+    )]
+    Lost {
+        /// Which backend.
+        backend: String,
+        /// The cluster.
+        cluster: Uuid,
+    },
+    /// A store that holds another cluster.
+    #[error(
+        "backend {backend:?} holds records of cluster {found}, and this server belongs to cluster {cluster}; \
+         configure that cluster's own store"
+    )]
+    Foreign {
+        /// Which backend.
+        backend: String,
+        /// Whose records it holds.
+        found: Uuid,
+        /// Whose they should be.
+        cluster: Uuid,
+    },
+    /// A store that holds the secrets of a cluster whose keys are elsewhere.
+    #[error(
+        "backend {backend:?} holds secrets of cluster {found}, and not its seal record; name the backend that has it as \
+         system_backend"
+    )]
+    NotTheSystems {
+        /// Which backend.
+        backend: String,
+        /// Whose secrets.
+        found: Uuid,
+    },
+    /// A store that cannot be forgotten.
+    #[error("--forget-store {cluster}: {reason}")]
+    NotForgotten {
+        /// Which cluster was named.
+        cluster: Uuid,
+        /// Why not.
+        reason: String,
+    },
+}

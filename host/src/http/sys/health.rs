@@ -1,0 +1,55 @@
+//! How the server and its stores are doing.
+
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use super::VAULT_LEVEL;
+use crate::{
+    core::HealthReport,
+    http::{
+        Call,
+        answer::{self, HealthState},
+    },
+};
+
+/// 200 where secrets can be read and written; else what stands in the way, most basic first.
+pub(super) async fn health(call: &Call) -> Response {
+    let HealthReport { seal, storage } = call.core.health(call.request()).await;
+    let ready = storage.iter().all(|(_, health)| health.as_ref().is_ok_and(keyway_loader::Health::is_ready));
+    let states: Map<String, Value> = storage
+        .into_iter()
+        .map(|(name, health)| {
+            let state = match health {
+                Ok(health) if health.is_ready() => "ready".to_owned(),
+                Ok(health) => format!("not ready: {}", health.detail()),
+                Err(error) => format!("not available ({})", error.code().name()),
+            };
+            (name, state.into())
+        })
+        .collect();
+    let (state, known) = match &seal {
+        Err(_) => (HealthState::StorageDown, None),
+        Ok(seal) if !seal.initialised => (HealthState::Uninitialised, Some(seal)),
+        Ok(seal) if seal.sealed => (HealthState::Sealed, Some(seal)),
+        Ok(seal) if !ready => (HealthState::StorageDown, Some(seal)),
+        Ok(seal) => (HealthState::Active, Some(seal)),
+    };
+    let sealed = known.map_or_else(|| call.core.unsealed().is_err(), |seal| seal.sealed);
+    let mut body = json!({
+        "initialized": known.is_none_or(|seal| seal.initialised),
+        "sealed": sealed,
+        "standby": false,
+        "performance_standby": false,
+        "replication_performance_mode": "disabled",
+        "replication_dr_mode": "disabled",
+        "server_time_utc": jiff::Timestamp::now().as_second(),
+        "version": VAULT_LEVEL,
+        "keyway_version": env!("CARGO_PKG_VERSION"),
+        "storage": states,
+    });
+    if let (Some(cluster), Some(fields)) = (known.and_then(|seal| seal.cluster), body.as_object_mut()) {
+        fields.insert("cluster_name".to_owned(), "keyway".into());
+        fields.insert("cluster_id".to_owned(), cluster.to_string().into());
+    }
+    answer::health(state, &call.query, body)
+}

@@ -1,0 +1,178 @@
+//! Mounts: which there are, making them, taking them away.
+
+use axum::{body::Body, response::Response};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    core::NewMount,
+    http::{Action, Call, answer, body, error::ApiError},
+    mounts::{Mount, MountPath, MountTable},
+};
+
+#[derive(Deserialize)]
+struct MountRequest {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    options: Option<Map<String, Value>>,
+    #[serde(default)]
+    config: Option<Map<String, Value>>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+/// One mount.
+pub(super) async fn dispatch(call: &Call, body: Body, path: &str) -> Result<Response, ApiError> {
+    match call.action {
+        Action::Read => one(call, path).await,
+        Action::Write => make(call, body, path).await,
+        Action::Delete => {
+            let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
+            let path = MountPath::parse(path).map_err(ApiError::bad_request)?;
+            call.core.unmount(&unsealed, call.request(), &path).await?;
+            Ok(answer::nothing())
+        }
+        Action::Patch | Action::List => Err(ApiError::MethodNotAllowed),
+    }
+}
+
+async fn one(call: &Call, path: &str) -> Result<Response, ApiError> {
+    let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
+    let table = unsealed.mounts().current();
+    let mount =
+        table.get(path).ok_or_else(|| ApiError::bad_request(format!("nothing is mounted at {path}/")))?;
+    Ok(answer::system(call.id, mount_answer(mount)))
+}
+
+async fn make(call: &Call, body: Body, path: &str) -> Result<Response, ApiError> {
+    let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
+    let path = MountPath::parse(path).map_err(ApiError::bad_request)?;
+    let request: MountRequest = body::json(body).await?;
+    let options = request.options.unwrap_or_default();
+    check_kind(&request.kind, options.get("version")).map_err(ApiError::bad_request)?;
+    let said = |name: &str, value: &Value| {
+        Err(ApiError::bad_request(format!("{name} is not supported here; leave it out (it says {value})")))
+    };
+    // Honoured or refused, never ignored.
+    if let Some((name, value)) =
+        request.config.iter().flatten().chain(&request.other).find(|(_, value)| !says_nothing(value))
+    {
+        return said(name, value);
+    }
+    let mut backend = None;
+    for (name, value) in &options {
+        match (name.as_str(), value) {
+            ("version", _) => {}
+            ("backend", Value::String(name)) => backend = Some(name.clone()),
+            (name, value) if !says_nothing(value) => return said(&format!("the option {name}"), value),
+            _ => {}
+        }
+    }
+    if let Some(name) = &backend {
+        let names = call.core.backend_names();
+        if !names.contains(&name.as_str()) {
+            let message = format!("there is no backend {name:?}; there are: {}", names.join(", "));
+            return Err(ApiError::bad_request(message));
+        }
+    }
+    let new = NewMount { path, backend, description: request.description.unwrap_or_default() };
+    call.core.mount(&unsealed, call.request(), &new).await?;
+    Ok(answer::nothing())
+}
+
+/// KV version 2 is what there is; Vault's `kv` without a version is version 1.
+fn check_kind(kind: &str, version: Option<&Value>) -> Result<(), String> {
+    let version = match version {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(other) => Some(other.to_string()),
+    };
+    match (kind, version.as_deref()) {
+        ("kv-v2", None | Some("2")) | ("kv", Some("2")) => Ok(()),
+        ("kv" | "kv-v2" | "generic", _) => {
+            Err("KV version 1 is not supported; ask for version 2 (options.version, or the type kv-v2)"
+                .to_owned())
+        }
+        _ => Err(format!("there is no secrets engine of type {kind:?}; write kv-v2")),
+    }
+}
+
+/// What clients send for "as usual".
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => matches!(text.as_str(), "" | "0" | "0s"),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+pub(super) async fn all(call: &Call) -> Result<Response, ApiError> {
+    let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
+    let table = mount_table(&unsealed.mounts().current());
+    // Vault's own oddity: the table stands under "data" and at the top level too.
+    let mut body = table.clone();
+    body.insert("request_id".to_owned(), call.id.to_string().into());
+    body.insert("lease_id".to_owned(), "".into());
+    body.insert("renewable".to_owned(), false.into());
+    body.insert("lease_duration".to_owned(), 0.into());
+    for absent in ["wrap_info", "warnings", "auth"] {
+        body.insert(absent.to_owned(), Value::Null);
+    }
+    body.insert("data".to_owned(), Value::Object(table));
+    Ok(answer::plain(body))
+}
+
+pub(super) async fn all_for_ui(call: &Call) -> Result<Response, ApiError> {
+    let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
+    let table = mount_table(&unsealed.mounts().current());
+    Ok(answer::system(call.id, json!({ "auth": {}, "secret": table })))
+}
+
+pub(super) async fn dispatch_ui(call: &Call, path: &str) -> Result<Response, ApiError> {
+    if call.action != Action::Read {
+        return Err(ApiError::MethodNotAllowed);
+    }
+    let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
+    let table = unsealed.mounts().current();
+    let Some((mount_path, mount, _)) = table.resolve(path) else {
+        return Err(ApiError::bad_request(format!("nothing is mounted at {path:?}")));
+    };
+    let mut answer = mount_answer(mount);
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("path".to_owned(), format!("{mount_path}/").into());
+    }
+    Ok(answer::system(call.id, answer))
+}
+
+fn mount_table(mounts: &MountTable) -> Map<String, Value> {
+    mounts.iter().map(|(path, mount)| (format!("{path}/"), mount_answer(mount))).collect()
+}
+
+fn mount_answer(mount: &Mount) -> Value {
+    json!({
+        "accessor": mount.accessor,
+        "config": {
+            "default_lease_ttl": 0,
+            "force_no_cache": false,
+            "max_lease_ttl": 0,
+        },
+        "backend": mount.backend,
+        "deprecation_status": "supported",
+        "description": mount.description,
+        "external_entropy_access": false,
+        "local": false,
+        "options": { "version": "2" },
+        "plugin_version": "",
+        "running_plugin_version": env!("CARGO_PKG_VERSION"),
+        "running_sha256": "",
+        "seal_wrap": false,
+        "type": "kv",
+        "uuid": mount.uuid,
+    })
+}

@@ -1,0 +1,133 @@
+//! Initialising, unsealing, sealing, and the keys' rotation.
+
+use axum::{body::Body, response::Response};
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::VAULT_LEVEL;
+use crate::{
+    core::SealStatus,
+    crypto::shares::Share,
+    http::{Call, answer, body, error::ApiError},
+    seal::ShareCounts,
+};
+
+pub(super) async fn is_initialised(call: &Call) -> Result<Response, ApiError> {
+    let status = call.core.seal_status(call.request()).await?;
+    Ok(answer::plain(json!({ "initialized": status.initialised })))
+}
+
+pub(super) async fn seal(call: &Call) -> Result<Response, ApiError> {
+    call.core.authorised(call.request(), call.token.as_ref()).await?;
+    call.core.seal();
+    Ok(answer::nothing())
+}
+
+pub(super) async fn rotate(call: &Call) -> Result<Response, ApiError> {
+    let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
+    unsealed.barrier().rotate(call.request()).await?;
+    Ok(answer::nothing())
+}
+
+pub(super) async fn status(call: &Call) -> Result<Response, ApiError> {
+    let status = call.core.seal_status(call.request()).await?;
+    Ok(answer::plain(seal_answer(call, &status)))
+}
+
+fn seal_answer(call: &Call, status: &SealStatus) -> Value {
+    let mut answer = json!({
+        "type": "shamir",
+        "initialized": status.initialised,
+        "sealed": status.sealed,
+        "t": status.threshold,
+        "n": status.shares,
+        "progress": status.progress,
+        "nonce": status.nonce,
+        "version": VAULT_LEVEL,
+        "keyway_version": env!("CARGO_PKG_VERSION"),
+        "build_date": "",
+        "migration": false,
+        "recovery_seal": false,
+        "storage_type": call.core.system_plugin(),
+    });
+    if let (Some(cluster), Some(fields)) = (status.cluster, answer.as_object_mut()) {
+        fields.insert("cluster_name".to_owned(), "keyway".into());
+        fields.insert("cluster_id".to_owned(), cluster.to_string().into());
+    }
+    answer
+}
+
+#[derive(Deserialize)]
+struct InitRequest {
+    secret_shares: Option<u64>,
+    secret_threshold: Option<u64>,
+    /// Keyway's own: other keys for a cluster that nobody has unsealed yet.
+    #[serde(default)]
+    repeat: bool,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+pub(super) async fn init(call: &Call, body: Body) -> Result<Response, ApiError> {
+    let body: InitRequest = body::json(body).await?;
+    // Honoured or refused, never ignored: shares that are not encrypted as asked would be a leak.
+    for unsupported in ["pgp_keys", "root_token_pgp_key", "recovery_pgp_keys"] {
+        if body.other.get(unsupported).is_some_and(|value| !is_empty(value)) {
+            return Err(ApiError::bad_request(format!("{unsupported} is not supported")));
+        }
+    }
+    let counts = ShareCounts::new(body.secret_shares.unwrap_or(5), body.secret_threshold.unwrap_or(3))
+        .map_err(ApiError::bad_request)?;
+    let initialised = call.core.init(call.request(), counts, body.repeat).await?;
+    let shares = || initialised.shares.iter().map(Share::expose);
+    Ok(answer::plain(json!({
+        "keys": shares().map(|share| HEXLOWER_PERMISSIVE.encode(share)).collect::<Vec<_>>(),
+        "keys_base64": shares().map(|share| BASE64.encode(share)).collect::<Vec<_>>(),
+        "root_token": initialised.root_token.expose(),
+    })))
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+    }
+}
+
+#[derive(Deserialize)]
+struct UnsealRequest {
+    key: Option<String>,
+    #[serde(default)]
+    reset: bool,
+    #[serde(default)]
+    migrate: bool,
+}
+
+pub(super) async fn unseal(call: &Call, body: Body) -> Result<Response, ApiError> {
+    let (core, request) = (&call.core, call.request());
+    let body: UnsealRequest = body::json(body).await?;
+    if body.migrate {
+        return Err(ApiError::bad_request("migrate is not supported: there is one kind of seal"));
+    }
+    let status = if body.reset {
+        core.reset_unseal();
+        core.seal_status(request).await?
+    } else {
+        let key = body.key.unwrap_or_default();
+        let share = parse_share(key.trim()).ok_or_else(|| {
+            ApiError::bad_request("\"key\" must be an unseal share in hexadecimal or Base64")
+        })?;
+        core.unseal(request, share).await?
+    };
+    Ok(answer::plain(seal_answer(call, &status)))
+}
+
+/// A share in hexadecimal or Base64, which differ in length.
+fn parse_share(text: &str) -> Option<Share> {
+    let hexadecimal = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+    let base64 = || BASE64.decode(text.as_bytes()).ok();
+    hexadecimal.and_then(|bytes| Share::from_bytes(&bytes)).or_else(|| Share::from_bytes(&base64()?))
+}

@@ -1,0 +1,190 @@
+//! Markers of a cluster: which cluster a data directory knows, and which one a backend's records belong to. With them a
+//! store that was lost is told from one that was never used, and another cluster's from one's own.
+//!
+//! The seal record is the system backend's marker. Every other backend has the record `cluster`, written before its first
+//! mount; the data directory has the file `cluster.json`. Backends that lose everything when they close have none.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use keyway_loader::{Condition, Delete, Key, Put};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::SYSTEM_KEYSPACE;
+use crate::storage::{RequestId, Storage, StorageError};
+
+const MARKER_KEY: &[u8] = b"cluster";
+const FILE: &str = "cluster.json";
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Marker {
+    format: u32,
+    cluster_id: Uuid,
+}
+
+/// Why a marker cannot be used.
+#[derive(Debug, Error)]
+pub enum MarkerError {
+    /// The store.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The marker in a backend is none.
+    #[error("the cluster marker in backend {backend:?} cannot be understood")]
+    Malformed {
+        /// Which backend.
+        backend: String,
+    },
+    /// The file in the data directory cannot be read or written.
+    #[error("the cluster marker {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The cluster that a backend's records belong to, where it has a marker.
+///
+/// # Errors
+///
+/// See [`MarkerError`].
+pub async fn read(storage: &Storage, request: RequestId) -> Result<Option<Uuid>, MarkerError> {
+    let Some(record) = storage.get(request, marker_key()).await? else { return Ok(None) };
+    let malformed = || MarkerError::Malformed { backend: storage.name().to_owned() };
+    parse(record.value()).map(Some).ok_or_else(malformed)
+}
+
+/// Marks a backend as this cluster's, unless it has a marker; answers whose it is.
+///
+/// # Errors
+///
+/// See [`MarkerError`].
+pub async fn claim(storage: &Storage, request: RequestId, cluster: Uuid) -> Result<Uuid, MarkerError> {
+    loop {
+        if let Some(owner) = read(storage, request).await? {
+            return Ok(owner);
+        }
+        let bytes = bytes_of(cluster);
+        match storage.put_settled(request, Put::new(marker_key(), &bytes).when(Condition::Absent)).await {
+            Ok(_) => return Ok(cluster),
+            Err(error) if error.is_lost_race() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Takes the marker of this cluster off a backend; whether it was there.
+///
+/// # Errors
+///
+/// See [`MarkerError`].
+pub async fn remove(storage: &Storage, request: RequestId, cluster: Uuid) -> Result<bool, MarkerError> {
+    if read(storage, request).await? != Some(cluster) {
+        return Ok(false);
+    }
+    Ok(storage.delete(request, Delete::new(marker_key())).await?)
+}
+
+fn marker_key() -> Key<'static> {
+    Key::new(SYSTEM_KEYSPACE, MARKER_KEY)
+}
+
+fn bytes_of(cluster: Uuid) -> Vec<u8> {
+    serde_json::to_vec(&Marker { format: FORMAT, cluster_id: cluster }).expect("a marker is plain data")
+}
+
+fn parse(bytes: &[u8]) -> Option<Uuid> {
+    let marker: Marker = serde_json::from_slice(bytes).ok()?;
+    (marker.format == FORMAT).then_some(marker.cluster_id)
+}
+
+/// The marker in a data directory.
+#[derive(Debug)]
+pub struct DataDirMarker {
+    path: PathBuf,
+}
+
+impl DataDirMarker {
+    /// The marker of this data directory.
+    pub fn new(data_dir: &Path) -> Self {
+        Self { path: data_dir.join(FILE) }
+    }
+
+    /// The cluster that the directory knows.
+    ///
+    /// # Errors
+    ///
+    /// `File` where it is there and cannot be read, or is no marker.
+    pub fn read(&self) -> Result<Option<Uuid>, MarkerError> {
+        match fs::read(&self.path) {
+            Ok(bytes) => {
+                let malformed =
+                    || self.error(io::Error::new(io::ErrorKind::InvalidData, "it is no cluster marker"));
+                parse(&bytes).map(Some).ok_or_else(malformed)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    /// Writes it: beside, synced, renamed.
+    ///
+    /// # Errors
+    ///
+    /// `File`.
+    pub fn write(&self, cluster: Uuid) -> Result<(), MarkerError> {
+        self.try_write(cluster).map_err(|error| self.error(error))
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    ///
+    /// `File`.
+    pub fn remove(&self) -> Result<(), MarkerError> {
+        fs::remove_file(&self.path).and_then(|()| self.sync_directory()).map_err(|error| self.error(error))
+    }
+
+    fn try_write(&self, cluster: Uuid) -> io::Result<()> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        let mut beside = tempfile::Builder::new().prefix(".cluster-").tempfile_in(directory)?;
+        io::Write::write_all(&mut beside, &bytes_of(cluster))?;
+        beside.as_file().sync_all()?;
+        beside.persist(&self.path).map_err(|error| error.error)?;
+        self.sync_directory()
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        if cfg!(unix) { fs::File::open(directory)?.sync_all() } else { Ok(()) }
+    }
+
+    fn error(&self, source: io::Error) -> MarkerError {
+        MarkerError::File { path: self.path.clone(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_directory_remembers_and_forgets() {
+        let directory = tempfile::tempdir().unwrap();
+        let marker = DataDirMarker::new(directory.path());
+        assert_eq!(marker.read().unwrap(), None);
+        marker.write(Uuid::from_u128(7)).unwrap();
+        assert_eq!(DataDirMarker::new(directory.path()).read().unwrap(), Some(Uuid::from_u128(7)));
+        fs::write(directory.path().join(FILE), "{").unwrap();
+        assert!(marker.read().is_err(), "damage is not absence");
+        marker.remove().unwrap();
+        assert_eq!(marker.read().unwrap(), None);
+    }
+}

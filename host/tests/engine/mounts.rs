@@ -1,0 +1,279 @@
+//! A crash at every step of making and taking away a mount, and markers of clusters.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use keyway::{
+    core::{Core, CoreError, CoreSettings, NewMount, Unsealed},
+    mounts::MountPath,
+    seal::{Initialised, ShareCounts},
+    secrets::{Content, Read, SecretPath, Write},
+    token::Token,
+};
+use keyway_loader::Backends;
+use tempfile::TempDir;
+
+use crate::chaos::{Disk, REQUEST, Script};
+
+/// A server over two stores and a data directory, which outlive it.
+struct Site {
+    main: Disk,
+    other: Disk,
+    data_dir: TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        let data_dir = TempDir::new().unwrap();
+        Self { main: Disk::durable(), other: Disk::durable(), data_dir }
+    }
+
+    async fn start(&self) -> Arc<Core> {
+        start(&self.main, &self.other, self.data_dir.path()).await
+    }
+
+    /// A new cluster, unsealed.
+    async fn begin(&self) -> (Arc<Core>, Initialised) {
+        let core = self.start().await;
+        let made = core.init(REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.unwrap();
+        (unsealed(core, &made).await, made)
+    }
+}
+
+async fn start(main: &Disk, other: &Disk, data_dir: &Path) -> Arc<Core> {
+    let mut backends = Backends::default();
+    backends.register(main.generation("main").await);
+    backends.register(other.generation("other").await);
+    let settings = CoreSettings {
+        system_backend: "main".to_owned(),
+        mounts: Default::default(),
+        key_uses: Default::default(),
+        data_dir: data_dir.to_owned(),
+    };
+    Arc::new(Core::new(&backends, settings).unwrap())
+}
+
+async fn unsealed(core: Arc<Core>, made: &Initialised) -> Arc<Core> {
+    let share = keyway::crypto::shares::Share::from_bytes(made.shares[0].expose()).unwrap();
+    assert!(!core.unseal(REQUEST, share).await.unwrap().sealed);
+    core
+}
+
+async fn authorised(core: &Core, made: &Initialised) -> Arc<Unsealed> {
+    core.authorised(REQUEST, Some(&Token::presented(made.root_token.expose()))).await.unwrap()
+}
+
+fn team() -> MountPath {
+    MountPath::parse("team/kv").unwrap()
+}
+
+fn new_mount() -> NewMount {
+    NewMount { path: team(), backend: Some("other".to_owned()), description: String::new() }
+}
+
+async fn write(core: &Core, made: &Initialised) -> Result<(), CoreError> {
+    let unsealed = authorised(core, made).await;
+    let table = unsealed.mounts().current();
+    let mount = table.get("team/kv").unwrap();
+    let engine = core.engine(&unsealed, mount, REQUEST).await?;
+    let write = Write { content: Content::Whole(b"{}"), cas: None };
+    engine.write(&SecretPath::parse("a").unwrap(), &write).await.unwrap();
+    Ok(())
+}
+
+async fn keyspaces(disk: &Disk) -> Vec<String> {
+    let names = disk.keyspaces().await;
+    names.into_iter().filter(|name| name.starts_with("mount-")).collect()
+}
+
+#[tokio::test]
+async fn crash_at_every_step_of_an_unmount_leaves_nothing_for_ever() {
+    for crashing in ["main", "other"] {
+        for done in [false, true] {
+            for at in 0.. {
+                let site = Site::new();
+                let (core, made) = site.begin().await;
+                core.mount(&*authorised(&core, &made).await, REQUEST, &new_mount()).await.unwrap();
+                write(&core, &made).await.unwrap();
+                let disk = if crashing == "main" { &site.main } else { &site.other };
+                disk.play(Script::Crash { at, done });
+                let unmounted = core.unmount(&*authorised(&core, &made).await, REQUEST, &team()).await;
+                if unmounted.is_ok() {
+                    // What is left happens in the background, as far as it gets.
+                    for _ in 0..20 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                let steps = disk.changes();
+                core.seal();
+                disk.play(Script::Well);
+                let core = unsealed(site.start().await, &made).await;
+                let unsealed = authorised(&core, &made).await;
+                let case = format!("{crashing}, step {at}, done {done}");
+                if unsealed.mounts().current().get("team/kv").is_some() {
+                    assert!(unmounted.is_err(), "acknowledged, and there: {case}");
+                    write(&core, &made).await.unwrap();
+                    core.unmount(&unsealed, REQUEST, &team()).await.unwrap();
+                }
+                tokio::time::timeout(Duration::from_secs(30), async {
+                    while !keyspaces(&site.other).await.is_empty()
+                        || !unsealed.mounts().current().leaving().is_empty()
+                    {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                })
+                .await
+                .unwrap_or_else(|_| unreachable!("left for ever: {case}"));
+                if steps <= at {
+                    // Taken away and forgotten in one store, dropped in the other.
+                    assert_eq!(at, if crashing == "main" { 2 } else { 1 }, "{case}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn crash_at_every_step_of_making_a_mount_can_be_repeated() {
+    for crashing in ["main", "other"] {
+        for done in [false, true] {
+            for at in 0.. {
+                let site = Site::new();
+                let (core, made) = site.begin().await;
+                let disk = if crashing == "main" { &site.main } else { &site.other };
+                disk.play(Script::Crash { at, done });
+                let mounted = core.mount(&*authorised(&core, &made).await, REQUEST, &new_mount()).await;
+                let steps = disk.changes();
+                disk.play(Script::Well);
+                let core = unsealed(site.start().await, &made).await;
+                let unsealed = authorised(&core, &made).await;
+                let there = unsealed.mounts().current().get("team/kv").is_some();
+                assert!(there || mounted.is_err(), "acknowledged, and not there: {crashing} {at} {done}");
+                if !there {
+                    core.mount(&unsealed, REQUEST, &new_mount()).await.unwrap();
+                }
+                write(&core, &made).await.unwrap();
+                if steps <= at {
+                    // The table with its mark and its mount in one store, the marker in the other.
+                    assert_eq!(at, if crashing == "main" { 2 } else { 1 }, "{crashing}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn emptied_store_is_lost_and_not_uninitialised_until_it_is_forgotten_on_purpose() {
+    let site = Site::new();
+    let (_, made) = site.begin().await;
+    let empty = Disk::durable();
+    let core = start(&empty, &site.other, site.data_dir.path()).await;
+    let lost = core.seal_status(REQUEST).await.unwrap_err();
+    assert!(matches!(&lost, CoreError::Lost { cluster, .. } if *cluster == made.cluster), "{lost}");
+    let counts = ShareCounts::new(1, 1).unwrap();
+    assert!(matches!(core.init(REQUEST, counts, false).await, Err(CoreError::Lost { .. })));
+    assert!(matches!(core.init(REQUEST, counts, true).await, Err(CoreError::Lost { .. })));
+
+    let wrong = core.forget_store(REQUEST, uuid::Uuid::from_u128(3)).await;
+    assert!(matches!(wrong, Err(CoreError::NotForgotten { .. })));
+    core.forget_store(REQUEST, made.cluster).await.unwrap();
+    assert!(!core.seal_status(REQUEST).await.unwrap().initialised);
+    assert_ne!(core.init(REQUEST, counts, false).await.unwrap().cluster, made.cluster);
+    // The option that was left in a unit file does nothing the second time.
+    assert!(matches!(core.forget_store(REQUEST, made.cluster).await, Err(CoreError::NotForgotten { .. })));
+}
+
+#[tokio::test]
+async fn store_that_is_there_is_not_forgotten() {
+    let site = Site::new();
+    let (core, made) = site.begin().await;
+    let refused = core.forget_store(REQUEST, made.cluster).await;
+    assert!(matches!(refused, Err(CoreError::NotForgotten { .. })));
+    assert!(core.seal_status(REQUEST).await.unwrap().initialised);
+}
+
+#[tokio::test]
+async fn empty_data_directory_joins_the_cluster_of_its_store() {
+    let site = Site::new();
+    let (_, made) = site.begin().await;
+    let fresh = TempDir::new().unwrap();
+    let core = unsealed(start(&site.main, &site.other, fresh.path()).await, &made).await;
+    drop(core);
+    // And knows it from then on.
+    let core = start(&Disk::durable(), &site.other, fresh.path()).await;
+    assert!(matches!(core.seal_status(REQUEST).await, Err(CoreError::Lost { .. })));
+}
+
+#[tokio::test]
+async fn stores_of_another_cluster_are_refused_and_touch_nothing_of_the_rest() {
+    let (site, foreign) = (Site::new(), Site::new());
+    let (core, made) = site.begin().await;
+    core.mount(&*authorised(&core, &made).await, REQUEST, &new_mount()).await.unwrap();
+    let (core, others) = foreign.begin().await;
+    core.mount(&*authorised(&core, &others).await, REQUEST, &new_mount()).await.unwrap();
+
+    let core = start(&foreign.main, &site.other, site.data_dir.path()).await;
+    let refused = core.seal_status(REQUEST).await.unwrap_err();
+    assert!(matches!(&refused, CoreError::Foreign { found, .. } if *found == others.cluster), "{refused}");
+    assert!(core.init(REQUEST, ShareCounts::new(1, 1).unwrap(), true).await.is_err());
+
+    // Another cluster's store beneath a mount: the server serves, the mount does not.
+    let core = unsealed(start(&site.main, &foreign.other, site.data_dir.path()).await, &made).await;
+    assert!(matches!(write(&core, &made).await, Err(CoreError::Foreign { .. })));
+    // An empty one is lost.
+    let core = unsealed(start(&site.main, &Disk::durable(), site.data_dir.path()).await, &made).await;
+    assert!(matches!(write(&core, &made).await, Err(CoreError::Lost { .. })));
+    // Its own again.
+    let core = unsealed(start(&site.main, &site.other, site.data_dir.path()).await, &made).await;
+    write(&core, &made).await.unwrap();
+
+    // A store of secrets is not taken for the system's.
+    let elsewhere = TempDir::new().unwrap();
+    let core = start(&site.other, &site.main, elsewhere.path()).await;
+    assert!(matches!(core.seal_status(REQUEST).await, Err(CoreError::NotTheSystems { .. })));
+    assert!(core.init(REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.is_err());
+}
+
+#[tokio::test]
+async fn init_that_was_killed_before_the_data_directory_knew_makes_no_second_cluster() {
+    for done in [false, true] {
+        for at in 0.. {
+            let site = Site::new();
+            let core = site.start().await;
+            site.main.play(Script::Crash { at, done });
+            let counts = ShareCounts::new(1, 1).unwrap();
+            let first = core.init(REQUEST, counts, false).await;
+            let steps = site.main.changes();
+            site.main.play(Script::Well);
+            let core = site.start().await;
+            let initialised = core.seal_status(REQUEST).await.unwrap().initialised;
+            assert!(initialised || first.is_err());
+            let made = match first {
+                Ok(made) => made,
+                Err(_) => core.init(REQUEST, counts, initialised).await.unwrap(),
+            };
+            let core = unsealed(core, &made).await;
+            authorised(&core, &made).await;
+            if steps <= at {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn read_of_a_secret_in_a_mount_on_another_backend_survives_a_restart() {
+    let site = Site::new();
+    let (core, made) = site.begin().await;
+    core.mount(&*authorised(&core, &made).await, REQUEST, &new_mount()).await.unwrap();
+    write(&core, &made).await.unwrap();
+    let core = unsealed(site.start().await, &made).await;
+    let unsealed = authorised(&core, &made).await;
+    let table = unsealed.mounts().current();
+    let (at, mount, rest) = table.resolve("team/kv/data/a").unwrap();
+    assert_eq!((at, rest), ("team/kv", "data/a"));
+    let engine = core.engine(&unsealed, mount, REQUEST).await.unwrap();
+    let read = engine.read(&SecretPath::parse("a").unwrap(), None).await.unwrap();
+    assert!(matches!(read, Read::Value(..)));
+}

@@ -1,0 +1,154 @@
+//! Several backends and mounts side by side, made by configuration and through the API.
+
+use std::{fs, time::Duration};
+
+use keyway_e2e::{Keys, Server, Site, config};
+use serde_json::json;
+
+fn two_backends() -> (Site, Server, Keys) {
+    let site = Site::new("sqlite");
+    site.configure(&format!(
+        "{}\n[backends.second]\nplugin = \"sqlite\"\nconfig = {{ path = \"second.db\" }}\n\n\
+         [backends.scratch]\nplugin = \"memory\"\n\n[mounts.\"team a/kv\"]\nbackend = \"second\"\n",
+        config("sqlite")
+    ));
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    (site, server, keys)
+}
+
+#[test]
+fn mounts_on_three_backends_keep_their_secrets_apart() {
+    let (site, server, keys) = two_backends();
+    let token = &keys.root_token;
+    let made = json!({ "type": "kv", "description": "for a while", "options": { "version": 2, "backend": "scratch" } });
+    assert_eq!(server.post("sys/mounts/tmp/kv", token, &made).status, 204);
+    let made = json!({ "type": "kv-v2" });
+    assert_eq!(server.request("PUT", "sys/mounts/tmp/kv/inner/", token, Some(&made.to_string())).status, 204);
+    let mounts = ["secret", "team%20a/kv", "tmp/kv", "tmp/kv/inner"];
+    for mount in mounts {
+        let body = json!({ "data": { "in": mount } });
+        assert_eq!(server.post(&format!("{mount}/data/a"), token, &body).status, 200, "{mount}");
+    }
+    for mount in mounts {
+        let read = server.get(&format!("{mount}/data/a"), token);
+        assert_eq!(read.json()["data"]["data"]["in"], mount, "{}", read.text);
+    }
+    let listed = server.get("sys/mounts", token).json();
+    assert_eq!(listed["data"]["tmp/kv/"]["backend"], "scratch");
+    assert_eq!(listed["tmp/kv/inner/"]["backend"], "main");
+    assert_eq!(listed["data"]["team a/kv/"]["options"]["version"], "2");
+    assert_eq!(server.get("sys/mounts/tmp/kv", token).json()["data"]["description"], "for a while");
+    let ui = server.get("sys/internal/ui/mounts/tmp/kv/inner/data/a", token).json();
+    assert_eq!(ui["data"]["path"], "tmp/kv/inner/");
+
+    // Over a restart: what the API made is in the store, and what was in memory is gone.
+    assert!(server.terminate());
+    let server = site.start();
+    server.unseal(&keys.shares[0]);
+    assert_eq!(server.get("tmp/kv/inner/data/a", token).status, 200);
+    assert_eq!(server.get("team%20a/kv/data/a", token).status, 200);
+    assert_eq!(server.get("tmp/kv/data/a", token).status, 404);
+}
+
+#[test]
+fn unmounted_secrets_leave_the_store_and_the_path_is_free() {
+    let (site, server, keys) = two_backends();
+    let token = &keys.root_token;
+    let made = json!({ "type": "kv-v2", "options": { "backend": "second" } });
+    assert_eq!(server.post("sys/mounts/gone", token, &made).status, 204);
+    server.post("gone/data/a", token, &json!({ "data": { "a": 1 } }));
+    let uuid = server.get("sys/mounts/gone", token).json()["data"]["uuid"].as_str().unwrap().to_owned();
+    let keyspaces = || -> i64 {
+        let database = rusqlite::Connection::open(site.path("data/second.db")).unwrap();
+        database
+            .query_row("SELECT count(*) FROM spaces WHERE name = ?1", [format!("mount-{uuid}")], |row| {
+                row.get(0)
+            })
+            .unwrap()
+    };
+    assert_eq!(keyspaces(), 1);
+    assert_eq!(server.request("DELETE", "sys/mounts/gone", token, None).status, 204);
+    assert_eq!(server.get("gone/data/a", token).status, 404);
+    assert_eq!(server.request("DELETE", "sys/mounts/gone", token, None).status, 204, "again");
+    keyway_e2e::within(Duration::from_secs(30), || keyspaces() == 0);
+    assert_eq!(server.post("sys/mounts/gone", token, &made).status, 204);
+    assert_eq!(server.get("gone/data/a", token).status, 404, "another mount");
+
+    let configured = server.request("DELETE", "sys/mounts/secret", token, None);
+    assert_eq!(configured.status, 400);
+    assert!(configured.error().contains("configuration"), "{}", configured.text);
+}
+
+#[test]
+fn mounts_that_cannot_be_are_refused_with_a_reason() {
+    let (_site, server, keys) = two_backends();
+    let token = &keys.root_token;
+    for (path, body, reason) in [
+        ("secret", json!({ "type": "kv-v2" }), "already in use at secret/"),
+        ("secret/data/x", json!({ "type": "kv-v2" }), "would hide"),
+        ("sys/x", json!({ "type": "kv-v2" }), "reserved"),
+        ("x", json!({ "type": "kv" }), "version 1"),
+        ("x", json!({ "type": "kv", "options": { "version": "1" } }), "version 1"),
+        ("x", json!({ "type": "pki" }), "no secrets engine"),
+        (
+            "x",
+            json!({ "type": "kv-v2", "options": { "backend": "none" } }),
+            "there are: main, scratch, second",
+        ),
+        ("x", json!({ "type": "kv-v2", "local": true }), "local is not supported"),
+        (
+            "x",
+            json!({ "type": "kv-v2", "config": { "max_lease_ttl": "1h" } }),
+            "max_lease_ttl is not supported",
+        ),
+        ("x", json!({ "type": "kv-v2", "options": { "colour": "red" } }), "colour is not supported"),
+        ("x", json!({}), "lacks one"),
+    ] {
+        let refused = server.post(&format!("sys/mounts/{path}"), token, &body);
+        assert!(refused.status == 400 && refused.error().contains(reason), "{path} {body}: {}", refused.text);
+    }
+    let usual =
+        json!({ "type": "kv-v2", "local": false, "seal_wrap": false, "config": { "default_lease_ttl": "" } });
+    assert_eq!(server.post("sys/mounts/x", token, &usual).status, 204);
+    assert_eq!(server.post("sys/mounts/y", "", &json!({ "type": "kv-v2" })).status, 403);
+    assert_eq!(server.request("DELETE", "sys/mounts/x", "kw.wrong", None).status, 403);
+    assert_eq!(server.get("sys/mounts/none", token).status, 400);
+}
+
+#[test]
+fn lost_store_is_told_from_a_new_one_and_forgotten_by_the_word() {
+    let site = Site::new("sqlite");
+    let server = site.start();
+    server.init_and_unseal();
+    assert!(server.terminate());
+    for name in ["keyway.db", "keyway.db-wal", "keyway.db-shm"] {
+        // The last two are gone after an orderly end.
+        let _gone = fs::remove_file(site.path("data").join(name));
+    }
+    let server = site.start();
+    assert_eq!(server.get("sys/health", "").status, 503);
+    let status = server.get("sys/seal-status", "");
+    assert!(status.status == 503 && status.error().contains("the store is lost"), "{}", status.text);
+    let init = server.post("sys/init", "", &json!({}));
+    assert!(init.status == 503 && init.error().contains("--forget-store"), "{}", init.text);
+    let text = init.error();
+    let cluster = text.split_whitespace().find(|word| word.len() == 37 && word.ends_with(',')).unwrap();
+    let cluster = cluster.trim_end_matches(',').to_owned();
+    drop(server);
+
+    let config = site.config();
+    let wrong = site.run(&[
+        "server",
+        "--config",
+        config.to_str().unwrap(),
+        "--forget-store",
+        "00000000-0000-4000-8000-000000000000",
+    ]);
+    assert_eq!(wrong.status.code(), Some(5), "{}", String::from_utf8_lossy(&wrong.stderr));
+    let server = site.start_with(&["--forget-store", &cluster]);
+    server.init_and_unseal();
+    assert!(server.terminate());
+    let again = site.run(&["server", "--config", config.to_str().unwrap(), "--forget-store", &cluster]);
+    assert_eq!(again.status.code(), Some(5), "an option that was left in place destroys nothing");
+}
