@@ -110,6 +110,9 @@ struct Server {
     /// The server's address; also KEYWAY_ADDR or VAULT_ADDR. Default: http://127.0.0.1:8200.
     #[arg(long, global = true)]
     address: Option<String>,
+    /// A PEM file with the certificate of the authority that signed the server's; also KEYWAY_CACERT or VAULT_CACERT.
+    #[arg(long, global = true)]
+    ca_cert: Option<PathBuf>,
 }
 
 /// Runs the command that the arguments name.
@@ -129,16 +132,16 @@ fn run(command: Command, format: Format) -> Result<(), Failure> {
         Command::Server { config, plugin_dir, forget_store } => {
             server::run(&config, &plugin_dir, forget_store)
         }
-        Command::Status { server } => operator::status(&client::Client::new(server.address)?, format),
+        Command::Status { server } => operator::status(&client::Client::new(server)?, format),
         Command::Init { server, shares, threshold, repeat } => {
-            operator::init(&client::Client::new(server.address)?, shares, threshold, repeat, format)
+            operator::init(&client::Client::new(server)?, shares, threshold, repeat, format)
         }
         Command::Unseal { server, share, reset } => {
-            operator::unseal(&client::Client::new(server.address)?, share, reset, format)
+            operator::unseal(&client::Client::new(server)?, share, reset, format)
         }
-        Command::Seal { server } => operator::seal(&client::Client::new(server.address)?, format),
-        Command::Rotate { server } => operator::rotate(&client::Client::new(server.address)?, format),
-        Command::Kv { server, command } => kv::run(&client::Client::new(server.address)?, command, format),
+        Command::Seal { server } => operator::seal(&client::Client::new(server)?, format),
+        Command::Rotate { server } => operator::rotate(&client::Client::new(server)?, format),
+        Command::Kv { server, command } => kv::run(&client::Client::new(server)?, command, format),
         Command::Plugin { command } => plugin::run(command, format),
         Command::Config { command } => config::run(command, format),
     }

@@ -1,20 +1,22 @@
-//! The configuration: one TOML file, in which an unknown key is an error.
+//! The configuration: one TOML file, in which an unknown key is an error. [`file`] is how it is written, [`check`] makes of it
+//! what the server needs.
+
+mod check;
+mod file;
 
 use std::{
     collections::BTreeMap,
     fs, io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use keyway_loader::{Requirement, TrustPolicy};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{
-    barrier::UseBound,
-    mounts::{MountPath, table::SECRETS},
-};
+use crate::{barrier::UseBound, mounts::table::SECRETS, server::TlsFiles, storage::CallLimits};
 
 /// The name of the lock file beside the configuration.
 pub const LOCK_FILE: &str = "keyway.lock";
@@ -26,6 +28,12 @@ pub struct Config {
     pub file: PathBuf,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// The certificate; none is a plain listener.
+    pub tls: Option<TlsFiles>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Whether anybody who reaches the listener may read the measurements.
+    pub open_metrics: bool,
     /// Where the server keeps its own files; absolute.
     pub data_dir: PathBuf,
     /// Where plugins are looked for; absolute.
@@ -62,6 +70,40 @@ pub struct MountConfig {
     pub backend: String,
 }
 
+/// Bounds on what is served at a time, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most connections; further ones wait to be accepted.
+    pub connections: usize,
+    /// Most requests that are served at a time; further ones are refused with 503.
+    pub requests: usize,
+    /// How long a request may take.
+    pub request: Duration,
+    /// Most bytes of all bodies that are being served.
+    pub body_memory_bytes: usize,
+    /// Around each backend.
+    pub calls: CallLimits,
+    /// How long requests that run may take after the signal to stop.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 8_192,
+            requests: 1_024,
+            request: Duration::from_secs(90),
+            body_memory_bytes: 256 * 1024 * 1024,
+            calls: CallLimits::default(),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+fn secrets_engine() -> String {
+    SECRETS.to_owned()
+}
+
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -93,53 +135,6 @@ pub enum ConfigError {
     },
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default = "default_listen")]
-    listen: String,
-    data_dir: PathBuf,
-    #[serde(default)]
-    plugin_dirs: Vec<PathBuf>,
-    system_backend: String,
-    tls: Option<String>,
-    trust: Option<TrustSection>,
-    #[serde(default)]
-    keys: KeysSection,
-    backends: BTreeMap<String, BackendSection>,
-    #[serde(default)]
-    mounts: BTreeMap<String, MountConfig>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TrustSection {
-    policy: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeysSection {
-    /// How often a key is used before another takes its place.
-    max_uses: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BackendSection {
-    plugin: String,
-    #[serde(default)]
-    config: toml::Table,
-}
-
-fn default_listen() -> String {
-    "127.0.0.1:8200".to_owned()
-}
-
-fn secrets_engine() -> String {
-    SECRETS.to_owned()
-}
-
 impl Config {
     /// Reads and checks a configuration file.
     ///
@@ -154,114 +149,12 @@ impl Config {
     }
 
     fn parse(text: &str, path: PathBuf) -> Result<Self, ConfigError> {
-        let file: File = toml::from_str(text).map_err(|error| ConfigError::Malformed {
+        let file: file::File = toml::from_str(text).map_err(|error| ConfigError::Malformed {
             path: path.clone(),
             message: error.to_string().trim_end().to_owned(),
         })?;
-        let checked = check(file, &path);
+        let checked = check::check(file, &path);
         checked.map_err(|(setting, message)| ConfigError::Invalid { path, setting, message })
-    }
-}
-
-/// A setting and what is wrong with it.
-type Problem = (String, String);
-
-fn check(file: File, path: &Path) -> Result<Config, Problem> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let data_dir = directory.join(&file.data_dir);
-    let plugin_dirs = file.plugin_dirs.iter().map(|plugins| data_dir.join(plugins)).collect();
-    let mut backends = BTreeMap::new();
-    for (name, section) in file.backends {
-        let setting = |key: &str| format!("backends.{name}.{key}");
-        let plugin = Requirement::parse(&section.plugin).map_err(|message| (setting("plugin"), message))?;
-        let config =
-            serde_json::to_value(section.config).map_err(|error| (setting("config"), error.to_string()))?;
-        backends.insert(name, BackendSettings { plugin, config });
-    }
-    let known = |setting: String, backend: &str| {
-        if backends.contains_key(backend) {
-            return Ok(());
-        }
-        let names: Vec<_> = backends.keys().map(String::as_str).collect();
-        Err((setting, format!("there is no backend {backend:?}; there are: {}", names.join(", "))))
-    };
-    known("system_backend".to_owned(), &file.system_backend)?;
-    let mut mounts = BTreeMap::new();
-    for (mount, section) in file.mounts {
-        known(format!("mounts.{mount}.backend"), &section.backend)?;
-        let (path, section) = check_mount(&mount, section)?;
-        if mounts.insert(path, section).is_some() {
-            return Err((format!("mounts.{mount}"), "the same path is there twice".to_owned()));
-        }
-    }
-    check_nesting(&mounts)?;
-    Ok(Config {
-        file: path.to_owned(),
-        listen: check_listen(&file.listen, file.tls.as_deref())?,
-        data_dir,
-        plugin_dirs,
-        system_backend: file.system_backend,
-        key_uses: check_key_uses(&file.keys)?,
-        trust: check_trust(file.trust.as_ref(), directory)?,
-        backends,
-        mounts,
-    })
-}
-
-fn check_mount(mount: &str, section: MountConfig) -> Result<(String, MountConfig), Problem> {
-    let setting = format!("mounts.{mount}");
-    let path = MountPath::parse(mount).map_err(|message| (setting.clone(), message))?;
-    if section.engine != SECRETS {
-        return Err((setting, format!("engine {:?} does not exist; write {SECRETS:?}", section.engine)));
-    }
-    Ok((path.as_str().to_owned(), section))
-}
-
-/// A mount inside another must not hide the other's own paths.
-fn check_nesting(mounts: &BTreeMap<String, MountConfig>) -> Result<(), Problem> {
-    for mount in mounts.keys() {
-        let path = MountPath::parse(mount).map_err(|message| (format!("mounts.{mount}"), message))?;
-        let others = mounts.keys().map(String::as_str).filter(|other| other.len() < mount.len());
-        path.check_beside(others).map_err(|message| (format!("mounts.{mount}"), message))?;
-    }
-    Ok(())
-}
-
-fn check_listen(listen: &str, tls: Option<&str>) -> Result<SocketAddr, Problem> {
-    let invalid = |message: String| ("listen".to_owned(), message);
-    let address = listen
-        .to_socket_addrs()
-        .map_err(|error| invalid(format!("{listen:?} is no address and port: {error}")))?
-        .next()
-        .ok_or_else(|| invalid(format!("{listen:?} has no address")))?;
-    if tls.is_some_and(|tls| tls != "off") {
-        return Err(("tls".to_owned(), "only \"off\" is possible: this version has no TLS yet".to_owned()));
-    }
-    if !address.ip().is_loopback() && tls.is_none() {
-        return Err(invalid(format!(
-            "{address} is not loopback, and secrets would travel in the clear; listen on 127.0.0.1, or write \
-             tls = \"off\" if something else encrypts"
-        )));
-    }
-    Ok(address)
-}
-
-fn check_key_uses(keys: &KeysSection) -> Result<UseBound, Problem> {
-    let bound = keys.max_uses.map_or(Ok(UseBound::default()), UseBound::new);
-    bound.map_err(|error| ("keys.max_uses".to_owned(), error.to_string()))
-}
-
-fn check_trust(trust: Option<&TrustSection>, directory: &Path) -> Result<TrustPolicy, Problem> {
-    let setting = "trust.policy".to_owned();
-    match trust.map(|trust| trust.policy.as_str()) {
-        Some("lock") => Ok(TrustPolicy::Lock(directory.join(LOCK_FILE))),
-        Some(other) => Err((setting, format!("{other:?} is not a policy of this version; write \"lock\""))),
-        None => Err((
-            setting,
-            "no policy says which plugins may run; write [trust] policy = \"lock\" and run \
-             `keyway plugin lock --config FILE`"
-                .to_owned(),
-        )),
     }
 }
 
@@ -314,6 +207,11 @@ mod tests {
             ),
             (format!("{GOOD}\n[mounts.\"secret/\"]\nbackend = \"main\"\n"), "twice"),
             (format!("{GOOD}\n[mounts.\"secret/data\"]\nbackend = \"main\"\n"), "mounts.secret/data"),
+            (format!("tls = \"on\"\n{GOOD}"), "tls"),
+            (format!("{GOOD}\n[tls]\ncert_file = \"c\"\n"), "key_file"),
+            (format!("{GOOD}\n[limits]\nrequests = 0\n"), "limits.requests"),
+            (format!("{GOOD}\n[limits]\nbackend_deadline_ms = 1\n"), "limits.backend_deadline_ms"),
+            (format!("{GOOD}\n[limits]\nrequest = 5\n"), "request"),
             (format!("{GOOD}\n[keys]\nmax_uses = 12\n"), "keys.max_uses"),
             (format!("listen = \"0.0.0.0:1\"\n{GOOD}"), "listen"),
             (format!("listen = \"nowhere\"\n{GOOD}"), "listen"),
@@ -328,6 +226,10 @@ mod tests {
     #[test]
     fn open_listener_needs_the_word() {
         let open = format!("listen = \"0.0.0.0:8200\"\ntls = \"off\"\n{GOOD}");
-        assert!(parse(&open).is_ok());
+        assert!(parse(&open).unwrap().tls.is_none());
+        let tls =
+            open.replace("tls = \"off\"\n", "") + "[tls]\ncert_file = \"a.pem\"\nkey_file = \"/b.pem\"\n";
+        let files = parse(&tls).unwrap().tls.unwrap();
+        assert_eq!((files.cert_file, files.key_file), ("/etc/keyway/a.pem".into(), "/b.pem".into()));
     }
 }

@@ -16,7 +16,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
-use keyway_loader::{Backends, Health, Version};
+use keyway_loader::{Backends, Generation, Health, Version};
 use uuid::Uuid;
 
 use self::upkeep::Upkeep;
@@ -24,10 +24,11 @@ use crate::{
     barrier::{Barrier, UseBound},
     config::MountConfig,
     crypto::shares::Share,
+    metrics::Metrics,
     mounts::{Mount, Mounts},
     seal::{Initialised, SealRecord, SealRecordError, ShareCounts, Unlocked, initialise},
     secrets::Engine,
-    storage::{RequestId, Storage, StorageError},
+    storage::{CallLimits, RequestId, Storage, StorageError},
     token::{Token, forget_unopenable},
 };
 
@@ -52,6 +53,8 @@ pub struct CoreSettings {
     pub key_uses: UseBound,
     /// Where the server keeps its own files.
     pub data_dir: PathBuf,
+    /// Bounds around each backend.
+    pub calls: CallLimits,
 }
 
 /// What an unsealed server holds. Requests keep it for as long as they run.
@@ -92,8 +95,8 @@ pub struct SealStatus {
 
 /// How the server is doing.
 pub struct HealthReport {
-    /// The seal.
-    pub seal: Result<SealStatus, CoreError>,
+    /// The seal; an error where it cannot be known, and none where the system backend does not answer anyway.
+    pub seal: Option<Result<SealStatus, CoreError>>,
     /// What each backend says of itself.
     pub storage: Vec<(String, Result<Health, StorageError>)>,
 }
@@ -104,9 +107,12 @@ impl Core {
     /// # Errors
     ///
     /// `NoBackend` where the system backend is not among them, and where the data directory's marker cannot be read.
-    pub fn new(backends: &Backends, settings: CoreSettings) -> Result<Self, CoreError> {
+    pub fn new(backends: &Backends, settings: CoreSettings, metrics: &Metrics) -> Result<Self, CoreError> {
+        let storage = |open: &Arc<Generation>| {
+            Storage::guarded(Arc::clone(open), settings.calls, metrics.backend(open.backend()))
+        };
         let backends: HashMap<String, Storage> =
-            backends.iter().map(|open| (open.backend().to_owned(), Storage::new(Arc::clone(open)))).collect();
+            backends.iter().map(|open| (open.backend().to_owned(), storage(open))).collect();
         let system = backends.get(&settings.system_backend).cloned();
         let system =
             system.ok_or_else(|| CoreError::NoBackend { backend: settings.system_backend.clone() })?;
@@ -119,6 +125,11 @@ impl Core {
             progress: Mutex::default(),
             upkeep: Upkeep::default(),
         })
+    }
+
+    /// The configured backends, by name.
+    pub fn backends(&self) -> impl Iterator<Item = &Storage> {
+        self.backend_names().into_iter().filter_map(|name| self.backends.get(name))
     }
 
     /// The names of the configured backends, in order.
@@ -258,11 +269,26 @@ impl Core {
 
     /// How the server and its backends are doing.
     pub async fn health(&self, request: RequestId) -> HealthReport {
-        let mut storage = Vec::with_capacity(self.backends.len());
-        for (name, backend) in &self.backends {
-            storage.push((name.clone(), backend.health(request).await));
+        // All at a time: one that hangs does not keep the others waiting.
+        let asked: Vec<_> = self
+            .backends
+            .iter()
+            .map(|(name, backend)| {
+                let (name, backend) = (name.clone(), backend.clone());
+                tokio::spawn(async move { (name, backend.health(request).await) })
+            })
+            .collect();
+        let mut storage = Vec::with_capacity(asked.len());
+        for asked in asked {
+            storage.extend(asked.await);
         }
-        HealthReport { seal: self.seal_status(request).await, storage }
+        storage.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let answers = |(name, health): &(String, Result<Health, StorageError>)| {
+            name == self.system.name() && health.as_ref().is_ok_and(Health::is_readable)
+        };
+        // A store that hangs must not keep whoever asks for health waiting a second time.
+        let seal = if storage.iter().any(answers) { Some(self.seal_status(request).await) } else { None };
+        HealthReport { seal, storage }
     }
 
     /// Closes all backends.

@@ -1,45 +1,81 @@
 //! The HTTP edge: Vault's protocol over the core.
 //!
-//! [`path`] decodes and checks paths, [`body`] reads bodies, [`duration`] durations, [`sys`] and [`kv`] are the endpoints, [`answer`] Vault's
-//! envelope, [`error`] its error bodies; only these two know status codes.
+//! [`edge`] bounds what is served at a time; [`path`] decodes and checks paths, [`trace`] reads trace contexts, [`body`] reads
+//! bodies, [`duration`] durations; [`sys`] and [`kv`] are the endpoints; [`answer`] is Vault's envelope, [`error`] its error
+//! bodies, and only these two know status codes.
 
 mod answer;
 mod body;
 mod duration;
+mod edge;
 mod error;
 mod kv;
 mod path;
 mod sys;
+mod trace;
 
-use std::sync::Arc;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, Method, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use tracing::Instrument;
+use tracing::{Instrument, field};
 use uuid::Uuid;
 
-use self::{error::ApiError, path::ApiPath};
+pub use self::edge::Edge;
+use self::{error::ApiError, path::ApiPath, trace::Trace};
 use crate::{core::Core, storage::RequestId, token::Token};
 
+/// The longest URI.
+const MAX_URI_BYTES: usize = 8 * 1024;
+/// The longest headers, all together.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+/// The address of the client; the server puts it into each request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
 /// The routes.
-pub fn router(core: Arc<Core>) -> Router {
-    Router::new().fallback(serve).with_state(core)
+pub fn router(edge: Arc<Edge>) -> Router {
+    Router::new().fallback(serve).with_state(edge)
 }
 
 /// One request, parsed as far as every endpoint needs it.
 struct Call {
+    edge: Arc<Edge>,
     core: Arc<Core>,
     id: Uuid,
+    trace: Option<Trace>,
     action: Action,
     path: ApiPath,
+    /// The endpoint, without the names in its path; for the measurements.
+    route: Route,
     query: String,
     token: Option<Token>,
     headers: HeaderMap,
+}
+
+/// Known once a request was dispatched.
+#[derive(Clone, Default)]
+struct Route(Arc<OnceLock<&'static str>>);
+
+impl Route {
+    fn is(&self, name: &'static str) {
+        // The first that knows it says it.
+        let _said = self.0.set(name);
+    }
+
+    fn name(&self) -> &'static str {
+        self.0.get().copied().unwrap_or("none")
+    }
 }
 
 /// What a method asks for: PUT is POST, LIST is also `GET ?list=true`.
@@ -54,7 +90,12 @@ enum Action {
 
 impl Call {
     fn request(&self) -> RequestId {
-        RequestId(*self.id.as_bytes())
+        let request = RequestId::new(*self.id.as_bytes());
+        self.trace.map_or(request, |trace| request.with_trace(trace.trace_id, trace.parent_id))
+    }
+
+    fn is_for_watchers(&self) -> bool {
+        matches!(self.path.as_str(), "sys/health" | "sys/metrics" | "sys/seal-status")
     }
 
     /// The value of a query parameter, decoded; of several with one name the first.
@@ -64,23 +105,68 @@ impl Call {
     }
 }
 
-async fn serve(State(core): State<Arc<Core>>, request: Request) -> Response {
-    let id = Uuid::new_v4();
+async fn serve(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    let (begun, id, route) = (Instant::now(), Uuid::new_v4(), Route::default());
+    let trace = Trace::of(request.headers());
     let method = request.method().clone();
-    let span = tracing::info_span!("request", %id, %method, path = request.uri().path());
+    let span = tracing::info_span!(
+        "request",
+        request_id = %id,
+        %method,
+        path = request.uri().path(),
+        peer = request.extensions().get::<Peer>().map(|peer| field::display(peer.0)),
+        trace_id = trace.map(|trace| field::display(trace.id())),
+    );
     let answered = async {
+        let _counted = edge.metrics.begin_request();
         let (parts, body) = request.into_parts();
-        let result = async { dispatch(&parse(core, id, parts)?, body).await }.await;
-        let response = result.unwrap_or_else(|error: ApiError| error.into_response());
-        tracing::debug!(status = response.status().as_u16(), "answered");
+        let answer = answer_in_time(&edge, id, trace, parts, body, &route);
+        let response = answer.await.unwrap_or_else(|error: ApiError| error.into_response());
+        let (status, took) = (response.status().as_u16(), begun.elapsed());
+        edge.metrics.answered(method_label(&method), route.name(), status, took);
+        tracing::debug!(status, took_us = took.as_micros(), "answered");
         response
     };
     let mut response = answered.instrument(span).await;
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert("x-request-id", id);
+    }
     response
 }
 
-fn parse(core: Arc<Core>, id: Uuid, parts: Parts) -> Result<Call, ApiError> {
+async fn answer_in_time(
+    edge: &Arc<Edge>,
+    id: Uuid,
+    trace: Option<Trace>,
+    parts: Parts,
+    body: Body,
+    route: &Route,
+) -> Result<Response, ApiError> {
+    let call = parse(edge, id, trace, parts, route)?;
+    // Whoever watches must hear the truth when too much is going on.
+    let _place = if call.is_for_watchers() { None } else { Some(edge.place()?) };
+    let answer = tokio::time::timeout(edge.deadline, dispatch(&call, body));
+    answer.await.unwrap_or_else(|_| Err(ApiError::too_slow(edge.deadline)))
+}
+
+/// Methods that nobody knows are one label: there are endlessly many.
+fn method_label(method: &Method) -> &str {
+    match method.as_str() {
+        known @ ("GET" | "HEAD" | "PUT" | "POST" | "PATCH" | "DELETE" | "LIST") => known,
+        _ => "other",
+    }
+}
+
+fn parse(
+    edge: &Arc<Edge>,
+    id: Uuid,
+    trace: Option<Trace>,
+    parts: Parts,
+    route: &Route,
+) -> Result<Call, ApiError> {
+    check_head(&parts)?;
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let action = action(&parts.method, &query)?;
     for refused in ["x-vault-wrap-ttl", "x-vault-namespace"] {
@@ -91,7 +177,22 @@ fn parse(core: Arc<Core>, id: Uuid, parts: Parts) -> Result<Call, ApiError> {
     }
     let path = ApiPath::parse(parts.uri.path()).map_err(ApiError::bad_request)?;
     let token = token(&parts.headers);
-    Ok(Call { core, id, action, path, query, token, headers: parts.headers })
+    let (edge, core, route) = (Arc::clone(edge), Arc::clone(&edge.core), route.clone());
+    Ok(Call { edge, core, id, trace, action, path, route, query, token, headers: parts.headers })
+}
+
+/// The server bounds what it reads of a head; here is what it may hold.
+fn check_head(parts: &Parts) -> Result<(), ApiError> {
+    let uri_bytes = parts.uri.path_and_query().map_or(0, |uri| uri.as_str().len());
+    if uri_bytes > MAX_URI_BYTES {
+        return Err(ApiError::UriTooLong(format!("a URI has at most {MAX_URI_BYTES} bytes")));
+    }
+    let header_bytes: usize =
+        parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if header_bytes > MAX_HEADER_BYTES {
+        return Err(ApiError::HeadersTooLarge(format!("the headers have at most {MAX_HEADER_BYTES} bytes")));
+    }
+    Ok(())
 }
 
 fn action(method: &Method, query: &str) -> Result<Action, ApiError> {

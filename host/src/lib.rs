@@ -2,10 +2,10 @@
 //!
 //! A request on its way down: [`http`] (routes, Vault's shapes, status codes) → [`core`] (sealed or not, who may) →
 //! [`secrets`] (versions, check-and-set) → [`barrier`] (keys, and how often they
-//! are used) → [`crypto`] (the envelope) → [`storage`] (deadline) → `keyway-loader`'s `Store` →
+//! are used) → [`crypto`] (the envelope) → [`storage`] (deadline, limits, circuit breaker) → `keyway-loader`'s `Store` →
 //! the plugin. Beside it: [`seal`] (shares and keys), [`mounts`], [`token`]; [`config`] and [`server`] put them together;
 //! [`cli`] is the command line, [`clock`] the time,
-//! [`json`] what the JSON libraries leave open.
+//! [`json`] what the JSON libraries leave open, [`metrics`] what is measured.
 
 pub mod cli;
 pub mod config;
@@ -25,3 +25,4 @@ pub mod storage;
 
 pub mod clock;
 pub mod json;
+pub mod metrics;

@@ -1,10 +1,13 @@
 //! Puts the server together: loads plugins, opens backends, listens, and ends in order.
 
 pub mod core_dumps;
+pub mod files;
+mod serve;
+mod tls;
 
 use std::{
     env, fs,
-    future::{Future, IntoFuture},
+    future::Future,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -19,15 +22,16 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use self::serve::Serving;
+pub use self::tls::{Tls, TlsError, TlsFiles};
 use crate::{
     config::Config,
     core::{Core, CoreError, CoreSettings},
-    http,
+    http::{self, Edge},
+    metrics::Metrics,
     storage::RequestId,
 };
 
-/// How long requests that run may take after the signal to stop.
-const DRAIN: Duration = Duration::from_secs(30);
 /// How long opening one backend may take.
 const OPEN: Duration = Duration::from_secs(30);
 
@@ -72,14 +76,17 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
-    /// The listener failed.
-    #[error("serve HTTP")]
-    Serve(#[source] io::Error),
+    /// The listener has no address.
+    #[error("ask for the address of the listener")]
+    Address(#[source] io::Error),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// A server that is ready to run.
 pub struct Server {
-    listener: TcpListener,
+    serving: Serving,
     core: Arc<Core>,
 }
 
@@ -102,21 +109,46 @@ impl Server {
             staging_dir: config.data_dir.join("plugins"),
             trust: config.trust.clone(),
         };
+        let tls = config.tls.as_ref().map(Tls::read).transpose()?;
         let backends = open_backends(&loader, &config).await?;
-        let settings = CoreSettings {
-            system_backend: config.system_backend,
-            mounts: config.mounts,
-            key_uses: config.key_uses,
-            data_dir: config.data_dir,
-        };
-        let core = Core::new(&backends, settings)?;
+        let server = Self::over(&backends, &config, tls).await?;
         if let Some(cluster) = forget {
-            core.forget_store(RequestId::BACKGROUND, cluster).await?;
+            server.core.forget_store(RequestId::BACKGROUND, cluster).await?;
         }
+        if let (Some(tls), Some(files)) = (&server.serving.tls, config.tls) {
+            tls.follow(files);
+        }
+        Ok(server)
+    }
+
+    /// A server over open backends.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServerError`].
+    pub async fn over(backends: &Backends, config: &Config, tls: Option<Tls>) -> Result<Self, ServerError> {
+        let metrics = Metrics::new();
+        let settings = CoreSettings {
+            system_backend: config.system_backend.clone(),
+            mounts: config.mounts.clone(),
+            key_uses: config.key_uses,
+            data_dir: config.data_dir.clone(),
+            calls: config.limits.calls,
+        };
+        let core = Arc::new(Core::new(backends, settings, &metrics)?);
+        let edge = Edge::new(Arc::clone(&core), metrics.clone(), &config.limits, config.open_metrics);
         let address = config.listen;
         let listener =
             TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })?;
-        Ok(Self { listener, core: Arc::new(core) })
+        let serving = Serving {
+            listener,
+            tls,
+            router: http::router(edge),
+            metrics,
+            connections: config.limits.connections,
+            drain: config.limits.drain,
+        };
+        Ok(Self { serving, core })
     }
 
     /// The address that it listens on.
@@ -125,38 +157,19 @@ impl Server {
     ///
     /// When the operating system does not say.
     pub fn address(&self) -> Result<SocketAddr, ServerError> {
-        self.listener.local_addr().map_err(ServerError::Serve)
+        self.serving.listener.local_addr().map_err(ServerError::Address)
+    }
+
+    /// Whether it speaks TLS.
+    pub fn has_tls(&self) -> bool {
+        self.serving.tls.is_some()
     }
 
     /// Serves until `shutdown` resolves, then finishes what it accepted and closes the backends.
-    ///
-    /// # Errors
-    ///
-    /// When the listener fails.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
-        let (stopping, mut stopped) = tokio::sync::watch::channel(());
-        let signal = async move {
-            shutdown.await;
-            tracing::info!("stopping: finishing what was accepted");
-            drop(stopping);
-        };
-        let serving =
-            axum::serve(self.listener, http::router(Arc::clone(&self.core))).with_graceful_shutdown(signal);
-        let drained = async {
-            // Ends when the sender is dropped; nothing is ever sent.
-            while stopped.changed().await.is_ok() {}
-            tokio::time::sleep(DRAIN).await;
-        };
-        let result = tokio::select! {
-            served = serving.into_future() => served.map_err(ServerError::Serve),
-            () = drained => {
-                tracing::warn!("some requests did not end within {} s", DRAIN.as_secs());
-                Ok(())
-            }
-        };
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        self.serving.run(shutdown).await;
         self.core.shutdown(RequestId::BACKGROUND).await;
         tracing::info!("stopped");
-        result
     }
 }
 

@@ -1,17 +1,35 @@
-//! The way to the backends: every call with a deadline, every failure with the backend's name.
+//! The way to the backends: every call within the bounds of its backend's [`guard`], every failure with the backend's name.
 
-use std::{future::Future, sync::Arc, time::Duration};
+pub mod breaker;
+mod error;
+mod guard;
+mod request;
+
+use std::sync::Arc;
 
 use keyway_loader::{
     Batch, BatchMode, BatchResult, CallContext, Condition, Delete, DropKeyspace, Durability, Error,
-    ErrorCode, Features, Generation, Health, Key, Op, Outcome, Page, Put, Record, Scan, Version, WriteId,
+    ErrorCode, Features, Generation, Health, Key, Op, Page, Put, Record, Reply, Scan, Version, WriteId,
 };
-use thiserror::Error as ThisError;
 
-use crate::crypto::key::{RandomError, random_bytes};
+use self::{
+    breaker::Circuit,
+    guard::{Guard, Operation},
+};
+pub use self::{error::StorageError, guard::CallLimits, request::RequestId};
 
-/// How long a call to a backend may take.
-const DEADLINE: Duration = Duration::from_secs(10);
+use crate::{
+    crypto::key::{RandomError, random_bytes},
+    metrics::{BackendMetrics, Metrics},
+};
+
+const GET: Operation = Operation::read("get");
+const SCAN: Operation = Operation::read("scan");
+const PUT: Operation = Operation::write("put");
+const DELETE: Operation = Operation::write("delete");
+const APPLY: Operation = Operation::write("apply");
+const DROP_KEYSPACE: Operation = Operation::write("drop_keyspace");
+
 /// Most records that one call removes.
 const REMOVED_AT_ONCE: usize = 500;
 /// How often a write whose outcome must be known is tried.
@@ -21,53 +39,7 @@ const SETTLE_ATTEMPTS: u32 = 3;
 #[derive(Debug, Clone)]
 pub struct Storage {
     backend: Arc<Generation>,
-}
-
-/// A failed call to a backend.
-#[derive(Debug, ThisError)]
-#[error("backend {backend:?}: {source}")]
-pub struct StorageError {
-    backend: String,
-    source: Error,
-}
-
-impl StorageError {
-    /// Whether a condition did not hold: somebody else was quicker.
-    pub fn is_lost_race(&self) -> bool {
-        let code = self.source.code();
-        code == ErrorCode::ALREADY_EXISTS
-            || code == ErrorCode::PRECONDITION_FAILED
-            || code == ErrorCode::CONFLICT
-    }
-
-    /// Whether the effect may have happened.
-    pub fn is_unknown(&self) -> bool {
-        self.source.outcome() == Outcome::UNKNOWN
-    }
-
-    /// What kind of failure it was.
-    pub fn code(&self) -> ErrorCode {
-        self.source.code()
-    }
-
-    /// The backend that failed.
-    pub fn backend(&self) -> &str {
-        &self.backend
-    }
-}
-
-/// Which request is served.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestId(pub [u8; 16]);
-
-impl RequestId {
-    /// Work that no request asked for.
-    pub const BACKGROUND: Self = Self([0; 16]);
-
-    fn call(self) -> CallContext<'static> {
-        let remaining_ms = u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX);
-        CallContext::new(self.0).with_remaining_ms(remaining_ms)
-    }
+    guard: Arc<Guard>,
 }
 
 /// The id of one mutation. Each has one of its own: a backend may take a repeated id for a repeated mutation.
@@ -77,9 +49,26 @@ fn write_id() -> Result<WriteId, Error> {
 }
 
 impl Storage {
-    /// The way to a backend.
+    /// The way to a backend, within the ordinary bounds, measured by nobody.
     pub fn new(backend: Arc<Generation>) -> Self {
-        Self { backend }
+        let metrics = Metrics::new().backend(backend.backend());
+        Self::guarded(backend, CallLimits::default(), metrics)
+    }
+
+    /// The way to a backend.
+    pub fn guarded(backend: Arc<Generation>, limits: CallLimits, metrics: BackendMetrics) -> Self {
+        let guard = Arc::new(Guard::new(backend.backend(), limits, metrics));
+        Self { backend, guard }
+    }
+
+    /// Whether calls go through.
+    pub fn circuit(&self) -> Circuit {
+        self.guard.circuit()
+    }
+
+    /// The open backend.
+    pub fn generation(&self) -> &Generation {
+        &self.backend
     }
 
     /// The backend's name in the configuration.
@@ -103,7 +92,7 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn get(&self, request: RequestId, key: Key<'_>) -> Result<Option<Record>, StorageError> {
-        self.within(false, self.backend.get(&request.call(), key)).await
+        self.call(request, GET, |call| self.backend.get(call, key)).await
     }
 
     /// Writes one record.
@@ -113,7 +102,7 @@ impl Storage {
     /// The backend's.
     pub async fn put(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
         let put = put.with_write_id(write_id().map_err(|source| self.error(source))?);
-        self.within(true, self.backend.put(&request.call(), put)).await
+        self.call(request, PUT, |call| self.backend.put(call, put)).await
     }
 
     /// Writes one record whose value nobody else would write (it is sealed, or holds a random part), and finds out what
@@ -156,7 +145,7 @@ impl Storage {
     /// The backend's.
     pub async fn delete(&self, request: RequestId, delete: Delete<'_>) -> Result<bool, StorageError> {
         let delete = delete.with_write_id(write_id().map_err(|source| self.error(source))?);
-        self.within(true, self.backend.delete(&request.call(), delete)).await
+        self.call(request, DELETE, |call| self.backend.delete(call, delete)).await
     }
 
     /// One page.
@@ -165,7 +154,7 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn scan(&self, request: RequestId, scan: Scan<'_>) -> Result<Page, StorageError> {
-        self.within(false, self.backend.scan(&request.call(), scan)).await
+        self.call(request, SCAN, |call| self.backend.scan(call, scan)).await
     }
 
     /// Unconditional writes that come before a conditional one, which is the commit point: in one atomic batch where
@@ -192,7 +181,7 @@ impl Storage {
         for op in before {
             let put = Put::new(op.key(), op.value()).when(Condition::Any);
             // Nothing refers to it before the commit point, and its key is its own: its outcome does not matter.
-            self.put(request, put).await.map_err(|error| self.not_applied(&error))?;
+            self.put(request, put).await.map_err(StorageError::not_applied)?;
         }
         self.put(request, point).await.map(|_| ())
     }
@@ -213,7 +202,7 @@ impl Storage {
     /// The backend's.
     pub async fn drop_keyspace(&self, request: RequestId, keyspace: &str) -> Result<bool, StorageError> {
         let drop = DropKeyspace::new(keyspace, write_id().map_err(|source| self.error(source))?);
-        self.within(true, self.backend.drop_keyspace(&request.call(), drop)).await
+        self.call(request, DROP_KEYSPACE, |call| self.backend.drop_keyspace(call, drop)).await
     }
 
     /// Several operations, all of them or none.
@@ -224,7 +213,7 @@ impl Storage {
     pub async fn apply(&self, request: RequestId, ops: &[Op<'_>]) -> Result<(), StorageError> {
         let id = write_id().map_err(|source| self.error(source))?;
         let batch = Batch::new(ops, BatchMode::Atomic, id);
-        self.within(true, self.backend.apply(&request.call(), batch)).await.map(|_| ())
+        self.call(request, APPLY, |call| self.backend.apply(call, batch)).await.map(|_| ())
     }
 
     /// Removes several records, each for itself.
@@ -238,7 +227,8 @@ impl Storage {
             let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::delete(*key)).collect();
             let id = write_id().map_err(|source| self.error(source))?;
             let batch = Batch::new(&ops, BatchMode::Independent, id);
-            let results: BatchResult = self.within(true, self.backend.apply(&request.call(), batch)).await?;
+            let results: BatchResult =
+                self.call(request, APPLY, |call| self.backend.apply(call, batch)).await?;
             if let Some(error) = results.iter().find_map(Result::err) {
                 return Err(self.error(error.clone()));
             }
@@ -252,7 +242,8 @@ impl Storage {
     ///
     /// The backend's, where it cannot even tell.
     pub async fn health(&self, request: RequestId) -> Result<Health, StorageError> {
-        self.within(false, self.backend.health(&request.call())).await
+        let health = self.guard.call_health(request, |call| self.backend.health(call)).await;
+        health.map_err(|source| self.error(source))
     }
 
     /// Finishes what is in flight and closes the backend.
@@ -261,29 +252,20 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn shutdown(&self, request: RequestId) -> Result<(), StorageError> {
-        self.within(true, self.backend.shutdown(&request.call())).await
+        let closed = self.guard.call_shutdown(request, |call| self.backend.shutdown(call)).await;
+        closed.map_err(|source| self.error(source))
     }
 
-    async fn within<T>(
+    async fn call<T>(
         &self,
-        writes: bool,
-        reply: impl Future<Output = Result<T, Error>>,
+        request: RequestId,
+        operation: Operation,
+        make: impl FnOnce(&CallContext<'_>) -> Reply<T>,
     ) -> Result<T, StorageError> {
-        let result = tokio::time::timeout(DEADLINE, reply).await.unwrap_or_else(|_| {
-            let message = format!("no answer within {} s", DEADLINE.as_secs());
-            let error = Error::new(ErrorCode::TIMEOUT, message);
-            // Dropping the future cancels the call, but a write may still happen.
-            Err(if writes { error.with_unknown_outcome() } else { error })
-        });
-        result.map_err(|source| self.error(source))
+        self.guard.call(request, operation, make).await.map_err(|source| self.error(source))
     }
 
     fn error(&self, source: Error) -> StorageError {
-        StorageError { backend: self.name().to_owned(), source }
-    }
-
-    /// The same failure of a write on which nothing depends: whatever has become of it, nothing has changed.
-    pub fn not_applied(&self, error: &StorageError) -> StorageError {
-        self.error(Error::new(error.source.code(), error.source.message()))
+        StorageError::new(self.name(), source)
     }
 }

@@ -1,11 +1,16 @@
 //! The client side of the API.
 
-use std::{env, time::Duration};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
 
-use super::failure::Failure;
+use super::{Server, failure::Failure};
 
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8200";
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,21 +31,31 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    /// A client of the server at `address`, or of the one that the environment names.
-    pub(super) fn new(address: Option<String>) -> Result<Self, Failure> {
+    /// A client of the server that the arguments name, or the environment.
+    pub(super) fn new(server: Server) -> Result<Self, Failure> {
         let variable =
             |names: [&str; 2]| names.iter().find_map(|name| env::var(name).ok().filter(|v| !v.is_empty()));
-        let address = address
+        let address = server
+            .address
             .or_else(|| variable(["KEYWAY_ADDR", "VAULT_ADDR"]))
             .unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
-        if !address.starts_with("http://") {
-            let message = format!("{address:?} is no address of a server; write http://HOST:PORT");
+        if !address.starts_with("http://") && !address.starts_with("https://") {
+            let message = format!(
+                "{address:?} is no address of a server; write https://HOST:PORT, or http://HOST:PORT"
+            );
             return Err(Failure::Usage(message));
         }
+        let ca_cert =
+            server.ca_cert.or_else(|| variable(["KEYWAY_CACERT", "VAULT_CACERT"]).map(PathBuf::from));
+        let tls = match ca_cert {
+            Some(path) => TlsConfig::builder().root_certs(trusted(&path)?).build(),
+            None => TlsConfig::default(),
+        };
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
             .proxy(None)
+            .tls_config(tls)
             .build()
             .new_agent();
         let token = variable(["KEYWAY_TOKEN", "VAULT_TOKEN"]).map(Zeroizing::new);
@@ -80,8 +95,12 @@ impl Client {
         result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Answer, Failure> {
         let unavailable = |error: &dyn std::fmt::Display| {
-            let hint = "is the server running? Start one with `keyway server --config FILE`, or name another with \
-                        --address";
+            let hint = if error.to_string().contains("UnknownIssuer") {
+                "name the file with the certificate of its authority with --ca-cert"
+            } else {
+                "is the server running? Start one with `keyway server --config FILE`, or name another with \
+                 --address"
+            };
             Failure::Unavailable(format!("no answer from {}: {error}; {hint}", self.address))
         };
         let mut response = result.map_err(|error| unavailable(&error))?;
@@ -89,6 +108,21 @@ impl Client {
         let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
         Ok(Answer { status, text: body.map_err(|error| unavailable(&error))? })
     }
+}
+
+/// The certificates in a PEM file, instead of those that are built in.
+fn trusted(path: &Path) -> Result<RootCerts, Failure> {
+    let pem = fs::read(path).map_err(|error| Failure::file("read", path, &error))?;
+    let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(Failure::Usage(format!("{}: there is no certificate in it", path.display())));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
 }
 
 impl Answer {

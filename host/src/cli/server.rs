@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::failure::Failure;
 use crate::{
     config::Config,
-    server::{Server, core_dumps},
+    server::{Server, core_dumps, files},
 };
 
 /// Runs a server until it is interrupted.
@@ -22,6 +22,9 @@ pub(super) fn run(config: &Path, plugin_dirs: &[PathBuf], forget: Option<Uuid>) 
     let config = Config::read(config)?;
     start_logging();
     core_dumps::disable().map_err(|error| Failure::Other(format!("switch core dumps off: {error}")))?;
+    if let Err(error) = files::raise_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let runtime = Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -30,8 +33,14 @@ pub(super) fn run(config: &Path, plugin_dirs: &[PathBuf], forget: Option<Uuid>) 
         let server = Server::start(config, plugin_dirs, forget).await?;
         let address = server.address()?;
         tracing::info!(%address, ready_after_ms = begun.elapsed().as_millis(), "ready");
-        announce(&format!("Keyway is ready at http://{address}\n"));
-        Ok(server.run(interrupted()).await?)
+        let scheme = if server.has_tls() { "https" } else { "http" };
+        announce(&format!("Keyway is ready at {scheme}://{address}\n"));
+        // A second signal does not wait for those who are still served.
+        tokio::select! {
+            () = server.run(interrupted()) => {}
+            () = async { interrupted().await; interrupted().await } => tracing::warn!("stopped at once"),
+        }
+        Ok(())
     })
 }
 

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -57,6 +57,11 @@ pub(super) fn system(id: Uuid, data: impl Serialize) -> Response {
 /// 200 with a body that has no envelope.
 pub(super) fn plain(data: impl Serialize) -> Response {
     Json(data).into_response()
+}
+
+/// 200 with measurements in Prometheus' text format.
+pub(super) fn metrics(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 /// 204.

@@ -1,4 +1,6 @@
-//! Bodies: bounded in size and depth before they are parsed.
+//! Bodies: bounded in size, time and depth before they are parsed.
+
+use std::time::Duration;
 
 use axum::{
     body::Body,
@@ -7,28 +9,55 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::error::ApiError;
+use super::{Call, error::ApiError};
 
 /// The longest body.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+/// The longest body of a request that shows no token.
+const MAX_OPEN_BODY_BYTES: usize = 64 * 1024;
+/// How long a client may pause in the middle of a body.
+const PAUSE: Duration = Duration::from_secs(10);
 /// How deep JSON may be nested.
 const MAX_DEPTH: usize = 64;
-
 /// Merge patches, by RFC 7396.
 const MERGE_PATCH: &str = "application/merge-patch+json";
 /// How much more is read of a body that is too long, and thrown away: a client that still sends would otherwise find
 /// its connection reset, and not the answer.
 const MAX_DRAINED_BYTES: usize = MAX_BODY_BYTES;
 
-/// The whole body.
-pub(super) async fn read(mut body: Body) -> Result<Bytes, ApiError> {
+/// A whole body, and the memory that it counts for.
+struct Whole {
+    bytes: Bytes,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+/// A JSON body of a request that was authorised; an empty one is an empty object.
+pub(super) async fn json<T: DeserializeOwned>(call: &Call, body: Body) -> Result<T, ApiError> {
+    parse(&read(call, body, MAX_BODY_BYTES).await?.bytes)
+}
+
+/// A JSON body of anybody.
+pub(super) async fn small_json<T: DeserializeOwned>(call: &Call, body: Body) -> Result<T, ApiError> {
+    parse(&read(call, body, MAX_OPEN_BODY_BYTES).await?.bytes)
+}
+
+async fn read(call: &Call, mut body: Body, limit: usize) -> Result<Whole, ApiError> {
     let (mut bytes, mut drained) = (BytesMut::new(), 0);
-    while let Some(frame) = body.frame().await {
+    let mut memory: Option<OwnedSemaphorePermit> = None;
+    loop {
+        let frame = tokio::time::timeout(PAUSE, body.frame());
+        let Some(frame) = frame.await.map_err(|_| ApiError::body_timeout(PAUSE))? else { break };
         let frame =
             frame.map_err(|error| ApiError::bad_request(format!("the body could not be read: {error}")))?;
         let Some(data) = frame.data_ref() else { continue };
-        if drained == 0 && bytes.len() + data.len() <= MAX_BODY_BYTES {
+        if drained == 0 && bytes.len() + data.len() <= limit {
+            let more = call.edge.memory(data.len())?;
+            match &mut memory {
+                Some(memory) => memory.merge(more),
+                None => memory = Some(more),
+            }
             bytes.extend_from_slice(data);
             continue;
         }
@@ -38,15 +67,9 @@ pub(super) async fn read(mut body: Body) -> Result<Bytes, ApiError> {
         }
     }
     if drained > 0 {
-        return Err(ApiError::TooLarge(format!("a body has at most {MAX_BODY_BYTES} bytes")));
+        return Err(ApiError::TooLarge(format!("this body has at most {limit} bytes")));
     }
-    Ok(bytes.freeze())
-}
-
-/// A JSON body; an empty one is an empty object.
-pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
-    let bytes = read(body).await?;
-    parse(if bytes.is_empty() { b"{}" } else { &bytes })
+    Ok(Whole { bytes: bytes.freeze(), _memory: memory })
 }
 
 /// A patch must say of which kind it is: there are others than merge patches.
@@ -60,6 +83,7 @@ pub(super) fn expect_merge_patch(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
     if depth(bytes) > MAX_DEPTH {
         return Err(ApiError::bad_request(format!("JSON is nested at most {MAX_DEPTH} deep")));
     }

@@ -1,9 +1,11 @@
 //! What a client is told when something fails. Knows the status codes of errors, as `answer` those
 //! of answers; what an operator is told is in the log.
 
+use std::time::Duration;
+
 use axum::{
     Json,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use keyway_loader::{Chain, ErrorCode};
@@ -46,12 +48,18 @@ pub(super) enum ApiError {
     MethodNotAllowed,
     /// The body is too long.
     TooLarge(String),
+    /// The URI is too long.
+    UriTooLong(String),
+    /// The headers are too long.
+    HeadersTooLarge(String),
     /// A body of another kind than the method takes.
     UnsupportedMediaType(String),
     /// The keys are out of reach.
     Sealed,
-    /// The store does not serve; another try may succeed.
-    Unavailable(String),
+    /// The store does not serve; another try may succeed, at once or after so many seconds.
+    Unavailable { message: String, retry_after_s: Option<u64> },
+    /// The client took too long to send its body.
+    Timeout(String),
     /// Something is broken.
     Internal(String),
 }
@@ -59,6 +67,33 @@ pub(super) enum ApiError {
 impl ApiError {
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::BadRequest(message.into())
+    }
+
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self::Unavailable { message: message.into(), retry_after_s: None }
+    }
+
+    /// Nothing was done, because too much is going on.
+    pub(super) fn overloaded(what: &str) -> Self {
+        let message = format!("the server is overloaded: {what}; nothing was done");
+        Self::Unavailable { message, retry_after_s: Some(1) }
+    }
+
+    pub(super) fn body_timeout(pause: Duration) -> Self {
+        Self::Timeout(format!("no more of the body came within {} s", pause.as_secs()))
+    }
+
+    /// The request was given up in the middle.
+    pub(super) fn too_slow(deadline: Duration) -> Self {
+        let seconds = deadline.as_secs();
+        Self::unavailable(format!("the request took longer than {seconds} s; a change may have happened"))
+    }
+
+    fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::Unavailable { retry_after_s, .. } => *retry_after_s,
+            _ => None,
+        }
     }
 
     fn parts(self) -> (StatusCode, Vec<String>) {
@@ -71,9 +106,12 @@ impl ApiError {
                 (StatusCode::METHOD_NOT_ALLOWED, vec!["unsupported operation".to_owned()])
             }
             Self::TooLarge(message) => (StatusCode::PAYLOAD_TOO_LARGE, vec![message]),
+            Self::UriTooLong(message) => (StatusCode::URI_TOO_LONG, vec![message]),
+            Self::HeadersTooLarge(message) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, vec![message]),
             Self::UnsupportedMediaType(message) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, vec![message]),
             Self::Sealed => (StatusCode::SERVICE_UNAVAILABLE, vec!["Keyway is sealed".to_owned()]),
-            Self::Unavailable(message) => (StatusCode::SERVICE_UNAVAILABLE, vec![message]),
+            Self::Unavailable { message, .. } => (StatusCode::SERVICE_UNAVAILABLE, vec![message]),
+            Self::Timeout(message) => (StatusCode::REQUEST_TIMEOUT, vec![message]),
             Self::Internal(message) => (StatusCode::INTERNAL_SERVER_ERROR, vec![message]),
         }
     }
@@ -81,8 +119,13 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let retry_after_s = self.retry_after_s();
         let (status, errors) = self.parts();
-        (status, Json(json!({ "errors": errors }))).into_response()
+        let mut response = (status, Json(json!({ "errors": errors }))).into_response();
+        if let Some(seconds) = retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 
@@ -96,10 +139,10 @@ impl From<StorageError> for ApiError {
         }
         let unknown = if error.is_unknown() { "; the change may have happened" } else { "" };
         if TEMPORARY.contains(&code) {
-            return Self::Unavailable(format!(
-                "backend {backend:?} is not available ({}){unknown}",
-                code.name()
-            ));
+            return Self::Unavailable {
+                message: format!("backend {backend:?} is not available ({}){unknown}", code.name()),
+                retry_after_s: error.retry_after().map(|after| after.as_secs_f64().ceil() as u64),
+            };
         }
         Self::Internal(format!("backend {backend:?} failed ({}){unknown}", code.name()))
     }
@@ -113,7 +156,7 @@ impl From<EngineError> for ApiError {
             | EngineError::Merge(MergeError::Patch)
             | EngineError::TooMany => Self::BadRequest(error.to_string()),
             EngineError::Merge(MergeError::Target) => logged(&error, error.to_string()),
-            EngineError::Contended => Self::Unavailable(error.to_string()),
+            EngineError::Contended => Self::unavailable(error.to_string()),
             EngineError::Storage(error) => error.into(),
             // The text names the record: whoever asked for it named it first.
             EngineError::Record(RecordError::Barrier { source, .. }) | EngineError::Barrier(source) => {
@@ -131,7 +174,7 @@ impl From<BarrierError> for ApiError {
             BarrierError::Storage(error) | BarrierError::SealRecord(SealRecordError::Storage(error)) => {
                 error.into()
             }
-            BarrierError::Contended => Self::Unavailable(error.to_string()),
+            BarrierError::Contended => Self::unavailable(error.to_string()),
             BarrierError::NoSealRecord { .. }
             | BarrierError::UseRecord { .. }
             | BarrierError::SealRecord(_) => logged(&error, error.to_string()),
@@ -193,7 +236,7 @@ fn logged(error: &dyn std::error::Error, message: String) -> ApiError {
 /// A store that cannot be used as it is, and why.
 fn unavailable(error: &dyn std::error::Error) -> ApiError {
     tracing::error!(error = %Chain(error), "request failed");
-    ApiError::Unavailable(error.to_string())
+    ApiError::unavailable(error.to_string())
 }
 
 /// An error whose text stays in the log.

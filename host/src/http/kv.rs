@@ -40,6 +40,7 @@ pub(super) async fn dispatch(call: &Call, body: Body) -> Result<Response, ApiErr
     let engine = core.engine(&unsealed, mount, call.request()).await?;
     let mounted = Mounted { unsealed: &unsealed, at, mount, engine };
     let (part, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    call.route.is(route(part));
     let secret = || SecretPath::parse(rest).map_err(ApiError::bad_request);
     match part {
         "config" if rest.is_empty() => config::dispatch(call, body, &mounted).await,
@@ -52,6 +53,20 @@ pub(super) async fn dispatch(call: &Call, body: Body) -> Result<Response, ApiErr
         _ => Err(ApiError::NoRoute(format!(
             "unsupported path {path:?}: a secret of this mount is under {at}/data/"
         ))),
+    }
+}
+
+/// The endpoint for the measurements.
+fn route(part: &str) -> &'static str {
+    match part {
+        "config" => "kv/config",
+        "data" => "kv/data",
+        "delete" => "kv/delete",
+        "undelete" => "kv/undelete",
+        "destroy" => "kv/destroy",
+        "metadata" => "kv/metadata",
+        "subkeys" => "kv/subkeys",
+        _ => "none",
     }
 }
 

@@ -74,7 +74,7 @@ impl Engine<'_> {
 
     async fn put_before_point(&self, put: Put<'_>) -> Result<(), StorageError> {
         let written = self.storage.put(self.request, put).await;
-        written.map(|_| ()).map_err(|error| self.storage.not_applied(&error))
+        written.map(|_| ()).map_err(StorageError::not_applied)
     }
 
     /// The commit point.

@@ -29,7 +29,7 @@ use keyway_sdk::{
 };
 use serde_json::json;
 
-pub(crate) const REQUEST: RequestId = RequestId([1; 16]);
+pub(crate) const REQUEST: RequestId = RequestId::new([1; 16]);
 
 /// What becomes of the calls of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

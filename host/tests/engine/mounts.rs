@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use keyway::{
     core::{Core, CoreError, CoreSettings, NewMount, Unsealed},
+    metrics::Metrics,
     mounts::MountPath,
     seal::{Initialised, ShareCounts},
     secrets::{Content, Read, SecretPath, Write},
@@ -48,8 +49,9 @@ async fn start(main: &Disk, other: &Disk, data_dir: &Path) -> Arc<Core> {
         mounts: Default::default(),
         key_uses: Default::default(),
         data_dir: data_dir.to_owned(),
+        calls: Default::default(),
     };
-    Arc::new(Core::new(&backends, settings).unwrap())
+    Arc::new(Core::new(&backends, settings, &Metrics::new()).unwrap())
 }
 
 async fn unsealed(core: Arc<Core>, made: &Initialised) -> Arc<Core> {

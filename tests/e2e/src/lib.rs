@@ -3,22 +3,27 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "for tests, which fail by panicking"
 )]
 
+pub mod tls;
+
 use std::{
+    cell::RefCell,
     env, fs,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// The directory of the binaries and libraries that the workspace has built.
 pub fn built() -> PathBuf {
@@ -37,6 +42,8 @@ pub fn built() -> PathBuf {
 /// A configured place for a server; it may be started and stopped in it many times.
 pub struct Site {
     directory: TempDir,
+    /// The certificate of the authority that clients trust.
+    authority: RefCell<Option<PathBuf>>,
 }
 
 /// What an initialisation printed.
@@ -52,6 +59,7 @@ pub struct Server {
     process: Child,
     /// Such as `http://127.0.0.1:45678`.
     pub address: String,
+    authority: Option<PathBuf>,
 }
 
 /// The status and body of an answer.
@@ -77,7 +85,8 @@ impl Answer {
 impl Site {
     /// A site whose storage is this plugin, with its plugins locked.
     pub fn new(plugin: &str) -> Self {
-        let site = Self { directory: TempDir::new().expect("a temporary directory") };
+        let directory = TempDir::new().expect("a temporary directory");
+        let site = Self { directory, authority: RefCell::default() };
         site.configure(&config(plugin));
         let locked = site.run(&["plugin", "lock", "--config", site.config().to_str().unwrap()]);
         assert!(locked.status.success(), "{}", String::from_utf8_lossy(&locked.stderr));
@@ -97,6 +106,16 @@ impl Site {
     /// The server's log of all its runs.
     pub fn log(&self) -> PathBuf {
         self.directory.path().join("log")
+    }
+
+    /// The server's log, as far as it is written.
+    pub fn log_text(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// Clients of servers that are started from now on trust this authority.
+    pub fn trust(&self, certificate: &Path) {
+        self.authority.replace(Some(certificate.to_owned()));
     }
 
     /// A file or directory of the site.
@@ -136,8 +155,29 @@ impl Site {
         let Some(address) = line.trim().strip_prefix("Keyway is ready at ") else {
             panic!("the server did not start: {}", fs::read_to_string(self.log()).unwrap_or_default());
         };
-        Server { process, address: address.to_owned() }
+        let authority = self.authority.borrow().clone();
+        Server { process, address: address.to_owned(), authority }
     }
+}
+
+/// What a program of the distribution answered; none, with a visible line, where it is missing on a machine that may do
+/// without.
+pub fn needed(program: &str, result: io::Result<Output>) -> Option<Output> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            assert!(env::var("CI").as_deref() != Ok("true"), "{program} is missing");
+            eprintln!("SKIPPED: there is no {program}");
+            None
+        }
+        result => Some(result.expect("run a program")),
+    }
+}
+
+/// As many open files for this test as the operating system allows.
+pub fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        .expect("raise a limit");
 }
 
 /// Waits until something is so; fails the test after a generous while.
@@ -187,7 +227,32 @@ impl Server {
         headers: &[(&str, &str)],
         body: Option<&str>,
     ) -> Answer {
+        self.try_request(method, path, headers, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// GET, which may fail.
+    pub fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
+        self.try_request("GET", path, &[], None)
+    }
+
+    fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> Result<Answer, ureq::Error> {
+        let tls = match &self.authority {
+            None => TlsConfig::default(),
+            Some(path) => {
+                let pem = fs::read(path).expect("read the authority's certificate");
+                let certificate = Certificate::from_pem(&pem).expect("a certificate");
+                TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[certificate])).build()
+            }
+        };
         let agent = ureq::Agent::config_builder()
+            .tls_config(tls)
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
             .proxy(None)
@@ -199,13 +264,12 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = match body {
+        let mut response = match body {
             Some(body) => agent.run(request.body(body.to_owned()).expect("a request")),
             None => agent.run(request.body(()).expect("a request")),
-        };
-        let mut response = response.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        }?;
         let status = response.status().as_u16();
-        Answer { status, text: response.body_mut().read_to_string().expect("read an answer") }
+        Ok(Answer { status, text: response.body_mut().read_to_string()? })
     }
 
     /// GET.
@@ -256,6 +320,7 @@ impl Server {
             .current_dir(site.directory.path())
             .env("KEYWAY_ADDR", &self.address)
             .env("KEYWAY_TOKEN", token)
+            .envs(self.authority.as_ref().map(|path| ("KEYWAY_CACERT", path)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -277,11 +342,21 @@ impl Server {
         self.process.wait().expect("wait for the server");
     }
 
-    /// Asks the process to end, and waits until it has; answers whether it ended well.
-    pub fn terminate(mut self) -> bool {
+    /// Asks the process to end.
+    pub fn signal_to_end(&self) {
         let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, Signal::TERM).expect("signal the server");
+    }
+
+    /// Waits until the process has ended; answers whether it ended well.
+    pub fn wait(mut self) -> bool {
         self.process.wait().expect("wait for the server").success()
+    }
+
+    /// Asks the process to end, and waits until it has; answers whether it ended well.
+    pub fn terminate(self) -> bool {
+        self.signal_to_end();
+        self.wait()
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) async fn dispatch(call: &Call, body: Body, mounted: &Mounted<'_>) -> 
     match call.action {
         Action::Read => Ok(answer::kv(call.id, settings::answer(&mounted.mount.settings))),
         Action::Write => {
-            let changes: settings::Changes = body::json(body).await?;
+            let changes: settings::Changes = body::json(call, body).await?;
             let changes = changes.check().map_err(ApiError::bad_request)?;
             let unsealed = mounted.unsealed;
             let edited = unsealed.mounts().edit(unsealed.barrier(), call.request(), |table| {

@@ -71,7 +71,7 @@ async fn write(
     path: &SecretPath,
     patches: bool,
 ) -> Result<Response, ApiError> {
-    let request: WriteRequest = body::json(body).await?;
+    let request: WriteRequest = body::json(call, body).await?;
     let value =
         request.data.ok_or_else(|| ApiError::bad_request("no data provided: the body has no \"data\""))?;
     if !value.get().starts_with('{') {

@@ -36,10 +36,10 @@ pub(super) async fn dispatch(
             let metadata = engine.metadata(&path).await?.ok_or(ApiError::NotFound)?;
             Ok(answer::kv(call.id, metadata_answer(&metadata)))
         }
-        Action::Write => edit(body, engine, &path, false).await,
+        Action::Write => edit(call, body, engine, &path, false).await,
         Action::Patch => {
             body::expect_merge_patch(&call.headers)?;
-            edit(body, engine, &path, true).await
+            edit(call, body, engine, &path, true).await
         }
         Action::Delete => {
             engine.remove(&path).await?;
@@ -67,12 +67,13 @@ async fn list(call: &Call, engine: &Engine<'_>, path: &str) -> Result<Response, 
 
 /// A patch merges custom metadata and needs a secret; a write replaces them and makes one.
 async fn edit(
+    call: &Call,
     body: Body,
     engine: &Engine<'_>,
     path: &SecretPath,
     patches: bool,
 ) -> Result<Response, ApiError> {
-    let request: MetadataRequest = body::json(body).await?;
+    let request: MetadataRequest = body::json(call, body).await?;
     let changes = request.settings.check().map_err(ApiError::bad_request)?;
     let custom = request.custom_metadata;
     if !patches && custom.iter().flatten().any(|custom| custom.values().any(Option::is_none)) {

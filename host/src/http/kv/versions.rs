@@ -35,7 +35,7 @@ pub(super) async fn dispatch(
     if call.action != Action::Write {
         return Err(ApiError::MethodNotAllowed);
     }
-    let request: VersionsRequest = body::json(body).await?;
+    let request: VersionsRequest = body::json(call, body).await?;
     let numbers: Option<Vec<u64>> = request
         .versions
         .iter()

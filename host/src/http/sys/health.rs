@@ -28,11 +28,11 @@ pub(super) async fn health(call: &Call) -> Response {
         })
         .collect();
     let (state, known) = match &seal {
-        Err(_) => (HealthState::StorageDown, None),
-        Ok(seal) if !seal.initialised => (HealthState::Uninitialised, Some(seal)),
-        Ok(seal) if seal.sealed => (HealthState::Sealed, Some(seal)),
-        Ok(seal) if !ready => (HealthState::StorageDown, Some(seal)),
-        Ok(seal) => (HealthState::Active, Some(seal)),
+        None | Some(Err(_)) => (HealthState::StorageDown, None),
+        Some(Ok(seal)) if !seal.initialised => (HealthState::Uninitialised, Some(seal)),
+        Some(Ok(seal)) if seal.sealed => (HealthState::Sealed, Some(seal)),
+        Some(Ok(seal)) if !ready => (HealthState::StorageDown, Some(seal)),
+        Some(Ok(seal)) => (HealthState::Active, Some(seal)),
     };
     let sealed = known.map_or_else(|| call.core.unsealed().is_err(), |seal| seal.sealed);
     let mut body = json!({
@@ -47,6 +47,9 @@ pub(super) async fn health(call: &Call) -> Response {
         "keyway_version": env!("CARGO_PKG_VERSION"),
         "storage": states,
     });
+    if let (Some(Err(error)), Some(fields)) = (&seal, body.as_object_mut()) {
+        fields.insert("reason".to_owned(), error.to_string().into());
+    }
     if let (Some(cluster), Some(fields)) = (known.and_then(|seal| seal.cluster), body.as_object_mut()) {
         fields.insert("cluster_name".to_owned(), "keyway".into());
         fields.insert("cluster_id".to_owned(), cluster.to_string().into());

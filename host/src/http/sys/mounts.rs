@@ -50,7 +50,7 @@ async fn one(call: &Call, path: &str) -> Result<Response, ApiError> {
 async fn make(call: &Call, body: Body, path: &str) -> Result<Response, ApiError> {
     let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
     let path = MountPath::parse(path).map_err(ApiError::bad_request)?;
-    let request: MountRequest = body::json(body).await?;
+    let request: MountRequest = body::json(call, body).await?;
     let options = request.options.unwrap_or_default();
     check_kind(&request.kind, options.get("version")).map_err(ApiError::bad_request)?;
     let said = |name: &str, value: &Value| {

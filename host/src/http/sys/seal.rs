@@ -70,7 +70,7 @@ struct InitRequest {
 }
 
 pub(super) async fn init(call: &Call, body: Body) -> Result<Response, ApiError> {
-    let body: InitRequest = body::json(body).await?;
+    let body: InitRequest = body::small_json(call, body).await?;
     // Honoured or refused, never ignored: shares that are not encrypted as asked would be a leak.
     for unsupported in ["pgp_keys", "root_token_pgp_key", "recovery_pgp_keys"] {
         if body.other.get(unsupported).is_some_and(|value| !is_empty(value)) {
@@ -108,7 +108,7 @@ struct UnsealRequest {
 
 pub(super) async fn unseal(call: &Call, body: Body) -> Result<Response, ApiError> {
     let (core, request) = (&call.core, call.request());
-    let body: UnsealRequest = body::json(body).await?;
+    let body: UnsealRequest = body::small_json(call, body).await?;
     if body.migrate {
         return Err(ApiError::bad_request("migrate is not supported: there is one kind of seal"));
     }

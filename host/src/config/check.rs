@@ -1,0 +1,168 @@
+//! Makes a checked configuration of the file: every problem names its setting and says what to write instead.
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, ToSocketAddrs},
+    num::NonZeroUsize,
+    path::Path,
+    time::Duration,
+};
+
+use keyway_loader::{Requirement, TrustPolicy};
+
+use super::{
+    BackendSettings, Config, LOCK_FILE, Limits, MountConfig,
+    file::{File, KeysSection, LimitsSection, TlsSection, TrustSection},
+};
+use crate::{
+    barrier::UseBound,
+    mounts::{MountPath, table::SECRETS},
+    server::TlsFiles,
+    storage::CallLimits,
+};
+
+/// A setting and what is wrong with it.
+pub(super) type Problem = (String, String);
+
+/// Checks all of it; the first problem is told.
+pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let data_dir = directory.join(&file.data_dir);
+    let plugin_dirs = file.plugin_dirs.iter().map(|plugins| data_dir.join(plugins)).collect();
+    let mut backends = BTreeMap::new();
+    for (name, section) in file.backends {
+        let setting = |key: &str| format!("backends.{name}.{key}");
+        let plugin = Requirement::parse(&section.plugin).map_err(|message| (setting("plugin"), message))?;
+        let config =
+            serde_json::to_value(section.config).map_err(|error| (setting("config"), error.to_string()))?;
+        backends.insert(name, BackendSettings { plugin, config });
+    }
+    let known = |setting: String, backend: &str| {
+        if backends.contains_key(backend) {
+            return Ok(());
+        }
+        let names: Vec<_> = backends.keys().map(String::as_str).collect();
+        Err((setting, format!("there is no backend {backend:?}; there are: {}", names.join(", "))))
+    };
+    known("system_backend".to_owned(), &file.system_backend)?;
+    let mut mounts = BTreeMap::new();
+    for (mount, section) in file.mounts {
+        known(format!("mounts.{mount}.backend"), &section.backend)?;
+        let (path, section) = check_mount(&mount, section)?;
+        if mounts.insert(path, section).is_some() {
+            return Err((format!("mounts.{mount}"), "the same path is there twice".to_owned()));
+        }
+    }
+    check_nesting(&mounts)?;
+    Ok(Config {
+        file: path.to_owned(),
+        listen: check_listen(&file.listen, file.tls.is_some())?,
+        tls: check_tls(file.tls, directory)?,
+        limits: check_limits(&file.limits)?,
+        open_metrics: file.metrics.unauthenticated,
+        data_dir,
+        plugin_dirs,
+        system_backend: file.system_backend,
+        key_uses: check_key_uses(&file.keys)?,
+        trust: check_trust(file.trust.as_ref(), directory)?,
+        backends,
+        mounts,
+    })
+}
+
+fn check_mount(mount: &str, section: MountConfig) -> Result<(String, MountConfig), Problem> {
+    let setting = format!("mounts.{mount}");
+    let path = MountPath::parse(mount).map_err(|message| (setting.clone(), message))?;
+    if section.engine != SECRETS {
+        return Err((setting, format!("engine {:?} does not exist; write {SECRETS:?}", section.engine)));
+    }
+    Ok((path.as_str().to_owned(), section))
+}
+
+/// A mount inside another must not hide the other's own paths.
+fn check_nesting(mounts: &BTreeMap<String, MountConfig>) -> Result<(), Problem> {
+    for mount in mounts.keys() {
+        let path = MountPath::parse(mount).map_err(|message| (format!("mounts.{mount}"), message))?;
+        let others = mounts.keys().map(String::as_str).filter(|other| other.len() < mount.len());
+        path.check_beside(others).map_err(|message| (format!("mounts.{mount}"), message))?;
+    }
+    Ok(())
+}
+
+fn check_listen(listen: &str, is_protected: bool) -> Result<SocketAddr, Problem> {
+    let invalid = |message: String| ("listen".to_owned(), message);
+    let address = listen
+        .to_socket_addrs()
+        .map_err(|error| invalid(format!("{listen:?} is no address and port: {error}")))?
+        .next()
+        .ok_or_else(|| invalid(format!("{listen:?} has no address")))?;
+    if !address.ip().is_loopback() && !is_protected {
+        return Err(invalid(format!(
+            "{address} is not loopback, and secrets would travel in the clear; write [tls] with cert_file and key_file, \
+             listen on 127.0.0.1, or write tls = \"off\" if something else encrypts"
+        )));
+    }
+    Ok(address)
+}
+
+fn check_tls(tls: Option<TlsSection>, directory: &Path) -> Result<Option<TlsFiles>, Problem> {
+    match tls {
+        None => Ok(None),
+        Some(TlsSection::Word(word)) if word == "off" => Ok(None),
+        Some(TlsSection::Word(_)) => {
+            Err(("tls".to_owned(), "write \"off\", or a section with cert_file and key_file".to_owned()))
+        }
+        // Beside the configuration: whoever may change the one may change the other.
+        Some(TlsSection::Files(files)) => Ok(Some(TlsFiles {
+            cert_file: directory.join(files.cert_file),
+            key_file: directory.join(files.key_file),
+        })),
+    }
+}
+
+fn check_limits(section: &LimitsSection) -> Result<Limits, Problem> {
+    let default = Limits::default();
+    let within = |name: &str, value: Option<u32>, usual: usize, least: u32, most: u32| match value {
+        None => Ok(usual),
+        Some(value) if (least..=most).contains(&value) => Ok(value as usize),
+        Some(value) => Err((format!("limits.{name}"), format!("{value} is not between {least} and {most}"))),
+    };
+    let seconds = |name: &str, value: Option<u32>, usual: Duration, most: u32| {
+        within(name, value, 0, 1, most)
+            .map(|given| if given == 0 { usual } else { Duration::from_secs(given as u64) })
+    };
+    let calls = default.calls;
+    let running = within("backend_calls", section.backend_calls, calls.running.get(), 1, 65_536)?;
+    let deadline = within("backend_deadline_ms", section.backend_deadline_ms, 10_000, 100, 60_000)?;
+    Ok(Limits {
+        connections: within("connections", section.connections, default.connections, 1, 1_000_000)?,
+        requests: within("requests", section.requests, default.requests, 1, 65_536)?,
+        request: seconds("request_s", section.request_s, default.request, 3_600)?,
+        body_memory_bytes: within("body_memory_mib", section.body_memory_mib, 256, 64, 65_536)? * 1024 * 1024,
+        calls: CallLimits {
+            running: NonZeroUsize::new(running).unwrap_or(calls.running),
+            deadline: Duration::from_millis(deadline as u64),
+            ..calls
+        },
+        drain: seconds("drain_s", section.drain_s, default.drain, 600)?,
+    })
+}
+
+fn check_key_uses(keys: &KeysSection) -> Result<UseBound, Problem> {
+    let bound = keys.max_uses.map_or(Ok(UseBound::default()), UseBound::new);
+    bound.map_err(|error| ("keys.max_uses".to_owned(), error.to_string()))
+}
+
+fn check_trust(trust: Option<&TrustSection>, directory: &Path) -> Result<TrustPolicy, Problem> {
+    let setting = "trust.policy".to_owned();
+    match trust.map(|trust| trust.policy.as_str()) {
+        Some("lock") => Ok(TrustPolicy::Lock(directory.join(LOCK_FILE))),
+        Some(other) => Err((setting, format!("{other:?} is not a policy of this version; write \"lock\""))),
+        None => Err((
+            setting,
+            "no policy says which plugins may run; write [trust] policy = \"lock\" and run \
+             `keyway plugin lock --config FILE`"
+                .to_owned(),
+        )),
+    }
+}

@@ -1,0 +1,90 @@
+//! The file as it is written: sections and keys, none of them unknown.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::Deserialize;
+
+use super::MountConfig;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(default = "default_listen")]
+    pub(super) listen: String,
+    pub(super) data_dir: PathBuf,
+    #[serde(default)]
+    pub(super) plugin_dirs: Vec<PathBuf>,
+    pub(super) system_backend: String,
+    pub(super) tls: Option<TlsSection>,
+    pub(super) trust: Option<TrustSection>,
+    #[serde(default)]
+    pub(super) keys: KeysSection,
+    #[serde(default)]
+    pub(super) limits: LimitsSection,
+    #[serde(default)]
+    pub(super) metrics: MetricsSection,
+    pub(super) backends: BTreeMap<String, BackendSection>,
+    #[serde(default)]
+    pub(super) mounts: BTreeMap<String, MountConfig>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TrustSection {
+    pub(super) policy: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeysSection {
+    /// How often a key is used before another takes its place.
+    pub(super) max_uses: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BackendSection {
+    pub(super) plugin: String,
+    #[serde(default)]
+    pub(super) config: toml::Table,
+}
+
+/// `tls = "off"`, or where the certificate is.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "tls is \"off\", or a section with cert_file and key_file")]
+pub(super) enum TlsSection {
+    Word(String),
+    Files(TlsFilesSection),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsFilesSection {
+    pub(super) cert_file: PathBuf,
+    pub(super) key_file: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MetricsSection {
+    /// Whether anybody who reaches the listener may read them, sealed or not.
+    #[serde(default)]
+    pub(super) unauthenticated: bool,
+}
+
+/// What is not there has its default; see [`Limits`](super::Limits).
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitsSection {
+    pub(super) connections: Option<u32>,
+    pub(super) requests: Option<u32>,
+    pub(super) request_s: Option<u32>,
+    pub(super) body_memory_mib: Option<u32>,
+    pub(super) backend_calls: Option<u32>,
+    pub(super) backend_deadline_ms: Option<u32>,
+    pub(super) drain_s: Option<u32>,
+}
+
+fn default_listen() -> String {
+    "127.0.0.1:8200".to_owned()
+}

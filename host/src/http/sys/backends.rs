@@ -1,0 +1,102 @@
+//! Keyway's own: the backends that are configured, what they promise and how they are.
+
+use axum::response::Response;
+use keyway_loader::{Features, open::PluginOrigin};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    http::{Action, Call, answer, error::ApiError},
+    storage::{Storage, breaker::Circuit},
+};
+
+/// All of them.
+pub(super) async fn all(call: &Call) -> Result<Response, ApiError> {
+    call.core.authorised(call.request(), call.token.as_ref()).await?;
+    let mut backends = Map::new();
+    for storage in call.core.backends() {
+        backends.insert(storage.name().to_owned(), describe(call, storage).await);
+    }
+    Ok(answer::system(call.id, json!({ "backends": backends })))
+}
+
+/// One of them.
+pub(super) async fn dispatch(call: &Call, name: &str) -> Result<Response, ApiError> {
+    if call.action != Action::Read {
+        return Err(ApiError::MethodNotAllowed);
+    }
+    call.core.authorised(call.request(), call.token.as_ref()).await?;
+    let names = call.core.backend_names();
+    let storage = call.core.backends().find(|storage| storage.name() == name).ok_or_else(|| {
+        ApiError::NoRoute(format!("there is no backend {name:?}; there are: {}", names.join(", ")))
+    })?;
+    Ok(answer::system(call.id, describe(call, storage).await))
+}
+
+async fn describe(call: &Call, storage: &Storage) -> Value {
+    let generation = storage.generation();
+    let descriptor = generation.plugin().descriptor();
+    let health = match storage.health(call.request()).await {
+        Ok(health) => json!({
+            "live": health.is_live(),
+            "readable": health.is_readable(),
+            "writable": health.is_writable(),
+            "latency_us": health.latency_us(),
+            "detail": health.detail(),
+        }),
+        Err(error) => json!({
+            "live": false,
+            "readable": false,
+            "writable": false,
+            "detail": format!("not available ({})", error.code().name()),
+        }),
+    };
+    json!({
+        "plugin": descriptor.name,
+        "version": descriptor.version.to_string(),
+        "digest": digest(storage),
+        "generation": generation.number(),
+        "circuit": match storage.circuit() {
+            Circuit::Closed => "closed",
+            Circuit::HalfOpen => "half-open",
+            Circuit::Open => "open",
+        },
+        "health": health,
+        "capabilities": capabilities(storage),
+    })
+}
+
+/// The SHA-256 of the plugin's file; none where it is linked.
+fn digest(storage: &Storage) -> Option<String> {
+    match storage.generation().plugin().origin() {
+        PluginOrigin::Library { digest, .. } => Some(digest.to_string()),
+        PluginOrigin::Linked => None,
+    }
+}
+
+fn capabilities(storage: &Storage) -> Value {
+    let capabilities = storage.generation().capabilities();
+    let features = capabilities.features;
+    let named = [
+        ("atomic_batch", Features::ATOMIC_BATCH),
+        ("blocks_writers", Features::BLOCKS_WRITERS),
+        ("expiry", Features::EXPIRY),
+        ("reverse_scan", Features::REVERSE_SCAN),
+        ("restore", Features::RESTORE),
+        ("detects_rewind", Features::DETECTS_REWIND),
+        ("inline_get", Features::INLINE_GET),
+    ];
+    let features: Vec<&str> =
+        named.iter().filter(|(_, feature)| features.contains(*feature)).map(|(name, _)| *name).collect();
+    json!({
+        "features": features,
+        "durability": capabilities.durability.name(),
+        "isolation": capabilities.isolation.name(),
+        "data_format": capabilities.data_format,
+        "limits": {
+            "key_bytes": capabilities.limits.key_bytes,
+            "value_bytes": capabilities.limits.value_bytes,
+            "batch_ops": capabilities.limits.batch_ops,
+            "batch_bytes": capabilities.limits.batch_bytes,
+        },
+    })
+}

@@ -1,0 +1,91 @@
+//! The measurements, for Prometheus.
+
+use axum::response::Response;
+
+use crate::{
+    core::Core,
+    http::{Call, answer, error::ApiError},
+    metrics::Sample,
+    storage::breaker::Circuit,
+};
+
+pub(super) async fn metrics(call: &Call) -> Result<Response, ApiError> {
+    if !call.edge.open_metrics {
+        call.core.authorised(call.request(), call.token.as_ref()).await?;
+    }
+    Ok(answer::metrics(call.edge.metrics.text(&samples(&call.core))))
+}
+
+/// What is known only when it is asked for.
+fn samples(core: &Core) -> Vec<Sample> {
+    let mut samples = vec![
+        Sample {
+            name: "keyway_build_info",
+            help: "The version of the server; always 1.",
+            labels: vec![("version", env!("CARGO_PKG_VERSION").to_owned())],
+            value: 1,
+        },
+        Sample {
+            name: "keyway_unsealed",
+            help: "Whether the keys are within reach.",
+            labels: Vec::new(),
+            value: u64::from(core.unsealed().is_ok()),
+        },
+    ];
+    for storage in core.backends() {
+        let generation = storage.generation();
+        let descriptor = generation.plugin().descriptor();
+        let backend = || ("backend", storage.name().to_owned());
+        samples.push(Sample {
+            name: "keyway_backend_generation",
+            help: "Which opening of a backend serves, counted over all backends from 1.",
+            labels: vec![
+                backend(),
+                ("plugin", descriptor.name.clone()),
+                ("version", descriptor.version.to_string()),
+            ],
+            value: generation.number(),
+        });
+        samples.push(Sample {
+            name: "keyway_backend_circuit_state",
+            help: "The circuit breaker of a backend: 0 closed, 1 half-open, 2 open.",
+            labels: vec![backend()],
+            value: match storage.circuit() {
+                Circuit::Closed => 0,
+                Circuit::HalfOpen => 1,
+                Circuit::Open => 2,
+            },
+        });
+        for (name, value) in generation.metrics() {
+            samples.push(Sample {
+                name: "keyway_backend_own",
+                help: "What a backend measures itself, by its own names; fractions are cut off.",
+                labels: vec![backend(), ("name", name)],
+                // A float that is too large, or negative, is cut to the range.
+                value: value as u64,
+            });
+        }
+    }
+    if let Ok(unsealed) = core.unsealed() {
+        let key = unsealed.barrier().key_use();
+        let sample = |name, help, value| Sample { name, help, labels: Vec::new(), value };
+        samples.push(sample("keyway_key_number", "The number of the key that seals.", key.key.into()));
+        samples.push(sample(
+            "keyway_key_made_timestamp_seconds",
+            "When the key that seals was made, in Unix seconds.",
+            key.made,
+        ));
+        samples.push(sample(
+            "keyway_key_uses_reserved",
+            "How many uses of the key are reserved, by all hosts as far as this one knows.",
+            key.reserved,
+        ));
+        samples.push(sample("keyway_key_uses_bound", "At how many uses the key is rotated.", key.bound));
+        samples.push(sample(
+            "keyway_mounts",
+            "How many mounts there are.",
+            unsealed.mounts().current().iter().count() as u64,
+        ));
+    }
+    samples
+}

@@ -1,0 +1,142 @@
+//! TLS: at least 1.2, HTTP/2 and HTTP/1.1, and a certificate that is read again when its file changes.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock, Weak},
+    time::{Duration, SystemTime},
+};
+
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    version::{TLS12, TLS13},
+};
+use thiserror::Error;
+use tokio_rustls::TlsAcceptor;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The files of a server's certificate, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, followed by those of its issuers.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read, or holds no PEM of the kind.
+    #[error("{what} {}: {reason}", path.display())]
+    File {
+        /// What it should hold.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Certificate and key do not belong together, or are of a kind that is not supported.
+    #[error("the certificate {} with the key {}: {source}", files.cert_file.display(), files.key_file.display())]
+    Unusable {
+        /// The files.
+        files: TlsFiles,
+        /// Why.
+        source: rustls::Error,
+    },
+}
+
+/// TLS with the present certificate.
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<RwLock<Arc<ServerConfig>>>,
+}
+
+impl Tls {
+    /// Reads the certificate.
+    ///
+    /// # Errors
+    ///
+    /// See [`TlsError`].
+    pub fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+        Ok(Self { config: Arc::new(RwLock::new(load(files)?)) })
+    }
+
+    /// Accepts connections with the present certificate.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Reads the certificate again whenever one of its files changes, for as long as there is somebody who uses it. A pair
+    /// that cannot be used is reported, and the former one stays.
+    pub(super) fn follow(&self, files: TlsFiles) {
+        tokio::spawn(follow(Arc::downgrade(&self.config), files));
+    }
+}
+
+async fn follow(config: Weak<RwLock<Arc<ServerConfig>>>, files: TlsFiles) {
+    let mut seen = marks(&files);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(config) = config.upgrade() else { return };
+        let now = marks(&files);
+        if now == seen {
+            continue;
+        }
+        match load(&files) {
+            Ok(loaded) => {
+                *config.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+                tracing::info!(cert_file = %files.cert_file.display(), "the certificate was read again");
+            }
+            // Perhaps half of the pair is written: the next change is looked at again.
+            Err(error) => {
+                tracing::error!(%error, "the changed certificate cannot be used; the former one stays")
+            }
+        }
+        seen = now;
+    }
+}
+
+/// What changes when a file does, and what of it could be seen.
+fn marks(files: &TlsFiles) -> [Option<(SystemTime, u64)>; 2] {
+    let mark = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    [mark(&files.cert_file), mark(&files.key_file)]
+}
+
+fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+    let certificates = read(&files.cert_file, "the certificate")?;
+    let chain: Result<Vec<CertificateDer<'static>>, _> =
+        CertificateDer::pem_slice_iter(&certificates).collect();
+    let chain = chain.map_err(|error| unreadable(&files.cert_file, "the certificate", &error))?;
+    if chain.is_empty() {
+        return Err(unreadable(&files.cert_file, "the certificate", &"there is no certificate in it"));
+    }
+    let key = zeroize::Zeroizing::new(read(&files.key_file, "the private key")?);
+    let key = PrivateKeyDer::from_pem_slice(&key)
+        .map_err(|error| unreadable(&files.key_file, "the private key", &error))?;
+    let unusable = |source| TlsError::Unusable { files: files.clone(), source };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(unusable)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(unusable)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|error: io::Error| unreadable(path, what, &error))
+}
+
+fn unreadable(path: &Path, what: &'static str, reason: &dyn std::fmt::Display) -> TlsError {
+    TlsError::File { what, path: path.to_owned(), reason: reason.to_string() }
+}

@@ -1,0 +1,54 @@
+//! Failures of backends, with the backend's name.
+
+use std::time::Duration;
+
+use keyway_loader::{Error, ErrorCode, Outcome};
+
+/// A failed call to a backend.
+#[derive(Debug, thiserror::Error)]
+#[error("backend {backend:?}: {source}")]
+pub struct StorageError {
+    backend: String,
+    source: Error,
+}
+
+impl StorageError {
+    pub(super) fn new(backend: &str, source: Error) -> Self {
+        Self { backend: backend.to_owned(), source }
+    }
+
+    /// The same failure of a write on which nothing depends: whatever has become of it, nothing has changed.
+    #[must_use]
+    pub fn not_applied(self) -> Self {
+        let source = Error::new(self.source.code(), self.source.message());
+        Self { source, ..self }
+    }
+
+    /// Whether a condition did not hold: somebody else was quicker.
+    pub fn is_lost_race(&self) -> bool {
+        let code = self.source.code();
+        code == ErrorCode::ALREADY_EXISTS
+            || code == ErrorCode::PRECONDITION_FAILED
+            || code == ErrorCode::CONFLICT
+    }
+
+    /// Whether the effect may have happened.
+    pub fn is_unknown(&self) -> bool {
+        self.source.outcome() == Outcome::UNKNOWN
+    }
+
+    /// What kind of failure it was.
+    pub fn code(&self) -> ErrorCode {
+        self.source.code()
+    }
+
+    /// When another try makes sense, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.source.retry_after_ms().map(Duration::from_millis)
+    }
+
+    /// The backend that failed.
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+}

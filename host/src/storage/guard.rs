@@ -1,0 +1,225 @@
+//! What stands around every call of a backend: a deadline, a bound on how many run and wait at a time, the circuit breaker,
+//! and the measurements. One backend that hangs takes nobody else with it.
+
+use std::{
+    num::NonZeroUsize,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use keyway_loader::{CallContext, Error, ErrorCode, Reply};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{
+    breaker::{Admitted, Breaker, Circuit, Refused},
+    request::RequestId,
+};
+use crate::metrics::BackendMetrics;
+
+/// The failures that say that a backend does not serve. All others are answers of one that does.
+const DOWN: [ErrorCode; 4] =
+    [ErrorCode::CLOSED, ErrorCode::INTERNAL, ErrorCode::TIMEOUT, ErrorCode::UNAVAILABLE];
+/// How long the backend may take to say how it is.
+const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a call that finds too many others is asked to wait.
+const OVERLOADED: Duration = Duration::from_secs(1);
+
+/// Bounds around the calls of one backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallLimits {
+    /// How long a call may take, the waiting for its turn included.
+    pub deadline: Duration,
+    /// How many calls may run at a time.
+    pub running: NonZeroUsize,
+    /// How many more may wait for their turn.
+    pub waiting: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        let running = NonZeroUsize::new(256).expect("256 is not zero");
+        Self { deadline: Duration::from_secs(10), running, waiting: 1_024 }
+    }
+}
+
+/// The guard of one backend.
+#[derive(Debug)]
+pub(super) struct Guard {
+    backend: String,
+    limits: CallLimits,
+    running: Semaphore,
+    waiting: AtomicUsize,
+    breaker: Breaker,
+    metrics: BackendMetrics,
+}
+
+/// What a call does, and what is true if it is not answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operation {
+    pub(super) name: &'static str,
+    pub(super) writes: bool,
+}
+
+impl Operation {
+    pub(super) const fn read(name: &'static str) -> Self {
+        Self { name, writes: false }
+    }
+
+    pub(super) const fn write(name: &'static str) -> Self {
+        Self { name, writes: true }
+    }
+}
+
+impl Guard {
+    pub(super) fn new(backend: &str, limits: CallLimits, metrics: BackendMetrics) -> Self {
+        Self {
+            backend: backend.to_owned(),
+            limits,
+            running: Semaphore::new(limits.running.get()),
+            waiting: AtomicUsize::new(0),
+            breaker: Breaker::default(),
+            metrics,
+        }
+    }
+
+    pub(super) fn circuit(&self) -> Circuit {
+        self.breaker.circuit()
+    }
+
+    /// Makes a call within the bounds.
+    pub(super) async fn call<T>(
+        &self,
+        request: RequestId,
+        operation: Operation,
+        make: impl FnOnce(&CallContext<'_>) -> Reply<T>,
+    ) -> Result<T, Error> {
+        let begun = Instant::now();
+        let result = async {
+            let _place = self.place(begun).await?;
+            let admitted = self.breaker.admit(Instant::now()).map_err(|refused| self.resting(refused))?;
+            let remaining = self.limits.deadline.saturating_sub(begun.elapsed());
+            self.timed(request, operation, remaining, admitted, make).await
+        };
+        let result = result.await;
+        self.measure(operation, begun, &result);
+        result
+    }
+
+    /// Asks for the backend's health: beside the other calls, so that it is heard when too many run, and as the call that
+    /// tries again where that is due.
+    pub(super) async fn call_health<T>(
+        &self,
+        request: RequestId,
+        make: impl FnOnce(&CallContext<'_>) -> Reply<T>,
+    ) -> Result<T, Error> {
+        let (begun, operation) = (Instant::now(), Operation::read("health"));
+        let result = match self.breaker.admit(begun) {
+            Ok(admitted) => self.timed(request, operation, HEALTH_DEADLINE, admitted, make).await,
+            Err(refused) => Err(self.resting(refused)),
+        };
+        self.measure(operation, begun, &result);
+        result
+    }
+
+    /// Closes the backend: beside all bounds but the deadline.
+    pub(super) async fn call_shutdown(
+        &self,
+        request: RequestId,
+        make: impl FnOnce(&CallContext<'_>) -> Reply<()>,
+    ) -> Result<(), Error> {
+        let deadline = self.limits.deadline;
+        tokio::time::timeout(deadline, make(&request.call(deadline)))
+            .await
+            .unwrap_or_else(|_| Err(late(Operation::write("shutdown"), deadline)))
+    }
+
+    async fn timed<T>(
+        &self,
+        request: RequestId,
+        operation: Operation,
+        remaining: Duration,
+        admitted: Admitted<'_>,
+        make: impl FnOnce(&CallContext<'_>) -> Reply<T>,
+    ) -> Result<T, Error> {
+        let _in_flight = self.metrics.begin();
+        let reply = make(&request.call(remaining));
+        // Dropping the reply cancels the call, but a write may still happen.
+        let result = tokio::time::timeout(remaining, reply).await;
+        let result = result.unwrap_or_else(|_| Err(late(operation, remaining)));
+        match &result {
+            Err(error) if DOWN.contains(&error.code()) => {
+                if admitted.failed(Instant::now()) {
+                    self.metrics.opened();
+                    tracing::error!(backend = self.backend, %error, "the backend does not serve: its circuit is open");
+                }
+            }
+            _ => {
+                let was = self.breaker.circuit();
+                admitted.succeeded();
+                if was != Circuit::Closed && self.breaker.circuit() == Circuit::Closed {
+                    tracing::info!(backend = self.backend, "the backend serves again: its circuit is closed");
+                }
+            }
+        }
+        result
+    }
+
+    /// A place among the calls that run; the others wait, up to a number and for as long as their deadline is.
+    async fn place(&self, begun: Instant) -> Result<SemaphorePermit<'_>, Error> {
+        if let Ok(place) = self.running.try_acquire() {
+            return Ok(place);
+        }
+        let _waiting = Waiting::begin(&self.waiting, self.limits.waiting).ok_or_else(|| {
+            self.metrics.shed();
+            Error::new(ErrorCode::RESOURCE_EXHAUSTED, "too many calls run and wait already")
+                .with_retry_after_ms(millis(OVERLOADED))
+        })?;
+        let remaining = self.limits.deadline.saturating_sub(begun.elapsed());
+        match tokio::time::timeout(remaining, self.running.acquire()).await {
+            Ok(place) => Ok(place.expect("the semaphore is never closed")),
+            // Nothing was asked of the backend: that is known.
+            Err(_) => {
+                Err(Error::new(ErrorCode::RESOURCE_EXHAUSTED, "no call before this one has ended in time")
+                    .with_retry_after_ms(millis(OVERLOADED)))
+            }
+        }
+    }
+
+    fn resting(&self, refused: Refused) -> Error {
+        self.metrics.refused();
+        let message = "it has failed repeatedly and is left alone for a while";
+        Error::new(ErrorCode::UNAVAILABLE, message).with_retry_after_ms(millis(refused.after))
+    }
+
+    fn measure<T>(&self, operation: Operation, begun: Instant, result: &Result<T, Error>) {
+        let code = result.as_ref().err().map_or("ok", |error| error.code().name());
+        self.metrics.called(operation.name, code, begun.elapsed());
+    }
+}
+
+fn late(operation: Operation, deadline: Duration) -> Error {
+    let error = Error::new(ErrorCode::TIMEOUT, format!("no answer within {} ms", deadline.as_millis()));
+    if operation.writes { error.with_unknown_outcome() } else { error }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// One of those that wait, counted for as long as it does.
+struct Waiting<'g>(&'g AtomicUsize);
+
+impl<'g> Waiting<'g> {
+    fn begin(waiting: &'g AtomicUsize, most: usize) -> Option<Self> {
+        let joined = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            (waiting < most).then_some(waiting + 1)
+        });
+        joined.ok().map(|_| Self(waiting))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

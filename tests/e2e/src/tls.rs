@@ -1,0 +1,50 @@
+//! Certificates for tests: an authority, and servers that it vouches for.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+/// An authority.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    /// A new one.
+    pub fn new() -> Self {
+        let key = KeyPair::generate().expect("a key pair");
+        let mut params = CertificateParams::new(Vec::new()).expect("an authority has no names");
+        params.distinguished_name.push(DnType::CommonName, "an authority for tests");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// Writes its certificate, and answers where.
+    pub fn write(&self, directory: &Path) -> PathBuf {
+        let path = directory.join("ca.pem");
+        fs::write(&path, &self.pem).expect("write the authority's certificate");
+        path
+    }
+
+    /// Writes `server.pem` and `server.key` for this machine's loopback.
+    pub fn write_server(&self, directory: &Path) {
+        let key = KeyPair::generate().expect("a key pair");
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(names).expect("names of a server");
+        params.distinguished_name.push(DnType::CommonName, "a server for tests");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        fs::write(directory.join("server.key"), key.serialize_pem()).expect("write the key");
+        fs::write(directory.join("server.pem"), certificate.pem()).expect("write the certificate");
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}

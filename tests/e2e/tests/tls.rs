@@ -1,0 +1,104 @@
+//! TLS: protected listeners, changed certificates, versions, HTTP/2.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use keyway_e2e::{Site, config, tls::Authority, within};
+use serde_json::json;
+
+/// A site with a certificate of the authority.
+fn protected(authority: &Authority) -> Site {
+    let site = Site::new("sqlite");
+    authority.write_server(&site.path(""));
+    site.trust(&authority.write(&site.path("")));
+    site.configure(&format!(
+        "{}\n[tls]\ncert_file = \"server.pem\"\nkey_file = \"server.key\"\n",
+        config("sqlite")
+    ));
+    site
+}
+
+#[test]
+fn server_speaks_tls_to_api_and_command_line_and_to_nobody_in_the_clear() {
+    let authority = Authority::new();
+    let site = protected(&authority);
+    let server = site.start();
+    assert!(server.address.starts_with("https://"), "{}", server.address);
+    let keys = server.init_and_unseal();
+    let put = server.cli(&site, &keys.root_token, &["kv", "put", "secret/a", "b=c"]);
+    assert!(put.status.success(), "{}", String::from_utf8_lossy(&put.stderr));
+    assert_eq!(server.get("secret/data/a", &keys.root_token).json()["data"]["data"], json!({ "b": "c" }));
+
+    let stranger = site.run(&["status", "--address", &server.address]);
+    let text = String::from_utf8_lossy(&stranger.stderr);
+    assert!(stranger.status.code() == Some(6) && text.contains("--ca-cert"), "{text}");
+    let clear = site.run(&["status", "--address", &server.address.replace("https", "http")]);
+    assert_eq!(clear.status.code(), Some(6));
+    // Nothing of that has hurt it.
+    assert_eq!(server.get("sys/health", "").status, 200);
+}
+
+#[test]
+fn changed_certificate_is_taken_and_a_broken_one_is_not() {
+    let first = Authority::new();
+    let site = protected(&first);
+    let server = site.start();
+    assert_eq!(server.get("sys/health", "").status, 501);
+
+    fs::write(site.path("server.pem"), "-----BEGIN CERTIFICATE-----\nrubbish\n").unwrap();
+    within(Duration::from_secs(30), || site.log_text().contains("the former one stays"));
+    assert_eq!(server.get("sys/health", "").status, 501, "the former certificate");
+
+    let second = Authority::new();
+    second.write_server(&site.path(""));
+    site.trust(&second.write(&site.path("")));
+    within(Duration::from_secs(30), || site.log_text().contains("the certificate was read again"));
+    within(Duration::from_secs(30), || server.try_get("sys/health").is_ok_and(|answer| answer.status == 501));
+}
+
+#[test]
+fn certificate_that_cannot_be_used_keeps_the_server_from_starting_and_says_why() {
+    let authority = Authority::new();
+    let site = protected(&authority);
+    let config = site.config();
+    let start = || {
+        let output = site.run(&["server", "--config", config.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    fs::rename(site.path("server.key"), site.path("other.key")).unwrap();
+    assert!(start().contains("server.key"));
+    authority.write_server(&site.path("data"));
+    fs::copy(site.path("data/server.key"), site.path("server.key")).unwrap();
+    let text = start();
+    assert!(text.contains("server.pem with the key"), "{text}");
+    fs::write(site.path("server.pem"), "").unwrap();
+    assert!(start().contains("there is no certificate in it"));
+}
+
+#[test]
+fn old_versions_are_refused_and_http_2_is_spoken() {
+    let authority = Authority::new();
+    let site = protected(&authority);
+    let server = site.start();
+    let url = format!("{}/v1/sys/seal-status", server.address);
+    let curl = |arguments: &[&str]| {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", "--cacert"]);
+        command.arg(site.path("ca.pem")).args(arguments).arg(&url).stdin(Stdio::null());
+        command.output()
+    };
+    let Some(http2) = keyway_e2e::needed("curl", curl(&["--http2"])) else { return };
+    assert_eq!(String::from_utf8_lossy(&http2.stdout), "2 200", "{}", String::from_utf8_lossy(&http2.stderr));
+    let http1 = curl(&["--http1.1"]).unwrap();
+    assert_eq!(String::from_utf8_lossy(&http1.stdout), "1.1 200");
+    let tls12 = curl(&["--tls-max", "1.2"]).unwrap();
+    assert!(tls12.status.success(), "{}", String::from_utf8_lossy(&tls12.stderr));
+    // Security level 0 lets the client offer what is out of use.
+    let tls11 = curl(&["--tls-max", "1.1", "--tlsv1.0", "--ciphers", "DEFAULT@SECLEVEL=0"]).unwrap();
+    let said = String::from_utf8_lossy(&tls11.stderr);
+    assert!(!tls11.status.success() && said.contains("alert"), "{said}");
+}
