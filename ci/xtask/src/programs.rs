@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use crate::process::{is_ci, run};
 
 /// A program, and the package that has it in Debian and its descendants.
-const PROGRAMS: [(&str, &str); 3] = [("curl", "curl"), ("promtool", "prometheus"), ("sqlite3", "sqlite3")];
+const PROGRAMS: [(&str, &str); 4] =
+    [("curl", "curl"), ("faketime", "faketime"), ("promtool", "prometheus"), ("sqlite3", "sqlite3")];
 
 /// Sees to it that they are there; says so where they are not, on a machine that may do without.
 pub(crate) fn prepare() -> Result<()> {

@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use keyway::{
@@ -47,6 +48,12 @@ pub(crate) enum Script {
     /// The change with this number (from 0, of all changes) is the last thing that happens, or the first that does not;
     /// nothing is answered any more.
     Crash { at: u64, done: bool },
+    /// No call is ever answered.
+    Hangs,
+    /// Every call fails, without effect.
+    Fails,
+    /// Every call takes so long.
+    Slow(Duration),
 }
 
 /// A store that outlives its handles.
@@ -64,6 +71,7 @@ struct Platter {
     script: Mutex<Script>,
     points: AtomicU64,
     changes: AtomicU64,
+    calls: AtomicU64,
 }
 
 static DISKS: Mutex<Option<HashMap<u64, Arc<Platter>>>> = Mutex::new(None);
@@ -95,6 +103,7 @@ impl Disk {
             script: Mutex::new(Script::Well),
             points: AtomicU64::new(0),
             changes: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
         });
         let mut disks = DISKS.lock().unwrap_or_else(PoisonError::into_inner);
         disks.get_or_insert_default().insert(number, Arc::clone(&platter));
@@ -111,6 +120,11 @@ impl Disk {
     /// How many changes were asked for since the script began.
     pub(crate) fn changes(&self) -> u64 {
         self.platter.changes.load(Ordering::SeqCst)
+    }
+
+    /// How many calls have reached it.
+    pub(crate) fn calls(&self) -> u64 {
+        self.platter.calls.load(Ordering::SeqCst)
     }
 
     /// The way to it.
@@ -201,20 +215,57 @@ impl Platter {
         }
     }
 
-    fn change<T>(&self, is_point: bool, is_removal: bool, change: impl FnOnce() -> Reply<T>) -> Reply<T> {
+    fn change<T: Send + 'static>(
+        &self,
+        is_point: bool,
+        is_removal: bool,
+        change: impl FnOnce() -> Reply<T>,
+    ) -> Reply<T> {
+        if let Err(disturbed) = self.disturbance() {
+            return disturbed;
+        }
         let fate = self.fate(is_point, is_removal);
         let reply = if fate.happens { Some(change()) } else { None };
         match reply {
-            Some(reply) if fate.answered => reply,
+            Some(reply) if fate.answered => self.in_time(reply),
             _ => Reply::ready(Err(Error::new(ErrorCode::TIMEOUT, "no answer").with_unknown_outcome())),
         }
     }
 
-    fn read<T>(&self, read: impl FnOnce() -> Reply<T>) -> Reply<T> {
+    /// Counts a call, and answers instead of the store where the script says so.
+    fn disturbance<T: Send + 'static>(&self) -> Result<(), Reply<T>> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        match self.script() {
+            Script::Hangs => Err(Reply::pending(std::future::pending())),
+            Script::Fails => Err(Reply::ready(Err(Error::new(ErrorCode::UNAVAILABLE, "out of order")))),
+            _ => Ok(()),
+        }
+    }
+
+    fn in_time<T: Send + 'static>(&self, reply: Reply<T>) -> Reply<T> {
+        match self.script() {
+            Script::Slow(pause) => {
+                // The store answers at once; what it says is kept until the time has come.
+                let (answer, kept) = std::sync::mpsc::channel();
+                drop(reply.map(move |value| answer.send(value)));
+                let kept = kept.recv().map_err(|_| Error::new(ErrorCode::INTERNAL, "it failed, slowly"));
+                Reply::pending(async move {
+                    tokio::time::sleep(pause).await;
+                    kept
+                })
+            }
+            _ => reply,
+        }
+    }
+
+    fn read<T: Send + 'static>(&self, read: impl FnOnce() -> Reply<T>) -> Reply<T> {
+        if let Err(disturbed) = self.disturbance() {
+            return disturbed;
+        }
         if self.is_down() {
             return Reply::ready(Err(Error::new(ErrorCode::UNAVAILABLE, "the machine has crashed")));
         }
-        read()
+        self.in_time(read())
     }
 }
 

@@ -7,3 +7,4 @@ mod keys;
 mod mounts;
 mod outcomes;
 mod tampering;
+mod unavailable;

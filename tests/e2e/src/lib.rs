@@ -125,7 +125,12 @@ impl Site {
 
     /// Runs the command line to its end, with nothing on standard input.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        command(arguments)
+        self.run_under(&[], arguments)
+    }
+
+    /// As [`run`](Self::run), with a program before it that changes the world it lives in.
+    pub fn run_under(&self, wrapper: &[&str], arguments: &[&str]) -> Output {
+        command_under(wrapper, arguments)
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
             .output()
@@ -139,8 +144,13 @@ impl Site {
 
     /// Starts the server with further arguments.
     pub fn start_with(&self, arguments: &[&str]) -> Server {
+        self.start_under(&[], arguments)
+    }
+
+    /// As [`start_with`](Self::start_with), with a program before it that changes the world it lives in.
+    pub fn start_under(&self, wrapper: &[&str], arguments: &[&str]) -> Server {
         let log = fs::File::options().create(true).append(true).open(self.log()).expect("open the log");
-        let mut process = command(&["server", "--config", self.config().to_str().unwrap()])
+        let mut process = command_under(wrapper, &["server", "--config", self.config().to_str().unwrap()])
             .args(arguments)
             .current_dir(self.directory.path())
             .env("RUST_LOG", "debug")
@@ -202,7 +212,19 @@ pub fn config(plugin: &str) -> String {
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(built().join("keyway"));
+    command_under(&[], arguments)
+}
+
+fn command_under(wrapper: &[&str], arguments: &[&str]) -> Command {
+    let program = built().join("keyway");
+    let mut command = match wrapper {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    };
     command.args(arguments);
     for variable in
         ["KEYWAY_ADDR", "KEYWAY_TOKEN", "VAULT_ADDR", "VAULT_TOKEN", "KEYWAY_PLUGIN_PATH", "RUST_LOG"]

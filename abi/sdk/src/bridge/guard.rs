@@ -68,7 +68,10 @@ impl Guard {
         convert: impl FnOnce(T) -> U + Send + 'static,
     ) -> ForeignReply<U> {
         match self.run(place, work) {
-            Ok(Reply(Answered::Ready(result))) => answer(result.map(convert)),
+            Ok(Reply(Answered::Ready(result))) => {
+                self.report(place, &result);
+                answer(result.map(convert))
+            }
             Ok(Reply(Answered::Pending(future))) => {
                 let pending = Pending {
                     future: ManuallyDrop::new(Some(future)),
@@ -105,6 +108,16 @@ impl Guard {
         convert: impl FnOnce(T) -> U + Send + 'static,
     ) -> ForeignReply<U> {
         self.call_as(Place { request_id, effect: Effect::Writes, operation }, work, convert)
+    }
+
+    /// A line of the backend's own for each call that fails, with the request that it was for.
+    #[inline]
+    fn report<T>(&self, place: Place, result: &Result<T>) {
+        if let Err(error) = result {
+            let line = || tracing::debug!(operation = place.operation, %error, "a call failed");
+            // Logging does not panic; and if it does, the line is lost and nothing else.
+            let _lost = self.run(place, line);
+        }
     }
 
     #[inline]
@@ -156,7 +169,10 @@ impl<T, U, C: FnOnce(T) -> U> Future for Pending<T, C> {
         };
         let result = match guard.run(place, || future.as_mut().poll(context)) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(result)) => result,
+            Ok(Poll::Ready(result)) => {
+                guard.report(place, &result);
+                result
+            }
             Err(Panicked) => Err(place.panicked()),
         };
         let dropped = {

@@ -1,0 +1,216 @@
+//! A machine in trouble: data directories that are read-only, full or gone, a clock that was set back, no file descriptors.
+#![expect(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test says what it skips, and fails by panicking"
+)]
+
+use std::{
+    fs,
+    net::TcpStream,
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use keyway_e2e::{Keys, Server, Site, needed, within};
+use serde_json::json;
+
+/// Nobody, on all systems that have one.
+const NOBODY: u32 = 65_534;
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn write(server: &Server, keys: &Keys, path: &str, bytes: usize) -> u16 {
+    let body = json!({ "data": { "x": "y".repeat(bytes) } });
+    server.post(&format!("secret/data/{path}"), &keys.root_token, &body).status
+}
+
+fn read(server: &Server, keys: &Keys, path: &str) -> u16 {
+    server.get(&format!("secret/data/{path}"), &keys.root_token).status
+}
+
+#[test]
+fn read_only_data_directory_is_a_clear_refusal_and_costs_nothing() {
+    let site = Site::new("sqlite");
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let wrapper: &[&str] = if is_root() { &nobody } else { &[] };
+    if is_root() {
+        give_to_nobody(&site.path(""));
+    }
+    let server = site.start_under(wrapper, &[]);
+    let keys = server.init_and_unseal();
+    assert_eq!(write(&server, &keys, "a", 10), 200);
+    assert!(server.terminate());
+
+    protect(&site.path("data"), 0o555, 0o444);
+    let refused = site.run_under(wrapper, &["server", "--config", site.config().to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && said.contains("data"), "{said}");
+
+    protect(&site.path("data"), 0o700, 0o600);
+    let server = site.start_under(wrapper, &[]);
+    server.unseal(&keys.shares[0]);
+    assert_eq!(read(&server, &keys, "a"), 200);
+    assert_eq!(write(&server, &keys, "a", 10), 200);
+}
+
+fn give_to_nobody(path: &Path) {
+    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            give_to_nobody(&entry.unwrap().path());
+        }
+    }
+}
+
+fn protect(path: &Path, directory_mode: u32, file_mode: u32) {
+    let is_directory = path.is_dir();
+    if is_directory {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+        for entry in fs::read_dir(path).unwrap() {
+            protect(&entry.unwrap().path(), directory_mode, file_mode);
+        }
+    }
+    let mode = if is_directory { directory_mode } else { file_mode };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A file system of a few MiB; unmounted when it is dropped.
+struct Small<'a>(&'a Path);
+
+impl<'a> Small<'a> {
+    fn mount(path: &'a Path) -> Option<Self> {
+        fs::create_dir_all(path).unwrap();
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", "size=96m,mode=0700", "none"]).arg(path).output();
+        let mounted = needed("mount", mounted)?;
+        if !mounted.status.success() {
+            assert!(
+                std::env::var("CI").as_deref() != Ok("true"),
+                "{}",
+                String::from_utf8_lossy(&mounted.stderr)
+            );
+            eprintln!("SKIPPED: a small file system cannot be mounted here");
+            return None;
+        }
+        Some(Self(path))
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "unmount {}", self.0.display());
+    }
+}
+
+#[test]
+fn full_disk_refuses_writes_serves_reads_and_recovers_by_itself() {
+    let site = Site::new("sqlite");
+    let data = site.path("data");
+    let Some(_small) = Small::mount(&data) else { return };
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    assert_eq!(write(&server, &keys, "before", 1_000), 200);
+    let ballast = data.join("ballast");
+    let mut size = 32 << 20;
+    while size > 4_096 {
+        // As much as there is room for.
+        let mut file = fs::File::options().create(true).append(true).open(&ballast).unwrap();
+        match std::io::Write::write_all(&mut file, &vec![0; size]) {
+            Ok(()) => {}
+            Err(_) => size /= 2,
+        }
+    }
+    let mut refused = 0;
+    for number in 0..20 {
+        let answer = server.post(
+            &format!("secret/data/full{number}"),
+            &keys.root_token,
+            &json!({ "data": { "x": "y".repeat(200_000) } }),
+        );
+        match answer.status {
+            200 => {}
+            503 => refused += 1,
+            other => unreachable!("{other}: {}", answer.text),
+        }
+    }
+    assert!(refused > 0, "the disk is not full");
+    assert_eq!(read(&server, &keys, "before"), 200);
+    assert_eq!(server.get("secret/metadata/?list=true", &keys.root_token).status, 200);
+    let health = server.get("sys/health", "");
+    assert_eq!((health.status, &health.json()["sealed"]), (503, &json!(false)), "{}", health.text);
+    fs::remove_file(ballast).unwrap();
+    within(Duration::from_secs(60), || write(&server, &keys, "after", 200_000) == 200);
+    within(Duration::from_secs(60), || server.get("sys/health", "").status == 200);
+    assert!(server.terminate());
+}
+
+#[test]
+fn vanished_data_directory_is_503_and_recovers_by_itself() {
+    let site = Site::new("sqlite");
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    assert_eq!(write(&server, &keys, "a", 10), 200);
+    fs::rename(site.path("data"), site.path("elsewhere")).unwrap();
+    let answer = server.post("secret/data/b", &keys.root_token, &json!({ "data": {} }));
+    assert_eq!(answer.status, 503, "{}", answer.text);
+    let health = server.get("sys/health", "");
+    assert_eq!((health.status, &health.json()["sealed"]), (503, &json!(false)), "{}", health.text);
+    assert!(!site.path("data").exists(), "nothing was made in its place");
+    fs::rename(site.path("elsewhere"), site.path("data")).unwrap();
+    within(Duration::from_secs(60), || write(&server, &keys, "b", 10) == 200);
+    within(Duration::from_secs(60), || server.get("sys/health", "").status == 200);
+    assert_eq!(read(&server, &keys, "a"), 200);
+}
+
+#[test]
+fn clock_that_was_set_back_costs_no_secret_and_no_version() {
+    let site = Site::new("sqlite");
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    let settings = json!({ "delete_version_after": "1h" });
+    assert_eq!(server.post("secret/metadata/short", &keys.root_token, &settings).status, 204);
+    for path in ["plain", "short"] {
+        assert_eq!(write(&server, &keys, path, 10), 200);
+    }
+    server.kill();
+    // The program stays between a process and its signals; what it sets in the environment is enough.
+    let environment = Command::new("faketime").args(["-f", "+0", "env"]).output();
+    let Some(environment) = needed("faketime", environment) else { return };
+    let environment = String::from_utf8(environment.stdout).unwrap();
+    let preload = environment.lines().find(|line| line.starts_with("LD_PRELOAD=")).unwrap();
+    // Two days back, and two days ahead: the short-lived version is there, and gone.
+    for (shift, short) in [("-2d", 200), ("+2d", 404)] {
+        let shift_by = format!("FAKETIME={shift}");
+        let server = site.start_under(&["env", preload, &shift_by, "FAKETIME_DONT_FAKE_MONOTONIC=1"], &[]);
+        server.unseal(&keys.shares[0]);
+        assert_eq!((read(&server, &keys, "plain"), read(&server, &keys, "short")), (200, short), "{shift}");
+        assert_eq!(write(&server, &keys, "plain", 10), 200);
+        assert_eq!(server.get("sys/health", "").status, 200);
+        assert!(server.terminate());
+    }
+    let server = site.start();
+    server.unseal(&keys.shares[0]);
+    let metadata = server.get("secret/metadata/plain", &keys.root_token).json();
+    assert_eq!(metadata["data"]["current_version"], 3);
+}
+
+#[test]
+fn server_without_file_descriptors_lives_and_accepts_again() {
+    let site = Site::new("sqlite");
+    let server = site.start_under(&["prlimit", "--nofile=96:96"], &[]);
+    let keys = server.init_and_unseal();
+    let address = server.address.trim_start_matches("http://").to_owned();
+    let connections: Vec<TcpStream> =
+        (0..150).filter_map(|_| TcpStream::connect(address.as_str()).ok()).collect();
+    within(Duration::from_secs(30), || site.log_text().contains("a connection cannot be accepted"));
+    drop(connections);
+    within(Duration::from_secs(60), || server.try_get("sys/health").is_ok_and(|answer| answer.status == 200));
+    assert_eq!(write(&server, &keys, "a", 10), 200);
+    assert!(server.terminate());
+}
