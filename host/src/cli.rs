@@ -1,27 +1,30 @@
 //! The command line: what the words mean. Each command is a module.
 #![expect(clippy::print_stderr, reason = "a command line speaks to its user")]
 
+mod backend;
 mod client;
 mod config;
-mod dotenv;
 mod failure;
-mod import;
+mod generate;
 mod kv;
+mod mount;
 mod operator;
 mod output;
 mod plugin;
+mod prompt;
 mod server;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::{failure::Failure, output::Format};
 
 /// A secrets server whose storage is a shared library.
 ///
 /// Start a server with `keyway server --config FILE`, make its keys with `keyway init`, and unlock it with `keyway
-/// unseal`. Exit codes: 0 done, 1 error, 2 usage, 3 sealed, 4 not found, 5 refused, 6 unavailable.
+/// unseal`. Then put the root token into KEYWAY_TOKEN and use `keyway kv put`, `get`, `list` and `import`. Exit codes: 0
+/// done, 1 error, 2 usage, 3 sealed, 4 not found, 5 refused, 6 unavailable.
 #[derive(Debug, Parser)]
 #[command(name = "keyway", version, arg_required_else_help = true)]
 struct Arguments {
@@ -92,6 +95,20 @@ enum Command {
         #[command(subcommand)]
         command: kv::Command,
     },
+    /// Say where secrets are mounted, make mounts and take them away.
+    Mount {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        command: mount::Command,
+    },
+    /// Ask a server for its backends: how they are, and what they promise.
+    Backend {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        command: backend::Command,
+    },
     /// Look at plugin files, and say which may run.
     Plugin {
         #[command(subcommand)]
@@ -101,6 +118,16 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: config::Command,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one for each command.
+    Man {
+        /// The directory to write them to.
+        directory: PathBuf,
     },
 }
 
@@ -142,6 +169,13 @@ fn run(command: Command, format: Format) -> Result<(), Failure> {
         Command::Seal { server } => operator::seal(&client::Client::new(server)?, format),
         Command::Rotate { server } => operator::rotate(&client::Client::new(server)?, format),
         Command::Kv { server, command } => kv::run(&client::Client::new(server)?, command, format),
+        Command::Mount { server, command } => mount::run(&client::Client::new(server)?, command, format),
+        Command::Backend { server, command } => backend::run(&client::Client::new(server)?, command, format),
+        Command::Completions { shell } => {
+            generate::completions(Arguments::command(), shell);
+            Ok(())
+        }
+        Command::Man { directory } => generate::manual(Arguments::command(), &directory),
         Command::Plugin { command } => plugin::run(command, format),
         Command::Config { command } => config::run(command, format),
     }

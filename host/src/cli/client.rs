@@ -28,6 +28,7 @@ pub(super) struct Client {
 pub(super) struct Answer {
     pub(super) status: u16,
     text: String,
+    had_token: bool,
 }
 
 impl Client {
@@ -78,6 +79,15 @@ impl Client {
         self.answer(request.send(body))
     }
 
+    /// PATCH with a merge patch.
+    pub(super) fn patch(&self, path: &str, body: &str) -> Result<Answer, Failure> {
+        let mut request = self.agent.patch(self.url(path)).content_type("application/merge-patch+json");
+        if let Some(token) = &self.token {
+            request = request.header("X-Vault-Token", token.as_str());
+        }
+        self.answer(request.send(body))
+    }
+
     pub(super) fn delete(&self, path: &str) -> Result<Answer, Failure> {
         let mut request = self.agent.delete(self.url(path));
         if let Some(token) = &self.token {
@@ -106,7 +116,8 @@ impl Client {
         let mut response = result.map_err(|error| unavailable(&error))?;
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
-        Ok(Answer { status, text: body.map_err(|error| unavailable(&error))? })
+        let text = body.map_err(|error| unavailable(&error))?;
+        Ok(Answer { status, text, had_token: self.token.is_some() })
     }
 }
 
@@ -136,6 +147,12 @@ impl Answer {
         })
     }
 
+    /// Whether it says that there is nothing, and nothing more.
+    pub(super) fn is_absent(&self) -> bool {
+        let errors = self.json().ok().and_then(|body| body.get("errors").cloned());
+        self.status == 404 && errors.is_some_and(|errors| errors.as_array().is_some_and(Vec::is_empty))
+    }
+
     /// The text of the answer's body.
     pub(super) fn text(&self) -> &str {
         &self.text
@@ -161,7 +178,23 @@ impl Answer {
             503 if said == "Keyway is sealed" => {
                 return Failure::Sealed(format!("{doing}: {said}; unseal it with `keyway unseal`"));
             }
+            403 if self.had_token => {
+                format!("{doing}: {said}; the token in KEYWAY_TOKEN is unknown here, or may not do this")
+            }
             403 => format!("{doing}: {said}; set KEYWAY_TOKEN to a token that may"),
+            400 if said.starts_with("nothing is mounted") => {
+                format!("{doing}: {said}; `keyway mount list` shows what is")
+            }
+            400 if said.contains("did not match the current version") => {
+                format!("{doing}: {said}; read it again, and write with --cas and the version that you read")
+            }
+            400 if said.contains("check-and-set parameter required") => {
+                format!("{doing}: {said}; add --cas with the current version, or --cas 0 for a new secret")
+            }
+            503 if said.contains("overloaded") => format!("{doing}: {said}; try again in a moment"),
+            503 if said.starts_with("backend") => {
+                format!("{doing}: {said}; `keyway backend health` says more")
+            }
             404 if said.is_empty() => format!("{doing}: not found"),
             status if said.is_empty() => format!("{doing}: the server answered with status {status}"),
             _ => format!("{doing}: {said}"),
@@ -169,8 +202,8 @@ impl Answer {
         match self.status {
             400 if said.starts_with("nothing is mounted") => Failure::NotFound(message),
             404 => Failure::NotFound(message),
-            400 | 403 | 405 | 413 => Failure::Refused(message),
-            502..=504 => Failure::Unavailable(message),
+            400 | 403 | 405 | 413 | 415 => Failure::Refused(message),
+            408 | 502..=504 => Failure::Unavailable(message),
             _ => Failure::Other(message),
         }
     }

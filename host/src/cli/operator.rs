@@ -4,8 +4,6 @@
     reason = "indexing a JSON value with a name answers null, and never panics"
 )]
 
-use std::io::{self, BufRead, IsTerminal};
-
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -13,6 +11,7 @@ use super::{
     client::Client,
     failure::Failure,
     output::{Format, pairs, print},
+    prompt,
 };
 
 /// Says whether the server is initialised and unsealed; exit code 3 while it is sealed.
@@ -81,14 +80,7 @@ pub(super) fn rotate(client: &Client, format: Format) -> Result<(), Failure> {
 }
 
 fn read_share() -> Result<Zeroizing<String>, Failure> {
-    if io::stdin().is_terminal() {
-        eprint!("Unseal share: ");
-    }
-    let mut line = Zeroizing::new(String::new());
-    io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(|error| Failure::Other(format!("read the share: {error}")))?;
+    let line = prompt::secret("Unseal share: ")?;
     if line.trim().is_empty() {
         return Err(Failure::Usage("no share was given".to_owned()));
     }

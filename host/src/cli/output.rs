@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
+use anstyle::Style;
 use serde::Serialize;
+
+const HEADING: Style = Style::new().bold();
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -27,13 +30,21 @@ pub(super) fn print(format: Format, json: &impl Serialize, table: impl FnOnce() 
 /// To standard output; and where nobody reads it, or it is full, to standard error, so that what is shown only once is
 /// shown. A reader that has had enough (`| head -1`) is no error.
 pub(super) fn say(text: &str) {
-    let mut out = io::stdout();
+    // Without colours where it is no terminal, or NO_COLOR says so.
+    let mut out = anstream::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let _nowhere = io::stderr().write_all(text.as_bytes());
         }
         _ => {}
     }
+}
+
+/// Progress of a long work on a terminal, and nothing elsewhere; on standard error.
+pub(super) fn progress(done: &'static str, steps: usize) -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new(steps as u64);
+    let style = indicatif::ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} ({eta})");
+    bar.with_style(style.expect("the template is valid")).with_message(done)
 }
 
 /// Rows in columns that are as wide as their widest cell. The first row is the heading.
@@ -44,20 +55,26 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
-    for row in rows {
+    for (index, row) in rows.iter().enumerate() {
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
+        let line = cells.join("  ");
+        if index == 0 {
+            text.push_str(&format!("{HEADING}{}{HEADING:#}\n", line.trim_end()));
+        } else {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
     }
     text
 }
 
 /// Names and values, one pair a line.
 pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
-    let rows: Vec<Vec<String>> =
-        pairs.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]).collect();
-    table(&rows)
+    let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let line =
+        |(name, value): &(&str, String)| format!("{name:<width$}  {value}").trim_end().to_owned() + "\n";
+    pairs.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -71,6 +88,7 @@ mod tests {
             vec!["ünï".to_owned(), "x".to_owned()],
             vec!["longer".to_owned(), "y".to_owned()],
         ];
-        assert_eq!(table(&rows), "Key     Value\nünï     x\nlonger  y\n");
+        let plain = anstream::adapter::strip_str(&table(&rows)).to_string();
+        assert_eq!(plain, "Key     Value\nünï     x\nlonger  y\n");
     }
 }

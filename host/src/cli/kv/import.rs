@@ -6,13 +6,20 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    client::Client,
     dotenv,
-    failure::Failure,
-    kv::{Fields, Located, locate, place, text_value, write},
-    output::{Format, print, say},
+    fields::{Fields, place, text_value},
+    path::{Located, locate},
+    put::write,
 };
-use crate::{json, secrets::SecretPath};
+use crate::{
+    cli::{
+        client::Client,
+        failure::Failure,
+        output::{Format, print, progress, say},
+    },
+    json,
+    secrets::SecretPath,
+};
 
 #[derive(Serialize)]
 struct Written {
@@ -48,12 +55,15 @@ pub(super) fn run(
             )));
         }
     }
+    let bar = progress("imported", planned.len());
     let mut written = Vec::with_capacity(planned.len());
     for Planned { name, fields } in planned {
         let located = located(name.as_deref());
+        bar.inc(1);
         match write_one(client, &located, &fields) {
             Ok(version) => written.push(Written { path: located.path(), version }),
             Err(failure) => {
+                bar.finish_and_clear();
                 // What was acknowledged is told before the failure, so that nobody has to guess.
                 if format == Format::Table {
                     written.iter().for_each(|Written { path, version }| {
@@ -65,6 +75,7 @@ pub(super) fn run(
             }
         }
     }
+    bar.finish_and_clear();
     report(&written, format);
     Ok(())
 }

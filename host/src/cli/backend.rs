@@ -1,0 +1,132 @@
+//! `keyway backend`.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexing a JSON value with a name answers null, and never panics"
+)]
+
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+
+use super::{
+    client::Client,
+    failure::Failure,
+    kv::encode,
+    output::{Format, pairs, print, table},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List the backends with their plugins.
+    List,
+    /// Say how the backends are; exit code 6 where one does not serve.
+    Health {
+        /// This one alone.
+        name: Option<String>,
+    },
+    /// Say what a backend promises.
+    Capabilities {
+        /// Which.
+        name: String,
+    },
+}
+
+pub(super) fn run(client: &Client, command: Command, format: Format) -> Result<(), Failure> {
+    match command {
+        Command::List => list(client, format),
+        Command::Health { name } => health(client, name.as_deref(), format),
+        Command::Capabilities { name } => capabilities(client, &name, format),
+    }
+}
+
+fn backends(client: &Client, name: Option<&str>) -> Result<Map<String, Value>, Failure> {
+    let Some(name) = name else {
+        let all = client.get("sys/backends")?.success("ask for the backends")?.json()?;
+        return Ok(all["data"]["backends"].as_object().cloned().unwrap_or_default());
+    };
+    let url = format!("sys/backends/{}", encode(name));
+    let one = client.get(&url)?.success(&format!("ask for the backend {name}"))?.json()?;
+    Ok(Map::from_iter([(name.to_owned(), one["data"].clone())]))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn is_ready(backend: &Value) -> bool {
+    ["live", "readable", "writable"].iter().all(|name| backend["health"][name] == true)
+}
+
+fn state(backend: &Value) -> String {
+    let detail = text(&backend["health"]["detail"]);
+    match (is_ready(backend), backend["circuit"] == "closed") {
+        (true, _) => "ready".to_owned(),
+        (false, true) => format!("not ready: {detail}"),
+        (false, false) => format!("not ready, circuit {}: {detail}", text(&backend["circuit"])),
+    }
+}
+
+fn list(client: &Client, format: Format) -> Result<(), Failure> {
+    let backends = backends(client, None)?;
+    print(format, &backends, || {
+        let mut rows =
+            vec![["Backend", "Plugin", "Version", "Durability", "State"].map(str::to_owned).to_vec()];
+        rows.extend(backends.iter().map(|(name, backend)| {
+            let durability = text(&backend["capabilities"]["durability"]);
+            vec![
+                name.clone(),
+                text(&backend["plugin"]),
+                text(&backend["version"]),
+                durability,
+                state(backend),
+            ]
+        }));
+        table(&rows)
+    });
+    Ok(())
+}
+
+fn health(client: &Client, name: Option<&str>, format: Format) -> Result<(), Failure> {
+    let backends = backends(client, name)?;
+    let health: Map<String, Value> = backends
+        .iter()
+        .map(|(name, backend)| {
+            (name.clone(), json!({ "health": backend["health"], "circuit": backend["circuit"] }))
+        })
+        .collect();
+    print(format, &health, || {
+        let mut rows = vec![["Backend", "State"].map(str::to_owned).to_vec()];
+        rows.extend(backends.iter().map(|(name, backend)| vec![name.clone(), state(backend)]));
+        table(&rows)
+    });
+    let down: Vec<&str> =
+        backends.iter().filter(|(_, backend)| !is_ready(backend)).map(|(name, _)| name.as_str()).collect();
+    if down.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Unavailable(format!("not ready: {}; the server's log says why", down.join(", "))))
+}
+
+fn capabilities(client: &Client, name: &str, format: Format) -> Result<(), Failure> {
+    let backends = backends(client, Some(name))?;
+    let backend = backends.get(name).cloned().unwrap_or_default();
+    let promised = &backend["capabilities"];
+    print(format, promised, || {
+        let features: Vec<String> = promised["features"].as_array().into_iter().flatten().map(text).collect();
+        let limits = &promised["limits"];
+        pairs(&[
+            ("Plugin", format!("{} {}", text(&backend["plugin"]), text(&backend["version"]))),
+            ("SHA-256", text(&backend["digest"])),
+            ("Durability", text(&promised["durability"])),
+            ("Isolation", text(&promised["isolation"])),
+            ("Features", features.join(", ")),
+            ("Data format", text(&promised["data_format"])),
+            ("Longest key", format!("{} bytes", text(&limits["key_bytes"]))),
+            ("Longest value", format!("{} bytes", text(&limits["value_bytes"]))),
+            (
+                "Batch",
+                format!("{} operations, {} bytes", text(&limits["batch_ops"]), text(&limits["batch_bytes"])),
+            ),
+        ])
+    });
+    Ok(())
+}

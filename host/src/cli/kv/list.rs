@@ -1,0 +1,45 @@
+//! `keyway kv list`, and the names in a folder for whoever else needs them.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexing a JSON value with a name answers null, and never panics"
+)]
+
+use super::path::{Located, encode, locate};
+use crate::cli::{
+    client::Client,
+    failure::Failure,
+    output::{Format, print},
+};
+
+/// How many names are asked for at a time.
+const PART: usize = 1_000;
+
+pub(super) fn run(client: &Client, path: &str, format: Format) -> Result<(), Failure> {
+    let names = names(client, &locate(client, path)?, path)?;
+    if names.is_empty() {
+        return Err(Failure::NotFound(format!("list {path}: there is nothing in it")));
+    }
+    print(format, &names, || names.iter().map(|name| format!("{name}\n")).collect());
+    Ok(())
+}
+
+/// All names in a folder; none where there is no such folder.
+pub(super) fn names(client: &Client, folder: &Located, path: &str) -> Result<Vec<String>, Failure> {
+    let (doing, mut names) = (format!("list {path}"), Vec::<String>::new());
+    loop {
+        let after = names.last().map(|last| format!("&after={}", encode(last).replace('&', "%26")));
+        let after = after.unwrap_or_default().replace('+', "%2B");
+        let answer = client.get(&format!("{}?list=true&limit={PART}{after}", folder.url("metadata")))?;
+        if answer.is_absent() {
+            return Ok(names);
+        }
+        let keys = answer.success(&doing)?.json()?["data"]["keys"].clone();
+        let part: Vec<String> = serde_json::from_value(keys)
+            .map_err(|_| Failure::Other(format!("{doing}: the server did not answer with names")))?;
+        let is_last = part.len() < PART;
+        names.extend(part);
+        if is_last {
+            return Ok(names);
+        }
+    }
+}
