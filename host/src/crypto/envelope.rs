@@ -1,4 +1,5 @@
-//! The envelope: AES-256-GCM around every value that leaves the process.
+//! The envelope: AES-256-GCM around every value that leaves the process. Its layout, with test vectors, is specified in
+//! `docs/envelope.md`; the bytes are known here and nowhere else.
 //!
 //! ```text
 //! byte 0       format, 1
@@ -95,7 +96,16 @@ pub enum SealError {
 ///
 /// See [`SealError`].
 pub fn seal(key: &SecretKey, number: u32, id: &RecordId<'_>, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
-    let nonce: [u8; NONCE_BYTES] = random_bytes()?;
+    seal_with(key, number, random_bytes()?, id, plaintext)
+}
+
+fn seal_with(
+    key: &SecretKey,
+    number: u32,
+    nonce: [u8; NONCE_BYTES],
+    id: &RecordId<'_>,
+    plaintext: &[u8],
+) -> Result<Vec<u8>, SealError> {
     let aad = authenticated(id, number);
     let sealed = cipher(key)
         .encrypt(&Nonce::from(nonce), Payload { msg: plaintext, aad: &aad })
@@ -226,6 +236,49 @@ mod tests {
             assert_eq!(open(&key(1), &other, &envelope), Err(OpenError::NotAuthentic), "{other:?}");
         }
         assert_eq!(open(&key(2), &ID, &envelope), Err(OpenError::NotAuthentic));
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Vector {
+        key: String,
+        number: u32,
+        nonce: String,
+        cluster: String,
+        mount: String,
+        kind: u8,
+        name: String,
+        version: u64,
+        plaintext: String,
+        authenticated: String,
+        envelope: String,
+    }
+
+    #[test]
+    fn vectors_of_the_specification_hold() {
+        let document = include_str!("../../../docs/envelope.md");
+        let json = document.rsplit_once("```json").unwrap().1.split("```").next().unwrap();
+        let vectors: Vec<Vector> = serde_json::from_str(json).unwrap();
+        assert_eq!(vectors.len(), 3);
+        let bytes = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap();
+        for vector in vectors {
+            let kind = match vector.kind {
+                1 => RecordKind::RootKey,
+                6 => RecordKind::Value,
+                7 => RecordKind::KeyUse,
+                other => unreachable!("kind {other}"),
+            };
+            let uuid = |text: &str| Uuid::from_slice(&bytes(text)).unwrap();
+            let name = bytes(&vector.name);
+            let (cluster, mount) = (uuid(&vector.cluster), uuid(&vector.mount));
+            let id = RecordId { cluster, mount, kind, key: &name, version: vector.version };
+            let key = SecretKey::from_bytes(&bytes(&vector.key)).unwrap();
+            let nonce = bytes(&vector.nonce).try_into().unwrap();
+            let plaintext = bytes(&vector.plaintext);
+            assert_eq!(authenticated(&id, vector.number), bytes(&vector.authenticated));
+            let envelope = seal_with(&key, vector.number, nonce, &id, &plaintext).unwrap();
+            assert_eq!(envelope, bytes(&vector.envelope));
+            assert_eq!(open(&key, &id, &envelope).unwrap().as_slice(), plaintext);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod chaos;
 mod crashes;
+mod fixtures;
 mod keys;
 mod mounts;
 mod outcomes;

@@ -149,9 +149,25 @@ impl Site {
 
     /// As [`start_with`](Self::start_with), with a program before it that changes the world it lives in.
     pub fn start_under(&self, wrapper: &[&str], arguments: &[&str]) -> Server {
+        let config = self.config();
+        let arguments: Vec<&str> = ["server", "--config", config.to_str().expect("a Unicode path")]
+            .into_iter()
+            .chain(arguments.iter().copied())
+            .collect();
+        self.spawn(command_under(wrapper, &arguments))
+    }
+
+    /// Starts a server by these words, of which the first is the program.
+    pub fn start_command(&self, words: &[&str]) -> Server {
+        let (program, arguments) = words.split_first().expect("a command has a program");
+        let mut command = Command::new(program);
+        command.args(arguments);
+        self.spawn(command)
+    }
+
+    fn spawn(&self, mut command: Command) -> Server {
         let log = fs::File::options().create(true).append(true).open(self.log()).expect("open the log");
-        let mut process = command_under(wrapper, &["server", "--config", self.config().to_str().unwrap()])
-            .args(arguments)
+        let mut process = command
             .current_dir(self.directory.path())
             .env("RUST_LOG", "debug")
             .stdin(Stdio::null())
