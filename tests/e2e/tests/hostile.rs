@@ -238,6 +238,37 @@ fn ten_thousand_idle_connections_do_not_keep_others_out() {
 }
 
 #[test]
+fn requests_beyond_the_bound_are_shed_and_whoever_watches_is_answered() {
+    let site = Site::new("memory");
+    site.configure(&format!("{}\n[limits]\nrequests = 1\n", keyway_e2e::config("memory")));
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    let mut slow = Raw::connect(&server);
+    let head = format!(
+        "POST /v1/secret/data/slow HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {}\r\nContent-Length: 11\r\n\r\n{{\"data",
+        keys.root_token
+    );
+    slow.send(head.as_bytes()).unwrap();
+    let mut shed = String::new();
+    for _ in 0..1_000 {
+        let request = format!(
+            "GET /v1/secret/data/a HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {}\r\n\r\n",
+            keys.root_token
+        );
+        let (status, text) = send(&server, request.as_bytes());
+        if status == 503 {
+            shed = text.to_lowercase();
+            break;
+        }
+    }
+    assert!(shed.contains("retry-after: 1"), "{shed}");
+    assert_eq!(server.get("sys/health", "").status, 200);
+    slow.send(b"\":{}}").unwrap();
+    assert_eq!(slow.status().0, 200, "what was begun is finished");
+    assert_eq!(server.get("secret/data/slow", &keys.root_token).status, 200);
+}
+
+#[test]
 fn requests_that_are_accepted_are_finished_at_the_end() {
     let (_site, server, keys) = start();
     let mut raw = Raw::connect(&server);
