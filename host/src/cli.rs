@@ -171,10 +171,7 @@ fn run(command: Command, format: Format) -> Result<(), Failure> {
         Command::Kv { server, command } => kv::run(&client::Client::new(server)?, command, format),
         Command::Mount { server, command } => mount::run(&client::Client::new(server)?, command, format),
         Command::Backend { server, command } => backend::run(&client::Client::new(server)?, command, format),
-        Command::Completions { shell } => {
-            generate::completions(Arguments::command(), shell);
-            Ok(())
-        }
+        Command::Completions { shell } => generate::completions(Arguments::command(), shell),
         Command::Man { directory } => generate::manual(Arguments::command(), &directory),
         Command::Plugin { command } => plugin::run(command, format),
         Command::Config { command } => config::run(command, format),

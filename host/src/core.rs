@@ -59,8 +59,8 @@ pub struct CoreSettings {
 
 /// What an unsealed server holds. Requests keep it for as long as they run.
 pub struct Unsealed {
-    barrier: Barrier,
-    mounts: Mounts,
+    barrier: Arc<Barrier>,
+    mounts: Arc<Mounts>,
     /// Backends whose markers were seen to be this cluster's.
     admitted: Mutex<HashSet<String>>,
 }
@@ -148,7 +148,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// See [`InitError`].
+    /// See [`InitError`](crate::seal::InitError).
     pub async fn init(
         &self,
         request: RequestId,
@@ -158,6 +158,8 @@ impl Core {
         // What is lost or another's is not to be initialised.
         self.look(request).await?;
         let initialised = initialise(&self.system, request, counts, repeat).await?;
+        // Shares that were given before are void.
+        self.progress().forget();
         self.remember(initialised.cluster);
         tracing::info!(cluster = %initialised.cluster, "cluster initialised");
         Ok(initialised)
@@ -188,16 +190,14 @@ impl Core {
         }
         if let Some((unlocked, epoch)) = self.add_share(share, &record)? {
             // The shares are kept until this has succeeded: a hiccup of the store must not cost them.
-            let barrier = Barrier::new(self.system.clone(), unlocked, self.settings.key_uses);
-            if !record.is_confirmed() {
-                forget_unopenable(&barrier, request).await?;
-                self.confirm(request, &record, version).await?;
-            }
+            let barrier = Arc::new(Barrier::new(self.system.clone(), unlocked, self.settings.key_uses));
+            let record = self.confirm(request, record, version, &barrier).await?;
             let mounts = Mounts::load(&barrier, request, &self.settings.mounts).await?;
             if self.publish(Unsealed { barrier, mounts, admitted: Mutex::default() }, epoch) {
                 tracing::info!(cluster = %record.cluster_id, "unsealed");
                 self.upkeep.begin(self);
             }
+            return Ok(self.status_of(Some(&record)));
         }
         Ok(self.status_of(Some(&record)))
     }
@@ -302,23 +302,49 @@ impl Core {
     }
 
     /// Writes down that somebody has unsealed with the shares of this record: from now on the initialisation cannot be
-    /// repeated.
+    /// repeated. Then, and not before, tokens of former attempts are removed. Answers the record as it is now.
     async fn confirm(
+        &self,
+        request: RequestId,
+        record: SealRecord,
+        version: Version,
+        barrier: &Barrier,
+    ) -> Result<SealRecord, CoreError> {
+        let (record, version) = if record.is_confirmed() {
+            (record, version)
+        } else {
+            self.confirm_unconfirmed(request, &record, version).await?
+        };
+        if record.is_tidied() {
+            return Ok(record);
+        }
+        forget_unopenable(barrier, request).await?;
+        let tidied = record.tidied();
+        match tidied.replace(&self.system, request, version).await {
+            Ok(_) => Ok(tidied),
+            // Another host has changed the record; whoever unseals next does it again.
+            Err(error) if error.is_lost_race() => Ok(record),
+            Err(error) => Err(SealRecordError::from(error).into()),
+        }
+    }
+
+    async fn confirm_unconfirmed(
         &self,
         request: RequestId,
         record: &SealRecord,
         version: Version,
-    ) -> Result<(), CoreError> {
-        match record.confirmed().replace(&self.system, request, version).await {
-            Ok(()) => Ok(()),
+    ) -> Result<(SealRecord, Version), CoreError> {
+        let confirmed = record.confirmed();
+        match confirmed.replace(&self.system, request, version).await {
+            Ok(version) => Ok((confirmed, version)),
             Err(error) if error.is_lost_race() => {
                 // By another unsealing with the same shares, or by a repeated initialisation that made others.
-                let now = SealRecord::load(&self.system, request).await?;
-                if now.is_some_and(|now| now.is_confirmed() && now.has_shares_of(record)) {
-                    return Ok(());
-                }
-                self.progress().forget();
-                Err(CoreError::SharesReplaced)
+                let now = SealRecord::load_versioned(&self.system, request).await?;
+                let same = |now: &SealRecord| now.is_confirmed() && now.has_shares_of(record);
+                now.filter(|(now, _)| same(now)).ok_or_else(|| {
+                    self.progress().forget();
+                    CoreError::SharesReplaced
+                })
             }
             Err(error) => Err(SealRecordError::from(error).into()),
         }
@@ -333,6 +359,10 @@ impl Core {
         let mut progress = self.progress();
         if self.unsealed().is_ok() {
             return Ok(None);
+        }
+        // Shares of an initialisation that was repeated since, here or on another host.
+        if progress.shares.iter().any(|given| !record.knows(given)) {
+            progress.forget();
         }
         let hash = share.hash(record.cluster_id);
         if !progress.shares.iter().any(|given| given.hash(record.cluster_id).matches(&hash)) {
@@ -393,7 +423,7 @@ impl Unsealed {
     }
 
     /// The mounts.
-    pub fn mounts(&self) -> &Mounts {
+    pub fn mounts(&self) -> &Arc<Mounts> {
         &self.mounts
     }
 }

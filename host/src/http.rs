@@ -16,7 +16,7 @@ mod trace;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -31,7 +31,7 @@ use tracing::{Instrument, field};
 use uuid::Uuid;
 
 pub use self::edge::Edge;
-use self::{error::ApiError, path::ApiPath, trace::Trace};
+use self::{edge::Memory, error::ApiError, path::ApiPath, trace::Trace};
 use crate::{core::Core, storage::RequestId, token::Token};
 
 /// The longest URI.
@@ -61,6 +61,8 @@ struct Call {
     query: String,
     token: Option<Token>,
     headers: HeaderMap,
+    /// Held until the request is answered.
+    memory: Mutex<Memory>,
 }
 
 /// Known once a request was dispatched.
@@ -92,6 +94,17 @@ impl Call {
     fn request(&self) -> RequestId {
         let request = RequestId::new(*self.id.as_bytes());
         self.trace.map_or(request, |trace| request.with_trace(trace.trace_id, trace.parent_id))
+    }
+
+    /// Memory for so many more bytes, until the request is answered.
+    fn hold(&self, bytes: usize, is_open: bool) -> Result<(), ApiError> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        self.edge.hold(&mut memory, bytes, is_open)
+    }
+
+    /// Whether the request takes no place among those that are served: it is small, and bounded in other ways.
+    fn takes_no_place(&self) -> bool {
+        self.is_for_watchers() || matches!(self.path.as_str(), "sys/init" | "sys/unseal")
     }
 
     fn is_for_watchers(&self) -> bool {
@@ -145,8 +158,8 @@ async fn answer_in_time(
     route: &Route,
 ) -> Result<Response, ApiError> {
     let call = parse(edge, id, trace, parts, route)?;
-    // Whoever watches must hear the truth when too much is going on.
-    let _place = if call.is_for_watchers() { None } else { Some(edge.place()?) };
+    // Whoever watches must hear the truth when too much is going on, and strangers who dawdle take nobody's place.
+    let _place = if call.takes_no_place() { None } else { Some(edge.place()?) };
     let answer = tokio::time::timeout(edge.deadline, dispatch(&call, body));
     answer.await.unwrap_or_else(|_| Err(ApiError::too_slow(edge.deadline)))
 }
@@ -178,7 +191,19 @@ fn parse(
     let path = ApiPath::parse(parts.uri.path()).map_err(ApiError::bad_request)?;
     let token = token(&parts.headers);
     let (edge, core, route) = (Arc::clone(edge), Arc::clone(&edge.core), route.clone());
-    Ok(Call { edge, core, id, trace, action, path, route, query, token, headers: parts.headers })
+    Ok(Call {
+        edge,
+        core,
+        id,
+        trace,
+        action,
+        path,
+        route,
+        query,
+        token,
+        headers: parts.headers,
+        memory: Mutex::default(),
+    })
 }
 
 /// The server bounds what it reads of a head; here is what it may hold.

@@ -29,6 +29,8 @@ use crate::{
     storage::{RequestId, StorageError},
 };
 
+/// How often a change that loses races is tried.
+const ATTEMPTS: u32 = 64;
 const MOUNTS_KEY: &[u8] = b"mounts";
 
 /// Why the table cannot be had, or not be changed.
@@ -62,6 +64,12 @@ pub enum MountError {
     /// Two mounts cannot be beside each other.
     #[error("{0}")]
     Hides(String),
+    /// Others kept being quicker.
+    #[error("too many hosts change the mounts at the same time; nothing was changed")]
+    Contended,
+    /// The server ended.
+    #[error("the change of the mounts was interrupted; it may have happened")]
+    Interrupted,
     /// Nothing is mounted there any more.
     #[error("nothing is mounted at {path}/")]
     Gone {
@@ -72,7 +80,10 @@ pub enum MountError {
 
 /// The mounts of an unsealed server.
 pub struct Mounts {
+    barrier: Arc<Barrier>,
     table: RwLock<Arc<MountTable>>,
+    /// Held by whoever edits, so that the table in use is never older than one that was acknowledged.
+    editing: tokio::sync::Mutex<()>,
 }
 
 impl Mounts {
@@ -82,12 +93,17 @@ impl Mounts {
     ///
     /// See [`MountError`].
     pub async fn load(
-        barrier: &Barrier,
+        barrier: &Arc<Barrier>,
         request: RequestId,
         configured: &BTreeMap<String, MountConfig>,
-    ) -> Result<Self, MountError> {
-        let mounts = Self { table: RwLock::default() };
-        mounts.edit(barrier, request, |table| table.add_missing(configured)).await?;
+    ) -> Result<Arc<Self>, MountError> {
+        let mounts = Arc::new(Self {
+            barrier: Arc::clone(barrier),
+            table: RwLock::default(),
+            editing: tokio::sync::Mutex::default(),
+        });
+        let configured = configured.clone();
+        mounts.edit(request, move |table| table.add_missing(&configured)).await?;
         Ok(mounts)
     }
 
@@ -96,23 +112,45 @@ impl Mounts {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the stored table, again wherever another host was quicker, and takes it into use.
+    /// Changes the stored table, again wherever another host was quicker, and takes it into use. Goes on to its end, whether
+    /// or not the caller waits for it: a table that is stored is in use.
     ///
     /// # Errors
     ///
     /// What `edit` answers, and the store's; then nothing is changed, unless the outcome is unknown.
-    pub async fn edit<T>(
+    pub async fn edit<T: Send + 'static>(
+        self: &Arc<Self>,
+        request: RequestId,
+        edit: impl Fn(&mut MountTable) -> Result<T, MountError> + Send + Sync + 'static,
+    ) -> Result<T, MountError> {
+        let mounts = Arc::clone(self);
+        let edited = tokio::spawn(async move {
+            let _one_at_a_time = mounts.editing.lock().await;
+            mounts.edit_stored(request, edit).await
+        });
+        edited.await.unwrap_or(Err(MountError::Interrupted))
+    }
+
+    /// Takes the stored table into use, whoever changed it.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn refresh(self: &Arc<Self>, request: RequestId) -> Result<(), MountError> {
+        self.edit(request, |_| Ok(())).await
+    }
+
+    async fn edit_stored<T>(
         &self,
-        barrier: &Barrier,
         request: RequestId,
         edit: impl Fn(&mut MountTable) -> Result<T, MountError>,
     ) -> Result<T, MountError> {
-        loop {
-            let (stored, version) = read(barrier, request).await?;
+        for _ in 0..ATTEMPTS {
+            let (stored, version) = read(&self.barrier, request).await?;
             let mut table = stored.clone();
             let result = edit(&mut table)?;
-            if table != stored || version.is_none() {
-                match write(&table, barrier, request, version).await {
+            if table != stored {
+                match write(&table, &self.barrier, request, version).await {
                     Ok(()) => {}
                     // Another host was quicker: begin with what it wrote.
                     Err(MountError::Storage(error)) if error.is_lost_race() => continue,
@@ -122,6 +160,7 @@ impl Mounts {
             *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
             return Ok(result);
         }
+        Err(MountError::Contended)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The secrets engine: versioned secrets with check-and-set, over any backend.
 //!
 //! [`path`] parses names, [`settings`] and [`metadata`] are what is known of a secret, [`record`] how it lies in the store.
-//! [`engine`] reads; [`write`], [`versions`] and [`remove`] change, each attempt as one [`change`], repeated by [`race`]
+//! [`engine`] reads; [`mod@write`], [`versions`] and [`remove`] change, each attempt as one [`change`], repeated by [`race`]
 //! where others are quicker; [`sweep`] removes what changes that broke off have left. [`merge`] applies patches.
 
 mod change;

@@ -2,6 +2,7 @@
 
 pub mod core_dumps;
 pub mod files;
+mod patient;
 mod serve;
 mod tls;
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use keyway_loader::{
     Batch, BatchMode, BatchResult, CallContext, Condition, Delete, DropKeyspace, Durability, Error,
-    ErrorCode, Features, Generation, Health, Key, Op, Page, Put, Record, Reply, Scan, Version, WriteId,
+    ErrorCode, Features, Generation, Health, Key, Op, Page, Put, ReadConsistency, Record, Reply, Scan,
+    Version, WriteId,
 };
 
 use self::{
@@ -79,6 +80,11 @@ impl Storage {
     /// The plugin's name.
     pub fn plugin(&self) -> &str {
         &self.backend.plugin().descriptor().name
+    }
+
+    /// Whether reads may be of an earlier state than what was acknowledged.
+    pub fn may_read_stale(&self) -> bool {
+        self.backend.capabilities().read_consistency == ReadConsistency::EVENTUAL
     }
 
     /// Whether everything is gone when the backend closes.

@@ -32,7 +32,7 @@ impl Barrier {
             let number = keyring.rotate(clock::unix_seconds())?;
             let next = record.with_keyring(&self.root, &keyring)?;
             match next.replace(&self.system, request, version).await {
-                Ok(()) => {
+                Ok(_) => {
                     self.publish(keyring);
                     tracing::info!(key = number, "the keyring has a new key");
                     return Ok(number);

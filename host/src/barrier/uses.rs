@@ -169,6 +169,11 @@ impl Barrier {
         let block = self.uses.bound.block();
         let rewound = reserved < known;
         if rewound || reserved + block > self.uses.bound.0 {
+            // Perhaps another host has made a newer key already.
+            self.refresh(request).await?;
+            if self.keyring().newest() > key {
+                return Ok(false);
+            }
             if rewound {
                 tracing::warn!(key, reserved, known, "the store was rewound; its key is used no more");
             }

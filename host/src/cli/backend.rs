@@ -81,7 +81,7 @@ fn list(client: &Client, format: Format) -> Result<(), Failure> {
             ]
         }));
         table(&rows)
-    });
+    })?;
     Ok(())
 }
 
@@ -97,7 +97,7 @@ fn health(client: &Client, name: Option<&str>, format: Format) -> Result<(), Fai
         let mut rows = vec![["Backend", "State"].map(str::to_owned).to_vec()];
         rows.extend(backends.iter().map(|(name, backend)| vec![name.clone(), state(backend)]));
         table(&rows)
-    });
+    })?;
     let down: Vec<&str> =
         backends.iter().filter(|(_, backend)| !is_ready(backend)).map(|(name, _)| name.as_str()).collect();
     if down.is_empty() {
@@ -127,6 +127,6 @@ fn capabilities(client: &Client, name: &str, format: Format) -> Result<(), Failu
                 format!("{} operations, {} bytes", text(&limits["batch_ops"]), text(&limits["batch_bytes"])),
             ),
         ])
-    });
+    })?;
     Ok(())
 }

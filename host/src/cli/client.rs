@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 use super::{Server, failure::Failure};
 
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8200";
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// Longer than the server takes for a request, by default.
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// The longest answer that is read.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -56,6 +57,8 @@ impl Client {
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
             .proxy(None)
+            // A redirected POST would become a GET, and the token would go wherever it is told to.
+            .max_redirects(0)
             .tls_config(tls)
             .build()
             .new_agent();
@@ -113,7 +116,23 @@ impl Client {
             };
             Failure::Unavailable(format!("no answer from {}: {error}; {hint}", self.address))
         };
-        let mut response = result.map_err(|error| unavailable(&error))?;
+        let mut response = result.map_err(|error| match error {
+            ureq::Error::Timeout(_) => {
+                let seconds = TIMEOUT.as_secs();
+                Failure::Unavailable(format!(
+                    "no answer from {} within {seconds} s; a change may have happened: look before you repeat it",
+                    self.address
+                ))
+            }
+            error => unavailable(&error),
+        })?;
+        if let Some(elsewhere) =
+            response.headers().get("location").filter(|_| response.status().is_redirection())
+        {
+            let message =
+                format!("{} sends to {elsewhere:?}; name the server itself with --address", self.address);
+            return Err(Failure::Unavailable(message));
+        }
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
         let text = body.map_err(|error| unavailable(&error))?;
@@ -175,8 +194,8 @@ impl Answer {
             .unwrap_or_default();
         let said = errors.join("; ");
         let message = match self.status {
-            503 if said == "Keyway is sealed" => {
-                return Failure::Sealed(format!("{doing}: {said}; unseal it with `keyway unseal`"));
+            503 if said.starts_with("Keyway is sealed") => {
+                return Failure::Sealed(format!("{doing}: Keyway is sealed; unseal it with `keyway unseal`"));
             }
             403 if self.had_token => {
                 format!("{doing}: {said}; the token in KEYWAY_TOKEN is unknown here, or may not do this")

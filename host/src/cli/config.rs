@@ -45,6 +45,6 @@ pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
             ("Backends", backends.join(", ")),
             ("Mounts", mounts.join(", ")),
         ]) + "The configuration is good.\n"
-    });
+    })?;
     Ok(())
 }

@@ -5,10 +5,10 @@ use std::{fs, path::Path};
 use super::{failure::Failure, output::say};
 
 /// Completions for a shell, to standard output.
-pub(super) fn completions(mut command: clap::Command, shell: clap_complete::Shell) {
+pub(super) fn completions(mut command: clap::Command, shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command, "keyway", &mut text);
-    say(&String::from_utf8_lossy(&text));
+    say(&String::from_utf8_lossy(&text))
 }
 
 /// Manual pages, `keyway.1`, `keyway-kv.1`, `keyway-kv-put.1` and so on.
@@ -17,6 +17,6 @@ pub(super) fn manual(command: clap::Command, directory: &Path) -> Result<(), Fai
     fs::create_dir_all(directory).map_err(failed)?;
     clap_mangen::generate_to(command.disable_help_subcommand(true), directory).map_err(failed)?;
     let pages = fs::read_dir(directory).map_err(failed)?.count();
-    say(&format!("{pages} pages are in {}; read one with `man -l`.\n", directory.display()));
+    say(&format!("{pages} pages are in {}; read one with `man -l`.\n", directory.display()))?;
     Ok(())
 }

@@ -49,7 +49,7 @@ pub(super) fn run(client: &Client, command: Command, format: Format) -> Result<(
             }
             let body = json!({ "type": "kv-v2", "description": description, "options": options }).to_string();
             client.post(&url(&path), &body)?.success(&format!("make the mount {path}"))?;
-            print(format, &json!({ "path": path, "mounted": true }), || format!("{path} is mounted.\n"));
+            print(format, &json!({ "path": path, "mounted": true }), || format!("{path} is mounted.\n"))?;
             Ok(())
         }
         Command::Remove { path, confirm } => {
@@ -60,7 +60,7 @@ pub(super) fn run(client: &Client, command: Command, format: Format) -> Result<(
             client.delete(&url(&path))?.success(&format!("remove the mount {path}"))?;
             print(format, &json!({ "path": path, "mounted": false }), || {
                 format!("{path} is no longer mounted, and its secrets are being removed.\n")
-            });
+            })?;
             Ok(())
         }
     }
@@ -83,6 +83,6 @@ fn list(client: &Client, format: Format) -> Result<(), Failure> {
                 .map(|(path, mount)| vec![path.clone(), text(mount, "backend"), text(mount, "description")]),
         );
         table(&rows)
-    });
+    })?;
     Ok(())
 }

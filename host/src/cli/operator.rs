@@ -10,14 +10,14 @@ use zeroize::Zeroizing;
 use super::{
     client::Client,
     failure::Failure,
-    output::{Format, pairs, print},
+    output::{Format, pairs, print, print_once},
     prompt,
 };
 
 /// Says whether the server is initialised and unsealed; exit code 3 while it is sealed.
 pub(super) fn status(client: &Client, format: Format) -> Result<(), Failure> {
     let status = client.get("sys/seal-status")?.success("status")?.json()?;
-    print(format, &status, || describe(&status));
+    print(format, &status, || describe(&status))?;
     if status["sealed"] == true {
         let next = if status["initialized"] == true {
             "unseal it with `keyway unseal`"
@@ -40,7 +40,7 @@ pub(super) fn init(
     let body =
         json!({ "secret_shares": shares, "secret_threshold": threshold, "repeat": repeat }).to_string();
     let made = client.post("sys/init", &body)?.success("init")?.json()?;
-    print(format, &made, || describe_keys(&made, shares, threshold));
+    print_once(format, &made, || describe_keys(&made, shares, threshold))?;
     Ok(())
 }
 
@@ -61,21 +61,21 @@ pub(super) fn unseal(
         json!({ "key": share.trim() }).to_string()
     };
     let status = client.post("sys/unseal", &body)?.success("unseal")?.json()?;
-    print(format, &status, || describe(&status));
+    print(format, &status, || describe(&status))?;
     Ok(())
 }
 
 /// Puts the keys out of reach.
 pub(super) fn seal(client: &Client, format: Format) -> Result<(), Failure> {
     client.post("sys/seal", "{}")?.success("seal")?;
-    print(format, &json!({ "sealed": true }), || "The server is sealed.\n".to_owned());
+    print(format, &json!({ "sealed": true }), || "The server is sealed.\n".to_owned())?;
     Ok(())
 }
 
 /// Makes a new key, with which new records are sealed.
 pub(super) fn rotate(client: &Client, format: Format) -> Result<(), Failure> {
     client.post("sys/rotate", "{}")?.success("rotate")?;
-    print(format, &json!({ "rotated": true }), || "New records are sealed with a new key.\n".to_owned());
+    print(format, &json!({ "rotated": true }), || "New records are sealed with a new key.\n".to_owned())?;
     Ok(())
 }
 

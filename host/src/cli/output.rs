@@ -1,9 +1,11 @@
 //! Results as tables for people and as JSON for programs.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anstyle::Style;
 use serde::Serialize;
+
+use super::failure::Failure;
 
 const HEADING: Style = Style::new().bold();
 
@@ -17,27 +19,50 @@ pub(super) enum Format {
 }
 
 /// Prints a result: `table` for people, `json` for programs.
-pub(super) fn print(format: Format, json: &impl Serialize, table: impl FnOnce() -> String) {
+pub(super) fn print(
+    format: Format,
+    json: &impl Serialize,
+    table: impl FnOnce() -> String,
+) -> Result<(), Failure> {
     match format {
         Format::Table => say(&table()),
         Format::Json => {
             let text = serde_json::to_string_pretty(json).expect("results are plain data");
-            say(&format!("{text}\n"));
+            say(&format!("{text}\n"))
         }
     }
 }
 
-/// To standard output; and where nobody reads it, or it is full, to standard error, so that what is shown only once is
-/// shown. A reader that has had enough (`| head -1`) is no error.
-pub(super) fn say(text: &str) {
-    // Without colours where it is no terminal, or NO_COLOR says so.
-    let mut out = anstream::stdout();
+/// To standard output, to the letter: values of secrets may hold any character. A reader that has had enough (`| head -1`)
+/// is no error.
+pub(super) fn say(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let _nowhere = io::stderr().write_all(text.as_bytes());
+            Err(Failure::Other(format!("write to standard output: {error}")))
         }
-        _ => {}
+        _ => Ok(()),
     }
+}
+
+/// As [`print`], of what is shown only once: where standard output takes it not, standard error shows it.
+pub(super) fn print_once(
+    format: Format,
+    json: &impl Serialize,
+    table: impl Fn() -> String,
+) -> Result<(), Failure> {
+    print(format, json, &table).or_else(|failure| {
+        let text = match format {
+            Format::Table => table(),
+            Format::Json => serde_json::to_string_pretty(json).expect("results are plain data"),
+        };
+        io::stderr().write_all(text.as_bytes()).map_err(|_| failure)
+    })
+}
+
+/// Whether headings are set off: on a terminal, unless NO_COLOR says no.
+fn has_colours() -> bool {
+    io::stdout().is_terminal() && anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
 }
 
 /// Progress of a long work on a terminal, and nothing elsewhere; on standard error.
@@ -59,7 +84,7 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         let line = cells.join("  ");
-        if index == 0 {
+        if index == 0 && has_colours() {
             text.push_str(&format!("{HEADING}{}{HEADING:#}\n", line.trim_end()));
         } else {
             text.push_str(line.trim_end());

@@ -86,7 +86,7 @@ fn list(config: &Config, plugin_dirs: &[PathBuf], format: Format) -> Result<(), 
     print(format, &json!({ "plugins": json, "searched": places }), || {
         let searched: String = places.iter().map(|place| format!("  {place}\n")).collect();
         format!("{}\nSearched:\n{searched}", table(&rows))
-    });
+    })?;
     Ok(())
 }
 
@@ -99,7 +99,7 @@ fn info(file: &Path, format: Format) -> Result<(), Failure> {
     let described = describe(staged).map_err(|error| Failure::Other(Chain(&error).to_string()))?;
     let json: serde_json::Value = serde_json::from_str(&described.descriptor_json)
         .map_err(|error| Failure::Other(format!("the descriptor is not JSON: {error}")))?;
-    print(format, &json, || describe_plugin(&described));
+    print(format, &json, || describe_plugin(&described))?;
     Ok(())
 }
 
@@ -153,7 +153,7 @@ fn lock(config: &Config, plugin_dirs: &[PathBuf], format: Format) -> Result<(), 
         let locked: String = locked.iter().map(|line| format!("  {line}\n")).collect();
         let unusable: String = unusable.iter().map(|line| format!("  passed over {line}\n")).collect();
         format!("{} lets these run:\n{locked}{unusable}", path.display())
-    });
+    })?;
     Ok(())
 }
 

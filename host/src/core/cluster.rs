@@ -124,21 +124,23 @@ impl Core {
         let cluster = unsealed.barrier.cluster();
         let backend = || name.to_owned();
         let was_used = unsealed.mounts.current().has_used(name);
-        let owner = if was_used { marker::read(storage, request).await? } else { None };
-        let owner = match owner {
+        let owner = match marker::owner(storage, request).await? {
             Some(owner) => owner,
-            None if was_used => return Err(CoreError::Lost { backend: backend(), cluster }),
+            None if was_used => return Err(CoreError::SecretsLost { backend: backend(), cluster }),
+            // A cluster that is gone with the process leaves no mark on others.
+            None if self.system.is_volatile() => cluster,
             None => marker::claim(storage, request, cluster).await?,
         };
         if owner != cluster {
             return Err(CoreError::Foreign { backend: backend(), found: owner, cluster });
         }
-        if !was_used {
-            let used = unsealed.mounts.edit(&unsealed.barrier, request, |table| {
-                table.mark_used(name);
+        if !was_used && !self.system.is_volatile() {
+            let used = backend();
+            let marked = unsealed.mounts.edit(request, move |table| {
+                table.mark_used(&used);
                 Ok::<_, MountError>(())
             });
-            used.await?;
+            marked.await?;
         }
         unsealed.admit(name);
         Ok(storage)
@@ -148,6 +150,11 @@ impl Core {
 impl Unsealed {
     fn has_admitted(&self, backend: &str) -> bool {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner).contains(backend)
+    }
+
+    /// The next use looks at the marker again.
+    pub(super) fn dismiss(&self, backend: &str) {
+        self.admitted.lock().unwrap_or_else(PoisonError::into_inner).remove(backend);
     }
 
     fn admit(&self, backend: &str) {

@@ -52,6 +52,14 @@ pub enum CoreError {
         /// Which.
         backend: String,
     },
+    /// A backend whose reads may be of an earlier state: versions would be lost, and revocations not seen.
+    #[error(
+        "backend {backend:?} may answer reads from an earlier state, which Keyway cannot build on; use another backend"
+    )]
+    ReadsStale {
+        /// Which.
+        backend: String,
+    },
     /// A mount that the configuration makes.
     #[error("the configuration mounts {path}/; take it out there, and then unmount it")]
     Configured {
@@ -67,6 +75,17 @@ pub enum CoreError {
          put the store back, or start over with `keyway server --forget-store {cluster}`"
     )]
     Lost {
+        /// Which backend.
+        backend: String,
+        /// The cluster.
+        cluster: Uuid,
+    },
+    /// A store of secrets that is empty although it was used.
+    #[error(
+        "the secrets are lost: backend {backend:?} was used by cluster {cluster}, and holds nothing of it; put its store back, or \
+         take its mounts away with `keyway mount remove` and make them anew"
+    )]
+    SecretsLost {
         /// Which backend.
         backend: String,
         /// The cluster.

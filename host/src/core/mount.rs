@@ -33,9 +33,8 @@ impl Core {
         // Marked before the first record is in it.
         self.admitted(unsealed, backend, request).await?;
         let mount = Mount { description: new.description.clone(), ..Mount::new(backend) };
-        let added =
-            unsealed.mounts.edit(&unsealed.barrier, request, |table| table.mount(&new.path, mount.clone()));
-        added.await?;
+        let path = new.path.clone();
+        unsealed.mounts.edit(request, move |table| table.mount(&path, mount.clone())).await?;
         tracing::info!(path = new.path.as_str(), backend, "mounted");
         Ok(())
     }
@@ -55,8 +54,8 @@ impl Core {
         if self.settings.mounts.contains_key(path.as_str()) {
             return Err(CoreError::Configured { path: path.as_str().to_owned() });
         }
-        let taken =
-            unsealed.mounts.edit(&unsealed.barrier, request, |table| Ok(table.unmount(path.as_str())));
+        let taken_away = path.clone();
+        let taken = unsealed.mounts.edit(request, move |table| Ok(table.unmount(taken_away.as_str())));
         if taken.await? {
             tracing::info!(path = path.as_str(), "unmounted");
             self.upkeep.hurry();

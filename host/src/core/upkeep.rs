@@ -10,12 +10,17 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
+    clock,
+    mounts::{Leaving, MountError},
+    seal::marker,
     secrets::{Engine, EngineError},
     storage::RequestId,
 };
 
 /// How long it rests when there is nothing to do.
 const REST: Duration = Duration::from_secs(600);
+/// How long a write that began before a mount was taken away may still be under way: far longer than a request may take.
+const UNDER_WAY: Duration = Duration::from_secs(4_000);
 /// How long it rests when something failed, or is too young to be swept.
 const SHORT_REST: Duration = Duration::from_secs(60);
 
@@ -54,7 +59,7 @@ async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
         let rest = {
             let Some(core) = core.upgrade() else { return };
             let Ok(unsealed) = core.unsealed() else { return };
-            core.tidy(&unsealed).await
+            core.tidy(&unsealed, false).await
         };
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
@@ -64,14 +69,23 @@ async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
 }
 
 impl Core {
-    /// Does what there is to do; answers how long to rest.
-    async fn tidy(&self, unsealed: &Unsealed) -> Duration {
+    /// Does what there is to do; answers how long to rest. `all` takes it that no request is under way any more, which is
+    /// right where nobody else can be at work.
+    pub async fn tidy(&self, unsealed: &Unsealed, all: bool) -> Duration {
         let mut rest = REST;
+        if let Err(error) = unsealed.mounts.refresh(RequestId::BACKGROUND).await {
+            tracing::warn!(%error, "the table of mounts cannot be read again");
+            rest = SHORT_REST;
+        }
         let table = unsealed.mounts.current();
         for leaving in table.leaving() {
-            if let Err(error) = self.drop_mount(unsealed, leaving).await {
-                tracing::warn!(%error, path = leaving.path, "the secrets of a mount that was taken away are still there");
-                rest = SHORT_REST;
+            match self.drop_mount(unsealed, leaving, all).await {
+                Ok(true) => {}
+                Ok(false) => rest = SHORT_REST,
+                Err(error) => {
+                    tracing::warn!(%error, path = leaving.path, "secrets of a mount that was taken away are still there");
+                    rest = SHORT_REST;
+                }
             }
         }
         for (path, mount) in table.iter() {
@@ -80,10 +94,15 @@ impl Core {
                 rest = SHORT_REST;
                 continue;
             };
-            match Engine::new(&unsealed.barrier, mount, storage, RequestId::BACKGROUND).sweep(false).await {
-                Ok(swept) if swept.left > 0 => rest = SHORT_REST,
-                Ok(swept) if swept.done > 0 => tracing::info!(mount = path, changes = swept.done, "swept"),
-                Ok(_) => {}
+            match Engine::new(&unsealed.barrier, mount, storage, RequestId::BACKGROUND).sweep(all).await {
+                Ok(swept) => {
+                    if swept.done > 0 {
+                        tracing::info!(mount = path, changes = swept.done, "swept");
+                    }
+                    if swept.left > 0 {
+                        rest = SHORT_REST;
+                    }
+                }
                 Err(error) => {
                     report_sweep(path, &error);
                     rest = SHORT_REST;
@@ -93,26 +112,34 @@ impl Core {
         rest
     }
 
-    /// Drops the keyspace, and then forgets that there was one.
-    async fn drop_mount(
-        &self,
-        unsealed: &Unsealed,
-        leaving: &crate::mounts::Leaving,
-    ) -> Result<(), CoreError> {
-        let storage = self.admitted(unsealed, &leaving.backend, RequestId::BACKGROUND).await?;
-        let dropped = storage.drop_keyspace(RequestId::BACKGROUND, &leaving.keyspace()).await;
-        dropped.map_err(crate::mounts::MountError::from)?;
-        let forgotten = unsealed.mounts.edit(&unsealed.barrier, RequestId::BACKGROUND, |table| {
-            table.forget(leaving.uuid);
-            Ok(())
-        });
-        forgotten.await?;
-        tracing::info!(
-            path = leaving.path,
-            backend = leaving.backend,
-            "the secrets of an unmounted path are gone"
-        );
-        Ok(())
+    /// Drops the keyspace; and once no write that was under way can come any more, drops what such writes have made, and
+    /// forgets that there was a mount. Whether it is forgotten.
+    async fn drop_mount(&self, unsealed: &Unsealed, leaving: &Leaving, all: bool) -> Result<bool, CoreError> {
+        let is_quiet = all || clock::unix_seconds().abs_diff(leaving.since) > UNDER_WAY.as_secs();
+        match self.admitted(unsealed, &leaving.backend, RequestId::BACKGROUND).await {
+            Ok(storage) => {
+                let dropped = storage.drop_keyspace(RequestId::BACKGROUND, &leaving.keyspace()).await;
+                if dropped.map_err(MountError::from)? {
+                    let (path, backend) = (&leaving.path, &leaving.backend);
+                    tracing::info!(path, backend, "the secrets of a mount that was taken away are gone");
+                }
+            }
+            // They are gone with their store.
+            Err(CoreError::SecretsLost { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if !is_quiet {
+            return Ok(false);
+        }
+        let gone = leaving.clone();
+        let was_last = unsealed.mounts.edit(RequestId::BACKGROUND, move |table| Ok(table.forget(&gone)));
+        if was_last.await? {
+            // The backend can be another cluster's, or this one's anew.
+            unsealed.dismiss(&leaving.backend);
+            let (storage, cluster) = (self.backend(&leaving.backend)?, unsealed.barrier.cluster());
+            marker::remove(storage, RequestId::BACKGROUND, cluster).await?;
+        }
+        Ok(true)
     }
 }
 

@@ -9,16 +9,19 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Call, error::ApiError};
 
 /// The longest body.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+/// The longest body that is not a secret's value.
+const MAX_SMALL_BODY_BYTES: usize = 1024 * 1024;
 /// The longest body of a request that shows no token.
 const MAX_OPEN_BODY_BYTES: usize = 64 * 1024;
 /// How long a client may pause in the middle of a body.
 const PAUSE: Duration = Duration::from_secs(10);
+/// How long a client without a token may take for its body.
+const OPEN_BODY: Duration = Duration::from_secs(10);
 /// How deep JSON may be nested.
 const MAX_DEPTH: usize = 64;
 /// Merge patches, by RFC 7396.
@@ -27,25 +30,24 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 /// its connection reset, and not the answer.
 const MAX_DRAINED_BYTES: usize = MAX_BODY_BYTES;
 
-/// A whole body, and the memory that it counts for.
-struct Whole {
-    bytes: Bytes,
-    _memory: Option<OwnedSemaphorePermit>,
+/// The value of a secret: a JSON body of a request that was authorised; an empty one is an empty object.
+pub(super) async fn value<T: DeserializeOwned>(call: &Call, body: Body) -> Result<T, ApiError> {
+    parse(&read(call, body, MAX_BODY_BYTES, false).await?)
 }
 
-/// A JSON body of a request that was authorised; an empty one is an empty object.
+/// As [`value`], for all other bodies of requests that were authorised.
 pub(super) async fn json<T: DeserializeOwned>(call: &Call, body: Body) -> Result<T, ApiError> {
-    parse(&read(call, body, MAX_BODY_BYTES).await?.bytes)
+    parse(&read(call, body, MAX_SMALL_BODY_BYTES, false).await?)
 }
 
-/// A JSON body of anybody.
-pub(super) async fn small_json<T: DeserializeOwned>(call: &Call, body: Body) -> Result<T, ApiError> {
-    parse(&read(call, body, MAX_OPEN_BODY_BYTES).await?.bytes)
+/// As [`value`], for bodies of anybody.
+pub(super) async fn open_json<T: DeserializeOwned>(call: &Call, body: Body) -> Result<T, ApiError> {
+    let read = tokio::time::timeout(OPEN_BODY, read(call, body, MAX_OPEN_BODY_BYTES, true));
+    parse(&read.await.map_err(|_| ApiError::body_timeout(OPEN_BODY))??)
 }
 
-async fn read(call: &Call, mut body: Body, limit: usize) -> Result<Whole, ApiError> {
+async fn read(call: &Call, mut body: Body, limit: usize, is_open: bool) -> Result<Bytes, ApiError> {
     let (mut bytes, mut drained) = (BytesMut::new(), 0);
-    let mut memory: Option<OwnedSemaphorePermit> = None;
     loop {
         let frame = tokio::time::timeout(PAUSE, body.frame());
         let Some(frame) = frame.await.map_err(|_| ApiError::body_timeout(PAUSE))? else { break };
@@ -53,11 +55,7 @@ async fn read(call: &Call, mut body: Body, limit: usize) -> Result<Whole, ApiErr
             frame.map_err(|error| ApiError::bad_request(format!("the body could not be read: {error}")))?;
         let Some(data) = frame.data_ref() else { continue };
         if drained == 0 && bytes.len() + data.len() <= limit {
-            let more = call.edge.memory(data.len())?;
-            match &mut memory {
-                Some(memory) => memory.merge(more),
-                None => memory = Some(more),
-            }
+            call.hold(data.len(), is_open)?;
             bytes.extend_from_slice(data);
             continue;
         }
@@ -69,7 +67,7 @@ async fn read(call: &Call, mut body: Body, limit: usize) -> Result<Whole, ApiErr
     if drained > 0 {
         return Err(ApiError::TooLarge(format!("this body has at most {limit} bytes")));
     }
-    Ok(Whole { bytes: bytes.freeze(), _memory: memory })
+    Ok(bytes.freeze())
 }
 
 /// A patch must say of which kind it is: there are others than merge patches.

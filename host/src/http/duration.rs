@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-const NS: [(&str, i128); 8] = [
+const NS: [(&str, i128); 9] = [
     ("ns", 1),
     ("us", 1_000),
     ("µs", 1_000),
@@ -11,6 +11,8 @@ const NS: [(&str, i128); 8] = [
     ("s", 1_000_000_000),
     ("m", 60_000_000_000),
     ("h", 3_600_000_000_000),
+    // Not Go's, but Vault takes it.
+    ("d", 86_400_000_000_000),
 ];
 
 /// A duration in a request: text or seconds.
@@ -137,6 +139,7 @@ mod tests {
             ("1.5us", 1_500, "1.5µs"),
             ("2µs", 2_000, "2µs"),
             ("7ns", 7, "7ns"),
+            ("30d", 2_592_000_000_000_000, "720h0m0s"),
             (".5h", 1_800_000_000_000, "30m0s"),
         ] {
             assert_eq!(parse(given), Ok(ns), "{given}");
@@ -147,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for wrong in ["", "-", "h", "1d", "1h 30m", "1..5s", ".s", "1mm", "s1", "99999999h", "1e3s", "٣s"] {
+        for wrong in ["", "-", "h", "1w", "1h 30m", "1..5s", ".s", "1mm", "s1", "99999999h", "1e3s", "٣s"] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -9,6 +9,8 @@ use crate::{config::Limits, core::Core, metrics::Metrics};
 
 /// Bodies are counted in pieces of so many bytes.
 const PIECE_BYTES: usize = 1024;
+/// Most bytes of all bodies of requests that show no token.
+const OPEN_BODIES_BYTES: usize = 8 * 1024 * 1024;
 
 /// The HTTP edge of a server.
 pub struct Edge {
@@ -20,6 +22,15 @@ pub struct Edge {
     pub(super) open_metrics: bool,
     requests: Semaphore,
     bodies: Arc<Semaphore>,
+    /// For bodies of requests that show no token: strangers cannot use up what the others need.
+    open_bodies: Arc<Semaphore>,
+}
+
+/// Memory that a request's bodies count for, until it is answered.
+#[derive(Default)]
+pub(super) struct Memory {
+    bytes: usize,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Edge {
@@ -32,6 +43,7 @@ impl Edge {
             open_metrics,
             requests: Semaphore::new(limits.requests),
             bodies: Arc::new(Semaphore::new(limits.body_memory_bytes / PIECE_BYTES)),
+            open_bodies: Arc::new(Semaphore::new(OPEN_BODIES_BYTES / PIECE_BYTES)),
         })
     }
 
@@ -43,12 +55,23 @@ impl Edge {
         })
     }
 
-    /// Memory for so many more bytes of a body, for as long as it is kept.
-    pub(super) fn memory(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
-        let pieces = u32::try_from(bytes.div_ceil(PIECE_BYTES)).unwrap_or(u32::MAX);
-        Arc::clone(&self.bodies).try_acquire_many_owned(pieces).map_err(|_| {
-            self.metrics.shed_request();
-            ApiError::overloaded("the bodies of too many requests are being served")
-        })
+    /// Memory for so many more bytes of a request.
+    pub(super) fn hold(&self, memory: &mut Memory, more: usize, is_open: bool) -> Result<(), ApiError> {
+        let pool = if is_open { &self.open_bodies } else { &self.bodies };
+        let bytes = memory.bytes + more;
+        let held = memory.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = u32::try_from(bytes.div_ceil(PIECE_BYTES).saturating_sub(held)).unwrap_or(u32::MAX);
+        if missing > 0 {
+            let permit = Arc::clone(pool).try_acquire_many_owned(missing).map_err(|_| {
+                self.metrics.shed_request();
+                ApiError::overloaded("the bodies of too many requests are being served")
+            })?;
+            match &mut memory.permit {
+                Some(held) => held.merge(permit),
+                None => memory.permit = Some(permit),
+            }
+        }
+        memory.bytes = bytes;
+        Ok(())
     }
 }

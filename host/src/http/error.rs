@@ -109,7 +109,10 @@ impl ApiError {
             Self::UriTooLong(message) => (StatusCode::URI_TOO_LONG, vec![message]),
             Self::HeadersTooLarge(message) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, vec![message]),
             Self::UnsupportedMediaType(message) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, vec![message]),
-            Self::Sealed => (StatusCode::SERVICE_UNAVAILABLE, vec!["Keyway is sealed".to_owned()]),
+            Self::Sealed => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                vec!["Keyway is sealed".to_owned(), "Vault is sealed".to_owned()],
+            ),
             Self::Unavailable { message, .. } => (StatusCode::SERVICE_UNAVAILABLE, vec![message]),
             Self::Timeout(message) => (StatusCode::REQUEST_TIMEOUT, vec![message]),
             Self::Internal(message) => (StatusCode::INTERNAL_SERVER_ERROR, vec![message]),
@@ -206,16 +209,23 @@ impl From<CoreError> for ApiError {
             CoreError::Barrier(error)
             | CoreError::Mounts(MountError::Barrier(error))
             | CoreError::Token(TokenError::Open(error)) => error.into(),
+            CoreError::Mounts(MountError::Contended | MountError::Interrupted) => {
+                Self::unavailable(error.to_string())
+            }
             CoreError::Mounts(MountError::InUse { .. } | MountError::Hides(_) | MountError::Gone { .. }) => {
                 Self::BadRequest(error.to_string())
             }
             CoreError::Configured { .. } | CoreError::NotForgotten { .. } => {
                 Self::BadRequest(error.to_string())
             }
-            CoreError::Marker(MarkerError::Storage(error)) => error.into(),
+            CoreError::Marker(
+                MarkerError::Storage(error) | MarkerError::SealRecord(SealRecordError::Storage(error)),
+            ) => error.into(),
             // An operator can mend these; nothing is wrong with the request, and nothing is absent.
             CoreError::NoBackend { .. }
+            | CoreError::ReadsStale { .. }
             | CoreError::Lost { .. }
+            | CoreError::SecretsLost { .. }
             | CoreError::Foreign { .. }
             | CoreError::NotTheSystems { .. } => unavailable(&error),
             CoreError::Mounts(MountError::Moved { .. })

@@ -5,6 +5,7 @@
 
 mod config;
 mod data;
+mod given;
 mod metadata;
 mod settings;
 mod subkeys;

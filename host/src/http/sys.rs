@@ -19,6 +19,7 @@ pub(super) async fn dispatch(call: &Call, body: Body) -> Result<Response, ApiErr
     match (endpoint, call.action) {
         ("sys/health", Action::Read) => Ok(health::health(call).await),
         ("sys/seal-status", Action::Read) => seal::status(call).await,
+        ("sys/leader", Action::Read) => Ok(seal::leader()),
         ("sys/init", Action::Read) => seal::is_initialised(call).await,
         ("sys/init", Action::Write) => seal::init(call, body).await,
         ("sys/unseal", Action::Write) => seal::unseal(call, body).await,
@@ -48,9 +49,10 @@ pub(super) async fn dispatch(call: &Call, body: Body) -> Result<Response, ApiErr
 }
 
 /// The endpoints that have no name in their path.
-const ENDPOINTS: [&str; 10] = [
+const ENDPOINTS: [&str; 11] = [
     "sys/health",
     "sys/seal-status",
+    "sys/leader",
     "sys/init",
     "sys/unseal",
     "sys/seal",

@@ -65,6 +65,9 @@ pub struct Leaving {
     pub backend: String,
     /// Where it was mounted.
     pub path: String,
+    /// When it was taken away, in Unix seconds: writes that were under way may end after that.
+    #[serde(default)]
+    pub since: u64,
 }
 
 impl Leaving {
@@ -150,13 +153,18 @@ impl MountTable {
     /// Takes a mount away; its keyspace is dropped later. Whether there was one.
     pub fn unmount(&mut self, path: &str) -> bool {
         let Some(Mount { uuid, backend, .. }) = self.mounts.remove(path) else { return false };
-        self.leaving.push(Leaving { uuid, backend, path: path.to_owned() });
+        let since = clock::unix_seconds();
+        self.leaving.push(Leaving { uuid, backend, path: path.to_owned(), since });
         true
     }
 
-    /// Forgets a mount whose keyspace was dropped.
-    pub fn forget(&mut self, uuid: Uuid) {
-        self.leaving.retain(|leaving| leaving.uuid != uuid);
+    /// Forgets a mount whose keyspace was dropped; whether it was the last thing of this cluster on its backend.
+    pub fn forget(&mut self, leaving: &Leaving) -> bool {
+        self.leaving.retain(|known| known.uuid != leaving.uuid);
+        let backend = &leaving.backend;
+        let is_in_use = self.mounts.values().any(|mount| mount.backend == *backend)
+            || self.leaving.iter().any(|leaving| leaving.backend == *backend);
+        !is_in_use && self.used.remove(backend)
     }
 
     /// Adds what is configured and missing.
@@ -217,12 +225,17 @@ mod tests {
         let mut table = table(&["secret"]);
         let path = MountPath::parse("secret").unwrap();
         assert!(matches!(table.mount(&path, Mount::new("main")), Err(MountError::InUse { .. })));
+        table.mark_used("main");
         let old = table.get("secret").unwrap().uuid;
         assert!(table.unmount("secret") && !table.unmount("secret"));
         table.mount(&path, Mount::new("main")).unwrap();
         assert_ne!(table.get("secret").unwrap().uuid, old);
         assert_eq!(table.leaving()[0].uuid, old);
-        table.forget(old);
+        let leaving = table.leaving()[0].clone();
+        assert!(!table.forget(&leaving) && table.has_used("main"), "there is another mount on it");
+        assert!(table.unmount("secret"));
+        let leaving = table.leaving()[0].clone();
+        assert!(table.forget(&leaving) && !table.has_used("main"));
         assert!(table.leaving().is_empty());
     }
 

@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::SYSTEM_KEYSPACE;
+use super::{
+    SYSTEM_KEYSPACE,
+    record::{SealRecord, SealRecordError},
+};
 use crate::storage::{RequestId, Storage, StorageError};
 
 const MARKER_KEY: &[u8] = b"cluster";
@@ -34,6 +37,9 @@ pub enum MarkerError {
     /// The store.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The seal record in it.
+    #[error(transparent)]
+    SealRecord(#[from] SealRecordError),
     /// The marker in a backend is none.
     #[error("the cluster marker in backend {backend:?} cannot be understood")]
     Malformed {
@@ -61,22 +67,30 @@ pub async fn read(storage: &Storage, request: RequestId) -> Result<Option<Uuid>,
     parse(record.value()).map(Some).ok_or_else(malformed)
 }
 
+/// Whose records a backend that is not the system's holds: by its marker, or by a seal record, where it was the system's of
+/// another cluster.
+///
+/// # Errors
+///
+/// See [`MarkerError`].
+pub async fn owner(storage: &Storage, request: RequestId) -> Result<Option<Uuid>, MarkerError> {
+    if let Some(marked) = read(storage, request).await? {
+        return Ok(Some(marked));
+    }
+    Ok(SealRecord::load(storage, request).await?.map(|record| record.cluster_id))
+}
+
 /// Marks a backend as this cluster's, unless it has a marker; answers whose it is.
 ///
 /// # Errors
 ///
 /// See [`MarkerError`].
 pub async fn claim(storage: &Storage, request: RequestId, cluster: Uuid) -> Result<Uuid, MarkerError> {
-    loop {
-        if let Some(owner) = read(storage, request).await? {
-            return Ok(owner);
-        }
-        let bytes = bytes_of(cluster);
-        match storage.put_settled(request, Put::new(marker_key(), &bytes).when(Condition::Absent)).await {
-            Ok(_) => return Ok(cluster),
-            Err(error) if error.is_lost_race() => {}
-            Err(error) => return Err(error.into()),
-        }
+    let bytes = bytes_of(cluster);
+    match storage.put_settled(request, Put::new(marker_key(), &bytes).when(Condition::Absent)).await {
+        Ok(_) => Ok(cluster),
+        Err(error) if error.is_lost_race() => Ok(read(storage, request).await?.ok_or(error)?),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -44,6 +44,9 @@ pub struct SealRecord {
     /// shares were lost can be repeated.
     #[serde(default = "confirmed_before_format_2")]
     confirmed: bool,
+    /// Whether root tokens of former attempts at an initialisation may still be there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    untidied: bool,
     /// SHA-256 of the record without it, so that damage is told from a wrong share.
     #[serde(default)]
     checksum: String,
@@ -101,6 +104,7 @@ impl SealRecord {
             wrapped_root_key: BASE64.encode(&wrap_root(cluster, unseal, root)?),
             wrapped_keyring: BASE64.encode(&keyring.wrap(root)?),
             confirmed: false,
+            untidied: true,
             checksum: String::new(),
         };
         Ok(record.with_checksum())
@@ -145,7 +149,7 @@ impl SealRecord {
         serde_json::to_vec(self).expect("a seal record is plain data")
     }
 
-    /// Puts this record in the place of the one with the given version.
+    /// Puts this record in the place of the one with the given version; answers its own.
     ///
     /// # Errors
     ///
@@ -155,10 +159,10 @@ impl SealRecord {
         storage: &Storage,
         request: RequestId,
         version: Version,
-    ) -> Result<(), StorageError> {
+    ) -> Result<Version, StorageError> {
         let bytes = self.to_bytes();
         let put = Put::new(seal_key(), &bytes).when(Condition::Version(version));
-        storage.put_settled(request, put).await.map(|_| ())
+        storage.put_settled(request, put).await
     }
 
     /// Whether somebody has unsealed with these shares.
@@ -174,6 +178,16 @@ impl SealRecord {
     /// The record after its first unsealing.
     pub fn confirmed(&self) -> Self {
         Self { confirmed: true, ..self.clone() }.with_checksum()
+    }
+
+    /// Whether root tokens of former attempts at an initialisation are gone.
+    pub fn is_tidied(&self) -> bool {
+        !self.untidied
+    }
+
+    /// The record after they are gone.
+    pub fn tidied(&self) -> Self {
+        Self { untidied: false, ..self.clone() }.with_checksum()
     }
 
     /// The record with another keyring under the same root key.

@@ -1,4 +1,4 @@
-//! The engine of one mount, for one request: reading and listing. What changes secrets is beside it: [`write`](super::write),
+//! The engine of one mount, for one request: reading and listing. What changes secrets is beside it: [`write`](mod@super::write),
 //! [`versions`](super::versions), [`remove`](super::remove), all through [`change`](super::change).
 
 use keyway_loader::{Key, Scan, Version, WriteId};
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Most names that one list answers with.
-const MAX_LISTED: usize = 1_000_000;
+const MAX_LISTED: usize = 100_000;
 
 /// The engine of one mount, for one request.
 pub struct Engine<'a> {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use keyway_loader::Version;
+
 use super::engine::EngineError;
 use crate::storage::StorageError;
 
@@ -15,9 +17,19 @@ const UNKNOWN_WAIT: Duration = Duration::from_millis(50);
 /// One change, through all its attempts.
 pub(super) struct Race {
     begun: Instant,
-    unknown: Option<StorageError>,
+    unknown: Option<Unknown>,
     unknown_attempts: u32,
 }
+
+/// An attempt of which nobody knows what has become.
+struct Unknown {
+    error: StorageError,
+    /// The state that it began with.
+    before: State,
+}
+
+/// What tells one state of a secret from another: the version of its record, none where there was no record.
+pub(super) type State = Option<Version>;
 
 impl Race {
     pub(super) fn begin() -> Self {
@@ -29,15 +41,26 @@ impl Race {
         self.unknown.is_some()
     }
 
-    /// An attempt failed: nothing where another one makes sense, and otherwise what to answer.
-    pub(super) async fn lost(&mut self, error: EngineError) -> Result<(), EngineError> {
+    /// Whether an earlier attempt may have done it, and the secret is not as that attempt found it: then nobody may try again
+    /// who cannot tell that it was somebody else, or what was written since would be lost.
+    pub(super) fn is_perhaps_changed_since(&self, now: State) -> bool {
+        self.unknown.as_ref().is_some_and(|unknown| unknown.before != now)
+    }
+
+    /// The attempt of unknown outcome turned out not to have happened, and never will: somebody else's change took its place.
+    pub(super) fn was_not_done(&mut self) {
+        self.unknown = None;
+    }
+
+    /// An attempt on this state failed: nothing where another one makes sense, and otherwise what to answer.
+    pub(super) async fn lost(&mut self, error: EngineError, before: State) -> Result<(), EngineError> {
         let error = match error {
             EngineError::Storage(error) => error,
             other => return Err(self.or_unknown(other)),
         };
         if error.is_unknown() {
             self.unknown_attempts += 1;
-            self.unknown = Some(error);
+            self.unknown = Some(Unknown { error, before });
             if self.unknown_attempts < UNKNOWN_ATTEMPTS {
                 tokio::time::sleep(UNKNOWN_WAIT * self.unknown_attempts).await;
                 return Ok(());
@@ -57,11 +80,16 @@ impl Race {
 
     /// A result that says that nothing was done, unless an earlier attempt may have done it.
     pub(super) fn finish<T>(&mut self, result: T) -> Result<T, EngineError> {
-        self.unknown.take().map_or(Ok(result), |unknown| Err(unknown.into()))
+        self.unknown.take().map_or(Ok(result), |unknown| Err(unknown.error.into()))
+    }
+
+    /// That it stays unknown.
+    pub(super) fn stays_unknown(&mut self) -> EngineError {
+        self.or_unknown(EngineError::Contended)
     }
 
     /// `error`, unless an earlier attempt may have done it: then that must be told.
     pub(super) fn or_unknown(&mut self, error: EngineError) -> EngineError {
-        self.unknown.take().map_or(error, EngineError::Storage)
+        self.unknown.take().map_or(error, |unknown| unknown.error.into())
     }
 }

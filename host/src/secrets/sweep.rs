@@ -1,6 +1,6 @@
 //! The sweep: removes versions that nothing refers to, which changes that broke off have left.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use keyway_loader::{Delete, Entry, Key, Scan};
 
@@ -33,6 +33,7 @@ impl Engine<'_> {
     pub async fn sweep(&self, all: bool) -> Result<Swept, EngineError> {
         let keyspace = self.mount.keyspace();
         let (mut swept, mut failed, mut cursor) = (Swept::default(), None, Vec::new());
+        let mut latest = None::<SecretPath>;
         loop {
             let scan = Scan::prefix(&keyspace, INTENT_PREFIX)
                 .with_max_items(Scan::MAX_PAGE_ITEMS)
@@ -47,8 +48,18 @@ impl Engine<'_> {
                     swept.left += 1;
                     continue;
                 }
-                match self.sweep_intent(&path, entry.key()).await {
-                    Ok(()) => swept.done += 1,
+                // Of several intents of one secret, which stand one behind the other, the first has it swept.
+                let again = latest.as_ref() == Some(&path);
+                let done = if again {
+                    self.forget_intent(entry.key()).await
+                } else {
+                    self.sweep_intent(&path, entry.key()).await
+                };
+                match done {
+                    Ok(()) => {
+                        swept.done += 1;
+                        latest = Some(path);
+                    }
                     Err(error) => failed = Some(failed.unwrap_or(error)),
                 }
             }
@@ -62,6 +73,10 @@ impl Engine<'_> {
     /// Removes what nothing refers to of one secret, and then the intent.
     pub(super) async fn sweep_intent(&self, path: &SecretPath, intent: &[u8]) -> Result<(), EngineError> {
         self.sweep_secret(path).await?;
+        self.forget_intent(intent).await
+    }
+
+    async fn forget_intent(&self, intent: &[u8]) -> Result<(), EngineError> {
         let keyspace = self.mount.keyspace();
         self.storage.delete(self.request, Delete::new(Key::new(&keyspace, intent))).await?;
         Ok(())
@@ -86,7 +101,7 @@ impl Engine<'_> {
         }
         // Read after the keys were seen.
         let metadata = self.metadata(path).await?;
-        let referred: Vec<Vec<u8>> = metadata
+        let referred: HashSet<Vec<u8>> = metadata
             .iter()
             .flat_map(|metadata| &metadata.versions)
             .filter(|(_, version)| !version.destroyed)

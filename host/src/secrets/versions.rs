@@ -74,8 +74,8 @@ impl Engine<'_> {
     ) -> Result<bool, EngineError> {
         let mut race = Race::begin();
         loop {
-            // Edits are idempotent: look again, whatever came of an attempt.
             let stored = race.survive(self.load(path).await)?;
+            let state = stored.as_ref().map(|stored| stored.version);
             if stored.is_none() && !create {
                 return race.finish(false);
             }
@@ -86,10 +86,14 @@ impl Engine<'_> {
             if before == Some(&metadata) {
                 return Ok(true);
             }
+            if race.is_perhaps_changed_since(state) {
+                // Ours, or another's, and what is to be done now may undo what was done since.
+                return Err(race.stays_unknown());
+            }
             metadata.updated_time = now.to_string();
             match self.store_edited(path, stored.as_ref(), &metadata).await {
                 Ok(()) => return Ok(true),
-                Err(error) => race.lost(error).await?,
+                Err(error) => race.lost(error, state).await?,
             }
         }
     }

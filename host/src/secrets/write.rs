@@ -58,14 +58,22 @@ impl Engine<'_> {
     pub async fn write(&self, path: &SecretPath, write: &Write<'_>) -> Result<Written, EngineError> {
         // The mark of this write in the metadata, the same for all its attempts.
         let mark = WriteId::new(random_bytes()?);
-        let mut race = Race::begin();
+        let (mut race, mut attempted) = (Race::begin(), None::<Next>);
         loop {
             let stored = race.survive(self.load(path).await)?;
             let metadata = stored.as_ref().map(|stored| &stored.opened.metadata);
+            let state = stored.as_ref().map(|stored| stored.version);
             if race.is_perhaps_done()
                 && let Some(found) = metadata.and_then(|metadata| metadata.written_by(mark))
             {
                 return Ok(Written::Done(found));
+            }
+            if race.is_perhaps_changed_since(state) {
+                // Another's version with the number that ours would have had: ours was not written.
+                if !attempted.as_ref().is_some_and(|attempted| attempted.was_taken_by_another(metadata)) {
+                    return Err(race.stays_unknown());
+                }
+                race.was_not_done();
             }
             self.check(metadata, write.cas).map_err(|error| race.or_unknown(error))?;
             let value = match self.value(path, stored.as_ref(), write.content).await {
@@ -77,8 +85,9 @@ impl Engine<'_> {
             let next = race.survive(next)?;
             match self.store(path, stored.as_ref(), &next).await {
                 Ok(()) => return Ok(Written::Done(next.found())),
-                Err(error) => race.lost(error).await?,
+                Err(error) => race.lost(error, state).await?,
             }
+            attempted = Some(next);
         }
     }
 
@@ -169,6 +178,14 @@ impl AsRef<[u8]> for Value<'_> {
 }
 
 impl Next {
+    /// Whether the version that this would have been is somebody else's, in the same secret.
+    fn was_taken_by_another(&self, now: Option<&Metadata>) -> bool {
+        now.is_some_and(|now| {
+            now.created_time == self.metadata.created_time
+                && now.versions.contains_key(&self.metadata.current_version)
+        })
+    }
+
     fn found(&self) -> Found {
         self.metadata.found(self.metadata.current_version).expect("a new version is in its metadata")
     }

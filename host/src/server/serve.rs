@@ -19,7 +19,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use super::tls::Tls;
+use super::{patient::Patient, tls::Tls};
 use crate::{http::Peer, metrics::Metrics};
 
 /// How long a client may take for the head of a request, and stay silent between two.
@@ -30,6 +30,13 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 64 * 1024;
 /// Most streams of one HTTP/2 connection at a time.
 const STREAMS: u32 = 128;
+/// How long a client may read nothing of what it is sent.
+const STALLED: Duration = Duration::from_secs(30);
+/// How long an HTTP/1.1 client may send nothing while its request is served: longer than any request takes.
+const SILENT: Duration = Duration::from_secs(3_900);
+/// How long an HTTP/2 client may send nothing. It is pinged more often than that, so that only one that has gone, or never
+/// began to speak, is this silent.
+const SILENT_HTTP2: Duration = Duration::from_secs(60);
 /// How often a silent HTTP/2 client is asked whether it is there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
 /// How long to wait when no connection can be accepted, because there are no file descriptors left.
@@ -104,14 +111,16 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, wa
     // Answers are whole when they are written.
     let _unsupported = stream.set_nodelay(true);
     let result = match &shared.tls {
-        None => speak_http1(&shared, stream, peer, watcher).await,
+        None => speak_http1(&shared, Patient::new(stream, STALLED, SILENT), peer, watcher).await,
         Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
             Err(_) => Err("no agreement on TLS in time".into()),
             Ok(Err(error)) => Err(error.into()),
             Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                speak_http2(&shared, stream, peer, watcher).await
+                speak_http2(&shared, Patient::new(stream, STALLED, SILENT_HTTP2), peer, watcher).await
             }
-            Ok(Ok(stream)) => speak_http1(&shared, stream, peer, watcher).await,
+            Ok(Ok(stream)) => {
+                speak_http1(&shared, Patient::new(stream, STALLED, SILENT), peer, watcher).await
+            }
         },
     };
     if let Err(error) = result {

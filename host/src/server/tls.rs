@@ -55,7 +55,12 @@ pub enum TlsError {
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<RwLock<Arc<ServerConfig>>>,
+    /// The state of the files that it was read from.
+    marks: Marks,
 }
+
+/// When each file was changed, and how long it is; none where that could not be seen.
+type Marks = [Option<(SystemTime, u64)>; 2];
 
 impl Tls {
     /// Reads the certificate.
@@ -64,7 +69,9 @@ impl Tls {
     ///
     /// See [`TlsError`].
     pub fn read(files: &TlsFiles) -> Result<Self, TlsError> {
-        Ok(Self { config: Arc::new(RwLock::new(load(files)?)) })
+        // Taken first: what changes while it is read is read again.
+        let marks = marks(files);
+        Ok(Self { config: Arc::new(RwLock::new(load(files)?)), marks })
     }
 
     /// Accepts connections with the present certificate.
@@ -75,35 +82,36 @@ impl Tls {
     /// Reads the certificate again whenever one of its files changes, for as long as there is somebody who uses it. A pair
     /// that cannot be used is reported, and the former one stays.
     pub(super) fn follow(&self, files: TlsFiles) {
-        tokio::spawn(follow(Arc::downgrade(&self.config), files));
+        tokio::spawn(follow(Arc::downgrade(&self.config), self.marks, files));
     }
 }
 
-async fn follow(config: Weak<RwLock<Arc<ServerConfig>>>, files: TlsFiles) {
-    let mut seen = marks(&files);
+async fn follow(config: Weak<RwLock<Arc<ServerConfig>>>, mut used: Marks, files: TlsFiles) {
+    let mut reported = used;
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(config) = config.upgrade() else { return };
         let now = marks(&files);
-        if now == seen {
+        if now == used {
             continue;
         }
         match load(&files) {
             Ok(loaded) => {
                 *config.write().unwrap_or_else(PoisonError::into_inner) = loaded;
                 tracing::info!(cert_file = %files.cert_file.display(), "the certificate was read again");
+                used = now;
             }
-            // Perhaps half of the pair is written: the next change is looked at again.
-            Err(error) => {
-                tracing::error!(%error, "the changed certificate cannot be used; the former one stays")
+            // Perhaps half of the pair is written, or its owner still to be changed: tried again, and told once.
+            Err(error) if now != reported => {
+                tracing::error!(%error, "the changed certificate cannot be used; the former one stays");
+                reported = now;
             }
+            Err(_) => {}
         }
-        seen = now;
     }
 }
 
-/// What changes when a file does, and what of it could be seen.
-fn marks(files: &TlsFiles) -> [Option<(SystemTime, u64)>; 2] {
+fn marks(files: &TlsFiles) -> Marks {
     let mark = |path: &Path| {
         let metadata = fs::metadata(path).ok()?;
         Some((metadata.modified().ok()?, metadata.len()))

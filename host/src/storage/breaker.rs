@@ -89,16 +89,18 @@ impl Breaker {
 }
 
 impl Admitted<'_> {
-    /// The backend has answered.
-    pub(super) fn succeeded(mut self) {
+    /// The backend has answered. Whether this closed it.
+    pub(super) fn succeeded(mut self) -> bool {
         self.told = true;
         let mut state = self.breaker.state();
-        match *state {
-            State::Closed { .. } => *state = State::Closed { failures: 0 },
-            State::Trying { .. } if self.tries => *state = State::Closed { failures: 0 },
+        let closes = match *state {
+            State::Closed { .. } => false,
+            State::Trying { .. } if self.tries => true,
             // A late answer from before it opened: the one that tries decides.
-            State::Open { .. } | State::Trying { .. } => {}
-        }
+            State::Open { .. } | State::Trying { .. } => return false,
+        };
+        *state = State::Closed { failures: 0 };
+        closes
     }
 
     /// The backend does not serve. Whether this opened it.
@@ -138,7 +140,7 @@ mod tests {
     use super::*;
 
     fn fail(breaker: &Breaker, now: Instant) {
-        breaker.admit(now).map(|call| call.failed(now)).unwrap_or_else(|_| unreachable!("refused"));
+        let _opened = breaker.admit(now).ok().unwrap().failed(now);
     }
 
     fn opened(now: Instant) -> Breaker {
@@ -152,7 +154,7 @@ mod tests {
         let (breaker, now) = (Breaker::default(), Instant::now());
         for _ in 0..3 {
             (0..4).for_each(|_| fail(&breaker, now));
-            breaker.admit(now).ok().unwrap().succeeded();
+            assert!(!breaker.admit(now).ok().unwrap().succeeded());
         }
         assert_eq!(breaker.circuit(), Circuit::Closed);
         (0..5).for_each(|_| fail(&breaker, now));
@@ -169,12 +171,12 @@ mod tests {
             let trying = breaker.admit(now).ok().unwrap();
             assert_eq!(breaker.circuit(), Circuit::HalfOpen);
             assert!(breaker.admit(now).is_err(), "only one");
-            trying.failed(now);
+            assert!(!trying.failed(now));
             rest = (rest * 2).min(LONGEST_REST);
             assert_eq!(breaker.admit(now).err(), Some(Refused { after: rest }));
         }
         assert_eq!(rest, LONGEST_REST);
-        breaker.admit(now + rest).ok().unwrap().succeeded();
+        assert!(breaker.admit(now + rest).ok().unwrap().succeeded());
         assert_eq!(breaker.circuit(), Circuit::Closed);
     }
 
@@ -192,8 +194,8 @@ mod tests {
         let breaker = Breaker::default();
         let (late, later) = (breaker.admit(now).ok().unwrap(), breaker.admit(now).ok().unwrap());
         (0..FAILURES).for_each(|_| fail(&breaker, now));
-        late.succeeded();
-        later.failed(now + LONGEST_REST);
+        assert!(!late.succeeded());
+        assert!(!later.failed(now + LONGEST_REST));
         assert_eq!(breaker.admit(now).err(), Some(Refused { after: FIRST_REST }));
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyway_loader::{CallContext, Error, ErrorCode, Reply};
+use keyway_loader::{CallContext, Error, ErrorCode, Health, Reply};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
@@ -20,7 +20,9 @@ use crate::metrics::BackendMetrics;
 const DOWN: [ErrorCode; 4] =
     [ErrorCode::CLOSED, ErrorCode::INTERNAL, ErrorCode::TIMEOUT, ErrorCode::UNAVAILABLE];
 /// How long the backend may take to say how it is.
-const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
+const HEALTH_DEADLINE: Duration = Duration::from_secs(3);
+/// How long its answer is good for whoever asks.
+const HEALTH_AGE: Duration = Duration::from_secs(1);
 /// How long a call that finds too many others is asked to wait.
 const OVERLOADED: Duration = Duration::from_secs(1);
 
@@ -50,6 +52,7 @@ pub(super) struct Guard {
     running: Semaphore,
     waiting: AtomicUsize,
     breaker: Breaker,
+    latest_health: tokio::sync::Mutex<Option<(Instant, Result<Health, Error>)>>,
     metrics: BackendMetrics,
 }
 
@@ -78,6 +81,7 @@ impl Guard {
             running: Semaphore::new(limits.running.get()),
             waiting: AtomicUsize::new(0),
             breaker: Breaker::default(),
+            latest_health: tokio::sync::Mutex::default(),
             metrics,
         }
     }
@@ -96,9 +100,13 @@ impl Guard {
         let begun = Instant::now();
         let result = async {
             let _place = self.place(begun).await?;
-            let admitted = self.breaker.admit(Instant::now()).map_err(|refused| self.resting(refused))?;
             let remaining = self.limits.deadline.saturating_sub(begun.elapsed());
-            self.timed(request, operation, remaining, admitted, make).await
+            if remaining < self.limits.deadline / 2 {
+                // What is left would make the backend look slow that is merely busy, and leave writes unknown.
+                return Err(self.overloaded("calls before this one took most of its time"));
+            }
+            let admitted = self.breaker.admit(Instant::now()).map_err(|refused| self.resting(refused))?;
+            self.timed(request, operation, remaining, admitted, make, is_down).await
         };
         let result = result.await;
         self.measure(operation, begun, &result);
@@ -107,17 +115,31 @@ impl Guard {
 
     /// Asks for the backend's health: beside the other calls, so that it is heard when too many run, and as the call that
     /// tries again where that is due.
-    pub(super) async fn call_health<T>(
+    /// One at a time, whose answer is good for everybody who asks within a second: asking costs the backend something.
+    pub(super) async fn call_health(
         &self,
         request: RequestId,
-        make: impl FnOnce(&CallContext<'_>) -> Reply<T>,
-    ) -> Result<T, Error> {
+        make: impl FnOnce(&CallContext<'_>) -> Reply<Health>,
+    ) -> Result<Health, Error> {
+        let mut latest = self.latest_health.lock().await;
+        // Good news is old as soon as calls have failed since.
+        let is_worse = |health: &Result<_, _>| health.is_ok() && self.breaker.circuit() != Circuit::Closed;
+        if let Some((at, health)) = &*latest
+            && at.elapsed() < HEALTH_AGE
+            && !is_worse(health)
+        {
+            return health.clone();
+        }
         let (begun, operation) = (Instant::now(), Operation::read("health"));
         let result = match self.breaker.admit(begun) {
-            Ok(admitted) => self.timed(request, operation, HEALTH_DEADLINE, admitted, make).await,
+            Ok(admitted) => {
+                let deadline = self.limits.deadline.min(HEALTH_DEADLINE);
+                self.timed(request, operation, deadline, admitted, make, is_down_by_health).await
+            }
             Err(refused) => Err(self.resting(refused)),
         };
         self.measure(operation, begun, &result);
+        *latest = Some((Instant::now(), result.clone()));
         result
     }
 
@@ -140,26 +162,25 @@ impl Guard {
         remaining: Duration,
         admitted: Admitted<'_>,
         make: impl FnOnce(&CallContext<'_>) -> Reply<T>,
+        is_down: impl FnOnce(&Result<T, Error>) -> bool,
     ) -> Result<T, Error> {
         let _in_flight = self.metrics.begin();
         let reply = make(&request.call(remaining));
         // Dropping the reply cancels the call, but a write may still happen.
         let result = tokio::time::timeout(remaining, reply).await;
         let result = result.unwrap_or_else(|_| Err(late(operation, remaining)));
-        match &result {
-            Err(error) if DOWN.contains(&error.code()) => {
-                if admitted.failed(Instant::now()) {
-                    self.metrics.opened();
-                    tracing::error!(backend = self.backend, %error, "the backend does not serve: its circuit is open");
-                }
+        if is_down(&result) {
+            if admitted.failed(Instant::now()) {
+                self.metrics.opened();
+                let error = result.as_ref().err().map(tracing::field::display);
+                tracing::error!(
+                    backend = self.backend,
+                    error,
+                    "the backend does not serve: its circuit is open"
+                );
             }
-            _ => {
-                let was = self.breaker.circuit();
-                admitted.succeeded();
-                if was != Circuit::Closed && self.breaker.circuit() == Circuit::Closed {
-                    tracing::info!(backend = self.backend, "the backend serves again: its circuit is closed");
-                }
-            }
+        } else if admitted.succeeded() {
+            tracing::info!(backend = self.backend, "the backend serves again: its circuit is closed");
         }
         result
     }
@@ -169,20 +190,20 @@ impl Guard {
         if let Ok(place) = self.running.try_acquire() {
             return Ok(place);
         }
-        let _waiting = Waiting::begin(&self.waiting, self.limits.waiting).ok_or_else(|| {
-            self.metrics.shed();
-            Error::new(ErrorCode::RESOURCE_EXHAUSTED, "too many calls run and wait already")
-                .with_retry_after_ms(millis(OVERLOADED))
-        })?;
+        let _waiting = Waiting::begin(&self.waiting, self.limits.waiting)
+            .ok_or_else(|| self.overloaded("too many calls run and wait already"))?;
         let remaining = self.limits.deadline.saturating_sub(begun.elapsed());
         match tokio::time::timeout(remaining, self.running.acquire()).await {
             Ok(place) => Ok(place.expect("the semaphore is never closed")),
             // Nothing was asked of the backend: that is known.
-            Err(_) => {
-                Err(Error::new(ErrorCode::RESOURCE_EXHAUSTED, "no call before this one has ended in time")
-                    .with_retry_after_ms(millis(OVERLOADED)))
-            }
+            Err(_) => Err(self.overloaded("no call before this one has ended in time")),
         }
+    }
+
+    /// Nothing was asked of the backend, because others were first.
+    fn overloaded(&self, why: &str) -> Error {
+        self.metrics.shed();
+        Error::new(ErrorCode::RESOURCE_EXHAUSTED, why).with_retry_after_ms(millis(OVERLOADED))
     }
 
     fn resting(&self, refused: Refused) -> Error {
@@ -195,6 +216,15 @@ impl Guard {
         let code = result.as_ref().err().map_or("ok", |error| error.code().name());
         self.metrics.called(operation.name, code, begun.elapsed());
     }
+}
+
+fn is_down<T>(result: &Result<T, Error>) -> bool {
+    result.as_ref().is_err_and(|error| DOWN.contains(&error.code()))
+}
+
+/// A backend that answers that it cannot even be read does not serve either.
+fn is_down_by_health(result: &Result<Health, Error>) -> bool {
+    is_down(result) || result.as_ref().is_ok_and(|health| !health.is_readable())
 }
 
 fn late(operation: Operation, deadline: Duration) -> Error {

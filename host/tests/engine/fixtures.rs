@@ -3,6 +3,8 @@
 //! `store-1.json`: seal record and keyring of format 1, metadata without settings. `store-2.json`: both of format 2, two
 //! keys, counted uses, custom metadata.
 
+use std::sync::Arc;
+
 use data_encoding::{BASE64, HEXLOWER};
 use keyway::{
     barrier::{Barrier, UseBound},
@@ -55,7 +57,8 @@ async fn stores_of_every_format_are_read_and_go_on() {
         let (record, version) = SealRecord::load_versioned(&storage, REQUEST).await.unwrap().unwrap();
         let share = Share::from_bytes(&HEXLOWER.decode(fixture.share.as_bytes()).unwrap()).unwrap();
         assert!(record.knows(&share) && record.is_confirmed());
-        let barrier = Barrier::new(storage.clone(), record.unlock(&[share]).unwrap(), UseBound::default());
+        let unlocked = record.unlock(&[share]).unwrap();
+        let barrier = Arc::new(Barrier::new(storage.clone(), unlocked, UseBound::default()));
         assert_eq!(barrier.key_use().key, keys);
         assert!(Token::presented(&fixture.root_token).is_root(&barrier, REQUEST).await.unwrap());
         let mounts = Mounts::load(&barrier, REQUEST, &Default::default()).await.unwrap().current();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keyway::{
     seal::{SealRecord, ShareCounts, initialise},
-    secrets::{Content, Engine, EngineError, Read, SecretPath, Write, Written},
+    secrets::{Content, Engine, EngineError, Fate, Metadata, Read, SecretPath, Which, Write, Written},
     storage::Storage,
 };
 use keyway_loader::Scan;
@@ -61,6 +61,98 @@ async fn removal_of_unknown_outcome_leaves_no_version_behind() {
     engine.remove(&path).await.unwrap();
     engine.sweep(true).await.unwrap();
     assert_eq!(count().await, 0);
+}
+
+/// The change is made, and its answer lost; before it is tried again, another client does `then`.
+async fn lost_and_then<T>(
+    change: impl Future<Output = Result<T, EngineError>>,
+    engine: &Engine<'_>,
+    path: &SecretPath,
+    made: impl Fn(Option<&Metadata>) -> bool,
+    then: impl Future<Output = ()>,
+) -> Result<T, EngineError> {
+    let other = async {
+        while !made(engine.metadata(path).await.unwrap().as_ref()) {
+            tokio::task::yield_now().await;
+        }
+        then.await;
+    };
+    tokio::join!(change, other).0
+}
+
+async fn put(engine: &Engine<'_>, path: &SecretPath, value: &[u8]) -> u64 {
+    let write = Write { content: Content::Whole(value), cas: None };
+    let Written::Done(found) = engine.write(path, &write).await.unwrap() else { unreachable!() };
+    found.version
+}
+
+async fn value(engine: &Engine<'_>, path: &SecretPath) -> Vec<u8> {
+    let Read::Value(_, value) = engine.read(path, None).await.unwrap() else { unreachable!("it is gone") };
+    value.to_vec()
+}
+
+#[tokio::test]
+async fn secret_that_was_made_anew_after_a_removal_of_unknown_outcome_stays() {
+    for batches in [true, false] {
+        let (disk, mount, barrier) = (Disk::new(batches), mount(100), some_barrier().await);
+        let storage = disk.open().await;
+        let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+        let path = SecretPath::parse("a").unwrap();
+        put(&engine, &path, b"{\"old\":1}").await;
+        disk.play(Script::DeletionDone);
+        let anew = async { assert_eq!(put(&engine, &path, b"{\"new\":1}").await, 1) };
+        let gone = |metadata: Option<&Metadata>| metadata.is_none();
+        lost_and_then(engine.remove(&path), &engine, &path, gone, anew).await.unwrap();
+        assert_eq!(value(&engine, &path).await, b"{\"new\":1}");
+    }
+}
+
+#[tokio::test]
+async fn version_that_was_written_after_a_deletion_of_unknown_outcome_stays() {
+    let (disk, mount, barrier) = (Disk::new(true), mount(100), some_barrier().await);
+    let storage = disk.open().await;
+    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let path = SecretPath::parse("a").unwrap();
+    put(&engine, &path, b"{\"n\":1}").await;
+    disk.play(Script::FirstDone);
+    let newer = async { assert_eq!(put(&engine, &path, b"{\"n\":2}").await, 2) };
+    let deleted = |metadata: Option<&Metadata>| {
+        metadata.and_then(Metadata::current).is_some_and(|version| !version.deletion_time.is_empty())
+    };
+    let deletion = engine.alter(&path, Which::Current, Fate::Delete);
+    let answered = lost_and_then(deletion, &engine, &path, deleted, newer).await;
+    assert!(matches!(&answered, Err(EngineError::Storage(error)) if error.is_unknown()), "{answered:?}");
+    assert_eq!(value(&engine, &path).await, b"{\"n\":2}");
+}
+
+#[tokio::test]
+async fn write_of_unknown_outcome_neither_returns_over_a_newer_one_nor_brings_back_a_removed_secret() {
+    for removes in [false, true] {
+        // One version is kept, so that the newer one takes the traces of the older one away.
+        let (disk, mount, barrier) = (Disk::new(true), mount(1), some_barrier().await);
+        let storage = disk.open().await;
+        let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+        let path = SecretPath::parse("a").unwrap();
+        put(&engine, &path, b"{\"n\":1}").await;
+        disk.play(Script::FirstDone);
+        let then = async {
+            if removes {
+                engine.remove(&path).await.unwrap();
+            } else {
+                assert_eq!(put(&engine, &path, b"{\"n\":3}").await, 3);
+            }
+        };
+        let made =
+            |metadata: Option<&Metadata>| metadata.is_some_and(|metadata| metadata.current_version == 2);
+        let write = Write { content: Content::Whole(b"{\"n\":2}"), cas: None };
+        let answered = lost_and_then(engine.write(&path, &write), &engine, &path, made, then).await;
+        assert!(matches!(&answered, Err(EngineError::Storage(error)) if error.is_unknown()), "{answered:?}");
+        if removes {
+            assert!(engine.metadata(&path).await.unwrap().is_none());
+        } else {
+            assert_eq!(value(&engine, &path).await, b"{\"n\":3}");
+        }
+    }
 }
 
 #[tokio::test]

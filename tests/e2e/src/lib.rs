@@ -14,13 +14,14 @@ use std::{
     cell::RefCell,
     env, fs,
     io::{self, BufRead, BufReader, Write},
+    os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, getrlimit, kill_process, setrlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -106,6 +107,28 @@ impl Site {
     /// The server's log of all its runs.
     pub fn log(&self) -> PathBuf {
         self.directory.path().join("log")
+    }
+
+    /// What makes a command somebody's who is not root; this user's own where it is not root already. The site is given to
+    /// them.
+    pub fn as_nobody(&self) -> &'static [&'static str] {
+        /// Nobody, on all systems that have one.
+        const NOBODY: u32 = 65_534;
+
+        fn give(path: &Path) {
+            chown(path, Some(NOBODY), Some(NOBODY)).expect("give a file away");
+            if path.is_dir() {
+                for entry in fs::read_dir(path).expect("read a directory") {
+                    give(&entry.expect("read a directory").path());
+                }
+            }
+        }
+
+        if !geteuid().is_root() {
+            return &[];
+        }
+        give(self.directory.path());
+        &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     }
 
     /// The server's log, as far as it is written.

@@ -1,9 +1,14 @@
 //! What the command line prints and how it fails, as one transcript; and what it is asked for without a server.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, path::Path, process::Output};
+use std::{
+    fs,
+    io::{Read, Write},
+    path::Path,
+    process::{Command, Output, Stdio},
+};
 
-use keyway_e2e::{Keys, Server, Site};
+use keyway_e2e::{Keys, Server, Site, built};
 
 /// Commands with their output and exit codes, with what differs from run to run taken out.
 struct Transcript<'a> {
@@ -238,4 +243,61 @@ fn completions_and_manual_pages_are_made_without_a_server() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let page = fs::read_to_string(site.path("man1").join(Path::new("keyway-kv-put.1"))).unwrap();
     assert!(page.contains("cas"), "{page}");
+}
+
+/// The command line against an address, with its standard output going elsewhere.
+fn keyway(address: &str, token: &str, arguments: &[&str], out: Stdio) -> Output {
+    Command::new(built().join("keyway"))
+        .args(arguments)
+        .env("KEYWAY_ADDR", address)
+        .env("KEYWAY_TOKEN", token)
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap()
+}
+
+#[test]
+fn values_come_out_byte_for_byte_and_a_full_disk_is_a_failure() {
+    let site = Site::new("memory");
+    let (server, keys) = start(&site);
+    let odd = "\u{1b}[31mred\u{7f}\u{0}\r\u{8}end";
+    let body = serde_json::json!({ "data": { "odd": odd } });
+    assert_eq!(server.post("secret/data/odd", &keys.root_token, &body).status, 200);
+    let get = ["kv", "get", "secret/odd", "--field", "odd"];
+    let read = keyway(&server.address, &keys.root_token, &get, Stdio::piped());
+    assert_eq!(read.stdout, format!("{odd}\n").as_bytes());
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let lost = keyway(&server.address, &keys.root_token, &["kv", "export", "secret"], Stdio::from(full));
+    let said = String::from_utf8_lossy(&lost.stderr);
+    assert!(
+        lost.status.code() == Some(1) && said.contains("standard output") && !said.contains("red"),
+        "{said}"
+    );
+}
+
+#[test]
+fn redirection_is_a_failure_that_says_where_and_takes_no_token_along() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let mut seen = String::new();
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut piece = [0; 4096];
+        while !seen.contains("\r\n\r\n") {
+            let length = stream.read(&mut piece).unwrap();
+            seen.push_str(&String::from_utf8_lossy(&piece[..length]));
+        }
+        let answer =
+            "HTTP/1.1 301 Moved\r\nLocation: https://elsewhere.example/\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let removed = keyway(&address, "kw.x", &["mount", "remove", "a", "--confirm", "a"], Stdio::piped());
+    let said = String::from_utf8_lossy(&removed.stderr);
+    assert!(removed.status.code() == Some(6) && said.contains("elsewhere.example"), "{said}");
+    assert!(removed.stdout.is_empty());
+    server.join().unwrap();
 }

@@ -59,9 +59,10 @@ fn send(server: &Server, request: &[u8]) -> (u16, String) {
     raw.status()
 }
 
-fn resident_kib(server: &Server) -> u64 {
+/// The most memory that the server has had so far.
+fn peak_kib(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -160,26 +161,55 @@ fn heads_that_are_too_long_are_refused() {
 fn bodies_of_33_mib_deep_json_and_lies_about_length_leave_memory_bounded() {
     let (_site, server, keys) = start();
     let token = &keys.root_token;
-    let before = resident_kib(&server);
+    let before = peak_kib(&server);
     let huge = format!("{{\"data\":{{\"x\":\"{}\"}}}}", "x".repeat(33 * 1024 * 1024));
     for _ in 0..3 {
         assert_eq!(server.request("POST", "secret/data/h", token, Some(&huge)).status, 413);
     }
-    // Without a token nothing is even read: no memory for strangers.
+    // Strangers get 64 KiB; what is more is thrown away.
     assert_eq!(server.request("POST", "sys/unseal", "", Some(&"x".repeat(100_000))).status, 413);
     for deep in
         ["[".repeat(100_000), format!("{{\"data\":{}{}}}", "{\"a\":".repeat(100_000), "}".repeat(100_000))]
     {
         assert_eq!(server.request("POST", "secret/data/d", token, Some(&deep)).status, 400);
     }
-    let mut lying = Raw::connect(&server);
-    let head = format!(
-        "POST /v1/secret/data/l HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {token}\r\nContent-Length: 99999999999\r\n\r\n{{"
-    );
-    lying.send(head.as_bytes()).unwrap();
-    let after = resident_kib(&server);
-    assert!(after < before + 300 * 1024, "{before} KiB before, {after} after");
+    // Lies about the length cost nothing: memory is taken as the bytes come.
+    let lies: Vec<Raw> = (0..20)
+        .map(|_| {
+            let mut lying = Raw::connect(&server);
+            let head = format!(
+                "POST /v1/secret/data/l HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {token}\r\nContent-Length: 33000000\r\n\r\n{{"
+            );
+            lying.send(head.as_bytes()).unwrap();
+            lying
+        })
+        .collect();
+    let in_flight = format!("keyway_http_requests_in_flight {}", lies.len() + 1);
+    within(Duration::from_secs(9), || server.get("sys/metrics", token).text.contains(&in_flight));
+    let after = peak_kib(&server);
+    // One body of 32 MiB at a time, in a buffer that has grown by doubling.
+    assert!(after < before + 128 * 1024, "{before} KiB before, {after} at most");
     assert_eq!(server.get("sys/health", "").status, 200);
+}
+
+#[test]
+fn strangers_who_dawdle_take_nobodys_place_and_little_memory() {
+    let (_site, server, keys) = start();
+    // Each frame of one byte, far more of them than there are places; none of them ends.
+    let dawdlers: Vec<Raw> = (0..1_200)
+        .map(|_| {
+            let mut raw = Raw::connect(&server);
+            raw.send(b"POST /v1/sys/unseal HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n ")
+                .unwrap();
+            raw
+        })
+        .collect();
+    let body = serde_json::json!({ "data": { "x": "y".repeat(100_000) } });
+    for _ in 0..20 {
+        assert_eq!(server.post("secret/data/a", &keys.root_token, &body).status, 200);
+    }
+    let mut first = dawdlers.into_iter().next().unwrap();
+    assert_eq!(first.status().0, 408);
 }
 
 #[test]
@@ -216,7 +246,7 @@ fn ten_thousand_idle_connections_do_not_keep_others_out() {
     // Fewer places than connections, so that the bound is met too; they are cut off after a while.
     site.configure(&format!("{}\n[limits]\nconnections = 4000\n", keyway_e2e::config("memory")));
     let server = site.start();
-    let before = resident_kib(&server);
+    let before = peak_kib(&server);
     keyway_e2e::raise_open_files();
     let address = server.address.trim_start_matches("http://").to_owned();
     let mut idle = Vec::with_capacity(MANY);
@@ -228,7 +258,7 @@ fn ten_thousand_idle_connections_do_not_keep_others_out() {
         }
     }
     assert!(idle.len() >= 4_000, "{} connections", idle.len());
-    let during = resident_kib(&server);
+    let during = peak_kib(&server);
     assert!(during < before + 200 * 1024, "{before} KiB before, {during} with {} connections", idle.len());
     // Those that say nothing are cut off, and then there is a place again.
     within(Duration::from_secs(120), || server.try_get("sys/health").is_ok());
@@ -285,8 +315,15 @@ fn requests_that_are_accepted_are_finished_at_the_end() {
     // A connection without a request does not keep the server from ending.
     let _idle = Raw::connect(&server);
     server.signal_to_end();
-    within(Duration::from_secs(20), || server.try_get("sys/health").is_err());
-    raw.send(&body.as_bytes()[500..]).unwrap();
+    // Byte by byte until nobody else is accepted, so that it is no pause; then the rest.
+    let mut sent = 500;
+    while server.try_get("sys/health").is_ok() {
+        assert!(sent < body.len() - 1, "the server still accepts");
+        raw.send(&body.as_bytes()[sent..=sent]).unwrap();
+        sent += 1;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    raw.send(&body.as_bytes()[sent..]).unwrap();
     let (status, text) = raw.status();
     assert_eq!(status, 200, "{text}");
     let begun = Instant::now();

@@ -190,9 +190,12 @@ fn ambiguous_and_wrong_bodies_are_refused() {
             let answer = client.server.request("POST", "secret/data/w", &client.keys.root_token, Some(body));
             assert_eq!(answer.status, 400, "{body}: {}", answer.text);
         }
-        for body in
-            [json!({}), json!({ "versions": ["one"] }), json!({ "versions": 1 }), json!({ "versions": [-1] })]
-        {
+        for body in [
+            json!({}),
+            json!({ "versions": ["one"] }),
+            json!({ "versions": {} }),
+            json!({ "versions": [-1] }),
+        ] {
             assert_eq!(client.post("secret/destroy/w", &body).status, 400, "{body}");
         }
         for (method, path) in [
@@ -206,6 +209,26 @@ fn ambiguous_and_wrong_bodies_are_refused() {
             assert_eq!(answer.status, 405, "{method} {path}: {}", answer.text);
         }
         assert_eq!(client.get("secret/metadata/w").status, 404, "nothing was written");
+    });
+}
+
+#[test]
+fn what_vaults_command_line_sends_as_text_is_taken_for_what_it_says() {
+    on_both(|client| {
+        let settings = json!({ "max_versions": "7", "cas_required": "true", "delete_version_after": "30d" });
+        assert_eq!(client.post("secret/config", &settings).status, 204);
+        let read = client.get("secret/config").json()["data"].clone();
+        assert_eq!(
+            read,
+            json!({ "max_versions": 7, "cas_required": true, "delete_version_after": "720h0m0s" })
+        );
+        let put = json!({ "data": { "a": 1 }, "options": { "cas": "0" } });
+        assert_eq!(client.post("secret/data/t", &put).status, 200);
+        let patch = r#"{"data":{"b":2},"options":{"cas":1,"method":"patch"}}"#;
+        assert_eq!(client.patch("secret/data/t", MERGE, patch).status, 200);
+        assert_eq!(client.post("secret/destroy/t", &json!({ "versions": "1,2" })).status, 204);
+        let versions = client.get("secret/metadata/t").json()["data"]["versions"].clone();
+        assert!(versions["1"]["destroyed"] == true && versions["2"]["destroyed"] == true, "{versions}");
     });
 }
 

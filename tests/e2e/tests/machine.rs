@@ -5,24 +5,10 @@
     reason = "a test says what it skips, and fails by panicking"
 )]
 
-use std::{
-    fs,
-    net::TcpStream,
-    os::unix::fs::{PermissionsExt, chown},
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
 use keyway_e2e::{Keys, Server, Site, needed, within};
 use serde_json::json;
-
-/// Nobody, on all systems that have one.
-const NOBODY: u32 = 65_534;
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
 
 fn write(server: &Server, keys: &Keys, path: &str, bytes: usize) -> u16 {
     let body = json!({ "data": { "x": "y".repeat(bytes) } });
@@ -36,11 +22,7 @@ fn read(server: &Server, keys: &Keys, path: &str) -> u16 {
 #[test]
 fn read_only_data_directory_is_a_clear_refusal_and_costs_nothing() {
     let site = Site::new("sqlite");
-    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    let wrapper: &[&str] = if is_root() { &nobody } else { &[] };
-    if is_root() {
-        give_to_nobody(&site.path(""));
-    }
+    let wrapper = site.as_nobody();
     let server = site.start_under(wrapper, &[]);
     let keys = server.init_and_unseal();
     assert_eq!(write(&server, &keys, "a", 10), 200);
@@ -56,15 +38,6 @@ fn read_only_data_directory_is_a_clear_refusal_and_costs_nothing() {
     server.unseal(&keys.shares[0]);
     assert_eq!(read(&server, &keys, "a"), 200);
     assert_eq!(write(&server, &keys, "a", 10), 200);
-}
-
-fn give_to_nobody(path: &Path) {
-    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    if path.is_dir() {
-        for entry in fs::read_dir(path).unwrap() {
-            give_to_nobody(&entry.unwrap().path());
-        }
-    }
 }
 
 fn protect(path: &Path, directory_mode: u32, file_mode: u32) {

@@ -165,11 +165,14 @@ fn value_of_a_removed_secret_does_not_open_in_its_successor() {
 #[test]
 fn server_leaves_no_core_dump() {
     let site = Site::new("memory");
-    let server = site.start();
+    let server = site.start_under(site.as_nobody(), &[]);
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
     // What is not dumpable belongs to root, whoever runs it.
-    let owner = fs::metadata(format!("/proc/{}/environ", server.pid())).unwrap();
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), 0);
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let user = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+    assert_ne!(user.split_whitespace().nth(1), Some("0"), "{user}");
+    let environ = fs::metadata(format!("/proc/{}/environ", server.pid())).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&environ), 0);
 }

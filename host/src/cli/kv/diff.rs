@@ -56,7 +56,7 @@ pub(super) fn run(
     let older = read(client, &located, path, Some(from))?;
     let differences = differences(&older.fields, &newer.fields, values);
     let json = serde_json::json!({ "path": path, "from": from, "to": newest, "differences": differences });
-    print(format, &json, || describe(path, from, newest, &differences));
+    print(format, &json, || describe(path, from, newest, &differences))?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `keyway kv export`: the current versions of all secrets in a folder. Not one point in time: each secret is read when its
 //! turn comes.
+#![expect(clippy::print_stderr, reason = "what is left out is told beside what is exported")]
 
 use std::{fs, io::Write, path::Path};
 
@@ -41,8 +42,10 @@ pub(super) fn run(client: &Client, path: &str, output: Option<&Path>, format: Fo
     text.push_str("\n}\n");
     bar.finish_and_clear();
     let Some(file) = output else {
-        say(&text);
-        return Ok(());
+        for path in &skipped {
+            eprintln!("keyway: {path} has no current version, and is left out");
+        }
+        return say(&text);
     };
     write_private(file, &text)?;
     let json = serde_json::json!({ "file": file, "exported": exported, "skipped": skipped });
@@ -52,7 +55,7 @@ pub(super) fn run(client: &Client, path: &str, output: Option<&Path>, format: Fo
             .map(|path| format!("  {path} has no current version, and is left out\n"))
             .collect();
         format!("{exported} secrets are in {}, unencrypted.\n{skipped}", file.display())
-    });
+    })?;
     Ok(())
 }
 

@@ -51,21 +51,21 @@ pub(super) fn run(
             let message = format!("read {path}: there is no field {name:?}; there are: {}", names.join(", "));
             return Err(Failure::NotFound(message));
         };
-        say(&format!("{}\n", plain(value)));
+        say(&format!("{}\n", plain(value)))?;
         return Ok(());
     }
     match format {
         // To the letter: through a Value, long numbers would be rounded.
         Format::Json => {
             let data = serde_json::to_string(&fields).expect("fields are plain data");
-            say(&format!("{{\"data\":{data},\"metadata\":{metadata}}}\n"));
+            say(&format!("{{\"data\":{data},\"metadata\":{metadata}}}\n"))?;
         }
         Format::Table => {
             let number = metadata["version"].to_string();
             let created = metadata["created_time"].as_str().unwrap_or_default().to_owned();
             let mut rows = vec![vec!["Field".to_owned(), "Value".to_owned()]];
             rows.extend(fields.0.iter().map(|(name, value)| vec![name.clone(), plain(value)]));
-            say(&format!("{}\n{}", pairs(&[("Version", number), ("Created", created)]), table(&rows)));
+            say(&format!("{}\n{}", pairs(&[("Version", number), ("Created", created)]), table(&rows)))?;
         }
     }
     Ok(())

@@ -66,29 +66,28 @@ pub(super) fn run(
                 bar.finish_and_clear();
                 // What was acknowledged is told before the failure, so that nobody has to guess.
                 if format == Format::Table {
-                    written.iter().for_each(|Written { path, version }| {
-                        say(&format!("{path} is at version {version}.\n"))
-                    });
+                    for Written { path, version } in &written {
+                        say(&format!("{path} is at version {version}.\n"))?;
+                    }
                 }
-                report(&written, format);
+                report(&written, format)?;
                 return Err(failure);
             }
         }
     }
     bar.finish_and_clear();
-    report(&written, format);
-    Ok(())
+    report(&written, format)
 }
 
 fn write_one(client: &Client, located: &Located, fields: &Fields) -> Result<u64, Failure> {
     write(client, located, &located.path(), fields, None)
 }
 
-fn report(written: &[Written], format: Format) {
+fn report(written: &[Written], format: Format) -> Result<(), Failure> {
     print(format, &written, || match written {
         [one] => format!("{} is at version {}.\n", one.path, one.version),
         many => format!("{} secrets written.\n", many.len()),
-    });
+    })
 }
 
 fn plan(file: &Path, text: &str, each: bool) -> Result<Vec<Planned>, Failure> {

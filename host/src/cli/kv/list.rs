@@ -19,7 +19,7 @@ pub(super) fn run(client: &Client, path: &str, format: Format) -> Result<(), Fai
     if names.is_empty() {
         return Err(Failure::NotFound(format!("list {path}: there is nothing in it")));
     }
-    print(format, &names, || names.iter().map(|name| format!("{name}\n")).collect());
+    print(format, &names, || names.iter().map(|name| format!("{name}\n")).collect())?;
     Ok(())
 }
 

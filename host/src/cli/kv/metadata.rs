@@ -88,7 +88,7 @@ fn done(path: &str, what: &str, format: Format) -> Result<(), Failure> {
     print(format, &json!({ "path": path, "done": what }), || match what {
         "removed" => format!("{path} is removed with all its versions.\n"),
         _ => format!("The metadata of {path} are changed.\n"),
-    });
+    })?;
     Ok(())
 }
 
@@ -120,7 +120,7 @@ fn get(client: &Client, path: &str, format: Format) -> Result<(), Failure> {
     let url = locate(client, path)?.url("metadata");
     let metadata =
         client.get(&url)?.success(&format!("read the metadata of {path}"))?.json()?["data"].clone();
-    print(format, &metadata, || describe(&metadata));
+    print(format, &metadata, || describe(&metadata))?;
     Ok(())
 }
 

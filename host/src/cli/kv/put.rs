@@ -28,8 +28,7 @@ pub(super) fn put(
 ) -> Result<(), Failure> {
     let fields = parse_fields(fields)?;
     let version = write(client, &locate(client, path)?, path, &fields, cas)?;
-    report(path, version, format);
-    Ok(())
+    report(path, version, format)
 }
 
 pub(super) fn patch(
@@ -51,8 +50,7 @@ pub(super) fn patch(
     let url = locate(client, path)?.url("data");
     let answer = client.patch(&url, &body(&fields, cas))?;
     let version = version_of(&answer.success(&format!("patch {path}"))?, path)?;
-    report(path, version, format);
-    Ok(())
+    report(path, version, format)
 }
 
 /// Writes a secret, and answers its new version.
@@ -78,8 +76,8 @@ fn version_of(answer: &Answer, path: &str) -> Result<u64, Failure> {
     version.ok_or_else(|| Failure::Other(format!("write {path}: the server did not answer with a version")))
 }
 
-fn report(path: &str, version: u64, format: Format) {
+fn report(path: &str, version: u64, format: Format) -> Result<(), Failure> {
     print(format, &serde_json::json!({ "path": path, "version": version }), || {
         format!("{path} is at version {version}.\n")
-    });
+    })
 }

@@ -14,7 +14,7 @@ pub(super) fn delete(client: &Client, path: &str, versions: &[u64], format: Form
         client.delete(&locate(client, path)?.url("data"))?.success(&format!("delete {path}"))?;
         print(format, &json!({ "path": path, "deleted": true }), || {
             format!("The current version of {path} is deleted.\n")
-        });
+        })?;
         return Ok(());
     }
     post(client, path, versions, "delete", "deleted", format)
@@ -42,6 +42,6 @@ fn post(
         let numbers: Vec<String> = versions.iter().map(u64::to_string).collect();
         let (noun, verb) = if versions.len() == 1 { ("Version", "is") } else { ("Versions", "are") };
         format!("{noun} {} of {path} {verb} {done}.\n", numbers.join(", "))
-    });
+    })?;
     Ok(())
 }

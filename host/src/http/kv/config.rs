@@ -15,10 +15,10 @@ pub(super) async fn dispatch(call: &Call, body: Body, mounted: &Mounted<'_>) -> 
         Action::Write => {
             let changes: settings::Changes = body::json(call, body).await?;
             let changes = changes.check().map_err(ApiError::bad_request)?;
-            let unsealed = mounted.unsealed;
-            let edited = unsealed.mounts().edit(unsealed.barrier(), call.request(), |table| {
-                let mount = table.get_mut(mounted.at).filter(|mount| mount.uuid == mounted.mount.uuid);
-                let mount = mount.ok_or_else(|| MountError::Gone { path: mounted.at.to_owned() })?;
+            let (at, uuid) = (mounted.at.to_owned(), mounted.mount.uuid);
+            let edited = mounted.unsealed.mounts().edit(call.request(), move |table| {
+                let mount = table.get_mut(&at).filter(|mount| mount.uuid == uuid);
+                let mount = mount.ok_or_else(|| MountError::Gone { path: at.clone() })?;
                 changes.apply(&mut mount.settings);
                 Ok(())
             });

@@ -4,7 +4,7 @@ use axum::{body::Body, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{VersionAnswer, deleted, requested_version};
+use super::{VersionAnswer, deleted, given::Number, requested_version};
 use crate::{
     http::{Action, Call, answer, body, error::ApiError},
     json::has_repeated_name,
@@ -22,7 +22,10 @@ struct WriteRequest {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    cas: Option<i64>,
+    cas: Option<Number>,
+    /// How Go's client says that it patches, which the method says already.
+    #[serde(rename = "method")]
+    _method: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -57,6 +60,7 @@ async fn read(call: &Call, engine: &Engine<'_>, path: &SecretPath) -> Result<Res
         Read::Missing => Err(ApiError::NotFound),
         Read::Deleted(found) => Ok(deleted(call, "data", &found)),
         Read::Value(found, value) => {
+            call.hold(value.len(), false)?;
             let data: &RawValue = serde_json::from_slice(&value)
                 .map_err(|_| ApiError::Internal("the secret's value is not what was written".to_owned()))?;
             Ok(answer::kv(call.id, DataAnswer { data, metadata: VersionAnswer::new(&found) }))
@@ -71,7 +75,7 @@ async fn write(
     path: &SecretPath,
     patches: bool,
 ) -> Result<Response, ApiError> {
-    let request: WriteRequest = body::json(call, body).await?;
+    let request: WriteRequest = body::value(call, body).await?;
     let value =
         request.data.ok_or_else(|| ApiError::bad_request("no data provided: the body has no \"data\""))?;
     if !value.get().starts_with('{') {
@@ -81,7 +85,8 @@ async fn write(
         return Err(ApiError::bad_request("\"data\" has the same name twice in one object"));
     }
     // A negative number matches no version.
-    let cas = request.options.and_then(|options| options.cas);
+    let cas = request.options.and_then(|options| options.cas).map(|cas| cas.get()).transpose();
+    let cas = cas.map_err(|problem| ApiError::bad_request(format!("options.cas: {problem}")))?;
     let cas = cas.map(|cas| u64::try_from(cas).unwrap_or(u64::MAX));
     let bytes = value.get().as_bytes();
     let content = if patches { Content::Patch(bytes) } else { Content::Whole(bytes) };

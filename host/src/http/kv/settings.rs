@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use super::given::{Number, Truth};
 use crate::{
     http::duration::{self, Given},
     secrets::{Settings, settings::MAX_MAX_VERSIONS},
@@ -12,9 +13,9 @@ use crate::{
 #[derive(Default, Deserialize)]
 pub(super) struct Changes {
     #[serde(default, deserialize_with = "said")]
-    max_versions: Option<Option<i64>>,
+    max_versions: Option<Option<Number>>,
     #[serde(default, deserialize_with = "said")]
-    cas_required: Option<Option<bool>>,
+    cas_required: Option<Option<Truth>>,
     #[serde(default, deserialize_with = "said")]
     delete_version_after: Option<Option<Given>>,
 }
@@ -36,22 +37,18 @@ pub(super) struct Checked {
 
 impl Changes {
     pub(super) fn check(&self) -> Result<Checked, String> {
-        let max_versions = match self.max_versions {
-            None => None,
-            Some(versions) => {
-                let versions = u32::try_from(versions.unwrap_or(0)).ok();
-                let versions = versions.filter(|versions| *versions <= MAX_MAX_VERSIONS);
-                Some(
-                    versions
-                        .ok_or_else(|| format!("max_versions is a number from 0 to {MAX_MAX_VERSIONS}"))?,
-                )
-            }
-        };
+        let max_versions = self.max_versions.as_ref().map(|versions| {
+            let versions = versions.as_ref().map_or(Ok(0), Number::get)?;
+            let versions = u32::try_from(versions).ok().filter(|versions| *versions <= MAX_MAX_VERSIONS);
+            versions.ok_or_else(|| format!("it is a number from 0 to {MAX_MAX_VERSIONS}"))
+        });
+        let cas_required = self.cas_required.as_ref();
+        let cas_required = cas_required.map(|required| required.as_ref().map_or(Ok(false), Truth::get));
         let after = self.delete_version_after.as_ref();
         let after = after.map(|after| after.as_ref().map_or(Ok(0), Given::nanoseconds)).transpose();
         Ok(Checked {
-            max_versions,
-            cas_required: self.cas_required.map(Option::unwrap_or_default),
+            max_versions: max_versions.transpose().map_err(|problem| format!("max_versions: {problem}"))?,
+            cas_required: cas_required.transpose().map_err(|problem| format!("cas_required: {problem}"))?,
             delete_version_after_ns: after.map_err(|problem| format!("delete_version_after: {problem}"))?,
         })
     }

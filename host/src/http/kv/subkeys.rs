@@ -1,11 +1,12 @@
 //! `subkeys`: the names in a secret, without its values.
 
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{VersionAnswer, deleted, requested_version};
 use crate::{
     http::{Action, Call, answer, error::ApiError},
+    json::Fields,
     secrets::{Engine, Read, SecretPath},
 };
 
@@ -27,21 +28,25 @@ pub(super) async fn dispatch(
         Read::Missing => Err(ApiError::NotFound),
         Read::Deleted(found) => Ok(deleted(call, "subkeys", &found)),
         Read::Value(found, value) => {
-            let fields: Map<String, Value> = serde_json::from_slice(&value)
+            call.hold(value.len(), false)?;
+            let subkeys = names(&value, depth)
                 .map_err(|_| ApiError::Internal("the secret's value is not what was written".to_owned()))?;
-            let subkeys = names(fields, depth);
             Ok(answer::kv(call.id, json!({ "subkeys": subkeys, "metadata": VersionAnswer::new(&found) })))
         }
     }
 }
 
-/// The names of an object, with those of the objects in it, so deep; all else is null.
-fn names(fields: Map<String, Value>, depth: usize) -> Value {
-    let below = |value| match value {
-        Value::Object(inner) if depth > 1 && !inner.is_empty() => names(inner, depth - 1),
-        _ => Value::Null,
-    };
-    Value::Object(fields.into_iter().map(|(name, value)| (name, below(value))).collect())
+/// The names of an object, with those of the objects in it, so deep; all else is null. Values are not unfolded.
+fn names(object: &[u8], depth: usize) -> Result<Value, serde_json::Error> {
+    let fields: Fields<&RawValue> = serde_json::from_slice(object)?;
+    let mut answer = Map::new();
+    for (name, value) in fields.0 {
+        let is_deeper = depth > 1 && value.get().starts_with('{');
+        let below = if is_deeper { names(value.get().as_bytes(), depth - 1)? } else { Value::Null };
+        // An empty object is a leaf.
+        answer.insert(name, if below.as_object().is_some_and(Map::is_empty) { Value::Null } else { below });
+    }
+    Ok(Value::Object(answer))
 }
 
 #[cfg(test)]
@@ -50,12 +55,10 @@ mod tests {
 
     #[test]
     fn names_are_told_to_the_depth_and_values_never() {
-        let Value::Object(fields) = json!({"a": 1, "b": {"c": {"d": "x"}, "e": {}}, "f": [{"g": 1}]}) else {
-            unreachable!()
-        };
+        let object = br#"{"a": 1, "b": {"c": {"d": "x"}, "e": {}}, "f": [{"g": 1}]}"#;
         let all = json!({"a": null, "b": {"c": {"d": null}, "e": null}, "f": null});
-        assert_eq!(names(fields.clone(), usize::MAX), all);
-        assert_eq!(names(fields.clone(), 1), json!({"a": null, "b": null, "f": null}));
-        assert_eq!(names(fields, 2), json!({"a": null, "b": {"c": null, "e": null}, "f": null}));
+        assert_eq!(names(object, usize::MAX).unwrap(), all);
+        assert_eq!(names(object, 1).unwrap(), json!({"a": null, "b": null, "f": null}));
+        assert_eq!(names(object, 2).unwrap(), json!({"a": null, "b": {"c": null, "e": null}, "f": null}));
     }
 }

@@ -3,6 +3,7 @@
 use axum::{body::Body, response::Response};
 use serde::Deserialize;
 
+use super::given::Numbers;
 use crate::{
     http::{Action, Call, answer, body, error::ApiError},
     secrets::{Engine, Fate, SecretPath, Which},
@@ -13,16 +14,7 @@ const MAX_NAMED: usize = 10_000;
 
 #[derive(Deserialize)]
 struct VersionsRequest {
-    #[serde(default)]
-    versions: Vec<Number>,
-}
-
-/// Some clients send numbers as text.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Number {
-    Number(u64),
-    Text(String),
+    versions: Option<Numbers>,
 }
 
 pub(super) async fn dispatch(
@@ -36,14 +28,10 @@ pub(super) async fn dispatch(
         return Err(ApiError::MethodNotAllowed);
     }
     let request: VersionsRequest = body::json(call, body).await?;
-    let numbers: Option<Vec<u64>> = request
-        .versions
-        .iter()
-        .map(|number| match number {
-            Number::Number(number) => Some(*number),
-            Number::Text(text) => text.trim().parse().ok(),
-        })
-        .collect();
+    let numbers = request.versions.map_or(Ok(Vec::new()), |versions| versions.get());
+    let numbers: Option<Vec<u64>> = numbers
+        .ok()
+        .and_then(|numbers| numbers.into_iter().map(|number| u64::try_from(number).ok()).collect());
     let numbers = numbers.ok_or_else(|| ApiError::bad_request("\"versions\" must be numbers"))?;
     if numbers.is_empty() {
         return Err(ApiError::bad_request("no version number provided: \"versions\" is empty"));

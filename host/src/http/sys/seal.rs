@@ -18,6 +18,17 @@ pub(super) async fn is_initialised(call: &Call) -> Result<Response, ApiError> {
     Ok(answer::plain(json!({ "initialized": status.initialised })))
 }
 
+/// There is no leader: every host reads and writes for itself.
+pub(super) fn leader() -> Response {
+    answer::plain(json!({
+        "ha_enabled": false,
+        "is_self": false,
+        "leader_address": "",
+        "leader_cluster_address": "",
+        "performance_standby": false,
+    }))
+}
+
 pub(super) async fn seal(call: &Call) -> Result<Response, ApiError> {
     call.core.authorised(call.request(), call.token.as_ref()).await?;
     call.core.seal();
@@ -70,7 +81,7 @@ struct InitRequest {
 }
 
 pub(super) async fn init(call: &Call, body: Body) -> Result<Response, ApiError> {
-    let body: InitRequest = body::small_json(call, body).await?;
+    let body: InitRequest = body::open_json(call, body).await?;
     // Honoured or refused, never ignored: shares that are not encrypted as asked would be a leak.
     for unsupported in ["pgp_keys", "root_token_pgp_key", "recovery_pgp_keys"] {
         if body.other.get(unsupported).is_some_and(|value| !is_empty(value)) {
@@ -108,7 +119,7 @@ struct UnsealRequest {
 
 pub(super) async fn unseal(call: &Call, body: Body) -> Result<Response, ApiError> {
     let (core, request) = (&call.core, call.request());
-    let body: UnsealRequest = body::small_json(call, body).await?;
+    let body: UnsealRequest = body::open_json(call, body).await?;
     if body.migrate {
         return Err(ApiError::bad_request("migrate is not supported: there is one kind of seal"));
     }
