@@ -1,11 +1,12 @@
 //! What the server is between its edge and its stores: sealed or not, and who may do what.
 //!
-//! [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
+//! [`unseal`] gathers shares, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
 //! behind them.
 
 pub mod cluster;
 mod error;
 mod mount;
+mod unseal;
 mod upkeep;
 
 pub use self::{cluster::Known, error::CoreError, mount::NewMount};
@@ -13,23 +14,22 @@ pub use self::{cluster::Known, error::CoreError, mount::NewMount};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use keyway_loader::{Backends, Generation, Health, Version};
+use keyway_loader::{Backends, Generation, Health};
 use uuid::Uuid;
 
-use self::upkeep::Upkeep;
+use self::{unseal::Progress, upkeep::Upkeep};
 use crate::{
     barrier::{Barrier, UseBound},
     config::MountConfig,
-    crypto::shares::Share,
     metrics::Metrics,
     mounts::{Mount, Mounts},
-    seal::{Initialised, SealRecord, SealRecordError, ShareCounts, Unlocked, initialise},
+    seal::{Initialised, SealRecord, ShareCounts, initialise},
     secrets::Engine,
     storage::{CallLimits, RequestId, Storage, StorageError},
-    token::{Token, forget_unopenable},
+    token::Token,
 };
 
 /// The server's state.
@@ -65,15 +65,6 @@ pub struct Unsealed {
     admitted: Mutex<HashSet<String>>,
 }
 
-/// Shares that have been given so far.
-#[derive(Default)]
-struct Progress {
-    nonce: Uuid,
-    shares: Vec<Share>,
-    /// Counts the times that somebody said to seal or to begin anew: an unsealing that began before does not count.
-    epoch: u64,
-}
-
 /// How far the seal is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealStatus {
@@ -106,7 +97,8 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `NoBackend` where the system backend is not among them, and where the data directory's marker cannot be read.
+    /// `NoBackend` where the system backend is not among them, `ReadsStale`, and where the data directory's marker cannot
+    /// be read.
     pub fn new(backends: &Backends, settings: CoreSettings, metrics: &Metrics) -> Result<Self, CoreError> {
         let storage = |open: &Arc<Generation>| {
             Storage::guarded(Arc::clone(open), settings.calls, metrics.backend(open.backend()))
@@ -116,6 +108,9 @@ impl Core {
         let system = backends.get(&settings.system_backend).cloned();
         let system =
             system.ok_or_else(|| CoreError::NoBackend { backend: settings.system_backend.clone() })?;
+        if let Some(stale) = backends.values().find(|storage| storage.may_read_stale()) {
+            return Err(CoreError::ReadsStale { backend: stale.name().to_owned() });
+        }
         Ok(Self {
             known: Known::read(&settings.data_dir)?,
             system,
@@ -173,38 +168,6 @@ impl Core {
     pub async fn seal_status(&self, request: RequestId) -> Result<SealStatus, CoreError> {
         let looked = self.look(request).await?;
         Ok(self.status_of(looked.as_ref().map(|(record, _)| record)))
-    }
-
-    /// Takes one share; unseals when it is the last that is needed.
-    ///
-    /// # Errors
-    ///
-    /// See [`CoreError`]. A wrong share leaves the progress as it is.
-    pub async fn unseal(self: &Arc<Self>, request: RequestId, share: Share) -> Result<SealStatus, CoreError> {
-        let (record, version) = self.look(request).await?.ok_or(CoreError::NotInitialised)?;
-        if self.unsealed().is_ok() {
-            return Ok(self.status_of(Some(&record)));
-        }
-        if !record.knows(&share) {
-            return Err(CoreError::WrongShare);
-        }
-        if let Some((unlocked, epoch)) = self.add_share(share, &record)? {
-            // The shares are kept until this has succeeded: a hiccup of the store must not cost them.
-            let barrier = Arc::new(Barrier::new(self.system.clone(), unlocked, self.settings.key_uses));
-            let record = self.confirm(request, record, version, &barrier).await?;
-            let mounts = Mounts::load(&barrier, request, &self.settings.mounts).await?;
-            if self.publish(Unsealed { barrier, mounts, admitted: Mutex::default() }, epoch) {
-                tracing::info!(cluster = %record.cluster_id, "unsealed");
-                self.upkeep.begin(self);
-            }
-            return Ok(self.status_of(Some(&record)));
-        }
-        Ok(self.status_of(Some(&record)))
-    }
-
-    /// Forgets the shares that were given so far.
-    pub fn reset_unseal(&self) {
-        self.progress().forget();
     }
 
     /// Puts the keys out of reach. Requests that run end with the keys that they have.
@@ -301,100 +264,6 @@ impl Core {
         }
     }
 
-    /// Writes down that somebody has unsealed with the shares of this record: from now on the initialisation cannot be
-    /// repeated. Then, and not before, tokens of former attempts are removed. Answers the record as it is now.
-    async fn confirm(
-        &self,
-        request: RequestId,
-        record: SealRecord,
-        version: Version,
-        barrier: &Barrier,
-    ) -> Result<SealRecord, CoreError> {
-        let (record, version) = if record.is_confirmed() {
-            (record, version)
-        } else {
-            self.confirm_unconfirmed(request, &record, version).await?
-        };
-        if record.is_tidied() {
-            return Ok(record);
-        }
-        forget_unopenable(barrier, request).await?;
-        let tidied = record.tidied();
-        match tidied.replace(&self.system, request, version).await {
-            Ok(_) => Ok(tidied),
-            // Another host has changed the record; whoever unseals next does it again.
-            Err(error) if error.is_lost_race() => Ok(record),
-            Err(error) => Err(SealRecordError::from(error).into()),
-        }
-    }
-
-    async fn confirm_unconfirmed(
-        &self,
-        request: RequestId,
-        record: &SealRecord,
-        version: Version,
-    ) -> Result<(SealRecord, Version), CoreError> {
-        let confirmed = record.confirmed();
-        match confirmed.replace(&self.system, request, version).await {
-            Ok(version) => Ok((confirmed, version)),
-            Err(error) if error.is_lost_race() => {
-                // By another unsealing with the same shares, or by a repeated initialisation that made others.
-                let now = SealRecord::load_versioned(&self.system, request).await?;
-                let same = |now: &SealRecord| now.is_confirmed() && now.has_shares_of(record);
-                now.filter(|(now, _)| same(now)).ok_or_else(|| {
-                    self.progress().forget();
-                    CoreError::SharesReplaced
-                })
-            }
-            Err(error) => Err(SealRecordError::from(error).into()),
-        }
-    }
-
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a share that is not there yet. The keys, once they are enough, with the epoch that they are good for.
-    fn add_share(&self, share: Share, record: &SealRecord) -> Result<Option<(Unlocked, u64)>, CoreError> {
-        let mut progress = self.progress();
-        if self.unsealed().is_ok() {
-            return Ok(None);
-        }
-        // Shares of an initialisation that was repeated since, here or on another host.
-        if progress.shares.iter().any(|given| !record.knows(given)) {
-            progress.forget();
-        }
-        let hash = share.hash(record.cluster_id);
-        if !progress.shares.iter().any(|given| given.hash(record.cluster_id).matches(&hash)) {
-            if progress.shares.is_empty() {
-                progress.nonce = Uuid::new_v4();
-            }
-            progress.shares.push(share);
-        }
-        if progress.shares.len() < usize::from(record.threshold) {
-            return Ok(None);
-        }
-        match record.unlock(&progress.shares) {
-            Some(unlocked) => Ok(Some((unlocked, progress.epoch))),
-            None => {
-                progress.forget();
-                Err(CoreError::KeysDoNotOpen)
-            }
-        }
-    }
-
-    /// Unseals, unless somebody has sealed or begun anew since, or was quicker.
-    fn publish(&self, unsealed: Unsealed, epoch: u64) -> bool {
-        let mut progress = self.progress();
-        let mut present = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
-        if progress.epoch != epoch || present.is_some() {
-            return false;
-        }
-        *present = Some(Arc::new(unsealed));
-        progress.forget();
-        true
-    }
-
     fn status_of(&self, record: Option<&SealRecord>) -> SealStatus {
         let sealed = self.unsealed().is_err();
         let progress = self.progress();
@@ -407,12 +276,6 @@ impl Core {
             nonce: if progress.nonce.is_nil() { String::new() } else { progress.nonce.to_string() },
             cluster: record.filter(|_| !sealed).map(|record| record.cluster_id),
         }
-    }
-}
-
-impl Progress {
-    fn forget(&mut self) {
-        *self = Self { epoch: self.epoch + 1, ..Self::default() };
     }
 }
 

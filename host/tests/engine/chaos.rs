@@ -22,8 +22,8 @@ use keyway_loader::{BackendConfig, Generation, Plugin, configure::configure};
 use keyway_memory_backend::Memory;
 use keyway_sdk::{
     Backend, Batch, BatchResult, CallContext, Capabilities, Delete, DropKeyspace, Durability, Error,
-    ErrorCode, Features, Health, Key, Limits, OpKind, OpenContext, Page, PluginInfo, Put, Record, Reply,
-    Version,
+    ErrorCode, Features, Health, Key, Limits, OpKind, OpenContext, Page, PluginInfo, Put, ReadConsistency,
+    Record, Reply, Version,
     paging::ScanPlan,
     schemars::{self, JsonSchema},
     serde::{self, Deserialize},
@@ -68,6 +68,7 @@ struct Platter {
     /// How many operations a batch may have; zero: there are none.
     batch_ops: u64,
     durable: bool,
+    stale: bool,
     script: Mutex<Script>,
     points: AtomicU64,
     changes: AtomicU64,
@@ -79,20 +80,25 @@ static DISKS: Mutex<Option<HashMap<u64, Arc<Platter>>>> = Mutex::new(None);
 impl Disk {
     /// An empty store, with or without atomic batches.
     pub(crate) fn new(batches: bool) -> Self {
-        Self::make(if batches { 1_000 } else { 0 }, false)
+        Self::make(if batches { 1_000 } else { 0 }, false, false)
     }
 
     /// An empty store that says that it keeps what it was given.
     pub(crate) fn durable() -> Self {
-        Self::make(1_000, true)
+        Self::make(1_000, true, false)
+    }
+
+    /// An empty store that says that its reads may be of an earlier state.
+    pub(crate) fn stale() -> Self {
+        Self::make(1_000, true, true)
     }
 
     /// An empty store that takes batches of so many operations.
     pub(crate) fn with_batches_of(batch_ops: u64) -> Self {
-        Self::make(batch_ops, false)
+        Self::make(batch_ops, false, false)
     }
 
-    fn make(batch_ops: u64, durable: bool) -> Self {
+    fn make(batch_ops: u64, durable: bool, stale: bool) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let memory = Memory::new(&keyway_memory_backend::Config::default()).map(Arc::new).unwrap();
@@ -100,6 +106,7 @@ impl Disk {
             memory,
             batch_ops,
             durable,
+            stale,
             script: Mutex::new(Script::Well),
             points: AtomicU64::new(0),
             changes: AtomicU64::new(0),
@@ -291,7 +298,9 @@ impl Backend for Chaotic {
     fn capabilities(&self) -> Capabilities {
         let inner = self.platter.memory.capabilities();
         let durability = if self.platter.durable { Durability::POWER_LOSS } else { inner.durability };
-        let inner = Capabilities { durability, ..inner };
+        let stale = ReadConsistency::EVENTUAL;
+        let read_consistency = if self.platter.stale { stale } else { inner.read_consistency };
+        let inner = Capabilities { durability, read_consistency, ..inner };
         match self.platter.batch_ops {
             0 => Capabilities { features: Features::EMPTY, ..inner },
             batch_ops => Capabilities { limits: Limits { batch_ops, ..inner.limits }, ..inner },

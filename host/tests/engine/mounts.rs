@@ -41,6 +41,10 @@ impl Site {
 }
 
 async fn start(main: &Disk, other: &Disk, data_dir: &Path) -> Arc<Core> {
+    Arc::new(try_start(main, other, data_dir).await.unwrap())
+}
+
+async fn try_start(main: &Disk, other: &Disk, data_dir: &Path) -> Result<Core, CoreError> {
     let mut backends = Backends::default();
     backends.register(main.generation("main").await);
     backends.register(other.generation("other").await);
@@ -51,7 +55,7 @@ async fn start(main: &Disk, other: &Disk, data_dir: &Path) -> Arc<Core> {
         data_dir: data_dir.to_owned(),
         calls: Default::default(),
     };
-    Arc::new(Core::new(&backends, settings, &Metrics::new()).unwrap())
+    Core::new(&backends, settings, &Metrics::new())
 }
 
 async fn unsealed(core: Arc<Core>, made: &Initialised) -> Arc<Core> {
@@ -357,4 +361,11 @@ async fn read_of_a_secret_in_a_mount_on_another_backend_survives_a_restart() {
     let engine = core.engine(&unsealed, mount, REQUEST).await.unwrap();
     let read = engine.read(&SecretPath::parse("a").unwrap(), None).await.unwrap();
     assert!(matches!(read, Read::Value(..)));
+}
+
+#[tokio::test]
+async fn backend_that_reads_an_earlier_state_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let refused = try_start(&Disk::durable(), &Disk::stale(), directory.path()).await;
+    assert!(matches!(refused, Err(CoreError::ReadsStale { backend }) if backend == "other"));
 }

@@ -1,0 +1,159 @@
+//! Unsealing: shares are gathered until they are enough, the keys that they open are confirmed, and the server serves.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use keyway_loader::Version;
+use uuid::Uuid;
+
+use super::{Core, CoreError, SealStatus, Unsealed};
+use crate::{
+    barrier::Barrier,
+    crypto::shares::Share,
+    mounts::Mounts,
+    seal::{SealRecord, SealRecordError, Unlocked},
+    storage::RequestId,
+    token::forget_unopenable,
+};
+
+/// Shares that have been given so far.
+#[derive(Default)]
+pub(super) struct Progress {
+    pub(super) nonce: Uuid,
+    pub(super) shares: Vec<Share>,
+    /// Counts the times that somebody said to seal or to begin anew: an unsealing that began before does not count.
+    epoch: u64,
+}
+
+impl Core {
+    /// Takes one share; unseals when it is the last that is needed.
+    ///
+    /// # Errors
+    ///
+    /// See [`CoreError`]. A wrong share leaves the progress as it is.
+    pub async fn unseal(self: &Arc<Self>, request: RequestId, share: Share) -> Result<SealStatus, CoreError> {
+        let (record, version) = self.look(request).await?.ok_or(CoreError::NotInitialised)?;
+        if self.unsealed().is_ok() {
+            return Ok(self.status_of(Some(&record)));
+        }
+        if !record.knows(&share) {
+            return Err(CoreError::WrongShare);
+        }
+        let Some((unlocked, epoch)) = self.add_share(share, &record)? else {
+            return Ok(self.status_of(Some(&record)));
+        };
+        // The shares are kept until this has succeeded: a hiccup of the store must not cost them.
+        let barrier = Arc::new(Barrier::new(self.system.clone(), unlocked, self.settings.key_uses));
+        let record = self.confirm(request, record, version, &barrier).await?;
+        let mounts = Mounts::load(&barrier, request, &self.settings.mounts).await?;
+        if self.publish(Unsealed { barrier, mounts, admitted: Mutex::default() }, epoch) {
+            tracing::info!(cluster = %record.cluster_id, "unsealed");
+            self.upkeep.begin(self);
+        }
+        Ok(self.status_of(Some(&record)))
+    }
+
+    /// Forgets the shares that were given so far.
+    pub fn reset_unseal(&self) {
+        self.progress().forget();
+    }
+
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down that somebody has unsealed with the shares of this record: from now on the initialisation cannot be
+    /// repeated. Then, and not before, tokens of former attempts are removed. Answers the record as it is now.
+    async fn confirm(
+        &self,
+        request: RequestId,
+        record: SealRecord,
+        version: Version,
+        barrier: &Barrier,
+    ) -> Result<SealRecord, CoreError> {
+        let (record, version) = if record.is_confirmed() {
+            (record, version)
+        } else {
+            self.confirm_unconfirmed(request, &record, version).await?
+        };
+        if record.is_tidied() {
+            return Ok(record);
+        }
+        forget_unopenable(barrier, request).await?;
+        let tidied = record.tidied();
+        match tidied.replace(&self.system, request, version).await {
+            Ok(_) => Ok(tidied),
+            // Another host has changed the record; whoever unseals next does it again.
+            Err(error) if error.is_lost_race() => Ok(record),
+            Err(error) => Err(SealRecordError::from(error).into()),
+        }
+    }
+
+    async fn confirm_unconfirmed(
+        &self,
+        request: RequestId,
+        record: &SealRecord,
+        version: Version,
+    ) -> Result<(SealRecord, Version), CoreError> {
+        let confirmed = record.confirmed();
+        match confirmed.replace(&self.system, request, version).await {
+            Ok(version) => Ok((confirmed, version)),
+            Err(error) if error.is_lost_race() => {
+                // By another unsealing with the same shares, or by a repeated initialisation that made others.
+                let now = SealRecord::load_versioned(&self.system, request).await?;
+                let same = |now: &SealRecord| now.is_confirmed() && now.has_shares_of(record);
+                now.filter(|(now, _)| same(now)).ok_or_else(|| {
+                    self.progress().forget();
+                    CoreError::SharesReplaced
+                })
+            }
+            Err(error) => Err(SealRecordError::from(error).into()),
+        }
+    }
+
+    /// Adds a share that is not there yet. The keys, once they are enough, with the epoch that they are good for.
+    fn add_share(&self, share: Share, record: &SealRecord) -> Result<Option<(Unlocked, u64)>, CoreError> {
+        let mut progress = self.progress();
+        if self.unsealed().is_ok() {
+            return Ok(None);
+        }
+        // Shares of an initialisation that was repeated since, here or on another host.
+        if progress.shares.iter().any(|given| !record.knows(given)) {
+            progress.forget();
+        }
+        let hash = share.hash(record.cluster_id);
+        if !progress.shares.iter().any(|given| given.hash(record.cluster_id).matches(&hash)) {
+            if progress.shares.is_empty() {
+                progress.nonce = Uuid::new_v4();
+            }
+            progress.shares.push(share);
+        }
+        if progress.shares.len() < usize::from(record.threshold) {
+            return Ok(None);
+        }
+        match record.unlock(&progress.shares) {
+            Some(unlocked) => Ok(Some((unlocked, progress.epoch))),
+            None => {
+                progress.forget();
+                Err(CoreError::KeysDoNotOpen)
+            }
+        }
+    }
+
+    /// Unseals, unless somebody has sealed or begun anew since, or was quicker.
+    fn publish(&self, unsealed: Unsealed, epoch: u64) -> bool {
+        let mut progress = self.progress();
+        let mut present = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
+        if progress.epoch != epoch || present.is_some() {
+            return false;
+        }
+        *present = Some(Arc::new(unsealed));
+        progress.forget();
+        true
+    }
+}
+
+impl Progress {
+    pub(super) fn forget(&mut self) {
+        *self = Self { epoch: self.epoch + 1, ..Self::default() };
+    }
+}
