@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use keyway_e2e::{Keys, Server, Site, built};
+use keyway_e2e::{Keys, Server, Site, built, needed};
 
 /// Commands with their output and exit codes, with what differs from run to run taken out.
 struct Transcript<'a> {
@@ -300,4 +300,55 @@ fn redirection_is_a_failure_that_says_where_and_takes_no_token_along() {
     assert!(removed.status.code() == Some(6) && said.contains("elsewhere.example"), "{said}");
     assert!(removed.stdout.is_empty());
     server.join().unwrap();
+}
+
+/// The command line on a terminal; none where there is no program that makes one.
+fn on_a_terminal(server: &Server, token: &str, arguments: &str, input: &str) -> Option<String> {
+    let spawned = Command::new("script")
+        .args(["-qec", &format!("{} {arguments}", built().join("keyway").display()), "/dev/null"])
+        .env("KEYWAY_ADDR", &server.address)
+        .env("KEYWAY_TOKEN", token)
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(|mut child| {
+            let mut shown = Vec::new();
+            let mut out = child.stdout.take().unwrap();
+            let mut piece = [0; 1];
+            while !input.is_empty() && !shown.ends_with(b": ") && out.read(&mut piece)? > 0 {
+                shown.extend_from_slice(&piece);
+            }
+            // The echo goes off just after the prompt, and nothing tells when; people take longer than this to begin to type.
+            std::thread::sleep(std::time::Duration::from_secs(u64::from(!input.is_empty())));
+            let mut keyboard = child.stdin.take().unwrap();
+            writeln!(keyboard, "{input}")?;
+            out.read_to_end(&mut shown)?;
+            drop(keyboard);
+            child.wait()?;
+            Ok(shown)
+        });
+    let shown = match spawned {
+        Ok(shown) => Some(shown),
+        Err(error) => needed("script", Err(error)).map(|output| output.stdout),
+    };
+    shown.map(|shown| String::from_utf8_lossy(&shown).into_owned())
+}
+
+#[test]
+fn terminal_echoes_no_secret_and_sets_headings_off() {
+    let site = Site::new("memory");
+    let server = site.start();
+    let keys = server.init(1, 1);
+    let Some(shown) = on_a_terminal(&server, "", "unseal", &keys.shares[0]) else { return };
+    assert!(shown.contains("Unseal share:") && shown.contains("Sealed       false"), "{shown}");
+    assert!(!shown.contains(&keys.shares[0]), "{shown}");
+    let token = &keys.root_token;
+    let shown = on_a_terminal(&server, token, "kv put secret/a password=-", "hunter2").unwrap();
+    assert!(shown.contains("Value of password:") && !shown.contains("hunter2"), "{shown}");
+    assert_eq!(server.get("secret/data/a", token).json()["data"]["data"]["password"], "hunter2");
+    let shown = on_a_terminal(&server, token, "mount list", "").unwrap();
+    assert!(shown.contains("\u{1b}[1mPath"), "{shown}");
 }
