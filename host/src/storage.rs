@@ -18,7 +18,6 @@ use self::{
     guard::{Guard, Operation},
 };
 pub use self::{error::StorageError, guard::CallLimits, request::RequestId};
-
 use crate::{
     crypto::key::{RandomError, random_bytes},
     metrics::{BackendMetrics, Metrics},
@@ -176,9 +175,6 @@ impl Storage {
         before: &[Op<'_>],
         point: Put<'_>,
     ) -> Result<(), StorageError> {
-        if before.is_empty() {
-            return self.put(request, point).await.map(|_| ());
-        }
         let mut ops = before.to_vec();
         ops.push(Op::put(point.key(), point.value()).when(point.condition()));
         if self.takes_at_once(&ops) {

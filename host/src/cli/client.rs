@@ -7,7 +7,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{
+    RequestBuilder,
+    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
+};
 use zeroize::Zeroizing;
 
 use super::{Server, failure::Failure};
@@ -67,36 +70,29 @@ impl Client {
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Answer, Failure> {
-        let mut request = self.agent.get(self.url(path));
-        if let Some(token) = &self.token {
-            request = request.header("X-Vault-Token", token.as_str());
-        }
-        self.answer(request.call())
+        self.answer(self.showing_token(self.agent.get(self.url(path))).call())
     }
 
     pub(super) fn post(&self, path: &str, body: &str) -> Result<Answer, Failure> {
-        let mut request = self.agent.post(self.url(path)).content_type("application/json");
-        if let Some(token) = &self.token {
-            request = request.header("X-Vault-Token", token.as_str());
-        }
-        self.answer(request.send(body))
+        let request = self.agent.post(self.url(path)).content_type("application/json");
+        self.answer(self.showing_token(request).send(body))
     }
 
     /// PATCH with a merge patch.
     pub(super) fn patch(&self, path: &str, body: &str) -> Result<Answer, Failure> {
-        let mut request = self.agent.patch(self.url(path)).content_type("application/merge-patch+json");
-        if let Some(token) = &self.token {
-            request = request.header("X-Vault-Token", token.as_str());
-        }
-        self.answer(request.send(body))
+        let request = self.agent.patch(self.url(path)).content_type("application/merge-patch+json");
+        self.answer(self.showing_token(request).send(body))
     }
 
     pub(super) fn delete(&self, path: &str) -> Result<Answer, Failure> {
-        let mut request = self.agent.delete(self.url(path));
-        if let Some(token) = &self.token {
-            request = request.header("X-Vault-Token", token.as_str());
+        self.answer(self.showing_token(self.agent.delete(self.url(path))).call())
+    }
+
+    fn showing_token<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("X-Vault-Token", token.as_str()),
+            None => request,
         }
-        self.answer(request.call())
     }
 
     fn url(&self, path: &str) -> String {

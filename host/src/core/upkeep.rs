@@ -115,7 +115,7 @@ impl Core {
     /// Drops the keyspace; and once no write that was under way can come any more, drops what such writes have made, and
     /// forgets that there was a mount. Whether it is forgotten.
     async fn drop_mount(&self, unsealed: &Unsealed, leaving: &Leaving, all: bool) -> Result<bool, CoreError> {
-        let is_quiet = all || clock::unix_seconds().abs_diff(leaving.since) > UNDER_WAY.as_secs();
+        let mut is_quiet = all || clock::unix_seconds().abs_diff(leaving.since) > UNDER_WAY.as_secs();
         match self.admitted(unsealed, &leaving.backend, RequestId::BACKGROUND).await {
             Ok(storage) => {
                 let dropped = storage.drop_keyspace(RequestId::BACKGROUND, &leaving.keyspace()).await;
@@ -124,8 +124,8 @@ impl Core {
                     tracing::info!(path, backend, "the secrets of a mount that was taken away are gone");
                 }
             }
-            // They are gone with their store.
-            Err(CoreError::SecretsLost { .. }) => {}
+            // They are gone with their store, which nobody writes to.
+            Err(CoreError::SecretsLost { .. }) => is_quiet = true,
             Err(error) => return Err(error),
         }
         if !is_quiet {

@@ -156,6 +156,7 @@ impl From<EngineError> for ApiError {
         match error {
             EngineError::CasMismatch { .. }
             | EngineError::CasRequired
+            | EngineError::Custom(_)
             | EngineError::Merge(MergeError::Patch)
             | EngineError::TooMany => Self::BadRequest(error.to_string()),
             EngineError::Merge(MergeError::Target) => logged(&error, error.to_string()),

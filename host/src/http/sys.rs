@@ -29,7 +29,7 @@ pub(super) async fn dispatch(call: &Call, body: Body) -> Result<Response, ApiErr
         ("sys/backends", Action::Read) => backends::all(call).await,
         ("sys/mounts", Action::Read) => mounts::all(call).await,
         ("sys/internal/ui/mounts", Action::Read) => mounts::all_for_ui(call).await,
-        (endpoint, action) => {
+        _ => {
             if let Some(path) = endpoint.strip_prefix("sys/internal/ui/mounts/") {
                 return mounts::dispatch_ui(call, path).await;
             }
@@ -39,8 +39,7 @@ pub(super) async fn dispatch(call: &Call, body: Body) -> Result<Response, ApiErr
             if let Some(path) = endpoint.strip_prefix("sys/mounts/") {
                 return mounts::dispatch(call, body, path).await;
             }
-            if is_endpoint(endpoint) {
-                tracing::debug!(?action, "no such action");
+            if ENDPOINTS.contains(&endpoint) {
                 return Err(ApiError::MethodNotAllowed);
             }
             Err(ApiError::NoRoute(format!("no handler for route {endpoint:?}")))
@@ -62,10 +61,6 @@ const ENDPOINTS: [&str; 11] = [
     "sys/backends",
     "sys/internal/ui/mounts",
 ];
-
-fn is_endpoint(path: &str) -> bool {
-    ENDPOINTS.contains(&path)
-}
 
 /// The endpoint for the measurements.
 fn route(path: &str) -> &'static str {

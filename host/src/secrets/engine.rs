@@ -42,6 +42,9 @@ pub enum EngineError {
     /// The mount or the secret wants one.
     #[error("check-and-set parameter required for this call")]
     CasRequired,
+    /// What its owners want to write beside a secret has not the form that it may have.
+    #[error("{0}")]
+    Custom(String),
     /// A patch that is no merge patch of an object.
     #[error(transparent)]
     Merge(#[from] MergeError),

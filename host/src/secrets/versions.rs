@@ -54,6 +54,7 @@ impl Engine<'_> {
                     Fate::Delete | Fate::Undelete => {}
                 }
             }
+            Ok(())
         })
         .await
         .map(|_| ())
@@ -65,12 +66,12 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// What `edit` answers, and see [`EngineError`].
     pub async fn edit(
         &self,
         path: &SecretPath,
         create: bool,
-        edit: impl Fn(&mut Metadata, Timestamp),
+        edit: impl Fn(&mut Metadata, Timestamp) -> Result<(), EngineError>,
     ) -> Result<bool, EngineError> {
         let mut race = Race::begin();
         loop {
@@ -82,7 +83,7 @@ impl Engine<'_> {
             let now = clock::timestamp();
             let before = stored.as_ref().map(|stored| &stored.opened.metadata);
             let mut metadata = before.cloned().unwrap_or_else(|| Metadata::new(now));
-            edit(&mut metadata, now);
+            edit(&mut metadata, now).map_err(|error| race.or_unknown(error))?;
             if before == Some(&metadata) {
                 return Ok(true);
             }

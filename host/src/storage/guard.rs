@@ -114,8 +114,7 @@ impl Guard {
     }
 
     /// Asks for the backend's health: beside the other calls, so that it is heard when too many run, and as the call that
-    /// tries again where that is due.
-    /// One at a time, whose answer is good for everybody who asks within a second: asking costs the backend something.
+    /// tries again where that is due. One at a time, whose answer is good for everybody who asks within a second: asking costs the backend something.
     pub(super) async fn call_health(
         &self,
         request: RequestId,

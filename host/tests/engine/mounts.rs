@@ -213,7 +213,7 @@ async fn store_that_was_another_clusters_system_is_refused_and_a_lost_one_can_be
     let held = authorised(&core, &made).await;
     assert!(matches!(write(&core, &made).await, Err(CoreError::SecretsLost { .. })));
     core.unmount(&held, REQUEST, &team()).await.unwrap();
-    core.tidy(&held, true).await;
+    core.tidy(&held, false).await;
     core.mount(&held, REQUEST, &new_mount()).await.unwrap();
     write(&core, &made).await.unwrap();
 }

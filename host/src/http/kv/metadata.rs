@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::settings;
 use crate::{
     http::{Action, Call, answer, body, error::ApiError},
-    secrets::{Engine, FolderPath, Metadata, Part, SecretPath, metadata::check_custom},
+    secrets::{Engine, EngineError, FolderPath, Metadata, Part, SecretPath, metadata::check_custom},
 };
 
 /// What is to be known of a secret.
@@ -91,14 +91,10 @@ async fn edit(
         }
         Some(merged)
     };
-    let before =
-        if patches { engine.metadata(path).await?.and_then(|metadata| metadata.custom) } else { None };
-    if let Some(custom) = merged(before.as_ref()) {
-        check_custom(&custom).map_err(ApiError::bad_request)?;
-    }
     let edited = engine.edit(path, !patches, |metadata, _| {
         changes.apply(&mut metadata.settings);
         metadata.custom = merged(metadata.custom.as_ref());
+        metadata.custom.as_ref().map_or(Ok(()), check_custom).map_err(EngineError::Custom)
     });
     if edited.await? { Ok(answer::nothing()) } else { Err(ApiError::NotFound) }
 }

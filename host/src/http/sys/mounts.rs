@@ -42,8 +42,9 @@ pub(super) async fn dispatch(call: &Call, body: Body, path: &str) -> Result<Resp
 async fn one(call: &Call, path: &str) -> Result<Response, ApiError> {
     let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
     let table = unsealed.mounts().current();
-    let mount =
-        table.get(path).ok_or_else(|| ApiError::bad_request(format!("No secret engine mount at {path}/")))?;
+    // The words by which Terraform knows that a mount is gone.
+    let gone = || ApiError::bad_request(format!("No secret engine mount at {path}/"));
+    let mount = table.get(path).ok_or_else(gone)?;
     Ok(answer::system(call.id, mount_answer(mount)))
 }
 
