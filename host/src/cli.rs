@@ -17,8 +17,10 @@ mod server;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use keyway_loader::probe;
 
 use self::{failure::Failure, output::Format};
+use crate::server::{PROBE_COMMAND, StartOptions};
 
 /// A secrets server whose storage is a shared library.
 ///
@@ -48,6 +50,9 @@ enum Command {
         /// Start over after the store of this cluster was lost for good. Its secrets cannot be read again.
         #[arg(long, value_name = "CLUSTER-UUID")]
         forget_store: Option<uuid::Uuid>,
+        /// For developing plugins: lets [trust] policy = "none" count.
+        #[arg(long)]
+        dev: bool,
     },
     /// Say whether a server is initialised and unsealed.
     Status {
@@ -144,6 +149,11 @@ struct Server {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
+    // Before anything else: a probe restricts its process while that has one thread.
+    let mut given = std::env::args_os().skip(1);
+    if given.next().is_some_and(|first| first == PROBE_COMMAND) {
+        return probe::child::main(&given.collect::<Vec<_>>());
+    }
     let Arguments { command, format } = Arguments::parse();
     match run(command, format) {
         Ok(()) => ExitCode::SUCCESS,
@@ -156,8 +166,8 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, format: Format) -> Result<(), Failure> {
     match command {
-        Command::Server { config, plugin_dir, forget_store } => {
-            server::run(&config, &plugin_dir, forget_store)
+        Command::Server { config, plugin_dir, forget_store, dev } => {
+            server::run(&config, StartOptions { plugin_dirs: plugin_dir, forget: forget_store, dev })
         }
         Command::Status { server } => operator::status(&client::Client::new(server)?, format),
         Command::Init { server, shares, threshold, repeat } => {

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use keyway_loader::{Requirement, TrustPolicy};
+use keyway_loader::{Trust, Wanted};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -41,7 +41,9 @@ pub struct Config {
     /// The backend that holds keys, tokens and mounts.
     pub system_backend: String,
     /// Which plugins may run.
-    pub trust: TrustPolicy,
+    pub trust: Trust,
+    /// The libraries that plugins may need beside the system's.
+    pub libraries: Vec<String>,
     /// How often a key is used before it is rotated.
     pub key_uses: UseBound,
     /// The backends by name.
@@ -51,10 +53,10 @@ pub struct Config {
 }
 
 /// A backend's section.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct BackendSettings {
-    /// Which plugin, perhaps with a version.
-    pub plugin: Requirement,
+    /// Which plugin, perhaps with a version, and whether another will do.
+    pub wanted: Wanted,
     /// The plugin's own settings, as JSON.
     pub config: serde_json::Value,
 }
@@ -193,7 +195,14 @@ mod tests {
     fn each_problem_names_its_setting() {
         let problems = [
             (GOOD.replace("[trust]\n        policy = \"lock\"", ""), "trust.policy"),
-            (GOOD.replace("\"lock\"", "\"none\""), "trust.policy"),
+            (GOOD.replace("\"lock\"", "\"any\""), "trust.policy"),
+            (GOOD.replace("\"lock\"", "\"signed\""), "trust.keys"),
+            (format!("{GOOD}\n[trust.directories]\n\"/opt\" = \"locked\"\n"), "trust.directories./opt"),
+            (format!("{GOOD}\n[trust.keys.us]\npublic_key = \"x\"\nplugins = [\"a\"]\n"), "trust.keys.us"),
+            (
+                GOOD.replace("policy = \"lock\"", "policy = \"lock\"\nlibraries = [\"./x.so\"]"),
+                "trust.libraries",
+            ),
             (GOOD.replace("system_backend = \"main\"", "system_backend = \"other\""), "system_backend"),
             (GOOD.replace("sqlite@^1", "SQLite"), "backends.main.plugin"),
             (GOOD.replace("sqlite@^1", "sqlite@one"), "backends.main.plugin"),

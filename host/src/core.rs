@@ -17,7 +17,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use keyway_loader::{Backends, Generation, Health};
+use keyway_loader::{Backends, Down, Grant, Health, Slot};
 use uuid::Uuid;
 
 use self::{unseal::Progress, upkeep::Upkeep};
@@ -89,7 +89,39 @@ pub struct HealthReport {
     /// The seal; an error where it cannot be known, and none where the system backend does not answer anyway.
     pub seal: Option<Result<SealStatus, CoreError>>,
     /// What each backend says of itself.
-    pub storage: Vec<(String, Result<Health, StorageError>)>,
+    pub storage: Vec<BackendHealth>,
+}
+
+/// How a backend is doing.
+pub struct BackendHealth {
+    /// Its name.
+    pub backend: String,
+    /// What it says of itself.
+    pub health: Result<Health, StorageError>,
+    /// Why it is not open; none where it is.
+    pub down: Option<Down>,
+    /// Whether it was opened with another plugin than the one that the configuration asks for.
+    pub fell_back: bool,
+    /// Whether nobody has checked its plugin.
+    pub unchecked: bool,
+}
+
+impl BackendHealth {
+    async fn of(storage: &Storage, request: RequestId) -> Self {
+        let open = storage.generation();
+        Self {
+            backend: storage.name().to_owned(),
+            fell_back: open.as_ref().is_ok_and(|open| open.fallback().is_some()),
+            unchecked: open.as_ref().is_ok_and(|open| open.plugin().grant() == Some(&Grant::Unchecked)),
+            down: open.err(),
+            health: storage.health(request).await,
+        }
+    }
+
+    /// Whether it reads and writes.
+    pub fn is_ready(&self) -> bool {
+        self.health.as_ref().is_ok_and(Health::is_ready)
+    }
 }
 
 impl Core {
@@ -100,11 +132,11 @@ impl Core {
     /// `NoBackend` where the system backend is not among them, `ReadsStale`, and where the data directory's marker cannot
     /// be read.
     pub fn new(backends: &Backends, settings: CoreSettings, metrics: &Metrics) -> Result<Self, CoreError> {
-        let storage = |open: &Arc<Generation>| {
-            Storage::guarded(Arc::clone(open), settings.calls, metrics.backend(open.backend()))
+        let storage = |slot: &Arc<Slot>| {
+            Storage::guarded(Arc::clone(slot), settings.calls, metrics.backend(slot.backend()))
         };
         let backends: HashMap<String, Storage> =
-            backends.iter().map(|open| (open.backend().to_owned(), storage(open))).collect();
+            backends.iter().map(|slot| (slot.backend().to_owned(), storage(slot))).collect();
         let system = backends.get(&settings.system_backend).cloned();
         let system =
             system.ok_or_else(|| CoreError::NoBackend { backend: settings.system_backend.clone() })?;
@@ -134,8 +166,8 @@ impl Core {
         names
     }
 
-    /// The name of the system backend's plugin.
-    pub fn system_plugin(&self) -> &str {
+    /// The name of the system backend's plugin; none while it is not open.
+    pub fn system_plugin(&self) -> Option<String> {
         self.system.plugin()
     }
 
@@ -235,19 +267,19 @@ impl Core {
         // All at a time: one that hangs does not keep the others waiting.
         let asked: Vec<_> = self
             .backends
-            .iter()
-            .map(|(name, backend)| {
-                let (name, backend) = (name.clone(), backend.clone());
-                tokio::spawn(async move { (name, backend.health(request).await) })
+            .values()
+            .map(|storage| {
+                let storage = storage.clone();
+                tokio::spawn(async move { BackendHealth::of(&storage, request).await })
             })
             .collect();
         let mut storage = Vec::with_capacity(asked.len());
         for asked in asked {
             storage.extend(asked.await);
         }
-        storage.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let answers = |(name, health): &(String, Result<Health, StorageError>)| {
-            name == self.system.name() && health.as_ref().is_ok_and(Health::is_readable)
+        storage.sort_by(|one: &BackendHealth, other| one.backend.cmp(&other.backend));
+        let answers = |of: &BackendHealth| {
+            of.backend == self.system.name() && of.health.as_ref().is_ok_and(Health::is_readable)
         };
         // A store that hangs must not keep whoever asks for health waiting a second time.
         let seal = if storage.iter().any(answers) { Some(self.seal_status(request).await) } else { None };

@@ -2,6 +2,7 @@
 
 pub mod core_dumps;
 pub mod files;
+mod opener;
 mod patient;
 mod serve;
 mod tls;
@@ -13,28 +14,28 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use keyway_loader::{
-    BackendConfig, Backends, ConfigureError, LoadError, Loader, Origin, SearchPath, configure::configure,
+    Backends, History, Loader, Origin, Prober, SearchPath,
+    stage::{self, StageError},
 };
 use thiserror::Error;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use self::serve::Serving;
 pub use self::tls::{Tls, TlsError, TlsFiles};
+use self::{opener::Opener, serve::Serving};
 use crate::{
     config::Config,
     core::{Core, CoreError, CoreSettings},
     http::{self, Edge},
     metrics::Metrics,
-    storage::RequestId,
+    storage::{RequestId, Storage},
 };
 
-/// How long opening one backend may take.
-const OPEN: Duration = Duration::from_secs(30);
+/// The command that loads a plugin in a process of its own.
+pub const PROBE_COMMAND: &str = "probe-plugin";
 
 /// Why the server does not start or has stopped.
 #[derive(Debug, Error)]
@@ -47,23 +48,18 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
-    /// A plugin cannot be used.
-    #[error("backend {backend:?} is not available: {source}")]
-    Load {
-        /// Which backend.
-        backend: String,
-        /// What was tried.
-        source: Box<LoadError>,
-    },
-    /// A backend cannot be opened.
+    /// There is no place for the private copies of plugins.
     #[error(transparent)]
-    Configure(#[from] ConfigureError),
-    /// A backend takes too long to open.
-    #[error("backend {backend:?} did not open within {} s", OPEN.as_secs())]
-    OpenTimeout {
-        /// Which backend.
-        backend: String,
-    },
+    Staging(#[from] StageError),
+    /// There is no program to probe plugins with.
+    #[error("find this program's own file, which probes plugins")]
+    Program(#[source] io::Error),
+    /// A directory whose plugins nobody checks.
+    #[error(
+        "[trust] leaves plugins unchecked (policy \"none\"), and a plugin in the server can read every key and secret; \
+         write policy = \"lock\" and run `keyway plugin lock --config FILE`, or start with --dev to develop plugins"
+    )]
+    Unchecked,
     /// The stores are not this server's, or not configured.
     #[error(transparent)]
     Core(#[from] CoreError),
@@ -85,35 +81,49 @@ pub enum ServerError {
     Tls(#[from] TlsError),
 }
 
+/// What the command line says beside the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct StartOptions {
+    /// Directories to look for plugins in, before all others.
+    pub plugin_dirs: Vec<PathBuf>,
+    /// Start over after the store of that cluster was lost.
+    pub forget: Option<Uuid>,
+    /// Whether plugins may be left unchecked.
+    pub dev: bool,
+}
+
 /// A server that is ready to run.
 pub struct Server {
     serving: Serving,
     core: Arc<Core>,
+    /// Opens the backends that are not open yet, until it is dropped.
+    opener: Option<Opener>,
 }
 
 impl Server {
-    /// Opens the backends and binds the address, in this order: a server that listens can serve. `forget` starts over after
-    /// the store of that cluster was lost.
+    /// Opens the backends and binds the address, in this order: a server that listens can serve, but for what cannot be
+    /// opened, which keeps nobody else from being served.
     ///
     /// # Errors
     ///
     /// See [`ServerError`].
-    pub async fn start(
-        config: Config,
-        plugin_dirs: &[PathBuf],
-        forget: Option<Uuid>,
-    ) -> Result<Self, ServerError> {
+    pub async fn start(config: Config, options: StartOptions) -> Result<Self, ServerError> {
+        if config.trust.has_unchecked() {
+            if !options.dev {
+                return Err(ServerError::Unchecked);
+            }
+            tracing::warn!("plugins are NOT CHECKED before they run: policy none, --dev");
+        }
         make_private(&config.data_dir)
             .map_err(|source| ServerError::DataDir { path: config.data_dir.clone(), source })?;
-        let loader = Loader {
-            search: search_path(plugin_dirs, &config.plugin_dirs),
-            staging_dir: config.data_dir.join("plugins"),
-            trust: config.trust.clone(),
-        };
+        warn_of_writable_lock(&config.trust.lock_file);
         let tls = config.tls.as_ref().map(Tls::read).transpose()?;
-        let backends = open_backends(&loader, &config).await?;
-        let server = Self::over(&backends, &config, tls).await?;
-        if let Some(cluster) = forget {
+        let loader = loader(&config, &options.plugin_dirs).map_err(ServerError::Program)?;
+        stage::prepare(&loader.staging_dir)?;
+        let (opener, backends) = Opener::begin(loader, &config).await;
+        let mut server = Self::over(&backends, &config, tls).await?;
+        server.opener = Some(opener);
+        if let Some(cluster) = options.forget {
             server.core.forget_store(RequestId::BACKGROUND, cluster).await?;
         }
         if let (Some(tls), Some(files)) = (&server.serving.tls, config.tls) {
@@ -149,7 +159,7 @@ impl Server {
             connections: config.limits.connections,
             drain: config.limits.drain,
         };
-        Ok(Self { serving, core })
+        Ok(Self { serving, core, opener: None })
     }
 
     /// The address that it listens on.
@@ -161,6 +171,12 @@ impl Server {
         self.serving.listener.local_addr().map_err(ServerError::Address)
     }
 
+    /// The backends that are not open, with the reason in a few words.
+    pub fn down(&self) -> Vec<(String, String)> {
+        let down = |storage: &Storage| Some((storage.name().to_owned(), storage.generation().err()?.summary));
+        self.core.backends().filter_map(down).collect()
+    }
+
     /// Whether it speaks TLS.
     pub fn has_tls(&self) -> bool {
         self.serving.tls.is_some()
@@ -168,30 +184,50 @@ impl Server {
 
     /// Serves until `shutdown` resolves, then finishes what it accepted and closes the backends.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        self.serving.run(shutdown).await;
-        self.core.shutdown(RequestId::BACKGROUND).await;
+        let Self { serving, core, opener } = self;
+        serving.run(shutdown).await;
+        // Nothing is opened behind the back of what closes.
+        drop(opener);
+        core.shutdown(RequestId::BACKGROUND).await;
         tracing::info!("stopped");
     }
 }
 
-async fn open_backends(loader: &Loader, config: &Config) -> Result<Backends, ServerError> {
-    let mut backends = Backends::default();
-    for (name, settings) in &config.backends {
-        let plugin = loader
-            .load(&settings.plugin)
-            .map_err(|source| ServerError::Load { backend: name.clone(), source })?;
-        let backend = BackendConfig {
-            name: name.clone(),
-            config: settings.config.clone(),
-            data_dir: config.data_dir.clone(),
-        };
-        let generation = tokio::time::timeout(OPEN, configure(&plugin, &backend))
-            .await
-            .map_err(|_| ServerError::OpenTimeout { backend: name.clone() })??;
-        tracing::info!(backend = name, plugin = %plugin.descriptor(), "backend open");
-        backends.register(generation);
+/// The loader that a configuration asks for, with its history in the data directory.
+///
+/// # Errors
+///
+/// When this program does not know its own file, from which it starts probes.
+pub fn loader(config: &Config, plugin_dirs: &[PathBuf]) -> io::Result<Loader> {
+    let staging_dir = config.data_dir.join("plugins");
+    Ok(Loader {
+        search: search_path(plugin_dirs, &config.plugin_dirs),
+        trust: config.trust.clone(),
+        libraries: config.libraries.clone(),
+        prober: Some(Prober::this_program(vec![PROBE_COMMAND.into()])?),
+        history: History::new(staging_dir.clone()),
+        staging_dir,
+        host: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// Whoever takes the server over could let himself in again at the next start.
+fn warn_of_writable_lock(path: &Path) {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Access, access};
+        let is_root = rustix::process::geteuid().is_root();
+        let directory = path.parent().unwrap_or(path);
+        let writable = [path, directory].into_iter().find(|path| access(*path, Access::WRITE_OK).is_ok());
+        if let Some(writable) = writable.filter(|_| !is_root) {
+            tracing::warn!(
+                path = %writable.display(),
+                "this server's user may change which plugins it runs; in production let another user own the configuration"
+            );
+        }
     }
-    Ok(backends)
+    #[cfg(not(unix))]
+    let _ = path;
 }
 
 /// Where plugins are looked for, in the order in which the places count. Never the current directory.

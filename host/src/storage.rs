@@ -8,9 +8,9 @@ mod request;
 use std::sync::Arc;
 
 use keyway_loader::{
-    Batch, BatchMode, BatchResult, CallContext, Condition, Delete, DropKeyspace, Durability, Error,
-    ErrorCode, Features, Generation, Health, Key, Op, Page, Put, ReadConsistency, Record, Reply, Scan,
-    Version, WriteId,
+    Batch, BatchMode, BatchResult, CallContext, Capabilities, Condition, Delete, Down, DropKeyspace,
+    Durability, Error, ErrorCode, Features, Generation, Health, Key, Op, Page, Put, ReadConsistency, Record,
+    Reply, Scan, Slot, Version, WriteId,
 };
 
 use self::{
@@ -38,7 +38,7 @@ const SETTLE_ATTEMPTS: u32 = 3;
 /// A backend, as the secrets engine uses it.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    backend: Arc<Generation>,
+    backend: Arc<Slot>,
     guard: Arc<Guard>,
 }
 
@@ -50,13 +50,13 @@ fn write_id() -> Result<WriteId, Error> {
 
 impl Storage {
     /// The way to a backend, within the ordinary bounds, measured by nobody.
-    pub fn new(backend: Arc<Generation>) -> Self {
+    pub fn new(backend: Arc<Slot>) -> Self {
         let metrics = Metrics::new().backend(backend.backend());
         Self::guarded(backend, CallLimits::default(), metrics)
     }
 
     /// The way to a backend.
-    pub fn guarded(backend: Arc<Generation>, limits: CallLimits, metrics: BackendMetrics) -> Self {
+    pub fn guarded(backend: Arc<Slot>, limits: CallLimits, metrics: BackendMetrics) -> Self {
         let guard = Arc::new(Guard::new(backend.backend(), limits, metrics));
         Self { backend, guard }
     }
@@ -66,9 +66,13 @@ impl Storage {
         self.guard.circuit()
     }
 
-    /// The open backend.
-    pub fn generation(&self) -> &Generation {
-        &self.backend
+    /// The open backend, or why it is not open.
+    ///
+    /// # Errors
+    ///
+    /// `Down`.
+    pub fn generation(&self) -> Result<Arc<Generation>, Down> {
+        self.backend.generation()
     }
 
     /// The backend's name in the configuration.
@@ -76,19 +80,24 @@ impl Storage {
         self.backend.backend()
     }
 
-    /// The plugin's name.
-    pub fn plugin(&self) -> &str {
-        &self.backend.plugin().descriptor().name
+    /// The plugin's name; none while it is not open.
+    pub fn plugin(&self) -> Option<String> {
+        Some(self.generation().ok()?.plugin().descriptor().name.clone())
+    }
+
+    /// What it promises; nothing while it is not open.
+    fn capabilities(&self) -> Capabilities {
+        self.generation().map(|open| open.capabilities()).unwrap_or_default()
     }
 
     /// Whether reads may be of an earlier state than what was acknowledged.
     pub fn may_read_stale(&self) -> bool {
-        self.backend.capabilities().read_consistency == ReadConsistency::EVENTUAL
+        self.generation().is_ok_and(|open| open.capabilities().read_consistency == ReadConsistency::EVENTUAL)
     }
 
-    /// Whether everything is gone when the backend closes.
+    /// Whether everything is gone when the backend closes. What is not open counts as lasting: nothing is forgotten for it.
     pub fn is_volatile(&self) -> bool {
-        self.backend.capabilities().durability == Durability::VOLATILE
+        self.generation().is_ok_and(|open| open.capabilities().durability == Durability::VOLATILE)
     }
 
     /// The record of a key.
@@ -97,7 +106,7 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn get(&self, request: RequestId, key: Key<'_>) -> Result<Option<Record>, StorageError> {
-        self.call(request, GET, |call| self.backend.get(call, key)).await
+        self.call(request, GET, |open, call| open.get(call, key)).await
     }
 
     /// Writes one record.
@@ -107,7 +116,7 @@ impl Storage {
     /// The backend's.
     pub async fn put(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
         let put = put.with_write_id(write_id().map_err(|source| self.error(source))?);
-        self.call(request, PUT, |call| self.backend.put(call, put)).await
+        self.call(request, PUT, |open, call| open.put(call, put)).await
     }
 
     /// Writes one record whose value nobody else would write (it is sealed, or holds a random part), and finds out what
@@ -150,7 +159,7 @@ impl Storage {
     /// The backend's.
     pub async fn delete(&self, request: RequestId, delete: Delete<'_>) -> Result<bool, StorageError> {
         let delete = delete.with_write_id(write_id().map_err(|source| self.error(source))?);
-        self.call(request, DELETE, |call| self.backend.delete(call, delete)).await
+        self.call(request, DELETE, |open, call| open.delete(call, delete)).await
     }
 
     /// One page.
@@ -159,7 +168,7 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn scan(&self, request: RequestId, scan: Scan<'_>) -> Result<Page, StorageError> {
-        self.call(request, SCAN, |call| self.backend.scan(call, scan)).await
+        self.call(request, SCAN, |open, call| open.scan(call, scan)).await
     }
 
     /// Unconditional writes that come before a conditional one, which is the commit point: in one atomic batch where
@@ -190,7 +199,7 @@ impl Storage {
 
     /// Whether the backend takes these operations as one atomic batch.
     pub fn takes_at_once(&self, ops: &[Op<'_>]) -> bool {
-        let capabilities = self.backend.capabilities();
+        let capabilities = self.capabilities();
         let bytes: usize = ops.iter().map(|op| op.key().bytes().len() + op.value().len()).sum();
         capabilities.features.contains(Features::ATOMIC_BATCH)
             && ops.len() as u64 <= capabilities.limits.batch_ops
@@ -204,7 +213,7 @@ impl Storage {
     /// The backend's.
     pub async fn drop_keyspace(&self, request: RequestId, keyspace: &str) -> Result<bool, StorageError> {
         let drop = DropKeyspace::new(keyspace, write_id().map_err(|source| self.error(source))?);
-        self.call(request, DROP_KEYSPACE, |call| self.backend.drop_keyspace(call, drop)).await
+        self.call(request, DROP_KEYSPACE, |open, call| open.drop_keyspace(call, drop)).await
     }
 
     /// Several operations, all of them or none.
@@ -215,7 +224,7 @@ impl Storage {
     pub async fn apply(&self, request: RequestId, ops: &[Op<'_>]) -> Result<(), StorageError> {
         let id = write_id().map_err(|source| self.error(source))?;
         let batch = Batch::new(ops, BatchMode::Atomic, id);
-        self.call(request, APPLY, |call| self.backend.apply(call, batch)).await.map(|_| ())
+        self.call(request, APPLY, |open, call| open.apply(call, batch)).await.map(|_| ())
     }
 
     /// Removes several records, each for itself.
@@ -224,13 +233,13 @@ impl Storage {
     ///
     /// The backend's, for the first record that could not be removed.
     pub async fn delete_all(&self, request: RequestId, keys: &[Key<'_>]) -> Result<(), StorageError> {
-        let limit = usize::try_from(self.backend.capabilities().limits.batch_ops).unwrap_or(usize::MAX);
+        let limit = usize::try_from(self.capabilities().limits.batch_ops).unwrap_or(usize::MAX);
         for keys in keys.chunks(limit.clamp(1, REMOVED_AT_ONCE)) {
             let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::delete(*key)).collect();
             let id = write_id().map_err(|source| self.error(source))?;
             let batch = Batch::new(&ops, BatchMode::Independent, id);
             let results: BatchResult =
-                self.call(request, APPLY, |call| self.backend.apply(call, batch)).await?;
+                self.call(request, APPLY, |open, call| open.apply(call, batch)).await?;
             if let Some(error) = results.iter().find_map(Result::err) {
                 return Err(self.error(error.clone()));
             }
@@ -244,17 +253,19 @@ impl Storage {
     ///
     /// The backend's, where it cannot even tell.
     pub async fn health(&self, request: RequestId) -> Result<Health, StorageError> {
-        let health = self.guard.call_health(request, |call| self.backend.health(call)).await;
+        let open = self.open()?;
+        let health = self.guard.call_health(request, |call| open.health(call)).await;
         health.map_err(|source| self.error(source))
     }
 
-    /// Finishes what is in flight and closes the backend.
+    /// Finishes what is in flight and closes the backend, where it is open.
     ///
     /// # Errors
     ///
     /// The backend's.
     pub async fn shutdown(&self, request: RequestId) -> Result<(), StorageError> {
-        let closed = self.guard.call_shutdown(request, |call| self.backend.shutdown(call)).await;
+        let Ok(open) = self.generation() else { return Ok(()) };
+        let closed = self.guard.call_shutdown(request, |call| open.shutdown(call)).await;
         closed.map_err(|source| self.error(source))
     }
 
@@ -262,9 +273,15 @@ impl Storage {
         &self,
         request: RequestId,
         operation: Operation,
-        make: impl FnOnce(&CallContext<'_>) -> Reply<T>,
+        make: impl FnOnce(&Generation, &CallContext<'_>) -> Reply<T>,
     ) -> Result<T, StorageError> {
-        self.guard.call(request, operation, make).await.map_err(|source| self.error(source))
+        let open = self.open()?;
+        let answer = self.guard.call(request, operation, |call| make(&open, call)).await;
+        answer.map_err(|source| self.error(source))
+    }
+
+    fn open(&self) -> Result<Arc<Generation>, StorageError> {
+        self.generation().map_err(|down| self.error(Error::new(ErrorCode::UNAVAILABLE, down.summary)))
     }
 
     fn error(&self, source: Error) -> StorageError {

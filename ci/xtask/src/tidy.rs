@@ -51,6 +51,7 @@ const CONFINED: [Confined; 6] = [
             "abi/sdk/src/state.rs",
             "host/loader/src/open.rs",
             "host/loader/src/adapter/",
+            "host/loader/src/probe/sandbox.rs",
             "tests/bench/src/allocations.rs",
             "tests/faults/src/vfs.rs",
         ],

@@ -1,14 +1,66 @@
-//! Stage 4: is the library made for this platform and this interface.
+//! Stage 4: is the library made for this platform and this interface, and does it load nothing but the system's libraries
+//! beside itself.
 
 use thiserror::Error;
 
-use crate::describe::{Described, Descriptor, host_target};
+use crate::{
+    describe::{Described, Descriptor, Links, host_target},
+    report::Fix,
+};
+
+/// What a plugin may need beside itself: the C library and what compilers put under every program. Whatever else it uses
+/// it must carry, because nothing else was verified.
+const SYSTEM_LIBRARIES: &[&str] = &[
+    // glibc, whose parts had libraries of their own before 2.34, and the compilers' run-time libraries.
+    "libc.so.6",
+    "libdl.so.2",
+    "libgcc_s.so.1",
+    "libm.so.6",
+    "libpthread.so.0",
+    "librt.so.1",
+    "libstdc++.so.6",
+    "libutil.so.1",
+    "ld-linux-x86-64.so.2",
+    "ld-linux-aarch64.so.1",
+    "ld-linux-riscv64-lp64d.so.1",
+    // musl.
+    "libc.so",
+    "libc.musl-x86_64.so.1",
+    "libc.musl-aarch64.so.1",
+    // macOS; the rest is its frameworks.
+    "/usr/lib/libSystem.B.dylib",
+    "/usr/lib/libc++.1.dylib",
+    "/usr/lib/libiconv.2.dylib",
+    "/usr/lib/libobjc.A.dylib",
+    "/usr/lib/libresolv.9.dylib",
+    // Windows, in small letters; the rest is its API sets.
+    "advapi32.dll",
+    "bcrypt.dll",
+    "bcryptprimitives.dll",
+    "crypt32.dll",
+    "kernel32.dll",
+    "msvcrt.dll",
+    "ntdll.dll",
+    "ole32.dll",
+    "secur32.dll",
+    "shell32.dll",
+    "synchronization.dll",
+    "ucrtbase.dll",
+    "user32.dll",
+    "userenv.dll",
+    "vcruntime140.dll",
+    "vcruntime140_1.dll",
+    "ws2_32.dll",
+];
+
+/// Beginnings of such names.
+const SYSTEM_FAMILIES: &[&str] = &["/System/Library/Frameworks/", "api-ms-win-"];
 
 /// Why a library does not fit.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CheckError {
     /// A form of descriptor that is not known.
-    #[error("{plugin} has a descriptor of format {found}, and this loader knows format 1; upgrade Keyway")]
+    #[error("{plugin} has a descriptor of format {found}, and this loader knows format 1")]
     DescriptorFormat {
         /// Which plugin.
         plugin: String,
@@ -16,7 +68,7 @@ pub enum CheckError {
         found: u32,
     },
     /// The file's name and the descriptor disagree.
-    #[error("the file is named as plugin {expected:?}, but its descriptor says {found:?}; rename the file")]
+    #[error("the file is named as plugin {expected:?}, but its descriptor says {found:?}")]
     Name {
         /// By the file's name.
         expected: String,
@@ -24,7 +76,7 @@ pub enum CheckError {
         found: String,
     },
     /// Built for another platform.
-    #[error("{plugin} is built for {found}, and this is {expected}; get the build for {expected}")]
+    #[error("{plugin} is built for {found}, and this is {expected}")]
     Platform {
         /// Which plugin.
         plugin: String,
@@ -34,10 +86,7 @@ pub enum CheckError {
         found: String,
     },
     /// Built for another major version of the interface.
-    #[error(
-        "{plugin} speaks interface {found}, and this host speaks {expected}; get a build for interface {major}.x",
-        major = expected.major
-    )]
+    #[error("{plugin} speaks interface {found}, and this host speaks {expected}")]
     Interface {
         /// Which plugin.
         plugin: String,
@@ -47,22 +96,79 @@ pub enum CheckError {
         found: semver::Version,
     },
     /// A panic in it would take the process down.
-    #[error("{plugin} is built with panic = {found:?}; rebuild it with panic = \"unwind\"")]
+    #[error("{plugin} is built with panic = {found:?}, and a panic in it would end the whole process")]
     Panic {
         /// Which plugin.
         plugin: String,
         /// Its strategy.
         found: String,
     },
+    /// It needs libraries that nobody has verified.
+    #[error("{plugin} needs {library:?}, which is not one of the system's libraries that a plugin may need")]
+    Needs {
+        /// Which plugin.
+        plugin: String,
+        /// The library.
+        library: String,
+    },
+    /// It changes where the dynamic linker looks.
+    #[error("{plugin} makes the dynamic linker look for libraries in {path:?} (RPATH or RUNPATH)")]
+    SearchPath {
+        /// Which plugin.
+        plugin: String,
+        /// The directories.
+        path: String,
+    },
 }
 
-/// Checks a described library whose file's name says `expected_name`.
+impl Fix for CheckError {
+    fn fix(&self) -> String {
+        match self {
+            Self::DescriptorFormat { .. } => "upgrade Keyway".to_owned(),
+            Self::Name { found, .. } => {
+                format!("rename the file to {}", crate::discover::file_name(found))
+            }
+            Self::Platform { expected, .. } => format!("get the build for {expected}"),
+            Self::Interface { expected, .. } => format!("get a build for interface {}.x", expected.major),
+            Self::Panic { .. } => "rebuild it with panic = \"unwind\"".to_owned(),
+            Self::Needs { library, .. } => format!(
+                "link it statically into the plugin, or allow it: libraries = [{library:?}] under [trust]"
+            ),
+            Self::SearchPath { .. } => "rebuild it without -rpath".to_owned(),
+        }
+    }
+}
+
+/// Checks a described library whose file's name says `expected_name`, and which may need the libraries in `allowed` beside
+/// the system's.
 ///
 /// # Errors
 ///
 /// See [`CheckError`].
-pub fn check(described: &Described, expected_name: &str) -> Result<(), CheckError> {
-    check_descriptor(&described.descriptor, expected_name, &host_interface())
+pub fn check(described: &Described, expected_name: &str, allowed: &[String]) -> Result<(), CheckError> {
+    check_descriptor(&described.descriptor, expected_name, &host_interface())?;
+    check_links(&described.descriptor, &described.links, allowed)
+}
+
+fn check_links(descriptor: &Descriptor, links: &Links, allowed: &[String]) -> Result<(), CheckError> {
+    let plugin = format!("{} {}", descriptor.name, descriptor.version);
+    if let Some(path) = links.search.first() {
+        return Err(CheckError::SearchPath { plugin, path: path.clone() });
+    }
+    match links.needed.iter().find(|library| !is_allowed(library, allowed)) {
+        None => Ok(()),
+        Some(library) => Err(CheckError::Needs { plugin, library: library.clone() }),
+    }
+}
+
+fn is_allowed(library: &str, allowed: &[String]) -> bool {
+    // Windows does not tell letters by their size.
+    let small = library.to_ascii_lowercase();
+    let name = if small.ends_with(".dll") { small.as_str() } else { library };
+    let is_within = |beginning: &&str| name.starts_with(beginning) && !name.contains("..");
+    SYSTEM_LIBRARIES.contains(&name)
+        || SYSTEM_FAMILIES.iter().any(is_within)
+        || allowed.iter().any(|allowed| allowed == library)
 }
 
 /// The interface that this host speaks.
@@ -123,6 +229,30 @@ mod tests {
             extensions: Vec::new(),
             config_schema: serde_json::Value::Bool(true),
         }
+    }
+
+    #[test]
+    fn nothing_but_the_systems_libraries_is_needed_from_the_usual_places() {
+        let check = |needed: &[&str], search: &[&str], allowed: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            check_links(
+                &descriptor(),
+                &Links { needed: owned(needed), search: owned(search) },
+                &owned(allowed),
+            )
+        };
+        assert_eq!(
+            check(&["libc.so.6", "libgcc_s.so.1", "KERNEL32.dll", "api-ms-win-core-1.dll"], &[], &[]),
+            Ok(())
+        );
+        assert_eq!(check(&["/System/Library/Frameworks/Security.framework/Security"], &[], &[]), Ok(()));
+        for wrong in
+            ["libevil.so", "./libc.so.6", "/System/Library/Frameworks/../../../tmp/x", "LIBC.SO.6", ""]
+        {
+            assert!(matches!(check(&[wrong], &[], &[]), Err(CheckError::Needs { .. })), "{wrong}");
+            assert_eq!(check(&[wrong], &[], &[wrong]), Ok(()));
+        }
+        assert!(matches!(check(&[], &["$ORIGIN"], &["$ORIGIN"]), Err(CheckError::SearchPath { .. })));
     }
 
     fn check_at(descriptor: &Descriptor, interface: &str) -> Result<(), CheckError> {

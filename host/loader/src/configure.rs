@@ -78,6 +78,24 @@ pub enum ConfigureError {
     },
 }
 
+impl ConfigureError {
+    /// Whether it may be another time without anybody's doing.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Open { .. } | Self::Unhealthy { .. } | Self::Random { .. })
+    }
+
+    /// In a few words, without paths.
+    pub fn summary(&self) -> &'static str {
+        match self {
+            Self::Schema { .. } | Self::Invalid { .. } | Self::DataDir { .. } => {
+                "its configuration does not suit its plugin"
+            }
+            Self::Random { .. } | Self::Open { .. } => "its store cannot be opened",
+            Self::Unhealthy { .. } => "its store is open but not healthy",
+        }
+    }
+}
+
 /// Opens a store with a plugin.
 ///
 /// # Errors

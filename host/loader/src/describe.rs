@@ -1,12 +1,15 @@
 //! Stage 3: what the library says about itself, read from its bytes without running any of them.
 
+pub mod links;
+
 use std::{fmt, fs, io, path::PathBuf};
 
 use object::{Object, ObjectSection, ObjectSegment};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::stage::Staged;
+pub use self::links::Links;
+use crate::{report::Fix, stage::Staged};
 
 /// The longest descriptor that is read.
 const MAX_DESCRIPTOR_BYTES: u64 = 1024 * 1024;
@@ -89,6 +92,8 @@ pub struct Described {
     pub descriptor: Descriptor,
     /// The same, to the letter: the loaded library must say so too.
     pub descriptor_json: String,
+    /// What it makes the dynamic linker load beside it.
+    pub links: Links,
 }
 
 /// Why a library's description could not be read.
@@ -111,10 +116,7 @@ pub enum DescribeError {
         reason: String,
     },
     /// The file is shorter than its own headers say.
-    #[error(
-        "{} is truncated or damaged: {reason}; copy it again from where it came",
-        path.display()
-    )]
+    #[error("{} is truncated or damaged: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -137,6 +139,20 @@ pub enum DescribeError {
     },
 }
 
+impl Fix for DescribeError {
+    fn fix(&self) -> String {
+        match self {
+            Self::Read { path, .. } => format!("make room for a copy of {}, and try again", path.display()),
+            Self::NotALibrary { path, .. } | Self::NotAPlugin { path } => format!(
+                "put a plugin's library there (`keyway plugin info FILE` says what a file is), or remove {}",
+                path.display()
+            ),
+            Self::Damaged { .. } => "copy it again from where it came".to_owned(),
+            Self::Malformed { .. } => "rebuild it with the current keyway-sdk".to_owned(),
+        }
+    }
+}
+
 /// Reads the description of a staged library.
 ///
 /// # Errors
@@ -146,25 +162,24 @@ pub fn describe(staged: Staged) -> Result<Described, DescribeError> {
     let path = staged.source.clone();
     let bytes =
         fs::read(&staged.path).map_err(|source| DescribeError::Read { path: path.clone(), source })?;
-    let section = read_section(&bytes, path.clone())?;
+    let (section, links) = read_section(&bytes, path.clone())?;
     // A linker may pad the section.
     let text = section.trim_ascii_end();
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let malformed = |source| DescribeError::Malformed { path: path.clone(), source };
     let descriptor: Descriptor = serde_json::from_slice(text).map_err(malformed)?;
     let descriptor_json = String::from_utf8_lossy(text).into_owned();
-    Ok(Described { staged, descriptor, descriptor_json })
+    Ok(Described { staged, descriptor, descriptor_json, links })
 }
 
-fn read_section(bytes: &[u8], path: PathBuf) -> Result<&[u8], DescribeError> {
+fn read_section(bytes: &[u8], path: PathBuf) -> Result<(&[u8], Links), DescribeError> {
     if !looks_like_a_library(bytes) {
         return Err(DescribeError::NotALibrary { path, reason: first_bytes(bytes) });
     }
     let file = match object::File::parse(bytes) {
         Ok(file) => file,
         Err(_) if is_foreign_container(bytes) => {
-            let reason =
-                "it is a universal Mach-O, a Java class or a DOS program; give the library for this platform";
+            let reason = "it is a universal Mach-O, a Java class or a DOS program";
             return Err(DescribeError::NotALibrary { path, reason: reason.to_owned() });
         }
         Err(error) => return Err(DescribeError::Damaged { path, reason: error.to_string() }),
@@ -180,14 +195,16 @@ fn read_section(bytes: &[u8], path: PathBuf) -> Result<&[u8], DescribeError> {
     }
     let section = file.sections().find(|section| matches!(section.name(), Ok(".keyway" | "__keyway")));
     let Some(section) = section else { return Err(DescribeError::NotAPlugin { path }) };
-    match section.data() {
-        Ok(data) if data.len() as u64 <= MAX_DESCRIPTOR_BYTES => Ok(data),
-        Ok(data) => {
-            let reason = format!("its descriptor of {} bytes is too long to be one", data.len());
-            Err(DescribeError::Damaged { path, reason })
-        }
-        Err(error) => Err(DescribeError::Damaged { path, reason: error.to_string() }),
+    let damaged =
+        |error: object::Error| DescribeError::Damaged { path: path.clone(), reason: error.to_string() };
+    let data = section.data().map_err(damaged)?;
+    if data.len() as u64 > MAX_DESCRIPTOR_BYTES {
+        let reason = format!("its descriptor of {} bytes is too long to be one", data.len());
+        return Err(DescribeError::Damaged { path, reason });
     }
+    let links = Links::of(&file)
+        .map_err(|links::Unreadable(reason)| DescribeError::Damaged { path: path.clone(), reason })?;
+    Ok((data, links))
 }
 
 /// The first bytes of ELF, Mach-O (both widths and orders, and universal) and PE.

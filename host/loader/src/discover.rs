@@ -6,11 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 /// Most library files that are considered in one directory.
 const MAX_FILES: usize = 1_000;
 
 /// Where a directory to search was named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// The option `--plugin-dir`.
     CommandLine,
@@ -40,7 +43,7 @@ impl fmt::Display for Origin {
 }
 
 /// A directory to search.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchPath {
     /// The directory.
     pub directory: PathBuf,
@@ -55,8 +58,8 @@ pub struct Candidate {
     pub path: PathBuf,
     /// The plugin's name by the file's name, with dashes.
     pub name: String,
-    /// Where the directory was named.
-    pub origin: Origin,
+    /// The directory that it was found in.
+    pub place: SearchPath,
 }
 
 /// What became of one directory.
@@ -111,7 +114,7 @@ fn list(search: &SearchPath) -> io::Result<Vec<Candidate>> {
         if let Some(name) = plugin_name(&path)
             && candidates.len() < MAX_FILES
         {
-            candidates.push(Candidate { path, name, origin: search.origin });
+            candidates.push(Candidate { path, name, place: search.clone() });
         }
     }
     candidates.sort_by(|a, b| a.path.cmp(&b.path));

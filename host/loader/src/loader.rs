@@ -1,16 +1,25 @@
 //! Runs the stages for one plugin, and tells what happened to every candidate on the way.
 
+mod diagnosis;
+mod failure;
+
 use std::{error::Error as StdError, fmt, path::PathBuf};
 
+pub use self::{
+    diagnosis::{Depth, Diagnosis},
+    failure::{StageFailure, StageName},
+};
 use crate::{
     Plugin,
-    check::{CheckError, check},
-    describe::{DescribeError, Described, describe},
+    check::check,
+    describe::{Described, describe},
     discover::{Candidate, Discovered, Place, SearchPath, discover, file_name},
-    open::{OpenError, open},
-    report::Chain,
-    stage::{StageError, stage},
-    trust::{TrustError, TrustPolicy},
+    history::History,
+    open::open,
+    probe::{Passed, Prober},
+    report::Fix,
+    stage::stage,
+    trust::{Grant, Trust},
 };
 
 /// Where plugins are looked for, and which of them may run.
@@ -21,14 +30,23 @@ pub struct Loader {
     /// Where the private copies go.
     pub staging_dir: PathBuf,
     /// Which libraries may run.
-    pub trust: TrustPolicy,
+    pub trust: Trust,
+    /// The libraries that plugins may need beside the system's.
+    pub libraries: Vec<String>,
+    /// Loads each library in a child process first; none leaves that out.
+    pub prober: Option<Prober>,
+    /// What is remembered about libraries.
+    pub history: History,
+    /// The version of the host, with which verdicts of probes hold.
+    pub host: String,
 }
 
 /// What a backend asks for: `name` or `name@requirement`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
     name: String,
-    version: semver::VersionReq,
+    /// None is any at all.
+    version: Option<semver::VersionReq>,
 }
 
 impl Requirement {
@@ -50,56 +68,37 @@ impl Requirement {
         if name.is_empty() || !name.bytes().all(valid) {
             return Err(format!("{name:?} is not a plugin's name: lower-case letters, digits and dashes"));
         }
-        Ok(Self { name: name.to_owned(), version })
+        Ok(Self { name: name.to_owned(), version: Some(version) })
+    }
+
+    /// Any version of a plugin, pre-releases included.
+    pub(crate) fn any(name: &str) -> Self {
+        Self { name: name.to_owned(), version: None }
     }
 
     /// The plugin's name.
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Whether it names no version.
+    pub fn is_any(&self) -> bool {
+        self.version.as_ref().is_none_or(|version| *version == semver::VersionReq::STAR)
+    }
+
+    /// Whether a version satisfies it.
+    pub fn admits(&self, version: &semver::Version) -> bool {
+        self.version.as_ref().is_none_or(|wanted| wanted.matches(version))
+    }
 }
 
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
-        if self.version == semver::VersionReq::STAR { Ok(()) } else { write!(f, "@{}", self.version) }
-    }
-}
-
-/// The error of whichever stage a candidate did not pass.
-#[derive(Debug)]
-pub enum StageFailure {
-    /// It could not be staged.
-    Stage(StageError),
-    /// It could not be described.
-    Describe(DescribeError),
-    /// It does not fit.
-    Check(CheckError),
-    /// It is not of the version that was asked for.
-    Version(semver::Version),
-    /// It may not run.
-    Trust(TrustError),
-    /// It could not be loaded.
-    Open(OpenError),
-}
-
-impl fmt::Display for StageFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let error: &dyn StdError = match self {
-            Self::Stage(error) => error,
-            Self::Describe(error) => error,
-            Self::Check(error) => error,
-            Self::Version(version) if version.pre.is_empty() => return write!(f, "its version is {version}"),
-            Self::Version(version) => {
-                return write!(
-                    f,
-                    "its version is {version}; a pre-release must be asked for, as NAME@={version}"
-                );
-            }
-            Self::Trust(error) => error,
-            Self::Open(error) => error,
-        };
-        Chain(error).fmt(f)
+        match &self.version {
+            Some(version) if *version != semver::VersionReq::STAR => write!(f, "@{version}"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -123,6 +122,24 @@ pub struct LoadError {
     pub passed_over: Vec<PassedOver>,
 }
 
+impl LoadError {
+    /// In a few words, without paths.
+    pub fn summary(&self) -> String {
+        let mut reasons: Vec<&str> = self.passed_over.iter().map(|passed| passed.reason.summary()).collect();
+        reasons.dedup();
+        let plugin = &self.requirement;
+        if reasons.is_empty() {
+            format!("plugin {plugin} was not found")
+        } else {
+            format!("plugin {plugin} cannot be used: {}", reasons.join("; "))
+        }
+    }
+
+    pub(crate) fn is_passing(&self) -> bool {
+        self.passed_over.iter().any(|passed| passed.reason.is_passing())
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.passed_over.is_empty() {
@@ -131,7 +148,7 @@ impl fmt::Display for LoadError {
             write!(f, "plugin {} cannot be used", self.requirement)?;
         }
         for PassedOver { path, reason } in &self.passed_over {
-            write!(f, "\n  passed over {}: {reason}", path.display())?;
+            write!(f, "\n  passed over {}: {reason}; {}", path.display(), reason.fix())?;
         }
         let wanted = file_name(&self.requirement.name);
         write!(f, "\n  looked for {wanted} (or with a version behind the name) in")?;
@@ -153,95 +170,161 @@ impl fmt::Display for LoadError {
 
 impl StdError for LoadError {}
 
-/// Every library file that was found, and every directory that was searched.
-#[derive(Debug)]
-pub struct Survey {
-    /// The files in the order in which they count.
-    pub libraries: Vec<Surveyed>,
-    /// The directories in the order in which they were searched.
-    pub places: Vec<Place>,
+/// A library that has come through all stages before it is mapped.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    /// What it says about itself.
+    pub described: Described,
+    /// The directory that it was found in.
+    pub place: SearchPath,
+    /// Why it may run.
+    pub grant: Grant,
 }
 
-/// A library file, and what it says about itself or why it cannot be used.
-#[derive(Debug)]
-pub struct Surveyed {
-    /// The file.
-    pub candidate: Candidate,
-    /// Its staged copy and descriptor.
-    pub described: Result<Described, StageFailure>,
+/// How a library came through its probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proven {
+    /// Now.
+    Now(Passed),
+    /// At an earlier start of this host's version.
+    Before(Passed),
+    /// It has worked on this machine, and a probe was inconclusive now.
+    Worked(String),
+    /// Nobody probes here.
+    Skipped,
 }
 
 impl Loader {
-    /// Every library file, staged and described, or why that failed. Runs no code of theirs.
-    pub fn survey(&self) -> Survey {
-        let Discovered { candidates, places } = discover(&self.search);
-        let described = candidates
-            .into_iter()
-            .map(|candidate| {
-                let described = self.describe(&candidate);
-                Surveyed { candidate, described }
-            })
-            .collect();
-        Survey { libraries: described, places }
-    }
-
     /// Loads the newest usable version of what is asked for.
     ///
     /// # Errors
     ///
     /// Where there is none: each place that was tried and why each file was passed over.
     pub fn load(&self, requirement: &Requirement) -> Result<Plugin, Box<LoadError>> {
+        self.load_for(requirement, None)
+    }
+
+    /// The same, of what can read a store in this data format.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_for(&self, requirement: &Requirement, format: Option<u32>) -> Result<Plugin, Box<LoadError>> {
         let Discovered { candidates, places } = discover(&self.search);
         let mut passed_over = Vec::new();
         let mut usable = Vec::new();
         for candidate in candidates.into_iter().filter(|candidate| candidate.name == requirement.name) {
-            match self.admit(&candidate, requirement) {
-                Ok(described) => usable.push(described),
+            match self.admit(&candidate, requirement, format) {
+                Ok(admitted) => usable.push(admitted),
                 Err(reason) => passed_over.push(PassedOver { path: candidate.path, reason }),
             }
         }
         // Stable: of equal versions the one found first comes first.
-        usable.sort_by(|a, b| b.descriptor.version.cmp(&a.descriptor.version));
-        for described in usable {
-            match open(&described) {
+        usable.sort_by(|a, b| b.described.descriptor.version.cmp(&a.described.descriptor.version));
+        for admitted in usable {
+            match self.map(&admitted) {
                 Ok(plugin) => {
                     report(&plugin, &passed_over);
                     return Ok(plugin);
                 }
-                Err(error) => {
-                    if let OpenError::Layout { detail, .. } = &error {
-                        tracing::debug!(library = %described.staged.source.display(), detail, "layouts differ");
+                Err(reason) => {
+                    if let Some(detail) = reason.detail() {
+                        tracing::debug!(library = %admitted.described.staged.source.display(), detail, "layouts differ");
                     }
-                    let (path, reason) = (described.staged.source, StageFailure::Open(error));
-                    passed_over.push(PassedOver { path, reason });
+                    passed_over.push(PassedOver { path: admitted.described.staged.source, reason });
                 }
             }
         }
         Err(Box::new(LoadError { requirement: requirement.clone(), places, passed_over }))
     }
 
-    /// The stages before the library is mapped.
-    fn admit(&self, candidate: &Candidate, requirement: &Requirement) -> Result<Described, StageFailure> {
+    /// The stages before the library is run.
+    pub(crate) fn admit(
+        &self,
+        candidate: &Candidate,
+        requirement: &Requirement,
+        format: Option<u32>,
+    ) -> Result<Admitted, StageFailure> {
         let described = self.describe(candidate)?;
         let version = &described.descriptor.version;
-        if !requirement.version.matches(version) {
+        if !requirement.admits(version) {
             return Err(StageFailure::Version(version.clone()));
         }
-        self.trust.verify(&described).map_err(StageFailure::Trust)?;
+        match format {
+            Some(store) if described.descriptor.data_format < store => {
+                return Err(StageFailure::Format { plugin: described.descriptor.data_format, store });
+            }
+            _ => {}
+        }
+        let grant = self.trust.verify(&described, &candidate.place).map_err(StageFailure::Trust)?;
+        Ok(Admitted { described, place: candidate.place.clone(), grant })
+    }
+
+    /// Stages, describes and checks a candidate. Runs no code of it.
+    ///
+    /// # Errors
+    ///
+    /// The first stage's that it does not pass.
+    pub fn describe(&self, candidate: &Candidate) -> Result<Described, StageFailure> {
+        let described = self.read(candidate)?;
+        self.fits(&described, candidate)?;
         Ok(described)
     }
 
-    fn describe(&self, candidate: &Candidate) -> Result<Described, StageFailure> {
+    fn read(&self, candidate: &Candidate) -> Result<Described, StageFailure> {
         let staged = stage(&candidate.path, &self.staging_dir).map_err(StageFailure::Stage)?;
-        let described = describe(staged).map_err(StageFailure::Describe)?;
-        check(&described, &candidate.name).map_err(StageFailure::Check)?;
-        Ok(described)
+        describe(staged).map_err(StageFailure::Describe)
+    }
+
+    fn fits(&self, described: &Described, candidate: &Candidate) -> Result<(), StageFailure> {
+        check(described, &candidate.name, &self.libraries).map_err(StageFailure::Check)
+    }
+
+    /// Probes a library that may run, unless an earlier verdict holds.
+    ///
+    /// # Errors
+    ///
+    /// `Quarantined` or `Probe`.
+    pub fn prove(&self, described: &Described) -> Result<Proven, StageFailure> {
+        let digest = described.staged.digest;
+        let known = self.history.known(digest, &self.host)?;
+        let Some(prober) = &self.prober else { return Ok(Proven::Skipped) };
+        if let Some(passed) = known {
+            return Ok(Proven::Before(passed));
+        }
+        let plugin = format!("{} {}", described.descriptor.name, described.descriptor.version);
+        let found = prober.probe(described);
+        self.history.probed(digest, &plugin, &self.host, &found);
+        match found {
+            Ok(passed) => Ok(Proven::Now(passed)),
+            Err(error) if error.is_inconclusive() && self.has_worked(described) => {
+                tracing::warn!(plugin, %error, "used all the same: it has worked on this machine before");
+                Ok(Proven::Worked(error.to_string()))
+            }
+            Err(error) => Err(StageFailure::Probe(error)),
+        }
+    }
+
+    fn has_worked(&self, described: &Described) -> bool {
+        self.history.library(described.staged.digest).is_some_and(|library| library.worked.is_some())
+    }
+
+    /// Probes and maps a library that may run.
+    pub(crate) fn map(&self, admitted: &Admitted) -> Result<Plugin, StageFailure> {
+        let described = &admitted.described;
+        let proven = self.prove(described)?;
+        if proven == Proven::Skipped {
+            tracing::debug!(library = %described.staged.source.display(), "probe SKIPPED: no program to probe with");
+        }
+        let name = format!("{} {}", described.descriptor.name, described.descriptor.version);
+        let _marker = self.history.begin(described.staged.digest, &name, "loaded by the host");
+        open(described, admitted.grant.clone(), admitted.place.clone()).map_err(StageFailure::Open)
     }
 }
 
 fn report(plugin: &Plugin, passed_over: &[PassedOver]) {
     tracing::info!(plugin = %plugin.descriptor(), origin = ?plugin.origin(), "plugin loaded");
     for PassedOver { path, reason } in passed_over {
-        tracing::warn!(library = %path.display(), %reason, "plugin passed over");
+        tracing::warn!(library = %path.display(), %reason, fix = reason.fix(), "plugin passed over");
     }
 }

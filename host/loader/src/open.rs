@@ -1,20 +1,24 @@
 //! Stage 7: maps the library. The only place that runs `dlopen`.
 #![expect(unsafe_code, reason = "loading a library runs its initializers and trusts its symbols")]
 
+mod layout;
+
 use std::path::{Path, PathBuf};
 
 use abi_stable::{
     StableAbi,
-    abi_stability::abi_checking::{CheckingGlobals, check_layout_compatibility_with_globals},
     library::{AbiHeaderRef, LibHeader},
-    type_layout::TypeLayout,
 };
 use keyway_abi::{EXPORT_SYMBOL, StorageBackendRef};
 use thiserror::Error;
 
+pub use self::layout::Difference;
 use crate::{
+    SearchPath,
     describe::{Described, Descriptor},
+    report::Fix,
     stage::Digest,
+    trust::Grant,
 };
 
 /// A loaded library, or a backend linked into this binary. Its code stays mapped for the life of the process: a Rust
@@ -24,6 +28,8 @@ pub struct Plugin {
     pub(crate) root: StorageBackendRef,
     descriptor: Descriptor,
     origin: PluginOrigin,
+    grant: Option<Grant>,
+    place: Option<SearchPath>,
 }
 
 /// Where a plugin's code comes from.
@@ -51,6 +57,32 @@ impl Plugin {
         &self.origin
     }
 
+    /// Why it may run; none where it is linked.
+    pub fn grant(&self) -> Option<&Grant> {
+        self.grant.as_ref()
+    }
+
+    /// The directory that it was found in; none where it is linked.
+    pub fn place(&self) -> Option<&SearchPath> {
+        self.place.as_ref()
+    }
+
+    /// The file that was staged; none where it is linked.
+    pub fn source(&self) -> Option<&Path> {
+        match &self.origin {
+            PluginOrigin::Library { path, .. } => Some(path),
+            PluginOrigin::Linked => None,
+        }
+    }
+
+    /// The library's digest; none where it is linked.
+    pub fn digest(&self) -> Option<Digest> {
+        match &self.origin {
+            PluginOrigin::Library { digest, .. } => Some(*digest),
+            PluginOrigin::Linked => None,
+        }
+    }
+
     /// A backend that is linked into this binary, as `keyway_sdk::linked` returns it. For tests: everything works as
     /// with a library, except that there is none.
     ///
@@ -59,7 +91,7 @@ impl Plugin {
     /// When the descriptor cannot be understood.
     pub fn linked(root: StorageBackendRef) -> Result<Self, serde_json::Error> {
         let descriptor = serde_json::from_str(root.descriptor()().as_str())?;
-        Ok(Self { root, descriptor, origin: PluginOrigin::Linked })
+        Ok(Self { root, descriptor, origin: PluginOrigin::Linked, grant: None, place: None })
     }
 }
 
@@ -67,7 +99,7 @@ impl Plugin {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The dynamic linker refused it.
-    #[error("the dynamic linker refuses {}: it is for another system, or needs libraries that are not here", path.display())]
+    #[error("the dynamic linker refuses {}", path.display())]
     Map {
         /// The file that was staged.
         path: PathBuf,
@@ -75,7 +107,7 @@ pub enum OpenError {
         source: libloading::Error,
     },
     /// It exports no root module.
-    #[error("{} has a descriptor but does not export {EXPORT_SYMBOL}; rebuild it with export_backend!", path.display())]
+    #[error("{} has a descriptor but does not export {EXPORT_SYMBOL}", path.display())]
     NoExport {
         /// The file.
         path: PathBuf,
@@ -83,7 +115,7 @@ pub enum OpenError {
         source: libloading::Error,
     },
     /// The layer beneath the interface differs.
-    #[error("{} is built on another binary layer than this host: {reason}; rebuild it with the current SDK", path.display())]
+    #[error("{} is built on another binary layer than this host: {reason}", path.display())]
     Layer {
         /// The file.
         path: PathBuf,
@@ -92,8 +124,7 @@ pub enum OpenError {
     },
     /// It names one interface in its descriptor and has another.
     #[error(
-        "{}: the types of its interface {found} do not match this host's {expected}, first: {first}; rebuild it with \
-         keyway-sdk for interface {expected}",
+        "{}: the types of its interface {found} do not match this host's {expected}: {difference}",
         path.display()
     )]
     Layout {
@@ -103,10 +134,8 @@ pub enum OpenError {
         expected: String,
         /// The library's.
         found: String,
-        /// The first difference.
-        first: String,
-        /// Every difference; long.
-        detail: String,
+        /// The first difference, and all of them.
+        difference: Box<Difference>,
     },
     /// Its initialisation failed.
     #[error("{} fails to initialise: {reason}", path.display())]
@@ -118,13 +147,55 @@ pub enum OpenError {
     },
     /// Loaded, it describes itself differently.
     #[error(
-        "{} says something else about itself once it is loaded than its embedded descriptor; do not use this file",
+        "{} says something else about itself once it is loaded than its embedded descriptor: from byte {at}, embedded \
+         {embedded:?}, loaded {loaded:?}",
         path.display()
     )]
     Lies {
         /// The file.
         path: PathBuf,
+        /// Where they begin to differ.
+        at: usize,
+        /// What is embedded from there on.
+        embedded: String,
+        /// What it says from there on.
+        loaded: String,
     },
+}
+
+impl OpenError {
+    /// Everything that is known, where the message is short for good reason.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Layout { difference, .. } => Some(&difference.detail),
+            _ => None,
+        }
+    }
+
+    fn lies(path: &Path, embedded: &str, loaded: &str) -> Self {
+        let at = embedded.bytes().zip(loaded.bytes()).take_while(|(one, other)| one == other).count();
+        let rest = |text: &str| {
+            String::from_utf8_lossy(text.as_bytes().get(at..).unwrap_or_default()).chars().take(40).collect()
+        };
+        Self::Lies { path: path.to_owned(), at, embedded: rest(embedded), loaded: rest(loaded) }
+    }
+}
+
+impl Fix for OpenError {
+    fn fix(&self) -> String {
+        match self {
+            Self::Map { .. } => {
+                "get the build for this system, and install the libraries that it needs".to_owned()
+            }
+            Self::NoExport { .. } => "rebuild it with keyway_sdk::export_backend!".to_owned(),
+            Self::Layer { .. } => "rebuild it with the current keyway-sdk".to_owned(),
+            Self::Layout { expected, .. } => format!(
+                "rebuild it with keyway-sdk for interface {expected}; --verbose shows all differences"
+            ),
+            Self::Initialise { .. } => "ask its author".to_owned(),
+            Self::Lies { .. } => "do not use this file".to_owned(),
+        }
+    }
 }
 
 /// Maps a library that has been described, checked and trusted.
@@ -132,15 +203,17 @@ pub enum OpenError {
 /// # Errors
 ///
 /// See [`OpenError`].
-pub fn open(described: &Described) -> Result<Plugin, OpenError> {
+pub fn open(described: &Described, grant: Grant, place: SearchPath) -> Result<Plugin, OpenError> {
     let path = &described.staged.source;
     let header = map(&described.staged.path, path)?;
     let root = verify(header, path, &described.descriptor)?;
-    if root.descriptor()().as_str() != described.descriptor_json {
-        return Err(OpenError::Lies { path: path.clone() });
+    let loaded = root.descriptor()();
+    if loaded.as_str() != described.descriptor_json {
+        return Err(OpenError::lies(path, &described.descriptor_json, loaded.as_str()));
     }
     let origin = PluginOrigin::Library { path: path.clone(), digest: described.staged.digest };
-    Ok(Plugin { root, descriptor: described.descriptor.clone(), origin })
+    let descriptor = described.descriptor.clone();
+    Ok(Plugin { root, descriptor, origin, grant: Some(grant), place: Some(place) })
 }
 
 fn map(staged: &Path, source_path: &Path) -> Result<&'static LibHeader, OpenError> {
@@ -192,86 +265,11 @@ fn verify(
     let ours = StorageBackendRef::LAYOUT;
     let expected = crate::INTERFACE_VERSION;
     let interface = semver::Version::parse(expected).expect("a crate's version is a semantic version");
-    if let Err(detail) = compatible((&interface, ours), (&descriptor.interface, theirs)) {
-        return Err(OpenError::Layout {
-            path,
-            expected: expected.to_owned(),
-            found: descriptor.interface.to_string(),
-            first: detail.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned(),
-            detail,
-        });
+    if let Err(difference) = layout::compare((&interface, ours), (&descriptor.interface, theirs)) {
+        let (expected, found) = (expected.to_owned(), descriptor.interface.to_string());
+        return Err(OpenError::Layout { path, expected, found, difference });
     }
     // SAFETY: the layouts of both sides have just been compared.
     unsafe { header.unchecked_layout::<StorageBackendRef>() }
         .map_err(|error| OpenError::Initialise { path, reason: error.to_string() })
-}
-
-/// Whether the layouts of two versions of the interface fit, or every difference.
-///
-/// The stock check demands that the library be the newer one. Here the older layout must be a prefix of the newer,
-/// whichever side has it. Fresh globals: shared ones remember earlier pairs and refuse good ones.
-fn compatible(
-    (our_version, ours): (&semver::Version, &'static TypeLayout),
-    (their_version, theirs): (&semver::Version, &'static TypeLayout),
-) -> Result<(), String> {
-    let (older, newer) = if their_version < our_version { (theirs, ours) } else { (ours, theirs) };
-    check_layout_compatibility_with_globals(older, newer, &CheckingGlobals::new())
-        .map_err(|errors| errors.to_string())
-}
-
-#[cfg(test)]
-#[expect(dead_code, reason = "the modules are compared, never called")]
-mod tests {
-    use super::*;
-
-    mod older {
-        #[repr(C)]
-        #[derive(abi_stable::StableAbi)]
-        #[sabi(kind(Prefix(prefix_ref = ModuleRef)))]
-        #[sabi(missing_field(panic))]
-        pub(super) struct Module {
-            #[sabi(last_prefix_field)]
-            pub(super) first: extern "C" fn() -> u32,
-        }
-    }
-
-    mod newer {
-        #[repr(C)]
-        #[derive(abi_stable::StableAbi)]
-        #[sabi(kind(Prefix(prefix_ref = ModuleRef)))]
-        #[sabi(missing_field(panic))]
-        pub(super) struct Module {
-            #[sabi(last_prefix_field)]
-            pub(super) first: extern "C" fn() -> u32,
-            pub(super) second: extern "C" fn() -> u32,
-        }
-    }
-
-    mod different {
-        #[repr(C)]
-        #[derive(abi_stable::StableAbi)]
-        #[sabi(kind(Prefix(prefix_ref = ModuleRef)))]
-        #[sabi(missing_field(panic))]
-        pub(super) struct Module {
-            #[sabi(last_prefix_field)]
-            pub(super) first: extern "C" fn() -> u64,
-        }
-    }
-
-    #[test]
-    fn older_and_newer_minors_fit_in_both_directions_and_other_types_do_not() {
-        let version = |text: &str| semver::Version::parse(text).unwrap();
-        let old = (&version("1.0.0"), older::ModuleRef::LAYOUT);
-        let new = (&version("1.1.0"), newer::ModuleRef::LAYOUT);
-        let wrong = (&version("1.0.0"), different::ModuleRef::LAYOUT);
-        for _ in 0..2 {
-            compatible(old, new).unwrap();
-            compatible(new, old).unwrap();
-            compatible(old, old).unwrap();
-            assert!(compatible(old, wrong).is_err() && compatible(wrong, new).is_err());
-        }
-        // Were the sides taken for each other, a newer one that is said to be older would pass.
-        let upside_down = (&version("0.9.0"), newer::ModuleRef::LAYOUT);
-        assert!(compatible(old, upside_down).is_err());
-    }
 }

@@ -5,7 +5,7 @@ use std::{
     fmt,
     ops::Deref,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -19,6 +19,7 @@ pub struct Generation {
     plugin: Plugin,
     store: Box<dyn Store>,
     context: &'static ServiceContext,
+    fallback: Option<String>,
 }
 
 impl Generation {
@@ -29,7 +30,7 @@ impl Generation {
         context: &'static ServiceContext,
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self { number: NEXT.fetch_add(1, Ordering::Relaxed), backend, plugin, store, context }
+        Self { number: NEXT.fetch_add(1, Ordering::Relaxed), backend, plugin, store, context, fallback: None }
     }
 
     /// Counts openings in this process, from 1.
@@ -45,6 +46,15 @@ impl Generation {
     /// The plugin that it was opened with.
     pub fn plugin(&self) -> &Plugin {
         &self.plugin
+    }
+
+    pub(crate) fn fallen_back(self, fallback: Option<String>) -> Self {
+        Self { fallback, ..self }
+    }
+
+    /// Why it was not opened with the plugin that the configuration asks for; none where it was.
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
     }
 
     /// What the backend has measured: totals of counters, last values of the rest.
@@ -71,25 +81,81 @@ impl fmt::Debug for Generation {
     }
 }
 
-/// The present generation of each backend.
+/// Why a backend is not open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Down {
+    /// In a few words, without paths: for whoever asks.
+    pub summary: String,
+    /// What was tried, where, and what to do: for operators.
+    pub reason: String,
+}
+
+/// A backend's place: its present generation, or why there is none.
+#[derive(Debug)]
+pub struct Slot {
+    backend: String,
+    state: RwLock<Result<Arc<Generation>, Down>>,
+}
+
+impl Slot {
+    /// The place of a backend that is not open yet.
+    pub fn new(backend: &str) -> Self {
+        let waiting = "it is being opened".to_owned();
+        let down = Down { summary: waiting.clone(), reason: waiting };
+        Self { backend: backend.to_owned(), state: RwLock::new(Err(down)) }
+    }
+
+    /// The backend's name in the configuration.
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    /// The present generation, or why there is none.
+    ///
+    /// # Errors
+    ///
+    /// `Down`.
+    pub fn generation(&self) -> Result<Arc<Generation>, Down> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts a generation into it.
+    pub fn open(&self, generation: Generation) {
+        self.set(Ok(Arc::new(generation)));
+    }
+
+    /// Says why there is none.
+    pub fn close(&self, down: Down) {
+        self.set(Err(down));
+    }
+
+    fn set(&self, state: Result<Arc<Generation>, Down>) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+impl From<Generation> for Slot {
+    fn from(generation: Generation) -> Self {
+        Self { backend: generation.backend.clone(), state: RwLock::new(Ok(Arc::new(generation))) }
+    }
+}
+
+/// The places of all backends.
 #[derive(Debug, Default)]
 pub struct Backends {
-    by_name: BTreeMap<String, Arc<Generation>>,
+    by_name: BTreeMap<String, Arc<Slot>>,
 }
 
 impl Backends {
-    /// Registers a generation; answers the one that it replaces.
-    pub fn register(&mut self, generation: Generation) -> Option<Arc<Generation>> {
-        self.by_name.insert(generation.backend.clone(), Arc::new(generation))
+    /// Registers a place.
+    pub fn register(&mut self, slot: impl Into<Slot>) -> Arc<Slot> {
+        let slot = Arc::new(slot.into());
+        self.by_name.insert(slot.backend.clone(), Arc::clone(&slot));
+        slot
     }
 
-    /// The present generation of a backend.
-    pub fn get(&self, name: &str) -> Option<&Arc<Generation>> {
-        self.by_name.get(name)
-    }
-
-    /// All present generations, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Generation>> {
+    /// All places, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Slot>> {
         self.by_name.values()
     }
 }

@@ -2,6 +2,12 @@
 
 use std::{error::Error, fmt};
 
+/// An error that knows what to do about it.
+pub trait Fix: Error {
+    /// What to do or type next, as half a sentence that begins with a verb.
+    fn fix(&self) -> String;
+}
+
 /// An error with all that caused it, on one line.
 pub struct Chain<'a>(pub &'a dyn Error);
 

@@ -4,6 +4,8 @@
 //! The copy is needed for two more reasons: glibc hands back the old code for a path that it knows, and overwriting a
 //! mapped library kills the process.
 
+pub mod provenance;
+
 use std::{
     fmt,
     fs::{self, File},
@@ -14,6 +16,9 @@ use std::{
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+
+pub use self::provenance::Provenance;
+use crate::report::Fix;
 
 /// The largest library that is staged.
 const MAX_LIBRARY_BYTES: u64 = 512 * 1024 * 1024;
@@ -56,6 +61,8 @@ pub struct Staged {
     pub path: PathBuf,
     /// What was copied.
     pub digest: Digest,
+    /// Who could have written what was copied.
+    pub provenance: Provenance,
 }
 
 /// Why a library could not be staged.
@@ -76,7 +83,7 @@ pub enum StageError {
         path: PathBuf,
     },
     /// Anybody could change it.
-    #[error("{} can be written by everybody (mode {mode:o}); chmod o-w it", path.display())]
+    #[error("{} can be written by everybody (mode {mode:o})", path.display())]
     WorldWritable {
         /// The file.
         path: PathBuf,
@@ -84,7 +91,7 @@ pub enum StageError {
         mode: u32,
     },
     /// Somebody else could change it.
-    #[error("{} belongs to user {owner}, and only root and this server's user {own} may own it; chown it", path.display())]
+    #[error("{} belongs to user {owner}, and only root and this program's user {own} may own it", path.display())]
     ForeignOwner {
         /// The file.
         path: PathBuf,
@@ -119,55 +126,56 @@ pub enum StageError {
     },
 }
 
+impl Fix for StageError {
+    fn fix(&self) -> String {
+        match self {
+            Self::Open { path, .. } => format!("let this program's user read {}", path.display()),
+            Self::NotAFile { path } => format!("put the library itself at {}", path.display()),
+            Self::WorldWritable { path, .. } => format!("chmod o-w {}", path.display()),
+            Self::ForeignOwner { path, own, .. } => format!("chown {own} {}", path.display()),
+            Self::TooLarge { .. } => "strip debugging information from it".to_owned(),
+            Self::Copy { to, .. } => format!("make room in {}, and see that the file is whole", to.display()),
+            Self::Directory { path, .. } => {
+                format!("chown {} to this program's user, and chmod it to 0700", path.display())
+            }
+        }
+    }
+}
+
 /// Copies the library at `path` into `directory`, which is made private to this user if it does not exist.
 ///
 /// # Errors
 ///
 /// See [`StageError`].
 pub fn stage(path: &Path, directory: &Path) -> Result<Staged, StageError> {
-    prepare(directory).map_err(|source| StageError::Directory { path: directory.to_owned(), source })?;
-    let file = open(path).map_err(|source| StageError::Open { path: path.to_owned(), source })?;
-    check(&file, path)?;
+    prepare(directory)?;
+    let (file, provenance) =
+        provenance::open(path).map_err(|source| StageError::Open { path: path.to_owned(), source })?;
+    check(&file, &provenance, path)?;
     let (staged, digest) = copy(file, directory).map_err(|source| StageError::Copy {
         path: path.to_owned(),
         to: directory.to_owned(),
         source,
     })?;
     match staged {
-        Some(staged) => Ok(Staged { source: path.to_owned(), path: staged, digest }),
+        Some(staged) => Ok(Staged { source: path.to_owned(), path: staged, digest, provenance }),
         None => Err(StageError::TooLarge { path: path.to_owned() }),
     }
 }
 
-/// Without waiting for whoever writes to what turns out to be a pipe.
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.read(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(
-        &mut options,
-        rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
-    );
-    options.open(path)
-}
-
 /// What the open file says, so that a later change of the path does not matter.
-fn check(file: &File, path: &Path) -> Result<(), StageError> {
+fn check(file: &File, provenance: &Provenance, path: &Path) -> Result<(), StageError> {
     let metadata = file.metadata().map_err(|source| StageError::Open { path: path.to_owned(), source })?;
     if !metadata.is_file() {
         return Err(StageError::NotAFile { path: path.to_owned() });
     }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{MetadataExt, PermissionsExt};
-        let own = rustix::process::geteuid().as_raw();
-        if metadata.uid() != 0 && metadata.uid() != own {
-            return Err(StageError::ForeignOwner { path: path.to_owned(), owner: metadata.uid(), own });
-        }
-        let mode = metadata.permissions().mode() & 0o7777;
-        if mode & 0o002 != 0 {
-            return Err(StageError::WorldWritable { path: path.to_owned(), mode });
-        }
+    let Some(owner) = provenance.file else { return Ok(()) };
+    if !owner.is_trusted() {
+        let (owner, own) = (owner.user, provenance::own_user());
+        return Err(StageError::ForeignOwner { path: path.to_owned(), owner, own });
+    }
+    if owner.mode & 0o002 != 0 {
+        return Err(StageError::WorldWritable { path: path.to_owned(), mode: owner.mode });
     }
     Ok(())
 }
@@ -197,8 +205,18 @@ fn copy(file: File, directory: &Path) -> io::Result<(Option<PathBuf>, Digest)> {
     Ok((Some(path), digest))
 }
 
+/// Makes the directory for the copies where there is none, and sees that it is private and can be written.
+///
+/// # Errors
+///
+/// `Directory`.
+pub fn prepare(directory: &Path) -> Result<(), StageError> {
+    let prepared = make_private(directory).and_then(|()| tempfile::tempfile_in(directory));
+    prepared.map(drop).map_err(|source| StageError::Directory { path: directory.to_owned(), source })
+}
+
 #[cfg(unix)]
-fn prepare(directory: &Path) -> io::Result<()> {
+fn make_private(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let metadata = fs::symlink_metadata(directory)?;
@@ -206,19 +224,16 @@ fn prepare(directory: &Path) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a directory of its own"));
     }
     if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "belongs to another user; remove or chown it",
-        ));
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "belongs to another user"));
     }
     if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "open to others; chmod it to 0700"));
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "open to others"));
     }
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn prepare(directory: &Path) -> io::Result<()> {
+fn make_private(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)
 }
 

@@ -1,59 +1,117 @@
 //! Stage 5: may this library run here.
 //!
-//! The policy `lock` compares the staged digest with a file of digests that an operator has written beside the
-//! configuration. Nothing configured is a refusal, never a pass.
+//! Each directory has a policy: its own, or the one for all that have none. Nothing configured is a refusal, never a pass;
+//! and what the environment names is never judged by who owns it, nor left unchecked, unless the configuration names that
+//! directory too: whoever sets a variable could otherwise choose the policy.
+
+pub mod lock;
+mod owner;
+pub mod signed;
 
 use std::{
-    fs, io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Digest, describe::Described};
+pub use self::{
+    lock::{LockFile, LockedPlugin},
+    signed::TrustedKey,
+};
+use crate::{Digest, Origin, SearchPath, describe::Described, report::Fix};
 
-/// Which libraries may run.
-#[derive(Debug, Clone)]
-pub enum TrustPolicy {
-    /// Those whose digest stands in this lock file.
-    Lock(PathBuf),
+/// How it is decided whether a library may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Its digest stands in the lock file.
+    Lock,
+    /// A key of the configuration has signed it.
+    Signed,
+    /// Nobody but root and this program's user could have written it.
+    Owner,
+    /// Not at all. For development.
+    Unchecked,
 }
 
-/// The contents of `keyway.lock`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LockFile {
-    /// One entry for each library: plugin, version and platform.
-    #[serde(default)]
-    pub plugin: Vec<LockedPlugin>,
+impl Policy {
+    /// The word for it in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Signed => "signed",
+            Self::Owner => "owner",
+            Self::Unchecked => "none",
+        }
+    }
+
+    /// The policy of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Lock, Self::Signed, Self::Owner, Self::Unchecked]
+            .into_iter()
+            .find(|policy| policy.name() == name)
+    }
 }
 
-/// One library that may run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LockedPlugin {
-    /// The plugin's name.
-    pub name: String,
-    /// Its version.
-    pub version: semver::Version,
-    /// The interface that it speaks.
-    pub interface: semver::Version,
-    /// The platform that it is built for.
-    pub target: String,
-    /// The library's SHA-256 in hexadecimal.
-    pub sha256: String,
+/// Which libraries may run. The default lets none.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// The policy of directories that have none of their own.
+    pub policy: Option<Policy>,
+    /// The policies of single directories, by absolute path.
+    pub directories: Vec<(PathBuf, Policy)>,
+    /// The lock file.
+    pub lock_file: PathBuf,
+    /// The keys whose signatures are believed.
+    pub keys: Vec<TrustedKey>,
+}
+
+/// Why a library may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grant {
+    /// The lock file has its digest.
+    Locked,
+    /// This key has signed it.
+    Signed(String),
+    /// Only root or this program's user could have written it.
+    Owned,
+    /// Nobody asked.
+    Unchecked,
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked => f.write_str("locked"),
+            Self::Signed(key) => write!(f, "signed by {key}"),
+            Self::Owned => f.write_str("owned"),
+            Self::Unchecked => f.write_str("trust SKIPPED (policy none)"),
+        }
+    }
 }
 
 /// Why a library may not run.
 #[derive(Debug, Error)]
 pub enum TrustError {
-    /// There is no lock file.
+    /// Nothing says how to decide.
+    #[error("no trust policy is configured for {}, and what has none is refused", directory.display())]
+    NoPolicy {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The environment would choose the policy.
     #[error(
-        "there is no lock file {}, and the trust policy \"lock\" refuses what is not in it; \
-         write it with `keyway plugin lock --config FILE`",
-        path.display()
+        "{} is searched because the environment names it, and there the policy {:?} does not count",
+        directory.display(), policy.name()
     )]
+    FromEnvironment {
+        /// The directory.
+        directory: PathBuf,
+        /// The policy that would be used.
+        policy: Policy,
+    },
+    /// There is no lock file.
+    #[error("there is no lock file {}, and the trust policy \"lock\" refuses what is not in it", path.display())]
     NoLock {
         /// Where it should be.
         path: PathBuf,
@@ -75,11 +133,7 @@ pub enum TrustError {
         message: String,
     },
     /// The library is not in the lock file.
-    #[error(
-        "{plugin} is not in {}: its SHA-256 is {digest}{known}; if you trust this file, run \
-         `keyway plugin lock --config FILE`",
-        path.display()
-    )]
+    #[error("{plugin} is not in {}: its SHA-256 is {digest}{known}", path.display())]
     NotLocked {
         /// Which plugin.
         plugin: String,
@@ -90,91 +144,173 @@ pub enum TrustError {
         /// What the lock file has for the name instead.
         known: String,
     },
+    /// There is no signature.
+    #[error("there is no signature {}, and the trust policy \"signed\" refuses what has none", path.display())]
+    NoSignature {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The signature cannot be read.
+    #[error("read the signature {}", path.display())]
+    ReadSignature {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The signature does not let this library run.
+    #[error("the signature {} does not count: {reason}", path.display())]
+    BadSignature {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// No key may sign for this plugin.
+    #[error("no key of the configuration may sign for plugin {plugin}")]
+    NoKey {
+        /// Which plugin.
+        plugin: String,
+    },
+    /// The system does not tell who owns a file.
+    #[error("this system does not tell who owns {}, and the trust policy \"owner\" needs to know", path.display())]
+    NoOwners {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A link out of the directory.
+    #[error(
+        "{} is a link to {}, out of its directory, which the trust policy \"owner\" does not follow",
+        path.display(), target.display()
+    )]
+    LeadsOut {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// Others than the owner may write the file.
+    #[error("{} can be written by others than its owner (mode {mode:o})", path.display())]
+    OthersWrite {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Others may put another file in its place.
+    #[error(
+        "the directory {} can be written by others than root and this program's user (owner {user}, mode {mode:o})",
+        path.display()
+    )]
+    OthersReplace {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        user: u32,
+        /// Its mode.
+        mode: u32,
+    },
 }
 
-impl TrustPolicy {
-    /// Lets a described library pass, or says why not.
+impl Fix for TrustError {
+    fn fix(&self) -> String {
+        match self {
+            Self::NoPolicy { directory } => {
+                format!("write \"{}\" = \"lock\" under [trust.directories]", directory.display())
+            }
+            Self::FromEnvironment { directory, policy } => format!(
+                "write \"{}\" = \"{}\" under [trust.directories], or use --plugin-dir",
+                directory.display(),
+                policy.name()
+            ),
+            Self::NoLock { .. } | Self::NotLocked { .. } => {
+                "if you trust this file, run `keyway plugin lock --config FILE`".to_owned()
+            }
+            Self::ReadLock { path, .. } => {
+                format!("let this program's user read {}, and nobody but its owner write it", path.display())
+            }
+            Self::MalformedLock { path, .. } => {
+                format!("mend {}, or remove it and run `keyway plugin lock --config FILE`", path.display())
+            }
+            Self::NoSignature { .. } => {
+                "get the .minisig file from where the library came, or sign it with `keyway plugin sign`"
+                    .to_owned()
+            }
+            Self::ReadSignature { path, .. } => format!("let this program's user read {}", path.display()),
+            Self::BadSignature { .. } => {
+                "get the library and its signature again from where they came".to_owned()
+            }
+            Self::NoKey { plugin } => {
+                format!(
+                    "name the signer under [trust.keys.NAME] with public_key and plugins = [\"{plugin}\"]"
+                )
+            }
+            Self::NoOwners { .. } => "use the policy \"lock\" or \"signed\"".to_owned(),
+            Self::LeadsOut { .. } => {
+                "put the file itself into the directory, or use the policy \"lock\"".to_owned()
+            }
+            Self::OthersWrite { path, .. } => format!("chmod go-w {}", path.display()),
+            Self::OthersReplace { path, .. } => {
+                format!("chmod go-w {0}, and let root or this program's user own it", path.display())
+            }
+        }
+    }
+}
+
+impl Trust {
+    /// What stands in a lock file may run, and nothing else.
+    pub fn lock(lock_file: PathBuf) -> Self {
+        Self { policy: Some(Policy::Lock), lock_file, ..Self::default() }
+    }
+
+    /// The policy of a directory.
+    ///
+    /// # Errors
+    ///
+    /// `NoPolicy`, and `FromEnvironment` where the environment named the directory and its policy would ask too little.
+    pub fn policy_of(&self, place: &SearchPath) -> Result<Policy, TrustError> {
+        if let Some(policy) = self.own_policy(&place.directory) {
+            return Ok(policy);
+        }
+        let directory = place.directory.clone();
+        let policy = self.policy.ok_or(TrustError::NoPolicy { directory: directory.clone() })?;
+        let from_environment = matches!(place.origin, Origin::Environment | Origin::User);
+        if from_environment && matches!(policy, Policy::Owner | Policy::Unchecked) {
+            return Err(TrustError::FromEnvironment { directory, policy });
+        }
+        Ok(policy)
+    }
+
+    fn own_policy(&self, directory: &Path) -> Option<Policy> {
+        let same = |named: &Path| {
+            named == directory
+                || named
+                    .canonicalize()
+                    .is_ok_and(|named| directory.canonicalize().is_ok_and(|found| found == named))
+        };
+        self.directories.iter().find(|(named, _)| same(named)).map(|(_, policy)| *policy)
+    }
+
+    /// Whether any directory is left unchecked.
+    pub fn has_unchecked(&self) -> bool {
+        let mut policies = self.policy.into_iter().chain(self.directories.iter().map(|(_, policy)| *policy));
+        policies.any(|policy| policy == Policy::Unchecked)
+    }
+
+    /// Lets a described library pass that was found in `place`, or says why not.
     ///
     /// # Errors
     ///
     /// See [`TrustError`].
-    pub fn verify(&self, described: &Described) -> Result<(), TrustError> {
-        match self {
-            Self::Lock(path) => LockFile::read(path)?.verify(path, described),
-        }
-    }
-}
-
-impl LockFile {
-    /// Reads a lock file.
-    ///
-    /// # Errors
-    ///
-    /// When there is none, or it cannot be read or understood.
-    pub fn read(path: &Path) -> Result<Self, TrustError> {
-        let text = fs::read_to_string(path).map_err(|source| {
-            let path = path.to_owned();
-            if source.kind() == io::ErrorKind::NotFound {
-                TrustError::NoLock { path }
-            } else {
-                TrustError::ReadLock { path, source }
+    pub fn verify(&self, described: &Described, place: &SearchPath) -> Result<Grant, TrustError> {
+        match self.policy_of(place)? {
+            Policy::Lock => {
+                LockFile::read(&self.lock_file)?.verify(&self.lock_file, described)?;
+                Ok(Grant::Locked)
             }
-        })?;
-        toml::from_str(&text).map_err(|error| TrustError::MalformedLock {
-            path: path.to_owned(),
-            message: error.to_string().trim_end().to_owned(),
-        })
-    }
-
-    /// The file's text.
-    pub fn to_text(&self) -> String {
-        let entries = toml::to_string(self).expect("a lock file holds only texts");
-        format!(
-            "# The plugins that may run here. Written by `keyway plugin lock`; review changes to it.\n\n{entries}"
-        )
-    }
-
-    /// Replaces the entry of the same plugin, version and platform, or adds one.
-    pub fn insert(&mut self, described: &Described) {
-        let new = LockedPlugin::new(described);
-        self.plugin
-            .retain(|old| (&old.name, &old.version, &old.target) != (&new.name, &new.version, &new.target));
-        self.plugin.push(new);
-        self.plugin.sort_by(|a, b| (&a.name, &a.version, &a.target).cmp(&(&b.name, &b.version, &b.target)));
-    }
-
-    fn verify(&self, path: &Path, described: &Described) -> Result<(), TrustError> {
-        let wanted = LockedPlugin::new(described);
-        if self.plugin.contains(&wanted) {
-            return Ok(());
-        }
-        let known: Vec<String> = self
-            .plugin
-            .iter()
-            .filter(|entry| entry.name == wanted.name)
-            .map(|entry| {
-                format!("{} {} for {} has {}", entry.name, entry.version, entry.target, entry.sha256)
-            })
-            .collect();
-        let known = if known.is_empty() { String::new() } else { format!(" (locked: {})", known.join(", ")) };
-        Err(TrustError::NotLocked {
-            plugin: format!("{} {} for {}", wanted.name, wanted.version, wanted.target),
-            path: path.to_owned(),
-            digest: described.staged.digest,
-            known,
-        })
-    }
-}
-
-impl LockedPlugin {
-    fn new(described: &Described) -> Self {
-        let descriptor = &described.descriptor;
-        Self {
-            name: descriptor.name.clone(),
-            version: descriptor.version.clone(),
-            interface: descriptor.interface.clone(),
-            target: descriptor.target(),
-            sha256: described.staged.digest.to_string(),
+            Policy::Signed => signed::verify(&self.keys, described).map(Grant::Signed),
+            Policy::Owner => owner::verify(described).map(|()| Grant::Owned),
+            Policy::Unchecked => Ok(Grant::Unchecked),
         }
     }
 }

@@ -24,8 +24,11 @@ pub(super) enum Command {
 pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
     let Command::Check { config } = command;
     let config = Config::read(&config)?;
-    let backends: Vec<String> =
-        config.backends.iter().map(|(name, backend)| format!("{name} (plugin {})", backend.plugin)).collect();
+    let backends: Vec<String> = config
+        .backends
+        .iter()
+        .map(|(name, backend)| format!("{name} (plugin {})", backend.wanted.plugin))
+        .collect();
     let mounts: Vec<String> =
         config.mounts.iter().map(|(path, mount)| format!("{path} on {}", mount.backend)).collect();
     let json = json!({

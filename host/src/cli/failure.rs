@@ -1,6 +1,6 @@
 //! Failures of commands, and their stable exit codes.
 
-use keyway_loader::{Chain, LoadError, loader::StageFailure};
+use keyway_loader::Chain;
 
 use crate::{config::ConfigError, core::CoreError, server::ServerError};
 
@@ -65,24 +65,14 @@ impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Self {
         let message = match &error {
             // Its text has the source's many lines in it.
-            ServerError::Load { .. } | ServerError::Listen { .. } => error.to_string(),
+            ServerError::Listen { .. } => error.to_string(),
             _ => Chain(&error).to_string(),
         };
         match error {
-            ServerError::Load { source, .. } => of_load(&source)(message),
+            ServerError::Unchecked => Self::Refused(message),
             ServerError::Core(CoreError::NotForgotten { .. }) => Self::Refused(message),
             ServerError::Listen { .. } => Self::Unavailable(message),
             _ => Self::Other(message),
         }
-    }
-}
-
-fn of_load(error: &LoadError) -> fn(String) -> Failure {
-    if error.passed_over.is_empty() {
-        Failure::NotFound
-    } else if error.passed_over.iter().any(|passed| matches!(passed.reason, StageFailure::Trust(_))) {
-        Failure::Refused
-    } else {
-        Failure::Other
     }
 }

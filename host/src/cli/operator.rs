@@ -4,7 +4,7 @@
     reason = "indexing a JSON value with a name answers null, and never panics"
 )]
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::{
@@ -14,10 +14,21 @@ use super::{
     prompt,
 };
 
-/// Says whether the server is initialised and unsealed; exit code 3 while it is sealed.
+/// Says whether the server is initialised and unsealed, and which backends do not serve; exit code 3 while it is sealed, 6
+/// where it cannot be known.
 pub(super) fn status(client: &Client, format: Format) -> Result<(), Failure> {
-    let status = client.get("sys/seal-status")?.success("status")?.json()?;
-    print(format, &status, || describe(&status))?;
+    let health = client.get("sys/health")?.json()?;
+    let storage = health["storage"].as_object().cloned().unwrap_or_default();
+    let status = match client.get("sys/seal-status")?.success("status") {
+        Ok(answer) => answer.json()?,
+        Err(failure) => {
+            print(format, &json!({ "storage": storage }), || backends(&storage))?;
+            return Err(failure);
+        }
+    };
+    let mut whole = status.clone();
+    whole["storage"] = storage.clone().into();
+    print(format, &whole, || describe(&status) + &backends(&storage))?;
     if status["sealed"] == true {
         let next = if status["initialized"] == true {
             "unseal it with `keyway unseal`"
@@ -27,6 +38,14 @@ pub(super) fn status(client: &Client, format: Format) -> Result<(), Failure> {
         return Err(Failure::Sealed(format!("the server is sealed; {next}")));
     }
     Ok(())
+}
+
+/// Those that there is something to say about.
+fn backends(storage: &Map<String, Value>) -> String {
+    let text = |state: &Value| state.as_str().unwrap_or_default().to_owned();
+    let notable =
+        storage.iter().map(|(name, state)| (name, text(state))).filter(|(_, state)| state != "ready");
+    notable.map(|(name, state)| format!("Backend {name}: {state}\n")).collect()
 }
 
 /// Makes the keys of a new cluster.

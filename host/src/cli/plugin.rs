@@ -1,102 +1,156 @@
-//! `keyway plugin`: works on files and the configuration, never on a server. Runs no code of a plugin.
+//! `keyway plugin`: works on files and the configuration, never on a server. Code of a plugin runs in a child process, and only
+//! for `doctor` and `install`.
+
+mod doctor;
+mod install;
+mod list;
+mod lock;
+mod quarantine;
+mod sign;
+mod why;
 
 use std::{
-    collections::BTreeSet,
-    fs,
+    fs, io,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use keyway_loader::{
-    Chain, Loader, LockFile, TrustPolicy,
+    Chain, Digest, Fix, History, Loader, Origin, SearchPath,
     describe::{Described, describe},
-    loader::{Survey, Surveyed},
+    discover::Candidate,
+    loader::{Diagnosis, StageFailure},
     stage::stage,
 };
-use serde_json::json;
 use tempfile::TempDir;
 
 use super::{
     failure::Failure,
-    output::{Format, pairs, print, table},
+    output::{Format, pairs, print},
 };
-use crate::{config::Config, server::search_path};
+use crate::{config::Config, server};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List the plugin files in all directories that are searched, and whether they may run.
     List {
-        /// The configuration file.
-        #[arg(long)]
-        config: PathBuf,
-        /// A directory to look for plugins in, before all others. May be repeated.
-        #[arg(long)]
-        plugin_dir: Vec<PathBuf>,
+        #[command(flatten)]
+        site: SiteArguments,
     },
-    /// Say what a plugin file says about itself.
+    /// Say what a plugin file says about itself. Runs no code of it.
     Info {
         /// The library file.
         file: PathBuf,
     },
-    /// Let every plugin file that is found run: writes keyway.lock beside the configuration.
+    /// Let plugin files run: writes keyway.lock beside the configuration.
     Lock {
-        /// The configuration file.
-        #[arg(long)]
-        config: PathBuf,
-        /// A directory to look for plugins in, before all others. May be repeated.
-        #[arg(long)]
-        plugin_dir: Vec<PathBuf>,
+        #[command(flatten)]
+        site: SiteArguments,
+        /// These files, for whatever platform they are built; without any, all that are found.
+        files: Vec<PathBuf>,
     },
+    /// Say whether plugin files may run, and why; exit code 5 where one may not.
+    Verify {
+        #[command(flatten)]
+        site: SiteArguments,
+        /// These files; without any, all that are found.
+        files: Vec<PathBuf>,
+    },
+    /// Sign a plugin file in minisign's format: writes FILE.minisig.
+    Sign(sign::Arguments),
+    /// Make a key pair to sign plugins with: writes FILE and FILE.pub.
+    NewKey(sign::NewKeyArguments),
+    /// Put a plugin file into a directory of plugins, once it is known that it may run and can be loaded.
+    Install(install::InstallArguments),
+    /// Take a plugin's files out of the configured directories and out of keyway.lock.
+    Remove(install::RemoveArguments),
+    /// Say which file of a plugin is used, and why each other one is not.
+    Why {
+        #[command(flatten)]
+        site: SiteArguments,
+        /// The plugin's name, or name@requirement as in the configuration.
+        plugin: String,
+    },
+    /// Plugins that are not tried again because they crash whoever loads them.
+    Quarantine {
+        #[command(subcommand)]
+        command: quarantine::Command,
+    },
+    /// Take every plugin file through all stages, in a child process where it is loaded, and say how far each comes.
+    Doctor {
+        #[command(flatten)]
+        site: SiteArguments,
+        /// Show all of what is known about each refusal.
+        #[arg(long)]
+        verbose: bool,
+    },
+}
+
+/// Which configuration, and where plugins are looked for.
+#[derive(Debug, Args)]
+pub(super) struct SiteArguments {
+    /// The configuration file.
+    #[arg(long)]
+    config: PathBuf,
+    /// A directory to look for plugins in, before all others. May be repeated.
+    #[arg(long)]
+    plugin_dir: Vec<PathBuf>,
+}
+
+/// A configuration with a loader that stages elsewhere than the server does.
+struct Site {
+    config: Config,
+    loader: Loader,
+    /// What the server remembers.
+    history: History,
+    _staging: TempDir,
+}
+
+impl Site {
+    fn open(arguments: &SiteArguments) -> Result<Self, Failure> {
+        let config = Config::read(&arguments.config)?;
+        let staging = staging()?;
+        let mut loader = server::loader(&config, &arguments.plugin_dir)
+            .map_err(|error| Failure::Other(format!("find this program's own file: {error}")))?;
+        loader.staging_dir = staging.path().join("staged");
+        // What is found out here is found out anew, and not written into the server's history.
+        let history = std::mem::replace(&mut loader.history, History::new(staging.path().join("history")));
+        Ok(Self { config, loader, history, _staging: staging })
+    }
+
+    /// A file that is named, as if its directory were searched.
+    fn candidate(path: &Path) -> Candidate {
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+        let name = keyway_loader::discover::plugin_name(path).unwrap_or_default();
+        Candidate {
+            path: path.to_owned(),
+            name,
+            place: SearchPath { directory, origin: Origin::CommandLine },
+        }
+    }
 }
 
 pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
     match command {
-        Command::List { config, plugin_dir } => list(&Config::read(&config)?, &plugin_dir, format),
+        Command::List { site } => list::list(&Site::open(&site)?, format),
         Command::Info { file } => info(&file, format),
-        Command::Lock { config, plugin_dir } => lock(&Config::read(&config)?, &plugin_dir, format),
+        Command::Lock { site, files } => lock::lock(&Site::open(&site)?, &files, format),
+        Command::Verify { site, files } => list::verify(&Site::open(&site)?, &files, format),
+        Command::Sign(arguments) => sign::sign(&arguments, format),
+        Command::NewKey(arguments) => sign::new_key(&arguments, format),
+        Command::Install(arguments) => install::install(&arguments, format),
+        Command::Remove(arguments) => install::remove(&arguments, format),
+        Command::Why { site, plugin } => why::why(&Site::open(&site)?, &plugin, format),
+        Command::Quarantine { command } => quarantine::run(command, format),
+        Command::Doctor { site, verbose } => doctor::doctor(&Site::open(&site)?, verbose, format),
     }
-}
-
-fn list(config: &Config, plugin_dirs: &[PathBuf], format: Format) -> Result<(), Failure> {
-    let (survey, _staging) = survey(config, plugin_dirs)?;
-    let mut seen = BTreeSet::new();
-    let mut rows = vec![["Plugin", "Version", "Interface", "State", "File"].map(str::to_owned).to_vec()];
-    let mut json = Vec::new();
-    for Surveyed { candidate, described } in &survey.libraries {
-        let (version, interface, state) = match described {
-            Ok(described) => {
-                let version = described.descriptor.version.clone();
-                let shadowed = !seen.insert((candidate.name.clone(), version.clone()));
-                let state = match config.trust.verify(described) {
-                    Ok(()) if shadowed => "shadowed by an earlier directory".to_owned(),
-                    Ok(()) => "locked".to_owned(),
-                    Err(error) => format!("refused: {}", Chain(&error)),
-                };
-                (version.to_string(), described.descriptor.interface.to_string(), state)
-            }
-            Err(reason) => (String::new(), String::new(), format!("unusable: {reason}")),
-        };
-        let file = candidate.path.display().to_string();
-        json.push(json!({
-            "plugin": candidate.name, "version": version, "interface": interface, "state": state, "file": file,
-        }));
-        rows.push(vec![candidate.name.clone(), version, interface, state, file]);
-    }
-    let places: Vec<String> = survey.places.iter().map(ToString::to_string).collect();
-    print(format, &json!({ "plugins": json, "searched": places }), || {
-        let searched: String = places.iter().map(|place| format!("  {place}\n")).collect();
-        format!("{}\nSearched:\n{searched}", table(&rows))
-    })?;
-    Ok(())
 }
 
 fn info(file: &Path, format: Format) -> Result<(), Failure> {
-    let staging = staging()?;
-    let staged = stage(file, &staging.path().join("staged")).map_err(|error| {
-        let message = Chain(&error).to_string();
-        if file.exists() { Failure::Other(message) } else { Failure::NotFound(message) }
-    })?;
-    let described = describe(staged).map_err(|error| Failure::Other(Chain(&error).to_string()))?;
+    let (described, _staging) = read(file)?;
     let json: serde_json::Value = serde_json::from_str(&described.descriptor_json)
         .map_err(|error| Failure::Other(format!("the descriptor is not JSON: {error}")))?;
     print(format, &json, || describe_plugin(&described))?;
@@ -105,6 +159,7 @@ fn info(file: &Path, format: Format) -> Result<(), Failure> {
 
 fn describe_plugin(described: &Described) -> String {
     let descriptor = &described.descriptor;
+    let or_none = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let text = pairs(&[
         ("Name", descriptor.name.clone()),
         ("Version", descriptor.version.to_string()),
@@ -114,74 +169,59 @@ fn describe_plugin(described: &Described) -> String {
         ("Build", format!("{}, panic = {}", descriptor.profile, descriptor.panic)),
         ("Data format", descriptor.data_format.to_string()),
         ("Sharing", descriptor.sharing.clone()),
+        ("Operations of its own", or_none(&descriptor.extensions)),
         ("Licence", descriptor.licence.clone()),
+        ("Homepage", descriptor.homepage.clone()),
+        ("Needs", or_none(&described.links.needed)),
         ("SHA-256", described.staged.digest.to_string()),
     ]);
     let schema = serde_json::to_string_pretty(&descriptor.config_schema).unwrap_or_default();
     format!("{text}\nConfiguration (JSON Schema):\n{schema}\n")
 }
 
-fn lock(config: &Config, plugin_dirs: &[PathBuf], format: Format) -> Result<(), Failure> {
-    let TrustPolicy::Lock(path) = &config.trust;
-    let (survey, _staging) = survey(config, plugin_dirs)?;
-    let mut lock = if path.exists() {
-        LockFile::read(path).map_err(|error| Failure::Other(Chain(&error).to_string()))?
-    } else {
-        LockFile::default()
-    };
-    let (mut locked, mut unusable) = (Vec::new(), Vec::new());
-    let mut seen = BTreeSet::new();
-    for Surveyed { candidate, described } in &survey.libraries {
-        match described {
-            Ok(described) => {
-                // Of two files with one name and version the first is the one that would be loaded.
-                if seen.insert((candidate.name.clone(), described.descriptor.version.clone())) {
-                    lock.insert(described);
-                    locked.push(format!("{} {}", described.descriptor, described.staged.digest));
-                }
-            }
-            Err(reason) => unusable.push(format!("{}: {reason}", candidate.path.display())),
-        }
-    }
-    if locked.is_empty() {
-        let places: Vec<String> = survey.places.iter().map(ToString::to_string).collect();
-        let searched = places.join("\n  ");
-        return Err(Failure::NotFound(format!("no usable plugin file was found in\n  {searched}")));
-    }
-    write_whole(path, &lock.to_text())?;
-    print(format, &json!({ "lock": path, "locked": locked, "passed_over": unusable }), || {
-        let locked: String = locked.iter().map(|line| format!("  {line}\n")).collect();
-        let unusable: String = unusable.iter().map(|line| format!("  passed over {line}\n")).collect();
-        format!("{} lets these run:\n{locked}{unusable}", path.display())
-    })?;
-    Ok(())
-}
-
-/// Written beside and renamed, so that no reader sees half a lock file.
-fn write_whole(path: &Path, text: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::file("write", path, &error);
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let beside = tempfile::Builder::new().prefix(".keyway-lock-").tempfile_in(directory).map_err(failed)?;
-    fs::write(beside.path(), text).map_err(failed)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(beside.path(), fs::Permissions::from_mode(0o644)).map_err(failed)?;
-    }
-    beside.persist(path).map(|_| ()).map_err(|error| failed(error.error))
-}
-
-/// The survey, and the directory that must live as long as its staged files are needed.
-fn survey(config: &Config, plugin_dirs: &[PathBuf]) -> Result<(Survey, TempDir), Failure> {
+/// A file's description, and the directory of its copy.
+fn read(file: &Path) -> Result<(Described, TempDir), Failure> {
     let staging = staging()?;
-    let loader = Loader {
-        search: search_path(plugin_dirs, &config.plugin_dirs),
-        staging_dir: staging.path().join("staged"),
-        trust: config.trust.clone(),
+    let refused = |error: StageFailure| {
+        let message = format!("{error}; {}", error.fix());
+        if file.exists() { Failure::Other(message) } else { Failure::NotFound(message) }
     };
-    Ok((loader.survey(), staging))
+    let staged =
+        stage(file, &staging.path().join("staged")).map_err(|error| refused(StageFailure::Stage(error)))?;
+    let described = describe(staged).map_err(|error| refused(StageFailure::Describe(error)))?;
+    Ok((described, staging))
 }
 
 fn staging() -> Result<TempDir, Failure> {
     tempfile::tempdir().map_err(|error| Failure::Other(format!("make a temporary directory: {error}")))
+}
+
+/// Written beside and renamed, so that no reader sees half a file and nobody who has the old one mapped is harmed.
+fn write_whole(path: &Path, contents: &[u8]) -> Result<(), Failure> {
+    let write = || -> io::Result<()> {
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut beside = tempfile::Builder::new().prefix(".keyway-").tempfile_in(directory)?;
+        beside.write_all(contents)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            beside.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+        }
+        beside.as_file().sync_all()?;
+        beside.persist(path).map(drop).map_err(|error| error.error)
+    };
+    write().map_err(|error| Failure::file("write", path, &error))
+}
+
+fn chain(error: &dyn std::error::Error) -> Failure {
+    Failure::Other(Chain(error).to_string())
+}
+
+/// The versions and digests of a file, as far as they are known.
+fn identity(diagnosis: &Diagnosis) -> (String, String, Option<Digest>) {
+    diagnosis.described.as_ref().map_or_else(Default::default, |described| {
+        let descriptor = &described.descriptor;
+        (descriptor.version.to_string(), descriptor.interface.to_string(), Some(described.staged.digest))
+    })
 }

@@ -2,22 +2,24 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::{Path, PathBuf},
-    time::Instant,
+    path::Path,
+    time::{Duration, Instant},
 };
 
 use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
-use uuid::Uuid;
 
 use super::failure::Failure;
 use crate::{
     config::Config,
-    server::{Server, core_dumps, files},
+    server::{Server, StartOptions, core_dumps, files},
 };
 
+/// How long threads that still run are waited for at the end.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Runs a server until it is interrupted.
-pub(super) fn run(config: &Path, plugin_dirs: &[PathBuf], forget: Option<Uuid>) -> Result<(), Failure> {
+pub(super) fn run(config: &Path, options: StartOptions) -> Result<(), Failure> {
     let begun = Instant::now();
     let config = Config::read(config)?;
     start_logging();
@@ -29,19 +31,31 @@ pub(super) fn run(config: &Path, plugin_dirs: &[PathBuf], forget: Option<Uuid>) 
         .enable_all()
         .build()
         .map_err(|error| Failure::Other(format!("start the runtime: {error}")))?;
-    runtime.block_on(async {
-        let server = Server::start(config, plugin_dirs, forget).await?;
+    let served = runtime.block_on(async {
+        let server = tokio::select! {
+            started = Server::start(config, options) => started?,
+            () = interrupted() => {
+                tracing::warn!("stopped before it was ready");
+                return Ok(());
+            }
+        };
         let address = server.address()?;
         tracing::info!(%address, ready_after_ms = begun.elapsed().as_millis(), "ready");
         let scheme = if server.has_tls() { "https" } else { "http" };
         announce(&format!("Keyway is ready at {scheme}://{address}\n"));
+        for (backend, why) in server.down() {
+            announce(&format!("Backend {backend} is not available: {why}; the log says more\n"));
+        }
         // A second signal does not wait for those who are still served.
         tokio::select! {
             () = server.run(interrupted()) => {}
             () = async { interrupted().await; interrupted().await } => tracing::warn!("stopped at once"),
         }
         Ok(())
-    })
+    });
+    // A plugin may keep a thread for ever; nobody waits for it.
+    runtime.shutdown_timeout(LINGER);
+    served
 }
 
 /// To standard output, for people and for whoever started the server and waits for it.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use keyway_loader::{Requirement, TrustPolicy};
+use keyway_loader::{Policy, Requirement, Trust, TrustedKey, Wanted};
 
 use super::{
     BackendSettings, Config, LOCK_FILE, Limits, MountConfig,
@@ -35,7 +35,8 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
         let plugin = Requirement::parse(&section.plugin).map_err(|message| (setting("plugin"), message))?;
         let config =
             serde_json::to_value(section.config).map_err(|error| (setting("config"), error.to_string()))?;
-        backends.insert(name, BackendSettings { plugin, config });
+        let wanted = Wanted { plugin, fallback: section.fallback };
+        backends.insert(name, BackendSettings { wanted, config });
     }
     let known = |setting: String, backend: &str| {
         if backends.contains_key(backend) {
@@ -60,11 +61,12 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
         tls: check_tls(file.tls, directory)?,
         limits: check_limits(&file.limits)?,
         open_metrics: file.metrics.unauthenticated,
-        data_dir,
         plugin_dirs,
         system_backend: file.system_backend,
         key_uses: check_key_uses(&file.keys)?,
-        trust: check_trust(file.trust.as_ref(), directory)?,
+        libraries: check_libraries(file.trust.as_ref())?,
+        trust: check_trust(file.trust, directory, &data_dir)?,
+        data_dir,
         backends,
         mounts,
     })
@@ -153,16 +155,55 @@ fn check_key_uses(keys: &KeysSection) -> Result<UseBound, Problem> {
     bound.map_err(|error| ("keys.max_uses".to_owned(), error.to_string()))
 }
 
-fn check_trust(trust: Option<&TrustSection>, directory: &Path) -> Result<TrustPolicy, Problem> {
-    let setting = "trust.policy".to_owned();
-    match trust.map(|trust| trust.policy.as_str()) {
-        Some("lock") => Ok(TrustPolicy::Lock(directory.join(LOCK_FILE))),
-        Some(other) => Err((setting, format!("{other:?} is not a policy of this version; write \"lock\""))),
-        None => Err((
-            setting,
-            "no policy says which plugins may run; write [trust] policy = \"lock\" and run \
-             `keyway plugin lock --config FILE`"
-                .to_owned(),
+fn check_trust(trust: Option<TrustSection>, directory: &Path, data_dir: &Path) -> Result<Trust, Problem> {
+    let Some(trust) = trust else { return Err(no_policy()) };
+    if trust.policy.is_none() && trust.directories.is_empty() {
+        return Err(no_policy());
+    }
+    let parse = |setting: String, word: &str| {
+        let message = || {
+            format!(
+                "{word:?} is no policy; write \"lock\", \"signed\", \"owner\", or \"none\" for development"
+            )
+        };
+        Policy::parse(word).ok_or_else(|| (setting, message()))
+    };
+    let policy = trust.policy.map(|word| parse("trust.policy".to_owned(), &word)).transpose()?;
+    let mut directories = Vec::new();
+    for (path, word) in trust.directories {
+        let policy = parse(format!("trust.directories.{}", path.display()), &word)?;
+        directories.push((data_dir.join(path), policy));
+    }
+    let mut keys = Vec::new();
+    for (name, section) in trust.keys {
+        let key = TrustedKey::new(&name, &section.public_key, section.plugins);
+        keys.push(key.map_err(|message| (format!("trust.keys.{name}"), message))?);
+    }
+    let is_signed = |policy: &Policy| *policy == Policy::Signed;
+    if keys.is_empty()
+        && (policy.iter().any(is_signed) || directories.iter().any(|(_, policy)| is_signed(policy)))
+    {
+        let message =
+            "the policy \"signed\" needs a key; write [trust.keys.NAME] with public_key and plugins";
+        return Err(("trust.keys".to_owned(), message.to_owned()));
+    }
+    Ok(Trust { policy, directories, lock_file: directory.join(LOCK_FILE), keys })
+}
+
+fn no_policy() -> Problem {
+    let message = "no policy says which plugins may run; write [trust] policy = \"lock\" and run \
+                   `keyway plugin lock --config FILE`";
+    ("trust.policy".to_owned(), message.to_owned())
+}
+
+/// Names as the dynamic linker has them: a path would be one that nobody verifies.
+fn check_libraries(trust: Option<&TrustSection>) -> Result<Vec<String>, Problem> {
+    let libraries = trust.map(|trust| trust.libraries.clone()).unwrap_or_default();
+    match libraries.iter().find(|name| name.is_empty() || name.contains(['/', '\\', '$'])) {
+        None => Ok(libraries),
+        Some(name) => Err((
+            "trust.libraries".to_owned(),
+            format!("{name:?} is not the name of a library, as libpq.so.5"),
         )),
     }
 }

@@ -31,7 +31,24 @@ pub(super) struct File {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TrustSection {
-    pub(super) policy: String,
+    /// Of directories that have none of their own.
+    pub(super) policy: Option<String>,
+    /// Of single directories.
+    #[serde(default)]
+    pub(super) directories: BTreeMap<PathBuf, String>,
+    /// Whose signatures are believed, by a name for people.
+    #[serde(default)]
+    pub(super) keys: BTreeMap<String, TrustedKeySection>,
+    /// Libraries that plugins may need beside the system's.
+    #[serde(default)]
+    pub(super) libraries: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TrustedKeySection {
+    pub(super) public_key: String,
+    pub(super) plugins: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -47,6 +64,9 @@ pub(super) struct BackendSection {
     pub(super) plugin: String,
     #[serde(default)]
     pub(super) config: toml::Table,
+    /// Whether another version will do where the one that is asked for cannot be loaded.
+    #[serde(default = "yes")]
+    pub(super) fallback: bool,
 }
 
 /// `tls = "off"`, or where the certificate is.
@@ -87,4 +107,8 @@ pub(super) struct LimitsSection {
 
 fn default_listen() -> String {
     "127.0.0.1:8200".to_owned()
+}
+
+fn yes() -> bool {
+    true
 }

@@ -136,7 +136,7 @@ impl Disk {
 
     /// The way to it.
     pub(crate) async fn open(&self) -> Storage {
-        Storage::new(Arc::new(self.generation("main").await))
+        Storage::new(Arc::new(self.generation("main").await.into()))
     }
 
     /// It, opened under a name.

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use futures_executor::block_on;
 use keyway_loader::{
-    BackendConfig, Generation, Loader, LockFile, Origin, Requirement, SearchPath, TrustPolicy,
+    BackendConfig, Generation, History, Loader, LockFile, Origin, Requirement, SearchPath, Trust,
     configure::configure, describe::describe, discover::file_name, stage::stage,
 };
 use serde_json::Value;
@@ -20,8 +20,13 @@ pub(crate) fn open(name: &str, config: Value, directory: &Path) -> Result<Genera
     let library = built.join(file_name(name));
     let loader = Loader {
         search: vec![SearchPath { directory: built.to_owned(), origin: Origin::Bundled }],
+        trust: Trust::lock(lock(&library, directory)?),
+        libraries: Vec::new(),
+        // What is measured is the open plugin.
+        prober: None,
+        history: History::new(directory.join("staged")),
         staging_dir: directory.join("staged"),
-        trust: TrustPolicy::Lock(lock(&library, directory)?),
+        host: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let plugin = loader.load(&Requirement::parse(name).map_err(|error| anyhow!(error))?)?;
     let backend = BackendConfig { name: "bench".to_owned(), config, data_dir: directory.to_owned() };

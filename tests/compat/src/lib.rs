@@ -4,12 +4,14 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use futures_executor::block_on;
 use keyway_loader::{
-    BackendConfig, ConfigureError, Generation, LoadError, Loader, LockFile, Origin, Plugin, Requirement,
-    SearchPath, TrustPolicy, configure::configure, describe::describe, discover::file_name, stage::stage,
+    BackendConfig, ConfigureError, Generation, History, LoadError, Loader, LockFile, Origin, Plugin, Prober,
+    Requirement, SearchPath, Trust, configure::configure, describe::describe, discover::file_name,
+    stage::stage,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -33,6 +35,12 @@ pub fn plugin(name: &str) -> PathBuf {
     built(&file_name(name))
 }
 
+/// Probes in the program that this package builds for it.
+pub fn prober() -> Prober {
+    let program = built(&format!("probe{}", env::consts::EXE_SUFFIX));
+    Prober { program, arguments: Vec::new(), deadline: Duration::from_secs(20), memory: 512 * 1024 * 1024 }
+}
+
 /// A directory of plugins, a lock file, and a loader that reads them.
 pub struct Workbench {
     directory: TempDir,
@@ -54,10 +62,15 @@ impl Workbench {
         fs::create_dir(&plugins).expect("make a directory");
         let lock = directory.path().join("keyway.lock");
         fs::write(&lock, LockFile::default().to_text()).expect("write a lock file");
+        let staging_dir = directory.path().join("staged");
         let loader = Loader {
             search: vec![SearchPath { directory: plugins, origin: Origin::Configuration }],
-            staging_dir: directory.path().join("staged"),
-            trust: TrustPolicy::Lock(lock),
+            trust: Trust::lock(lock),
+            libraries: Vec::new(),
+            prober: Some(prober()),
+            history: History::new(staging_dir.clone()),
+            staging_dir,
+            host: "0.0.0-test".to_owned(),
         };
         Self { directory, loader }
     }
@@ -87,7 +100,7 @@ impl Workbench {
 
     /// Lets the file of a plugin run.
     pub fn lock(&self, name: &str) {
-        let TrustPolicy::Lock(path) = &self.loader.trust;
+        let path = &self.loader.trust.lock_file;
         let staged = stage(&self.file(name), &self.loader.staging_dir).expect("stage a library");
         let mut lock = LockFile::read(path).expect("read the lock file");
         lock.insert(&describe(staged).expect("describe a library"));

@@ -1,9 +1,9 @@
 //! Bad input: a clear error with what to do, the right status or exit code, and nothing lost.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, time::Duration};
 
-use keyway_e2e::{Site, built, config};
+use keyway_e2e::{Site, built, config, within};
 use serde_json::json;
 
 /// The exit code and the error text of a server that must not start.
@@ -11,6 +11,25 @@ fn refused_start(site: &Site) -> (i32, String) {
     let output = site.run(&["server", "--config", site.config().to_str().unwrap()]);
     assert!(output.stdout.is_empty(), "a server that does not start says that it is ready");
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// What the log says of a server that starts without its backend, and tells everybody why in a few words.
+fn starts_without_backend(site: &Site, summary: &str) -> String {
+    let _old = fs::remove_file(site.log());
+    let server = site.start();
+    let health = server.get("sys/health", "");
+    let state =
+        health.json().pointer("/storage/main").and_then(|state| state.as_str().map(str::to_owned)).unwrap();
+    assert!(health.status == 503 && state.contains(summary), "{summary:?} is not in {}", health.text);
+    assert!(!state.contains('/'), "strangers are told paths: {state}");
+    let status = server.cli(site, "", &["status"]);
+    assert_eq!(status.status.code(), Some(6));
+    assert_says(&String::from_utf8_lossy(&status.stdout), &["Backend main: not available", summary]);
+    let refused = server.get("secret/data/a", "kw.any");
+    assert_eq!(refused.status, 503, "{}", refused.text);
+    assert!(server.terminate(), "a server without its backend does not end in order");
+    // As it was written, without the escapes of JSON.
+    fs::read_to_string(site.log()).unwrap().replace("\\n", "\n").replace("\\\"", "\"")
 }
 
 fn assert_says(text: &str, parts: &[&str]) {
@@ -37,8 +56,7 @@ fn configuration_with_an_unknown_key_is_refused() {
 fn configuration_of_a_backend_with_an_unknown_key_is_refused() {
     let site = Site::new("sqlite");
     site.configure(&config("sqlite").replace("path = \"keyway.db\"", "path = \"keyway.db\", pth = 1"));
-    let (code, error) = refused_start(&site);
-    assert_eq!(code, 1, "{error}");
+    let error = starts_without_backend(&site, "its configuration does not suit its plugin");
     assert_says(&error, &["backend \"main\"", "plugin sqlite 1.0.0", "pth"]);
 }
 
@@ -48,8 +66,7 @@ fn missing_plugin_lists_every_directory_that_was_tried() {
     fs::create_dir(site.path("empty")).unwrap();
     let empty = site.path("empty");
     site.configure(&config("memory").replace(built().to_str().unwrap(), empty.to_str().unwrap()));
-    let (code, error) = refused_start(&site);
-    assert_eq!(code, 4, "{error}");
+    let error = starts_without_backend(&site, "plugin memory was not found");
     assert_says(&error, &["plugin memory was not found", empty.to_str().unwrap(), "/usr/lib/keyway/plugins"]);
     assert_says(&error, &["does not exist", "libkeyway_memory.so", "--plugin-dir"]);
     // And the directory that is named by hand comes first.
@@ -67,14 +84,13 @@ fn library_that_is_text_truncated_or_no_plugin_is_refused() {
     let library = plugins.join("libkeyway_memory.so");
     let whole = fs::read(built().join("libkeyway_memory.so")).unwrap();
     let no_plugin = fs::read(built().join("libnot_a_plugin.so")).unwrap();
-    for (bytes, says) in [
-        (&b"hello"[..], "not a shared library"),
-        (&whole[..whole.len() / 2], "truncated or damaged"),
-        (&no_plugin[..], "no Keyway plugin"),
+    for (bytes, says, summary) in [
+        (&b"hello"[..], "not a shared library", "its file is no library"),
+        (&whole[..whole.len() / 2], "truncated or damaged", "its file is damaged"),
+        (&no_plugin[..], "no Keyway plugin", "its file is no plugin"),
     ] {
         fs::write(&library, bytes).unwrap();
-        let (code, error) = refused_start(&site);
-        assert_eq!(code, 1, "{error}");
+        let error = starts_without_backend(&site, summary);
         assert_says(&error, &[says, library.to_str().unwrap()]);
         let info = site.run(&["plugin", "info", library.to_str().unwrap()]);
         assert_eq!(info.status.code(), Some(1));
@@ -93,8 +109,7 @@ fn library_that_is_not_in_the_lock_is_refused() {
     let lock = site.path("keyway.lock");
     let locked = fs::read_to_string(&lock).unwrap();
     fs::write(&lock, "").unwrap();
-    let (code, error) = refused_start(&site);
-    assert_eq!(code, 5, "{error}");
+    let error = starts_without_backend(&site, "it is not trusted");
     assert_says(
         &error,
         &["memory 1.0.0", "is not in", "keyway.lock", "SHA-256 is", "keyway plugin lock --config"],
@@ -124,15 +139,21 @@ fn port_in_use_is_named() {
 }
 
 #[test]
-fn second_server_on_the_same_database_is_refused_and_the_first_serves_on() {
+fn second_server_on_the_same_database_waits_and_the_first_serves_on() {
     let site = Site::new("sqlite");
     let server = site.start();
     let keys = server.init_and_unseal();
-    let (code, error) = refused_start(&site);
-    assert_eq!(code, 1, "{error}");
+    let error = starts_without_backend(&site, "its store cannot be opened");
     assert_says(&error, &["keyway.db is in use by process"]);
+    // Where the first has ended, the second has its turn by itself.
+    let second = site.start();
+    assert_eq!(second.get("sys/health", "").status, 503);
     let body = json!({ "data": { "k": "v" } });
     assert_eq!(server.post("secret/data/a", &keys.root_token, &body).status, 200);
+    assert!(server.terminate());
+    within(Duration::from_secs(30), || second.get("sys/seal-status", "").status == 200);
+    second.unseal(&keys.shares[0]);
+    assert_eq!(second.get("secret/data/a", &keys.root_token).json()["data"]["data"]["k"], "v");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Keyway's own: the backends that are configured, what they promise and how they are.
 
 use axum::response::Response;
-use keyway_loader::{Features, open::PluginOrigin};
+use keyway_loader::{Capabilities, Down, Features};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -33,8 +33,12 @@ pub(super) async fn dispatch(call: &Call, name: &str) -> Result<Response, ApiErr
 }
 
 async fn describe(call: &Call, storage: &Storage) -> Value {
-    let generation = storage.generation();
-    let descriptor = generation.plugin().descriptor();
+    let open = match storage.generation() {
+        Ok(open) => open,
+        Err(down) => return describe_down(&down),
+    };
+    let plugin = open.plugin();
+    let descriptor = plugin.descriptor();
     let health = match storage.health(call.request()).await {
         Ok(health) => json!({
             "live": health.is_live(),
@@ -53,28 +57,40 @@ async fn describe(call: &Call, storage: &Storage) -> Value {
     json!({
         "plugin": descriptor.name,
         "version": descriptor.version.to_string(),
-        "digest": digest(storage),
-        "generation": generation.number(),
+        // None where it is linked.
+        "digest": plugin.digest().map(|digest| digest.to_string()),
+        "trust": plugin.grant().map(ToString::to_string),
+        "fallback": open.fallback(),
+        "generation": open.number(),
         "circuit": match storage.circuit() {
             Circuit::Closed => "closed",
             Circuit::HalfOpen => "half-open",
             Circuit::Open => "open",
         },
         "health": health,
-        "capabilities": capabilities(storage),
+        "capabilities": capabilities(&open.capabilities()),
     })
 }
 
-/// The SHA-256 of the plugin's file; none where it is linked.
-fn digest(storage: &Storage) -> Option<String> {
-    match storage.generation().plugin().origin() {
-        PluginOrigin::Library { digest, .. } => Some(digest.to_string()),
-        PluginOrigin::Linked => None,
-    }
+/// Of a backend that is not open there is only that, and why.
+fn describe_down(down: &Down) -> Value {
+    json!({
+        "plugin": null,
+        "version": null,
+        "digest": null,
+        "trust": null,
+        "fallback": null,
+        "generation": null,
+        "circuit": "closed",
+        "health": {
+            "live": false, "readable": false, "writable": false, "latency_us": null, "detail": down.summary,
+        },
+        "reason": down.reason,
+        "capabilities": null,
+    })
 }
 
-fn capabilities(storage: &Storage) -> Value {
-    let capabilities = storage.generation().capabilities();
+fn capabilities(capabilities: &Capabilities) -> Value {
     let features = capabilities.features;
     let named = [
         ("atomic_batch", Features::ATOMIC_BATCH),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::VAULT_LEVEL;
 use crate::{
-    core::HealthReport,
+    core::{BackendHealth, HealthReport},
     http::{
         Call,
         answer::{self, HealthState},
@@ -15,18 +15,9 @@ use crate::{
 /// 200 where secrets can be read and written; else what stands in the way, most basic first.
 pub(super) async fn health(call: &Call) -> Response {
     let HealthReport { seal, storage } = call.core.health(call.request()).await;
-    let ready = storage.iter().all(|(_, health)| health.as_ref().is_ok_and(keyway_loader::Health::is_ready));
-    let states: Map<String, Value> = storage
-        .into_iter()
-        .map(|(name, health)| {
-            let state = match health {
-                Ok(health) if health.is_ready() => "ready".to_owned(),
-                Ok(health) => format!("not ready: {}", health.detail()),
-                Err(error) => format!("not available ({})", error.code().name()),
-            };
-            (name, state.into())
-        })
-        .collect();
+    let ready = storage.iter().all(BackendHealth::is_ready);
+    let states: Map<String, Value> =
+        storage.iter().map(|backend| (backend.backend.clone(), state(backend).into())).collect();
     let (state, known) = match &seal {
         None | Some(Err(_)) => (HealthState::StorageDown, None),
         Some(Ok(seal)) if !seal.initialised => (HealthState::Uninitialised, Some(seal)),
@@ -55,4 +46,21 @@ pub(super) async fn health(call: &Call) -> Response {
         fields.insert("cluster_id".to_owned(), cluster.to_string().into());
     }
     answer::health(state, &call.query, body)
+}
+
+/// In a few words: whoever asks need not have a token.
+fn state(backend: &BackendHealth) -> String {
+    let mut state = match (&backend.health, &backend.down) {
+        (Ok(health), _) if health.is_ready() => "ready".to_owned(),
+        (Ok(health), _) => format!("not ready: {}", health.detail()),
+        (Err(_), Some(down)) => format!("not available: {}", down.summary),
+        (Err(error), None) => format!("not available ({})", error.code().name()),
+    };
+    if backend.fell_back {
+        state.push_str("; fallback: not the plugin that the configuration asks for");
+    }
+    if backend.unchecked {
+        state.push_str("; trust SKIPPED (policy none)");
+    }
+    state
 }

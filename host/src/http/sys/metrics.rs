@@ -33,9 +33,16 @@ fn samples(core: &Core) -> Vec<Sample> {
         },
     ];
     for storage in core.backends() {
-        let generation = storage.generation();
-        let descriptor = generation.plugin().descriptor();
         let backend = || ("backend", storage.name().to_owned());
+        let generation = storage.generation();
+        samples.push(Sample {
+            name: "keyway_backend_open",
+            help: "Whether a backend is open: 0 where its plugin cannot be used or its store not be opened.",
+            labels: vec![backend()],
+            value: u64::from(generation.is_ok()),
+        });
+        let Ok(generation) = generation else { continue };
+        let descriptor = generation.plugin().descriptor();
         samples.push(Sample {
             name: "keyway_backend_generation",
             help: "Which opening of a backend serves, counted over all backends from 1.",

@@ -60,7 +60,7 @@ fn seal_answer(call: &Call, status: &SealStatus) -> Value {
         "build_date": "",
         "migration": false,
         "recovery_seal": false,
-        "storage_type": call.core.system_plugin(),
+        "storage_type": call.core.system_plugin().unwrap_or_default(),
     });
     if let (Some(cluster), Some(fields)) = (status.cluster, answer.as_object_mut()) {
         fields.insert("cluster_name".to_owned(), "keyway".into());

@@ -1,0 +1,175 @@
+//! The error of whichever stage a candidate did not pass.
+
+use std::{error::Error, fmt};
+
+use crate::{
+    check::CheckError,
+    describe::DescribeError,
+    history::Quarantined,
+    open::OpenError,
+    probe::ProbeError,
+    report::{Chain, Fix},
+    stage::StageError,
+    trust::TrustError,
+};
+
+/// A stage of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StageName {
+    /// Copied privately.
+    Stage,
+    /// Its descriptor read.
+    Describe,
+    /// Fits this host.
+    Check,
+    /// May run here.
+    Trust,
+    /// Loaded in a child process.
+    Probe,
+    /// Loaded.
+    Open,
+}
+
+impl StageName {
+    /// The name, in small letters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stage => "stage",
+            Self::Describe => "describe",
+            Self::Check => "check",
+            Self::Trust => "trust",
+            Self::Probe => "probe",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// Why a candidate was passed over.
+#[derive(Debug)]
+pub enum StageFailure {
+    /// It could not be staged.
+    Stage(StageError),
+    /// It could not be described.
+    Describe(DescribeError),
+    /// It does not fit.
+    Check(CheckError),
+    /// It is not of the version that was asked for.
+    Version(semver::Version),
+    /// It cannot read the store.
+    Format {
+        /// The newest data format that the plugin knows.
+        plugin: u32,
+        /// The store's.
+        store: u32,
+    },
+    /// It may not run.
+    Trust(TrustError),
+    /// It is in quarantine.
+    Quarantined(Quarantined),
+    /// It did not survive a child process.
+    Probe(ProbeError),
+    /// It could not be loaded.
+    Open(OpenError),
+}
+
+impl StageFailure {
+    /// The stage that it did not pass.
+    pub fn stage(&self) -> StageName {
+        match self {
+            Self::Stage(_) => StageName::Stage,
+            Self::Describe(_) => StageName::Describe,
+            Self::Check(_) | Self::Version(_) | Self::Format { .. } => StageName::Check,
+            Self::Trust(_) => StageName::Trust,
+            Self::Quarantined(_) | Self::Probe(_) => StageName::Probe,
+            Self::Open(_) => StageName::Open,
+        }
+    }
+
+    /// In a few words, without paths.
+    pub fn summary(&self) -> &'static str {
+        match self {
+            Self::Stage(StageError::WorldWritable { .. } | StageError::ForeignOwner { .. }) => {
+                "others may change its file"
+            }
+            Self::Stage(_) => "its file cannot be copied",
+            Self::Describe(DescribeError::NotALibrary { .. }) => "its file is no library",
+            Self::Describe(DescribeError::NotAPlugin { .. }) => "its file is no plugin",
+            Self::Describe(_) => "its file is damaged",
+            Self::Check(CheckError::Platform { .. }) => "it is built for another platform",
+            Self::Check(CheckError::Interface { .. }) => "it speaks another interface",
+            Self::Check(CheckError::Needs { .. } | CheckError::SearchPath { .. }) => {
+                "it needs foreign libraries"
+            }
+            Self::Check(_) => "it does not fit",
+            Self::Version(_) => "it is of another version",
+            Self::Format { .. } => "it does not know the store's data format",
+            Self::Trust(_) => "it is not trusted",
+            Self::Quarantined(_) => "it is in quarantine",
+            Self::Probe(ProbeError::Crashed { .. } | ProbeError::Exited { .. }) => {
+                "it ends the process that loads it"
+            }
+            Self::Probe(ProbeError::Forbidden { .. }) => "it does what loading does not",
+            Self::Probe(ProbeError::TimedOut { .. }) => "loading it does not come to an end",
+            Self::Probe(ProbeError::Memory { .. }) => "loading it takes too much memory",
+            Self::Probe(ProbeError::Start { .. } | ProbeError::Killed { .. }) => "it could not be probed",
+            Self::Probe(ProbeError::Refused(_)) | Self::Open(_) => "it cannot be loaded",
+        }
+    }
+
+    /// Whether it may be another time without anybody's doing.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Probe(error) if error.is_inconclusive())
+    }
+
+    /// Everything that is known, where the message is short for good reason.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Open(error) => error.detail(),
+            Self::Probe(ProbeError::Refused(refused)) => refused.detail.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn inner(&self) -> Option<&dyn Fix> {
+        match self {
+            Self::Stage(error) => Some(error),
+            Self::Describe(error) => Some(error),
+            Self::Check(error) => Some(error),
+            Self::Version(_) | Self::Format { .. } => None,
+            Self::Trust(error) => Some(error),
+            Self::Quarantined(error) => Some(error),
+            Self::Probe(error) => Some(error),
+            Self::Open(error) => Some(error),
+        }
+    }
+}
+
+impl fmt::Display for StageFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => write!(f, "its version is {version}"),
+            Self::Format { plugin, store } => {
+                write!(f, "it knows data formats up to {plugin}, and the store is in format {store}")
+            }
+            other => match other.inner() {
+                Some(error) => Chain(error).fmt(f),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+impl Error for StageFailure {}
+
+impl Fix for StageFailure {
+    fn fix(&self) -> String {
+        match self {
+            Self::Version(version) if version.pre.is_empty() => {
+                "ask for that version, or install one that satisfies".to_owned()
+            }
+            Self::Version(version) => format!("a pre-release must be asked for, as NAME@={version}"),
+            Self::Format { store, .. } => format!("install a version that knows data format {store}"),
+            other => other.inner().map(Fix::fix).unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Stage 6: loads the library in a child process first, where a crash, an exit, a hang or a memory blow-up of its
+//! initializers harms nobody, and tells them apart.
+//!
+//! The child has an empty environment, no open files but the three standard streams, bounds on memory, processor time and
+//! files, and, on Linux, may neither start processes nor use the network. It is no jail: what comes through here runs in
+//! the host next. The trust stage decides who may.
+
+pub mod child;
+mod sandbox;
+mod watch;
+
+use std::{ffi::OsString, io, path::PathBuf, process::Command, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use self::watch::{Ended, watch};
+use crate::{describe::Described, report::Fix};
+
+/// What begins each line that the child writes for its parent.
+const MARK: &str = "keyway-probe:";
+
+/// Loads libraries in child processes.
+#[derive(Debug, Clone)]
+pub struct Prober {
+    /// The program whose child runs [`child::main`]: usually this one.
+    pub program: PathBuf,
+    /// The arguments that make it do so; the library's paths follow.
+    pub arguments: Vec<OsString>,
+    /// How long a load may take.
+    pub deadline: Duration,
+    /// How much memory it may use, in bytes.
+    pub memory: u64,
+}
+
+impl Prober {
+    /// This program, within 10 s and 512 MiB.
+    ///
+    /// # Errors
+    ///
+    /// When the program does not know its own file.
+    pub fn this_program(arguments: Vec<OsString>) -> io::Result<Self> {
+        // On Linux by the open file: a program that is replaced while it runs starts itself, not its successor.
+        let own = PathBuf::from("/proc/self/exe");
+        let program = if cfg!(target_os = "linux") && own.exists() { own } else { std::env::current_exe()? };
+        Ok(Self { program, arguments, deadline: Duration::from_secs(10), memory: 512 * 1024 * 1024 })
+    }
+}
+
+/// What the child was not kept from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// Each bound that the system does not offer, with its reason.
+    pub skipped: Vec<String>,
+}
+
+/// A failure of a later stage, told by the child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Why.
+    pub reason: String,
+    /// What to do.
+    pub fix: String,
+    /// Everything that is known, where the reason is short.
+    pub detail: Option<String>,
+}
+
+/// Why a library did not pass.
+#[derive(Debug, Error)]
+pub enum ProbeError {
+    /// The child could not be started.
+    #[error("start the process that probes plugins, {}", program.display())]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It ended by a signal that it brought upon itself.
+    #[error("it crashes the process that loads it: {signal}{}", tail(log))]
+    Crashed {
+        /// The signal's name.
+        signal: String,
+        /// The last lines that it wrote.
+        log: Vec<String>,
+    },
+    /// It ended the process.
+    #[error("it ends the process that loads it, with exit code {code}{}", tail(log))]
+    Exited {
+        /// The exit code.
+        code: i32,
+        /// The last lines that it wrote.
+        log: Vec<String>,
+    },
+    /// It did what nothing does that is only loaded.
+    #[error(
+        "while it is loaded it starts a process, uses the network or touches other processes, which loading does not{}",
+        tail(log)
+    )]
+    Forbidden {
+        /// The last lines that it wrote.
+        log: Vec<String>,
+    },
+    /// It did not come to an end.
+    #[error("it was not loaded within {} s{}; that is inconclusive, the machine may have been busy", deadline.as_secs(), tail(log))]
+    TimedOut {
+        /// How long it had.
+        deadline: Duration,
+        /// The last lines that it wrote.
+        log: Vec<String>,
+    },
+    /// It wanted too much memory.
+    #[error("while it is loaded it uses more than {} MiB of memory{}; that is inconclusive", limit >> 20, tail(log))]
+    Memory {
+        /// How much it may use.
+        limit: u64,
+        /// The last lines that it wrote.
+        log: Vec<String>,
+    },
+    /// Somebody else ended it: an operator, or the system for want of memory.
+    #[error(
+        "the process that probes it was killed from outside{}; that is inconclusive, the system may have run out of memory",
+        tail(log)
+    )]
+    Killed {
+        /// The last lines that it wrote.
+        log: Vec<String>,
+    },
+    /// It was loaded, and does not fit.
+    #[error("{}", .0.reason)]
+    Refused(Refused),
+}
+
+fn tail(log: &[String]) -> String {
+    if log.is_empty() { String::new() } else { format!("; its last words: {}", log.join(" | ")) }
+}
+
+impl ProbeError {
+    /// Whether the library has taken its process down.
+    pub fn is_crash(&self) -> bool {
+        matches!(self, Self::Crashed { .. } | Self::Exited { .. })
+    }
+
+    /// Whether another attempt may end otherwise.
+    pub fn is_inconclusive(&self) -> bool {
+        matches!(self, Self::Start { .. } | Self::TimedOut { .. } | Self::Memory { .. } | Self::Killed { .. })
+    }
+}
+
+impl Fix for ProbeError {
+    fn fix(&self) -> String {
+        match self {
+            Self::Start { .. } => {
+                "see that the program can be run, and that processes are to be had".to_owned()
+            }
+            Self::Crashed { .. } | Self::Exited { .. } | Self::Forbidden { .. } => {
+                "do not use this file; tell its author".to_owned()
+            }
+            Self::TimedOut { .. } | Self::Memory { .. } | Self::Killed { .. } => {
+                "try again; if it stays so, tell its author".to_owned()
+            }
+            Self::Refused(refused) => refused.fix.clone(),
+        }
+    }
+}
+
+impl Prober {
+    /// Loads a library in a child process.
+    ///
+    /// # Errors
+    ///
+    /// See [`ProbeError`].
+    pub fn probe(&self, described: &Described) -> Result<Passed, ProbeError> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).arg(&described.staged.path).arg(&described.staged.source);
+        command.env_clear().current_dir("/");
+        let ended = watch(command, self.deadline, self.memory)
+            .map_err(|source| ProbeError::Start { program: self.program.clone(), source })?;
+        self.judge(ended)
+    }
+
+    fn judge(&self, ended: Ended) -> Result<Passed, ProbeError> {
+        let Ended { status, timed_out, over_memory, output, log } = ended;
+        let ran_out = over_memory || log.iter().any(|line| is_out_of_memory(line));
+        let told = |word: &str| {
+            output.iter().find_map(|line| line.strip_prefix(MARK)?.strip_prefix(word).map(str::to_owned))
+        };
+        if timed_out {
+            return Err(ProbeError::TimedOut { deadline: self.deadline, log });
+        }
+        match signal_of(status) {
+            Some(signal) if ran_out && signal != "SIGSYS" => {
+                Err(ProbeError::Memory { limit: self.memory, log })
+            }
+            Some("SIGSYS") => Err(ProbeError::Forbidden { log }),
+            Some("SIGXCPU") => Err(ProbeError::TimedOut { deadline: self.deadline, log }),
+            Some("SIGKILL" | "SIGTERM" | "SIGINT" | "SIGHUP") => Err(ProbeError::Killed { log }),
+            Some(signal) => Err(ProbeError::Crashed { signal: signal.to_owned(), log }),
+            None => {
+                let code = status.code().unwrap_or_default();
+                if let Some(refused) = told("refused ").and_then(|text| serde_json::from_str(&text).ok()) {
+                    return Err(ProbeError::Refused(refused));
+                }
+                match told("passed ").and_then(|text| serde_json::from_str(&text).ok()) {
+                    Some(passed) if code == 0 => Ok(passed),
+                    _ if ran_out => Err(ProbeError::Memory { limit: self.memory, log }),
+                    _ => Err(ProbeError::Exited { code, log }),
+                }
+            }
+        }
+    }
+}
+
+/// Rust's and C++'s words for it, and the dynamic linker's.
+fn is_out_of_memory(line: &str) -> bool {
+    line.contains("memory allocation of ")
+        || line.contains("std::bad_alloc")
+        || line.contains("cannot allocate memory")
+}
+
+/// By POSIX, `<signal.h>`; numbers that differ between systems by rustix.
+#[cfg(unix)]
+fn signal_of(status: std::process::ExitStatus) -> Option<&'static str> {
+    use std::os::unix::process::ExitStatusExt;
+
+    use rustix::process::Signal;
+    const NAMES: [(Signal, &str); 14] = [
+        (Signal::ABORT, "SIGABRT"),
+        (Signal::BUS, "SIGBUS"),
+        (Signal::FPE, "SIGFPE"),
+        (Signal::HUP, "SIGHUP"),
+        (Signal::ILL, "SIGILL"),
+        (Signal::INT, "SIGINT"),
+        (Signal::KILL, "SIGKILL"),
+        (Signal::PIPE, "SIGPIPE"),
+        (Signal::SEGV, "SIGSEGV"),
+        (Signal::SYS, "SIGSYS"),
+        (Signal::TERM, "SIGTERM"),
+        (Signal::TRAP, "SIGTRAP"),
+        (Signal::XCPU, "SIGXCPU"),
+        (Signal::XFSZ, "SIGXFSZ"),
+    ];
+    let raw = status.signal()?;
+    let name = NAMES.iter().find(|(signal, _)| signal.as_raw() == raw).map(|(_, name)| *name);
+    Some(name.unwrap_or("an unusual signal"))
+}
+
+#[cfg(not(unix))]
+fn signal_of(status: std::process::ExitStatus) -> Option<&'static str> {
+    // Windows tells exceptions by exit codes ("NTSTATUS Values").
+    match status.code()? as u32 {
+        0xC000_0005 => Some("access violation"),
+        0xC000_0409 => Some("abort"),
+        0xC000_001D => Some("illegal instruction"),
+        0xC000_00FD => Some("stack overflow"),
+        _ => None,
+    }
+}

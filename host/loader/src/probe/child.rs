@@ -1,0 +1,76 @@
+//! The child's side of a probe.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::Write,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use super::{MARK, Passed, Refused, sandbox};
+use crate::{
+    Origin, SearchPath,
+    describe::describe,
+    open::open,
+    report::{Chain, Fix},
+    stage::{Digest, Provenance, Staged},
+    trust::Grant,
+};
+
+/// The processor time that it may use, whatever its parent's deadline is.
+const PROCESSOR_TIME: Duration = Duration::from_secs(30);
+
+/// Loads a library and tells the parent on standard output how that went. The arguments are those that
+/// [`Prober`](super::Prober) puts behind its own: the staged library, and the file that it was copied from.
+///
+/// To be called by a program that an embedder names in [`Prober`](super::Prober), before it has done anything else: in
+/// particular while it has one thread.
+pub fn main(arguments: &[OsString]) -> ExitCode {
+    let [staged, source] = arguments else { return ExitCode::from(2) };
+    let skipped = sandbox::enter(PROCESSOR_TIME);
+    let Ok(mut parent) = answers() else { return ExitCode::from(2) };
+    let told = match load(staged.into(), source.into()) {
+        Ok(()) => serde_json::to_string(&Passed { skipped }).map(|text| format!("passed {text}")),
+        Err(refused) => serde_json::to_string(&refused).map(|text| format!("refused {text}")),
+    };
+    match told {
+        Ok(told) if writeln!(parent, "{MARK}{told}").is_ok() => ExitCode::SUCCESS,
+        _ => ExitCode::from(2),
+    }
+}
+
+/// Standard output, put where the library does not find it: what it prints goes to standard error.
+#[cfg(unix)]
+fn answers() -> std::io::Result<File> {
+    let answers = rustix::io::fcntl_dupfd_cloexec(std::io::stdout(), 3)?;
+    rustix::stdio::dup2_stdout(std::io::stderr())?;
+    Ok(answers.into())
+}
+
+#[cfg(windows)]
+fn answers() -> std::io::Result<File> {
+    use std::os::windows::io::AsHandle;
+    std::io::stdout().as_handle().try_clone_to_owned().map(File::from)
+}
+
+fn load(path: PathBuf, source: PathBuf) -> Result<(), Refused> {
+    let unreadable = |error: std::io::Error| Refused {
+        reason: format!("the staged copy cannot be read: {error}"),
+        fix: "try again".to_owned(),
+        detail: None,
+    };
+    let digest = Digest::of(&fs::read(&path).map_err(unreadable)?);
+    let staged = Staged { source, path, digest, provenance: Provenance::default() };
+    let refused = |error: &dyn Fix, shown: String| Refused { reason: shown, fix: error.fix(), detail: None };
+    let described = describe(staged).map_err(|error| refused(&error, Chain(&error).to_string()))?;
+    let nowhere = SearchPath { directory: PathBuf::new(), origin: Origin::CommandLine };
+    match open(&described, Grant::Unchecked, nowhere) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let detail = error.detail().map(str::to_owned);
+            Err(Refused { detail, ..refused(&error, Chain(&error).to_string()) })
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Who could have written a library: its owner and mode, those of the directories above it, and whether the name leads
+//! out of its directory. Asked of open files, so that what is judged is what was copied.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Most links from name to name within one directory.
+#[cfg(unix)]
+const MAX_LINKS: usize = 8;
+
+/// Who may write a file or a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ownership {
+    /// The number of the user that owns it.
+    pub user: u32,
+    /// The permission bits, those of set-user-id, set-group-id and "sticky" included.
+    pub mode: u32,
+}
+
+impl Ownership {
+    /// Whether it belongs to root or to this program's user.
+    pub fn is_trusted(self) -> bool {
+        self.user == 0 || self.user == own_user()
+    }
+
+    /// Whether nobody but the owner may write it. In a directory that is "sticky", as `/tmp` is, others may not replace what
+    /// the owner has there.
+    pub fn is_exclusive(self) -> bool {
+        self.mode & 0o022 == 0 || self.mode & 0o1000 != 0
+    }
+}
+
+/// A directory that others than root and this program's user may write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposed {
+    /// The directory.
+    pub path: PathBuf,
+    /// Who may write it.
+    pub ownership: Ownership,
+}
+
+/// Who could have written a library, as the system told when it was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// The file's; none where the system does not tell.
+    pub file: Option<Ownership>,
+    /// The first of the directories above that others may write, from the nearest.
+    pub exposed: Option<Exposed>,
+    /// Where a link leads to that leaves the directory.
+    pub leads_to: Option<PathBuf>,
+}
+
+/// The number of the user that this program runs as; zero where there are none.
+pub(super) fn own_user() -> u32 {
+    #[cfg(unix)]
+    return rustix::process::geteuid().as_raw();
+    #[cfg(not(unix))]
+    return 0;
+}
+
+/// Opens a file to read, without waiting for whoever writes to what turns out to be a pipe.
+#[cfg(unix)]
+pub(super) fn open(path: &Path) -> io::Result<(File, Provenance)> {
+    use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
+
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let inside = openat(CWD, directory, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let mut name = PathBuf::from(name);
+    let mut leads_to = None;
+    let mut links = 0;
+    let file = loop {
+        let follow = if leads_to.is_some() { OFlags::empty() } else { OFlags::NOFOLLOW };
+        match openat(&inside, &name, flags | OFlags::NONBLOCK | follow, Mode::empty()) {
+            Err(rustix::io::Errno::LOOP | rustix::io::Errno::MLINK) if links < MAX_LINKS => {
+                links += 1;
+                let target = readlinkat(&inside, &name, Vec::new())?;
+                let target = PathBuf::from(std::ffi::OsString::from(target.to_string_lossy().into_owned()));
+                // A name in the same directory is no way out.
+                if target.file_name().is_some_and(|file| Path::new(file) == target) {
+                    name = target;
+                } else {
+                    leads_to = Some(target);
+                }
+            }
+            opened => break File::from(opened?),
+        }
+    };
+    let provenance = Provenance {
+        file: Some(ownership(&file)?),
+        exposed: first_exposed(inside.into(), directory)?,
+        leads_to,
+    };
+    Ok((file, provenance))
+}
+
+#[cfg(not(unix))]
+pub(super) fn open(path: &Path) -> io::Result<(File, Provenance)> {
+    Ok((File::open(path)?, Provenance::default()))
+}
+
+#[cfg(unix)]
+fn ownership(file: &File) -> io::Result<Ownership> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = file.metadata()?;
+    Ok(Ownership { user: metadata.uid(), mode: metadata.mode() & 0o7777 })
+}
+
+/// The directory itself by its open descriptor, those above it by their names: nobody but their owners can change these.
+#[cfg(unix)]
+fn first_exposed(directory: File, path: &Path) -> io::Result<Option<Exposed>> {
+    let whole = path.canonicalize()?;
+    let mut next = Some((directory, whole.as_path()));
+    while let Some((directory, path)) = next {
+        let ownership = ownership(&directory)?;
+        if !ownership.is_trusted() || !ownership.is_exclusive() {
+            return Ok(Some(Exposed { path: path.to_owned(), ownership }));
+        }
+        next = match path.parent() {
+            Some(parent) => Some((File::open(parent)?, parent)),
+            None => None,
+        };
+    }
+    Ok(None)
+}

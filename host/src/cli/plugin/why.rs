@@ -1,0 +1,118 @@
+//! `keyway plugin why`.
+
+use keyway_loader::{
+    Fix, Requirement,
+    loader::{Depth, Diagnosis},
+};
+use serde_json::{Value, json};
+
+use super::{Site, identity};
+use crate::cli::{
+    failure::Failure,
+    output::{Format, print},
+};
+
+/// What becomes of one file.
+struct Verdict {
+    file: String,
+    version: String,
+    chosen: bool,
+    reason: String,
+    fix: String,
+}
+
+pub(super) fn why(site: &Site, plugin: &str, format: Format) -> Result<(), Failure> {
+    let wanted = Requirement::parse(plugin).map_err(Failure::Usage)?;
+    let (diagnoses, places) = site.loader.diagnose_all(Depth::Trust);
+    let own: Vec<Diagnosis> =
+        diagnoses.into_iter().filter(|diagnosis| diagnosis.candidate.name == wanted.name()).collect();
+    let verdicts = judge(site, &own, &wanted);
+    let places: Vec<String> = places.iter().map(ToString::to_string).collect();
+    let backends = backends(site, &wanted);
+    let json = json!({
+        "plugin": wanted.to_string(),
+        "files": verdicts.iter().map(|verdict| json!({
+            "file": verdict.file, "version": verdict.version, "used": verdict.chosen,
+            "reason": verdict.reason, "fix": verdict.fix,
+        })).collect::<Vec<_>>(),
+        "backends": backends.iter().map(|(name, line)| json!({ "backend": name, "last": line })).collect::<Vec<Value>>(),
+        "searched": places,
+    });
+    print(format, &json, || {
+        let mut text = String::new();
+        for Verdict { file, version, chosen, reason, fix } in &verdicts {
+            let word = if *chosen { "used" } else { "not used" };
+            let fix = if fix.is_empty() { String::new() } else { format!("\n    {fix}") };
+            text += &format!("{word}: {file} {version}\n    {reason}{fix}\n");
+        }
+        text += &format!("Looked for {} in\n", keyway_loader::discover::file_name(wanted.name()));
+        text += &places.iter().map(|place| format!("  {place}\n")).collect::<String>();
+        text + &backends.iter().map(|(name, line)| format!("Backend {name}: {line}\n")).collect::<String>()
+    })?;
+    if verdicts.iter().any(|verdict| verdict.chosen) {
+        return Ok(());
+    }
+    Err(Failure::NotFound(format!("no file of plugin {wanted} can be used")))
+}
+
+/// As the server would choose, by what it remembers of probes; nothing is loaded for this.
+fn judge(site: &Site, diagnoses: &[Diagnosis], wanted: &Requirement) -> Vec<Verdict> {
+    let best = diagnoses
+        .iter()
+        .filter(|diagnosis| stands_in_the_way(site, diagnosis, wanted).is_none())
+        .filter_map(|diagnosis| diagnosis.described.as_ref())
+        .map(|described| described.descriptor.version.clone())
+        .max();
+    let mut taken = false;
+    let verdict = |diagnosis: &Diagnosis| {
+        let (version, _, _) = identity(diagnosis);
+        let file = diagnosis.candidate.path.display().to_string();
+        let (chosen, reason, fix) = match stands_in_the_way(site, diagnosis, wanted) {
+            Some((reason, fix)) => (false, reason, fix),
+            None if !taken && best.as_ref().is_some_and(|best| best.to_string() == version) => {
+                taken = true;
+                let grant = diagnosis.grant.as_ref().map(ToString::to_string).unwrap_or_default();
+                (true, format!("the newest that may run and satisfies {wanted}: {grant}"), String::new())
+            }
+            None => match &diagnosis.shadowed_by {
+                Some(other) => (false, format!("shadowed by {}", other.display()), String::new()),
+                None => (false, "there is a newer one that may run".to_owned(), String::new()),
+            },
+        };
+        Verdict { file, version, chosen, reason, fix }
+    };
+    diagnoses.iter().map(verdict).collect()
+}
+
+fn stands_in_the_way(site: &Site, diagnosis: &Diagnosis, wanted: &Requirement) -> Option<(String, String)> {
+    if let Some(failure) = &diagnosis.failure {
+        return Some((format!("{}: {failure}", failure.stage().name()), failure.fix()));
+    }
+    let described = diagnosis.described.as_ref()?;
+    if !wanted.admits(&described.descriptor.version) {
+        return Some((format!("it does not satisfy {wanted}"), String::new()));
+    }
+    let known = site.history.known(described.staged.digest, &site.loader.host);
+    known.err().map(|failure| (format!("{}: {failure}", failure.stage().name()), failure.fix()))
+}
+
+/// What the backends that ask for the plugin were opened with last.
+fn backends(site: &Site, wanted: &Requirement) -> Vec<(String, String)> {
+    let asking =
+        site.config.backends.iter().filter(|(_, settings)| settings.wanted.plugin.name() == wanted.name());
+    asking
+        .map(|(name, settings)| {
+            let last = site.history.openings(name).current.map_or_else(
+                || "was never opened".to_owned(),
+                |opening| {
+                    format!(
+                        "was last opened with {} {} ({})",
+                        opening.plugin, opening.version, opening.sha256
+                    )
+                },
+            );
+            let fallback = if settings.wanted.fallback { "falls back" } else { "does not fall back" };
+            (name.clone(), format!("asks for {}, {fallback}, {last}", settings.wanted.plugin))
+        })
+        .collect()
+}

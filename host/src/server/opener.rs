@@ -1,0 +1,176 @@
+//! Opens the backends, one after the other, and tries again where the store was not there. What cannot be opened keeps neither
+//! the server nor the other backends from serving.
+
+use std::{sync::Arc, time::Duration};
+
+use keyway_loader::{
+    BackendConfig, Backends, CallContext, ConnectError, Down, Generation, Loader, Plugin, ReadConsistency,
+    Slot,
+};
+use tokio::{
+    runtime::Handle,
+    sync::Semaphore,
+    task::{JoinError, JoinSet, spawn_blocking},
+    time::{sleep, timeout},
+};
+
+use crate::config::{BackendSettings, Config};
+
+/// How long opening a backend may take until it counts as down; it may still come.
+const OPEN: Duration = Duration::from_secs(30);
+/// How long the server waits for all backends before it listens.
+const START: Duration = Duration::from_secs(10);
+/// How long is waited before the first other attempt; twice as long before each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest time between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The backends that are not open yet. Dropping it ends the attempts.
+pub(super) struct Opener {
+    _attempts: JoinSet<()>,
+}
+
+struct Attempt {
+    loader: Arc<Loader>,
+    slot: Arc<Slot>,
+    settings: BackendSettings,
+    config: BackendConfig,
+    /// One at a time, so that a crash of the process is laid at the right door.
+    turn: Arc<Semaphore>,
+}
+
+impl Opener {
+    /// Opens what can be opened soon; the rest follows in the background.
+    pub(super) async fn begin(loader: Loader, config: &Config) -> (Self, Backends) {
+        let (loader, turn) = (Arc::new(loader), Arc::new(Semaphore::new(1)));
+        let (mut backends, mut attempts, mut firsts) = (Backends::default(), JoinSet::new(), Vec::new());
+        for (name, settings) in &config.backends {
+            let attempt = Attempt {
+                loader: Arc::clone(&loader),
+                slot: backends.register(Slot::new(name)),
+                config: BackendConfig {
+                    name: name.clone(),
+                    config: settings.config.clone(),
+                    data_dir: config.data_dir.clone(),
+                },
+                settings: settings.clone(),
+                turn: Arc::clone(&turn),
+            };
+            let (first, tried) = tokio::sync::oneshot::channel();
+            attempts.spawn(attempt.run(first));
+            firsts.push(tried);
+        }
+        let all = async {
+            for first in firsts {
+                // A task that is gone has tried.
+                let _tried = first.await;
+            }
+        };
+        if timeout(START, all).await.is_err() {
+            tracing::warn!("not all backends are open yet; the server listens without them");
+        }
+        let open =
+            backends.iter().filter_map(|slot| slot.generation().ok()?.plugin().digest()).collect::<Vec<_>>();
+        if backends.iter().all(|slot| slot.generation().is_ok()) {
+            loader.prune(&open);
+        }
+        (Self { _attempts: attempts }, backends)
+    }
+}
+
+/// What an attempt has come to.
+enum Tried {
+    Open(Box<Generation>),
+    Down(Down, /* passing: */ bool),
+}
+
+impl Attempt {
+    /// Until the backend is open, or there is no hope without somebody's doing.
+    async fn run(self, first: tokio::sync::oneshot::Sender<()>) {
+        let (mut first, mut pause) = (Some(first), FIRST_PAUSE);
+        loop {
+            let tried = self.attempt().await;
+            let (down, is_passing) = match tried {
+                Tried::Open(generation) => {
+                    self.report(&generation);
+                    self.slot.open(*generation);
+                    return;
+                }
+                Tried::Down(down, is_passing) => (down, is_passing),
+            };
+            let retry_s = is_passing.then_some(pause.as_secs());
+            tracing::error!(
+                backend = self.slot.backend(),
+                reason = down.reason,
+                retry_s,
+                "backend not available"
+            );
+            self.slot.close(down);
+            drop(first.take());
+            if !is_passing {
+                return;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn attempt(&self) -> Tried {
+        let Ok(turn) = self.turn.acquire().await else { return ended("the server is ending") };
+        let mut connecting = Box::pin(self.connect());
+        let connected = match timeout(OPEN, &mut connecting).await {
+            Ok(connected) => connected,
+            Err(_) => {
+                drop(turn);
+                let reason = format!("it has not opened within {} s", OPEN.as_secs());
+                tracing::error!(backend = self.slot.backend(), reason, "backend not available");
+                self.slot.close(Down { summary: reason.clone(), reason });
+                // Not tried beside it: it may hold the store.
+                connecting.await
+            }
+        };
+        match connected {
+            Ok(Ok(generation)) if generation.capabilities().read_consistency == ReadConsistency::EVENTUAL => {
+                if let Err(error) = generation.shutdown(&CallContext::background()).await {
+                    tracing::warn!(backend = self.slot.backend(), %error, "a backend did not close");
+                }
+                ended("its reads may be of an earlier state, which Keyway's records do not bear")
+            }
+            Ok(Ok(generation)) => Tried::Open(Box::new(generation)),
+            Ok(Err(error)) => {
+                let reason = keyway_loader::Chain(&error).to_string();
+                Tried::Down(Down { summary: error.summary(), reason }, error.is_passing())
+            }
+            Err(error) => ended(&format!("opening it has failed: {error}")),
+        }
+    }
+
+    /// Loads and opens on threads of their own: a stranger's code may keep them for as long as it likes.
+    async fn connect(&self) -> Result<Result<Generation, ConnectError>, JoinError> {
+        let (loader, wanted) = (Arc::clone(&self.loader), self.settings.wanted.clone());
+        let name = self.config.name.clone();
+        let (plugin, fallback): (Plugin, Option<String>) =
+            match spawn_blocking(move || loader.choose(&wanted, &name)).await? {
+                Ok(chosen) => chosen,
+                Err(error) => return Ok(Err(error)),
+            };
+        // Goes with this future: a server that is told to stop meanwhile has not crashed.
+        let _mark = self.loader.mark_opening(&plugin, &self.config.name);
+        let (loader, config) = (Arc::clone(&self.loader), self.config.clone());
+        spawn_blocking(move || Handle::current().block_on(loader.open_store(&plugin, fallback, &config)))
+            .await
+    }
+
+    fn report(&self, generation: &Generation) {
+        let (backend, plugin) = (self.slot.backend(), generation.plugin());
+        if let Some(why) = generation.fallback() {
+            tracing::error!(backend, plugin = %plugin.descriptor(), why, "FALLBACK: not the plugin that is configured");
+        }
+        let trust = plugin.grant().map(ToString::to_string);
+        tracing::info!(backend, plugin = %plugin.descriptor(), trust, "backend open");
+    }
+}
+
+fn ended(reason: &str) -> Tried {
+    Tried::Down(Down { summary: reason.to_owned(), reason: reason.to_owned() }, false)
+}
