@@ -20,6 +20,11 @@ macro_rules! level {
                     _ => "unrecognised",
                 }
             }
+
+            /// The level of that name.
+            pub fn parse(name: &str) -> Option<Self> {
+                [$(Self::$level),*].into_iter().find(|level| level.name() == name)
+            }
         }
     };
 }
@@ -102,6 +107,17 @@ level! {
 pub struct Features(u64);
 
 impl Features {
+    /// Each with its name, as descriptors and `sys/backends` have it.
+    pub const NAMED: [(&str, Self); 7] = [
+        ("atomic_batch", Self::ATOMIC_BATCH),
+        ("blocks_writers", Self::BLOCKS_WRITERS),
+        ("expiry", Self::EXPIRY),
+        ("reverse_scan", Self::REVERSE_SCAN),
+        ("restore", Self::RESTORE),
+        ("detects_rewind", Self::DETECTS_REWIND),
+        ("inline_get", Self::INLINE_GET),
+    ];
+
     /// None.
     pub const EMPTY: Self = Self(0);
     /// `apply` with `Atomic`.
@@ -128,6 +144,11 @@ impl Features {
     /// Whether all of `other` are here.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// The names of those that are here.
+    pub fn names(self) -> Vec<&'static str> {
+        Self::NAMED.iter().filter(|(_, feature)| self.contains(*feature)).map(|(name, _)| *name).collect()
     }
 }
 
@@ -156,19 +177,38 @@ pub struct Limits {
     pub reserved: [u64; 8],
 }
 
+impl Limits {
+    /// The usual ones.
+    pub const USUAL: Self = Self {
+        key_bytes: 1024,
+        value_bytes: 33 * 1024 * 1024,
+        batch_ops: 1_000,
+        batch_bytes: 64 * 1024 * 1024,
+        transaction_ops: 10_000,
+        transaction_bytes: 64 * 1024 * 1024,
+        transaction_age_ms: 10_000,
+        transactions: 64,
+        reserved: [0; 8],
+    };
+
+    /// Each with its name, as descriptors have it.
+    pub const fn named(&self) -> [(&'static str, u64); 8] {
+        [
+            ("key_bytes", self.key_bytes),
+            ("value_bytes", self.value_bytes),
+            ("batch_ops", self.batch_ops),
+            ("batch_bytes", self.batch_bytes),
+            ("transaction_ops", self.transaction_ops),
+            ("transaction_bytes", self.transaction_bytes),
+            ("transaction_age_ms", self.transaction_age_ms),
+            ("transactions", self.transactions),
+        ]
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            key_bytes: 1024,
-            value_bytes: 33 * 1024 * 1024,
-            batch_ops: 1_000,
-            batch_bytes: 64 * 1024 * 1024,
-            transaction_ops: 10_000,
-            transaction_bytes: 64 * 1024 * 1024,
-            transaction_age_ms: 10_000,
-            transactions: 64,
-            reserved: [0; 8],
-        }
+        Self::USUAL
     }
 }
 
@@ -199,4 +239,78 @@ pub struct Capabilities {
     pub limits: Limits,
     /// Room for later levels; zero.
     pub reserved: [u64; 8],
+}
+
+impl Capabilities {
+    /// The least that a backend can promise, within the usual limits.
+    pub const LEAST: Self = Self {
+        read_consistency: ReadConsistency::EVENTUAL,
+        isolation: Isolation::NONE,
+        durability: Durability::VOLATILE,
+        scan_order: ScanOrder::UNORDERED,
+        backup: BackupLevel::NONE,
+        sharing: Sharing::ONE_OPENER,
+        data_format: 0,
+        reserved_level: 0,
+        features: Features::EMPTY,
+        limits: Limits::USUAL,
+        reserved: [0; 8],
+    };
+
+    /// The levels with their names, as descriptors have them.
+    pub const fn levels(&self) -> [(&'static str, &'static str); 6] {
+        [
+            ("read_consistency", self.read_consistency.name()),
+            ("isolation", self.isolation.name()),
+            ("durability", self.durability.name()),
+            ("scan_order", self.scan_order.name()),
+            ("backup", self.backup.name()),
+            ("sharing", self.sharing.name()),
+        ]
+    }
+
+    /// The first thing that is promised here and not in `most`; none where all of it is.
+    pub fn beyond(&self, most: &Self) -> Option<&'static str> {
+        let levels = [
+            self.read_consistency <= most.read_consistency,
+            self.isolation <= most.isolation,
+            self.durability <= most.durability,
+            self.scan_order <= most.scan_order,
+            self.backup <= most.backup,
+            self.sharing <= most.sharing,
+        ];
+        let level =
+            self.levels().into_iter().zip(levels).find(|(_, within)| !within).map(|((name, _), _)| name);
+        let feature = || {
+            let beyond = |(_, feature): &&(&'static str, Features)| {
+                self.features.contains(*feature) && !most.features.contains(*feature)
+            };
+            Features::NAMED.iter().find(beyond).map(|(name, _)| *name)
+        };
+        let limit = || {
+            let pairs = self.limits.named().into_iter().zip(most.limits.named());
+            pairs.into_iter().find(|((_, own), (_, most))| own > most).map(|((name, _), _)| name)
+        };
+        level.or_else(feature).or_else(limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promise_beyond_another_is_named() {
+        let least = Capabilities::LEAST;
+        assert_eq!(least, Capabilities::default());
+        assert_eq!(least.beyond(&least), None);
+        let durable = Capabilities { durability: Durability::POWER_LOSS, ..least };
+        assert_eq!((least.beyond(&durable), durable.beyond(&least)), (None, Some("durability")));
+        let expiring = Capabilities { features: Features::EXPIRY.union(Features::RESTORE), ..least };
+        assert_eq!(expiring.beyond(&durable), Some("expiry"));
+        let larger = Capabilities { limits: Limits { value_bytes: u64::MAX, ..Limits::USUAL }, ..least };
+        assert_eq!(larger.beyond(&expiring), Some("value_bytes"));
+        assert_eq!(Durability::parse("power loss"), Some(Durability::POWER_LOSS));
+        assert_eq!(Durability::parse("unrecognised"), None);
+    }
 }

@@ -36,8 +36,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Opens a store. Creates it where there is none; never migrates one.
     fn open(config: Self::Config, context: OpenContext) -> Reply<Self>;
 
-    /// What this open store promises. Asked once.
-    fn capabilities(&self) -> Capabilities;
+    /// What this open store promises: all that the plugin does, unless you say less, as for a store of an older format. Asked
+    /// once.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { data_format: Self::PLUGIN.data_format, ..Self::PLUGIN.capabilities }
+    }
 
     /// The record of a key; a miss is `None`.
     fn get(self: &Arc<Self>, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>>;

@@ -14,7 +14,7 @@
 //! use std::{collections::BTreeMap, sync::{Arc, Mutex, PoisonError}};
 //! use keyway_sdk::{
 //!     AbiBytes, Backend, Bytes, CallContext, Capabilities, Delete, DropKeyspace, Health, Key, OpenContext, Page, PluginInfo, Put,
-//!     Record, Reply, ScanOrder, Sharing, Version, backend::check_condition, paging::{Pager, ScanPlan, Step},
+//!     Record, Reply, ScanOrder, Version, backend::check_condition, paging::{Pager, ScanPlan, Step},
 //!     schemars::{self, JsonSchema}, serde::{self, Deserialize},
 //! };
 //!
@@ -35,14 +35,11 @@
 //!         name: "example", version: "0.1.0", description: "keeps records in a map", licence: "MIT", homepage: "",
 //!         // Usually `include_str!("../config.schema.json")`, tested by `keyway_sdk::check_config_schema`.
 //!         config_schema: r#"{"type": "object", "additionalProperties": false}"#,
-//!         data_format: 1, sharing: Sharing::ONE_OPENER, extensions: &[],
+//!         capabilities: Capabilities { scan_order: ScanOrder::BYTEWISE, ..Capabilities::LEAST },
+//!         data_format: 1, extensions: &[],
 //!     };
 //!
 //!     fn open(_config: Config, _context: OpenContext) -> Reply<Self> { Reply::ready(Ok(Self::default())) }
-//!
-//!     fn capabilities(&self) -> Capabilities {
-//!         Capabilities { scan_order: ScanOrder::BYTEWISE, ..Capabilities::default() }
-//!     }
 //!
 //!     fn get(self: &Arc<Self>, _call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
 //!         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

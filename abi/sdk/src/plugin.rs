@@ -1,6 +1,6 @@
 //! What a library says about itself: the descriptor, rendered as JSON when the library is compiled.
 
-use keyway_abi::{INTERFACE_VERSION, Sharing};
+use keyway_abi::{Capabilities, Features, INTERFACE_VERSION};
 
 use crate::Backend;
 
@@ -21,8 +21,8 @@ pub struct PluginInfo {
     pub config_schema: &'static str,
     /// The version of the data format that this plugin writes.
     pub data_format: u32,
-    /// Who may open the same store at the same time.
-    pub sharing: Sharing,
+    /// The most that a store opened by this plugin promises: its [`Backend::capabilities`] are these or fewer.
+    pub capabilities: Capabilities,
     /// The names of the backend's own operations.
     pub extensions: &'static [&'static str],
 }
@@ -93,7 +93,7 @@ impl JsonBuffer {
         self.raw("\"")
     }
 
-    const fn number(mut self, number: u32) -> Self {
+    const fn number(mut self, number: u64) -> Self {
         if number >= 10 {
             self = self.number(number / 10);
         }
@@ -115,6 +115,40 @@ impl JsonBuffer {
         self.raw("]")
     }
 
+    #[expect(clippy::indexing_slicing, reason = "const evaluation: out of bounds is a compile error")]
+    const fn capabilities(mut self, capabilities: &Capabilities) -> Self {
+        self = self.raw(",\"capabilities\":{\"features\":[");
+        let (mut index, mut is_first) = (0, true);
+        while index < Features::NAMED.len() {
+            let (name, feature) = Features::NAMED[index];
+            if capabilities.features.contains(feature) {
+                if !is_first {
+                    self = self.raw(",");
+                }
+                is_first = false;
+                self = self.string(name);
+            }
+            index += 1;
+        }
+        self = self.raw("]");
+        let (levels, limits) = (capabilities.levels(), capabilities.limits.named());
+        index = 0;
+        while index < levels.len() {
+            self = self.field(levels[index].0, levels[index].1);
+            index += 1;
+        }
+        self = self.raw(",\"limits\":{");
+        index = 0;
+        while index < limits.len() {
+            if index > 0 {
+                self = self.raw(",");
+            }
+            self = self.string(limits[index].0).raw(":").number(limits[index].1);
+            index += 1;
+        }
+        self.raw("}}")
+    }
+
     const fn field(self, name: &str, value: &str) -> Self {
         self.raw(",").string(name).raw(":").string(value)
     }
@@ -134,9 +168,10 @@ const fn render(plugin: &PluginInfo) -> JsonBuffer {
         .field("description", plugin.description)
         .field("licence", plugin.licence)
         .field("homepage", plugin.homepage)
-        .field("sharing", plugin.sharing.name())
+        .field("sharing", plugin.capabilities.sharing.name())
         .raw(",\"data_format\":")
-        .number(plugin.data_format)
+        .number(plugin.data_format as u64)
+        .capabilities(&plugin.capabilities)
         .strings("extensions", plugin.extensions)
         .raw(",\"config_schema\":")
         .raw(plugin.config_schema)

@@ -225,6 +225,7 @@ mod tests {
             licence: String::new(),
             homepage: String::new(),
             sharing: "one opener".into(),
+            capabilities: keyway_abi::Capabilities::LEAST,
             data_format: 1,
             extensions: Vec::new(),
             config_schema: serde_json::Value::Bool(true),

@@ -66,6 +66,19 @@ pub enum ConfigureError {
         /// Why.
         source: Error,
     },
+    /// The store promises more than the plugin's descriptor.
+    #[error(
+        "backend {backend:?} (plugin {plugin}) promises more of {what} than the plugin's descriptor does; do not use this \
+         plugin, and tell its author"
+    )]
+    Claims {
+        /// Which backend.
+        backend: String,
+        /// Which plugin.
+        plugin: String,
+        /// Which level, feature or limit.
+        what: &'static str,
+    },
     /// The store is open but does not work.
     #[error("backend {backend:?} (plugin {plugin}) is open but not healthy: {detail}")]
     Unhealthy {
@@ -91,6 +104,7 @@ impl ConfigureError {
                 "its configuration does not suit its plugin"
             }
             Self::Random { .. } | Self::Open { .. } => "its store cannot be opened",
+            Self::Claims { .. } => "its store promises more than its plugin",
             Self::Unhealthy { .. } => "its store is open but not healthy",
         }
     }
@@ -108,7 +122,11 @@ pub async fn configure(plugin: &Plugin, backend: &BackendConfig) -> Result<Gener
         |source| ConfigureError::Open { backend: backend.name.clone(), plugin: plugin_name.clone(), source };
     let (opening, context) = open(plugin, backend)?;
     let store = opening.await.map_err(failed)?;
-    if let Err(error) = check_health(&store, backend, &plugin_name).await {
+    let checked = match check_claims(&store, plugin, backend, &plugin_name) {
+        Ok(()) => check_health(&store, backend, &plugin_name).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = checked {
         // It holds locks and threads, which the next attempt needs.
         if let Err(error) = store.shutdown(&CallContext::background()).await {
             tracing::warn!(backend = backend.name, %error, "a backend that is not healthy did not close");
@@ -116,6 +134,22 @@ pub async fn configure(plugin: &Plugin, backend: &BackendConfig) -> Result<Gener
         return Err(error);
     }
     Ok(Generation::new(backend.name.clone(), plugin.clone(), Box::new(store), context))
+}
+
+/// What decides about a plugin is its descriptor: what is open must keep to it.
+fn check_claims(
+    store: &ForeignStore,
+    plugin: &Plugin,
+    backend: &BackendConfig,
+    plugin_name: &str,
+) -> Result<(), ConfigureError> {
+    match store.capabilities().beyond(&plugin.descriptor().capabilities) {
+        None => Ok(()),
+        Some(what) => {
+            let (backend, plugin) = (backend.name.clone(), plugin_name.to_owned());
+            Err(ConfigureError::Claims { backend, plugin, what })
+        }
+    }
 }
 
 async fn check_health(

@@ -1,9 +1,11 @@
 //! Stage 3: what the library says about itself, read from its bytes without running any of them.
 
+mod claims;
 pub mod links;
 
 use std::{fmt, fs, io, path::PathBuf};
 
+use keyway_abi::Capabilities;
 use object::{Object, ObjectSection, ObjectSegment};
 use serde::Deserialize;
 use thiserror::Error;
@@ -46,6 +48,9 @@ pub struct Descriptor {
     pub sharing: String,
     /// The data format that it writes.
     pub data_format: u32,
+    /// The most that a store opened by it promises.
+    #[serde(deserialize_with = "claims::read")]
+    pub capabilities: Capabilities,
     /// The names of its own operations.
     pub extensions: Vec<String>,
     /// The JSON Schema of its configuration.

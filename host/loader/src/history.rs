@@ -120,7 +120,7 @@ pub struct HistoryError {
 /// A library that is not tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "it is in quarantine since it has taken its process down {} times, last: {}", crashes.len(),
+    "it is in quarantine, because it has taken its process down {} times; last: {}", crashes.len(),
     crashes.last().map_or("unknown", |crash| crash.what.as_str())
 )]
 pub struct Quarantined {

@@ -283,7 +283,16 @@ fn is_point(key: Key<'_>) -> bool {
 impl Backend for Chaotic {
     type Config = Config;
 
-    const PLUGIN: PluginInfo = PluginInfo { name: "chaotic", config_schema: "true", ..Memory::PLUGIN };
+    const PLUGIN: PluginInfo = PluginInfo {
+        name: "chaotic",
+        config_schema: "true",
+        capabilities: Capabilities {
+            durability: Durability::POWER_LOSS,
+            limits: Limits { batch_ops: u64::MAX, ..Limits::USUAL },
+            ..Memory::PLUGIN.capabilities
+        },
+        ..Memory::PLUGIN
+    };
 
     fn open(config: Config, _context: OpenContext) -> Reply<Self> {
         let disks = DISKS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -296,7 +305,8 @@ impl Backend for Chaotic {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let inner = self.platter.memory.capabilities();
+        let inner = Memory::PLUGIN.capabilities;
+        let inner = Capabilities { data_format: Memory::PLUGIN.data_format, ..inner };
         let durability = if self.platter.durable { Durability::POWER_LOSS } else { inner.durability };
         let stale = ReadConsistency::EVENTUAL;
         let read_consistency = if self.platter.stale { stale } else { inner.read_consistency };

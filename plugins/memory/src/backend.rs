@@ -4,10 +4,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use keyway_sdk::{
     Backend, BackupLevel, BackupStream, Batch, BatchMode, BatchResult, Begin, Bytes, CallContext,
-    Capabilities, Delete, DropKeyspace, Durability, Error, ErrorCode, Features, Health, Isolation, Key,
-    Limits, Op, OpKind, OpResult, OpenContext, Page, PluginInfo, Put, ReadConsistency, Record, Records,
-    Reply, RestoreMode, RestoreSink, Result, ScanOrder, Sharing, Transaction, Version,
-    backend::check_condition, paging::ScanPlan,
+    Capabilities, Delete, DropKeyspace, Durability, Error, ErrorCode, Features, Health, Isolation, Key, Op,
+    OpKind, OpResult, OpenContext, Page, PluginInfo, Put, ReadConsistency, Record, Records, Reply,
+    RestoreMode, RestoreSink, Result, ScanOrder, Sharing, Transaction, Version, backend::check_condition,
+    paging::ScanPlan,
 };
 
 use crate::{
@@ -170,32 +170,26 @@ impl Backend for Memory {
         homepage: "",
         config_schema: SCHEMA,
         data_format: 1,
-        sharing: Sharing::ONE_OPENER,
-        extensions: &[],
-    };
-
-    fn open(config: Config, _context: OpenContext) -> Reply<Self> {
-        Reply::ready(Self::new(&config))
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
+        capabilities: Capabilities {
             read_consistency: ReadConsistency::LINEARIZABLE,
             isolation: Isolation::SERIALIZABLE,
             durability: Durability::VOLATILE,
             scan_order: ScanOrder::BYTEWISE,
             backup: BackupLevel::POINT_IN_TIME,
             sharing: Sharing::ONE_OPENER,
-            data_format: Self::PLUGIN.data_format,
             features: Features::ATOMIC_BATCH
                 .union(Features::EXPIRY)
                 .union(Features::REVERSE_SCAN)
                 .union(Features::RESTORE)
                 .union(Features::DETECTS_REWIND)
                 .union(Features::INLINE_GET),
-            limits: Limits::default(),
-            ..Capabilities::default()
-        }
+            ..Capabilities::LEAST
+        },
+        extensions: &[],
+    };
+
+    fn open(config: Config, _context: OpenContext) -> Reply<Self> {
+        Reply::ready(Self::new(&config))
     }
 
     fn get(self: &Arc<Self>, _call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {

@@ -74,6 +74,13 @@ fn small_records(connection: &Connection, at: At, keys: &[Key<'_>]) -> rusqlite:
     Ok(Some(records))
 }
 
+/// What a file of every format can.
+const FEATURES: Features = Features::ATOMIC_BATCH
+    .union(Features::BLOCKS_WRITERS)
+    .union(Features::EXPIRY)
+    .union(Features::REVERSE_SCAN)
+    .union(Features::INLINE_GET);
+
 impl Backend for Sqlite {
     type Config = Config;
 
@@ -85,7 +92,22 @@ impl Backend for Sqlite {
         homepage: "",
         config_schema: SCHEMA,
         data_format: sql::DATA_FORMAT,
-        sharing: Sharing::ONE_OPENER,
+        capabilities: Capabilities {
+            read_consistency: ReadConsistency::LINEARIZABLE,
+            isolation: Isolation::SERIALIZABLE,
+            durability: Durability::POWER_LOSS,
+            scan_order: ScanOrder::BYTEWISE,
+            backup: BackupLevel::POINT_IN_TIME,
+            sharing: Sharing::ONE_OPENER,
+            features: FEATURES.union(Features::RESTORE),
+            limits: Limits {
+                transactions: TRANSACTIONS,
+                transaction_age_ms: TRANSACTION_AGE_MS,
+                transaction_ops: TRANSACTION_OPS,
+                ..Limits::USUAL
+            },
+            ..Capabilities::LEAST
+        },
         extensions: &[],
     };
 
@@ -97,32 +119,15 @@ impl Backend for Sqlite {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let limits = Limits {
-            transactions: TRANSACTIONS,
-            transaction_age_ms: TRANSACTION_AGE_MS,
-            transaction_ops: TRANSACTION_OPS,
-            ..Limits::default()
-        };
-        let features = Features::ATOMIC_BATCH
-            .union(Features::BLOCKS_WRITERS)
-            .union(Features::EXPIRY)
-            .union(Features::REVERSE_SCAN)
-            .union(Features::INLINE_GET);
+        let most = Self::PLUGIN.capabilities;
         Capabilities {
-            read_consistency: ReadConsistency::LINEARIZABLE,
-            isolation: Isolation::SERIALIZABLE,
-            durability: Durability::POWER_LOSS,
-            scan_order: ScanOrder::BYTEWISE,
-            backup: BackupLevel::POINT_IN_TIME,
-            sharing: Sharing::ONE_OPENER,
             data_format: self.opened.number(),
             features: match self.opened {
                 // There, records cannot be written beside those that are in use.
-                Format::One => features,
-                Format::Two => features.union(Features::RESTORE),
+                Format::One => FEATURES,
+                Format::Two => most.features,
             },
-            limits,
-            ..Capabilities::default()
+            ..most
         }
     }
 

@@ -1,6 +1,8 @@
 //! What the tests share: the libraries that the workspace builds, and a place to load them in.
 #![expect(clippy::expect_used, clippy::panic, reason = "for tests, which fail by panicking")]
 
+pub mod forge;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -105,6 +107,34 @@ impl Workbench {
         let mut lock = LockFile::read(path).expect("read the lock file");
         lock.insert(&describe(staged).expect("describe a library"));
         fs::write(path, lock.to_text()).expect("write the lock file");
+    }
+
+    /// Puts a forged library where the plugin `forged` is looked for, locked.
+    pub fn forge(&self, forged: &forge::Forged<'_>) {
+        self.put("forged", &forged.compile(self.path()));
+        self.lock("forged");
+    }
+
+    /// A text without what differs from run to run: this directory, the one of the build, digests and numbers of processes.
+    pub fn neutral(&self, text: &str) -> String {
+        let build = plugin("memory");
+        let build = build.parent().unwrap_or(&build);
+        let text = text
+            .replace(&self.path().to_string_lossy().into_owned(), "[bench]")
+            .replace(&build.to_string_lossy().into_owned(), "[build]")
+            .replace(&keyway_loader::describe::host_target(), "[target]");
+        let mut neutral = String::new();
+        let mut word = String::new();
+        for letter in text.chars().chain(['\n']) {
+            if letter.is_ascii_hexdigit() {
+                word.push(letter);
+                continue;
+            }
+            neutral.push_str(if word.len() == 64 { "[sha256]" } else { &word });
+            word.clear();
+            neutral.push(letter);
+        }
+        neutral.trim_end().to_owned()
     }
 
     /// Loads a plugin.

@@ -1,7 +1,7 @@
 //! Keyway's own: the backends that are configured, what they promise and how they are.
 
 use axum::response::Response;
-use keyway_loader::{Capabilities, Down, Features};
+use keyway_loader::{Capabilities, Down};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -91,20 +91,8 @@ fn describe_down(down: &Down) -> Value {
 }
 
 fn capabilities(capabilities: &Capabilities) -> Value {
-    let features = capabilities.features;
-    let named = [
-        ("atomic_batch", Features::ATOMIC_BATCH),
-        ("blocks_writers", Features::BLOCKS_WRITERS),
-        ("expiry", Features::EXPIRY),
-        ("reverse_scan", Features::REVERSE_SCAN),
-        ("restore", Features::RESTORE),
-        ("detects_rewind", Features::DETECTS_REWIND),
-        ("inline_get", Features::INLINE_GET),
-    ];
-    let features: Vec<&str> =
-        named.iter().filter(|(_, feature)| features.contains(*feature)).map(|(name, _)| *name).collect();
     json!({
-        "features": features,
+        "features": capabilities.features.names(),
         "durability": capabilities.durability.name(),
         "isolation": capabilities.isolation.name(),
         "data_format": capabilities.data_format,
