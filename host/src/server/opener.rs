@@ -18,6 +18,8 @@ use crate::config::{BackendSettings, Config};
 
 /// How long opening a backend may take until it counts as down; it may still come.
 const OPEN: Duration = Duration::from_secs(30);
+/// How long a backend has the others wait for it while it opens.
+const TURN: Duration = Duration::from_secs(3);
 /// How long the server waits for all backends before it listens.
 const START: Duration = Duration::from_secs(10);
 /// How long is waited before the first other attempt; twice as long before each further one.
@@ -35,7 +37,7 @@ struct Attempt {
     slot: Arc<Slot>,
     settings: BackendSettings,
     config: BackendConfig,
-    /// One at a time, so that a crash of the process is laid at the right door.
+    /// One at a time, as long as none takes long, so that a crash of the process is laid at the right door.
     turn: Arc<Semaphore>,
 }
 
@@ -118,10 +120,14 @@ impl Attempt {
     async fn attempt(&self) -> Tried {
         let Ok(turn) = self.turn.acquire().await else { return ended("the server is ending") };
         let mut connecting = Box::pin(self.connect());
-        let connected = match timeout(OPEN, &mut connecting).await {
+        let mut connected = timeout(TURN, &mut connecting).await;
+        drop(turn);
+        if connected.is_err() {
+            connected = timeout(OPEN, &mut connecting).await;
+        }
+        let connected = match connected {
             Ok(connected) => connected,
             Err(_) => {
-                drop(turn);
                 let reason = format!("it has not opened within {} s", OPEN.as_secs());
                 tracing::error!(backend = self.slot.backend(), reason, "backend not available");
                 self.slot.close(Down { summary: reason.clone(), reason });

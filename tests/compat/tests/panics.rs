@@ -134,3 +134,20 @@ impl Write for Log {
         Ok(())
     }
 }
+
+#[test]
+fn panic_in_open_is_its_error_and_a_promise_beyond_the_descriptor_is_a_refusal() {
+    let bench = Workbench::with("faulty");
+    let said = |open: &str| {
+        let error = bench.open("faulty", json!({ "open": open })).map(|_| ()).unwrap_err();
+        keyway_loader::Chain(&error).to_string()
+    };
+    for open in ["panic", "panic in poll"] {
+        let text = said(open);
+        assert!(text.contains("cannot be opened") && text.contains("Panicked"), "{open}: {text}");
+        assert!(!text.contains("told to"), "the text is for the log: {text}");
+    }
+    let text = said("promise more");
+    assert!(text.contains("promises more of durability than the plugin's descriptor"), "{text}");
+    bench.open("faulty", json!({})).unwrap();
+}

@@ -1,0 +1,384 @@
+//! A plugin that cannot be used, as operators see it: the server starts, serves the other backends, says why everywhere, and
+//! falls back where it may.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+    time::Duration,
+};
+
+use keyway_compat::forge::Forged;
+use keyway_e2e::{Keys, Server, Site, built, config, within};
+use serde_json::{Value, json};
+
+/// A site with plugins of its own: the SQLite plugin, and whatever a test adds.
+fn site() -> Site {
+    let site = Site::new("sqlite");
+    let plugins = site.path("plugins");
+    fs::create_dir(&plugins).unwrap();
+    put(&site, "sqlite", &fs::read(library("sqlite")).unwrap());
+    site.configure(&configuration(&site));
+    lock(&site);
+    site
+}
+
+fn configuration(site: &Site) -> String {
+    config("sqlite").replace(built().to_str().unwrap(), site.path("plugins").to_str().unwrap())
+}
+
+/// With a second backend.
+fn with_extra(site: &Site, plugin: &str, settings: &str) {
+    site.configure(&format!(
+        "{}\n[backends.extra]\nplugin = \"{plugin}\"\n{settings}\n",
+        configuration(site)
+    ));
+}
+
+fn library(plugin: &str) -> PathBuf {
+    built().join(format!("libkeyway_{plugin}.so"))
+}
+
+fn put(site: &Site, plugin: &str, bytes: &[u8]) -> PathBuf {
+    let file = site.path("plugins").join(format!("libkeyway_{plugin}.so"));
+    fs::write(&file, bytes).unwrap();
+    file
+}
+
+fn lock(site: &Site) {
+    let locked = site.run(&["plugin", "lock", "--config", "keyway.toml"]);
+    assert!(locked.status.success(), "{}", said(&locked));
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn state(server: &Server, backend: &str) -> String {
+    let health = server.get("sys/health", "").json();
+    health.pointer(&format!("/storage/{backend}")).and_then(Value::as_str).unwrap().to_owned()
+}
+
+fn write_and_read(server: &Server, keys: &Keys) {
+    let body = json!({ "data": { "k": "v" } });
+    assert_eq!(server.post("secret/data/a", &keys.root_token, &body).status, 200);
+    assert_eq!(server.get("secret/data/a", &keys.root_token).status, 200);
+}
+
+fn backend(server: &Server, keys: &Keys, name: &str, field: &str) -> Value {
+    let described = server.get(&format!("sys/backends/{name}"), &keys.root_token).json();
+    described.pointer(&format!("/data/{field}")).cloned().unwrap_or_default()
+}
+
+#[test]
+fn crashing_plugin_is_told_quarantined_and_released_while_the_others_serve() {
+    let site = site();
+    put(&site, "forged", &Forged::new("abort").compile(&site.path("")));
+    lock(&site);
+    with_extra(&site, "forged", "");
+    let mut keys = None;
+    for summary in
+        ["it ends the process that loads it", "it ends the process that loads it", "it is in quarantine"]
+    {
+        let server = site.start();
+        match &keys {
+            None => keys = Some(server.init_and_unseal()),
+            Some(keys) => drop(server.unseal(keys.shares.first().unwrap())),
+        }
+        let keys = keys.as_ref().unwrap();
+        write_and_read(&server, keys);
+        assert_eq!(state(&server, "main"), "ready");
+        assert_eq!(
+            state(&server, "extra"),
+            format!("not available: plugin forged cannot be used: {summary}")
+        );
+        let reason = backend(&server, keys, "extra", "reason").to_string();
+        assert!(reason.contains("SIGABRT; its last words: about to abort"), "{reason}");
+        let metrics = server.get("sys/metrics", &keys.root_token).text;
+        assert!(metrics.contains("keyway_backend_open{backend=\"extra\"} 0"), "{metrics}");
+        let listed = server.cli(&site, &keys.root_token, &["backend", "list"]);
+        assert!(said(&listed).contains("not ready: plugin forged cannot be used"), "{}", said(&listed));
+        assert!(server.terminate());
+    }
+    let list = |word: &[&str]| {
+        let mut words = vec!["plugin", "quarantine"];
+        words.extend(word);
+        words.extend(["--config", "keyway.toml"]);
+        site.run(&words)
+    };
+    let listed = said(&list(&["list"]));
+    assert!(listed.contains("forged 1.0.0") && listed.contains("2 crashes, last: probed"), "{listed}");
+    let why = said(&site.run(&["plugin", "why", "forged", "--config", "keyway.toml"]));
+    assert!(why.contains("not used") && why.contains("quarantine clear"), "{why}");
+    assert_eq!(list(&["clear", "00"]).status.code(), Some(2));
+    assert_eq!(list(&["clear", "0000000000"]).status.code(), Some(4));
+    assert!(said(&list(&["clear", "--all"])).contains("Released "));
+    assert!(said(&list(&["list"])).contains("No plugin is in quarantine"));
+    let server = site.start();
+    assert!(state(&server, "extra").contains("ends the process"), "a released plugin is tried again");
+}
+
+#[test]
+fn host_that_its_plugin_takes_down_in_open_comes_back_without_it() {
+    let site = site();
+    put(&site, "faulty", &fs::read(library("faulty")).unwrap());
+    lock(&site);
+    with_extra(&site, "faulty", "config = { open = \"abort\" }");
+    for _ in 0..2 {
+        let died = site.run(&["server", "--config", "keyway.toml"]);
+        assert_eq!(died.status.code(), None, "it did not die: {}", said(&died));
+    }
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    write_and_read(&server, &keys);
+    assert!(state(&server, "extra").contains("in quarantine"));
+    let reason = backend(&server, &keys, "extra", "reason").to_string();
+    assert!(reason.contains("opening backend \\\"extra\\\""), "{reason}");
+    // Sealed or not, the plugin that works is never put away.
+    assert!(state(&server, "main").contains("ready"));
+}
+
+#[test]
+fn backend_that_hangs_in_open_keeps_nobody_waiting_for_long() {
+    let site = site();
+    put(&site, "faulty", &fs::read(library("faulty")).unwrap());
+    lock(&site);
+    for open in ["block", "never"] {
+        with_extra(&site, "faulty", &format!("config = {{ open = \"{open}\" }}"));
+        let server = site.start();
+        assert_eq!(state(&server, "extra"), "not available: it is being opened");
+        assert_eq!(state(&server, "main"), "ready");
+        assert!(server.terminate(), "it ends in order, and in time");
+    }
+    // An operator who stops a server that is opening a backend has not seen a crash.
+    let quarantine = said(&site.run(&["plugin", "quarantine", "list", "--config", "keyway.toml"]));
+    assert!(quarantine.contains("No plugin"), "{quarantine}");
+    with_extra(&site, "faulty", "");
+    let server = site.start();
+    assert_eq!(state(&server, "extra"), "ready");
+}
+
+#[test]
+fn backend_whose_store_comes_later_is_opened_without_a_restart() {
+    let site = site();
+    put(&site, "faulty", &fs::read(library("faulty")).unwrap());
+    lock(&site);
+    with_extra(&site, "faulty", "config = { open = \"wait for a file\" }");
+    let server = site.start();
+    assert_eq!(state(&server, "extra"), "not available: its store cannot be opened");
+    fs::write(site.path("data/there"), "").unwrap();
+    within(Duration::from_secs(20), || state(&server, "extra") == "ready");
+}
+
+#[test]
+fn what_worked_last_takes_over_and_says_so_at_every_level_unless_it_is_forbidden() {
+    let site = site();
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    write_and_read(&server, &keys);
+    assert!(server.terminate());
+    // The file is overwritten by a failed copy.
+    put(&site, "sqlite", b"half of it");
+    let server = site.start();
+    server.unseal(keys.shares.first().unwrap());
+    assert_eq!(server.get("secret/data/a", &keys.root_token).status, 200);
+    write_and_read(&server, &keys);
+    assert_eq!(state(&server, "main"), "ready; fallback: not the plugin that the configuration asks for");
+    let status = said(&server.cli(&site, "", &["status"]));
+    assert!(status.contains("Backend main: ready; fallback"), "{status}");
+    let why = backend(&server, &keys, "main", "fallback").to_string();
+    assert!(why.contains("it worked last") && why.contains("not a shared library"), "{why}");
+    let log = fs::read_to_string(site.log()).unwrap();
+    assert!(log.contains("FALLBACK: not the plugin that is configured"));
+    assert!(server.terminate());
+
+    // What is no longer trusted is no fallback.
+    let locked = fs::read_to_string(site.path("keyway.lock")).unwrap();
+    fs::write(site.path("keyway.lock"), "").unwrap();
+    let server = site.start();
+    assert!(state(&server, "main").starts_with("not available: plugin sqlite cannot be used"));
+    assert!(server.terminate());
+    assert!(fs::read_to_string(site.log()).unwrap().contains("which worked before: sqlite 1.0.0 for"));
+    fs::write(site.path("keyway.lock"), locked).unwrap();
+
+    site.configure(
+        &configuration(&site).replace("plugin = \"sqlite\"", "plugin = \"sqlite\"\nfallback = false"),
+    );
+    let server = site.start();
+    assert_eq!(state(&server, "main"), "not available: plugin sqlite cannot be used: its file is no library");
+    assert_eq!(server.get("sys/seal-status", "").status, 503);
+}
+
+#[test]
+fn plugin_beside_the_program_is_the_last_resort_for_sqlite() {
+    let site = site();
+    let program = site.path("bin/keyway");
+    fs::create_dir_all(site.path("bin/plugins")).unwrap();
+    fs::copy(built().join("keyway"), &program).unwrap();
+    fs::rename(site.path("plugins/libkeyway_sqlite.so"), site.path("bin/plugins/libkeyway_sqlite.so"))
+        .unwrap();
+    site.configure(&configuration(&site).replace("\"sqlite\"", "\"sqlite@^7\""));
+    let program = program.to_str().unwrap();
+    let server = site.start_command(&[program, "server", "--config", site.config().to_str().unwrap()]);
+    let keys = server.init_and_unseal();
+    write_and_read(&server, &keys);
+    let why = backend(&server, &keys, "main", "fallback").to_string();
+    assert!(why.contains("the one beside the program") && why.contains("its version is 1.0.0"), "{why}");
+    assert!(server.terminate());
+    site.configure(&configuration(&site).replace("\"sqlite\"", "\"sqlite@^7\"\nfallback = false"));
+    let server = site.start_command(&[program, "server", "--config", site.config().to_str().unwrap()]);
+    assert!(state(&server, "main").contains("it is of another version"));
+}
+
+#[test]
+fn store_of_a_newer_format_is_not_given_to_a_plugin_that_does_not_know_it() {
+    let site = site();
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    write_and_read(&server, &keys);
+    assert!(server.terminate());
+    // As a later plugin would have left it written down.
+    let history = site.path("data/plugins/history.json");
+    let text = fs::read_to_string(&history).unwrap();
+    let newer = text.replace("\"data_format\": 2", "\"data_format\": 3");
+    assert_ne!(text, newer);
+    fs::write(&history, newer).unwrap();
+    let server = site.start();
+    assert_eq!(
+        state(&server, "main"),
+        "not available: plugin sqlite cannot be used: it does not know the store's data format"
+    );
+    fs::write(&history, text).unwrap();
+    assert!(server.terminate());
+    let server = site.start();
+    server.unseal(keys.shares.first().unwrap());
+    assert_eq!(server.get("secret/data/a", &keys.root_token).status, 200);
+}
+
+#[test]
+fn unchecked_plugins_need_the_word_and_are_shown_everywhere() {
+    let site = site();
+    fs::remove_file(site.path("keyway.lock")).unwrap();
+    site.configure(&configuration(&site).replace("policy = \"lock\"", "policy = \"none\""));
+    let refused = site.run(&["server", "--config", "keyway.toml"]);
+    assert_eq!(refused.status.code(), Some(5));
+    assert!(said(&refused).contains("--dev"), "{}", said(&refused));
+    // The environment does not say the word.
+    let listed = said(&site.run(&["plugin", "list", "--config", "keyway.toml"]));
+    assert!(listed.contains("trust SKIPPED (policy none)") && listed.contains("trust: none"), "{listed}");
+    let server = site.start_with(&["--dev"]);
+    assert_eq!(state(&server, "main"), "ready; trust SKIPPED (policy none)");
+    assert!(fs::read_to_string(site.log()).unwrap().contains("NOT CHECKED"));
+    let keys = server.init_and_unseal();
+    assert_eq!(backend(&server, &keys, "main", "trust"), json!("trust SKIPPED (policy none)"));
+}
+
+#[test]
+fn plugin_is_signed_installed_verified_explained_and_removed() {
+    let site = site();
+    let run = |words: &[&str]| {
+        let mut words = words.to_vec();
+        if !matches!(words.get(1), Some(&("sign" | "new-key" | "info"))) {
+            words.extend(["--config", "keyway.toml"]);
+        }
+        site.run(&words)
+    };
+    let good = |words: &[&str]| {
+        let output = run(words);
+        assert!(output.status.success(), "{words:?}: {}", said(&output));
+        said(&output)
+    };
+    let made = good(&["plugin", "new-key", "acme.key", "--no-password"]);
+    let public = made.lines().find_map(|line| line.strip_prefix("public_key = ")).unwrap().to_owned();
+    assert_eq!(
+        run(&["plugin", "new-key", "acme.key", "--no-password"]).status.code(),
+        Some(2),
+        "a key is overwritten"
+    );
+    let signed = configuration(&site).replace(
+        "policy = \"lock\"",
+        &format!("policy = \"signed\"\n[trust.keys.acme]\npublic_key = {public}\nplugins = [\"memory\"]"),
+    );
+    site.configure(&signed);
+    let library = site.path("libkeyway_memory.so");
+    fs::copy(self::library("memory"), &library).unwrap();
+    let refused = run(&["plugin", "install", "libkeyway_memory.so"]);
+    assert!(
+        refused.status.code() == Some(5) && said(&refused).contains("there is no signature"),
+        "{}",
+        said(&refused)
+    );
+    assert!(!site.path("plugins/libkeyway_memory-1.0.0.so").exists(), "a refused plugin is not installed");
+    assert!(
+        good(&["plugin", "sign", "libkeyway_memory.so", "--key", "acme.key"])
+            .contains("name:memory\tversion:1.0.0")
+    );
+    assert!(good(&["plugin", "install", "libkeyway_memory.so"]).contains("(signed by acme)"));
+    let again = good(&["plugin", "install", "libkeyway_memory.so"]);
+    assert!(again.contains("is installed"), "{again}");
+    good(&["plugin", "verify", "plugins/libkeyway_memory-1.0.0.so"]);
+    // The one from before has no signature.
+    let verified = run(&["plugin", "verify"]);
+    assert!(verified.status.code() == Some(5) && said(&verified).contains("1 of 2"), "{}", said(&verified));
+    assert!(good(&["plugin", "why", "memory"]).contains("used: "));
+    let why = run(&["plugin", "why", "memory@^2"]);
+    assert!(
+        why.status.code() == Some(4) && said(&why).contains("does not satisfy memory@^2"),
+        "{}",
+        said(&why)
+    );
+    // Another build of the same version takes the place only if it is told to.
+    let mut other = fs::read(&library).unwrap();
+    other.push(0);
+    fs::write(&library, other).unwrap();
+    good(&["plugin", "sign", "libkeyway_memory.so", "--key", "acme.key"]);
+    let refused = run(&["plugin", "install", "libkeyway_memory.so"]);
+    assert!(refused.status.code() == Some(5) && said(&refused).contains("--replace"), "{}", said(&refused));
+    good(&["plugin", "install", "libkeyway_memory.so", "--replace"]);
+    assert!(good(&["plugin", "remove", "memory@=1.0.0"]).contains("Removed "));
+    assert!(!Path::new(&site.path("plugins/libkeyway_memory-1.0.0.so.minisig")).exists());
+    assert_eq!(run(&["plugin", "remove", "memory"]).status.code(), Some(4));
+    // With a lock, whoever installs says that he vouches.
+    site.configure(&configuration(&site));
+    assert_eq!(run(&["plugin", "install", "libkeyway_memory.so"]).status.code(), Some(5));
+    good(&["plugin", "install", "libkeyway_memory.so", "--lock"]);
+    assert!(good(&["plugin", "remove", "memory"]).contains("No longer locked: memory 1.0.0"));
+}
+
+#[test]
+fn doctor_takes_every_file_as_far_as_it_comes() {
+    let site = site();
+    put(&site, "forged", &Forged::new("hang").compile(&site.path("")));
+    lock(&site);
+    put(&site, "text", b"hello");
+    put(&site, "half", fs::read(library("memory")).unwrap().get(..50_000).unwrap());
+    put(&site, "other", &fs::read(built().join("libnot_a_plugin.so")).unwrap());
+    put(&site, "named", &fs::read(library("memory")).unwrap());
+    put(&site, "memory", &fs::read(library("memory")).unwrap());
+    let output = site.run(&["plugin", "doctor", "--config", "keyway.toml", "--format", "json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let files = report.get("files").and_then(Value::as_array).unwrap();
+    let text =
+        |file: &Value, field: &str| file.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let found: Vec<String> = files
+        .iter()
+        .map(|file| {
+            let name = text(file, "file");
+            let name = name.rsplit('/').next().unwrap_or_default().to_owned();
+            assert!(text(file, "verdict") == "good" || !text(file, "fix").is_empty(), "{file} has no fix");
+            format!("{name}: {} {}", text(file, "stage"), text(file, "verdict"))
+        })
+        .collect();
+    insta::assert_snapshot!(found.join("\n"));
+    let table = said(&site.run(&["plugin", "doctor", "--config", "keyway.toml"]));
+    assert!(table.starts_with("File") && table.contains("Searched:"), "{table}");
+    // A backend without a plugin is an exit code.
+    fs::remove_file(site.path("plugins/libkeyway_sqlite.so")).unwrap();
+    let output = site.run(&["plugin", "doctor", "--config", "keyway.toml"]);
+    assert!(
+        output.status.code() == Some(4) && said(&output).contains("main (plugin sqlite)"),
+        "{}",
+        said(&output)
+    );
+}
