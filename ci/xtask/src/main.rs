@@ -2,6 +2,8 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
 mod bench;
+mod compilers;
+mod evolution;
 mod process;
 mod programs;
 mod python;
@@ -15,6 +17,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 
   run              build everything in release mode, start a server on 127.0.0.1:8200 with its data under target/run
   test             everything that must pass: formatting, clippy, tidy, unit, doc, conformance and end-to-end tests
+  variants         build what tests/compat/tests/evolution.rs loads, and say which variables name it
   tidy             the conventions that no other tool checks
   bench [NAME]     measure; without a name, everything (boundary)
 ";
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
         ["run"] => run::run(),
         ["test"] => test::test(),
         ["tidy"] => tidy::tidy(),
+        ["variants"] => test::variants(),
         ["bench", names @ ..] => bench::bench(names),
         _ => {
             eprint!("{USAGE}");

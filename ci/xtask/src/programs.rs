@@ -7,8 +7,16 @@ use anyhow::{Result, bail};
 use crate::process::{is_ci, run};
 
 /// A program, and the package that has it in Debian and its descendants.
-const PROGRAMS: [(&str, &str); 4] =
-    [("curl", "curl"), ("faketime", "faketime"), ("promtool", "prometheus"), ("sqlite3", "sqlite3")];
+const PROGRAMS: [(&str, &str); 8] = [
+    ("cc", "gcc"),
+    ("curl", "curl"),
+    ("faketime", "faketime"),
+    ("minisign", "minisign"),
+    ("objcopy", "binutils"),
+    ("promtool", "prometheus"),
+    ("sqlite3", "sqlite3"),
+    ("valgrind", "valgrind"),
+];
 
 /// Sees to it that they are there; says so where they are not, on a machine that may do without.
 pub(crate) fn prepare() -> Result<()> {
@@ -32,7 +40,12 @@ pub(crate) fn prepare() -> Result<()> {
 
 fn is_there(program: &str) -> bool {
     let mut version = Command::new(program);
-    version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // The one that spells it otherwise.
+    version
+        .arg(if program == "minisign" { "-v" } else { "--version" })
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     version.status().is_ok_and(|status| status.success())
 }
 

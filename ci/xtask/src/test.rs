@@ -1,8 +1,11 @@
 //! `cargo xtask test`: everything that must pass.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use crate::{
+    compilers, evolution,
     process::{cargo, run},
     programs, python, tidy,
 };
@@ -18,8 +21,23 @@ pub(crate) fn test() -> Result<()> {
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     tests.env("INSTA_UPDATE", "no");
     programs::prepare()?;
+    tests.envs(build_variants()?);
     if let Some(python) = python::prepare()? {
         tests.env("KEYWAY_TEST_PYTHON", python);
     }
     run(&mut tests)
+}
+
+/// Builds the libraries of other interfaces and of another compiler, and prints what to set for tests that are run singly.
+pub(crate) fn variants() -> Result<()> {
+    for (variable, directory) in build_variants()? {
+        println!("export {variable}={}", directory.display());
+    }
+    Ok(())
+}
+
+fn build_variants() -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut variables = vec![("KEYWAY_TEST_EVOLUTION", evolution::prepare()?)];
+    variables.extend(compilers::prepare()?.map(|plugins| ("KEYWAY_TEST_SECOND_COMPILER", plugins)));
+    Ok(variables)
 }

@@ -1,0 +1,213 @@
+//! Copies of the workspace with other interfaces: later minors, with everything added that may be added, and one that has
+//! changed what may not be changed. Each has a target directory of its own, because cargo may take a library of one variant
+//! for another's.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{cargo, output, root, run, target_dir};
+
+/// The present interface, as `abi/Cargo.toml` has it.
+const PRESENT: &str = "version = \"1.0.0\"";
+
+/// Something that is put before a line.
+struct Insertion {
+    file: &'static str,
+    /// The line, whole. Of several the last.
+    before: &'static str,
+    /// How many further lines after it the insertion comes, instead of before it.
+    behind: usize,
+    /// With `{n}` for the minor version.
+    text: &'static str,
+}
+
+/// What a minor version may add: at the end of each of the interface's tables, with an answer for whoever does not have it.
+const ADDITIONS: [Insertion; 11] = [
+    Insertion {
+        file: "abi/src/store.rs",
+        before: "    fn shutdown(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()>;",
+        behind: 1,
+        text: "\n    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word\n    }\n",
+    },
+    Insertion {
+        file: "abi/src/transaction.rs",
+        before: "    fn rollback(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()>;",
+        behind: 1,
+        text: "\n    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word\n    }\n",
+    },
+    Insertion {
+        file: "abi/src/backup.rs",
+        before: "    fn next(&self, call: &CallContext<'_>, request: Request<'_, BackupPull>) -> ForeignReply<BackupChunk>;",
+        behind: 1,
+        text: "\n    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word\n    }\n",
+    },
+    Insertion {
+        file: "abi/src/backup.rs",
+        before: "    fn abort(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()>;",
+        behind: 1,
+        text: "\n    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word\n    }\n",
+    },
+    Insertion {
+        file: "abi/src/root.rs",
+        before: "    pub open: unsafe extern \"C\" fn(args: OpenArgs<'_>) -> ForeignReply<StoreObject>,",
+        behind: 1,
+        text: "    /// Added.\n    #[sabi(missing_field(option))]\n    pub added_in_1_{n}: extern \"C\" fn(u32) -> u32,\n",
+    },
+    Insertion {
+        file: "abi/src/services.rs",
+        before: "    pub metric: unsafe extern \"C\" fn(context: *const c_void, sample: &MetricSample<'_>),",
+        behind: 1,
+        text: "    /// Added.\n    #[sabi(missing_field(option))]\n    pub added_in_1_{n}: extern \"C\" fn(u32) -> u32,\n",
+    },
+    // The plugin's side answers something else than whoever does not have it.
+    Insertion {
+        file: "abi/sdk/src/bridge/store.rs",
+        before: "    fn shutdown(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()> {",
+        behind: 0,
+        text: "    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word + 10\n    }\n\n",
+    },
+    Insertion {
+        file: "abi/sdk/src/export.rs",
+        before: "/// The root module of a library of its own.",
+        behind: 0,
+        text: "extern \"C\" fn added_in_1_{n}(word: u32) -> u32 {\n    word + 20\n}\n\n",
+    },
+    // The host's side asks, and says what it heard.
+    Insertion {
+        file: "host/loader/src/adapter/services.rs",
+        before: "/// The context behind a pointer that a backend handed back.",
+        behind: 0,
+        text: "extern \"C\" fn added_in_1_{n}(word: u32) -> u32 {\n    word + 30\n}\n\n",
+    },
+    Insertion {
+        file: "host/loader/src/configure.rs",
+        before: "    let checked = match check_claims(&store, plugin, backend, &plugin_name) {",
+        behind: 0,
+        text: "    println!(\"host: added in 1.{n}: store {}, root {:?}\", store.0.added_in_1_{n}(0), \
+               plugin.root.added_in_1_{n}().map(|added| added(0)));\n",
+    },
+    Insertion {
+        file: "abi/sdk/src/bridge.rs",
+        before: "    let state = BackendState::leak(args.backend_name.as_str(), args.context, args.services);",
+        behind: 1,
+        text: "    println!(\"plugin: added in 1.{n}: services {:?}\", \
+               args.services.added_in_1_{n}().map(|added| added(0)));\n",
+    },
+];
+
+/// Parts of lines that name every field of a table.
+const FIELDS: [(&str, &str, &str); 3] = [
+    ("abi/sdk/src/export.rs", "open: open_exported::<B> }", "open: open_exported::<B>, {} }"),
+    ("abi/sdk/src/export.rs", "open: bridge::open::<B> }", "open: bridge::open::<B>, {} }"),
+    (
+        "host/loader/src/adapter/services.rs",
+        "HostServices { log_enabled, log, metric }",
+        "HostServices { log_enabled, log, metric, {} }",
+    ),
+];
+
+/// Builds the variants. Answers the directory that holds `MINOR/debug` for each, and `skewed/debug`.
+pub(crate) fn prepare() -> Result<PathBuf> {
+    let directory = target_dir().join("evolution");
+    for minor in [1, 2] {
+        let name = format!("1.{minor}");
+        let source = directory.join(&name).join("source");
+        copy(&source, &|file, text| add(file, text, minor))?;
+        build(&source, &directory.join(&name), &["keyway-memory-plugin", "keyway-evolution"])?;
+    }
+    let source = directory.join("skewed").join("source");
+    copy(&source, &skew)?;
+    build(&source, &directory.join("skewed"), &["keyway-memory-plugin"])?;
+    Ok(directory)
+}
+
+fn build(source: &Path, target: &Path, packages: &[&str]) -> Result<()> {
+    let mut command = cargo(&["build", "--quiet"]);
+    command.current_dir(source).env("CARGO_TARGET_DIR", target);
+    // What is put in need not follow the conventions.
+    command.env("RUSTFLAGS", "--cap-lints allow");
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    run(&mut command)
+}
+
+/// Copies the workspace as it is, changed by `change`. Files that stay the same are left alone, for cargo's sake.
+fn copy(to: &Path, change: &dyn Fn(&str, String) -> Result<String>) -> Result<()> {
+    let listed = output(Command::new("git").current_dir(root()).args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]))?;
+    for file in listed.lines().filter(|file| root().join(file).is_file()) {
+        let bytes = fs::read(root().join(file)).with_context(|| format!("read {file}"))?;
+        let bytes = match String::from_utf8(bytes) {
+            Ok(text) => change(file, text).with_context(|| format!("change {file}"))?.into_bytes(),
+            Err(error) => error.into_bytes(),
+        };
+        let target = to.join(file);
+        if fs::read(&target).is_ok_and(|present| present == bytes) {
+            continue;
+        }
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&target, bytes)?;
+    }
+    Ok(())
+}
+
+/// The interface `1.{minor}`.
+fn add(file: &str, mut text: String, minor: u32) -> Result<String> {
+    if file == "abi/Cargo.toml" {
+        return replace(&text, PRESENT, &format!("version = \"1.{minor}.0\""));
+    }
+    // From the last to the first, each before those that were put there already.
+    for number in (1..=minor).rev() {
+        for addition in ADDITIONS.iter().filter(|addition| addition.file == file) {
+            text = insert(&text, addition, number)?;
+        }
+    }
+    for (_, line, with) in FIELDS.iter().filter(|(in_file, _, _)| *in_file == file) {
+        let names: Vec<String> = (1..=minor).map(|number| format!("added_in_1_{number}")).collect();
+        text = replace(&text, line, &with.replace("{}", &names.join(", ")))?;
+    }
+    Ok(text)
+}
+
+fn insert(text: &str, addition: &Insertion, number: u32) -> Result<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let Some(at) = lines.iter().rposition(|line| *line == addition.before) else {
+        bail!("there is no line {:?} in {}: keep the additions in step", addition.before, addition.file);
+    };
+    let (before, behind) = lines.split_at(at + addition.behind);
+    let added = addition.text.replace("{n}", &number.to_string());
+    Ok(format!("{}\n{added}{}\n", before.join("\n"), behind.join("\n")))
+}
+
+/// The present version, with two methods in each other's place: what a version number does not tell.
+fn skew(file: &str, text: String) -> Result<String> {
+    if file != "abi/src/store.rs" {
+        return Ok(text);
+    }
+    let (first, second) = (
+        "    fn delete(&self, call: &CallContext<'_>, request: Request<'_, Delete<'_>>) -> ForeignReply<bool>;\n",
+        "    fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page>;\n",
+    );
+    let text = replace(&text, first, "@")?;
+    let text = replace(&text, second, first)?;
+    replace(&text, "@", second)
+}
+
+fn replace(text: &str, from: &str, to: &str) -> Result<String> {
+    if !text.contains(from) {
+        bail!("there is no {from:?}: keep the variants in step");
+    }
+    Ok(text.replacen(from, to, 1))
+}
