@@ -18,10 +18,14 @@ use keyway_loader::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A library that the workspace has built, beside the test that runs.
+/// What the workspace has built, beside the test or program that runs.
 pub fn built(file: &str) -> PathBuf {
     let test = env::current_exe().expect("a test knows where it is");
-    let directory = test.parent().and_then(Path::parent).expect("a test is in target/PROFILE/deps");
+    let mut directory = test.parent().expect("a program is in a directory");
+    // A test is in `target/PROFILE/deps`, a program in `target/PROFILE`.
+    if directory.ends_with("deps") {
+        directory = directory.parent().expect("`deps` is in a directory");
+    }
     let library = directory.join(file);
     if !library.exists() {
         panic!(
@@ -39,7 +43,7 @@ pub fn plugin(name: &str) -> PathBuf {
 
 /// Probes in the program that this package builds for it.
 pub fn prober() -> Prober {
-    let program = built(&format!("probe{}", env::consts::EXE_SUFFIX));
+    let program = built(&format!("keyway-probe{}", env::consts::EXE_SUFFIX));
     Prober { program, arguments: Vec::new(), deadline: Duration::from_secs(20), memory: 512 * 1024 * 1024 }
 }
 
