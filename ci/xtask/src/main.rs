@@ -19,7 +19,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test             everything that must pass: formatting, clippy, tidy, unit, doc, conformance and end-to-end tests
   variants         build what tests/compat/tests/evolution.rs loads, and say which variables name it
   tidy             the conventions that no other tool checks
-  bench [NAME]     measure; without a name, everything (boundary)
+  bench [NAME]     measure; without a name, everything (boundary, sqlite, loading)
 ";
 
 fn main() -> ExitCode {

@@ -1,27 +1,45 @@
 //! `cargo xtask bench`: each measurement against a baseline that runs in the same process, in turns, on the same bytes.
 //!
 //! [`boundary`] measures what the plugin boundary costs against `Arc<dyn async_trait>` in one binary; [`baseline`] is
-//! that. [`sqlite`] measures the SQLite plugin against plain rusqlite. [`plugin`] loads what is measured,
+//! that. [`sqlite`] measures the SQLite plugin against plain rusqlite, [`loading`] what it takes until a plugin is open. [`plugin`] loads what is measured,
 //! [`allocations`] counts what the host allocates, [`rounds`] is how anything is measured.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
 mod allocations;
 mod baseline;
 mod boundary;
+mod loading;
 mod plugin;
 mod rounds;
 mod sqlite;
 
 use std::process::ExitCode;
 
+use keyway_loader::probe;
+
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
-    for name in if names.is_empty() { vec!["boundary".to_owned(), "sqlite".to_owned()] } else { names } {
+    // This program starts itself for some measurements.
+    match names.split_first() {
+        Some((first, rest)) if first == loading::PROBE => {
+            return probe::child::main(&rest.iter().map(Into::into).collect::<Vec<_>>());
+        }
+        Some((first, rest)) if first == loading::CHILD => {
+            return loading::child(rest).map_or_else(failed, |()| ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    for name in if names.is_empty() {
+        vec!["boundary".to_owned(), "sqlite".to_owned(), "loading".to_owned()]
+    } else {
+        names
+    } {
         let done = match name.as_str() {
             "boundary" => boundary::run(),
             "sqlite" => sqlite::run(),
+            "loading" => loading::run(),
             other => {
-                eprintln!("there is no benchmark {other:?}; there are: boundary, sqlite");
+                eprintln!("there is no benchmark {other:?}; there are: boundary, sqlite, loading");
                 return ExitCode::from(2);
             }
         };
@@ -31,4 +49,9 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+fn failed(error: anyhow::Error) -> ExitCode {
+    eprintln!("{error:#}");
+    ExitCode::FAILURE
 }

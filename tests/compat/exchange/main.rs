@@ -47,7 +47,7 @@ fn main() {
     }
     let mut exchanged = 0;
     for round in 0..rounds {
-        let (from, to) = if round / KEYS % 2 == 0 { (&one, &other) } else { (&other, &one) };
+        let (from, to) = if (round / KEYS).is_multiple_of(2) { (&one, &other) } else { (&other, &one) };
         exchanged += exchange(from, to, round);
     }
     for generation in [&one, &other] {
@@ -67,7 +67,7 @@ fn exchange(from: &Generation, to: &Generation, round: u64) -> u64 {
         None => round.to_be_bytes().repeat(8),
     };
     block_on(to.put(&call, Put::new(key, &value))).expect("put");
-    if round % 16 != 0 {
+    if !round.is_multiple_of(16) {
         return 1;
     }
     // An error's text is the plugin's too.

@@ -1,7 +1,6 @@
 //! Hosts and plugins of several minor versions of the interface, and of another compiler. What is needed is built by
 //! `cargo xtask test`.
 #![expect(
-    clippy::indexing_slicing,
     clippy::print_stderr,
     clippy::unwrap_used,
     reason = "a test says what it skips, and fails by panicking"
