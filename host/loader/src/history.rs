@@ -266,6 +266,13 @@ impl History {
             data_format,
             place: place.clone(),
         };
+        // Mostly it is what is written already.
+        let is_known = self
+            .library(digest)
+            .is_some_and(|library| library.worked.is_some() && library.crashes.is_empty());
+        if is_known && self.openings(backend).current.as_ref() == Some(&opening) {
+            return;
+        }
         let plugin = format!("{} {}", descriptor.name, descriptor.version);
         self.remember(self.edit(|records| {
             let library = records.libraries.entry(digest.to_string()).or_default();

@@ -42,8 +42,8 @@ pub(super) fn begin(directory: &Path, digest: Digest, plugin: &str, what: &str) 
     // Locked before it has its name: whoever finds it finds it locked, for as long as this process lives.
     let mut file = tempfile::Builder::new().prefix(".in-use-").tempfile_in(directory)?;
     file.as_file().lock()?;
+    // Not synced: it is to outlive this process, and not a loss of power, of which the library is innocent.
     file.write_all(&serde_json::to_vec(&contents)?)?;
-    file.as_file().sync_all()?;
     let name = file.path().file_name().map(|name| name.to_string_lossy().replace(".in-use-", PREFIX));
     let path = directory.join(name.unwrap_or_default());
     let file = file.persist(&path).map_err(|error| error.error)?;

@@ -1,13 +1,6 @@
 //! The child's side of a probe.
 
-use std::{
-    ffi::OsString,
-    fs::{self, File},
-    io::Write,
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{ffi::OsString, fs::File, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use super::{MARK, Passed, Refused, sandbox};
 use crate::{
@@ -56,12 +49,9 @@ fn answers() -> std::io::Result<File> {
 }
 
 fn load(path: PathBuf, source: PathBuf) -> Result<(), Refused> {
-    let unreadable = |error: std::io::Error| Refused {
-        reason: format!("the staged copy cannot be read: {error}"),
-        fix: "try again".to_owned(),
-        detail: None,
-    };
-    let digest = Digest::of(&fs::read(&path).map_err(unreadable)?);
+    // By its name: the parent has computed it, and nothing here depends on it.
+    let digest =
+        path.file_stem().and_then(|name| Digest::parse(name.to_str()?)).unwrap_or_else(|| Digest::of(b""));
     let staged = Staged { source, path, digest, provenance: Provenance::default() };
     let refused = |error: &dyn Fix, shown: String| Refused { reason: shown, fix: error.fix(), detail: None };
     let described = describe(staged).map_err(|error| refused(&error, Chain(&error).to_string()))?;
