@@ -53,6 +53,7 @@ const CONFINED: [Confined; 6] = [
             "host/loader/src/adapter/",
             "host/loader/src/probe/sandbox.rs",
             "tests/bench/src/allocations.rs",
+            "tests/compat/fixtures/panicking/lib.rs",
             "tests/compat/fixtures/tagged/lib.rs",
             "tests/compat/tagging/lib.rs",
             "tests/faults/src/vfs.rs",

@@ -148,7 +148,8 @@ impl fmt::Display for LoadError {
             write!(f, "plugin {} cannot be used", self.requirement)?;
         }
         for PassedOver { path, reason } in &self.passed_over {
-            write!(f, "\n  passed over {}: {reason}; {}", path.display(), reason.fix())?;
+            write!(f, "\n  passed over {} ({}):", path.display(), reason.stage().name())?;
+            write!(f, "\n    {}\n    fix: {}", reason.beside(path), reason.fix())?;
         }
         let wanted = file_name(&self.requirement.name);
         write!(f, "\n  looked for {wanted} (or with a version behind the name) in")?;

@@ -190,7 +190,7 @@ impl Fix for OpenError {
             Self::NoExport { .. } => "rebuild it with keyway_sdk::export_backend!".to_owned(),
             Self::Layer { .. } => "rebuild it with the current keyway-sdk".to_owned(),
             Self::Layout { expected, .. } => format!(
-                "rebuild it with keyway-sdk for interface {expected}; --verbose shows all differences"
+                "rebuild it with keyway-sdk for interface {expected} (`keyway plugin doctor --verbose` shows all differences)"
             ),
             Self::Initialise { .. } => "ask its author".to_owned(),
             Self::Lies { .. } => "do not use this file".to_owned(),

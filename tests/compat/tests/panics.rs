@@ -151,3 +151,22 @@ fn panic_in_open_is_its_error_and_a_promise_beyond_the_descriptor_is_a_refusal()
     assert!(text.contains("promises more of durability than the plugin's descriptor"), "{text}");
     bench.open("faulty", json!({})).unwrap();
 }
+
+/// By the host itself, where nobody probes, it is not asked: a panic that leaves an `extern "C"` function ends the process.
+#[test]
+fn panic_before_open_is_told_by_the_probe() {
+    let library = std::fs::read(keyway_compat::plugin("panicking")).unwrap();
+    let said = |bytes: &[u8]| {
+        let bench = Workbench::new();
+        bench.put("panicking", bytes);
+        bench.lock("panicking");
+        bench.neutral(
+            &bench.load("panicking").map(|_| ()).unwrap_err().passed_over.remove(0).reason.to_string(),
+        )
+    };
+    let text = said(&library);
+    assert!(text.contains("SIGABRT") && text.contains("last words"), "{text}");
+    let in_module = keyway_compat::forge::patched(&library, "in the descriptor", "in the module    ");
+    let text = said(&in_module);
+    assert!(text.contains("fails to initialise"), "{text}");
+}

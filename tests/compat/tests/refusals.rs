@@ -167,3 +167,53 @@ fn loading_one_library_twice_maps_it_once() {
         assert_eq!(images.len(), 1, "inodes of the mapped images: {images:?}");
     }
 }
+
+/// Every text in full: what, which versions or digests, where it was looked, and what to type next.
+#[test]
+fn refusals_read_as_they_should() {
+    let library = fs::read(plugin("memory")).unwrap();
+    let read = |prepare: &dyn Fn(&mut Workbench)| {
+        let mut bench = Workbench::new();
+        prepare(&mut bench);
+        bench.neutral(&refusal(&bench, "memory@^1"))
+    };
+    let renamed = |bench: &Workbench| {
+        bench.put("memory", &fs::read(plugin("sqlite")).unwrap());
+    };
+    let said = [
+        ("nothing is there", read(&|_| ())),
+        ("no directory at all", read(&|bench| bench.loader.search.clear())),
+        ("a text", read(&|bench| bench.put("memory", b"#!/bin/sh"))),
+        ("empty", read(&|bench| bench.put("memory", b""))),
+        ("a picture", read(&|bench| bench.put("memory", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR..."))),
+        ("a directory", read(&|bench| fs::create_dir(bench.file("memory")).unwrap())),
+        (
+            "another library",
+            read(&|bench| bench.put("memory", &fs::read(built("libnot_a_plugin.so")).unwrap())),
+        ),
+        ("half of it", read(&|bench| bench.put("memory", &library[..100_000]))),
+        ("another plugin", read(&|bench| renamed(bench))),
+        ("not locked", read(&|bench| bench.put("memory", &library))),
+        ("another build than the locked one", {
+            read(&|bench| {
+                bench.put("memory", &library);
+                bench.lock("memory");
+                bench.put("memory", &[&library[..], b"x"].concat());
+            })
+        }),
+        ("no lock file", {
+            read(&|bench| {
+                bench.put("memory", &library);
+                fs::remove_file(&bench.loader.trust.lock_file).unwrap();
+            })
+        }),
+        ("a lock file that is none", {
+            read(&|bench| {
+                bench.put("memory", &library);
+                fs::write(&bench.loader.trust.lock_file, "[[plugin]]\nnaem = 1\n").unwrap();
+            })
+        }),
+    ];
+    let said: Vec<String> = said.iter().map(|(what, said)| format!("## {what}\n{said}")).collect();
+    insta::assert_snapshot!(said.join("\n\n"));
+}

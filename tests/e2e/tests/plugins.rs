@@ -339,8 +339,18 @@ fn plugin_is_signed_installed_verified_explained_and_removed() {
     assert!(good(&["plugin", "remove", "memory@=1.0.0"]).contains("Removed "));
     assert!(!Path::new(&site.path("plugins/libkeyway_memory-1.0.0.so.minisig")).exists());
     assert_eq!(run(&["plugin", "remove", "memory"]).status.code(), Some(4));
-    // With a lock, whoever installs says that he vouches.
+    // One lock file serves all machines: what is built for another system is locked by its file.
+    let foreign =
+        keyway_compat::forge::patched(&fs::read(self::library("memory")).unwrap(), "\"linux\"", "\"plan9\"");
+    fs::write(site.path("foreign.so"), foreign).unwrap();
     site.configure(&configuration(&site));
+    assert!(
+        good(&["plugin", "lock", "foreign.so"]).contains("x86_64-plan9-gnu")
+            || cfg!(not(target_arch = "x86_64"))
+    );
+    let locked = fs::read_to_string(site.path("keyway.lock")).unwrap();
+    assert!(locked.contains("-plan9-") && locked.contains("name = \"sqlite\""), "{locked}");
+    // With a lock, whoever installs says that he vouches.
     assert_eq!(run(&["plugin", "install", "libkeyway_memory.so"]).status.code(), Some(5));
     good(&["plugin", "install", "libkeyway_memory.so", "--lock"]);
     assert!(good(&["plugin", "remove", "memory"]).contains("No longer locked: memory 1.0.0"));

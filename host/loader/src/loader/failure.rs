@@ -1,6 +1,6 @@
 //! The error of whichever stage a candidate did not pass.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, path::Path};
 
 use crate::{
     check::CheckError,
@@ -113,6 +113,15 @@ impl StageFailure {
             Self::Probe(ProbeError::Memory { .. }) => "loading it takes too much memory",
             Self::Probe(ProbeError::Start { .. } | ProbeError::Killed { .. }) => "it could not be probed",
             Self::Probe(ProbeError::Refused(_)) | Self::Open(_) => "it cannot be loaded",
+        }
+    }
+
+    /// The reason, where the file's path stands beside it already.
+    pub fn beside(&self, path: &Path) -> String {
+        let reason = self.to_string();
+        match reason.strip_prefix(&format!("{} ", path.display())) {
+            Some(rest) => format!("it {rest}"),
+            None => reason,
         }
     }
 

@@ -71,7 +71,7 @@ fn finding(site: &Site, diagnosis: &Diagnosis) -> Finding {
             file,
             stage: failure.stage().name(),
             verdict: "refused",
-            reason: failure.to_string(),
+            reason: failure.beside(&diagnosis.candidate.path),
             fix: failure.fix(),
             detail: failure.detail().map(str::to_owned),
         };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use keyway_loader::{
     Fix,
-    loader::{Depth, Diagnosis},
+    loader::{Depth, Diagnosis, StageName},
 };
 use serde_json::{Value, json};
 
@@ -48,10 +48,11 @@ fn policy(site: &Site, place: &keyway_loader::SearchPath) -> String {
 
 fn state(diagnosis: &Diagnosis) -> String {
     match (&diagnosis.failure, &diagnosis.shadowed_by, &diagnosis.grant) {
-        (Some(failure), _, _) if failure.stage() == keyway_loader::loader::StageName::Trust => {
-            format!("refused: {failure}")
+        (Some(failure), _, _) => {
+            let is_refused = failure.stage() == StageName::Trust;
+            let word = if is_refused { "refused" } else { "unusable" };
+            format!("{word}: {}", failure.beside(&diagnosis.candidate.path))
         }
-        (Some(failure), _, _) => format!("unusable: {failure}"),
         (None, Some(other), _) => format!("shadowed by {}", other.display()),
         (None, None, Some(grant)) => grant.to_string(),
         (None, None, None) => String::new(),
@@ -70,7 +71,9 @@ pub(super) fn verify(site: &Site, files: &[PathBuf], format: Format) -> Result<(
     for diagnosis in &diagnoses {
         let file = diagnosis.candidate.path.display().to_string();
         let (verdict, reason) = match (&diagnosis.failure, &diagnosis.grant) {
-            (Some(failure), _) => ("refused", format!("{failure}; {}", failure.fix())),
+            (Some(failure), _) => {
+                ("refused", format!("{}; {}", failure.beside(&diagnosis.candidate.path), failure.fix()))
+            }
             (None, grant) => ("may run", grant.as_ref().map(ToString::to_string).unwrap_or_default()),
         };
         let digest = identity(diagnosis).2.map(|digest| digest.to_string());

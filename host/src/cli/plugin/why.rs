@@ -86,7 +86,8 @@ fn judge(site: &Site, diagnoses: &[Diagnosis], wanted: &Requirement) -> Vec<Verd
 
 fn stands_in_the_way(site: &Site, diagnosis: &Diagnosis, wanted: &Requirement) -> Option<(String, String)> {
     if let Some(failure) = &diagnosis.failure {
-        return Some((format!("{}: {failure}", failure.stage().name()), failure.fix()));
+        let reason = failure.beside(&diagnosis.candidate.path);
+        return Some((format!("{}: {reason}", failure.stage().name()), failure.fix()));
     }
     let described = diagnosis.described.as_ref()?;
     if !wanted.admits(&described.descriptor.version) {
