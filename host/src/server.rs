@@ -120,6 +120,7 @@ impl Server {
         let tls = config.tls.as_ref().map(Tls::read).transpose()?;
         let loader = loader(&config, &options.plugin_dirs).map_err(ServerError::Program)?;
         stage::prepare(&loader.staging_dir)?;
+        loader.history.count_crashes();
         let (opener, backends) = Opener::begin(loader, &config).await;
         let mut server = Self::over(&backends, &config, tls).await?;
         server.opener = Some(opener);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
-    Plugin, Store,
+    Descriptor, Plugin, Store,
     adapter::{ForeignStore, reply, services},
     register::Generation,
 };
@@ -116,8 +116,8 @@ impl ConfigureError {
 ///
 /// See [`ConfigureError`].
 pub async fn configure(plugin: &Plugin, backend: &BackendConfig) -> Result<Generation, ConfigureError> {
-    let plugin_name = format!("{} {}", plugin.descriptor().name, plugin.descriptor().version);
-    validate(plugin, backend, &plugin_name)?;
+    let plugin_name = plugin.descriptor().label();
+    check_settings(plugin.descriptor(), &backend.name, &backend.config)?;
     let failed =
         |source| ConfigureError::Open { backend: backend.name.clone(), plugin: plugin_name.clone(), source };
     let (opening, context) = open(plugin, backend)?;
@@ -192,13 +192,17 @@ fn text_of(path: &Path) -> Result<&str, ConfigureError> {
     path.to_str().ok_or_else(|| ConfigureError::DataDir { path: path.to_owned() })
 }
 
-fn validate(plugin: &Plugin, backend: &BackendConfig, plugin_name: &str) -> Result<(), ConfigureError> {
-    let validator = jsonschema::validator_for(&plugin.descriptor().config_schema).map_err(|error| {
-        ConfigureError::Schema { plugin: plugin_name.to_owned(), message: error.to_string() }
-    })?;
+/// Checks a backend's settings against a plugin's schema. Runs no code of it.
+///
+/// # Errors
+///
+/// `Schema` or `Invalid`.
+pub fn check_settings(descriptor: &Descriptor, backend: &str, config: &Value) -> Result<(), ConfigureError> {
+    let validator = jsonschema::validator_for(&descriptor.config_schema)
+        .map_err(|error| ConfigureError::Schema { plugin: descriptor.label(), message: error.to_string() })?;
     // The values stay out of the text: one of them may be a password.
     let problems: Vec<String> = validator
-        .iter_errors(&backend.config)
+        .iter_errors(config)
         .map(|error| {
             let place = error.instance_path().to_string();
             let place = if place.is_empty() { "config".to_owned() } else { format!("config{place}") };
@@ -209,8 +213,8 @@ fn validate(plugin: &Plugin, backend: &BackendConfig, plugin_name: &str) -> Resu
         return Ok(());
     }
     Err(ConfigureError::Invalid {
-        backend: backend.name.clone(),
-        plugin: plugin_name.to_owned(),
+        backend: backend.to_owned(),
+        plugin: descriptor.label(),
         problems: problems.join("; "),
     })
 }

@@ -1,7 +1,7 @@
 //! From what a backend asks for to an open store: loads the plugin, opens the store, remembers what worked, and falls back to
 //! what worked last where the plugin that is asked for cannot be loaded.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, time::Duration};
 
 use thiserror::Error;
 
@@ -10,13 +10,15 @@ use crate::{
     configure::configure,
     discover::{Candidate, discover},
     history::{Marker, Opening},
-    loader::{Admitted, StageFailure},
+    loader::{Admitted, PassedOver, StageFailure},
     report::Fix,
     trust::signed::signature_path,
 };
 
 /// The plugin that is tried last for whoever asks for it, from beside the program: the default one.
 const LAST_RESORT: &str = "sqlite";
+/// The age at which a half-written file is nobody's.
+const DEBRIS: Duration = Duration::from_hours(1);
 /// Files of the staging directory that are looked at when old copies are removed.
 const MAX_STAGED: usize = 10_000;
 
@@ -67,33 +69,64 @@ fn passed(fallbacks: &[String]) -> String {
     fallbacks.iter().map(|line| format!("\n  no fallback: {line}")).collect()
 }
 
+/// What a backend would be opened with.
+#[derive(Debug, Clone)]
+pub struct Foreseen {
+    /// The library.
+    pub library: Admitted,
+    /// Why it is not the plugin that was asked for; none where it is.
+    pub fallback: Option<String>,
+}
+
 impl Loader {
-    /// Loads the plugin for a backend. Runs code of it on this thread, for as long as its initializers take.
+    /// Loads the plugin for a backend, and says why it is not the one that was asked for, where it is not. Runs code of it on
+    /// this thread, for as long as its initializers take.
     ///
     /// # Errors
     ///
     /// `Load`.
     pub fn choose(&self, wanted: &Wanted, backend: &str) -> Result<(Plugin, Option<String>), ConnectError> {
+        self.choose_by(wanted, backend, |admitted| self.map(admitted))
+    }
+
+    /// The library that [`Self::choose`] would load, by what is remembered of probes. Runs no code of it.
+    ///
+    /// # Errors
+    ///
+    /// `Load`.
+    pub fn foresee(&self, wanted: &Wanted, backend: &str) -> Result<Foreseen, ConnectError> {
+        let known = |admitted: &Admitted| {
+            self.history.known(admitted.described.staged.digest, &self.host).map(|_| admitted.clone())
+        };
+        let (library, fallback) = self.choose_by(wanted, backend, known)?;
+        Ok(Foreseen { library, fallback })
+    }
+
+    fn choose_by<T>(
+        &self,
+        wanted: &Wanted,
+        backend: &str,
+        take: impl Fn(&Admitted) -> Result<T, StageFailure>,
+    ) -> Result<(T, Option<String>), ConnectError> {
         let openings = self.history.openings(backend);
         // Another plugin's store is another store, whose format says nothing.
         let own = |opening: &&Opening| opening.plugin == wanted.plugin.name();
-        let format = openings.current.as_ref().filter(own).map(|opening| opening.data_format);
-        let load = match self.load_for(&wanted.plugin, format) {
-            Ok(plugin) => return Ok((plugin, None)),
+        let before: Vec<&Opening> =
+            [&openings.current, &openings.previous].into_iter().flatten().filter(own).collect();
+        let format = before.iter().map(|opening| opening.data_format).max();
+        let load = match self.first_usable(&wanted.plugin, format, &take) {
+            Ok(taken) => return Ok((taken, None)),
             Err(load) => load,
         };
         if !wanted.fallback {
-            return Err(ConnectError::Load {
-                load,
-                fallbacks: vec!["the configuration says fallback = false".to_owned()],
-            });
+            let fallbacks = vec!["the configuration says fallback = false".to_owned()];
+            return Err(ConnectError::Load { load, fallbacks });
         }
         let mut fallbacks = Vec::new();
-        for opening in [&openings.current, &openings.previous].into_iter().flatten().filter(own) {
-            match self.reopen(opening, format) {
-                Ok(plugin) => {
-                    let why = format!("it worked last for this backend, and {load}");
-                    return Ok((plugin, Some(why)));
+        for opening in before {
+            match self.reopen(opening, format).and_then(|admitted| take(&admitted)) {
+                Ok(taken) => {
+                    return Ok((taken, Some(format!("it worked last for this backend, and {load}"))));
                 }
                 Err(error) => fallbacks.push(format!(
                     "{} {} ({}), which worked before: {error}; {}",
@@ -108,9 +141,9 @@ impl Loader {
             fallbacks.push("no version has worked for this backend before".to_owned());
         }
         if wanted.plugin.name() == LAST_RESORT {
-            match self.last_resort(format) {
-                Ok(plugin) => {
-                    return Ok((plugin, Some(format!("it is the one beside the program, and {load}"))));
+            match self.last_resort(&load, format, &take) {
+                Ok(taken) => {
+                    return Ok((taken, Some(format!("it is the one beside the program, and {load}"))));
                 }
                 Err(lines) => fallbacks.extend(lines),
             }
@@ -118,30 +151,38 @@ impl Loader {
         Err(ConnectError::Load { load, fallbacks })
     }
 
-    /// The staged copy of a library that worked before, if it may still run.
-    fn reopen(&self, opening: &Opening, format: Option<u32>) -> Result<Plugin, StageFailure> {
-        let path = self.staging_dir.join(format!("{}{}", opening.sha256, std::env::consts::DLL_SUFFIX));
+    /// The staged copy of a library that worked before, if it is whole and may still run.
+    fn reopen(&self, opening: &Opening, format: Option<u32>) -> Result<Admitted, StageFailure> {
+        let path = self.history.copy_of(&opening.sha256);
         let candidate = Candidate { path, name: opening.plugin.clone(), place: opening.place.clone() };
         let admitted = self.admit(&candidate, &Requirement::any(&opening.plugin), format)?;
-        self.map(&admitted)
+        let digest = admitted.described.staged.digest;
+        if digest.to_string() == opening.sha256 { Ok(admitted) } else { Err(StageFailure::Altered(digest)) }
     }
 
-    fn last_resort(&self, format: Option<u32>) -> Result<Plugin, Vec<String>> {
+    fn last_resort<T>(
+        &self,
+        load: &LoadError,
+        format: Option<u32>,
+        take: impl Fn(&Admitted) -> Result<T, StageFailure>,
+    ) -> Result<T, Vec<String>> {
         let bundled: Vec<_> =
             self.search.iter().filter(|place| place.origin == Origin::Bundled).cloned().collect();
-        let found =
-            discover(&bundled).candidates.into_iter().filter(|candidate| candidate.name == LAST_RESORT);
         let mut lines = Vec::new();
-        for candidate in found {
-            let loaded = self.admit(&candidate, &Requirement::any(LAST_RESORT), format);
-            match loaded.and_then(|admitted: Admitted| self.map(&admitted)) {
-                Ok(plugin) => return Ok(plugin),
+        for candidate in discover(&bundled).candidates {
+            // What was refused for anything but its version is not tried a second time.
+            let is_refused = |passed: &PassedOver| {
+                passed.path == candidate.path && !matches!(passed.reason, StageFailure::Version(_))
+            };
+            if candidate.name != LAST_RESORT || load.passed_over.iter().any(is_refused) {
+                continue;
+            }
+            let admitted = self.admit(&candidate, &Requirement::any(LAST_RESORT), format);
+            match admitted.and_then(|admitted| take(&admitted)) {
+                Ok(taken) => return Ok(taken),
                 Err(error) => {
-                    lines.push(format!(
-                        "{}, beside the program: {error}; {}",
-                        candidate.path.display(),
-                        error.fix()
-                    ));
+                    let path = candidate.path.display();
+                    lines.push(format!("{path}, beside the program: {error}; {}", error.fix()));
                 }
             }
         }
@@ -151,8 +192,11 @@ impl Loader {
     /// Marks that a backend is being opened, until the marker is dropped. Should the process end before, whoever opens this
     /// history next counts a crash of the plugin.
     pub fn mark_opening(&self, plugin: &Plugin, backend: &str) -> Option<Marker> {
-        let name = format!("{} {}", plugin.descriptor().name, plugin.descriptor().version);
-        self.history.begin(plugin.digest()?, &name, &format!("opening backend {backend:?}"))
+        self.history.begin(
+            plugin.digest()?,
+            &plugin.descriptor().label(),
+            &format!("opening backend {backend:?}"),
+        )
     }
 
     /// Opens a backend's store with a plugin, and remembers that it worked. `fallback` says why it is not the plugin that was
@@ -181,7 +225,7 @@ impl Loader {
     /// Beside the staged copy, where a fallback looks for it once the library is gone.
     fn keep_signature(&self, plugin: &Plugin, digest: Digest) -> io::Result<()> {
         let Some(source) = plugin.source() else { return Ok(()) };
-        let staged = self.staging_dir.join(format!("{digest}{}", std::env::consts::DLL_SUFFIX));
+        let staged = self.history.copy_of(&digest.to_string());
         let (from, to) = (signature_path(source), signature_path(&staged));
         if from == to {
             return Ok(());
@@ -196,18 +240,27 @@ impl Loader {
     /// Removes staged copies that nothing falls back to: all but those that are given and those of the backends' current and
     /// previous openings.
     pub fn prune(&self, in_use: &[Digest]) {
-        let mut kept = self.history.referred();
+        // Where nobody knows what is still needed, nothing is removed.
+        let Ok(mut kept) = self.history.referred() else { return };
         kept.extend(in_use.iter().map(Digest::to_string));
         let Ok(entries) = fs::read_dir(&self.staging_dir) else { return };
         for path in entries.take(MAX_STAGED).filter_map(Result::ok).map(|entry| entry.path()) {
-            let digest = digest_of(&path);
-            if digest.is_some_and(|digest| !kept.contains(&digest))
+            let is_surplus = digest_of(&path).is_some_and(|digest| !kept.contains(&digest));
+            if (is_surplus || is_debris(&path))
                 && let Err(error) = fs::remove_file(&path)
             {
                 tracing::warn!(path = %path.display(), %error, "an old staged copy is not removed");
             }
         }
     }
+}
+
+/// What a process has left half-written that is gone for long.
+fn is_debris(path: &Path) -> bool {
+    let is_temporary =
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('.'));
+    let age = || path.symlink_metadata().ok()?.modified().ok()?.elapsed().ok();
+    is_temporary && age().is_some_and(|age| age > DEBRIS)
 }
 
 /// By the file's name; of a copy, of its signature, and of nothing else.

@@ -58,6 +58,28 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// Name and version.
+    pub fn label(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
+
+    /// Whether a terminal would obey a part of its texts. (The schema is shown as JSON, which spells such letters out.)
+    fn has_controls(&self) -> bool {
+        let texts = [
+            &self.name,
+            &self.target_arch,
+            &self.target_os,
+            &self.target_env,
+            &self.panic,
+            &self.profile,
+            &self.description,
+            &self.licence,
+            &self.homepage,
+            &self.sharing,
+        ];
+        texts.into_iter().chain(&self.extensions).any(|text| text.chars().any(char::is_control))
+    }
+
     /// The platform as one word, as it stands in a lock file: `x86_64-linux-gnu`.
     pub fn target(&self) -> String {
         target_name(&self.target_arch, &self.target_os, &self.target_env)
@@ -173,6 +195,10 @@ pub fn describe(staged: Staged) -> Result<Described, DescribeError> {
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let malformed = |source| DescribeError::Malformed { path: path.clone(), source };
     let descriptor: Descriptor = serde_json::from_slice(text).map_err(malformed)?;
+    if descriptor.has_controls() {
+        let reason = "its descriptor holds control characters".to_owned();
+        return Err(DescribeError::Damaged { path, reason });
+    }
     let descriptor_json = String::from_utf8_lossy(text).into_owned();
     Ok(Described { staged, descriptor, descriptor_json, links })
 }

@@ -5,13 +5,13 @@
 //! other's changes. It makes nothing safer that trust has not made safe: a history that cannot be read is put aside and
 //! begun anew.
 
+mod file;
 mod marker;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Write},
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -25,6 +25,7 @@ use crate::{
     loader::StageFailure,
     probe::{Passed, ProbeError, Refused},
     report::Fix,
+    stage,
 };
 
 /// The crashes after which a digest is quarantined.
@@ -140,14 +141,32 @@ impl Fix for Quarantined {
 }
 
 impl History {
-    /// The history in `directory`. Crashes of processes that are gone are counted now.
+    /// The history in `directory`.
     pub fn new(directory: PathBuf) -> Self {
-        let history = Self { directory };
-        for (digest, plugin, what) in marker::left_behind(&history.directory) {
+        Self { directory }
+    }
+
+    /// Counts the crashes of processes that are gone. For a host, before it loads anything; a command that only looks leaves the
+    /// marks to it.
+    pub fn count_crashes(&self) {
+        for (digest, plugin, what) in marker::left_behind(&self.directory) {
             tracing::warn!(plugin, %digest, what, "a process has ended while it used this plugin");
-            history.remember(history.crashed(digest, &plugin, &what).map(drop));
+            self.remember(self.crashed(digest, &plugin, &what));
         }
-        history
+    }
+
+    /// Where the staged copy of a library is kept.
+    pub fn copy_of(&self, sha256: &str) -> PathBuf {
+        stage::copy_path(&self.directory, sha256)
+    }
+
+    /// Whether it can be read, as far as there is one.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(&self) -> Result<(), HistoryError> {
+        self.try_read().map(drop)
     }
 
     /// What is remembered about a library.
@@ -166,15 +185,41 @@ impl History {
     ///
     /// When it cannot be read.
     pub fn quarantine(&self) -> Result<Vec<(String, Library)>, HistoryError> {
-        let path = self.file();
-        match File::open(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(HistoryError { path, source });
-            }
-            _ => {}
-        }
-        let libraries = self.read().libraries.into_iter();
+        let libraries = self.try_read()?.libraries.into_iter();
         Ok(libraries.filter(|(_, library)| library.quarantined.is_some()).collect())
+    }
+
+    /// Forgets that backends were opened with versions of a plugin that `matches`, so that they do not fall back to them;
+    /// answers which. The copies go with the next start of the host.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written down.
+    pub fn forget(
+        &self,
+        plugin: &str,
+        matches: impl Fn(&semver::Version) -> bool,
+    ) -> Result<Vec<String>, HistoryError> {
+        let is_meant = |opening: &Opening| opening.plugin == plugin && matches(&opening.version);
+        let openings = |of: &Openings| {
+            [of.current.clone(), of.previous.clone()].into_iter().flatten().collect::<Vec<_>>()
+        };
+        // Nothing is written where there is nothing to forget.
+        if !self.try_read()?.backends.values().flat_map(openings).any(|opening| is_meant(&opening)) {
+            return Ok(Vec::new());
+        }
+        self.edit(|records| {
+            let mut forgotten = Vec::new();
+            for (backend, openings) in &mut records.backends {
+                for place in [&mut openings.current, &mut openings.previous] {
+                    if let Some(opening) = place.take_if(|opening| is_meant(opening)) {
+                        forgotten
+                            .push(format!("{} {} for backend {backend}", opening.plugin, opening.version));
+                    }
+                }
+            }
+            forgotten
+        })
     }
 
     /// Releases libraries whose digests begin with `prefix`, or all; answers their digests. Their verdicts are forgotten too.
@@ -183,6 +228,10 @@ impl History {
     ///
     /// When it cannot be written down.
     pub fn release(&self, prefix: &str) -> Result<Vec<String>, HistoryError> {
+        // Nothing is written where there is nothing to release.
+        if !self.quarantine()?.iter().any(|(digest, _)| digest.starts_with(prefix)) {
+            return Ok(Vec::new());
+        }
         self.edit(|records| {
             let mut released = Vec::new();
             for (digest, library) in &mut records.libraries {
@@ -226,9 +275,9 @@ impl History {
     ) {
         let verdict = match found {
             Ok(passed) => Ok(passed.clone()),
-            Err(ProbeError::Refused(refused)) => Err(refused.clone()),
+            Err(ProbeError::Refused(refused)) if refused.lasting => Err(refused.clone()),
             Err(error) if error.is_crash() => {
-                return self.remember(self.crashed(digest, plugin, &format!("probed, {error}")).map(drop));
+                return self.remember(self.crashed(digest, plugin, &format!("probed, {error}")));
             }
             Err(_) => return,
         };
@@ -288,18 +337,18 @@ impl History {
     }
 
     /// The digests that a backend may still fall back to.
-    pub(crate) fn referred(&self) -> Vec<String> {
-        let openings = self.read().backends.into_values();
-        openings
+    pub(crate) fn referred(&self) -> Result<Vec<String>, HistoryError> {
+        let openings = self.try_read()?.backends.into_values();
+        let referred = openings
             .flat_map(|openings| [openings.current, openings.previous])
             .flatten()
             .map(|opening| opening.sha256)
-            .collect()
+            .collect();
+        Ok(referred)
     }
 
-    /// Counts a crash; answers whether the library is in quarantine now. One that has worked on this machine before never
-    /// is: machines fail too.
-    fn crashed(&self, digest: Digest, plugin: &str, what: &str) -> Result<bool, HistoryError> {
+    /// Counts a crash. A library that has worked on this machine before is never quarantined for it: machines fail too.
+    fn crashed(&self, digest: Digest, plugin: &str, what: &str) -> Result<(), HistoryError> {
         self.edit_library(digest, plugin, |library| {
             library.crashes.push(Crash { at: now(), what: what.to_owned() });
             let surplus = library.crashes.len().saturating_sub(MAX_CRASHES);
@@ -307,7 +356,6 @@ impl History {
             if library.worked.is_none() && library.crashes.len() >= CRASHES {
                 library.quarantined.get_or_insert_with(now);
             }
-            library.quarantined.is_some()
         })
     }
 
@@ -332,70 +380,26 @@ impl History {
     }
 
     fn edit<T>(&self, change: impl FnOnce(&mut Records) -> T) -> Result<T, HistoryError> {
-        let edit = || {
-            fs::create_dir_all(&self.directory)?;
-            let _lock = exclusive(&self.directory.join("history.lock"))?;
-            let mut records = self.read();
-            let answer = change(&mut records);
-            self.write(&records)?;
-            Ok(answer)
-        };
-        edit().map_err(|source| HistoryError { path: self.file(), source })
+        let path = self.file();
+        file::edit(&path, &self.directory, change).map_err(|source| HistoryError { path, source })
     }
 
     fn file(&self) -> PathBuf {
         self.directory.join("history.json")
     }
 
-    fn read(&self) -> Records {
+    fn try_read(&self) -> Result<Records, HistoryError> {
         let path = self.file();
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) => {
-                if error.kind() != io::ErrorKind::NotFound {
-                    tracing::warn!(path = %path.display(), %error, "the history of plugins cannot be read");
-                }
-                return Records::default();
-            }
-        };
-        serde_json::from_slice(&text).unwrap_or_else(|error| {
-            let aside = path.with_extension("damaged");
-            // If it cannot be put aside, it is overwritten.
-            let _kept = fs::rename(&path, &aside);
-            tracing::warn!(path = %aside.display(), %error, "the history of plugins is damaged, and begun anew");
+        file::read(&path).map_err(|source| HistoryError { path, source })
+    }
+
+    /// What cannot be read keeps nobody from working either: it is as if nothing had happened, and said aloud.
+    fn read(&self) -> Records {
+        self.try_read().unwrap_or_else(|error| {
+            tracing::warn!(error = %crate::Chain(&error), "the history of plugins cannot be read");
             Records::default()
         })
     }
-
-    fn write(&self, records: &Records) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".history-").tempfile_in(&self.directory)?;
-        file.write_all(&serde_json::to_vec_pretty(records)?)?;
-        file.as_file().sync_all()?;
-        give_to_owner(file.as_file(), &self.directory)?;
-        file.persist(self.file()).map(drop).map_err(|error| error.error)
-    }
-}
-
-/// Holds until it is dropped.
-fn exclusive(path: &Path) -> io::Result<File> {
-    let file = File::options().create(true).append(true).open(path)?;
-    give_to_owner(&file, path.parent().unwrap_or(path))?;
-    file.lock()?;
-    Ok(file)
-}
-
-/// What root writes into another user's directory belongs to that user: the server must be able to read it.
-#[cfg(unix)]
-fn give_to_owner(file: &File, directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, fchown};
-    let owner = fs::metadata(directory)?;
-    let is_foreign = rustix::process::geteuid().is_root() && owner.uid() != 0;
-    if is_foreign { fchown(file, Some(owner.uid()), Some(owner.gid())) } else { Ok(()) }
-}
-
-#[cfg(not(unix))]
-fn give_to_owner(_file: &File, _directory: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 fn now() -> u64 {

@@ -202,15 +202,16 @@ impl Loader {
     ///
     /// Where there is none: each place that was tried and why each file was passed over.
     pub fn load(&self, requirement: &Requirement) -> Result<Plugin, Box<LoadError>> {
-        self.load_for(requirement, None)
+        self.first_usable(requirement, None, |admitted| self.map(admitted))
     }
 
-    /// The same, of what can read a store in this data format.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::load`].
-    pub fn load_for(&self, requirement: &Requirement, format: Option<u32>) -> Result<Plugin, Box<LoadError>> {
+    /// What `take` makes of the newest version that it does not refuse, of those that know the data format.
+    pub(crate) fn first_usable<T>(
+        &self,
+        requirement: &Requirement,
+        format: Option<u32>,
+        take: impl Fn(&Admitted) -> Result<T, StageFailure>,
+    ) -> Result<T, Box<LoadError>> {
         let Discovered { candidates, places } = discover(&self.search);
         let mut passed_over = Vec::new();
         let mut usable = Vec::new();
@@ -223,16 +224,13 @@ impl Loader {
         // Stable: of equal versions the one found first comes first.
         usable.sort_by(|a, b| b.described.descriptor.version.cmp(&a.described.descriptor.version));
         for admitted in usable {
-            match self.map(&admitted) {
-                Ok(plugin) => {
-                    report(&plugin, &passed_over);
-                    return Ok(plugin);
+            match take(&admitted) {
+                Ok(taken) => {
+                    report(&admitted.described, &passed_over);
+                    return Ok(taken);
                 }
                 Err(reason) => {
-                    if let Some(detail) = reason.detail() {
-                        tracing::debug!(library = %admitted.described.staged.source.display(), detail, "layouts differ");
-                    }
-                    passed_over.push(PassedOver { path: admitted.described.staged.source, reason });
+                    passed_over.push(PassedOver { path: admitted.described.staged.source, reason })
                 }
             }
         }
@@ -293,7 +291,7 @@ impl Loader {
         if let Some(passed) = known {
             return Ok(Proven::Before(passed));
         }
-        let plugin = format!("{} {}", described.descriptor.name, described.descriptor.version);
+        let plugin = described.descriptor.label();
         let found = prober.probe(described);
         self.history.probed(digest, &plugin, &self.host, &found);
         match found {
@@ -317,15 +315,18 @@ impl Loader {
         if proven == Proven::Skipped {
             tracing::debug!(library = %described.staged.source.display(), "probe SKIPPED: no program to probe with");
         }
-        let name = format!("{} {}", described.descriptor.name, described.descriptor.version);
-        let _marker = self.history.begin(described.staged.digest, &name, "loaded by the host");
+        let _marker =
+            self.history.begin(described.staged.digest, &described.descriptor.label(), "loaded by the host");
         open(described, admitted.grant.clone(), admitted.place.clone()).map_err(StageFailure::Open)
     }
 }
 
-fn report(plugin: &Plugin, passed_over: &[PassedOver]) {
-    tracing::info!(plugin = %plugin.descriptor(), origin = ?plugin.origin(), "plugin loaded");
+fn report(described: &Described, passed_over: &[PassedOver]) {
+    let digest = described.staged.digest;
+    tracing::info!(plugin = %described.descriptor, library = %described.staged.source.display(), %digest, "plugin chosen");
     for PassedOver { path, reason } in passed_over {
+        let detail = reason.detail();
         tracing::warn!(library = %path.display(), %reason, fix = reason.fix(), "plugin passed over");
+        tracing::debug!(library = %path.display(), detail, "all that is known about it");
     }
 }

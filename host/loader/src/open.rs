@@ -172,6 +172,11 @@ impl OpenError {
         }
     }
 
+    /// Whether it lies in the library's bytes, and stays so whatever becomes of the machine.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::NoExport { .. } | Self::Layer { .. } | Self::Layout { .. } | Self::Lies { .. })
+    }
+
     fn lies(path: &Path, embedded: &str, loaded: &str) -> Self {
         let at = embedded.bytes().zip(loaded.bytes()).take_while(|(one, other)| one == other).count();
         let rest = |text: &str| {
@@ -203,7 +208,7 @@ impl Fix for OpenError {
 /// # Errors
 ///
 /// See [`OpenError`].
-pub fn open(described: &Described, grant: Grant, place: SearchPath) -> Result<Plugin, OpenError> {
+pub(crate) fn open(described: &Described, grant: Grant, place: SearchPath) -> Result<Plugin, OpenError> {
     let path = &described.staged.source;
     let header = map(&described.staged.path, path)?;
     let root = verify(header, path, &described.descriptor)?;

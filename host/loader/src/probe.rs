@@ -19,6 +19,8 @@ use crate::{describe::Described, report::Fix};
 
 /// What begins each line that the child writes for its parent.
 const MARK: &str = "keyway-probe:";
+/// What it writes before it loads the library.
+const LOADING: &str = "loading";
 
 /// Loads libraries in child processes.
 #[derive(Debug, Clone)]
@@ -63,6 +65,17 @@ pub struct Refused {
     pub fix: String,
     /// Everything that is known, where the reason is short.
     pub detail: Option<String>,
+    /// Whether it lies in the library's bytes, and stays so whatever becomes of the machine.
+    pub lasting: bool,
+}
+
+impl Refused {
+    /// What a stranger's file says must not paint on an operator's terminal.
+    fn harmless(self) -> Self {
+        let clean =
+            |text: String| text.chars().filter(|letter| !letter.is_control() || *letter == '\n').collect();
+        Self { reason: clean(self.reason), fix: clean(self.fix), detail: self.detail.map(clean), ..self }
+    }
 }
 
 /// Why a library did not pass.
@@ -75,6 +88,14 @@ pub enum ProbeError {
         program: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The child ended before it had loaded anything.
+    #[error("the process that probes plugins, {}, ends before it loads anything{}", program.display(), tail(log))]
+    Unable {
+        /// The program.
+        program: PathBuf,
+        /// The last lines that it wrote.
+        log: Vec<String>,
     },
     /// It ended by a signal that it brought upon itself.
     #[error("it crashes the process that loads it: {signal}{}", tail(log))]
@@ -143,14 +164,21 @@ impl ProbeError {
 
     /// Whether another attempt may end otherwise.
     pub fn is_inconclusive(&self) -> bool {
-        matches!(self, Self::Start { .. } | Self::TimedOut { .. } | Self::Memory { .. } | Self::Killed { .. })
+        matches!(
+            self,
+            Self::Start { .. }
+                | Self::Unable { .. }
+                | Self::TimedOut { .. }
+                | Self::Memory { .. }
+                | Self::Killed { .. }
+        )
     }
 }
 
 impl Fix for ProbeError {
     fn fix(&self) -> String {
         match self {
-            Self::Start { .. } => {
+            Self::Start { .. } | Self::Unable { .. } => {
                 "see that the program can be run, and that processes are to be had".to_owned()
             }
             Self::Crashed { .. } | Self::Exited { .. } | Self::Forbidden { .. } => {
@@ -188,6 +216,9 @@ impl Prober {
         if timed_out {
             return Err(ProbeError::TimedOut { deadline: self.deadline, log });
         }
+        if told(LOADING).is_none() {
+            return Err(ProbeError::Unable { program: self.program.clone(), log });
+        }
         match signal_of(status) {
             Some(signal) if ran_out && signal != "SIGSYS" => {
                 Err(ProbeError::Memory { limit: self.memory, log })
@@ -198,8 +229,9 @@ impl Prober {
             Some(signal) => Err(ProbeError::Crashed { signal: signal.to_owned(), log }),
             None => {
                 let code = status.code().unwrap_or_default();
-                if let Some(refused) = told("refused ").and_then(|text| serde_json::from_str(&text).ok()) {
-                    return Err(ProbeError::Refused(refused));
+                let refused = told("refused ").and_then(|text| serde_json::from_str::<Refused>(&text).ok());
+                if let Some(refused) = refused {
+                    return Err(ProbeError::Refused(refused.harmless()));
                 }
                 match told("passed ").and_then(|text| serde_json::from_str(&text).ok()) {
                     Some(passed) if code == 0 => Ok(passed),

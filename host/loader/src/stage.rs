@@ -148,6 +148,9 @@ impl Fix for StageError {
 ///
 /// See [`StageError`].
 pub fn stage(path: &Path, directory: &Path) -> Result<Staged, StageError> {
+    // The child that probes it stands elsewhere.
+    let directory = &std::path::absolute(directory)
+        .map_err(|source| StageError::Directory { path: directory.to_owned(), source })?;
     prepare(directory)?;
     let (file, provenance) =
         provenance::open(path).map_err(|source| StageError::Open { path: path.to_owned(), source })?;
@@ -200,9 +203,20 @@ fn copy(file: File, directory: &Path) -> io::Result<(Option<PathBuf>, Digest)> {
     }
     set_mode(to.path(), 0o500)?;
     // Renamed over an older copy of the same digest, never written into it: that one may be mapped.
-    let path = directory.join(format!("{digest}{}", std::env::consts::DLL_SUFFIX));
-    to.persist(&path).map_err(|error| error.error)?;
-    Ok((Some(path), digest))
+    let path = copy_path(directory, &digest.to_string());
+    match to.persist(&path) {
+        Ok(_) => Ok((Some(path), digest)),
+        // Where a mapped file cannot be replaced, it may be what it should be.
+        Err(_) if fs::read(&path).is_ok_and(|present| Digest::of(&present) == digest) => {
+            Ok((Some(path), digest))
+        }
+        Err(error) => Err(error.error),
+    }
+}
+
+/// Where the copy of a library is, of which the digest is known.
+pub(crate) fn copy_path(directory: &Path, sha256: &str) -> PathBuf {
+    directory.join(format!("{sha256}{}", std::env::consts::DLL_SUFFIX))
 }
 
 /// Makes the directory for the copies where there is none, and sees that it is private and can be written.
@@ -215,8 +229,9 @@ pub fn prepare(directory: &Path) -> Result<(), StageError> {
     prepared.map(drop).map_err(|source| StageError::Directory { path: directory.to_owned(), source })
 }
 
+/// A directory that is this user's alone; made so where there is none.
 #[cfg(unix)]
-fn make_private(directory: &Path) -> io::Result<()> {
+pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let metadata = fs::symlink_metadata(directory)?;
@@ -233,7 +248,7 @@ fn make_private(directory: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn make_private(directory: &Path) -> io::Result<()> {
+pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)
 }
 

@@ -178,6 +178,14 @@ pub enum TrustError {
         /// The file.
         path: PathBuf,
     },
+    /// The directories above cannot be judged.
+    #[error("the directories above {} cannot be judged: {reason}", path.display())]
+    Unjudged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A link out of the directory.
     #[error(
         "{} is a link to {}, out of its directory, which the trust policy \"owner\" does not follow",
@@ -245,7 +253,9 @@ impl Fix for TrustError {
                     "name the signer under [trust.keys.NAME] with public_key and plugins = [\"{plugin}\"]"
                 )
             }
-            Self::NoOwners { .. } => "use the policy \"lock\" or \"signed\"".to_owned(),
+            Self::NoOwners { .. } | Self::Unjudged { .. } => {
+                "use the policy \"lock\" or \"signed\"".to_owned()
+            }
             Self::LeadsOut { .. } => {
                 "put the file itself into the directory, or use the policy \"lock\"".to_owned()
             }
@@ -269,7 +279,12 @@ impl Trust {
     ///
     /// `NoPolicy`, and `FromEnvironment` where the environment named the directory and its policy would ask too little.
     pub fn policy_of(&self, place: &SearchPath) -> Result<Policy, TrustError> {
-        if let Some(policy) = self.own_policy(&place.directory) {
+        self.policy_at(place, place.directory.canonicalize().ok().as_deref())
+    }
+
+    /// `whole` is the directory that was opened, without links in its path: what the name leads to by now does not count.
+    fn policy_at(&self, place: &SearchPath, whole: Option<&Path>) -> Result<Policy, TrustError> {
+        if let Some(policy) = self.own_policy(&place.directory, whole) {
             return Ok(policy);
         }
         let directory = place.directory.clone();
@@ -281,12 +296,10 @@ impl Trust {
         Ok(policy)
     }
 
-    fn own_policy(&self, directory: &Path) -> Option<Policy> {
+    fn own_policy(&self, directory: &Path, whole: Option<&Path>) -> Option<Policy> {
         let same = |named: &Path| {
             named == directory
-                || named
-                    .canonicalize()
-                    .is_ok_and(|named| directory.canonicalize().is_ok_and(|found| found == named))
+                || whole.is_some_and(|whole| named.canonicalize().is_ok_and(|named| named == whole))
         };
         self.directories.iter().find(|(named, _)| same(named)).map(|(_, policy)| *policy)
     }
@@ -303,7 +316,8 @@ impl Trust {
     ///
     /// See [`TrustError`].
     pub fn verify(&self, described: &Described, place: &SearchPath) -> Result<Grant, TrustError> {
-        match self.policy_of(place)? {
+        let whole = described.staged.provenance.directory.as_deref();
+        match self.policy_at(place, whole)? {
             Policy::Lock => {
                 LockFile::read(&self.lock_file)?.verify(&self.lock_file, described)?;
                 Ok(Grant::Locked)

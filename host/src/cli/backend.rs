@@ -49,7 +49,10 @@ fn backends(client: &Client, name: Option<&str>) -> Result<Map<String, Value>, F
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::Null => String::new(),
+        value => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+    }
 }
 
 fn is_ready(backend: &Value) -> bool {
@@ -58,11 +61,23 @@ fn is_ready(backend: &Value) -> bool {
 
 fn state(backend: &Value) -> String {
     let detail = text(&backend["health"]["detail"]);
-    match (is_ready(backend), backend["circuit"] == "closed") {
+    let mut state = match (is_ready(backend), backend["circuit"] == "closed") {
         (true, _) => "ready".to_owned(),
         (false, true) => format!("not ready: {detail}"),
         (false, false) => format!("not ready, circuit {}: {detail}", text(&backend["circuit"])),
+    };
+    if backend["fallback"].is_string() {
+        state.push_str("; fallback: not the plugin that the configuration asks for");
     }
+    if text(&backend["trust"]).contains("SKIPPED") {
+        state.push_str(&format!("; {}", text(&backend["trust"])));
+    }
+    state
+}
+
+/// Why a backend is not open, or was opened with another plugin: all that is known.
+fn reason(backend: &Value) -> Option<&str> {
+    backend["reason"].as_str().or_else(|| backend["fallback"].as_str())
 }
 
 fn list(client: &Client, format: Format) -> Result<(), Failure> {
@@ -90,13 +105,19 @@ fn health(client: &Client, name: Option<&str>, format: Format) -> Result<(), Fai
     let health: Map<String, Value> = backends
         .iter()
         .map(|(name, backend)| {
-            (name.clone(), json!({ "health": backend["health"], "circuit": backend["circuit"] }))
+            (
+                name.clone(),
+                json!({
+                    "health": backend["health"], "circuit": backend["circuit"], "reason": reason(backend),
+                }),
+            )
         })
         .collect();
     print(format, &health, || {
         let mut rows = vec![["Backend", "State"].map(str::to_owned).to_vec()];
         rows.extend(backends.iter().map(|(name, backend)| vec![name.clone(), state(backend)]));
-        table(&rows)
+        let reasons = backends.iter().filter_map(|(name, backend)| Some((name, reason(backend)?)));
+        table(&rows) + &reasons.map(|(name, reason)| format!("\n{name}: {reason}\n")).collect::<String>()
     })?;
     let down: Vec<&str> =
         backends.iter().filter(|(_, backend)| !is_ready(backend)).map(|(name, _)| name.as_str()).collect();
@@ -110,6 +131,10 @@ fn capabilities(client: &Client, name: &str, format: Format) -> Result<(), Failu
     let backends = backends(client, Some(name))?;
     let backend = backends.get(name).cloned().unwrap_or_default();
     let promised = &backend["capabilities"];
+    if promised.is_null() {
+        let reason = reason(&backend).unwrap_or("it is not open");
+        return Err(Failure::Unavailable(format!("backend {name} promises nothing now: {reason}")));
+    }
     print(format, promised, || {
         let features: Vec<String> = promised["features"].as_array().into_iter().flatten().map(text).collect();
         let limits = &promised["limits"];

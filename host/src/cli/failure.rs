@@ -1,6 +1,6 @@
 //! Failures of commands, and their stable exit codes.
 
-use keyway_loader::Chain;
+use keyway_loader::{Chain, Fix};
 
 use crate::{config::ConfigError, core::CoreError, server::ServerError};
 
@@ -66,6 +66,7 @@ impl From<ServerError> for Failure {
         let message = match &error {
             // Its text has the source's many lines in it.
             ServerError::Listen { .. } => error.to_string(),
+            ServerError::Staging(source) => format!("{}; {}", Chain(source), source.fix()),
             _ => Chain(&error).to_string(),
         };
         match error {

@@ -18,6 +18,8 @@ use std::{
 use clap::{Args, Subcommand};
 use keyway_loader::{
     Chain, Digest, Fix, History, Loader, Origin, SearchPath,
+    configure::check_settings,
+    connect::Foreseen,
     describe::{Described, describe},
     discover::Candidate,
     loader::{Diagnosis, StageFailure},
@@ -110,13 +112,43 @@ struct Site {
 impl Site {
     fn open(arguments: &SiteArguments) -> Result<Self, Failure> {
         let config = Config::read(&arguments.config)?;
-        let staging = staging()?;
+        // Where the server's own copies lie libraries can be loaded from, which not every directory for temporary files lets be.
+        let staging = tempfile::Builder::new()
+            .prefix(".plugins-")
+            .tempdir_in(&config.data_dir)
+            .or_else(|_| staging())?;
         let mut loader = server::loader(&config, &arguments.plugin_dir)
             .map_err(|error| Failure::Other(format!("find this program's own file: {error}")))?;
         loader.staging_dir = staging.path().join("staged");
         // What is found out here is found out anew, and not written into the server's history.
         let history = std::mem::replace(&mut loader.history, History::new(staging.path().join("history")));
         Ok(Self { config, loader, history, _staging: staging })
+    }
+
+    /// The loader as the server has it, but for where it stages: to foresee, not to load.
+    fn servers(&self) -> Result<Loader, Failure> {
+        self.history.check().map_err(|error| {
+            let message = Chain(&error).to_string();
+            Failure::Other(format!("{message}; run this as the server's user or as root"))
+        })?;
+        Ok(Loader { history: self.history.clone(), ..self.loader.clone() })
+    }
+
+    /// What the server would do for a backend: a line, and whether there is a plugin for it and its settings suit it.
+    fn foresee(&self, servers: &Loader, name: &str) -> (String, bool) {
+        let Some(settings) = self.config.backends.get(name) else { return (String::new(), false) };
+        match servers.foresee(&settings.wanted, name) {
+            Err(error) => (error.to_string(), false),
+            Ok(Foreseen { library, fallback }) => {
+                let described = &library.described;
+                let uses = format!("uses {} ({})", described.staged.source.display(), library.grant);
+                let uses = fallback.map_or(uses.clone(), |why| format!("FALLBACK: {uses}: {why}"));
+                match check_settings(&described.descriptor, name, &settings.config) {
+                    Ok(()) => (uses, true),
+                    Err(error) => (format!("{uses}, but {error}"), false),
+                }
+            }
+        }
     }
 
     /// A file that is named, as if its directory were searched.

@@ -32,9 +32,11 @@ pub(super) fn run(config: &Path, options: StartOptions) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::Other(format!("start the runtime: {error}")))?;
     let served = runtime.block_on(async {
+        // One listener from the beginning: a signal between two would be lost.
+        let mut stop = std::pin::pin!(interrupted());
         let server = tokio::select! {
             started = Server::start(config, options) => started?,
-            () = interrupted() => {
+            () = &mut stop => {
                 tracing::warn!("stopped before it was ready");
                 return Ok(());
             }
@@ -48,7 +50,7 @@ pub(super) fn run(config: &Path, options: StartOptions) -> Result<(), Failure> {
         }
         // A second signal does not wait for those who are still served.
         tokio::select! {
-            () = server.run(interrupted()) => {}
+            () = server.run(stop) => {}
             () = async { interrupted().await; interrupted().await } => tracing::warn!("stopped at once"),
         }
         Ok(())

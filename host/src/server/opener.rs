@@ -39,6 +39,8 @@ struct Attempt {
     config: BackendConfig,
     /// One at a time, as long as none takes long, so that a crash of the process is laid at the right door.
     turn: Arc<Semaphore>,
+    /// The plugin, once it is loaded, and why it is not the one that is configured: only the store is tried again.
+    chosen: Option<(Plugin, Option<String>)>,
 }
 
 impl Opener {
@@ -57,6 +59,7 @@ impl Opener {
                 },
                 settings: settings.clone(),
                 turn: Arc::clone(&turn),
+                chosen: None,
             };
             let (first, tried) = tokio::sync::oneshot::channel();
             attempts.spawn(attempt.run(first));
@@ -88,7 +91,7 @@ enum Tried {
 
 impl Attempt {
     /// Until the backend is open, or there is no hope without somebody's doing.
-    async fn run(self, first: tokio::sync::oneshot::Sender<()>) {
+    async fn run(mut self, first: tokio::sync::oneshot::Sender<()>) {
         let (mut first, mut pause) = (Some(first), FIRST_PAUSE);
         loop {
             let tried = self.attempt().await;
@@ -117,9 +120,9 @@ impl Attempt {
         }
     }
 
-    async fn attempt(&self) -> Tried {
+    async fn attempt(&mut self) -> Tried {
         let Ok(turn) = self.turn.acquire().await else { return ended("the server is ending") };
-        let mut connecting = Box::pin(self.connect());
+        let mut connecting = Box::pin(connect(&self.loader, &self.settings, &self.config, &mut self.chosen));
         let mut connected = timeout(TURN, &mut connecting).await;
         drop(turn);
         if connected.is_err() {
@@ -147,24 +150,11 @@ impl Attempt {
                 let reason = keyway_loader::Chain(&error).to_string();
                 Tried::Down(Down { summary: error.summary(), reason }, error.is_passing())
             }
-            Err(error) => ended(&format!("opening it has failed: {error}")),
+            Err(error) => {
+                let (summary, reason) = ("opening it has failed".to_owned(), error.to_string());
+                Tried::Down(Down { summary, reason }, false)
+            }
         }
-    }
-
-    /// Loads and opens on threads of their own: a stranger's code may keep them for as long as it likes.
-    async fn connect(&self) -> Result<Result<Generation, ConnectError>, JoinError> {
-        let (loader, wanted) = (Arc::clone(&self.loader), self.settings.wanted.clone());
-        let name = self.config.name.clone();
-        let (plugin, fallback): (Plugin, Option<String>) =
-            match spawn_blocking(move || loader.choose(&wanted, &name)).await? {
-                Ok(chosen) => chosen,
-                Err(error) => return Ok(Err(error)),
-            };
-        // Goes with this future: a server that is told to stop meanwhile has not crashed.
-        let _mark = self.loader.mark_opening(&plugin, &self.config.name);
-        let (loader, config) = (Arc::clone(&self.loader), self.config.clone());
-        spawn_blocking(move || Handle::current().block_on(loader.open_store(&plugin, fallback, &config)))
-            .await
     }
 
     fn report(&self, generation: &Generation) {
@@ -179,4 +169,27 @@ impl Attempt {
 
 fn ended(reason: &str) -> Tried {
     Tried::Down(Down { summary: reason.to_owned(), reason: reason.to_owned() }, false)
+}
+
+/// Loads and opens on threads of their own: a stranger's code may keep them for as long as it likes.
+async fn connect(
+    loader: &Arc<Loader>,
+    settings: &BackendSettings,
+    config: &BackendConfig,
+    chosen: &mut Option<(Plugin, Option<String>)>,
+) -> Result<Result<Generation, ConnectError>, JoinError> {
+    let (plugin, fallback) = match chosen {
+        Some(chosen) => chosen.clone(),
+        None => {
+            let (loader, wanted, name) = (Arc::clone(loader), settings.wanted.clone(), config.name.clone());
+            match spawn_blocking(move || loader.choose(&wanted, &name)).await? {
+                Ok(loaded) => chosen.insert(loaded).clone(),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    };
+    // Goes with this future: a server that is told to stop meanwhile has not crashed.
+    let _mark = loader.mark_opening(&plugin, &config.name);
+    let (loader, config) = (Arc::clone(loader), config.clone());
+    spawn_blocking(move || Handle::current().block_on(loader.open_store(&plugin, fallback, &config))).await
 }

@@ -39,9 +39,12 @@ fn whatever_an_initializer_does_is_told_apart_and_harms_nobody() {
         "fork",
         "spawn",
         "kill",
+        "kill_thread",
+        "queue",
         "kill_itself",
         "allocate",
         "connect",
+        "datagram",
         "forge",
     ];
     let said: Vec<String> = behaviours

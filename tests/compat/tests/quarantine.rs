@@ -49,6 +49,13 @@ fn hang_memory_and_refusals_are_no_crashes() {
     }
 }
 
+/// The history, once the crashes of processes that are gone are counted.
+fn counted(bench: &Workbench) -> History {
+    let history = History::new(bench.loader.staging_dir.clone());
+    history.count_crashes();
+    history
+}
+
 /// A process that marks that it opens a backend with the plugin, and is killed.
 fn die_while_opening(bench: &Workbench) {
     let dying = Command::new(std::env::current_exe().unwrap())
@@ -77,11 +84,11 @@ fn host_that_dies_while_it_opens_a_backend_counts_and_what_worked_is_never_quara
     let digest = bench.load("memory").unwrap().digest().unwrap();
     let open = |history: &History| history.library(digest).unwrap();
     die_while_opening(&bench);
-    let history = History::new(bench.loader.staging_dir.clone());
+    let history = counted(&bench);
     assert_eq!((open(&history).crashes.len(), open(&history).quarantined), (1, None));
     assert!(open(&history).crashes[0].what.contains("opening backend \"main\""));
     die_while_opening(&bench);
-    let history = History::new(bench.loader.staging_dir.clone());
+    let history = counted(&bench);
     assert!(open(&history).quarantined.is_some());
     let refused = bench.load("memory").map(|_| ()).unwrap_err();
     assert!(refused.to_string().contains("in quarantine"), "{refused}");
@@ -94,7 +101,7 @@ fn host_that_dies_while_it_opens_a_backend_counts_and_what_worked_is_never_quara
     for _ in 0..4 {
         die_while_opening(&bench);
     }
-    let history = History::new(bench.loader.staging_dir.clone());
+    let history = counted(&bench);
     assert_eq!((open(&history).crashes.len(), open(&history).quarantined), (4, None));
     bench.load("memory").unwrap();
 }
@@ -104,7 +111,7 @@ fn mark_of_a_living_process_counts_for_nothing() {
     let bench = Workbench::with("memory");
     let plugin = bench.load("memory").unwrap();
     let mark = bench.loader.mark_opening(&plugin, "main").unwrap();
-    let history = History::new(bench.loader.staging_dir.clone());
+    let history = counted(&bench);
     assert!(history.library(plugin.digest().unwrap()).unwrap().crashes.is_empty());
     drop(mark);
     let left = fs::read_dir(&bench.loader.staging_dir)
@@ -124,4 +131,73 @@ fn damaged_history_is_put_aside_and_begun_anew() {
         assert_eq!(fs::read(file.with_extension("damaged")).unwrap(), damage);
         assert!(fs::read_to_string(&file).unwrap().contains("memory 1.0.0"));
     }
+}
+
+#[test]
+fn program_that_cannot_probe_is_no_crash_of_the_plugin() {
+    let mut bench = Workbench::with("memory");
+    // It ends at once, with a code of its own.
+    bench.loader.prober.as_mut().unwrap().program = "/bin/false".into();
+    let requirement = keyway_loader::Requirement::parse("memory").unwrap();
+    for _ in 0..4 {
+        let refused = bench.loader.load(&requirement).map(|_| ()).unwrap_err().passed_over.remove(0).reason;
+        assert!(refused.to_string().contains("/bin/false, ends before it loads anything"), "{refused}");
+    }
+    bench.loader.prober = Some(keyway_compat::prober());
+    bench.load("memory").unwrap();
+}
+
+#[test]
+fn refusal_that_is_the_machines_is_not_remembered() {
+    let bench = Workbench::new();
+    let mut forged = Forged::new("nothing");
+    forged.arguments = vec!["-Wl,--no-as-needed".to_owned(), "-lpthread".to_owned()];
+    // A library that the system may have, and has not: it is there at the second start.
+    let needed = bench.path().join("libsometimes.so");
+    fs::write(&needed, Forged::new("nothing").compile(bench.path())).unwrap();
+    forged.arguments.push(needed.display().to_string());
+    let bytes = forged.compile(bench.path());
+    fs::remove_file(&needed).unwrap();
+    bench.put("forged", &bytes);
+    let mut loader = bench.loader.clone();
+    loader.libraries = vec![needed.display().to_string(), "libsometimes.so".to_owned()];
+    loader.trust.policy = Some(keyway_loader::Policy::Unchecked);
+    let said = || {
+        let requirement = keyway_loader::Requirement::parse("forged").unwrap();
+        loader.load(&requirement).map(|_| ()).unwrap_err().passed_over.remove(0).reason.to_string()
+    };
+    let text = said();
+    assert!(text.contains("the dynamic linker refuses"), "{text}");
+    fs::write(&needed, Forged::new("nothing").compile(bench.path())).unwrap();
+    let text = said();
+    assert!(text.contains("does not export"), "the first refusal is remembered: {text}");
+}
+
+#[test]
+fn history_of_somebody_else_is_not_followed_nor_waited_for() {
+    let bench = Workbench::with("memory");
+    bench.load("memory").unwrap();
+    let staged = &bench.loader.staging_dir;
+    let victim = bench.path().join("victim");
+    fs::write(&victim, "mine").unwrap();
+    let pipe = staged.join("in-use-pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    for name in ["history.lock", "history.json", "in-use-link"] {
+        let path = staged.join(name);
+        let _absent = fs::remove_file(&path);
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+    }
+    let history = counted(&bench);
+    assert!(history.check().is_err());
+    history.release("").unwrap_err();
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "mine");
+    // It serves all the same.
+    bench.load("memory").unwrap();
 }

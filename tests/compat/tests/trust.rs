@@ -121,12 +121,18 @@ fn owner_refuses_what_others_could_have_written() {
     tried("everybody may write the directory", verdict(&bench));
     mode(&directory, 0o775);
     tried("group may write the directory", verdict(&bench));
-    // Nobody but the owner can replace what lies in a sticky directory.
+    // Others can put files beside it, which a link may name.
     mode(&directory, 0o1777);
-    assert_eq!(verdict(&bench), Ok(Grant::Owned));
+    tried("everybody may add to the directory", verdict(&bench));
     mode(&directory, 0o755);
     mode(bench.path(), 0o777);
     tried("everybody may write the directory above", verdict(&bench));
+    // Nobody but the owner can replace what lies in a sticky one.
+    mode(bench.path(), 0o1777);
+    assert_eq!(verdict(&bench), Ok(Grant::Owned));
+    // Nobody needs to list the directories above.
+    mode(bench.path(), 0o711);
+    assert_eq!(verdict(&bench), Ok(Grant::Owned));
     mode(bench.path(), 0o755);
 
     let elsewhere = bench.path().join("elsewhere");
@@ -385,4 +391,54 @@ fn swap_for_ever(bench: &Workbench, good: &[u8], evil: &[u8], done: &AtomicBool)
             fs::rename(&beside, &file).unwrap();
         }
     }
+}
+
+/// By name: `(section, what its bytes become)`.
+fn with_section(library: &[u8], name: &str, change: impl Fn(&mut [u8])) -> Vec<u8> {
+    use object::{Object, ObjectSection};
+    let mut bytes = library.to_vec();
+    let (offset, length) =
+        object::File::parse(library).unwrap().section_by_name(name).unwrap().file_range().unwrap();
+    let (offset, length) = (usize::try_from(offset).unwrap(), usize::try_from(length).unwrap());
+    change(&mut bytes[offset..offset + length]);
+    bytes
+}
+
+/// What the dynamic linker would read otherwise than a naive reader is refused. Entries of the dynamic section are two words,
+/// the tag first (System V ABI, "Dynamic Section").
+#[test]
+fn dynamic_section_that_two_readers_read_differently_is_refused() {
+    let mut bench = bench();
+    bench.loader.trust.policy = Some(Policy::Unchecked);
+    let library = fs::read(bench.file("forged")).unwrap();
+    let tag = |entry: &[u8]| u64::from_le_bytes(entry[..8].try_into().unwrap());
+    let change_tag = |from: u64, to: u64| {
+        with_section(&library, ".dynamic", |section| {
+            for entry in section.chunks_exact_mut(16).filter(|entry| tag(entry) == from) {
+                entry[..8].copy_from_slice(&to.to_le_bytes());
+            }
+        })
+    };
+    let (null, strings, debug_or_flags) = (0, 5, 0x6fff_fff9);
+    for (what, bytes, says) in [
+        ("two tables of strings", change_tag(debug_or_flags, strings), "does not name its strings once"),
+        ("no table of strings", change_tag(strings, 0x6fff_fef5), "does not name its strings once"),
+        ("no end", change_tag(null, 0x6fff_fef5), "has no end"),
+    ] {
+        bench.put("forged", &bytes);
+        let refused = verdict(&bench).unwrap_err();
+        assert!(refused.starts_with("describe: ") && refused.contains(says), "{what}: {refused}");
+    }
+    // A program header is 56 bytes; its type comes first, its address at 16 (ELF-64).
+    let mut overlapping = library.clone();
+    let table = usize::try_from(u64::from_le_bytes(library[32..40].try_into().unwrap())).unwrap();
+    let loads: Vec<usize> = (0..usize::from(library[56]))
+        .map(|index| table + 56 * index)
+        .filter(|at| library[*at] == 1)
+        .collect();
+    let first: [u8; 8] = library[loads[0] + 16..loads[0] + 24].try_into().unwrap();
+    overlapping[loads[1] + 16..loads[1] + 24].copy_from_slice(&first);
+    bench.put("forged", &overlapping);
+    let refused = verdict(&bench).unwrap_err();
+    assert!(refused.contains("two segments share a page"), "{refused}");
 }

@@ -189,6 +189,12 @@ fn what_worked_last_takes_over_and_says_so_at_every_level_unless_it_is_forbidden
     assert!(status.contains("Backend main: ready; fallback"), "{status}");
     let why = backend(&server, &keys, "main", "fallback").to_string();
     assert!(why.contains("it worked last") && why.contains("not a shared library"), "{why}");
+    let listed = said(&server.cli(&site, &keys.root_token, &["backend", "list"]));
+    assert!(listed.contains("ready; fallback: not the plugin"), "{listed}");
+    let health = said(&server.cli(&site, &keys.root_token, &["backend", "health"]));
+    assert!(health.contains("main: it worked last"), "{health}");
+    let doctor = said(&site.run(&["plugin", "doctor", "--config", "keyway.toml"]));
+    assert!(doctor.contains("main: FALLBACK: uses "), "{doctor}");
     let log = fs::read_to_string(site.log()).unwrap();
     assert!(log.contains("FALLBACK: not the plugin that is configured"));
     assert!(server.terminate());
@@ -264,7 +270,6 @@ fn unchecked_plugins_need_the_word_and_are_shown_everywhere() {
     let refused = site.run(&["server", "--config", "keyway.toml"]);
     assert_eq!(refused.status.code(), Some(5));
     assert!(said(&refused).contains("--dev"), "{}", said(&refused));
-    // The environment does not say the word.
     let listed = said(&site.run(&["plugin", "list", "--config", "keyway.toml"]));
     assert!(listed.contains("trust SKIPPED (policy none)") && listed.contains("trust: none"), "{listed}");
     let server = site.start_with(&["--dev"]);
@@ -386,9 +391,47 @@ fn doctor_takes_every_file_as_far_as_it_comes() {
     // A backend without a plugin is an exit code.
     fs::remove_file(site.path("plugins/libkeyway_sqlite.so")).unwrap();
     let output = site.run(&["plugin", "doctor", "--config", "keyway.toml"]);
-    assert!(
-        output.status.code() == Some(4) && said(&output).contains("main (plugin sqlite)"),
-        "{}",
-        said(&output)
-    );
+    assert!(output.status.code() == Some(4) && said(&output).contains("for: main"), "{}", said(&output));
+    // Settings that do not suit the plugin are found before the server is started.
+    put(&site, "sqlite", &fs::read(library("sqlite")).unwrap());
+    site.configure(&configuration(&site).replace("keyway.db\"", "keyway.db\", pth = 1"));
+    let output = site.run(&["plugin", "doctor", "--config", "keyway.toml"]);
+    assert!(output.status.code() == Some(4) && said(&output).contains("pth"), "{}", said(&output));
+}
+
+#[test]
+fn environment_lets_nothing_run_that_the_configuration_does_not() {
+    let site = site();
+    let plugins = site.path("plugins");
+    let text = configuration(&site).replace("policy = \"lock\"", "policy = \"owner\"");
+    // The directory is named by nobody but the environment.
+    site.configure(&text.replace(&format!("plugin_dirs = [{:?}]\n", plugins.to_str().unwrap()), ""));
+    let program = built().join("keyway");
+    let server = site.start_command(&[
+        "env",
+        &format!("KEYWAY_PLUGIN_PATH={}", plugins.display()),
+        program.to_str().unwrap(),
+        "server",
+        "--config",
+        site.config().to_str().unwrap(),
+    ]);
+    assert_eq!(state(&server, "main"), "not available: plugin sqlite cannot be used: it is not trusted");
+    assert!(server.terminate());
+    assert!(fs::read_to_string(site.log()).unwrap().contains("because the environment names it"));
+}
+
+#[test]
+fn plugin_that_was_removed_does_not_come_back_as_a_fallback() {
+    let site = site();
+    let server = site.start();
+    server.init_and_unseal();
+    assert!(server.terminate());
+    let removed = said(&site.run(&["plugin", "remove", "sqlite", "--config", "keyway.toml"]));
+    assert!(removed.contains("No longer to fall back to: sqlite 1.0.0 for backend main"), "{removed}");
+    // Even where it would still be trusted.
+    put(&site, "sqlite", &fs::read(library("sqlite")).unwrap());
+    lock(&site);
+    fs::remove_file(site.path("plugins/libkeyway_sqlite.so")).unwrap();
+    let server = site.start();
+    assert_eq!(state(&server, "main"), "not available: plugin sqlite was not found");
 }

@@ -29,6 +29,8 @@ impl From<&str> for Unreadable {
     }
 }
 
+/// The smallest page of any platform, in bytes.
+const PAGE: u64 = 4096;
 /// Most libraries that are listed; one with more is none that we would load.
 const MAX_NAMES: usize = 256;
 
@@ -54,11 +56,18 @@ impl Links {
         }
     }
 
-    fn need(&mut self, name: &[u8]) {
-        if self.needed.len() < MAX_NAMES {
-            self.needed.push(String::from_utf8_lossy(name).into_owned());
+    fn need(&mut self, name: &[u8]) -> Result<()> {
+        if self.needed.len() == MAX_NAMES {
+            return Err(Unreadable::from("it needs more libraries than any plugin would"));
         }
+        self.needed.push(text(name));
+        Ok(())
     }
+}
+
+/// As it is shown to operators: without anything that a terminal would obey.
+fn text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).chars().filter(|letter| !letter.is_control()).collect()
 }
 
 /// By the System V ABI ("Dynamic Section") and the GNU extensions in `<elf.h>`.
@@ -72,6 +81,10 @@ fn from_elf<Elf: FileHeader<Endian = Endianness>>(file: &ElfFile<'_, Elf>) -> Re
             .next_back()
             .ok_or(Unreadable::from("the dynamic section lies in no segment"))
     };
+    check_pages(segments.iter().filter(|segment| segment.p_type(endian) == elf::PT_LOAD).map(|segment| {
+        let from: u64 = segment.p_vaddr(endian).into();
+        (from, from.saturating_add(segment.p_memsz(endian).into()))
+    }))?;
     let mut dynamic = segments.iter().filter(|segment| segment.p_type(endian) == elf::PT_DYNAMIC);
     let (Some(segment), None) = (dynamic.next(), dynamic.next()) else {
         return Err(Unreadable::from("there is not exactly one dynamic section"));
@@ -79,14 +92,20 @@ fn from_elf<Elf: FileHeader<Endian = Endianness>>(file: &ElfFile<'_, Elf>) -> Re
     let bytes = at(segment.p_vaddr(endian).into(), segment.p_filesz(endian).into())?;
     let (entries, _) = object::slice_from_bytes::<Elf::Dyn>(bytes, bytes.len() / size_of::<Elf::Dyn>())
         .map_err(|()| Unreadable::from("the dynamic section is not aligned"))?;
-    let entries: Vec<(DynamicTag, u64)> = entries
-        .iter()
-        .map(|entry| (entry.d_tag(endian), entry.d_val(endian).into()))
-        .take_while(|(tag, _)| *tag != elf::DT_NULL)
-        .collect();
-    let value = |wanted| entries.iter().find(|(tag, _)| *tag == wanted).map(|(_, value)| *value);
+    let entries: Vec<(DynamicTag, u64)> =
+        entries.iter().map(|entry| (entry.d_tag(endian), entry.d_val(endian).into())).collect();
+    // The linker reads on until it finds the end, wherever that is.
+    let Some(end) = entries.iter().position(|(tag, _)| *tag == elf::DT_NULL) else {
+        return Err(Unreadable::from("the dynamic section has no end"));
+    };
+    let entries = entries.get(..end).unwrap_or_default();
+    // Of two the linker would take the last.
+    let value = |wanted| {
+        let mut values = entries.iter().filter(|(tag, _)| *tag == wanted).map(|(_, value)| *value);
+        values.next().filter(|_| values.next().is_none())
+    };
     let (Some(strings), Some(length)) = (value(elf::DT_STRTAB), value(elf::DT_STRSZ)) else {
-        return Err(Unreadable::from("the dynamic section names no strings"));
+        return Err(Unreadable::from("the dynamic section does not name its strings once"));
     };
     let strings = at(strings, length)?;
     let string = |offset: u64| {
@@ -95,19 +114,27 @@ fn from_elf<Elf: FileHeader<Endian = Endianness>>(file: &ElfFile<'_, Elf>) -> Re
             .ok_or(Unreadable::from("a name lies beyond the strings"))
     };
     let mut links = Links::default();
-    for (tag, value) in entries {
+    for (tag, value) in entries.iter().copied() {
         match tag {
             // Filters and auditors are loaded like the libraries that are needed.
             elf::DT_NEEDED | elf::DT_AUXILIARY | elf::DT_FILTER | elf::DT_AUDIT | elf::DT_DEPAUDIT => {
-                links.need(string(value)?);
+                links.need(string(value)?)?;
             }
             elf::DT_RPATH | elf::DT_RUNPATH => {
-                links.search.push(String::from_utf8_lossy(string(value)?).into_owned());
+                links.search.push(text(string(value)?));
             }
             _ => {}
         }
     }
     Ok(links)
+}
+
+/// Segments are mapped by whole pages: of two on one page the later would lie over what was read of the earlier.
+fn check_pages(loaded: impl Iterator<Item = (u64, u64)>) -> Result<()> {
+    let mut pages: Vec<(u64, u64)> = loaded.map(|(from, to)| (from / PAGE, to.div_ceil(PAGE))).collect();
+    pages.sort_unstable();
+    let share = pages.windows(2).any(|pair| matches!(pair, [(_, end), (next, _)] if next < end));
+    if share { Err(Unreadable::from("two segments share a page")) } else { Ok(()) }
 }
 
 /// By Apple's `<mach-o/loader.h>`.
@@ -117,11 +144,11 @@ fn from_macho<Mach: MachHeader<Endian = Endianness>>(file: &MachOFile<'_, Mach>)
     let mut commands = file.macho_load_commands()?;
     while let Some(command) = commands.next()? {
         if let Some(library) = command.dylib()? {
-            links.need(command.string(endian, library.dylib.name)?);
+            links.need(command.string(endian, library.dylib.name)?)?;
         }
         if command.cmd() == macho::LC_RPATH {
             let path: &macho::RpathCommand<Endianness> = command.data()?;
-            links.search.push(String::from_utf8_lossy(command.string(endian, path.path)?).into_owned());
+            links.search.push(text(command.string(endian, path.path)?));
         }
     }
     Ok(links)
@@ -133,13 +160,13 @@ fn from_pe<Pe: ImageNtHeaders>(file: &PeFile<'_, Pe>) -> Result<Links> {
     if let Some(table) = file.import_table()? {
         let mut descriptors = table.descriptors()?;
         while let Some(descriptor) = descriptors.next()? {
-            links.need(table.name(descriptor.name.get(LittleEndian))?);
+            links.need(table.name(descriptor.name.get(LittleEndian))?)?;
         }
     }
     if let Some(table) = file.delay_load_import_table()? {
         let mut descriptors = table.descriptors()?;
         while let Some(descriptor) = descriptors.next()? {
-            links.need(table.name(descriptor.dll_name_rva.get(LittleEndian))?);
+            links.need(table.name(descriptor.dll_name_rva.get(LittleEndian))?)?;
         }
     }
     Ok(links)

@@ -3,15 +3,17 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
+use crate::{Digest, stage};
 
 const PREFIX: &str = "in-use-";
+/// The longest mark.
+const MAX_BYTES: u64 = 64 * 1024;
 
 /// A mark. Dropping it takes it away.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ impl Drop for Marker {
 
 pub(super) fn begin(directory: &Path, digest: Digest, plugin: &str, what: &str) -> io::Result<Marker> {
     let contents = Contents { digest: digest.to_string(), plugin: plugin.to_owned(), what: what.to_owned() };
-    fs::create_dir_all(directory)?;
+    stage::make_private(directory)?;
     // Locked before it has its name: whoever finds it finds it locked, for as long as this process lives.
     let mut file = tempfile::Builder::new().prefix(".in-use-").tempfile_in(directory)?;
     file.as_file().lock()?;
@@ -62,12 +64,13 @@ pub(super) fn left_behind(directory: &Path) -> Vec<(Digest, String, String)> {
 
 /// None where the process lives, or another has counted it already.
 fn take(path: &Path) -> Option<(Digest, String, String)> {
-    let file = File::open(path).ok()?;
+    let file = super::file::open(path).ok()?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock | TryLockError::Error(_)) => return None,
     }
-    let text = fs::read(path).ok()?;
+    let mut text = Vec::new();
+    (&file).take(MAX_BYTES).read_to_end(&mut text).ok()?;
     fs::remove_file(path).ok()?;
     let Contents { digest, plugin, what } = serde_json::from_slice(&text).ok()?;
     Some((Digest::parse(&digest)?, plugin, what))

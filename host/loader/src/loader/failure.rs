@@ -3,6 +3,7 @@
 use std::{error::Error, fmt, path::Path};
 
 use crate::{
+    Digest,
     check::CheckError,
     describe::DescribeError,
     history::Quarantined,
@@ -62,6 +63,8 @@ pub enum StageFailure {
         /// The store's.
         store: u32,
     },
+    /// The copy that was kept of it is not what it was.
+    Altered(Digest),
     /// It may not run.
     Trust(TrustError),
     /// It is in quarantine.
@@ -76,7 +79,7 @@ impl StageFailure {
     /// The stage that it did not pass.
     pub fn stage(&self) -> StageName {
         match self {
-            Self::Stage(_) => StageName::Stage,
+            Self::Stage(_) | Self::Altered(_) => StageName::Stage,
             Self::Describe(_) => StageName::Describe,
             Self::Check(_) | Self::Version(_) | Self::Format { .. } => StageName::Check,
             Self::Trust(_) => StageName::Trust,
@@ -102,6 +105,7 @@ impl StageFailure {
             }
             Self::Check(_) => "it does not fit",
             Self::Version(_) => "it is of another version",
+            Self::Altered(_) => "the copy that was kept of it has changed",
             Self::Format { .. } => "it does not know the store's data format",
             Self::Trust(_) => "it is not trusted",
             Self::Quarantined(_) => "it is in quarantine",
@@ -111,7 +115,9 @@ impl StageFailure {
             Self::Probe(ProbeError::Forbidden { .. }) => "it does what loading does not",
             Self::Probe(ProbeError::TimedOut { .. }) => "loading it does not come to an end",
             Self::Probe(ProbeError::Memory { .. }) => "loading it takes too much memory",
-            Self::Probe(ProbeError::Start { .. } | ProbeError::Killed { .. }) => "it could not be probed",
+            Self::Probe(ProbeError::Start { .. } | ProbeError::Unable { .. } | ProbeError::Killed { .. }) => {
+                "it could not be probed"
+            }
             Self::Probe(ProbeError::Refused(_)) | Self::Open(_) => "it cannot be loaded",
         }
     }
@@ -144,7 +150,7 @@ impl StageFailure {
             Self::Stage(error) => Some(error),
             Self::Describe(error) => Some(error),
             Self::Check(error) => Some(error),
-            Self::Version(_) | Self::Format { .. } => None,
+            Self::Version(_) | Self::Format { .. } | Self::Altered(_) => None,
             Self::Trust(error) => Some(error),
             Self::Quarantined(error) => Some(error),
             Self::Probe(error) => Some(error),
@@ -157,6 +163,9 @@ impl fmt::Display for StageFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version(version) => write!(f, "its version is {version}"),
+            Self::Altered(digest) => {
+                write!(f, "the copy that was kept of it has changed: its SHA-256 is {digest} now")
+            }
             Self::Format { plugin, store } => {
                 write!(f, "it knows data formats up to {plugin}, and the store is in format {store}")
             }
@@ -177,6 +186,7 @@ impl Fix for StageFailure {
                 "ask for that version, or install one that satisfies".to_owned()
             }
             Self::Version(version) => format!("a pre-release must be asked for, as NAME@={version}"),
+            Self::Altered(_) => "install it again".to_owned(),
             Self::Format { store, .. } => format!("install a version that knows data format {store}"),
             other => other.inner().map(Fix::fix).unwrap_or_default(),
         }

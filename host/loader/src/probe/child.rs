@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fs::File, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
-use super::{MARK, Passed, Refused, sandbox};
+use super::{LOADING, MARK, Passed, Refused, sandbox};
 use crate::{
     Origin, SearchPath,
     describe::describe,
@@ -24,6 +24,9 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     let [staged, source] = arguments else { return ExitCode::from(2) };
     let skipped = sandbox::enter(PROCESSOR_TIME);
     let Ok(mut parent) = answers() else { return ExitCode::from(2) };
+    if writeln!(parent, "{MARK}{LOADING}").is_err() {
+        return ExitCode::from(2);
+    }
     let told = match load(staged.into(), source.into()) {
         Ok(()) => serde_json::to_string(&Passed { skipped }).map(|text| format!("passed {text}")),
         Err(refused) => serde_json::to_string(&refused).map(|text| format!("refused {text}")),
@@ -53,14 +56,20 @@ fn load(path: PathBuf, source: PathBuf) -> Result<(), Refused> {
     let digest =
         path.file_stem().and_then(|name| Digest::parse(name.to_str()?)).unwrap_or_else(|| Digest::of(b""));
     let staged = Staged { source, path, digest, provenance: Provenance::default() };
-    let refused = |error: &dyn Fix, shown: String| Refused { reason: shown, fix: error.fix(), detail: None };
+    let refused = |error: &dyn Fix, shown: String| Refused {
+        reason: shown,
+        fix: error.fix(),
+        detail: None,
+        lasting: false,
+    };
     let described = describe(staged).map_err(|error| refused(&error, Chain(&error).to_string()))?;
     let nowhere = SearchPath { directory: PathBuf::new(), origin: Origin::CommandLine };
     match open(&described, Grant::Unchecked, nowhere) {
         Ok(_) => Ok(()),
         Err(error) => {
             let detail = error.detail().map(str::to_owned);
-            Err(Refused { detail, ..refused(&error, Chain(&error).to_string()) })
+            let lasting = error.is_lasting();
+            Err(Refused { detail, lasting, ..refused(&error, Chain(&error).to_string()) })
         }
     }
 }

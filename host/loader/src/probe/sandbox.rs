@@ -23,6 +23,7 @@ pub(super) fn enter(deadline: Duration) -> Vec<String> {
             skipped.push(format!("{what} ({why})"));
         }
     };
+    note("end with the parent", follow_parent());
     note("open files", close_files());
     note("resource limits", limit(deadline));
     note("processes and network", forbid());
@@ -50,23 +51,39 @@ fn close_files() -> Result<(), String> {
 #[cfg(unix)]
 fn limit(deadline: Duration) -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let seconds = deadline.as_secs() + 1;
+    let seconds = deadline.as_secs();
+    // Soft and hard: at the soft limit of processor time comes a signal that tells what it is.
     let limits = [
-        (Resource::As, ADDRESS_SPACE),
-        (Resource::Core, 0),
-        (Resource::Cpu, seconds),
-        (Resource::Fsize, FILE_SIZE),
-        (Resource::Nofile, OPEN_FILES),
+        (Resource::As, ADDRESS_SPACE, ADDRESS_SPACE),
+        (Resource::Core, 0, 0),
+        (Resource::Cpu, seconds, seconds + 5),
+        (Resource::Fsize, FILE_SIZE, FILE_SIZE),
+        (Resource::Nofile, OPEN_FILES, OPEN_FILES),
     ];
-    for (resource, limit) in limits {
-        let most = getrlimit(resource).maximum.map_or(limit, |most| most.min(limit));
-        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
-            .map_err(|error| format!("{resource:?}: {error}"))?;
+    let mut failed = Vec::new();
+    for (resource, soft, hard) in limits {
+        let hard = getrlimit(resource).maximum.map_or(hard, |most| most.min(hard));
+        let limit = Rlimit { current: Some(soft.min(hard)), maximum: Some(hard) };
+        if let Err(error) = setrlimit(resource, limit) {
+            failed.push(format!("{resource:?}: {error}"));
+        }
     }
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { Err(failed.join(", ")) }
 }
 
-/// A filter of system calls (seccomp(2)): whoever starts a process, connects to anything or touches another process is
+/// Ends this process with its parent, who alone watches its time.
+#[cfg(target_os = "linux")]
+fn follow_parent() -> Result<(), String> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn follow_parent() -> Result<(), String> {
+    Err("not on this system".to_owned())
+}
+
+/// A filter of system calls (seccomp(2)): whoever starts a process, makes a socket or touches another process is
 /// ended with SIGSYS.
 #[cfg(all(
     target_os = "linux",
@@ -95,10 +112,12 @@ fn forbid() -> Result<(), String> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = [
         libc::SYS_execve,
         libc::SYS_execveat,
-        libc::SYS_connect,
-        libc::SYS_bind,
-        libc::SYS_listen,
+        libc::SYS_socket,
         libc::SYS_io_uring_setup,
+        libc::SYS_tkill,
+        libc::SYS_rt_sigqueueinfo,
+        libc::SYS_rt_tgsigqueueinfo,
+        libc::SYS_pidfd_send_signal,
         libc::SYS_ptrace,
         libc::SYS_process_vm_readv,
         libc::SYS_process_vm_writev,
@@ -120,7 +139,9 @@ fn forbid() -> Result<(), String> {
     rules.extend([(libc::SYS_fork, Vec::new()), (libc::SYS_vfork, Vec::new())]);
     let own = u64::from(std::process::id());
     let thread = u64::try_from(libc::CLONE_THREAD).map_err(|error| text(&error))?;
+    // A process may signal itself, as abort(3) does.
     rules.insert(libc::SYS_kill, vec![unless(0, SeccompCmpOp::Ne, own)?]);
+    rules.insert(libc::SYS_tgkill, vec![unless(0, SeccompCmpOp::Ne, own)?]);
     rules.insert(libc::SYS_clone, vec![unless(0, SeccompCmpOp::MaskedEq(thread), 0)?]);
     // The arguments of clone3 lie in memory, which a filter cannot read: it does not exist, and the C library takes clone.
     let no_such_call = u32::try_from(libc::ENOSYS).map_err(|error| text(&error))?;

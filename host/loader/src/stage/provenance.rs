@@ -26,10 +26,16 @@ impl Ownership {
         self.user == 0 || self.user == own_user()
     }
 
-    /// Whether nobody but the owner may write it. In a directory that is "sticky", as `/tmp` is, others may not replace what
-    /// the owner has there.
+    /// Whether nobody but the owner may write it.
     pub fn is_exclusive(self) -> bool {
-        self.mode & 0o022 == 0 || self.mode & 0o1000 != 0
+        self.mode & 0o022 == 0
+    }
+
+    /// Whether nobody but the owner may replace what he has in it: others may not in a directory that is "sticky", as `/tmp`
+    /// is, although they may put other files there.
+    #[cfg(unix)]
+    fn keeps_what_is_there(self) -> bool {
+        self.is_exclusive() || self.mode & 0o1000 != 0
     }
 }
 
@@ -47,8 +53,12 @@ pub struct Exposed {
 pub struct Provenance {
     /// The file's; none where the system does not tell.
     pub file: Option<Ownership>,
+    /// The directory that it was opened in, without links in its path; none where the system does not tell.
+    pub directory: Option<PathBuf>,
     /// The first of the directories above that others may write, from the nearest.
     pub exposed: Option<Exposed>,
+    /// Why the directories above cannot be judged; none where they can.
+    pub unjudged: Option<String>,
     /// Where a link leads to that leaves the directory.
     pub leads_to: Option<PathBuf>,
 }
@@ -90,12 +100,17 @@ pub(super) fn open(path: &Path) -> io::Result<(File, Provenance)> {
             opened => break File::from(opened?),
         }
     };
-    let provenance = Provenance {
-        file: Some(ownership(&file)?),
-        exposed: first_exposed(inside.into(), directory)?,
-        leads_to,
+    let inside = File::from(inside);
+    let whole = directory.canonicalize()?;
+    if identity(&inside.metadata()?) != identity(&whole.metadata()?) {
+        return Err(io::Error::other("its directory was replaced while it was opened"));
+    }
+    let (exposed, unjudged) = match first_exposed(&inside, &whole) {
+        Ok(exposed) => (exposed, None),
+        Err(error) => (None, Some(error.to_string())),
     };
-    Ok((file, provenance))
+    let file_ownership = Some(ownership(&file.metadata()?));
+    Ok((file, Provenance { file: file_ownership, directory: Some(whole), exposed, unjudged, leads_to }))
 }
 
 #[cfg(not(unix))]
@@ -104,26 +119,29 @@ pub(super) fn open(path: &Path) -> io::Result<(File, Provenance)> {
 }
 
 #[cfg(unix)]
-fn ownership(file: &File) -> io::Result<Ownership> {
+fn ownership(metadata: &std::fs::Metadata) -> Ownership {
     use std::os::unix::fs::MetadataExt;
-    let metadata = file.metadata()?;
-    Ok(Ownership { user: metadata.uid(), mode: metadata.mode() & 0o7777 })
+    Ownership { user: metadata.uid(), mode: metadata.mode() & 0o7777 }
+}
+
+#[cfg(unix)]
+fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino())
 }
 
 /// The directory itself by its open descriptor, those above it by their names: nobody but their owners can change these.
 #[cfg(unix)]
-fn first_exposed(directory: File, path: &Path) -> io::Result<Option<Exposed>> {
-    let whole = path.canonicalize()?;
-    let mut next = Some((directory, whole.as_path()));
-    while let Some((directory, path)) = next {
-        let ownership = ownership(&directory)?;
-        if !ownership.is_trusted() || !ownership.is_exclusive() {
-            return Ok(Some(Exposed { path: path.to_owned(), ownership }));
+fn first_exposed(directory: &File, path: &Path) -> io::Result<Option<Exposed>> {
+    let own = ownership(&directory.metadata()?);
+    if !own.is_trusted() || !own.is_exclusive() {
+        return Ok(Some(Exposed { path: path.to_owned(), ownership: own }));
+    }
+    for above in path.ancestors().skip(1) {
+        let ownership = ownership(&above.symlink_metadata()?);
+        if !ownership.is_trusted() || !ownership.keeps_what_is_there() {
+            return Ok(Some(Exposed { path: above.to_owned(), ownership }));
         }
-        next = match path.parent() {
-            Some(parent) => Some((File::open(parent)?, parent)),
-            None => None,
-        };
     }
     Ok(None)
 }

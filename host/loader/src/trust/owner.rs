@@ -14,6 +14,9 @@ pub(super) fn verify(described: &Described) -> Result<(), TrustError> {
     if !file.is_exclusive() {
         return Err(TrustError::OthersWrite { path, mode: file.mode });
     }
+    if let Some(reason) = &provenance.unjudged {
+        return Err(TrustError::Unjudged { path, reason: reason.clone() });
+    }
     if let Some(exposed) = &provenance.exposed {
         let (path, user, mode) = (exposed.path.clone(), exposed.ownership.user, exposed.ownership.mode);
         return Err(TrustError::OthersReplace { path, user, mode });

@@ -26,13 +26,24 @@ pub(super) fn doctor(site: &Site, verbose: bool, format: Format) -> Result<(), F
     let (diagnoses, places) = site.loader.diagnose_all(Depth::Probe);
     let findings: Vec<Finding> = diagnoses.iter().map(|diagnosis| finding(site, diagnosis)).collect();
     let places: Vec<String> = places.iter().map(ToString::to_string).collect();
-    let wanting = wanting(site, &diagnoses);
+    let servers = site.servers()?;
+    let backends: Vec<(&str, String, bool)> = site
+        .config
+        .backends
+        .keys()
+        .map(|name| {
+            let (line, is_good) = site.foresee(&servers, name);
+            (name.as_str(), line, is_good)
+        })
+        .collect();
     let json = json!({
         "files": findings.iter().map(|finding| json!({
             "file": finding.file, "stage": finding.stage, "verdict": finding.verdict, "reason": finding.reason,
             "fix": finding.fix, "detail": finding.detail,
         })).collect::<Vec<_>>(),
-        "backends_without_plugin": wanting,
+        "backends": backends.iter().map(|(name, line, is_good)| json!({
+            "backend": name, "good": is_good, "plugin": line,
+        })).collect::<Vec<_>>(),
         "searched": places,
     });
     print(format, &json, || {
@@ -55,12 +66,19 @@ pub(super) fn doctor(site: &Site, verbose: bool, format: Format) -> Result<(), F
             }
         }
         text += "\nSearched:\n";
-        text + &places.iter().map(|place| format!("  {place}\n")).collect::<String>()
+        text += &places.iter().map(|place| format!("  {place}\n")).collect::<String>();
+        text += "\nBackends:\n";
+        text + &backends.iter().map(|(name, line, _)| format!("  {name}: {line}\n")).collect::<String>()
     })?;
+    let wanting: Vec<&str> =
+        backends.iter().filter(|(_, _, is_good)| !is_good).map(|(name, _, _)| *name).collect();
     if wanting.is_empty() {
         return Ok(());
     }
-    Err(Failure::NotFound(format!("no usable plugin for: {}", wanting.join(", "))))
+    Err(Failure::NotFound(format!(
+        "no usable plugin, or none that its settings suit, for: {}",
+        wanting.join(", ")
+    )))
 }
 
 fn finding(site: &Site, diagnosis: &Diagnosis) -> Finding {
@@ -103,16 +121,4 @@ fn finding(site: &Site, diagnosis: &Diagnosis) -> Finding {
         None => ("good", format!("{grant}, {probed}")),
     };
     Finding { file, stage: diagnosis.stage().name(), verdict, reason, fix: String::new(), detail: None }
-}
-
-/// The backends of the configuration for which there is no plugin, or whose configuration does not suit it.
-fn wanting(site: &Site, diagnoses: &[Diagnosis]) -> Vec<String> {
-    let usable = |name: &str| {
-        diagnoses.iter().any(|diagnosis| diagnosis.failure.is_none() && diagnosis.candidate.name == name)
-    };
-    let backends = site.config.backends.iter();
-    backends
-        .filter(|(_, settings)| !usable(settings.wanted.plugin.name()))
-        .map(|(name, settings)| format!("{name} (plugin {})", settings.wanted.plugin))
-        .collect()
 }

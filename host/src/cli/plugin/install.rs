@@ -8,12 +8,12 @@ use std::{
 
 use clap::Args;
 use keyway_loader::{
-    Digest, Fix, Origin, Policy, Requirement, SearchPath,
+    Digest, Fix, LockFile, LockedPlugin, Origin, Policy, Requirement, SearchPath,
     check::check,
     describe::Described,
     discover::{Candidate, discover},
     loader::{Depth, StageFailure},
-    trust::signed::signature_path,
+    trust::{TrustError, signed::signature_path},
 };
 use serde_json::json;
 
@@ -80,21 +80,32 @@ pub(super) fn install(arguments: &InstallArguments, format: Format) -> Result<()
             present.map(|digest| digest.to_string()).unwrap_or_default()
         )));
     }
-    if policy == Policy::Lock && *lock {
-        let path = &site.config.trust.lock_file;
-        let mut locked = read_lock(path)?;
-        locked.insert(&described);
-        write_lock(path, &locked)?;
+    if *lock && policy != Policy::Lock {
+        let message =
+            format!("{} is judged by the policy {:?}; leave --lock out", directory.display(), policy.name());
+        return Err(Failure::Usage(message));
     }
-    // The owner's policy judges the file where it will lie; the others can judge it where it is.
-    if policy != Policy::Owner {
-        site.loader.trust.verify(&described, &place).map_err(|error| refused(&StageFailure::Trust(error)))?;
+    let lock = if *lock { Some(locked_with(&site, &described, *replace)?) } else { None };
+    // The owner's policy judges the file where it will lie; a lock that is written last has nothing to judge yet.
+    if policy != Policy::Owner && lock.is_none() {
+        site.loader.trust.verify(&described, &place).map_err(|error| match error {
+            TrustError::NoLock { .. } | TrustError::NotLocked { .. } => {
+                Failure::Refused(format!("{error}; if you trust this file, say --lock"))
+            }
+            error => refused(&StageFailure::Trust(error)),
+        })?;
     }
+    site.history.known(described.staged.digest, &site.loader.host).map_err(|failure| refused(&failure))?;
     site.loader.prove(&described).map_err(|failure| refused(&failure))?;
+    let former = fs::read(&target).ok();
     put(&described, file, &target)?;
+    if let Some(lock) = &lock {
+        write_lock(&site.config.trust.lock_file, lock)?;
+    }
     let candidate = Candidate { path: target.clone(), name: descriptor.name.clone(), place };
     let diagnosis = site.loader.diagnose(candidate, Depth::Trust);
     if let Some(failure) = &diagnosis.failure {
+        put_back(&target, former.as_deref())?;
         return Err(refused(failure));
     }
     let grant = diagnosis.grant.map(|grant| grant.to_string()).unwrap_or_default();
@@ -103,12 +114,46 @@ pub(super) fn install(arguments: &InstallArguments, format: Format) -> Result<()
         format,
         &json!({ "plugin": descriptor.to_string(), "file": target, "trust": grant, "sha256": digest }),
         || {
-            format!(
-                "{descriptor} is installed: {} ({grant})\nRestart the server to use it.\n",
-                target.display()
-            )
+            let next = if is_searched(&site, &directory) {
+                "Restart the server to use it."
+            } else {
+                "The server does not look there: name the directory in plugin_dirs."
+            };
+            format!("{descriptor} is installed: {} ({grant})\n{next}\n", target.display())
         },
     )
+}
+
+/// The lock file with the library in it. An entry of another build is replaced only if that is said.
+fn locked_with(site: &Site, described: &Described, replace: bool) -> Result<LockFile, Failure> {
+    let mut lock = read_lock(&site.config.trust.lock_file)?;
+    let former = lock.insert(described).filter(|old| old.sha256 != described.staged.digest.to_string());
+    match former {
+        Some(former) if !replace => Err(Failure::Refused(format!(
+            "{} {} is locked with SHA-256 {}; say --replace if this build is to run in its place",
+            former.name, former.version, former.sha256
+        ))),
+        _ => Ok(lock),
+    }
+}
+
+/// A file that is refused where it lies is not left there.
+fn put_back(target: &Path, former: Option<&[u8]>) -> Result<(), Failure> {
+    match former {
+        Some(bytes) => write_whole(target, bytes),
+        None => fs::remove_file(target).map_err(|error| Failure::file("remove", target, &error)),
+    }
+}
+
+fn is_searched(site: &Site, directory: &Path) -> bool {
+    let same = |place: &SearchPath| {
+        place.directory == directory
+            || place
+                .directory
+                .canonicalize()
+                .is_ok_and(|one| directory.canonicalize().is_ok_and(|other| one == other))
+    };
+    site.loader.search.iter().any(same)
 }
 
 fn directory(site: &Site, to: Option<&Path>) -> Result<PathBuf, Failure> {
@@ -149,6 +194,9 @@ fn put(described: &Described, file: &Path, target: &Path) -> Result<(), Failure>
 pub(super) fn remove(arguments: &RemoveArguments, format: Format) -> Result<(), Failure> {
     let site = Site::open(&arguments.site)?;
     let wanted = Requirement::parse(&arguments.plugin).map_err(Failure::Usage)?;
+    let matches = |version: &semver::Version| wanted.is_any() || wanted.admits(version);
+    // Before anything is removed that could not be unlocked.
+    let lock = read_lock(&site.config.trust.lock_file)?;
     // The directories that are configured or named; what a package or another user has put elsewhere is theirs.
     let own = |place: &SearchPath| matches!(place.origin, Origin::CommandLine | Origin::Configuration);
     let search: Vec<SearchPath> = site.loader.search.iter().filter(|place| own(place)).cloned().collect();
@@ -157,11 +205,11 @@ pub(super) fn remove(arguments: &RemoveArguments, format: Format) -> Result<(), 
     for candidate in discovered.candidates.iter().filter(|candidate| candidate.name == wanted.name()) {
         let path = &candidate.path;
         // A file that cannot be described is removed only when all versions are.
-        let matches = match read(path) {
-            Ok((described, _staging)) => wanted.admits(&described.descriptor.version),
+        let is_meant = match read(path) {
+            Ok((described, _staging)) => matches(&described.descriptor.version),
             Err(_) => wanted.is_any(),
         };
-        if matches {
+        if is_meant {
             fs::remove_file(path).map_err(|error| Failure::file("remove", path, &error))?;
             let signature = signature_path(path);
             if signature.exists() {
@@ -170,8 +218,9 @@ pub(super) fn remove(arguments: &RemoveArguments, format: Format) -> Result<(), 
             removed.push(path.display().to_string());
         }
     }
-    let unlocked = unlock(&site, &wanted)?;
-    if removed.is_empty() && unlocked.is_empty() {
+    let unlocked = unlock(&site, lock, |entry| entry.name == wanted.name() && matches(&entry.version))?;
+    let forgotten = site.history.forget(wanted.name(), matches).map_err(|error| chain(&error))?;
+    if removed.is_empty() && unlocked.is_empty() && forgotten.is_empty() {
         let places: Vec<String> = discovered.places.iter().map(ToString::to_string).collect();
         return Err(Failure::NotFound(format!("there is no {wanted} in\n  {}", places.join("\n  "))));
     }
@@ -182,28 +231,35 @@ pub(super) fn remove(arguments: &RemoveArguments, format: Format) -> Result<(), 
         .filter(|(_, settings)| settings.wanted.plugin.name() == wanted.name())
         .map(|(name, _)| name.as_str())
         .collect();
-    print(format, &json!({ "removed": removed, "unlocked": unlocked, "used_by": used }), || {
-        let lines = |what: &str, items: &[String]| -> String {
-            items.iter().map(|item| format!("{what} {item}\n")).collect()
-        };
-        let mut text = lines("Removed", &removed) + &lines("No longer locked:", &unlocked);
-        if !used.is_empty() {
-            text += &format!("The configuration uses {} for: {}\n", wanted.name(), used.join(", "));
-        }
-        text
-    })
+    print(
+        format,
+        &json!({
+            "removed": removed, "unlocked": unlocked, "forgotten": forgotten, "used_by": used,
+        }),
+        || {
+            let lines = |what: &str, items: &[String]| -> String {
+                items.iter().map(|item| format!("{what} {item}\n")).collect()
+            };
+            let mut text = lines("Removed", &removed)
+                + &lines("No longer locked:", &unlocked)
+                + &lines("No longer to fall back to:", &forgotten);
+            if !used.is_empty() {
+                text += &format!("The configuration uses {} for: {}\n", wanted.name(), used.join(", "));
+            }
+            text
+        },
+    )
 }
 
-/// Takes the versions out of the lock file, where there is one.
-fn unlock(site: &Site, wanted: &Requirement) -> Result<Vec<String>, Failure> {
-    let path = &site.config.trust.lock_file;
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let mut lock = keyway_loader::LockFile::read(path).map_err(|error| chain(&error))?;
-    let removed = lock.remove(|entry| entry.name == wanted.name() && wanted.admits(&entry.version));
+/// Takes entries out of the lock file.
+fn unlock(
+    site: &Site,
+    mut lock: LockFile,
+    is_meant: impl Fn(&LockedPlugin) -> bool,
+) -> Result<Vec<String>, Failure> {
+    let removed = lock.remove(is_meant);
     if !removed.is_empty() {
-        write_lock(path, &lock)?;
+        write_lock(&site.config.trust.lock_file, &lock)?;
     }
     Ok(removed.iter().map(|entry| format!("{} {} for {}", entry.name, entry.version, entry.target)).collect())
 }

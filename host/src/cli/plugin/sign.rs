@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
 };
 
@@ -97,8 +97,8 @@ pub(super) fn new_key(arguments: &NewKeyArguments, format: Format) -> Result<(),
     let pair = if *no_password {
         KeyPair::generate_unencrypted_keypair()
     } else {
-        let password = prompt::secret("Password for the new key: ")?;
-        KeyPair::generate_encrypted_keypair(Some(password.trim_end_matches(['\r', '\n']).to_owned()))
+        let password = new_password()?;
+        KeyPair::generate_encrypted_keypair(Some(password.to_string()))
     };
     let pair = pair.map_err(other("make a key pair"))?;
     let secret =
@@ -119,6 +119,24 @@ pub(super) fn new_key(arguments: &NewKeyArguments, format: Format) -> Result<(),
             )
         },
     )
+}
+
+/// Twice on a terminal: a key whose password nobody knows is lost.
+fn new_password() -> Result<Zeroizing<String>, Failure> {
+    let ask = |prompt: &str| {
+        let text = prompt::secret(prompt)?;
+        Ok::<_, Failure>(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    };
+    let password = ask("Password for the new key: ")?;
+    if password.is_empty() {
+        return Err(Failure::Usage(
+            "an empty password protects nothing; say --no-password if you want none".to_owned(),
+        ));
+    }
+    if io::stdin().is_terminal() && ask("The same again: ")? != password {
+        return Err(Failure::Usage("the two passwords differ; nothing was written".to_owned()));
+    }
+    Ok(password)
 }
 
 fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! `keyway plugin why`.
 
 use keyway_loader::{
-    Fix, Requirement,
+    Fix, Loader, Requirement,
     loader::{Depth, Diagnosis},
 };
 use serde_json::{Value, json};
@@ -23,19 +23,20 @@ struct Verdict {
 
 pub(super) fn why(site: &Site, plugin: &str, format: Format) -> Result<(), Failure> {
     let wanted = Requirement::parse(plugin).map_err(Failure::Usage)?;
+    let servers = site.servers()?;
     let (diagnoses, places) = site.loader.diagnose_all(Depth::Trust);
     let own: Vec<Diagnosis> =
         diagnoses.into_iter().filter(|diagnosis| diagnosis.candidate.name == wanted.name()).collect();
     let verdicts = judge(site, &own, &wanted);
     let places: Vec<String> = places.iter().map(ToString::to_string).collect();
-    let backends = backends(site, &wanted);
+    let backends = backends(site, &servers, &wanted);
     let json = json!({
         "plugin": wanted.to_string(),
         "files": verdicts.iter().map(|verdict| json!({
             "file": verdict.file, "version": verdict.version, "used": verdict.chosen,
             "reason": verdict.reason, "fix": verdict.fix,
         })).collect::<Vec<_>>(),
-        "backends": backends.iter().map(|(name, line)| json!({ "backend": name, "last": line })).collect::<Vec<Value>>(),
+        "backends": backends.iter().map(|(name, line)| json!({ "backend": name, "plugin": line })).collect::<Vec<Value>>(),
         "searched": places,
     });
     print(format, &json, || {
@@ -49,6 +50,7 @@ pub(super) fn why(site: &Site, plugin: &str, format: Format) -> Result<(), Failu
         text += &places.iter().map(|place| format!("  {place}\n")).collect::<String>();
         text + &backends.iter().map(|(name, line)| format!("Backend {name}: {line}\n")).collect::<String>()
     })?;
+    // A backend may still be served by what worked before, which its line says.
     if verdicts.iter().any(|verdict| verdict.chosen) {
         return Ok(());
     }
@@ -97,23 +99,14 @@ fn stands_in_the_way(site: &Site, diagnosis: &Diagnosis, wanted: &Requirement) -
     known.err().map(|failure| (format!("{}: {failure}", failure.stage().name()), failure.fix()))
 }
 
-/// What the backends that ask for the plugin were opened with last.
-fn backends(site: &Site, wanted: &Requirement) -> Vec<(String, String)> {
+/// What the server would do for the backends that ask for the plugin, each with its own requirement.
+fn backends(site: &Site, servers: &Loader, wanted: &Requirement) -> Vec<(String, String)> {
     let asking =
         site.config.backends.iter().filter(|(_, settings)| settings.wanted.plugin.name() == wanted.name());
     asking
         .map(|(name, settings)| {
-            let last = site.history.openings(name).current.map_or_else(
-                || "was never opened".to_owned(),
-                |opening| {
-                    format!(
-                        "was last opened with {} {} ({})",
-                        opening.plugin, opening.version, opening.sha256
-                    )
-                },
-            );
-            let fallback = if settings.wanted.fallback { "falls back" } else { "does not fall back" };
-            (name.clone(), format!("asks for {}, {fallback}, {last}", settings.wanted.plugin))
+            let (line, _) = site.foresee(servers, name);
+            (name.clone(), format!("asks for {}: {line}", settings.wanted.plugin))
         })
         .collect()
 }
