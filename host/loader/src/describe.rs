@@ -11,7 +11,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use self::links::Links;
-use crate::{report::Fix, stage::Staged};
+use crate::{discover::is_plugin_name, report::Fix, stage::Staged};
 
 /// The longest descriptor that is read.
 const MAX_DESCRIPTOR_BYTES: u64 = 1024 * 1024;
@@ -156,6 +156,14 @@ pub enum DescribeError {
         /// The file.
         path: PathBuf,
     },
+    /// A descriptor that says what none may say.
+    #[error("the descriptor in {} cannot be used: {reason}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        reason: String,
+    },
     /// A descriptor that cannot be understood.
     #[error("the descriptor in {} cannot be understood", path.display())]
     Malformed {
@@ -175,7 +183,9 @@ impl Fix for DescribeError {
                 path.display()
             ),
             Self::Damaged { .. } => "copy it again from where it came".to_owned(),
-            Self::Malformed { .. } => "rebuild it with the current keyway-sdk".to_owned(),
+            Self::Unusable { .. } | Self::Malformed { .. } => {
+                "rebuild it with the current keyway-sdk".to_owned()
+            }
         }
     }
 }
@@ -195,9 +205,13 @@ pub fn describe(staged: Staged) -> Result<Described, DescribeError> {
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let malformed = |source| DescribeError::Malformed { path: path.clone(), source };
     let descriptor: Descriptor = serde_json::from_slice(text).map_err(malformed)?;
+    if !is_plugin_name(&descriptor.name) {
+        let reason = format!("{:?} is no plugin's name", descriptor.name);
+        return Err(DescribeError::Unusable { path, reason });
+    }
     if descriptor.has_controls() {
-        let reason = "its descriptor holds control characters".to_owned();
-        return Err(DescribeError::Damaged { path, reason });
+        let reason = "it holds control characters".to_owned();
+        return Err(DescribeError::Unusable { path, reason });
     }
     let descriptor_json = String::from_utf8_lossy(text).into_owned();
     Ok(Described { staged, descriptor, descriptor_json, links })

@@ -129,6 +129,12 @@ pub fn plugin_name(path: &Path) -> Option<String> {
     (!name.is_empty()).then(|| name.replace('_', "-"))
 }
 
+/// Whether a text can be a plugin's name: lower-case letters, digits and dashes. It becomes part of files' names.
+pub fn is_plugin_name(text: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty() && text.bytes().all(valid)
+}
+
 /// The file's name that a plugin's library has on this platform.
 pub fn file_name(plugin: &str) -> String {
     format!("{DLL_PREFIX}keyway_{}{DLL_SUFFIX}", plugin.replace('-', "_"))

@@ -13,7 +13,7 @@ use crate::{
     Plugin,
     check::check,
     describe::{Described, describe},
-    discover::{Candidate, Discovered, Place, SearchPath, discover, file_name},
+    discover::{Candidate, Discovered, Place, SearchPath, discover, file_name, is_plugin_name},
     history::History,
     open::open,
     probe::{Passed, Prober},
@@ -64,8 +64,7 @@ impl Requirement {
             }
             None => (text, semver::VersionReq::STAR),
         };
-        let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if name.is_empty() || !name.bytes().all(valid) {
+        if !is_plugin_name(name) {
             return Err(format!("{name:?} is not a plugin's name: lower-case letters, digits and dashes"));
         }
         Ok(Self { name: name.to_owned(), version: Some(version) })
@@ -256,7 +255,13 @@ impl Loader {
             _ => {}
         }
         let grant = self.trust.verify(&described, &candidate.place).map_err(StageFailure::Trust)?;
-        Ok(Admitted { described, place: candidate.place.clone(), grant })
+        // By the path without links: whoever asks for its policy again later is to find the same directory.
+        let directory = described.staged.provenance.directory.clone();
+        let place = SearchPath {
+            directory: directory.unwrap_or_else(|| candidate.place.directory.clone()),
+            origin: candidate.place.origin,
+        };
+        Ok(Admitted { described, place, grant })
     }
 
     /// Stages, describes and checks a candidate. Runs no code of it.
@@ -295,7 +300,12 @@ impl Loader {
         let found = prober.probe(described);
         self.history.probed(digest, &plugin, &self.host, &found);
         match found {
-            Ok(passed) => Ok(Proven::Now(passed)),
+            Ok(passed) => {
+                for skipped in &passed.skipped {
+                    tracing::warn!(plugin, skipped, "this system does not keep a probe from everything");
+                }
+                Ok(Proven::Now(passed))
+            }
             Err(error) if error.is_inconclusive() && self.has_worked(described) => {
                 tracing::warn!(plugin, %error, "used all the same: it has worked on this machine before");
                 Ok(Proven::Worked(error.to_string()))

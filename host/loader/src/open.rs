@@ -190,7 +190,9 @@ impl Fix for OpenError {
     fn fix(&self) -> String {
         match self {
             Self::Map { .. } => {
-                "get the build for this system, and install the libraries that it needs".to_owned()
+                "get the build for this system, install the libraries that it needs, and see that the directory of the staged \
+                 copies (data_dir) is not mounted noexec"
+                    .to_owned()
             }
             Self::NoExport { .. } => "rebuild it with keyway_sdk::export_backend!".to_owned(),
             Self::Layer { .. } => "rebuild it with the current keyway-sdk".to_owned(),

@@ -299,7 +299,7 @@ impl Trust {
     fn own_policy(&self, directory: &Path, whole: Option<&Path>) -> Option<Policy> {
         let same = |named: &Path| {
             named == directory
-                || whole.is_some_and(|whole| named.canonicalize().is_ok_and(|named| named == whole))
+                || named.canonicalize().is_ok_and(|named| named == directory || whole == Some(&named))
         };
         self.directories.iter().find(|(named, _)| same(named)).map(|(_, policy)| *policy)
     }

@@ -151,6 +151,11 @@ impl Site {
         }
     }
 
+    /// A file's description, staged where it can be loaded from.
+    fn read(&self, file: &Path) -> Result<Described, Failure> {
+        read_into(file, &self.loader.staging_dir)
+    }
+
     /// A file that is named, as if its directory were searched.
     fn candidate(path: &Path) -> Candidate {
         let directory =
@@ -218,14 +223,17 @@ fn describe_plugin(described: &Described) -> String {
 /// A file's description, and the directory of its copy.
 fn read(file: &Path) -> Result<(Described, TempDir), Failure> {
     let staging = staging()?;
+    let described = read_into(file, &staging.path().join("staged"))?;
+    Ok((described, staging))
+}
+
+fn read_into(file: &Path, directory: &Path) -> Result<Described, Failure> {
     let refused = |error: StageFailure| {
         let message = format!("{error}; {}", error.fix());
         if file.exists() { Failure::Other(message) } else { Failure::NotFound(message) }
     };
-    let staged =
-        stage(file, &staging.path().join("staged")).map_err(|error| refused(StageFailure::Stage(error)))?;
-    let described = describe(staged).map_err(|error| refused(StageFailure::Describe(error)))?;
-    Ok((described, staging))
+    let staged = stage(file, directory).map_err(|error| refused(StageFailure::Stage(error)))?;
+    describe(staged).map_err(|error| refused(StageFailure::Describe(error)))
 }
 
 fn staging() -> Result<TempDir, Failure> {

@@ -143,6 +143,11 @@ fn changed_descriptor_is_what_decides_and_what_differs_when_loaded_is_a_lie() {
             bench.neutral(&format!("{}: {reason}; {}", reason.stage().name(), reason.fix()))
         })
     };
+    let forged = |field: &str, text: &str| {
+        let mut forged = Forged::new("nothing");
+        forged.descriptor[field] = json!(text);
+        forged.compile(bench.path())
+    };
     let interface =
         |other: &str| patched(&whole, "\"interface\":\"1.0.0\"", &format!("\"interface\":\"{other}\""));
     let said = [
@@ -157,6 +162,8 @@ fn changed_descriptor_is_what_decides_and_what_differs_when_loaded_is_a_lie() {
         ("another C library", says(&patched(&whole, "\"target_env\":\"gnu\"", "\"target_env\":\"gna\""))),
         ("aborting", says(&patched(&whole, "\"panic\":\"unwind\"", "\"panic\":\"aborts\""))),
         ("no JSON", says(&patched(&whole, "{\"format\":1,", "[\"format\":1,"))),
+        ("a path as its name", says(&forged("name", "../../evil"))),
+        ("colours for a terminal", says(&forged("description", "\u{1b}[31mred"))),
         ("a lie", says(&with_another_section(&whole, bench.path()))),
     ];
     let said: Vec<String> = said.iter().map(|(what, said)| format!("{what}:\n    {said}")).collect();

@@ -15,7 +15,10 @@ use std::{
 use minisign_verify::{PublicKey, Signature};
 
 use super::TrustError;
-use crate::describe::{Described, Descriptor};
+use crate::{
+    describe::{Described, Descriptor},
+    discover::is_plugin_name,
+};
 
 /// The longest signature file.
 const MAX_SIGNATURE_BYTES: u64 = 16 * 1024;
@@ -43,8 +46,7 @@ impl TrustedKey {
         }
         for pattern in &plugins {
             let plain = pattern.strip_suffix('*').unwrap_or(pattern);
-            let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            if pattern.is_empty() || !plain.bytes().all(valid) {
+            if pattern != "*" && !is_plugin_name(plain) {
                 return Err(format!(
                     "{pattern:?} is neither a plugin's name nor the beginning of one with * behind it"
                 ));

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::{
     Site, SiteArguments, chain,
     lock::{read_lock, write_lock},
-    read, write_whole,
+    write_whole,
 };
 use crate::cli::{
     failure::Failure,
@@ -63,7 +63,7 @@ fn refused(failure: &StageFailure) -> Failure {
 pub(super) fn install(arguments: &InstallArguments, format: Format) -> Result<(), Failure> {
     let InstallArguments { site, file, to, lock, replace } = arguments;
     let site = Site::open(site)?;
-    let (described, _staging) = read(file)?;
+    let described = site.read(file)?;
     let descriptor = described.descriptor.clone();
     check(&described, &descriptor.name, &site.loader.libraries)
         .map_err(|error| refused(&StageFailure::Check(error)))?;
@@ -195,8 +195,9 @@ pub(super) fn remove(arguments: &RemoveArguments, format: Format) -> Result<(), 
     let site = Site::open(&arguments.site)?;
     let wanted = Requirement::parse(&arguments.plugin).map_err(Failure::Usage)?;
     let matches = |version: &semver::Version| wanted.is_any() || wanted.admits(version);
-    // Before anything is removed that could not be unlocked.
+    // Before anything is removed that could not be unlocked or forgotten.
     let lock = read_lock(&site.config.trust.lock_file)?;
+    site.history.check().map_err(|error| chain(&error))?;
     // The directories that are configured or named; what a package or another user has put elsewhere is theirs.
     let own = |place: &SearchPath| matches!(place.origin, Origin::CommandLine | Origin::Configuration);
     let search: Vec<SearchPath> = site.loader.search.iter().filter(|place| own(place)).cloned().collect();
@@ -205,8 +206,8 @@ pub(super) fn remove(arguments: &RemoveArguments, format: Format) -> Result<(), 
     for candidate in discovered.candidates.iter().filter(|candidate| candidate.name == wanted.name()) {
         let path = &candidate.path;
         // A file that cannot be described is removed only when all versions are.
-        let is_meant = match read(path) {
-            Ok((described, _staging)) => matches(&described.descriptor.version),
+        let is_meant = match site.read(path) {
+            Ok(described) => matches(&described.descriptor.version),
             Err(_) => wanted.is_any(),
         };
         if is_meant {

@@ -12,7 +12,7 @@ use keyway_loader::{
 };
 use serde_json::json;
 
-use super::{Site, chain, read, write_whole};
+use super::{Site, chain, write_whole};
 use crate::cli::{
     failure::Failure,
     output::{Format, print},
@@ -37,7 +37,7 @@ pub(super) fn lock(site: &Site, files: &[PathBuf], format: Format) -> Result<(),
     } else {
         for file in files {
             // Files for other platforms too: one lock file serves all machines.
-            let (described, _staging) = read(file)?;
+            let described = site.read(file)?;
             report.insert(&mut lock, &described);
         }
     }
