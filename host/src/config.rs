@@ -162,6 +162,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use keyway_loader::{Policy, TrustedKey};
+
     use super::*;
 
     const GOOD: &str = r#"
@@ -230,6 +232,18 @@ mod tests {
             let error = parse(&text).map(|_| ()).unwrap_err().to_string();
             assert!(error.contains(setting), "{setting}: {error}");
         }
+    }
+
+    #[test]
+    fn trust_of_the_operations_manual_is_understood() {
+        let manual = include_str!("../../docs/operations.md");
+        let begin = manual.find("[trust]\npolicy = \"lock\"\nlibraries").unwrap();
+        let (section, _) = manual.split_at(begin).1.split_once("```").unwrap();
+        let config = parse(&GOOD.replace("[trust]\n        policy = \"lock\"", section)).unwrap();
+        assert_eq!(config.libraries, ["libpq.so.5"]);
+        assert_eq!(config.trust.directories, [(PathBuf::from("/opt/acme/keyway"), Policy::Signed)]);
+        assert_eq!(config.trust.keys.first().map(TrustedKey::name), Some("acme"));
+        assert!(!config.trust.has_unchecked());
     }
 
     #[test]
