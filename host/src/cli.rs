@@ -54,10 +54,13 @@ enum Command {
         #[arg(long)]
         dev: bool,
     },
-    /// Say whether a server is initialised and unsealed.
+    /// Say whether a server is initialised and unsealed, and which backends do not serve.
     Status {
         #[command(flatten)]
         server: Server,
+        /// The server's configuration, for whoever may read it: says also which plugin each backend uses, or why it has none.
+        #[arg(long)]
+        config: Option<PathBuf>,
     },
     /// Make the keys of a new cluster; prints the unseal shares and the root token, once.
     Init {
@@ -169,7 +172,9 @@ fn run(command: Command, format: Format) -> Result<(), Failure> {
         Command::Server { config, plugin_dir, forget_store, dev } => {
             server::run(&config, StartOptions { plugin_dirs: plugin_dir, forget: forget_store, dev })
         }
-        Command::Status { server } => operator::status(&client::Client::new(server)?, format),
+        Command::Status { server, config } => {
+            operator::status(&client::Client::new(server)?, config.as_deref(), format)
+        }
         Command::Init { server, shares, threshold, repeat } => {
             operator::init(&client::Client::new(server)?, shares, threshold, repeat, format)
         }

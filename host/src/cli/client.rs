@@ -209,8 +209,8 @@ impl Answer {
             503 if said.contains("overloaded") => format!("{doing}: {said}; try again in a moment"),
             503 if said.starts_with("backend") => {
                 format!(
-                    "{doing}: {said}; `keyway status` says which backend, and `keyway plugin doctor --config FILE` \
-                     and the server's log say why"
+                    "{doing}: {said}; `keyway status` says which backend; `keyway status --config FILE` and the \
+                     server's log say why"
                 )
             }
             404 if said.is_empty() => format!("{doing}: not found"),

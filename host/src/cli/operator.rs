@@ -4,6 +4,8 @@
     reason = "indexing a JSON value with a name answers null, and never panics"
 )]
 
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -11,24 +13,41 @@ use super::{
     client::Client,
     failure::Failure,
     output::{Format, pairs, print, print_once},
-    prompt,
+    plugin, prompt,
 };
 
 /// Says whether the server is initialised and unsealed, and which backends do not serve; exit code 3 while it is sealed, 6
 /// where it cannot be known.
-pub(super) fn status(client: &Client, format: Format) -> Result<(), Failure> {
-    let health = client.get("sys/health")?.json()?;
+pub(super) fn status(client: &Client, config: Option<&Path>, format: Format) -> Result<(), Failure> {
+    // From the files, so that it is known without a token and even where nobody answers.
+    let plugins = config.map(plugin::foresee).transpose()?.unwrap_or_default();
+    let told = || plugins.iter().map(|(name, line)| format!("Backend {name}: {line}\n")).collect::<String>();
+    let as_json =
+        || plugins.iter().map(|(name, line)| (name.clone(), line.as_str().into())).collect::<Map<_, Value>>();
+    let health = match client.get("sys/health").and_then(|answer| answer.json()) {
+        Ok(health) => health,
+        Err(failure) if config.is_some() => {
+            print(format, &json!({ "plugins": as_json() }), told)?;
+            return Err(failure);
+        }
+        Err(failure) => return Err(failure),
+    };
     let storage = health["storage"].as_object().cloned().unwrap_or_default();
     let status = match client.get("sys/seal-status")?.success("status") {
         Ok(answer) => answer.json()?,
         Err(failure) => {
-            print(format, &json!({ "storage": storage }), || backends(&storage))?;
+            print(format, &json!({ "storage": storage, "plugins": as_json() }), || {
+                backends(&storage) + &told()
+            })?;
             return Err(failure);
         }
     };
     let mut whole = status.clone();
     whole["storage"] = storage.clone().into();
-    print(format, &whole, || describe(&status) + &backends(&storage))?;
+    if config.is_some() {
+        whole["plugins"] = as_json().into();
+    }
+    print(format, &whole, || describe(&status) + &backends(&storage) + &told())?;
     if status["sealed"] == true {
         let next = if status["initialized"] == true {
             "unseal it with `keyway unseal`"

@@ -186,6 +186,14 @@ pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
     }
 }
 
+/// What the server would do for each backend, by the name of the backend.
+pub(super) fn foresee(config: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let site = Site::open(&SiteArguments { config: config.to_owned(), plugin_dir: Vec::new() })?;
+    let servers = site.servers()?;
+    let backends = site.config.backends.keys();
+    Ok(backends.map(|name| (name.clone(), site.foresee(&servers, name).0)).collect())
+}
+
 fn info(file: &Path, format: Format) -> Result<(), Failure> {
     let (described, _staging) = read(file)?;
     let json: serde_json::Value = serde_json::from_str(&described.descriptor_json)

@@ -25,6 +25,9 @@ fn starts_without_backend(site: &Site, summary: &str) -> String {
     let status = server.cli(site, "", &["status"]);
     assert_eq!(status.status.code(), Some(6));
     assert_says(&String::from_utf8_lossy(&status.stdout), &["Backend main: not available", summary]);
+    let told = server.cli(site, "", &["status", "--config", "keyway.toml"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("\nBackend main: plugin ") || told.contains("\nBackend main: uses "), "{told}");
     let refused = server.get("secret/data/a", "kw.any");
     assert_eq!(refused.status, 503, "{}", refused.text);
     assert!(server.terminate(), "a server without its backend does not end in order");
