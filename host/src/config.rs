@@ -198,6 +198,7 @@ mod tests {
         let problems = [
             (GOOD.replace("[trust]\n        policy = \"lock\"", ""), "trust.policy"),
             (GOOD.replace("\"lock\"", "\"any\""), "trust.policy"),
+            (GOOD.replace("system_backend", "plugin_dirs = [\"plugins\"]\nsystem_backend"), "plugin_dirs"),
             (GOOD.replace("\"lock\"", "\"signed\""), "trust.keys"),
             (format!("{GOOD}\n[trust.directories]\n\"/opt\" = \"locked\"\n"), "trust.directories./opt"),
             (format!("{GOOD}\n[trust.keys.us]\npublic_key = \"x\"\nplugins = [\"a\"]\n"), "trust.keys.us"),

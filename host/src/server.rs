@@ -34,6 +34,9 @@ use crate::{
     storage::{RequestId, Storage},
 };
 
+/// Where the private copies of plugins are, in the data directory.
+pub const STAGING: &str = "plugins";
+
 /// The command that loads a plugin in a process of its own.
 pub const PROBE_COMMAND: &str = "probe-plugin";
 
@@ -178,6 +181,12 @@ impl Server {
         self.core.backends().filter_map(down).collect()
     }
 
+    /// The backends that were opened with another plugin than the one that is configured.
+    pub fn fallen_back(&self) -> Vec<String> {
+        let fell_back = |storage: &&Storage| storage.generation().is_ok_and(|open| open.fallback().is_some());
+        self.core.backends().filter(fell_back).map(|storage| storage.name().to_owned()).collect()
+    }
+
     /// Whether it speaks TLS.
     pub fn has_tls(&self) -> bool {
         self.serving.tls.is_some()
@@ -200,7 +209,7 @@ impl Server {
 ///
 /// When this program does not know its own file, from which it starts probes.
 pub fn loader(config: &Config, plugin_dirs: &[PathBuf]) -> io::Result<Loader> {
-    let staging_dir = config.data_dir.join("plugins");
+    let staging_dir = config.data_dir.join(STAGING);
     Ok(Loader {
         search: search_path(plugin_dirs, &config.plugin_dirs),
         trust: config.trust.clone(),

@@ -126,7 +126,10 @@ impl Fix for CheckError {
         match self {
             Self::DescriptorFormat { .. } => "upgrade Keyway".to_owned(),
             Self::Name { found, .. } => {
-                format!("rename the file to {}", crate::discover::file_name(found))
+                format!(
+                    "name it as what it is, unless that is there already: {}",
+                    crate::discover::file_name(found)
+                )
             }
             Self::Platform { expected, .. } => format!("get the build for {expected}"),
             Self::Interface { expected, .. } => format!("get a build for interface {}.x", expected.major),

@@ -192,11 +192,7 @@ impl Loader {
     /// Marks that a backend is being opened, until the marker is dropped. Should the process end before, whoever opens this
     /// history next counts a crash of the plugin.
     pub fn mark_opening(&self, plugin: &Plugin, backend: &str) -> Option<Marker> {
-        self.history.begin(
-            plugin.digest()?,
-            &plugin.descriptor().label(),
-            &format!("opening backend {backend:?}"),
-        )
+        self.history.begin_opening(plugin.digest()?, &plugin.descriptor().label(), backend)
     }
 
     /// Opens a backend's store with a plugin, and remembers that it worked. `fallback` says why it is not the plugin that was
@@ -219,7 +215,8 @@ impl Loader {
             let format = generation.capabilities().data_format;
             self.history.worked(&backend.name, digest, plugin.descriptor(), format, place);
         }
-        Ok(generation.fallen_back(fallback))
+        let used = plugin.descriptor().label();
+        Ok(generation.fallen_back(fallback.map(|why| format!("{used} is used: {why}"))))
     }
 
     /// Beside the staged copy, where a fallback looks for it once the library is gone.

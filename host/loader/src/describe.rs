@@ -178,10 +178,9 @@ impl Fix for DescribeError {
     fn fix(&self) -> String {
         match self {
             Self::Read { path, .. } => format!("make room for a copy of {}, and try again", path.display()),
-            Self::NotALibrary { path, .. } | Self::NotAPlugin { path } => format!(
-                "put a plugin's library there (`keyway plugin info FILE` says what a file is), or remove {}",
-                path.display()
-            ),
+            Self::NotALibrary { .. } | Self::NotAPlugin { .. } => {
+                "name a plugin's library; `keyway plugin info FILE` says what a file is".to_owned()
+            }
             Self::Damaged { .. } => "copy it again from where it came".to_owned(),
             Self::Unusable { .. } | Self::Malformed { .. } => {
                 "rebuild it with the current keyway-sdk".to_owned()

@@ -30,6 +30,8 @@ use crate::{
 
 /// The crashes after which a digest is quarantined.
 const CRASHES: usize = 2;
+/// How a mark begins that is set while a backend is opened; its name follows.
+const OPENING: &str = "opening backend ";
 /// The crashes that are remembered of a digest.
 const MAX_CRASHES: usize = 8;
 
@@ -169,6 +171,14 @@ impl History {
         self.try_read().map(drop)
     }
 
+    /// How often a host has ended while it opened this backend, since the backend was last open; with libraries that would still
+    /// be tried.
+    pub fn deaths(&self, backend: &str) -> usize {
+        let (what, records) = (what_of(backend), self.read());
+        let tried = records.libraries.values().filter(|library| library.quarantined.is_none());
+        tried.flat_map(|library| &library.crashes).filter(|crash| crash.what == what).count()
+    }
+
     /// What is remembered about a library.
     pub fn library(&self, digest: Digest) -> Option<Library> {
         self.read().libraries.remove(&digest.to_string())
@@ -286,6 +296,11 @@ impl History {
         self.remember(self.edit_library(digest, plugin, |library| library.verdict = Some(verdict)));
     }
 
+    /// Marks that the host opens a backend with a library.
+    pub(crate) fn begin_opening(&self, digest: Digest, plugin: &str, backend: &str) -> Option<Marker> {
+        self.begin(digest, plugin, &what_of(backend))
+    }
+
     /// Marks that the host does something dangerous with a library; whoever finds the mark after the host's end counts a
     /// crash.
     pub(crate) fn begin(&self, digest: Digest, plugin: &str, what: &str) -> Option<Marker> {
@@ -316,17 +331,23 @@ impl History {
             place: place.clone(),
         };
         // Mostly it is what is written already.
+        let what = what_of(backend);
         let is_known = self
             .library(digest)
-            .is_some_and(|library| library.worked.is_some() && library.crashes.is_empty());
-        if is_known && self.openings(backend).current.as_ref() == Some(&opening) {
+            .is_some_and(|library| library.worked.is_some() && library.crashes.iter().all(is_of_a_backend));
+        if is_known && self.deaths(backend) == 0 && self.openings(backend).current.as_ref() == Some(&opening)
+        {
             return;
         }
         let plugin = format!("{} {}", descriptor.name, descriptor.version);
         self.remember(self.edit(|records| {
             let library = records.libraries.entry(digest.to_string()).or_default();
             (library.plugin, library.worked) = (plugin, Some(now()));
-            library.crashes.clear();
+            // It cannot be blamed for its loading, and no library for this backend.
+            library.crashes.retain(is_of_a_backend);
+            for library in records.libraries.values_mut() {
+                library.crashes.retain(|crash| crash.what != what);
+            }
             let openings = records.backends.entry(backend.to_owned()).or_default();
             if let Some(before) = openings.current.replace(opening)
                 && openings.current.as_ref().is_some_and(|current| current.sha256 != before.sha256)
@@ -400,6 +421,15 @@ impl History {
             Records::default()
         })
     }
+}
+
+/// What a mark says while a backend is opened.
+fn what_of(backend: &str) -> String {
+    format!("{OPENING}{backend:?}")
+}
+
+fn is_of_a_backend(crash: &Crash) -> bool {
+    crash.what.starts_with(OPENING)
 }
 
 fn now() -> u64 {

@@ -17,6 +17,43 @@
 //! which library; [`store`] is the plain trait that an open backend is seen through, [`adapter`] its
 //! implementation over the interface. None of the types of the layer beneath appear in it.
 //!
+//! ```no_run
+//! use keyway_loader::{
+//!     BackendConfig, Generation, History, Loader, Origin, Prober, Requirement, SearchPath, Trust, Wanted, probe,
+//! };
+//!
+//! # fn main() {}
+//! /// Before `main` does anything else: this program is also the one that probes.
+//! fn probe_if_asked() {
+//!     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+//!     if let Some((first, rest)) = arguments.split_first().filter(|(first, _)| *first == "probe-plugin") {
+//!         std::process::exit(i32::from(probe::child::main(rest) != std::process::ExitCode::SUCCESS));
+//!     }
+//! }
+//!
+//! async fn open() -> Result<Generation, Box<dyn std::error::Error>> {
+//!     let staging_dir = std::path::PathBuf::from("/var/lib/example/plugins"); // this user's alone
+//!     let loader = Loader {
+//!         search: vec![SearchPath { directory: "/usr/lib/example/plugins".into(), origin: Origin::Configuration }],
+//!         trust: Trust::lock("/etc/example/keyway.lock".into()),
+//!         libraries: Vec::new(),
+//!         prober: Some(Prober::this_program(vec!["probe-plugin".into()])?),
+//!         history: History::new(staging_dir.clone()),
+//!         staging_dir,
+//!         host: env!("CARGO_PKG_VERSION").to_owned(),
+//!     };
+//!     loader.history.count_crashes(); // of this program's earlier lives
+//!     let wanted = Wanted { plugin: Requirement::parse("sqlite@^1")?, fallback: true };
+//!     let (plugin, fallback) = loader.choose(&wanted, "main")?;
+//!     let config = serde_json::json!({ "path": "example.db" });
+//!     let backend = BackendConfig { name: "main".into(), config, data_dir: "/var/lib/example".into() };
+//!     let mark = loader.mark_opening(&plugin, "main");
+//!     let opened = loader.open_store(&plugin, fallback, &backend).await;
+//!     drop(mark);
+//!     Ok(opened?)
+//! }
+//! ```
+//!
 //! A plugin in the process *is* the process: it can read all memory, keys and plaintext included. The trust stage
 //! decides who may be one; no later stage can.
 

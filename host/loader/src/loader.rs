@@ -277,7 +277,12 @@ impl Loader {
 
     fn read(&self, candidate: &Candidate) -> Result<Described, StageFailure> {
         let staged = stage(&candidate.path, &self.staging_dir).map_err(StageFailure::Stage)?;
-        describe(staged).map_err(StageFailure::Describe)
+        let copy = staged.path.clone();
+        describe(staged).map_err(|error| {
+            // A copy of what is no plugin is of no use; if it stays, it is only in the way.
+            let _stays = std::fs::remove_file(copy);
+            StageFailure::Describe(error)
+        })
     }
 
     fn fits(&self, described: &Described, candidate: &Candidate) -> Result<(), StageFailure> {

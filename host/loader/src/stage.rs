@@ -129,6 +129,9 @@ pub enum StageError {
 impl Fix for StageError {
     fn fix(&self) -> String {
         match self {
+            Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "check the path, and where links lead".to_owned()
+            }
             Self::Open { path, .. } => format!("let this program's user read {}", path.display()),
             Self::NotAFile { path } => format!("put the library itself at {}", path.display()),
             Self::WorldWritable { path, .. } => format!("chmod o-w {}", path.display()),

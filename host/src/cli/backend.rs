@@ -124,7 +124,7 @@ fn health(client: &Client, name: Option<&str>, format: Format) -> Result<(), Fai
     if down.is_empty() {
         return Ok(());
     }
-    Err(Failure::Unavailable(format!("not ready: {}; the server's log says why", down.join(", "))))
+    Err(Failure::Unavailable(format!("not ready: {}", down.join(", "))))
 }
 
 fn capabilities(client: &Client, name: &str, format: Format) -> Result<(), Failure> {

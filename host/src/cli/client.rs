@@ -209,8 +209,7 @@ impl Answer {
             503 if said.contains("overloaded") => format!("{doing}: {said}; try again in a moment"),
             503 if said.starts_with("backend") => {
                 format!(
-                    "{doing}: {said}; `keyway status` says which backend; `keyway status --config FILE` and the \
-                     server's log say why"
+                    "{doing}: {said}; the server's log says why, and `keyway status --config FILE` what becomes of its plugin"
                 )
             }
             404 if said.is_empty() => format!("{doing}: not found"),

@@ -134,8 +134,9 @@ impl Site {
         Ok(Loader { history: self.history.clone(), ..self.loader.clone() })
     }
 
-    /// What the server would do for a backend: a line, and whether there is a plugin for it and its settings suit it.
-    fn foresee(&self, servers: &Loader, name: &str) -> (String, bool) {
+    /// What the server would do for a backend: a line, and whether there is a plugin for it and its settings suit it. What is
+    /// known to be wrong with a library beyond what the server remembers is in `found`.
+    fn foresee(&self, servers: &Loader, name: &str, found: &[(Digest, String)]) -> (String, bool) {
         let Some(settings) = self.config.backends.get(name) else { return (String::new(), false) };
         match servers.foresee(&settings.wanted, name) {
             Err(error) => (error.to_string(), false),
@@ -143,12 +144,40 @@ impl Site {
                 let described = &library.described;
                 let uses = format!("uses {} ({})", described.staged.source.display(), library.grant);
                 let uses = fallback.map_or(uses.clone(), |why| format!("FALLBACK: {uses}: {why}"));
+                let digest = described.staged.digest;
+                if let Some((_, reason)) = found.iter().find(|(of, _)| *of == digest) {
+                    return (format!("{uses}, but {reason}"), false);
+                }
+                let crashes = self.history.library(digest).map(|library| library.crashes).unwrap_or_default();
+                let uses = match crashes.last() {
+                    Some(last) => {
+                        format!("{uses}; it has crashed {} times, last: {}", crashes.len(), last.what)
+                    }
+                    None => uses,
+                };
                 match check_settings(&described.descriptor, name, &settings.config) {
                     Ok(()) => (uses, true),
                     Err(error) => (format!("{uses}, but {error}"), false),
                 }
             }
         }
+    }
+
+    /// What may make the server see it otherwise.
+    fn caveats(&self) -> Vec<String> {
+        let mut caveats = Vec::new();
+        if self.config.trust.has_unchecked() {
+            caveats.push("policy none: the server starts only with --dev".to_owned());
+        }
+        #[cfg(unix)]
+        if let Ok(data) = fs::metadata(&self.config.data_dir) {
+            let (own, owner) =
+                (rustix::process::geteuid().as_raw(), std::os::unix::fs::MetadataExt::uid(&data));
+            if own != owner {
+                caveats.push(format!("judged as user {own}, and the server's files belong to user {owner}"));
+            }
+        }
+        caveats
     }
 
     /// A file's description, staged where it can be loaded from.
@@ -191,7 +220,10 @@ pub(super) fn foresee(config: &Path) -> Result<Vec<(String, String)>, Failure> {
     let site = Site::open(&SiteArguments { config: config.to_owned(), plugin_dir: Vec::new() })?;
     let servers = site.servers()?;
     let backends = site.config.backends.keys();
-    Ok(backends.map(|name| (name.clone(), site.foresee(&servers, name).0)).collect())
+    let mut lines: Vec<(String, String)> =
+        backends.map(|name| (name.clone(), site.foresee(&servers, name, &[]).0)).collect();
+    lines.extend(site.caveats().into_iter().map(|line| ("files".to_owned(), line)));
+    Ok(lines)
 }
 
 fn info(file: &Path, format: Format) -> Result<(), Failure> {

@@ -48,6 +48,11 @@ pub(super) fn run(config: &Path, options: StartOptions) -> Result<(), Failure> {
         for (backend, why) in server.down() {
             announce(&format!("Backend {backend} is not available: {why}; the log says more\n"));
         }
+        for backend in server.fallen_back() {
+            announce(&format!(
+                "Backend {backend} uses a FALLBACK, not the plugin that is configured; the log says why\n"
+            ));
+        }
         // A second signal does not wait for those who are still served.
         tokio::select! {
             () = server.run(stop) => {}

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{SocketAddr, ToSocketAddrs},
     num::NonZeroUsize,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     barrier::UseBound,
     mounts::{MountPath, table::SECRETS},
-    server::TlsFiles,
+    server::{STAGING, TlsFiles},
     storage::CallLimits,
 };
 
@@ -28,7 +28,12 @@ pub(super) type Problem = (String, String);
 pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let data_dir = directory.join(&file.data_dir);
-    let plugin_dirs = file.plugin_dirs.iter().map(|plugins| data_dir.join(plugins)).collect();
+    let plugin_dirs: Vec<PathBuf> = file.plugin_dirs.iter().map(|plugins| data_dir.join(plugins)).collect();
+    if plugin_dirs.contains(&data_dir.join(STAGING)) {
+        let message = "the server keeps its own copies in data_dir/plugins; name another directory (relative ones are \
+                       relative to data_dir)";
+        return Err(("plugin_dirs".to_owned(), message.to_owned()));
+    }
     let mut backends = BTreeMap::new();
     for (name, section) in file.backends {
         let setting = |key: &str| format!("backends.{name}.{key}");

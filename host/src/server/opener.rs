@@ -24,6 +24,12 @@ const TURN: Duration = Duration::from_secs(3);
 const START: Duration = Duration::from_secs(10);
 /// How long is waited before the first other attempt; twice as long before each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// How often the server may have ended while it opened a backend before the others come first.
+const DEATHS: u32 = 2;
+/// How long the others are served then before it is tried; twice as long after each further time.
+const AFTER_DEATHS: Duration = Duration::from_secs(30);
+/// The longest such time.
+const LONGEST_AFTER_DEATHS: Duration = Duration::from_secs(600);
 /// The longest time between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -48,7 +54,10 @@ impl Opener {
     pub(super) async fn begin(loader: Loader, config: &Config) -> (Self, Backends) {
         let (loader, turn) = (Arc::new(loader), Arc::new(Semaphore::new(1)));
         let (mut backends, mut attempts, mut firsts) = (Backends::default(), JoinSet::new(), Vec::new());
-        for (name, settings) in &config.backends {
+        // The system backend first: without it nothing else is of use.
+        let mut wanted: Vec<_> = config.backends.iter().collect();
+        wanted.sort_by_key(|(name, _)| **name != config.system_backend);
+        for (name, settings) in wanted {
             let attempt = Attempt {
                 loader: Arc::clone(&loader),
                 slot: backends.register(Slot::new(name)),
@@ -93,6 +102,12 @@ impl Attempt {
     /// Until the backend is open, or there is no hope without somebody's doing.
     async fn run(mut self, first: tokio::sync::oneshot::Sender<()>) {
         let (mut first, mut pause) = (Some(first), FIRST_PAUSE);
+        if let Some((down, pause)) = self.postponed() {
+            tracing::error!(backend = self.slot.backend(), reason = down.reason, "backend not available");
+            self.slot.close(down);
+            drop(first.take());
+            sleep(pause).await;
+        }
         loop {
             let tried = self.attempt().await;
             let (down, is_passing) = match tried {
@@ -118,6 +133,20 @@ impl Attempt {
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// A backend that has taken the server down again and again, with a library that is not to be quarantined since it has
+    /// worked, is not given up; the others are served for a while before it is tried.
+    fn postponed(&self) -> Option<(Down, Duration)> {
+        let deaths = self.loader.history.deaths(self.slot.backend());
+        let doubled = u32::try_from(deaths).ok()?.checked_sub(DEATHS)?.min(8);
+        let pause = (AFTER_DEATHS * 2_u32.pow(doubled)).min(LONGEST_AFTER_DEATHS);
+        let summary = format!(
+            "the server has ended {deaths} times while it opened this backend; tried again after {} s",
+            pause.as_secs()
+        );
+        let reason = format!("{summary}; mend its store, or take the backend out of the configuration");
+        Some((Down { summary, reason }, pause))
     }
 
     async fn attempt(&mut self) -> Tried {

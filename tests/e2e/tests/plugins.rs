@@ -2,12 +2,7 @@
 //! falls back where it may.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Output,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, process::Output, time::Duration};
 
 use keyway_compat::forge::Forged;
 use keyway_e2e::{Keys, Server, Site, built, config, within};
@@ -40,10 +35,9 @@ fn library(plugin: &str) -> PathBuf {
     built().join(format!("libkeyway_{plugin}.so"))
 }
 
-fn put(site: &Site, plugin: &str, bytes: &[u8]) -> PathBuf {
+fn put(site: &Site, plugin: &str, bytes: &[u8]) {
     let file = site.path("plugins").join(format!("libkeyway_{plugin}.so"));
-    fs::write(&file, bytes).unwrap();
-    file
+    fs::write(file, bytes).unwrap();
 }
 
 fn lock(site: &Site) {
@@ -140,6 +134,32 @@ fn host_that_its_plugin_takes_down_in_open_comes_back_without_it() {
 }
 
 #[test]
+fn backend_that_takes_down_the_server_with_a_plugin_that_has_worked_lets_the_others_serve_first() {
+    let site = site();
+    put(&site, "faulty", &fs::read(library("faulty")).unwrap());
+    lock(&site);
+    with_extra(&site, "faulty", "");
+    let server = site.start();
+    assert_eq!(state(&server, "extra"), "ready");
+    let keys = server.init_and_unseal();
+    assert!(server.terminate());
+    // Its store is damaged since.
+    with_extra(&site, "faulty", "config = { open = \"abort\" }");
+    for _ in 0..2 {
+        assert_eq!(site.run(&["server", "--config", "keyway.toml"]).status.code(), None, "it did not die");
+    }
+    let server = site.start();
+    server.unseal(keys.shares.first().unwrap());
+    write_and_read(&server, &keys);
+    let said = "the server has ended 2 times while it opened this backend; tried again after 30 s";
+    assert_eq!(state(&server, "extra"), format!("not available: {said}"));
+    assert!(server.terminate());
+    with_extra(&site, "faulty", "");
+    let quarantine = self::said(&site.run(&["plugin", "quarantine", "list", "--config", "keyway.toml"]));
+    assert!(quarantine.contains("No plugin"), "{quarantine}");
+}
+
+#[test]
 fn backend_that_hangs_in_open_keeps_nobody_waiting_for_long() {
     let site = site();
     put(&site, "faulty", &fs::read(library("faulty")).unwrap());
@@ -192,7 +212,7 @@ fn what_worked_last_takes_over_and_says_so_at_every_level_unless_it_is_forbidden
     let listed = said(&server.cli(&site, &keys.root_token, &["backend", "list"]));
     assert!(listed.contains("ready; fallback: not the plugin"), "{listed}");
     let health = said(&server.cli(&site, &keys.root_token, &["backend", "health"]));
-    assert!(health.contains("main: it worked last"), "{health}");
+    assert!(health.contains("main: sqlite 1.0.0 is used: it worked last"), "{health}");
     let doctor = said(&site.run(&["plugin", "doctor", "--config", "keyway.toml"]));
     assert!(doctor.contains("main: FALLBACK: uses "), "{doctor}");
     let log = fs::read_to_string(site.log()).unwrap();
@@ -277,126 +297,6 @@ fn unchecked_plugins_need_the_word_and_are_shown_everywhere() {
     assert!(fs::read_to_string(site.log()).unwrap().contains("NOT CHECKED"));
     let keys = server.init_and_unseal();
     assert_eq!(backend(&server, &keys, "main", "trust"), json!("trust SKIPPED (policy none)"));
-}
-
-#[test]
-fn plugin_is_signed_installed_verified_explained_and_removed() {
-    let site = site();
-    let run = |words: &[&str]| {
-        let mut words = words.to_vec();
-        if !matches!(words.get(1), Some(&("sign" | "new-key" | "info"))) {
-            words.extend(["--config", "keyway.toml"]);
-        }
-        site.run(&words)
-    };
-    let good = |words: &[&str]| {
-        let output = run(words);
-        assert!(output.status.success(), "{words:?}: {}", said(&output));
-        said(&output)
-    };
-    let made = good(&["plugin", "new-key", "acme.key", "--no-password"]);
-    let public = made.lines().find_map(|line| line.strip_prefix("public_key = ")).unwrap().to_owned();
-    assert_eq!(
-        run(&["plugin", "new-key", "acme.key", "--no-password"]).status.code(),
-        Some(2),
-        "a key is overwritten"
-    );
-    let signed = configuration(&site).replace(
-        "policy = \"lock\"",
-        &format!("policy = \"signed\"\n[trust.keys.acme]\npublic_key = {public}\nplugins = [\"memory\"]"),
-    );
-    site.configure(&signed);
-    let library = site.path("libkeyway_memory.so");
-    fs::copy(self::library("memory"), &library).unwrap();
-    let refused = run(&["plugin", "install", "libkeyway_memory.so"]);
-    assert!(
-        refused.status.code() == Some(5) && said(&refused).contains("there is no signature"),
-        "{}",
-        said(&refused)
-    );
-    assert!(!site.path("plugins/libkeyway_memory-1.0.0.so").exists(), "a refused plugin is not installed");
-    assert!(
-        good(&["plugin", "sign", "libkeyway_memory.so", "--key", "acme.key"])
-            .contains("name:memory\tversion:1.0.0")
-    );
-    assert!(good(&["plugin", "install", "libkeyway_memory.so"]).contains("(signed by acme)"));
-    let again = good(&["plugin", "install", "libkeyway_memory.so"]);
-    assert!(again.contains("is installed"), "{again}");
-    good(&["plugin", "verify", "plugins/libkeyway_memory-1.0.0.so"]);
-    // The one from before has no signature.
-    let verified = run(&["plugin", "verify"]);
-    assert!(verified.status.code() == Some(5) && said(&verified).contains("1 of 2"), "{}", said(&verified));
-    assert!(good(&["plugin", "why", "memory"]).contains("used: "));
-    let why = run(&["plugin", "why", "memory@^2"]);
-    assert!(
-        why.status.code() == Some(4) && said(&why).contains("does not satisfy memory@^2"),
-        "{}",
-        said(&why)
-    );
-    // Another build of the same version takes the place only if it is told to.
-    let mut other = fs::read(&library).unwrap();
-    other.push(0);
-    fs::write(&library, other).unwrap();
-    good(&["plugin", "sign", "libkeyway_memory.so", "--key", "acme.key"]);
-    let refused = run(&["plugin", "install", "libkeyway_memory.so"]);
-    assert!(refused.status.code() == Some(5) && said(&refused).contains("--replace"), "{}", said(&refused));
-    good(&["plugin", "install", "libkeyway_memory.so", "--replace"]);
-    assert!(good(&["plugin", "remove", "memory@=1.0.0"]).contains("Removed "));
-    assert!(!Path::new(&site.path("plugins/libkeyway_memory-1.0.0.so.minisig")).exists());
-    assert_eq!(run(&["plugin", "remove", "memory"]).status.code(), Some(4));
-    // One lock file serves all machines: what is built for another system is locked by its file.
-    let foreign =
-        keyway_compat::forge::patched(&fs::read(self::library("memory")).unwrap(), "\"linux\"", "\"plan9\"");
-    fs::write(site.path("foreign.so"), foreign).unwrap();
-    site.configure(&configuration(&site));
-    assert!(
-        good(&["plugin", "lock", "foreign.so"]).contains("x86_64-plan9-gnu")
-            || cfg!(not(target_arch = "x86_64"))
-    );
-    let locked = fs::read_to_string(site.path("keyway.lock")).unwrap();
-    assert!(locked.contains("-plan9-") && locked.contains("name = \"sqlite\""), "{locked}");
-    // With a lock, whoever installs says that he vouches.
-    assert_eq!(run(&["plugin", "install", "libkeyway_memory.so"]).status.code(), Some(5));
-    good(&["plugin", "install", "libkeyway_memory.so", "--lock"]);
-    assert!(good(&["plugin", "remove", "memory"]).contains("No longer locked: memory 1.0.0"));
-}
-
-#[test]
-fn doctor_takes_every_file_as_far_as_it_comes() {
-    let site = site();
-    put(&site, "forged", &Forged::new("hang").compile(&site.path("")));
-    lock(&site);
-    put(&site, "text", b"hello");
-    put(&site, "half", fs::read(library("memory")).unwrap().get(..50_000).unwrap());
-    put(&site, "other", &fs::read(built().join("libnot_a_plugin.so")).unwrap());
-    put(&site, "named", &fs::read(library("memory")).unwrap());
-    put(&site, "memory", &fs::read(library("memory")).unwrap());
-    let output = site.run(&["plugin", "doctor", "--config", "keyway.toml", "--format", "json"]);
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let files = report.get("files").and_then(Value::as_array).unwrap();
-    let text =
-        |file: &Value, field: &str| file.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let found: Vec<String> = files
-        .iter()
-        .map(|file| {
-            let name = text(file, "file");
-            let name = name.rsplit('/').next().unwrap_or_default().to_owned();
-            assert!(text(file, "verdict") == "good" || !text(file, "fix").is_empty(), "{file} has no fix");
-            format!("{name}: {} {}", text(file, "stage"), text(file, "verdict"))
-        })
-        .collect();
-    insta::assert_snapshot!(found.join("\n"));
-    let table = said(&site.run(&["plugin", "doctor", "--config", "keyway.toml"]));
-    assert!(table.starts_with("File") && table.contains("Searched:"), "{table}");
-    // A backend without a plugin is an exit code.
-    fs::remove_file(site.path("plugins/libkeyway_sqlite.so")).unwrap();
-    let output = site.run(&["plugin", "doctor", "--config", "keyway.toml"]);
-    assert!(output.status.code() == Some(4) && said(&output).contains("for: main"), "{}", said(&output));
-    // Settings that do not suit the plugin are found before the server is started.
-    put(&site, "sqlite", &fs::read(library("sqlite")).unwrap());
-    site.configure(&configuration(&site).replace("keyway.db\"", "keyway.db\", pth = 1"));
-    let output = site.run(&["plugin", "doctor", "--config", "keyway.toml"]);
-    assert!(output.status.code() == Some(4) && said(&output).contains("pth"), "{}", said(&output));
 }
 
 #[test]

@@ -13,8 +13,8 @@ use std::{
 const INTERVAL: Duration = Duration::from_millis(2);
 /// How long its output is waited for once it has ended; a grandchild may hold the other end.
 const DRAIN: Duration = Duration::from_millis(500);
-/// The lines that are kept of what it writes, the last ones.
-const KEPT_LINES: usize = 8;
+/// The lines that are kept of what it writes: the last ones, and as many of the first, where a panic says what it is.
+const KEPT_LINES: usize = 4;
 /// The bytes that are kept of a line.
 const KEPT_BYTES: usize = 240;
 /// Most bytes that are read of each stream; a child that writes more is stopped by its deadline.
@@ -86,24 +86,42 @@ fn resident(_child: &Child) -> Option<u64> {
     None
 }
 
-/// Reads a stream to its end on a thread of its own, and hands over its last lines.
+/// Whether it is a line of Rust's backtraces, or empty: they say nothing to an operator.
+fn is_frame(line: &str) -> bool {
+    let line = line.trim_start();
+    let is_numbered = line
+        .split_once(": ")
+        .is_some_and(|(number, _)| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+    line.is_empty() || is_numbered || line.starts_with("at ") || line == "stack backtrace:"
+}
+
+/// Reads a stream to its end on a thread of its own, and hands over its first and last lines.
 fn last_lines(stream: impl Read + Send + 'static, most: usize) -> mpsc::Receiver<Vec<String>> {
     let (send, receive) = mpsc::channel();
     thread::spawn(move || {
-        let mut lines = VecDeque::new();
+        let (mut first, mut lines) = (Vec::new(), VecDeque::new());
         for line in BufReader::new(stream.take(MAX_BYTES)).split(b'\n') {
             let Ok(line) = line else { break };
-            if lines.len() == most {
-                lines.pop_front();
-            }
             let is_told = line.starts_with(super::MARK.as_bytes());
             let kept = if is_told { line.len() } else { line.len().min(KEPT_BYTES) };
             let text = String::from_utf8_lossy(line.get(..kept).unwrap_or_default());
             // What a stranger's file writes must not paint on an operator's terminal.
-            lines.push_back(text.chars().filter(|letter| !letter.is_control()).collect());
+            let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
+            if is_frame(&text) {
+                continue;
+            }
+            if first.len() < most {
+                first.push(text);
+                continue;
+            }
+            if lines.len() == most {
+                lines.pop_front();
+            }
+            lines.push_back(text);
         }
+        first.extend(lines);
         // Whoever waited may have given up.
-        let _gone = send.send(lines.into());
+        let _gone = send.send(first);
     });
     receive
 }

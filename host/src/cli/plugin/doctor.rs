@@ -2,7 +2,7 @@
 
 use keyway_loader::{
     Fix,
-    loader::{Depth, Diagnosis, Proven},
+    loader::{Depth, Diagnosis, Proven, StageName},
 };
 use serde_json::json;
 
@@ -27,12 +27,19 @@ pub(super) fn doctor(site: &Site, verbose: bool, format: Format) -> Result<(), F
     let findings: Vec<Finding> = diagnoses.iter().map(|diagnosis| finding(site, diagnosis)).collect();
     let places: Vec<String> = places.iter().map(ToString::to_string).collect();
     let servers = site.servers()?;
+    let refuted: Vec<_> = diagnoses
+        .iter()
+        .filter_map(|diagnosis| {
+            let failure = diagnosis.failure.as_ref().filter(|failure| failure.stage() == StageName::Probe)?;
+            Some((identity(diagnosis).2?, failure.to_string()))
+        })
+        .collect();
     let backends: Vec<(&str, String, bool)> = site
         .config
         .backends
         .keys()
         .map(|name| {
-            let (line, is_good) = site.foresee(&servers, name);
+            let (line, is_good) = site.foresee(&servers, name, &refuted);
             (name.as_str(), line, is_good)
         })
         .collect();
@@ -68,6 +75,7 @@ pub(super) fn doctor(site: &Site, verbose: bool, format: Format) -> Result<(), F
         text += "\nSearched:\n";
         text += &places.iter().map(|place| format!("  {place}\n")).collect::<String>();
         text += "\nBackends:\n";
+        text += &site.caveats().iter().map(|line| format!("  ({line})\n")).collect::<String>();
         text + &backends.iter().map(|(name, line, _)| format!("  {name}: {line}\n")).collect::<String>()
     })?;
     let wanting: Vec<&str> =

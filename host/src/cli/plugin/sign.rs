@@ -46,6 +46,10 @@ pub(super) fn sign(arguments: &Arguments, format: Format) -> Result<(), Failure>
     let Arguments { file, key } = arguments;
     let (described, _staging) = read(file)?;
     let text = Zeroizing::new(fs::read_to_string(key).map_err(|error| Failure::file("read", key, &error))?);
+    if text.contains("minisign public key") {
+        let message = format!("{} is a public key; sign with the secret one", key.display());
+        return Err(Failure::Usage(message));
+    }
     let secret = unlock(&text, key)?;
     let public = PublicKey::from_secret_key(&secret).map_err(other("make the public key"))?;
     // What is signed is what was described, whatever has become of the file meanwhile.

@@ -36,7 +36,7 @@ pub(super) fn why(site: &Site, plugin: &str, format: Format) -> Result<(), Failu
             "file": verdict.file, "version": verdict.version, "used": verdict.chosen,
             "reason": verdict.reason, "fix": verdict.fix,
         })).collect::<Vec<_>>(),
-        "backends": backends.iter().map(|(name, line)| json!({ "backend": name, "plugin": line })).collect::<Vec<Value>>(),
+        "backends": backends.iter().map(|(name, line, _)| json!({ "backend": name, "plugin": line })).collect::<Vec<Value>>(),
         "searched": places,
     });
     print(format, &json, || {
@@ -48,10 +48,10 @@ pub(super) fn why(site: &Site, plugin: &str, format: Format) -> Result<(), Failu
         }
         text += &format!("Looked for {} in\n", keyway_loader::discover::file_name(wanted.name()));
         text += &places.iter().map(|place| format!("  {place}\n")).collect::<String>();
-        text + &backends.iter().map(|(name, line)| format!("Backend {name}: {line}\n")).collect::<String>()
+        text + &backends.iter().map(|(name, line, _)| format!("Backend {name}: {line}\n")).collect::<String>()
     })?;
     // A backend may still be served by what worked before, which its line says.
-    if verdicts.iter().any(|verdict| verdict.chosen) {
+    if verdicts.iter().any(|verdict| verdict.chosen) || backends.iter().any(|(_, _, is_good)| *is_good) {
         return Ok(());
     }
     Err(Failure::NotFound(format!("no file of plugin {wanted} can be used")))
@@ -100,13 +100,13 @@ fn stands_in_the_way(site: &Site, diagnosis: &Diagnosis, wanted: &Requirement) -
 }
 
 /// What the server would do for the backends that ask for the plugin, each with its own requirement.
-fn backends(site: &Site, servers: &Loader, wanted: &Requirement) -> Vec<(String, String)> {
+fn backends(site: &Site, servers: &Loader, wanted: &Requirement) -> Vec<(String, String, bool)> {
     let asking =
         site.config.backends.iter().filter(|(_, settings)| settings.wanted.plugin.name() == wanted.name());
     asking
         .map(|(name, settings)| {
-            let (line, _) = site.foresee(servers, name);
-            (name.clone(), format!("asks for {}: {line}", settings.wanted.plugin))
+            let (line, is_good) = site.foresee(servers, name, &[]);
+            (name.clone(), format!("asks for {}: {line}", settings.wanted.plugin), is_good)
         })
         .collect()
 }
