@@ -94,7 +94,7 @@ pub enum ProbeError {
     Unable {
         /// The program.
         program: PathBuf,
-        /// The last lines that it wrote.
+        /// The first and the last lines that it wrote.
         log: Vec<String>,
     },
     /// It ended by a signal that it brought upon itself.
@@ -102,7 +102,7 @@ pub enum ProbeError {
     Crashed {
         /// The signal's name.
         signal: String,
-        /// The last lines that it wrote.
+        /// The first and the last lines that it wrote.
         log: Vec<String>,
     },
     /// It ended the process.
@@ -110,7 +110,7 @@ pub enum ProbeError {
     Exited {
         /// The exit code.
         code: i32,
-        /// The last lines that it wrote.
+        /// The first and the last lines that it wrote.
         log: Vec<String>,
     },
     /// It did what nothing does that is only loaded.
@@ -119,7 +119,7 @@ pub enum ProbeError {
         tail(log)
     )]
     Forbidden {
-        /// The last lines that it wrote.
+        /// The first and the last lines that it wrote.
         log: Vec<String>,
     },
     /// It did not come to an end.
@@ -127,7 +127,7 @@ pub enum ProbeError {
     TimedOut {
         /// How long it had.
         deadline: Duration,
-        /// The last lines that it wrote.
+        /// The first and the last lines that it wrote.
         log: Vec<String>,
     },
     /// It wanted too much memory.
@@ -135,7 +135,7 @@ pub enum ProbeError {
     Memory {
         /// How much it may use.
         limit: u64,
-        /// The last lines that it wrote.
+        /// The first and the last lines that it wrote.
         log: Vec<String>,
     },
     /// Somebody else ended it: an operator, or the system for want of memory.
@@ -144,7 +144,7 @@ pub enum ProbeError {
         tail(log)
     )]
     Killed {
-        /// The last lines that it wrote.
+        /// The first and the last lines that it wrote.
         log: Vec<String>,
     },
     /// It was loaded, and does not fit.
@@ -153,7 +153,7 @@ pub enum ProbeError {
 }
 
 fn tail(log: &[String]) -> String {
-    if log.is_empty() { String::new() } else { format!("; its last words: {}", log.join(" | ")) }
+    if log.is_empty() { String::new() } else { format!("; it wrote: {}", log.join(" | ")) }
 }
 
 impl ProbeError {

@@ -32,9 +32,9 @@ fn main() {
     let library = fs::read(plugin("tagged")).expect("read the library");
     let open = |more: &[u8]| {
         // Another digest is another image, with an allocator of its own.
-        bench.put("tagged", &[&library, more].concat());
-        bench.lock("tagged");
-        bench.open("tagged", json!({})).expect("open the plugin")
+        bench.put("memory", &[&library, more].concat());
+        bench.lock("memory");
+        bench.open("memory", json!({})).expect("open the plugin")
     };
     let (one, other) = (open(b""), open(b"another image"));
     if arguments.get(1).is_some_and(|word| word == "control") {

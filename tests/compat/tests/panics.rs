@@ -158,14 +158,12 @@ fn panic_before_open_is_told_by_the_probe() {
     let library = std::fs::read(keyway_compat::plugin("panicking")).unwrap();
     let said = |bytes: &[u8]| {
         let bench = Workbench::new();
-        bench.put("panicking", bytes);
-        bench.lock("panicking");
-        bench.neutral(
-            &bench.load("panicking").map(|_| ()).unwrap_err().passed_over.remove(0).reason.to_string(),
-        )
+        bench.put("memory", bytes);
+        bench.lock("memory");
+        bench.neutral(&bench.load("memory").map(|_| ()).unwrap_err().passed_over.remove(0).reason.to_string())
     };
     let text = said(&library);
-    assert!(text.contains("SIGABRT") && text.contains("last words"), "{text}");
+    assert!(text.contains("SIGABRT") && text.contains("told to panic in the descriptor"), "{text}");
     let in_module = keyway_compat::forge::patched(&library, "in the descriptor", "in the module    ");
     let text = said(&in_module);
     assert!(text.contains("fails to initialise"), "{text}");

@@ -8,6 +8,7 @@
     reason = "for tests, which fail by panicking"
 )]
 
+pub mod plugins;
 pub mod tls;
 
 use std::{

@@ -1,48 +1,13 @@
 //! The commands that look at plugin files, sign, install, explain and remove them.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Output,
-};
+use std::{fs, path::Path};
 
 use keyway_compat::forge::Forged;
-use keyway_e2e::{Site, built, config};
+use keyway_e2e::{
+    built,
+    plugins::{configuration, lock, put, read, said, site},
+};
 use serde_json::Value;
-
-/// A site with plugins of its own: the SQLite plugin, and whatever a test adds.
-fn site() -> Site {
-    let site = Site::new("sqlite");
-    let plugins = site.path("plugins");
-    fs::create_dir(&plugins).unwrap();
-    put(&site, "sqlite", &fs::read(library("sqlite")).unwrap());
-    site.configure(&configuration(&site));
-    lock(&site);
-    site
-}
-
-fn configuration(site: &Site) -> String {
-    config("sqlite").replace(built().to_str().unwrap(), site.path("plugins").to_str().unwrap())
-}
-
-fn library(plugin: &str) -> PathBuf {
-    built().join(format!("libkeyway_{plugin}.so"))
-}
-
-fn put(site: &Site, plugin: &str, bytes: &[u8]) {
-    let file = site.path("plugins").join(format!("libkeyway_{plugin}.so"));
-    fs::write(file, bytes).unwrap();
-}
-
-fn lock(site: &Site) {
-    let locked = site.run(&["plugin", "lock", "--config", "keyway.toml"]);
-    assert!(locked.status.success(), "{}", said(&locked));
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
 
 #[test]
 fn plugin_is_signed_installed_verified_explained_and_removed() {
@@ -72,7 +37,7 @@ fn plugin_is_signed_installed_verified_explained_and_removed() {
     );
     site.configure(&signed);
     let library = site.path("libkeyway_memory.so");
-    fs::copy(self::library("memory"), &library).unwrap();
+    fs::write(&library, read("memory")).unwrap();
     let refused = run(&["plugin", "install", "libkeyway_memory.so"]);
     assert!(
         refused.status.code() == Some(5) && said(&refused).contains("there is no signature"),
@@ -110,8 +75,7 @@ fn plugin_is_signed_installed_verified_explained_and_removed() {
     assert!(!Path::new(&site.path("plugins/libkeyway_memory-1.0.0.so.minisig")).exists());
     assert_eq!(run(&["plugin", "remove", "memory"]).status.code(), Some(4));
     // One lock file serves all machines: what is built for another system is locked by its file.
-    let foreign =
-        keyway_compat::forge::patched(&fs::read(self::library("memory")).unwrap(), "\"linux\"", "\"plan9\"");
+    let foreign = keyway_compat::forge::patched(&read("memory"), "\"linux\"", "\"plan9\"");
     fs::write(site.path("foreign.so"), foreign).unwrap();
     site.configure(&configuration(&site));
     assert!(
@@ -132,10 +96,10 @@ fn doctor_takes_every_file_as_far_as_it_comes() {
     put(&site, "forged", &Forged::new("abort").compile(&site.path("")));
     lock(&site);
     put(&site, "text", b"hello");
-    put(&site, "half", fs::read(library("memory")).unwrap().get(..50_000).unwrap());
+    put(&site, "half", read("memory").get(..50_000).unwrap());
     put(&site, "other", &fs::read(built().join("libnot_a_plugin.so")).unwrap());
-    put(&site, "named", &fs::read(library("memory")).unwrap());
-    put(&site, "memory", &fs::read(library("memory")).unwrap());
+    put(&site, "named", &read("memory"));
+    put(&site, "memory", &read("memory"));
     let output = site.run(&["plugin", "doctor", "--config", "keyway.toml", "--format", "json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let files = report.get("files").and_then(Value::as_array).unwrap();
@@ -168,7 +132,7 @@ fn doctor_takes_every_file_as_far_as_it_comes() {
     let output = site.run(&["plugin", "doctor", "--config", "keyway.toml"]);
     assert!(output.status.code() == Some(4) && said(&output).contains("for: main"), "{}", said(&output));
     // Settings that do not suit the plugin are found before the server is started.
-    put(&site, "sqlite", &fs::read(library("sqlite")).unwrap());
+    put(&site, "sqlite", &read("sqlite"));
     site.configure(&configuration(&site).replace("keyway.db\"", "keyway.db\", pth = 1"));
     let output = site.run(&["plugin", "doctor", "--config", "keyway.toml"]);
     assert!(output.status.code() == Some(4) && said(&output).contains("pth"), "{}", said(&output));

@@ -2,26 +2,15 @@
 //! falls back where it may.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, path::PathBuf, process::Output, time::Duration};
+use std::{fs, time::Duration};
 
 use keyway_compat::forge::Forged;
-use keyway_e2e::{Keys, Server, Site, built, config, within};
+use keyway_e2e::{
+    Keys, Server, Site, built,
+    plugins::{configuration, lock, put, read, said, site},
+    within,
+};
 use serde_json::{Value, json};
-
-/// A site with plugins of its own: the SQLite plugin, and whatever a test adds.
-fn site() -> Site {
-    let site = Site::new("sqlite");
-    let plugins = site.path("plugins");
-    fs::create_dir(&plugins).unwrap();
-    put(&site, "sqlite", &fs::read(library("sqlite")).unwrap());
-    site.configure(&configuration(&site));
-    lock(&site);
-    site
-}
-
-fn configuration(site: &Site) -> String {
-    config("sqlite").replace(built().to_str().unwrap(), site.path("plugins").to_str().unwrap())
-}
 
 /// With a second backend.
 fn with_extra(site: &Site, plugin: &str, settings: &str) {
@@ -29,24 +18,6 @@ fn with_extra(site: &Site, plugin: &str, settings: &str) {
         "{}\n[backends.extra]\nplugin = \"{plugin}\"\n{settings}\n",
         configuration(site)
     ));
-}
-
-fn library(plugin: &str) -> PathBuf {
-    built().join(format!("libkeyway_{plugin}.so"))
-}
-
-fn put(site: &Site, plugin: &str, bytes: &[u8]) {
-    let file = site.path("plugins").join(format!("libkeyway_{plugin}.so"));
-    fs::write(file, bytes).unwrap();
-}
-
-fn lock(site: &Site) {
-    let locked = site.run(&["plugin", "lock", "--config", "keyway.toml"]);
-    assert!(locked.status.success(), "{}", said(&locked));
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 fn state(server: &Server, backend: &str) -> String {
@@ -88,7 +59,7 @@ fn crashing_plugin_is_told_quarantined_and_released_while_the_others_serve() {
             format!("not available: plugin forged cannot be used: {summary}")
         );
         let reason = backend(&server, keys, "extra", "reason").to_string();
-        assert!(reason.contains("SIGABRT; its last words: about to abort"), "{reason}");
+        assert!(reason.contains("SIGABRT; it wrote: about to abort"), "{reason}");
         let metrics = server.get("sys/metrics", &keys.root_token).text;
         assert!(metrics.contains("keyway_backend_open{backend=\"extra\"} 0"), "{metrics}");
         let listed = server.cli(&site, &keys.root_token, &["backend", "list"]);
@@ -116,7 +87,7 @@ fn crashing_plugin_is_told_quarantined_and_released_while_the_others_serve() {
 #[test]
 fn host_that_its_plugin_takes_down_in_open_comes_back_without_it() {
     let site = site();
-    put(&site, "faulty", &fs::read(library("faulty")).unwrap());
+    put(&site, "faulty", &read("faulty"));
     lock(&site);
     with_extra(&site, "faulty", "config = { open = \"abort\" }");
     for _ in 0..2 {
@@ -136,7 +107,7 @@ fn host_that_its_plugin_takes_down_in_open_comes_back_without_it() {
 #[test]
 fn backend_that_takes_down_the_server_with_a_plugin_that_has_worked_lets_the_others_serve_first() {
     let site = site();
-    put(&site, "faulty", &fs::read(library("faulty")).unwrap());
+    put(&site, "faulty", &read("faulty"));
     lock(&site);
     with_extra(&site, "faulty", "");
     let server = site.start();
@@ -151,18 +122,18 @@ fn backend_that_takes_down_the_server_with_a_plugin_that_has_worked_lets_the_oth
     let server = site.start();
     server.unseal(keys.shares.first().unwrap());
     write_and_read(&server, &keys);
-    let said = "the server has ended 2 times while it opened this backend; tried again after 30 s";
-    assert_eq!(state(&server, "extra"), format!("not available: {said}"));
+    let why = "the server has ended 2 times while it opened this backend; tried again after 30 s";
+    assert_eq!(state(&server, "extra"), format!("not available: {why}"));
     assert!(server.terminate());
     with_extra(&site, "faulty", "");
-    let quarantine = self::said(&site.run(&["plugin", "quarantine", "list", "--config", "keyway.toml"]));
+    let quarantine = said(&site.run(&["plugin", "quarantine", "list", "--config", "keyway.toml"]));
     assert!(quarantine.contains("No plugin"), "{quarantine}");
 }
 
 #[test]
 fn backend_that_hangs_in_open_keeps_nobody_waiting_for_long() {
     let site = site();
-    put(&site, "faulty", &fs::read(library("faulty")).unwrap());
+    put(&site, "faulty", &read("faulty"));
     lock(&site);
     for open in ["block", "never"] {
         with_extra(&site, "faulty", &format!("config = {{ open = \"{open}\" }}"));
@@ -182,7 +153,7 @@ fn backend_that_hangs_in_open_keeps_nobody_waiting_for_long() {
 #[test]
 fn backend_whose_store_comes_later_is_opened_without_a_restart() {
     let site = site();
-    put(&site, "faulty", &fs::read(library("faulty")).unwrap());
+    put(&site, "faulty", &read("faulty"));
     lock(&site);
     with_extra(&site, "faulty", "config = { open = \"wait for a file\" }");
     let server = site.start();
@@ -329,9 +300,19 @@ fn plugin_that_was_removed_does_not_come_back_as_a_fallback() {
     let removed = said(&site.run(&["plugin", "remove", "sqlite", "--config", "keyway.toml"]));
     assert!(removed.contains("No longer to fall back to: sqlite 1.0.0 for backend main"), "{removed}");
     // Even where it would still be trusted.
-    put(&site, "sqlite", &fs::read(library("sqlite")).unwrap());
+    put(&site, "sqlite", &read("sqlite"));
     lock(&site);
     fs::remove_file(site.path("plugins/libkeyway_sqlite.so")).unwrap();
     let server = site.start();
     assert_eq!(state(&server, "main"), "not available: plugin sqlite was not found");
+}
+
+#[test]
+fn system_backend_comes_first_where_two_want_one_store() {
+    let site = site();
+    let greedy = "[backends.aaa]\nplugin = \"sqlite\"\nconfig = { path = \"keyway.db\" }\n";
+    site.configure(&format!("{}\n{greedy}", configuration(&site)));
+    let server = site.start();
+    assert_eq!(state(&server, "main"), "ready");
+    assert_eq!(state(&server, "aaa"), "not available: its store cannot be opened");
 }
