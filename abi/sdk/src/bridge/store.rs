@@ -18,8 +18,9 @@ use keyway_abi::{
 use super::{
     check,
     guard::{Effect, Guard, answer},
+    seat::Seat,
     streams::{BackupBridge, RestoreBridge},
-    transaction::{Seat, TransactionBridge},
+    transaction::TransactionBridge,
 };
 use crate::{Backend, Reply, cursor::CursorKey, paging::ScanPlan};
 

@@ -18,6 +18,7 @@ use keyway_abi::{
 use super::{
     check,
     guard::{Effect, Guard, answer},
+    seat::Seat,
     store::{Scanning, checked},
     turn::{Ends, Stage},
 };
@@ -33,29 +34,6 @@ pub(super) struct TransactionBridge {
     stage: Stage,
     written_ops: AtomicU64,
     written_bytes: AtomicU64,
-    _seat: Seat,
-}
-
-/// One of the transactions that may be open at a time, until it is dropped.
-pub(super) struct Seat(Arc<AtomicU64>);
-
-impl Seat {
-    pub(super) fn take(open: &Arc<AtomicU64>, limit: u64) -> Result<Self> {
-        let one_more = |count| (count < limit).then_some(count + 1);
-        match open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
-            Ok(_) => Ok(Self(Arc::clone(open))),
-            Err(_) => {
-                let message = format!("{limit} transactions are open, and that is the limit");
-                Err(Error::new(ErrorCode::RESOURCE_EXHAUSTED, message))
-            }
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 impl TransactionBridge {
@@ -74,10 +52,9 @@ impl TransactionBridge {
             cursors,
             begin,
             begun: Instant::now(),
-            stage: Stage::of_transaction(),
+            stage: Stage::of_transaction(seat),
             written_ops: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
-            _seat: seat,
         }
     }
 

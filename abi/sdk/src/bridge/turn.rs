@@ -8,6 +8,7 @@ use std::sync::{
 
 use keyway_abi::{Error, ErrorCode};
 
+use super::seat::Seat;
 use crate::{Reply, Result, reply::Answered};
 
 const IDLE: u8 = 0;
@@ -33,17 +34,19 @@ pub(super) struct Stage {
     stage: Arc<AtomicU8>,
     /// Whether a call that fails breaks the object as one that is cancelled does.
     failure_breaks: bool,
+    /// What it gives back at its end.
+    seat: Option<Seat>,
 }
 
 impl Stage {
     /// A transaction: after a call that failed, others may follow.
-    pub(super) fn of_transaction() -> Self {
-        Self { what: "transaction", stage: Arc::default(), failure_breaks: false }
+    pub(super) fn of_transaction(seat: Seat) -> Self {
+        Self { what: "transaction", stage: Arc::default(), failure_breaks: false, seat: Some(seat) }
     }
 
     /// A stream: what failed once has a gap.
     pub(super) fn of_stream(what: &'static str) -> Self {
-        Self { what, stage: Arc::default(), failure_breaks: true }
+        Self { what, stage: Arc::default(), failure_breaks: true, seat: None }
     }
 
     /// Takes the object for one call, or says why it cannot be had.
@@ -99,6 +102,11 @@ impl Turn {
                 Ends::No if !succeeded && stage.failure_breaks => BROKEN,
                 Ends::No => IDLE,
             };
+            if after == FINISHED
+                && let Some(seat) = &stage.seat
+            {
+                seat.leave();
+            }
             stage.stage.store(after, Ordering::Release);
         }
     }
