@@ -4,7 +4,14 @@
 //! `BLOCKS_WRITERS` says so) and nothing that it read can change: serializable. One that only reads has a thread of its
 //! own and a snapshot.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 use futures_channel::oneshot;
@@ -27,6 +34,7 @@ type Command = Box<dyn FnOnce(&mut Session<'_>) -> Flow + Send>;
 /// The caller's side: sends commands, one at a time.
 pub(crate) struct SqliteTransaction {
     commands: Sender<Command>,
+    closed: Arc<AtomicBool>,
 }
 
 /// The serving side, on its way to a thread.
@@ -35,6 +43,8 @@ pub(crate) struct Serve {
     shared: Arc<Shared>,
     read_only: bool,
     age: Duration,
+    /// Set where it ends because the database is being closed.
+    closed: Arc<AtomicBool>,
 }
 
 /// Whether the session goes on.
@@ -56,7 +66,10 @@ struct Session<'a> {
 impl SqliteTransaction {
     pub(crate) fn prepare(shared: &Arc<Shared>, read_only: bool, age: Duration) -> (Self, Serve) {
         let (sender, commands) = bounded(1);
-        (Self { commands: sender }, Serve { commands, shared: Arc::clone(shared), read_only, age })
+        let closed = Arc::new(AtomicBool::new(false));
+        let serve =
+            Serve { commands, shared: Arc::clone(shared), read_only, age, closed: Arc::clone(&closed) };
+        (Self { commands: sender, closed }, serve)
     }
 
     fn send<T: Send + 'static>(
@@ -73,11 +86,12 @@ impl SqliteTransaction {
         match self.commands.send(command) {
             // The thread has gone while it had the command: it may have done it.
             Ok(()) => {
-                Reply::pending(
-                    async move { result.await.unwrap_or_else(|_| Err(ended().with_unknown_outcome())) },
-                )
+                let closed = Arc::clone(&self.closed);
+                Reply::pending(async move {
+                    result.await.unwrap_or_else(|_| Err(ended(&closed).with_unknown_outcome()))
+                })
             }
-            Err(_) => Reply::ready(Err(ended())),
+            Err(_) => Reply::ready(Err(ended(&self.closed))),
         }
     }
 
@@ -89,9 +103,11 @@ impl SqliteTransaction {
     }
 }
 
-fn ended() -> Error {
-    let message =
-        "the transaction was rolled back: it was open for too long, the store failed, or it is being closed";
+fn ended(closed: &AtomicBool) -> Error {
+    if closed.load(Ordering::Acquire) {
+        return error::closed();
+    }
+    let message = "the transaction was rolled back: it was open for too long, or the store failed";
     Error::new(ErrorCode::RESOURCE_EXHAUSTED, message)
 }
 
@@ -160,7 +176,10 @@ impl Serve {
         loop {
             let command = select! {
                 recv(self.commands) -> command => command,
-                recv(closing) -> _ => return,
+                recv(closing) -> _ => {
+                    self.closed.store(true, Ordering::Release);
+                    return;
+                }
                 recv(end) -> _ => return,
             };
             let Ok(command) = command else { return };
@@ -275,7 +294,9 @@ impl Transaction for SqliteTransaction {
         });
         Reply::pending(async move {
             match reply.wait().await {
-                Err(error) if error.code() == ErrorCode::RESOURCE_EXHAUSTED => Ok(()),
+                Err(error) if matches!(error.code(), ErrorCode::RESOURCE_EXHAUSTED | ErrorCode::CLOSED) => {
+                    Ok(())
+                }
                 result => result,
             }
         })
