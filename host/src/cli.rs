@@ -154,8 +154,10 @@ struct Server {
 pub fn main() -> ExitCode {
     // Before anything else: a probe restricts its process while that has one thread.
     let mut given = std::env::args_os().skip(1);
-    if given.next().is_some_and(|first| first == PROBE_COMMAND) {
-        return probe::child::main(&given.collect::<Vec<_>>());
+    match given.next() {
+        Some(first) if first == PROBE_COMMAND => return probe::child::main(&given.collect::<Vec<_>>()),
+        Some(first) if first == plugin::conform::CHILD_COMMAND => return plugin::conform::child_main(),
+        _ => {}
     }
     let Arguments { command, format } = Arguments::parse();
     match run(command, format) {

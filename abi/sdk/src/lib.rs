@@ -104,14 +104,12 @@
 //! // In a `cdylib` crate, this line makes it a plugin:
 //! keyway_sdk::export_backend!(Example);
 //!
-//! // In a test, this opens it without a shared library:
+//! // In a test, this puts it through the conformance suite without a shared library:
 //! let plugin = keyway_loader::Plugin::linked(keyway_sdk::linked::<Example>()).unwrap();
-//! let backend = keyway_loader::BackendConfig {
-//!     name: "main".into(), config: serde_json::json!({}), data_dir: ".".into(),
-//! };
-//! let opened = futures_executor::block_on(keyway_loader::configure::configure(&plugin, &backend)).unwrap();
-//! let report = keyway_conformance::run(opened);
-//! assert!(report.failures().is_empty(), "{report}");
+//! let example = keyway_conformance::Subject::new(plugin, serde_json::json!({}));
+//! let options = keyway_conformance::Options { only: vec!["put_".into(), "scan_".into()], ..Default::default() };
+//! let report = keyway_conformance::run_here(&example, &options).unwrap();
+//! assert!(report.broken().next().is_none(), "{report}");
 //! ```
 //!
 //! Map: [`backend`] is the trait, [`reply`] its answers, [`paging`] the common part of every ordered scan,

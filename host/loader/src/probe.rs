@@ -250,9 +250,11 @@ fn is_out_of_memory(line: &str) -> bool {
         || line.contains("cannot allocate memory")
 }
 
+/// The name of the signal that has ended a process; none where it ended otherwise.
+///
 /// By POSIX, `<signal.h>`; numbers that differ between systems by rustix.
 #[cfg(unix)]
-fn signal_of(status: std::process::ExitStatus) -> Option<&'static str> {
+pub fn signal_of(status: std::process::ExitStatus) -> Option<&'static str> {
     use std::os::unix::process::ExitStatusExt;
 
     use rustix::process::Signal;
@@ -277,8 +279,9 @@ fn signal_of(status: std::process::ExitStatus) -> Option<&'static str> {
     Some(name.unwrap_or("an unusual signal"))
 }
 
+/// The name of the exception that has ended a process; none where it ended otherwise.
 #[cfg(not(unix))]
-fn signal_of(status: std::process::ExitStatus) -> Option<&'static str> {
+pub fn signal_of(status: std::process::ExitStatus) -> Option<&'static str> {
     // Windows tells exceptions by exit codes ("NTSTATUS Values").
     match status.code()? as u32 {
         0xC000_0005 => Some("access violation"),

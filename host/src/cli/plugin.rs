@@ -1,6 +1,7 @@
 //! `keyway plugin`: works on files and the configuration, never on a server. Code of a plugin runs in a child process, and only
-//! for `doctor` and `install`.
+//! for `conform`, `doctor` and `install`.
 
+pub(super) mod conform;
 mod doctor;
 mod install;
 mod list;
@@ -35,6 +36,8 @@ use crate::{config::Config, server};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Put a plugin file through the conformance suite: exit code 5 where a promise is broken.
+    Conform(conform::Arguments),
     /// List the plugin files in all directories that are searched, and whether they may run.
     List {
         #[command(flatten)]
@@ -201,6 +204,7 @@ impl Site {
 
 pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
     match command {
+        Command::Conform(arguments) => conform::conform(&arguments, format),
         Command::List { site } => list::list(&Site::open(&site)?, format),
         Command::Info { file } => info(&file, format),
         Command::Lock { site, files } => lock::lock(&Site::open(&site)?, &files, format),

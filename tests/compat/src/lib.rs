@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures_executor::block_on;
+use keyway_conformance::{Library, Options, Program, Report, Suite};
 use keyway_loader::{
     BackendConfig, ConfigureError, Generation, History, LoadError, Loader, LockFile, Origin, Plugin, Prober,
     Requirement, SearchPath, Trust, configure::configure, describe::describe, discover::file_name,
@@ -148,6 +149,15 @@ impl Workbench {
     /// The loader's.
     pub fn load(&self, requirement: &str) -> Result<Plugin, Box<LoadError>> {
         self.loader.load(&Requirement::parse(requirement).expect("a requirement"))
+    }
+
+    /// Runs the conformance suite on a plugin's file.
+    pub fn conform(&self, name: &str, config: Value, options: Options) -> Report {
+        let staged = stage(&self.file(name), &self.loader.staging_dir).expect("stage a library");
+        let path = built(&format!("keyway-suite{}", env::consts::EXE_SUFFIX));
+        let program = Program { path, arguments: Vec::new() };
+        let suite = Suite { program, subject: Library::new(&staged, config).to_value(), options };
+        suite.run(|_| ()).unwrap_or_else(|error| panic!("{}", keyway_loader::Chain(&error)))
     }
 
     /// Loads and opens a plugin as the backend `main`.

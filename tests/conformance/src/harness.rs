@@ -1,71 +1,147 @@
 //! What a case works with: an open backend, a keyspace of its own, and a way to say what broke.
 
-use std::{fmt, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use futures_executor::block_on;
 use keyway_loader::{
-    Begin, CallContext, Capabilities, Condition, Delete, Error, ErrorCode, Generation, Isolation, Key,
-    Outcome, Page, Put, Record, Reply, Scan, Store, Transaction, Version,
+    Batch, BatchMode, BatchResult, Begin, CallContext, Capabilities, Condition, Delete, Error, ErrorCode,
+    Generation, Isolation, Key, Op, Outcome, Page, Put, Record, Reply, Scan, Transaction, Version, WriteId,
 };
 
-/// A broken promise.
-#[derive(Debug)]
-pub struct Broken(pub(crate) String);
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<Error> for Broken {
-    fn from(error: Error) -> Self {
-        Self(format!("an operation that must succeed failed: {error}"))
-    }
-}
-
-/// The result of a case.
-pub(crate) type Outcomes = Result<(), Broken>;
+use crate::{
+    Case, Effort,
+    case::{Outcomes, Stop},
+    faults::{Faults, Unoffered},
+    random::Random,
+    subject::{Subject, clear},
+    suite::{Program, Worker},
+};
+pub(crate) use Stop::Broken;
 
 /// Breaks the case unless the promise holds.
 macro_rules! promise {
     ($holds:expr, $($text:tt)+) => {
         if !$holds {
-            return Err($crate::Broken(format!($($text)+)));
+            return Err($crate::Stop::Broken(format!($($text)+)));
         }
     };
 }
 pub(crate) use promise;
 
-/// An open backend and a keyspace that no other case uses.
-pub struct Harness {
-    backend: Arc<Generation>,
-    keyspace: String,
+/// Where and how cases run.
+pub(crate) struct Ground<'a> {
+    pub(crate) subject: &'a Subject,
+    /// What another process makes the same subject of.
+    pub(crate) subject_order: &'a serde_json::Value,
+    pub(crate) data_dir: &'a Path,
+    pub(crate) seed: u64,
+    pub(crate) effort: Effort,
+    /// What starts processes; none where everything runs in this one.
+    pub(crate) program: Option<&'a Program>,
 }
 
-impl Harness {
-    pub(crate) fn new(backend: Generation) -> Self {
-        Self { backend: Arc::new(backend), keyspace: String::new() }
+/// An open backend and a keyspace that no other case uses.
+pub struct Harness<'a> {
+    ground: Ground<'a>,
+    case: &'static str,
+    capabilities: Capabilities,
+    backend: RwLock<Option<Arc<Generation>>>,
+    faults: Option<Result<Box<dyn Faults>, Unoffered>>,
+}
+
+impl<'a> Harness<'a> {
+    /// With a freshly opened, empty store.
+    pub(crate) fn open(ground: Ground<'a>, case: &Case) -> Result<Self, Stop> {
+        let faults = ground.subject.faults.map(|of| of(ground.data_dir));
+        let backend = ground.subject.open(ground.data_dir).map_err(Broken)?;
+        clear(&backend).map_err(|error| Broken(format!("clear the store: {error}")))?;
+        let capabilities = backend.capabilities();
+        let backend = RwLock::new(Some(Arc::new(backend)));
+        Ok(Self { ground, case: case.name, capabilities, backend, faults })
     }
 
-    pub(crate) fn in_keyspace_of(&self, case: &str) -> Self {
-        Self { backend: Arc::clone(&self.backend), keyspace: case.to_owned() }
+    /// The open backend.
+    pub(crate) fn store(&self) -> Arc<Generation> {
+        let backend = self.backend.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(backend.as_ref().expect("a case does not use a store that it has closed"))
     }
 
-    pub(crate) fn store(&self) -> &dyn Store {
-        &**self.backend
+    /// Closes the store. Whatever a case still holds of it goes first.
+    pub(crate) fn close(&self) -> Outcomes {
+        let backend = self.backend.write().unwrap_or_else(PoisonError::into_inner).take();
+        match backend {
+            Some(backend) => wait(backend.shutdown(&call())).map_err(Stop::from),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens the store again, closing it first where it is open.
+    pub(crate) fn reopen(&self) -> Outcomes {
+        self.close()?;
+        let opened = self.open_another()?;
+        *self.backend.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(opened));
+        Ok(())
+    }
+
+    /// The same store, opened once more; the text of why not.
+    pub(crate) fn try_open(&self) -> Result<Generation, String> {
+        self.ground.subject.open(self.ground.data_dir)
+    }
+
+    /// What can be done to the store beneath the backend. `what` is needed.
+    pub(crate) fn faults(&self, what: &str) -> Result<&dyn Faults, Stop> {
+        match &self.faults {
+            Some(Ok(faults)) => Ok(&**faults),
+            Some(Err(unoffered)) => Err(unoffered.clone().into()),
+            None => Err(Stop::Unproved(format!(
+                "it needs a store beneath the backend that {what}, which nobody offers here"
+            ))),
+        }
+    }
+
+    /// The same store, opened once more.
+    pub(crate) fn open_another(&self) -> Result<Generation, Stop> {
+        self.try_open().map_err(|error| Broken(format!("the store cannot be opened again: {error}")))
+    }
+
+    /// A process that does a piece of work with the same store.
+    pub(crate) fn start_worker(&self, work: &str, number: u64) -> Result<Worker, Stop> {
+        let Some(program) = self.ground.program else {
+            return Err(Stop::Unproved("it needs processes of its own, and runs within one".into()));
+        };
+        Worker::start(program, &self.ground, work, number)
+            .map_err(|error| Stop::Unproved(format!("start a process: {error}")))
+    }
+
+    /// The first number in a short run, the second in a full one.
+    pub(crate) fn rounds(&self, short: usize, full: usize) -> usize {
+        match self.ground.effort {
+            Effort::Short => short,
+            Effort::Full => full,
+        }
+    }
+
+    /// Random numbers that are this case's, and differ with the seed. `stream` tells several apart.
+    pub(crate) fn random(&self, stream: u64) -> Random {
+        Random::named(self.ground.seed.wrapping_add(stream.wrapping_mul(0x9e37_79b9_7f4a_7c15)), self.case)
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
-        self.store().capabilities()
+        self.capabilities
     }
 
     pub(crate) fn keyspace(&self) -> &str {
-        &self.keyspace
+        self.case
     }
 
-    pub(crate) fn key<'a>(&'a self, key: &'a [u8]) -> Key<'a> {
-        Key::new(&self.keyspace, key)
+    pub(crate) fn key<'k>(&self, key: &'k [u8]) -> Key<'k> {
+        Key::new(self.case, key)
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Record>, Error> {
@@ -73,7 +149,7 @@ impl Harness {
     }
 
     /// The value of a key that must exist.
-    pub(crate) fn value(&self, key: &[u8]) -> Result<Vec<u8>, Broken> {
+    pub(crate) fn value(&self, key: &[u8]) -> Result<Vec<u8>, Stop> {
         match self.get(key)? {
             Some(record) => Ok(record.value().to_vec()),
             None => Err(Broken(format!("the key {} is missing", key.escape_ascii()))),
@@ -85,15 +161,25 @@ impl Harness {
     }
 
     pub(crate) fn put_when(&self, key: &[u8], value: &[u8], condition: Condition) -> Result<Version, Error> {
-        wait(self.store().put(&call(), Put::new(self.key(key), value).when(condition)))
+        let put = Put::new(self.key(key), value).when(condition).with_write_id(write_id());
+        wait(self.store().put(&call(), put))
     }
 
     pub(crate) fn delete(&self, key: &[u8]) -> Result<bool, Error> {
-        wait(self.store().delete(&call(), Delete::new(self.key(key))))
+        self.delete_when(key, Condition::Any)
+    }
+
+    pub(crate) fn delete_when(&self, key: &[u8], condition: Condition) -> Result<bool, Error> {
+        let delete = Delete::new(self.key(key)).when(condition).with_write_id(write_id());
+        wait(self.store().delete(&call(), delete))
     }
 
     pub(crate) fn scan(&self, scan: Scan<'_>) -> Result<Page, Error> {
         wait(self.store().scan(&call(), scan))
+    }
+
+    pub(crate) fn apply(&self, ops: &[Op<'_>], mode: BatchMode) -> Result<BatchResult, Error> {
+        wait(self.store().apply(&call(), Batch::new(ops, mode, write_id())))
     }
 
     pub(crate) fn begin(&self, isolation: Isolation) -> Result<Box<dyn Transaction>, Error> {
@@ -108,6 +194,16 @@ impl Harness {
 /// A call that no request made.
 pub(crate) fn call() -> CallContext<'static> {
     CallContext::background()
+}
+
+/// A write id that no other mutation has.
+pub(crate) fn write_id() -> WriteId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let mut id = [0; 16];
+    let (process, number) = id.split_at_mut(8);
+    process.copy_from_slice(&u64::from(std::process::id()).to_be_bytes());
+    number.copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    WriteId::new(id)
 }
 
 /// Waits for a reply on this thread.

@@ -1,124 +1,45 @@
-//! What every storage backend must pass: the interface's promises as cases that run against an open backend.
+//! What every storage backend must pass: the interface's promises as cases, each with a verdict.
 //!
-//! A case that tests a capability runs where the backend declares it; where it does not, another case checks that the
-//! operation answers `Unsupported` and changes nothing. Each failure names the promise that broke.
+//! A case whose promise the backend claims (by its capabilities) is run; what is not claimed must answer `Unsupported` and
+//! change nothing, which is a case of its own. Each failure says what was promised and what was seen.
+//!
+//! [`Suite`] runs each case in a process of its own, with a deadline, so that a crash or a hang is a finding like any other;
+//! [`main`] is a whole test program around it, for authors. `keyway plugin conform FILE` does the same for a library.
+//! [`run_here`] runs what can be run in one process:
 //!
 //! ```
-//! fn test(opened: keyway_loader::Generation) {
-//!     let report = keyway_conformance::run(opened);
-//!     assert!(report.failures().is_empty(), "{report}");
-//! }
+//! # use keyway_memory_backend::Memory as Example;
+//! use keyway_conformance::{Options, Subject, run_here};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let plugin = keyway_loader::Plugin::linked(keyway_sdk::linked::<Example>())?;
+//! let options = Options { only: vec!["get_".into(), "put_".into()], ..Options::default() };
+//! let report = run_here(&Subject::new(plugin, serde_json::json!({})), &options)?;
+//! assert!(report.broken().next().is_none(), "{report}");
+//! # Ok(())
+//! # }
 //! ```
+//!
+//! [`cases`](cases()) are the promises, in [`Case`]; a [`Subject`] is what is tested; a [`Report`] is what was found.
 
-mod batch;
-mod conditions;
-mod crud;
-mod expiry;
-mod lifecycle;
-mod scan;
-mod streams;
-mod transaction;
-mod versions;
-
+mod case;
+mod cases;
+mod checkers;
+mod command;
+mod faults;
 mod harness;
+pub mod ledger;
 mod random;
+mod report;
+mod subject;
+pub mod suite;
 
-use std::fmt;
-
-use keyway_loader::{Capabilities, Generation};
-
-pub use harness::{Broken, Harness};
-
-/// One promise, as a test of it.
-pub struct Case {
-    /// `operation_condition_outcome`.
-    pub name: &'static str,
-    applies: fn(&Capabilities) -> bool,
-    run: fn(&Harness) -> Result<(), Broken>,
-}
-
-/// What became of one case.
-#[derive(Debug)]
-pub enum Verdict {
-    /// The promise is kept.
-    Passed,
-    /// The backend does not make this promise.
-    NotDeclared,
-    /// The promise is broken.
-    Failed(Broken),
-}
-
-/// What became of all cases.
-#[derive(Debug, Default)]
-pub struct Report {
-    cases: Vec<(&'static str, Verdict)>,
-}
-
-impl Report {
-    /// The broken promises.
-    pub fn failures(&self) -> Vec<(&'static str, &Broken)> {
-        self.cases
-            .iter()
-            .filter_map(|(name, verdict)| match verdict {
-                Verdict::Failed(broken) => Some((*name, broken)),
-                Verdict::Passed | Verdict::NotDeclared => None,
-            })
-            .collect()
-    }
-
-    /// How many promises were tested and kept.
-    pub fn passed(&self) -> usize {
-        self.cases.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Passed)).count()
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, verdict) in &self.cases {
-            match verdict {
-                Verdict::Passed => writeln!(f, "ok            {name}")?,
-                Verdict::NotDeclared => writeln!(f, "not declared  {name}")?,
-                Verdict::Failed(broken) => writeln!(f, "BROKEN        {name}: {broken}")?,
-            }
-        }
-        writeln!(f, "{} kept, {} broken", self.passed(), self.failures().len())
-    }
-}
-
-/// All cases, in the order in which they run. The last ones close the backend.
-pub fn cases() -> Vec<Case> {
-    [
-        crud::CASES,
-        conditions::CASES,
-        versions::CASES,
-        expiry::CASES,
-        scan::CASES,
-        batch::CASES,
-        transaction::CASES,
-        streams::CASES,
-        lifecycle::CASES,
-    ]
-    .into_iter()
-    .flatten()
-    .map(|case| Case { ..*case })
-    .collect()
-}
-
-/// Runs every case against a freshly opened, empty backend, which is closed at the end.
-pub fn run(backend: Generation) -> Report {
-    let capabilities = backend.capabilities();
-    let harness = Harness::new(backend);
-    let mut report = Report::default();
-    for case in cases() {
-        let verdict = if !(case.applies)(&capabilities) {
-            Verdict::NotDeclared
-        } else {
-            match (case.run)(&harness.in_keyspace_of(case.name)) {
-                Ok(()) => Verdict::Passed,
-                Err(broken) => Verdict::Failed(broken),
-            }
-        };
-        report.cases.push((case.name, verdict));
-    }
-    report
-}
+pub use case::{Case, Effort, Stop, Verdict};
+pub use cases::cases;
+pub use command::{Named, main};
+pub use faults::{Faults, FaultsIn, Trouble, Unoffered};
+pub use harness::Harness;
+pub use random::Random;
+pub use report::{Claims, Facts, Finding, Report};
+pub use subject::{Library, Subject};
+pub use suite::{Options, Program, Suite, SuiteError, run_here};

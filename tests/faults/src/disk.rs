@@ -10,7 +10,9 @@ use std::{
     },
 };
 
-use crate::{model::Model, random::Random, vfs};
+use keyway_conformance::Random;
+
+use crate::{model::Model, vfs};
 
 /// What SQLite asks of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,10 @@ pub enum Fault {
         /// How many more bytes there is room for.
         room: u64,
     },
+    /// Every call fails.
+    Gone,
+    /// Whatever would change a file fails, as on a file system that was made read-only.
+    ReadOnly,
     /// The power goes at the write, sync or truncation of that number, counted from one.
     LosePower {
         /// The call that does not come back.
@@ -305,6 +311,8 @@ impl State {
                 *room -= grows_by;
                 Verdict::Go
             }
+            Some(Fault::Gone) => Verdict::Fail,
+            Some(Fault::ReadOnly) if changes || call == Call::Remove => Verdict::Fail,
             Some(Fault::LosePower { nth }) if changes => {
                 self.seen += 1;
                 if self.seen >= *nth { Verdict::Fail } else { Verdict::Go }

@@ -1,6 +1,6 @@
 //! What a disk remembers of a file: what was synced, and what came after.
 
-use crate::random::Random;
+use keyway_conformance::Random;
 
 /// What a disk writes whole or not at all, in bytes.
 const SECTOR: usize = 512;

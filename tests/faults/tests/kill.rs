@@ -9,12 +9,11 @@ use std::{
     time::Duration,
 };
 
-use keyway_faults::{
-    campaign,
+use keyway_conformance::{
+    Random,
     ledger::{Event, Ledger},
-    random::Random,
-    store,
 };
+use keyway_faults::{campaign, store};
 
 fn start(directory: &Path, seed: u64) -> Child {
     Command::new(env!("CARGO_BIN_EXE_load"))
@@ -60,7 +59,7 @@ fn acknowledged_writes_survive_kill_and_the_lock_ends_with_its_process() {
         // The lock's file is still there, with the dead one's name in it.
         assert!(directory.path().join("k.db.lock").exists());
         let store = store::open(directory.path()).unwrap_or_else(|error| panic!("round {round}: {error}"));
-        ledger.check(&store).unwrap_or_else(|broken| panic!("round {round}: {broken}"));
+        ledger.check(&*store).unwrap_or_else(|broken| panic!("round {round}: {broken}"));
         store::close(&store);
         drop(store);
         assert_eq!(store::integrity(directory.path()), "ok", "round {round}");

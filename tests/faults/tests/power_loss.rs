@@ -4,7 +4,8 @@
 use std::{path::Path, thread};
 
 use futures_executor::block_on;
-use keyway_faults::{Disk, Fault, campaign, ledger::Ledger, random::Random, store};
+use keyway_conformance::{Random, ledger::Ledger};
+use keyway_faults::{Disk, Fault, campaign, store};
 use keyway_loader::{Generation, Key, RestoreMode, RestoreRecord, WriteId};
 
 const WRITERS: u64 = 4;
@@ -18,7 +19,7 @@ fn write_until_dark(store: &Generation, ledgers: &mut [Ledger], disk: &Disk, see
                 let mut random = Random::new(seed ^ (writer << 32));
                 for _ in 0..200 {
                     // An error is a note in the ledger; the power is what ends it.
-                    let _noted = ledger.write(store, &mut random, &mut |_| ());
+                    let _noted = ledger.write(&**store, &mut random, &mut |_| ());
                     if disk.is_dead() {
                         break;
                     }
@@ -32,7 +33,7 @@ fn check(directory: &Path, ledgers: &mut [Ledger], seed: u64) {
     let store =
         store::open(directory).unwrap_or_else(|error| panic!("seed {seed}: it does not open: {error}"));
     for ledger in ledgers {
-        ledger.check(&store).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        ledger.check(&*store).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
     }
     store::close(&store);
     drop(store);
@@ -74,7 +75,7 @@ fn restore_is_there_whole_or_not_at_all() {
         let mut random = Random::new(seed);
         let store = store::open(directory.path()).unwrap();
         for _ in 0..20 {
-            ledger.write(&store, &mut random, &mut |_| ()).unwrap();
+            ledger.write(&*store, &mut random, &mut |_| ()).unwrap();
         }
         store::close(&store);
         drop(store);
@@ -94,7 +95,7 @@ fn restore_is_there_whole_or_not_at_all() {
         assert!(restored == 0 || restored == 40, "seed {seed}: {restored} of 40 records of a restore");
         assert!(!finished || restored == 40, "seed {seed}: a restore that was finished is gone");
         if restored == 0 {
-            ledger.check(&store).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+            ledger.check(&*store).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         }
         store::close(&store);
         drop(store);

@@ -4,9 +4,9 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use futures_executor::block_on;
+use keyway_conformance::Random;
 use keyway_faults::{
     Disk, Fault, campaign, nameless_files,
-    random::Random,
     store::{self, call},
 };
 use keyway_loader::{

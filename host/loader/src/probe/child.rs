@@ -4,7 +4,7 @@ use std::{ffi::OsString, fs::File, io::Write, path::PathBuf, process::ExitCode, 
 
 use super::{LOADING, MARK, Passed, Refused, sandbox};
 use crate::{
-    Origin, SearchPath,
+    Origin, Plugin, SearchPath,
     describe::describe,
     open::open,
     report::{Chain, Fix},
@@ -28,7 +28,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         return ExitCode::from(2);
     }
     let told = match load(staged.into(), source.into()) {
-        Ok(()) => serde_json::to_string(&Passed { skipped }).map(|text| format!("passed {text}")),
+        Ok(_) => serde_json::to_string(&Passed { skipped }).map(|text| format!("passed {text}")),
         Err(refused) => serde_json::to_string(&refused).map(|text| format!("refused {text}")),
     };
     match told {
@@ -51,7 +51,13 @@ fn answers() -> std::io::Result<File> {
     std::io::stdout().as_handle().try_clone_to_owned().map(File::from)
 }
 
-fn load(path: PathBuf, source: PathBuf) -> Result<(), Refused> {
+/// Loads a staged library into this process, whatever the trust policy: for processes that are there to try a library out, as
+/// a probe or a conformance suite does. `source` is the file that it was copied from, for messages.
+///
+/// # Errors
+///
+/// Why it cannot be loaded, and what to do.
+pub fn load(path: PathBuf, source: PathBuf) -> Result<Plugin, Refused> {
     // By its name: the parent has computed it, and nothing here depends on it.
     let digest =
         path.file_stem().and_then(|name| Digest::parse(name.to_str()?)).unwrap_or_else(|| Digest::of(b""));
@@ -64,12 +70,9 @@ fn load(path: PathBuf, source: PathBuf) -> Result<(), Refused> {
     };
     let described = describe(staged).map_err(|error| refused(&error, Chain(&error).to_string()))?;
     let nowhere = SearchPath { directory: PathBuf::new(), origin: Origin::CommandLine };
-    match open(&described, Grant::Unchecked, nowhere) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let detail = error.detail().map(str::to_owned);
-            let lasting = error.is_lasting();
-            Err(Refused { detail, lasting, ..refused(&error, Chain(&error).to_string()) })
-        }
-    }
+    open(&described, Grant::Unchecked, nowhere).map_err(|error| {
+        let detail = error.detail().map(str::to_owned);
+        let lasting = error.is_lasting();
+        Refused { detail, lasting, ..refused(&error, Chain(&error).to_string()) }
+    })
 }

@@ -8,7 +8,8 @@ use std::{
     thread,
 };
 
-use keyway_faults::{ledger::Ledger, random::Random, store};
+use keyway_conformance::{Random, ledger::Ledger};
+use keyway_faults::store;
 
 /// Threads that write.
 const WRITERS: u64 = 8;
@@ -39,7 +40,7 @@ fn run(directory: &Path, seed: u64) -> Result<(), String> {
             scope.spawn(move || {
                 let (mut ledger, mut random) = (Ledger::new(writer), Random::new(seed ^ (writer << 32)));
                 loop {
-                    let written = ledger.write(store, &mut random, &mut |event| {
+                    let written = ledger.write(&**store, &mut random, &mut |event| {
                         // One call a line, so that no line of one thread stands within another's. Nobody reads any
                         // more once the parent is gone.
                         let _told =

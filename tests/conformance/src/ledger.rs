@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_executor::block_on;
 use keyway_loader::{
-    Batch, BatchMode, Begin, Delete, Error, Generation, Isolation, Key, Op, Outcome, Put, Version, WriteId,
+    Batch, BatchMode, Begin, Delete, Error, Features, Isolation, Key, Op, Outcome, Put, Store, Version,
+    WriteId,
 };
 
-use crate::{random::Random, store::call};
+use crate::{harness::call, random::Random};
 
 /// The keyspace that is written to.
 pub const KEYSPACE: &str = "ledger";
@@ -136,13 +137,19 @@ impl Ledger {
     /// When a version is given out twice.
     pub fn write(
         &mut self,
-        store: &Generation,
+        store: &dyn Store,
         random: &mut Random,
         tell: &mut dyn FnMut(&Event),
     ) -> Result<(), Error> {
         self.turn += 1;
         let (turn, writer) = (self.turn, self.writer);
-        let kind = random.below(8);
+        // As much of it as the store claims.
+        let capabilities = store.capabilities();
+        let kind = match random.below(8) {
+            5 | 6 if !capabilities.features.contains(Features::ATOMIC_BATCH) => 0,
+            7 if capabilities.isolation == Isolation::NONE => 0,
+            kind => kind,
+        };
         let (slot, keys, number) = match kind {
             0..4 => (format!("w{writer}/single{}", random.below(5)), 1, Some(turn)),
             4 => (format!("w{writer}/single{}", random.below(5)), 1, None),
@@ -178,19 +185,19 @@ impl Ledger {
         }
     }
 
-    fn put(&self, store: &Generation, slot: &str, turn: u64) -> Written {
+    fn put(&self, store: &dyn Store, slot: &str, turn: u64) -> Written {
         let (key, value) = (key(slot, 0), value(turn));
         let put = Put::new(Key::new(KEYSPACE, &key), &value).with_write_id(self.write_id());
         block_on(store.put(&call(), put)).map(|version| vec![(key, version)])
     }
 
-    fn delete(&self, store: &Generation, slot: &str) -> Written {
+    fn delete(&self, store: &dyn Store, slot: &str) -> Written {
         let key = key(slot, 0);
         let delete = Delete::new(Key::new(KEYSPACE, &key)).with_write_id(self.write_id());
         block_on(store.delete(&call(), delete)).map(|_| Vec::new())
     }
 
-    fn batch(&self, store: &Generation, slot: &str, keys: u64, turn: u64) -> Written {
+    fn batch(&self, store: &dyn Store, slot: &str, keys: u64, turn: u64) -> Written {
         let (keys, value): (Vec<_>, _) = ((0..keys).map(|index| key(slot, index)).collect(), value(turn));
         let ops: Vec<_> = keys.iter().map(|key| Op::put(Key::new(KEYSPACE, key), &value)).collect();
         let batch = Batch::new(&ops, BatchMode::Atomic, self.write_id());
@@ -199,8 +206,8 @@ impl Ledger {
         Ok(keys.into_iter().zip(versions).collect())
     }
 
-    fn transaction(&self, store: &Generation, slot: &str, keys: u64, turn: u64) -> Written {
-        let begin = Begin { isolation: Isolation::SERIALIZABLE, read_only: false };
+    fn transaction(&self, store: &dyn Store, slot: &str, keys: u64, turn: u64) -> Written {
+        let begin = Begin { isolation: store.capabilities().isolation, read_only: false };
         let transaction = block_on(store.begin(&call(), begin))?;
         let value = value(turn);
         for index in 0..keys {
@@ -227,7 +234,7 @@ impl Ledger {
     /// # Errors
     ///
     /// What was lost, is half there or should not be.
-    pub fn check(&mut self, store: &Generation) -> Result<(), String> {
+    pub fn check(&mut self, store: &dyn Store) -> Result<(), String> {
         for (name, slot) in &mut self.slots {
             let mut found = Vec::new();
             for index in 0..slot.keys {
@@ -274,26 +281,29 @@ mod tests {
     /// The checker itself: a ledger that was told more than the store has must say so.
     #[test]
     fn lost_and_half_writes_are_found() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = crate::store::open(directory.path()).unwrap();
+        let plugin =
+            keyway_loader::Plugin::linked(keyway_sdk::linked::<keyway_memory_backend::Memory>()).unwrap();
+        let subject = crate::Subject::new(plugin, serde_json::json!({}));
+        let opened = subject.open(std::path::Path::new(".")).unwrap();
+        let store: &dyn Store = &*opened;
         let slot = "w1/batch".to_owned();
         let mut ledger = Ledger::new(1);
         ledger.note(&Event::Try(slot.clone(), 2, Some(1)));
         ledger.note(&Event::Acknowledged(slot.clone()));
-        assert!(ledger.check(&store).unwrap_err().contains("acknowledged was Some(1)"));
+        assert!(ledger.check(store).unwrap_err().contains("acknowledged was Some(1)"));
         let put = |index, bytes: &[u8]| {
             block_on(store.put(&call(), Put::new(Key::new(KEYSPACE, &key(&slot, index)), bytes))).unwrap();
         };
         put(0, &value(1));
-        assert!(ledger.check(&store).unwrap_err().contains("half there"));
+        assert!(ledger.check(store).unwrap_err().contains("half there"));
         put(1, &value(1)[..100]);
-        assert!(ledger.check(&store).unwrap_err().contains("torn"));
+        assert!(ledger.check(store).unwrap_err().contains("torn"));
         put(1, &value(1));
-        ledger.check(&store).unwrap();
+        ledger.check(store).unwrap();
         ledger.note(&Event::Try(slot.clone(), 2, Some(2)));
         ledger.note(&Event::Refused(slot.clone()));
         put(0, &value(2));
         put(1, &value(2));
-        assert!(ledger.check(&store).unwrap_err().contains("holds Some(2)"));
+        assert!(ledger.check(store).unwrap_err().contains("holds Some(2)"));
     }
 }

@@ -2,25 +2,41 @@
 
 use keyway_loader::{
     BackupLevel, BackupPull, Capabilities, Error, ErrorCode, Features, Key, RestoreMode, RestoreRecord,
-    WriteId,
 };
 
 use crate::{
     Case,
-    harness::{Harness, Outcomes, call, promise, refused, wait},
+    case::Outcomes,
+    harness::{Harness, call, promise, refused, wait, write_id},
 };
 
 type Stored = (String, Vec<u8>, Vec<u8>);
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "backup_is_one_point_in_time", applies: point_in_time, run: one_point_in_time },
-    Case { name: "restore_replaces_everything_or_nothing", applies: both, run: all_or_nothing },
-    Case {
-        name: "backup_not_declared_is_unsupported",
-        applies: |c| c.backup == BackupLevel::NONE,
-        run: no_backup,
-    },
-    Case { name: "restore_not_declared_is_unsupported", applies: |c| !restores(c), run: no_restore },
+    Case::new(
+        "backup_is_one_point_in_time",
+        "a backup answers all records, ordered by keyspace and key, as they were at one time (backup: point in time)",
+        one_point_in_time,
+    )
+    .when(point_in_time),
+    Case::new(
+        "restore_replaces_everything_or_nothing",
+        "nothing of a restore is visible before it is finished; then everything is, and what was there before is gone",
+        all_or_nothing,
+    )
+    .when(both),
+    Case::new(
+        "backup_not_declared_is_unsupported",
+        "backup is Unsupported where it is not declared",
+        no_backup,
+    )
+    .when(|capabilities| capabilities.backup == BackupLevel::NONE),
+    Case::new(
+        "restore_not_declared_is_unsupported",
+        "restore is Unsupported where RESTORE is not declared",
+        no_restore,
+    )
+    .when(|capabilities| !restores(capabilities)),
 ];
 
 fn point_in_time(capabilities: &Capabilities) -> bool {
@@ -36,7 +52,7 @@ fn both(capabilities: &Capabilities) -> bool {
 }
 
 fn backup(
-    h: &Harness,
+    h: &Harness<'_>,
     max_items: u32,
     mut between: impl FnMut() -> Result<(), Error>,
 ) -> Result<Vec<Stored>, Error> {
@@ -54,7 +70,7 @@ fn backup(
     }
 }
 
-fn one_point_in_time(h: &Harness) -> Outcomes {
+fn one_point_in_time(h: &Harness<'_>) -> Outcomes {
     for index in 0..30 {
         h.put(format!("k{index:02}").as_bytes(), b"before")?;
     }
@@ -70,11 +86,11 @@ fn one_point_in_time(h: &Harness) -> Outcomes {
     Ok(())
 }
 
-fn all_or_nothing(h: &Harness) -> Outcomes {
+fn all_or_nothing(h: &Harness<'_>) -> Outcomes {
     h.put(b"old", b"v")?;
     let before = backup(h, 100, || Ok(()))?;
     let into_empty = wait(h.store().restore(&call(), RestoreMode::INTO_EMPTY));
-    let into_empty = into_empty.and_then(|sink| wait(sink.finish(&call(), WriteId::default())));
+    let into_empty = into_empty.and_then(|sink| wait(sink.finish(&call(), write_id())));
     refused(into_empty, ErrorCode::INVALID_ARGUMENT, "a restore into a store that is not empty")?;
 
     let new = RestoreRecord::new(h.key(b"new"), b"restored", 0);
@@ -82,7 +98,7 @@ fn all_or_nothing(h: &Harness) -> Outcomes {
     wait(sink.write(&call(), &[new]))?;
     promise!(h.get(b"new")?.is_none(), "a restore was seen before it was finished");
     wait(sink.abort(&call()))?;
-    refused(wait(sink.finish(&call(), WriteId::default())), ErrorCode::CLOSED, "a finish after the abort")?;
+    refused(wait(sink.finish(&call(), write_id())), ErrorCode::CLOSED, "a finish after the abort")?;
     promise!(backup(h, 100, || Ok(()))? == before, "an aborted restore changed something");
 
     let old = h.get(b"old")?.map(|record| record.version());
@@ -92,7 +108,7 @@ fn all_or_nothing(h: &Harness) -> Outcomes {
         wait(sink.write(&call(), &[RestoreRecord::new(Key::new(keyspace, key), value, 0)]))?;
     }
     wait(sink.write(&call(), &[new]))?;
-    let count = wait(sink.finish(&call(), WriteId::default()))?;
+    let count = wait(sink.finish(&call(), write_id()))?;
     promise!(count == before.len() as u64 + 1, "a restore of {} records counted {count}", before.len() + 1);
     promise!(h.value(b"new")? == b"restored", "a restored record is missing");
     promise!(h.get(b"later")?.is_none(), "a restore that replaces left a record that it does not hold");
@@ -101,11 +117,11 @@ fn all_or_nothing(h: &Harness) -> Outcomes {
     Ok(())
 }
 
-fn no_backup(h: &Harness) -> Outcomes {
+fn no_backup(h: &Harness<'_>) -> Outcomes {
     refused(wait(h.store().backup(&call())), ErrorCode::UNSUPPORTED, "a backup that is not declared")
 }
 
-fn no_restore(h: &Harness) -> Outcomes {
+fn no_restore(h: &Harness<'_>) -> Outcomes {
     let restore = wait(h.store().restore(&call(), RestoreMode::REPLACE));
     refused(restore, ErrorCode::UNSUPPORTED, "a restore that is not declared")
 }

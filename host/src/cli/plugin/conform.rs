@@ -1,0 +1,168 @@
+//! `keyway plugin conform`.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use keyway_conformance::{
+    Effort, Finding, Library, Options, Program, Report, Suite, SuiteError, suite::child,
+};
+use keyway_loader::{Chain, Fix, discover::plugin_name, loader::StageFailure};
+use serde_json::{Value, json};
+
+use super::{read, write_whole};
+use crate::cli::{
+    failure::Failure,
+    output::{Format, pairs, print, say},
+};
+
+/// The argument by which this program knows that it is to run one case.
+pub(in crate::cli) const CHILD_COMMAND: &str = "conform-plugin";
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Arguments {
+    /// The library file. Its code is run, whatever the trust policy.
+    #[arg(required_unless_present = "list")]
+    file: Option<PathBuf>,
+    /// The backend's settings as JSON; @FILE reads them from a file, @- from standard input. Give it a store of its own:
+    /// the suite removes everything in it.
+    #[arg(long, default_value = "{}", value_name = "JSON")]
+    config: String,
+    /// Only cases whose name contains this. May be repeated.
+    #[arg(long, value_name = "WORD")]
+    only: Vec<String>,
+    /// The seed of all random choices: the same one makes the same choices.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// All rounds: hours rather than minutes.
+    #[arg(long)]
+    full: bool,
+    /// Print the report as JSON: the same as --format json.
+    #[arg(long)]
+    json: bool,
+    /// Also write the report in JUnit's XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Also keep the report: as FILE, or else beside the library, with .conformance.json behind its name.
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    report: Option<Option<PathBuf>>,
+    /// List all cases with what they test, and run none.
+    #[arg(long)]
+    list: bool,
+}
+
+/// Runs one case in this process.
+pub(in crate::cli) fn child_main() -> ExitCode {
+    child::main(Library::load)
+}
+
+pub(super) fn conform(arguments: &Arguments, format: Format) -> Result<(), Failure> {
+    let format = if arguments.json { Format::Json } else { format };
+    let options = Options {
+        only: arguments.only.clone(),
+        seed: arguments.seed,
+        effort: if arguments.full { Effort::Full } else { Effort::Short },
+    };
+    let file = match &arguments.file {
+        Some(file) if !arguments.list => file,
+        _ => return list(&options, format),
+    };
+    let config = settings(&arguments.config)?;
+    let (described, _staging) = read(file)?;
+    let name = plugin_name(file).unwrap_or_else(|| described.descriptor.name.clone());
+    keyway_loader::check::check(&described, &name, &[]).map_err(|error| {
+        let failure = StageFailure::Check(error);
+        Failure::Refused(format!("{failure}; {}", failure.fix()))
+    })?;
+    let program = Program::this(vec![CHILD_COMMAND.into()])
+        .map_err(|error| Failure::Other(format!("find this program's own file: {error}")))?;
+    let suite = Suite { program, subject: Library::new(&described.staged, config).to_value(), options };
+    let report = suite.run(|finding| tell(finding, format)).map_err(failed)?;
+    if let Some(path) = &arguments.junit {
+        write_whole(path, report.to_junit().as_bytes())?;
+    }
+    if let Some(path) = &arguments.report {
+        let path = path.clone().unwrap_or_else(|| beside(file));
+        write_whole(&path, report.to_json().as_bytes())?;
+    }
+    print(format, &report, || format!("\n{}\n", report.summary()))?;
+    verdict(&report, file, arguments)
+}
+
+/// As soon as it is known: the whole takes minutes.
+fn tell(finding: &Finding, format: Format) {
+    if format == Format::Table {
+        // Whoever has stopped listening gets the exit code.
+        let _unheard = say(&format!("{finding}\n"));
+    }
+}
+
+fn verdict(report: &Report, file: &Path, arguments: &Arguments) -> Result<(), Failure> {
+    let broken: Vec<&str> = report.broken().map(|finding| finding.name.as_str()).collect();
+    let Some(first) = broken.first() else { return Ok(()) };
+    let (count, file) = (broken.len(), file.display());
+    let config = if arguments.config == "{}" { "" } else { " --config …" };
+    let full = if arguments.full { " --full" } else { "" };
+    Err(Failure::Refused(format!(
+        "{count} promises are broken; to see one again: keyway plugin conform {file}{config} --only {first} --seed {}{full}",
+        report.seed
+    )))
+}
+
+fn list(options: &Options, format: Format) -> Result<(), Failure> {
+    let cases = options.select().map_err(|word| failed(SuiteError::NoSuchCase { word }))?;
+    let json: Vec<Value> =
+        cases.iter().map(|case| json!({ "name": case.name, "promise": case.promise })).collect();
+    print(format, &json, || {
+        pairs(&cases.iter().map(|case| (case.name, case.promise.to_owned())).collect::<Vec<_>>())
+    })
+}
+
+/// The settings, from where they are.
+fn settings(given: &str) -> Result<Value, Failure> {
+    let text = match given.strip_prefix('@') {
+        None => given.to_owned(),
+        Some("-") => {
+            let mut text = String::new();
+            let read = io::stdin().read_to_string(&mut text);
+            read.map_err(|error| Failure::Other(format!("read standard input: {error}")))?;
+            text
+        }
+        Some(path) => {
+            fs::read_to_string(path).map_err(|error| Failure::file("read", Path::new(path), &error))?
+        }
+    };
+    // The text stays out of the message: it may hold a password.
+    let value: Value = serde_json::from_str(&text).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        Failure::Usage(format!("the settings in --config are not JSON ({place})"))
+    })?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(Failure::Usage(
+            "the settings in --config are not a JSON object, such as {\"path\": \"k.db\"}".to_owned(),
+        ))
+    }
+}
+
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".conformance.json");
+    file.with_file_name(name)
+}
+
+fn failed(error: SuiteError) -> Failure {
+    let message = Chain(&error).to_string();
+    match error {
+        SuiteError::NoSuchCase { .. } => Failure::Usage(message),
+        SuiteError::NotEmpty { .. } => Failure::Refused(message),
+        SuiteError::Directory { .. } | SuiteError::Start { .. } | SuiteError::Open { .. } => {
+            Failure::Other(message)
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! apply: all or nothing, or each for itself.
+
+use std::thread;
+
+use keyway_loader::{BatchMode, Condition, Error, ErrorCode, Isolation, Key, Op, OpResult, Outcome};
+
+use crate::{
+    Case,
+    case::Outcomes,
+    harness::{Harness, call, promise, refused, wait},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new(
+        "apply_atomic_is_all_or_nothing",
+        "an atomic batch is done whole or not at all, and its error has the index of the operation that failed",
+        all_or_nothing,
+    )
+    .when(super::is_atomic),
+    Case::new(
+        "apply_atomic_conditions_see_state_before",
+        "the conditions of a batch see the state before the batch",
+        state_before,
+    )
+    .when(super::is_atomic),
+    Case::new("apply_atomic_spans_keyspaces", "a batch may span keyspaces", spans_keyspaces).when(super::is_atomic),
+    Case::new(
+        "apply_atomic_is_never_seen_half",
+        "nobody sees a part of an atomic batch: two keys that only batches change together are equal in every snapshot",
+        never_half,
+    )
+    .when(|capabilities| super::is_atomic(capabilities) && super::has_snapshots(capabilities)),
+    Case::new(
+        "apply_key_named_twice_is_invalid",
+        "a batch names a key once; one that names it twice is InvalidArgument and writes nothing",
+        named_twice,
+    ),
+    Case::new(
+        "apply_independent_answers_per_item",
+        "an independent batch does each operation for itself and answers one result for each, in order",
+        per_item,
+    ),
+    Case::new("apply_of_nothing_is_done", "a batch of no operations changes nothing and succeeds", nothing),
+    Case::new(
+        "apply_atomic_not_declared_is_unsupported",
+        "an atomic batch is Unsupported where ATOMIC_BATCH is not declared, and never quietly done otherwise",
+        unsupported,
+    )
+    .when(|capabilities| !super::is_atomic(capabilities)),
+];
+
+fn all_or_nothing(h: &Harness<'_>) -> Outcomes {
+    let version = h.put(b"kept", b"old")?;
+    let stale = h.put(b"stale", b"1")?;
+    h.put(b"stale", b"2")?;
+    let ops = [
+        Op::put(h.key(b"new"), b"v"),
+        Op::delete(h.key(b"kept")).when(Condition::Version(version)),
+        Op::check(h.key(b"stale"), Condition::Version(stale)),
+    ];
+    let result = h.apply(&ops, BatchMode::Atomic);
+    let index = result.as_ref().err().and_then(Error::index);
+    refused(result, ErrorCode::PRECONDITION_FAILED, "an atomic batch with a failing check")?;
+    promise!(index == Some(2), "the failing operation was said to be {index:?}, and it is 2");
+    promise!(h.get(b"new")?.is_none(), "a refused atomic batch created a key");
+    promise!(h.value(b"kept")? == b"old", "a refused atomic batch deleted a key");
+
+    let (done, _) = ops.split_at(2);
+    let results = h.apply(done, BatchMode::Atomic)?;
+    let existed: Vec<bool> = results.iter().filter_map(Result::ok).map(OpResult::existed).collect();
+    promise!(existed == [false, true], "an atomic batch said that its keys existed: {existed:?}");
+    let written = results.iter().next().and_then(Result::ok).map(OpResult::version);
+    let read = h.get(b"new")?.map(|record| record.version());
+    promise!(written.is_some() && written == read, "a batch answered another version than get has");
+    promise!(h.get(b"kept")?.is_none(), "a key that an atomic batch deleted has a record");
+    Ok(())
+}
+
+fn state_before(h: &Harness<'_>) -> Outcomes {
+    h.put(b"a", b"1")?;
+    let ops = [Op::delete(h.key(b"a")), Op::put(h.key(b"b"), b"2").when(Condition::Absent)];
+    h.apply(&ops, BatchMode::Atomic)?;
+    let ops = [Op::put(h.key(b"a"), b"1").when(Condition::Absent), Op::delete(h.key(b"b"))];
+    h.apply(&ops, BatchMode::Atomic)?;
+    promise!(
+        h.get(b"a")?.is_some() && h.get(b"b")?.is_none(),
+        "a batch left another state than it describes"
+    );
+    Ok(())
+}
+
+fn spans_keyspaces(h: &Harness<'_>) -> Outcomes {
+    let other = format!("{}-other", h.keyspace());
+    let ops = [Op::put(h.key(b"k"), b"1"), Op::put(Key::new(&other, b"k"), b"2")];
+    h.apply(&ops, BatchMode::Atomic)?;
+    let record = wait(h.store().get(&call(), Key::new(&other, b"k")))?;
+    promise!(
+        record.is_some_and(|record| record.value() == b"2"),
+        "a batch did not reach the second keyspace"
+    );
+    promise!(h.value(b"k")? == b"1", "a batch did not reach the first keyspace");
+    Ok(())
+}
+
+fn never_half(h: &Harness<'_>) -> Outcomes {
+    let write = |number: usize| {
+        let value = number.to_string().into_bytes();
+        let ops = [Op::put(h.key(b"left"), &value), Op::put(h.key(b"right"), &value)];
+        h.apply(&ops, BatchMode::Atomic).map(drop)
+    };
+    write(0)?;
+    let rounds = h.rounds(300, 20_000);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| (1..rounds).try_for_each(write));
+        while !writer.is_finished() {
+            let tx = h.begin_read_only(Isolation::SNAPSHOT)?;
+            let read = |key: &[u8]| -> Result<Option<Vec<u8>>, Error> {
+                Ok(wait(tx.get(&call(), h.key(key)))?.map(|record| record.value().to_vec()))
+            };
+            let (left, right) = (read(b"left")?, read(b"right")?);
+            wait(tx.rollback(&call()))?;
+            promise!(left == right, "a snapshot has one half of a batch: {left:?} and {right:?}");
+            let many = wait(h.store().get_many(&call(), &[h.key(b"left"), h.key(b"right")]))?;
+            promise!(
+                many.iter().all(|record| record.is_some()),
+                "get_many misses a key that is always there"
+            );
+        }
+        Ok(writer.join().expect("the writer does not panic")?)
+    })
+}
+
+fn nothing(h: &Harness<'_>) -> Outcomes {
+    let results = h.apply(&[], BatchMode::Independent)?;
+    promise!(results.is_empty(), "a batch of no operations was answered with {} results", results.len());
+    if super::is_atomic(&h.capabilities()) {
+        let results = h.apply(&[], BatchMode::Atomic)?;
+        promise!(
+            results.is_empty(),
+            "an atomic batch of no operations was answered with {} results",
+            results.len()
+        );
+    }
+    Ok(())
+}
+
+fn named_twice(h: &Harness<'_>) -> Outcomes {
+    let ops = [Op::put(h.key(b"k"), b"1"), Op::put(h.key(b"l"), b"1"), Op::delete(h.key(b"k"))];
+    for mode in [BatchMode::Independent, BatchMode::Atomic] {
+        if mode == BatchMode::Atomic && !super::is_atomic(&h.capabilities()) {
+            continue;
+        }
+        refused(h.apply(&ops, mode), ErrorCode::INVALID_ARGUMENT, "a batch that names a key twice")?;
+        promise!(h.get(b"k")?.is_none() && h.get(b"l")?.is_none(), "a refused batch wrote something");
+    }
+    Ok(())
+}
+
+fn per_item(h: &Harness<'_>) -> Outcomes {
+    h.put(b"there", b"old")?;
+    h.put(b"also there", b"old")?;
+    let ops = [
+        Op::put(h.key(b"a"), b"1"),
+        Op::put(h.key(b"there"), b"new").when(Condition::Absent),
+        Op::delete(h.key(b"missing")),
+        Op::check(h.key(b"also there"), Condition::Absent),
+        Op::put(h.key(b"b"), b"2"),
+    ];
+    let results = h.apply(&ops, BatchMode::Independent)?;
+    promise!(
+        results.len() == ops.len(),
+        "{} operations were answered with {} results",
+        ops.len(),
+        results.len()
+    );
+    let codes: Vec<Option<ErrorCode>> = results.iter().map(|result| result.err().map(Error::code)).collect();
+    let refused = Some(ErrorCode::ALREADY_EXISTS);
+    promise!(codes == [None, refused, None, refused, None], "an independent batch answered {codes:?}");
+    let proven = results.iter().filter_map(Result::err).all(|error| error.outcome() == Outcome::NOT_APPLIED);
+    promise!(proven, "a refused operation has an outcome other than NotApplied");
+    promise!(
+        h.value(b"a")? == b"1" && h.value(b"b")? == b"2",
+        "an operation beside a refused one was not done"
+    );
+    promise!(h.value(b"there")? == b"old", "a refused operation was done");
+    Ok(())
+}
+
+fn unsupported(h: &Harness<'_>) -> Outcomes {
+    let ops = [Op::put(h.key(b"k"), b"1")];
+    refused(
+        h.apply(&ops, BatchMode::Atomic),
+        ErrorCode::UNSUPPORTED,
+        "an atomic batch that is not declared",
+    )?;
+    promise!(h.get(b"k")?.is_none(), "a refused batch wrote something");
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! A version is never used twice for a key, whatever wrote it.
+
+use std::collections::HashSet;
+
+use keyway_loader::{BatchMode, CommittedKey, DropKeyspace, Durability, Op, Put, Version};
+
+use crate::{
+    Case,
+    case::Outcomes,
+    harness::{Broken, Harness, call, promise, wait, write_id},
+};
+
+const ROUNDS: usize = 50;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new(
+        "versions_of_a_key_never_repeat",
+        "a version is unique for its key, whatever wrote it, also across delete and re-create and drops of keyspaces",
+        never_repeat,
+    ),
+    Case::new(
+        "versions_never_repeat_across_openings",
+        "a version is unique for its key within the store, also after it was closed and opened again",
+        across_openings,
+    )
+    .when(|capabilities| capabilities.durability > Durability::VOLATILE),
+];
+
+fn across_openings(h: &Harness<'_>) -> Outcomes {
+    let mut seen = HashSet::new();
+    for _ in 0..h.rounds(5, 100) {
+        for _ in 0..20 {
+            let version = h.put(b"k", b"same")?;
+            promise!(
+                seen.insert(version),
+                "after the store was opened again, {version:?} was given a second time"
+            );
+            h.delete(b"k")?;
+        }
+        h.reopen()?;
+    }
+    Ok(())
+}
+
+fn never_repeat(h: &Harness<'_>) -> Outcomes {
+    let mut seen = HashSet::new();
+    let mut fresh = |version: Version, by: &str| -> Outcomes {
+        promise!(seen.insert(version), "{by} gave the version {version:?} a second time");
+        Ok(())
+    };
+    for _ in 0..h.rounds(ROUNDS, 40 * ROUNDS) {
+        fresh(h.put(b"k", b"same")?, "a put")?;
+        h.delete(b"k")?;
+        if super::is_atomic(&h.capabilities()) {
+            let ops = [Op::put(h.key(b"k"), b"same")];
+            let results = h.apply(&ops, BatchMode::Atomic)?;
+            let version = results.iter().find_map(Result::ok).map(|result| result.version());
+            fresh(version.ok_or_else(|| Broken("a batch of one put answered nothing".into()))?, "a batch")?;
+            h.delete(b"k")?;
+        }
+        if super::has_transactions(&h.capabilities()) {
+            // What a transaction saw of its own writes is never anybody else's version, though it was rolled back.
+            let undone = h.begin(h.capabilities().isolation)?;
+            wait(undone.put(&call(), Put::new(h.key(b"k"), b"undone")))?;
+            let seen = wait(undone.get(&call(), h.key(b"k")))?.map(|record| record.version());
+            wait(undone.rollback(&call()))?;
+            fresh(
+                seen.ok_or_else(|| Broken("a transaction does not see its own put".into()))?,
+                "a rolled back put",
+            )?;
+            let transaction = h.begin(h.capabilities().isolation)?;
+            wait(transaction.put(&call(), Put::new(h.key(b"k"), b"same")))?;
+            let committed = wait(transaction.commit(&call(), write_id()))?;
+            let version = committed.keys().first().map(CommittedKey::version);
+            fresh(
+                version.ok_or_else(|| Broken("a commit of one put answered no version".into()))?,
+                "a commit",
+            )?;
+        }
+        wait(h.store().drop_keyspace(&call(), DropKeyspace::new(h.keyspace(), write_id())))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! What a run has found: for people, and as files that can be kept beside a library.
+
+mod junit;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use keyway_loader::{Capabilities, INTERFACE_VERSION, Plugin};
+use serde::{Deserialize, Serialize};
+
+use crate::{Case, Effort, Options, Verdict};
+
+/// The version of the report's form.
+const FORMAT: u32 = 1;
+
+/// What became of all cases of a run, and of what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The version of this form; 1.
+    pub format: u32,
+    /// The suite's version.
+    pub suite: String,
+    /// What was tested.
+    #[serde(flatten)]
+    pub facts: Facts,
+    /// What random numbers came from.
+    pub seed: u64,
+    /// How many rounds were run.
+    pub effort: Effort,
+    /// Whether every case was run, and not a selection.
+    pub complete: bool,
+    /// When it began: seconds since 1970, UTC.
+    pub started_s: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Each case.
+    pub cases: Vec<Finding>,
+}
+
+/// What was tested.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The plugin's name.
+    pub plugin: String,
+    /// The plugin's version.
+    pub version: String,
+    /// The library's SHA-256; none where it was linked.
+    pub digest: Option<String>,
+    /// The interface that the library was built with.
+    pub interface: String,
+    /// The interface of the host that tested it.
+    pub host_interface: String,
+    /// The platform, as Rust names it.
+    pub target: String,
+    /// `debug` or `release`.
+    pub profile: String,
+    /// What the open store claimed.
+    pub capabilities: Claims,
+}
+
+/// What an open store claims.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Levels by their names.
+    #[serde(flatten)]
+    pub levels: BTreeMap<String, String>,
+    /// Single abilities.
+    pub features: Vec<String>,
+    /// Bounds.
+    pub limits: BTreeMap<String, u64>,
+}
+
+impl Facts {
+    pub(crate) fn of(plugin: &Plugin, capabilities: &Capabilities) -> Self {
+        let descriptor = plugin.descriptor();
+        let text = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Self {
+            plugin: descriptor.name.clone(),
+            version: descriptor.version.to_string(),
+            digest: plugin.digest().map(|digest| digest.to_string()),
+            interface: descriptor.interface.to_string(),
+            host_interface: INTERFACE_VERSION.to_owned(),
+            target: descriptor.target(),
+            profile: descriptor.profile.clone(),
+            capabilities: Claims {
+                levels: capabilities.levels().into_iter().map(text).collect(),
+                features: capabilities.features.names().into_iter().map(str::to_owned).collect(),
+                limits: capabilities
+                    .limits
+                    .named()
+                    .into_iter()
+                    .map(|(name, limit)| (name.to_owned(), limit))
+                    .collect(),
+            },
+        }
+    }
+}
+
+/// What became of one case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The case.
+    pub name: String,
+    /// What was promised.
+    pub promise: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+impl Finding {
+    pub(crate) fn of(case: &Case, verdict: Verdict, took: Duration) -> Self {
+        let (name, promise) = (case.name.to_owned(), case.promise.to_owned());
+        Self { name, promise, verdict, duration_ms: millis(took) }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, promise, .. } = self;
+        match &self.verdict {
+            Verdict::Kept => write!(f, "kept       {name}"),
+            Verdict::Unclaimed => write!(f, "unclaimed  {name}"),
+            Verdict::Unproved(why) => write!(f, "UNPROVED   {name}: {why}"),
+            Verdict::Broken(seen) => {
+                write!(
+                    f,
+                    "BROKEN     {name}\n             promised: {promise}\n             seen:     {seen}"
+                )
+            }
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(
+        facts: Facts,
+        options: &Options,
+        started: SystemTime,
+        took: Duration,
+        cases: Vec<Finding>,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            suite: env!("CARGO_PKG_VERSION").to_owned(),
+            facts,
+            seed: options.seed,
+            effort: options.effort,
+            complete: options.only.is_empty(),
+            started_s: started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            duration_ms: millis(took),
+            cases,
+        }
+    }
+
+    /// The findings with a broken promise.
+    pub fn broken(&self) -> impl Iterator<Item = &Finding> {
+        self.cases.iter().filter(|finding| matches!(finding.verdict, Verdict::Broken(_)))
+    }
+
+    /// The findings of promises that could not be tested here.
+    pub fn unproved(&self) -> impl Iterator<Item = &Finding> {
+        self.cases.iter().filter(|finding| matches!(finding.verdict, Verdict::Unproved(_)))
+    }
+
+    /// The findings of promises that were tested and kept.
+    pub fn kept(&self) -> impl Iterator<Item = &Finding> {
+        self.cases.iter().filter(|finding| finding.verdict == Verdict::Kept)
+    }
+
+    /// The last line of a run.
+    pub fn summary(&self) -> String {
+        let unclaimed = self.cases.iter().filter(|finding| finding.verdict == Verdict::Unclaimed).count();
+        format!(
+            "{} {}: {} promises kept, {} broken, {} unproved, {unclaimed} unclaimed (seed {}, {:.1} s)",
+            self.facts.plugin,
+            self.facts.version,
+            self.kept().count(),
+            self.broken().count(),
+            self.unproved().count(),
+            self.seed,
+            Duration::from_millis(self.duration_ms).as_secs_f64(),
+        )
+    }
+
+    /// As a JSON document.
+    ///
+    /// # Panics
+    ///
+    /// Never: all of it can be written as JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a report has string keys only") + "\n"
+    }
+
+    /// As a JUnit XML document, for build servers.
+    pub fn to_junit(&self) -> String {
+        junit::render(self)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.cases {
+            writeln!(f, "{finding}")?;
+        }
+        f.write_str(&self.summary())
+    }
+}
+
+fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}

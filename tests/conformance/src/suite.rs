@@ -1,0 +1,244 @@
+//! Runs cases, each in a process of its own, and gathers what became of them.
+
+pub mod child;
+
+mod order;
+mod watch;
+mod worker;
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tempfile::TempDir;
+use thiserror::Error;
+
+pub(crate) use self::worker::Worker;
+use self::{
+    order::{Answer, Order, Task},
+    watch::{Ended, Watched},
+};
+use crate::{Case, Effort, Finding, Report, Subject, Verdict, cases, harness::Ground};
+
+/// How long the store may take to open for the first time.
+const SURVEY_DEADLINE: Duration = Duration::from_mins(1);
+
+/// A program that ends in [`child::main`] where it is started with these arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The program.
+    pub path: PathBuf,
+    /// The arguments that make it do so.
+    pub arguments: Vec<OsString>,
+}
+
+impl Program {
+    /// This program.
+    ///
+    /// # Errors
+    ///
+    /// When it does not know its own file.
+    pub fn this(arguments: Vec<OsString>) -> io::Result<Self> {
+        Ok(Self { path: std::env::current_exe()?, arguments })
+    }
+}
+
+/// Which cases are run, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Only cases whose name contains one of these; empty means all.
+    pub only: Vec<String>,
+    /// What random numbers come from: the same seed makes the same choices.
+    pub seed: u64,
+    /// How many rounds are run.
+    pub effort: Effort,
+}
+
+impl Options {
+    /// The cases that are meant.
+    ///
+    /// # Errors
+    ///
+    /// The first word that is in no case's name.
+    pub fn select(&self) -> Result<Vec<Case>, String> {
+        let all = cases();
+        if let Some(word) = self.only.iter().find(|word| all.iter().all(|case| !case.name.contains(*word))) {
+            return Err(word.clone());
+        }
+        let is_meant =
+            |case: &Case| self.only.is_empty() || self.only.iter().any(|word| case.name.contains(word));
+        Ok(all.into_iter().filter(is_meant).collect())
+    }
+}
+
+/// Why there is no report.
+#[derive(Debug, Error)]
+pub enum SuiteError {
+    /// A filter that fits nothing.
+    #[error("no case has {word:?} in its name; --list shows all names")]
+    NoSuchCase {
+        /// The filter.
+        word: String,
+    },
+    /// A directory for the cases.
+    #[error("make a temporary directory for the cases")]
+    Directory {
+        /// Why.
+        source: io::Error,
+    },
+    /// The program that runs the cases.
+    #[error("start {}, which runs the cases", program.display())]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The first opening.
+    #[error("the store does not open, so that nothing can be tested: {reason}")]
+    Open {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody's data.
+    #[error("the store is not empty: it holds the keyspaces {}; the suite removes everything, so give it a store of its own", names.join(", "))]
+    NotEmpty {
+        /// The first of its keyspaces.
+        names: Vec<String>,
+    },
+}
+
+/// A run of the suite in processes of its own.
+#[derive(Debug)]
+pub struct Suite {
+    /// What runs each case.
+    pub program: Program,
+    /// What that program makes a [`Subject`] of.
+    pub subject: Value,
+    /// Which cases, and how.
+    pub options: Options,
+}
+
+impl Suite {
+    /// Runs the cases; `heard` gets each finding as soon as it is there.
+    ///
+    /// # Errors
+    ///
+    /// See [`SuiteError`]. A broken promise is none: it is in the report.
+    pub fn run(&self, mut heard: impl FnMut(&Finding)) -> Result<Report, SuiteError> {
+        let selected = self.options.select().map_err(|word| SuiteError::NoSuchCase { word })?;
+        let (started, begun) = (SystemTime::now(), Instant::now());
+        let directory =
+            TempDir::with_prefix("keyway-conformance-").map_err(|source| SuiteError::Directory { source })?;
+        let surveyed = self.survey(&directory.path().join("survey"))?;
+        let claimed: BTreeSet<&str> = surveyed.claimed.iter().map(String::as_str).collect();
+        let mut findings = Vec::new();
+        for case in selected {
+            let finding = if claimed.contains(case.name) {
+                self.run_case(&case, &directory.path().join(case.name))?
+            } else {
+                Finding::of(&case, Verdict::Unclaimed, Duration::ZERO)
+            };
+            heard(&finding);
+            findings.push(finding);
+        }
+        Ok(Report::new(surveyed.facts, &self.options, started, begun.elapsed(), findings))
+    }
+
+    fn survey(&self, directory: &Path) -> Result<order::Surveyed, SuiteError> {
+        let (ended, answer) = self.order(Task::Survey, directory, SURVEY_DEADLINE)?;
+        match answer {
+            Some(Answer::Surveyed(surveyed)) if surveyed.keyspaces.is_empty() => Ok(*surveyed),
+            Some(Answer::Surveyed(surveyed)) => Err(SuiteError::NotEmpty { names: surveyed.keyspaces }),
+            Some(Answer::Failed(reason)) => Err(SuiteError::Open { reason }),
+            Some(Answer::Verdict(_)) | None => {
+                Err(SuiteError::Open { reason: ended.in_words(SURVEY_DEADLINE) })
+            }
+        }
+    }
+
+    fn run_case(&self, case: &Case, directory: &Path) -> Result<Finding, SuiteError> {
+        let (begun, deadline) = (Instant::now(), case.deadline(self.options.effort));
+        let (ended, answer) = self.order(Task::Case(case.name.to_owned()), directory, deadline)?;
+        let verdict = match answer {
+            Some(Answer::Verdict(verdict)) if ended.is_success() => verdict,
+            Some(Answer::Verdict(Verdict::Broken(seen))) => Verdict::Broken(seen),
+            // Whatever it found, a process that then dies has not kept the promise.
+            Some(Answer::Failed(reason)) => Verdict::Broken(reason),
+            _ => Verdict::Broken(ended.in_words(deadline)),
+        };
+        // What a broken case has left is of use to nobody once its finding is told.
+        let _stays = fs::remove_dir_all(directory);
+        Ok(Finding::of(case, verdict, begun.elapsed()))
+    }
+
+    fn order(
+        &self,
+        task: Task,
+        directory: &Path,
+        deadline: Duration,
+    ) -> Result<(Ended, Option<Answer>), SuiteError> {
+        let data_dir = directory.join("data");
+        fs::create_dir_all(&data_dir).map_err(|source| SuiteError::Directory { source })?;
+        let order = Order {
+            task,
+            subject: self.subject.clone(),
+            seed: self.options.seed,
+            effort: self.options.effort,
+            data_dir,
+            answer: directory.join("answer.json"),
+            program: self.program.clone(),
+        };
+        let failed = |source| SuiteError::Start { program: self.program.path.clone(), source };
+        let mut watched = Watched::start(&self.program, &order, &directory.join("log")).map_err(failed)?;
+        let ended = watched.wait(deadline).map_err(failed)?;
+        Ok((ended, Answer::read(&order.answer)))
+    }
+}
+
+/// Runs cases in this process: without deadlines, and without those that need processes of their own.
+///
+/// For a quick look from a test. A backend that crashes or hangs takes this process with it.
+///
+/// # Errors
+///
+/// See [`SuiteError`].
+pub fn run_here(subject: &Subject, options: &Options) -> Result<Report, SuiteError> {
+    let selected = options.select().map_err(|word| SuiteError::NoSuchCase { word })?;
+    let (started, begun) = (SystemTime::now(), Instant::now());
+    let directory =
+        TempDir::with_prefix("keyway-conformance-").map_err(|source| SuiteError::Directory { source })?;
+    let survey = directory.path().join("survey");
+    fs::create_dir(&survey).map_err(|source| SuiteError::Directory { source })?;
+    let surveyed = child::survey(subject, &survey).map_err(|reason| SuiteError::Open { reason })?;
+    if !surveyed.keyspaces.is_empty() {
+        return Err(SuiteError::NotEmpty { names: surveyed.keyspaces });
+    }
+    let mut findings = Vec::new();
+    for case in selected {
+        let begun = Instant::now();
+        let verdict = if surveyed.claimed.iter().any(|name| name == case.name) {
+            let data_dir = directory.path().join(case.name);
+            fs::create_dir(&data_dir).map_err(|source| SuiteError::Directory { source })?;
+            let ground = Ground {
+                subject,
+                subject_order: &Value::Null,
+                data_dir: &data_dir,
+                seed: options.seed,
+                effort: options.effort,
+                program: None,
+            };
+            child::run_case(ground, &case)
+        } else {
+            Verdict::Unclaimed
+        };
+        findings.push(Finding::of(&case, verdict, begun.elapsed()));
+    }
+    Ok(Report::new(surveyed.facts, options, started, begun.elapsed(), findings))
+}

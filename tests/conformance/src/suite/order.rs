@@ -1,0 +1,66 @@
+//! What a run tells its child processes, and what they answer. Both sides are of one version: the same program.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Program;
+use crate::{Effort, Verdict, report::Facts};
+
+/// One child's work, on its standard input: the subject's settings may hold a password, which other processes see on a
+/// command line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) task: Task,
+    pub(super) subject: Value,
+    pub(super) seed: u64,
+    pub(super) effort: Effort,
+    pub(super) data_dir: PathBuf,
+    /// Where the answer goes: standard output is the library's.
+    pub(super) answer: PathBuf,
+    /// What starts processes in turn.
+    pub(super) program: Program,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Task {
+    /// Open the store and say what it claims.
+    Survey,
+    /// Run the case of that name.
+    Case(String),
+    /// Do a piece of work with the store of a case, until killed.
+    Work { name: String, number: u64 },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Surveyed(Box<Surveyed>),
+    Verdict(Verdict),
+    /// The task could not be begun.
+    Failed(String),
+}
+
+/// What is known of a store once it was open.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Surveyed {
+    pub(super) facts: Facts,
+    /// The names of the cases whose promises it makes.
+    pub(super) claimed: Vec<String>,
+    /// The first of its keyspaces.
+    pub(super) keyspaces: Vec<String>,
+}
+
+impl Answer {
+    /// None where the child has not come to an answer.
+    pub(super) fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+
+    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+        fs::write(path, serde_json::to_vec(self)?)
+    }
+}

@@ -1,0 +1,94 @@
+//! A process that works with a case's store, and can be killed.
+
+use std::{
+    fs, io,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Program,
+    order::{Order, Task},
+    watch::Watched,
+};
+use crate::{
+    case::{Outcomes, Stop},
+    harness::Ground,
+};
+
+/// How often a journal is looked at.
+const INTERVAL: Duration = Duration::from_millis(2);
+
+/// A process that works with a case's store until it is done or killed, and says in a journal what it does. Dropped, it is
+/// killed.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    watched: Watched,
+    journal: PathBuf,
+}
+
+impl Worker {
+    pub(crate) fn start(program: &Program, ground: &Ground<'_>, work: &str, number: u64) -> io::Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let directory = ground.data_dir.parent().unwrap_or(ground.data_dir);
+        let start = NEXT.fetch_add(1, Ordering::Relaxed);
+        let journal = directory.join(format!("journal-{start}"));
+        let order = Order {
+            task: Task::Work { name: work.to_owned(), number },
+            subject: ground.subject_order.clone(),
+            seed: ground.seed,
+            effort: ground.effort,
+            data_dir: ground.data_dir.to_owned(),
+            answer: journal.clone(),
+            program: program.clone(),
+        };
+        let watched = Watched::start(program, &order, &directory.join(format!("log-{start}")))?;
+        Ok(Self { watched, journal })
+    }
+
+    /// The whole lines of the journal so far.
+    pub(crate) fn journal(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.journal).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
+        whole.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until the journal has so many lines.
+    pub(crate) fn wait_for(&mut self, lines: usize, deadline: Duration) -> Outcomes {
+        let begun = Instant::now();
+        while self.journal().len() < lines {
+            let has_ended = self.watched.has_ended().unwrap_or(true);
+            if has_ended && self.journal().len() < lines {
+                return Err(self.broken("a process that works with the store ended early"));
+            }
+            if begun.elapsed() > deadline {
+                return Err(self.broken("a process that works with the store does not get on"));
+            }
+            std::thread::sleep(INTERVAL);
+        }
+        Ok(())
+    }
+
+    /// Waits until it is done.
+    pub(crate) fn finish(mut self, deadline: Duration) -> Result<Vec<String>, Stop> {
+        let ended = self.watched.wait(deadline).map_err(|error| Stop::Unproved(error.to_string()))?;
+        if !ended.is_success() {
+            return Err(Stop::Broken(format!(
+                "a process that works with the store: {}",
+                ended.in_words(deadline)
+            )));
+        }
+        Ok(self.journal())
+    }
+
+    /// Kills it without warning; what it had said by then.
+    pub(crate) fn kill(mut self) -> Result<Vec<String>, Stop> {
+        self.watched.kill().map_err(|error| Stop::Unproved(format!("kill a process: {error}")))?;
+        Ok(self.journal())
+    }
+
+    fn broken(&self, what: &str) -> Stop {
+        Stop::Broken(format!("{what}; the last that it printed: {}", self.watched.tail()))
+    }
+}
