@@ -19,7 +19,7 @@ struct Confined {
 const CONFINED: [Confined; 6] = [
     Confined {
         word: "abi_stable",
-        places: &["abi/", "host/loader/"],
+        places: &["abi/", "host/loader/", "tests/compat/mutants/raw/"],
         reason: "the layer beneath the interface is confined (ADR 0001)",
     },
     Confined {
@@ -29,7 +29,7 @@ const CONFINED: [Confined; 6] = [
     },
     Confined {
         word: "keyway_abi",
-        places: &["abi/", "host/loader/"],
+        places: &["abi/", "host/loader/", "tests/compat/mutants/raw/"],
         reason: "the host does not name the interface",
     },
     Confined {
@@ -55,6 +55,7 @@ const CONFINED: [Confined; 6] = [
             "tests/bench/src/allocations.rs",
             "tests/compat/fixtures/panicking/lib.rs",
             "tests/compat/fixtures/tagged/lib.rs",
+            "tests/compat/mutants/raw/lib.rs",
             "tests/compat/tagging/lib.rs",
             "tests/faults/src/vfs.rs",
         ],

@@ -58,6 +58,8 @@ pub struct Options {
     pub seed: u64,
     /// How many rounds are run.
     pub effort: Effort,
+    /// How long each case may take, instead of its own deadline.
+    pub deadline: Option<Duration>,
 }
 
 impl Options {
@@ -164,7 +166,8 @@ impl Suite {
     }
 
     fn run_case(&self, case: &Case, directory: &Path) -> Result<Finding, SuiteError> {
-        let (begun, deadline) = (Instant::now(), case.deadline(self.options.effort));
+        let begun = Instant::now();
+        let deadline = self.options.deadline.unwrap_or_else(|| case.deadline(self.options.effort));
         let (ended, answer) = self.order(Task::Case(case.name.to_owned()), directory, deadline)?;
         let verdict = match answer {
             Some(Answer::Verdict(verdict)) if ended.is_success() => verdict,

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Args;
@@ -41,6 +42,9 @@ pub(in crate::cli) struct Arguments {
     /// All rounds: hours rather than minutes.
     #[arg(long)]
     full: bool,
+    /// How long each case may take; without it, what the case says: a minute or more.
+    #[arg(long, value_name = "SECONDS")]
+    deadline: Option<u64>,
     /// Print the report as JSON: the same as --format json.
     #[arg(long)]
     json: bool,
@@ -66,6 +70,7 @@ pub(super) fn conform(arguments: &Arguments, format: Format) -> Result<(), Failu
         only: arguments.only.clone(),
         seed: arguments.seed,
         effort: if arguments.full { Effort::Full } else { Effort::Short },
+        deadline: arguments.deadline.map(Duration::from_secs),
     };
     let file = match &arguments.file {
         Some(file) if !arguments.list => file,

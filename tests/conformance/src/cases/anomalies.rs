@@ -7,6 +7,7 @@
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Duration,
 };
 
 use keyway_loader::{Capabilities, Error, ErrorCode, Features, Isolation, Scan, Transaction};
@@ -18,8 +19,12 @@ use crate::{
     harness::{Broken, Harness, call, promise, wait, write_id},
 };
 
+/// How long a transaction waits between what it reads and what it writes, so that two of them overlap.
+const OVERLAP: Duration = Duration::from_micros(500);
 const AUDITORS: usize = 3;
 const TRANSFERS: usize = 40;
+/// Transactions of each of two that count keys; all keys fit into a page.
+const COUNTERS: usize = 45;
 const ACCOUNTS: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
 
 pub(crate) const CASES: &[Case] = &[
@@ -120,23 +125,6 @@ fn never_dirty(h: &Harness<'_>) -> Outcomes {
     // Odd numbers are written over before the commit, or rolled back.
     h.put(b"k", b"0")?;
     let (rounds, stop) = (h.rounds(300, 20_000), AtomicBool::new(false));
-    let write_all = || {
-        (0..rounds).try_for_each(|round| {
-            let tx = begin(h)?;
-            write(h, &*tx, b"k", (2 * round + 1).to_string().as_bytes())?;
-            match round % 3 {
-                0 => wait(tx.rollback(&call())),
-                1 => {
-                    drop(tx);
-                    Ok(())
-                }
-                _ => {
-                    write(h, &*tx, b"k", (2 * round).to_string().as_bytes())?;
-                    wait(tx.commit(&call(), write_id())).map(drop)
-                }
-            }
-        })
-    };
     let look = |value: Option<&[u8]>, by: &str| -> Outcomes {
         let is_even = value.is_some_and(|value| value.last().is_some_and(|digit| digit % 2 == 0));
         promise!(
@@ -146,9 +134,26 @@ fn never_dirty(h: &Harness<'_>) -> Outcomes {
         );
         Ok(())
     };
+    let get = || look(h.get(b"k")?.as_ref().map(keyway_loader::Record::value), "get");
+    let write_all = || {
+        (0..rounds).try_for_each(|round| {
+            let tx = begin(h)?;
+            write(h, &*tx, b"k", (2 * round + 1).to_string().as_bytes())?;
+            get()?;
+            match round % 3 {
+                0 => wait(tx.rollback(&call()))?,
+                1 => drop(tx),
+                _ => {
+                    write(h, &*tx, b"k", (2 * round).to_string().as_bytes())?;
+                    wait(tx.commit(&call(), write_id())).map(drop)?;
+                }
+            }
+            get()
+        })
+    };
     let read_all = || -> Outcomes {
         while !stop.load(Ordering::Relaxed) {
-            look(h.get(b"k")?.as_ref().map(keyway_loader::Record::value), "get")?;
+            get()?;
             let page = h.scan(Scan::prefix(h.keyspace(), b""))?;
             look(page.entries().first().map(|entry| entry.record().value()), "scan")?;
             let tx = h.begin_read_only(h.capabilities().isolation)?;
@@ -247,6 +252,7 @@ pub(super) fn number(value: Option<&Vec<u8>>) -> i64 {
 fn no_lost_update(h: &Harness<'_>) -> Outcomes {
     let increment = |tx: &dyn Transaction| {
         let count = number(read(h, tx, b"counter")?.as_ref());
+        thread::sleep(OVERLAP);
         write(h, tx, b"counter", (count + 1).to_string().as_bytes())
     };
     thread::scope(|scope| {
@@ -263,31 +269,52 @@ fn constant_total(h: &Harness<'_>) -> Outcomes {
     for account in ACCOUNTS {
         h.put(account, b"100")?;
     }
+    // Once with each transfer between an auditor's reads, then with chance.
+    for round in 0..ACCOUNTS.len() {
+        audit(h, || transfer(h, round))?;
+    }
+    let (rounds, stop) = (h.rounds(TRANSFERS, 50 * TRANSFERS), AtomicBool::new(false));
     thread::scope(|scope| {
-        let mover = scope.spawn(|| {
-            (0..TRANSFERS).try_for_each(|round| {
-                let pair = (ACCOUNTS.get(round % 4).copied(), ACCOUNTS.get((round + 1) % 4).copied());
-                let (Some(from), Some(to)) = pair else { return Ok(()) };
-                until_committed(h, |tx| {
-                    let (had, has) = (number(read(h, tx, from)?.as_ref()), number(read(h, tx, to)?.as_ref()));
-                    write(h, tx, from, (had - 7).to_string().as_bytes())?;
-                    write(h, tx, to, (has + 7).to_string().as_bytes())
+        let stop = &stop;
+        let mover = scope.spawn(move || {
+            let moved = (0..rounds).try_for_each(|round| transfer(h, round));
+            stop.store(true, Ordering::Relaxed);
+            moved
+        });
+        let auditors: Vec<_> = (0..AUDITORS)
+            .map(|_| {
+                scope.spawn(|| -> Outcomes {
+                    while !stop.load(Ordering::Relaxed) {
+                        audit(h, || Ok(()))?;
+                    }
+                    Ok(())
                 })
             })
-        });
-        let auditors: Vec<_> =
-            (0..AUDITORS).map(|_| scope.spawn(|| (0..TRANSFERS).try_for_each(|_| audit(h)))).collect();
+            .collect();
         let audited = auditors.into_iter().try_for_each(|one| one.join().expect("an auditor does not panic"));
         mover.join().expect("the mover does not panic").and(audited)
     })?;
-    audit(h)
+    audit(h, || Ok(()))
 }
 
-fn audit(h: &Harness<'_>) -> Outcomes {
+/// Moves 7 from one account to the next, in a transaction.
+fn transfer(h: &Harness<'_>, round: usize) -> Outcomes {
+    let pair = (ACCOUNTS.get(round % 4).copied(), ACCOUNTS.get((round + 1) % 4).copied());
+    let (Some(from), Some(to)) = pair else { return Ok(()) };
+    until_committed(h, |tx| {
+        let (had, has) = (number(read(h, tx, from)?.as_ref()), number(read(h, tx, to)?.as_ref()));
+        write(h, tx, from, (had - 7).to_string().as_bytes())?;
+        write(h, tx, to, (has + 7).to_string().as_bytes())
+    })
+}
+
+/// Counts what all accounts hold; `between` happens after each read.
+fn audit(h: &Harness<'_>, mut between: impl FnMut() -> Outcomes) -> Outcomes {
     let tx = h.begin_read_only(Isolation::SNAPSHOT)?;
     let mut total = 0;
     for account in ACCOUNTS {
         total += number(read(h, &*tx, account)?.as_ref());
+        between()?;
     }
     wait(tx.rollback(&call()))?;
     promise!(total == 400, "an auditor counted {total} in accounts that hold 400");
@@ -345,6 +372,7 @@ fn no_write_skew(h: &Harness<'_>) -> Outcomes {
         let leave = |own: &'static [u8]| {
             move |tx: &dyn Transaction| {
                 let on_call = number(read(h, tx, b"x")?.as_ref()) + number(read(h, tx, b"y")?.as_ref());
+                thread::sleep(OVERLAP);
                 if on_call == 2 { write(h, tx, own, b"0") } else { Ok(()) }
             }
         };
@@ -363,20 +391,22 @@ fn no_phantom(h: &Harness<'_>) -> Outcomes {
     let add = |mark: &'static [u8]| {
         move |tx: &dyn Transaction| {
             let count = keys(h, tx)?.len();
+            thread::sleep(OVERLAP);
             write(h, tx, format!("{count:03}-{}", String::from_utf8_lossy(mark)).as_bytes(), mark)
         }
     };
     thread::scope(|scope| {
-        let other = scope.spawn(move || (0..10).try_for_each(|_| until_committed(h, add(b"o"))));
-        let own = (0..10).try_for_each(|_| until_committed(h, add(b"m")));
+        let other = scope.spawn(move || (0..COUNTERS).try_for_each(|_| until_committed(h, add(b"o"))));
+        let own = (0..COUNTERS).try_for_each(|_| until_committed(h, add(b"m")));
         own.and(other.join().expect("the other one does not panic"))
     })?;
     let tx = h.begin_read_only(h.capabilities().isolation)?;
     let counts: Vec<Vec<u8>> = keys(h, &*tx)?.into_iter().map(|key| key.split_at(3).0.to_vec()).collect();
-    let expected: Vec<Vec<u8>> = (0..20).map(|count| format!("{count:03}").into_bytes()).collect();
+    let expected: Vec<Vec<u8>> = (0..2 * COUNTERS).map(|count| format!("{count:03}").into_bytes()).collect();
     promise!(
         counts == expected,
-        "twenty transactions that count and add left {} keys with phantoms",
+        "{} transactions that count keys and add one named by the count left {} keys with phantoms",
+        2 * COUNTERS,
         counts.len()
     );
     Ok(())

@@ -158,12 +158,11 @@ fn many_threads(h: &Harness<'_>) -> Outcomes {
                         let key = format!("{number}/{}", random.below(4)).into_bytes();
                         let value = format!("{number} {round}").into_bytes();
                         h.put(&key, &value)?;
-                        let read = h.value(&key)?;
+                        let read = h.get(&key)?.map(|record| record.value().escape_ascii().to_string());
                         promise!(
-                            read == value,
-                            "thread {number} wrote {} and read {}",
-                            value.escape_ascii(),
-                            read.escape_ascii()
+                            read.as_deref() == Some(value.escape_ascii().to_string().as_str()),
+                            "thread {number} of {THREADS} wrote {:?} to a key of its own and read {read:?}",
+                            value.escape_ascii().to_string()
                         );
                         if round % 8 == 0 {
                             let prefix = format!("{number}/").into_bytes();

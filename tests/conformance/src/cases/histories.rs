@@ -169,6 +169,10 @@ fn one_transaction(
         let tx = begin(h)?;
         for step in &planned {
             done.push(take(h, &*tx, step)?);
+            // So that transactions overlap also where each step is quick.
+            if random.below(3) == 0 {
+                thread::sleep(Duration::from_micros(100));
+            }
         }
         wait(tx.commit(&call(), write_id())).map(drop)
     };

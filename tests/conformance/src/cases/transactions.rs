@@ -136,6 +136,10 @@ fn leaves_nothing(h: &Harness<'_>) -> Outcomes {
     drop(tx);
     promise!(h.value(b"a")? == b"old", "a transaction that was dropped changed something");
     h.put(b"a", b"after")?;
+    let tx = begin(h)?;
+    write(h, &*tx, b"a", b"last")?;
+    wait(tx.commit(&call(), write_id()))?;
+    promise!(h.value(b"a")? == b"last", "a transaction after one that was dropped left nothing");
     Ok(())
 }
 

@@ -1,0 +1,211 @@
+//! A store that does not see to what it declares.
+
+use abi_stable::{
+    sabi_trait::TD_Opaque,
+    std_types::{ROption, RResult, RSlice, RStr, RString, RVec},
+};
+use keyway_abi::{
+    AbiBytes, Answer, BackupLevel, BackupObject, Batch, BatchResult, Begin, CallContext, Capabilities,
+    Delete, DropKeyspace, Error, ErrorCode, Features, ForeignReply, Health, Isolation, Key, Limits,
+    MaybeReady, Op, Page, Put, Record, Records, Request, RestoreMode, RestoreObject, Scan, StoreObject,
+    TransactionObject, Version, store::Store,
+};
+
+use crate::transaction::CommitsTwice;
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Defect {
+    IgnoresLimits,
+    LimitIsOneLess,
+    TooLargeLeavesATrace,
+    DoesWhatItDoesNotDeclare,
+    CursorIsNotChecked,
+    WorksAfterShutdown,
+    PanicsAcrossTheBoundary,
+    TakesAKeyTwice,
+    CommitsTwice,
+}
+
+impl Defect {
+    /// The one that a configuration names.
+    pub(crate) fn of(config_json: &str) -> Self {
+        const NAMES: [(&str, Defect); 9] = [
+            ("ignores_limits", Defect::IgnoresLimits),
+            ("limit_is_one_less", Defect::LimitIsOneLess),
+            ("too_large_leaves_a_trace", Defect::TooLargeLeavesATrace),
+            ("does_what_it_does_not_declare", Defect::DoesWhatItDoesNotDeclare),
+            ("cursor_is_not_checked", Defect::CursorIsNotChecked),
+            ("works_after_shutdown", Defect::WorksAfterShutdown),
+            ("panics_across_the_boundary", Defect::PanicsAcrossTheBoundary),
+            ("takes_a_key_twice", Defect::TakesAKeyTwice),
+            ("commits_twice", Defect::CommitsTwice),
+        ];
+        let named = NAMES.iter().find(|(name, _)| config_json.contains(&format!("\"{name}\"")));
+        named.map(|(_, defect)| *defect).expect("the configuration names a defect")
+    }
+}
+
+/// A sound store and what is wrong with this one.
+pub(crate) struct Beneath {
+    pub(crate) inner: StoreObject,
+    pub(crate) defect: Defect,
+}
+
+fn ready<T>(result: Result<T, Error>) -> ForeignReply<T> {
+    MaybeReady::Ready(RResult::from(result.map(Answer::new)))
+}
+
+/// The code of an answer that is there and an error.
+fn code<T>(reply: &ForeignReply<T>) -> Option<ErrorCode> {
+    match reply {
+        MaybeReady::Ready(RResult::RErr(error)) => Some(error.code()),
+        _ => None,
+    }
+}
+
+impl Store for Beneath {
+    fn capabilities(&self) -> Capabilities {
+        let sound = self.inner.capabilities();
+        match self.defect {
+            Defect::IgnoresLimits => Capabilities {
+                limits: Limits {
+                    key_bytes: 1_000,
+                    value_bytes: 1_000_000,
+                    batch_ops: 100,
+                    batch_bytes: 2_000_000,
+                    transaction_ops: 100,
+                    transaction_bytes: 2_000_000,
+                    transaction_age_ms: 1_000,
+                    transactions: 8,
+                    ..sound.limits
+                },
+                ..sound
+            },
+            Defect::DoesWhatItDoesNotDeclare => Capabilities {
+                features: Features::EMPTY,
+                backup: BackupLevel::NONE,
+                isolation: Isolation::NONE,
+                ..sound
+            },
+            _ => sound,
+        }
+    }
+
+    fn get(&self, call: &CallContext<'_>, request: Request<'_, Key<'_>>) -> ForeignReply<ROption<Record>> {
+        assert!(self.defect != Defect::PanicsAcrossTheBoundary, "nobody contains this");
+        self.inner.get(call, request)
+    }
+
+    fn get_many(
+        &self,
+        call: &CallContext<'_>,
+        request: Request<'_, RSlice<'_, Key<'_>>>,
+    ) -> ForeignReply<Records> {
+        self.inner.get_many(call, request)
+    }
+
+    fn put(&self, call: &CallContext<'_>, request: Request<'_, Put<'_>>) -> ForeignReply<Version> {
+        let put = request.into_body();
+        let limit = usize::try_from(self.inner.capabilities().limits.key_bytes).unwrap_or(usize::MAX);
+        let key = put.key();
+        if self.defect == Defect::LimitIsOneLess && key.bytes().len() == limit {
+            return ready(Err(Error::new(ErrorCode::TOO_LARGE, "the key is as long as the limit")));
+        }
+        let reply = self.inner.put(call, Request::new(put));
+        if self.defect == Defect::TooLargeLeavesATrace && code(&reply) == Some(ErrorCode::TOO_LARGE) {
+            let cut = key.bytes().get(..limit).unwrap_or(key.bytes());
+            let trace = Put::new(Key::new(key.keyspace(), cut), b"cut off").with_write_id(put.write_id());
+            drop(self.inner.put(call, Request::new(trace)));
+        }
+        reply
+    }
+
+    fn delete(&self, call: &CallContext<'_>, request: Request<'_, Delete<'_>>) -> ForeignReply<bool> {
+        self.inner.delete(call, request)
+    }
+
+    fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page> {
+        let scan = request.into_body();
+        let reply = self.inner.scan(call, Request::new(scan));
+        if self.defect == Defect::CursorIsNotChecked && code(&reply) == Some(ErrorCode::CURSOR_EXPIRED) {
+            return self.inner.scan(call, Request::new(scan.resuming_at(b"")));
+        }
+        reply
+    }
+
+    fn apply(&self, call: &CallContext<'_>, request: Request<'_, Batch<'_>>) -> ForeignReply<BatchResult> {
+        let batch = request.into_body();
+        if self.defect == Defect::TakesAKeyTwice {
+            let mut ops: Vec<Op<'_>> = Vec::new();
+            for op in batch.ops() {
+                ops.retain(|earlier| earlier.key() != op.key());
+                ops.push(*op);
+            }
+            return self.inner.apply(call, Request::new(Batch::new(&ops, batch.mode(), batch.write_id())));
+        }
+        self.inner.apply(call, Request::new(batch))
+    }
+
+    fn begin(&self, call: &CallContext<'_>, request: Request<'_, Begin>) -> ForeignReply<TransactionObject> {
+        match self.inner.begin(call, request) {
+            MaybeReady::Ready(RResult::ROk(answer)) if self.defect == Defect::CommitsTwice => {
+                let twice = CommitsTwice { inner: answer.into_body() };
+                ready(Ok(TransactionObject::from_value(twice, TD_Opaque)))
+            }
+            reply => reply,
+        }
+    }
+
+    fn keyspaces(
+        &self,
+        call: &CallContext<'_>,
+        request: Request<'_, RStr<'_>>,
+    ) -> ForeignReply<RVec<RString>> {
+        self.inner.keyspaces(call, request)
+    }
+
+    fn drop_keyspace(
+        &self,
+        call: &CallContext<'_>,
+        request: Request<'_, DropKeyspace<'_>>,
+    ) -> ForeignReply<bool> {
+        self.inner.drop_keyspace(call, request)
+    }
+
+    fn health(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<Health> {
+        self.inner.health(call, request)
+    }
+
+    fn backup(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<BackupObject> {
+        self.inner.backup(call, request)
+    }
+
+    fn restore(
+        &self,
+        call: &CallContext<'_>,
+        request: Request<'_, RestoreMode>,
+    ) -> ForeignReply<RestoreObject> {
+        self.inner.restore(call, request)
+    }
+
+    fn upgrade(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<u32> {
+        self.inner.upgrade(call, request)
+    }
+
+    fn extension(
+        &self,
+        call: &CallContext<'_>,
+        name: RStr<'_>,
+        request: Request<'_, RSlice<'_, u8>>,
+    ) -> ForeignReply<AbiBytes> {
+        self.inner.extension(call, name, request)
+    }
+
+    fn shutdown(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()> {
+        if self.defect == Defect::WorksAfterShutdown {
+            return ready(Ok(()));
+        }
+        self.inner.shutdown(call, request)
+    }
+}
