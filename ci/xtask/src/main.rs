@@ -3,6 +3,7 @@
 
 mod bench;
 mod compilers;
+mod conform;
 mod evolution;
 mod process;
 mod programs;
@@ -17,6 +18,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 
   run              build everything in release mode, start a server on 127.0.0.1:8200 with its data under target/run
   test             everything that must pass: formatting, clippy, tidy, unit, doc, conformance and end-to-end tests
+  conform [--full] [--write]
+                   the conformance suite on every official plugin, against the README's table, which --write writes;
+                   --full runs all rounds on release builds
   variants         build what tests/compat/tests/evolution.rs loads, and say which variables name it
   tidy             the conventions that no other tool checks
   bench [NAME]     measure; without a name, everything (boundary, sqlite, loading)
@@ -29,6 +33,13 @@ fn main() -> ExitCode {
         ["run"] => run::run(),
         ["test"] => test::test(),
         ["tidy"] => tidy::tidy(),
+        ["conform", words @ ..] => match conform::Wanted::of(words) {
+            Some(wanted) => conform::conform(wanted),
+            None => {
+                eprint!("{USAGE}");
+                return ExitCode::from(2);
+            }
+        },
         ["variants"] => test::variants(),
         ["bench", names @ ..] => bench::bench(names),
         _ => {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::{
-    compilers, evolution,
+    compilers, conform, evolution,
     process::{cargo, run},
     programs, python, tidy,
 };
@@ -19,13 +19,14 @@ pub(crate) fn test() -> Result<()> {
     // The binaries and shared libraries that the tests start and load.
     run(&mut cargo(&["build", "--workspace"]))?;
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
-    tests.env("INSTA_UPDATE", "no");
+    tests.env("INSTA_UPDATE", "no").env(conform::REPORTS, conform::reports()?);
     programs::prepare()?;
     tests.envs(build_variants()?);
     if let Some(python) = python::prepare()? {
         tests.env("KEYWAY_TEST_PYTHON", python);
     }
-    run(&mut tests)
+    run(&mut tests)?;
+    conform::conform_libraries(conform::Wanted::default())
 }
 
 /// Builds the libraries of other interfaces and of another compiler, and prints what to set for tests that are run singly.

@@ -149,6 +149,11 @@ const OVER_SQLITE: &[Mutant] = &[
     ("acknowledges_early", "durable_writes_survive_kill", "after kill -9, round"),
     ("batch_in_two_commits", "durable_writes_survive_kill", "is half there"),
     ("restores_in_place", "durable_restore_killed_midway_is_old_or_new", "after kill -9 in a restore"),
+    (
+        "claims_to_detect_rewind",
+        "store_that_was_set_back_is_a_new_incarnation",
+        "after the store was set back",
+    ),
     ("version_restarts_at_open", "versions_never_repeat_across_openings", "was given a second time"),
 ];
 

@@ -1,7 +1,11 @@
 //! A whole test program around the suite, for a backend's own tests.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
-use std::{env, process::ExitCode};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use serde_json::Value;
 
@@ -10,12 +14,17 @@ use crate::{Effort, Options, Program, Subject, Suite, suite::child};
 /// The argument by which the program knows that it is to run one case.
 const CHILD: &str = "keyway-conformance-child";
 
+/// The variable that names a directory in which each subject's report is kept, as JSON.
+const REPORTS: &str = "KEYWAY_CONFORMANCE_REPORTS";
+
 const USAGE: &str = "usage: [OPTIONS] [WORD ...]
 
-  WORD        only cases whose name contains one of these
-  --seed N    the random numbers' seed (default 0)
-  --full      all rounds: hours rather than minutes
-  --list      the names of all cases
+  WORD          only cases whose name contains one of these
+  --seed N      the random numbers' seed (default 0)
+  --full        all rounds: hours rather than minutes
+  --list        the names of all cases
+
+KEYWAY_CONFORMANCE_REPORTS=DIRECTORY in the environment keeps each subject's report there, as JSON.
 ";
 
 /// A subject by its name.
@@ -48,7 +57,7 @@ pub fn main(subjects: &[Named]) -> ExitCode {
     }
     match parse(&arguments) {
         Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(options)) => run(subjects, &options),
+        Ok(Some(options)) => run(subjects, &options, env::var_os(REPORTS).map(PathBuf::from).as_deref()),
         Err(problem) => {
             eprintln!("{problem}\n{USAGE}");
             ExitCode::from(2)
@@ -82,7 +91,7 @@ fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
     Ok(Some(options))
 }
 
-fn run(subjects: &[Named], options: &Options) -> ExitCode {
+fn run(subjects: &[Named], options: &Options, reports: Option<&Path>) -> ExitCode {
     // A word that is meant for other test programs of the workspace.
     if let Err(word) = options.select() {
         println!("no case has {word:?} in its name");
@@ -102,6 +111,12 @@ fn run(subjects: &[Named], options: &Options) -> ExitCode {
         match suite.run(|finding| println!("{finding}")) {
             Ok(report) => {
                 println!("{}", report.summary());
+                if let Some(directory) = reports
+                    && let Err(error) = fs::write(directory.join(format!("{name}.json")), report.to_json())
+                {
+                    eprintln!("keep the report in {}: {error}", directory.display());
+                    code = ExitCode::FAILURE;
+                }
                 if report.broken().next().is_some() {
                     code = ExitCode::FAILURE;
                 }

@@ -89,6 +89,11 @@ impl<'a> Harness<'a> {
         Ok(())
     }
 
+    /// Where the store lies, unless its settings say otherwise.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.ground.data_dir
+    }
+
     /// The same store, opened once more; the text of why not.
     pub(crate) fn try_open(&self) -> Result<Generation, String> {
         self.ground.subject.open(self.ground.data_dir)

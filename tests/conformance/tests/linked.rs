@@ -1,4 +1,4 @@
-//! The suite against the official backends, linked into this program.
+//! The suite linked into a test program, as an author has it. SQLite's is in `tests/faults`, over a disk that can fail.
 
 use std::process::ExitCode;
 
@@ -11,11 +11,6 @@ fn memory() -> Result<Subject, String> {
     Ok(Subject::new(plugin.map_err(|error| error.to_string())?, json!({})))
 }
 
-fn sqlite() -> Result<Subject, String> {
-    let plugin = Plugin::linked(keyway_sdk::linked::<keyway_sqlite_backend::Sqlite>());
-    Ok(Subject::new(plugin.map_err(|error| error.to_string())?, json!({ "path": "k.db" })))
-}
-
 fn main() -> ExitCode {
-    keyway_conformance::main(&[("memory", memory), ("sqlite", sqlite)])
+    keyway_conformance::main(&[("memory-linked", memory)])
 }

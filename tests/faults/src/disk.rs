@@ -114,6 +114,8 @@ pub(crate) struct Inner {
     directory: PathBuf,
     /// Whether it remembers what was synced; otherwise it only counts.
     remembers: bool,
+    /// Whether it says that it has synced what it has not.
+    lies: bool,
     counts: [AtomicU64; Call::ALL.len()],
     state: Mutex<State>,
 }
@@ -153,25 +155,30 @@ impl Disk {
     ///
     /// When files that are there cannot be read.
     pub fn new(directory: &Path) -> io::Result<Self> {
-        let mut files = BTreeMap::new();
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            if path.is_file() {
-                files.insert(path.clone(), Model::of(fs::read(&path)?));
-            }
-        }
-        Ok(Self::with(directory, true, State { files, ..State::default() }))
+        let files = files_in(directory)?;
+        Ok(Self::with(directory, (true, false), State { files, ..State::default() }))
+    }
+
+    /// A disk that says that it has synced what it has not.
+    ///
+    /// # Errors
+    ///
+    /// When files that are there cannot be read.
+    pub fn lying(directory: &Path) -> io::Result<Self> {
+        let files = files_in(directory)?;
+        Ok(Self::with(directory, (true, true), State { files, ..State::default() }))
     }
 
     /// A disk that only counts.
     pub fn counting(directory: &Path) -> Self {
-        Self::with(directory, false, State::default())
+        Self::with(directory, (false, false), State::default())
     }
 
-    fn with(directory: &Path, remembers: bool, state: State) -> Self {
+    fn with(directory: &Path, (remembers, lies): (bool, bool), state: State) -> Self {
         let inner = Inner {
             directory: directory.to_owned(),
             remembers,
+            lies,
             counts: Default::default(),
             state: Mutex::new(state),
         };
@@ -238,6 +245,17 @@ impl Disk {
     }
 }
 
+fn files_in(directory: &Path) -> io::Result<BTreeMap<PathBuf, Model>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_file() {
+            files.insert(path.clone(), Model::of(fs::read(&path)?));
+        }
+    }
+    Ok(files)
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         vfs::detach(&self.0);
@@ -274,7 +292,7 @@ impl Inner {
         let dies = matches!(state.fault, Some(Fault::LosePower { nth }) if state.seen >= nth);
         let State { files, .. } = &mut *state;
         // The call that meets the end may still have reached the disk in part, but a sync did not.
-        let reaches = !(was_dead || dies && call == Call::Sync);
+        let reaches = !(was_dead || call == Call::Sync && (dies || self.lies));
         let result = work(verdict, &mut |path, change| {
             if reaches {
                 change(files.entry(path.to_owned()).or_default());

@@ -13,6 +13,7 @@ use crate::{Disk, Fault};
 /// The disk that a store's directory is on, for the suite.
 pub struct Offered {
     directory: PathBuf,
+    make: fn(&Path) -> io::Result<Disk>,
     disk: Mutex<Option<Disk>>,
 }
 
@@ -23,8 +24,21 @@ impl Offered {
     ///
     /// When its files cannot be read.
     pub fn in_directory(directory: &Path) -> Result<Box<dyn Faults>, Unoffered> {
-        let disk = Disk::new(directory).map_err(unreadable)?;
-        Ok(Box::new(Self { directory: directory.to_owned(), disk: Mutex::new(Some(disk)) }))
+        Self::made_by(Disk::new, directory)
+    }
+
+    /// The same, on a disk that does not sync when it is told to: as if the backend had not told it.
+    ///
+    /// # Errors
+    ///
+    /// When its files cannot be read.
+    pub fn without_sync(directory: &Path) -> Result<Box<dyn Faults>, Unoffered> {
+        Self::made_by(Disk::lying, directory)
+    }
+
+    fn made_by(make: fn(&Path) -> io::Result<Disk>, directory: &Path) -> Result<Box<dyn Faults>, Unoffered> {
+        let disk = Mutex::new(Some(make(directory).map_err(unreadable)?));
+        Ok(Box::new(Self { directory: directory.to_owned(), make, disk }))
     }
 
     fn disk(&self) -> MutexGuard<'_, Option<Disk>> {
@@ -61,7 +75,7 @@ impl Faults for Offered {
         if let Some(disk) = disk.take() {
             disk.settle(seed).map_err(unreadable)?;
         }
-        *disk = Some(Disk::new(&self.directory).map_err(unreadable)?);
+        *disk = Some((self.make)(&self.directory).map_err(unreadable)?);
         Ok(())
     }
 

@@ -16,5 +16,5 @@ fn sqlite() -> Result<Subject, String> {
 }
 
 fn main() -> ExitCode {
-    keyway_conformance::main(&[("sqlite over a disk with faults", sqlite)])
+    keyway_conformance::main(&[("sqlite-over-faults", sqlite)])
 }

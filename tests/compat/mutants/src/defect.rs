@@ -119,6 +119,8 @@ pub enum Defect {
     DropKeepsOne,
     /// Durability is claimed, and there is none.
     ClaimsDurability,
+    /// It is claimed that a store which was set back is noticed, and it is not.
+    ClaimsToDetectRewind,
     /// Writes are acknowledged before they are done.
     AcknowledgesEarly,
     /// An atomic batch is committed in two halves.

@@ -1,8 +1,8 @@
 //! Backends with one defect each: what the conformance suite is tested with.
 //!
 //! A [`Mutant`] is a sound backend with one [`Defect`] put between it and the SDK, chosen by its configuration:
-//! `{"defect": "folds_case", "base": {}}`. [`mutant`] has the single operations, [`batches`], [`pages`], [`streams`] and
-//! [`transactions`] the rest. What the SDK would catch before a backend can get it wrong is broken beneath it, in `raw/`.
+//! `{"defect": "folds_case", "base": {}}`. [`mutant`] has the single operations, [`writes`], [`batches`], [`pages`],
+//! [`streams`] and [`transactions`] the rest. What the SDK would catch before a backend can get it wrong is broken beneath it, in `raw/`.
 
 mod batches;
 mod defect;
@@ -10,6 +10,7 @@ mod mutant;
 mod pages;
 mod streams;
 mod transactions;
+mod writes;
 
 pub use defect::Defect;
 pub use mutant::{Config, Mutant};

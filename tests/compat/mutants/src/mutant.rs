@@ -14,9 +14,8 @@ use std::{
 
 use keyway_sdk::{
     AbiBytes, Backend, BackupStream, Batch, BatchResult, Begin, CallContext, Capabilities, Condition, Delete,
-    DropKeyspace, Durability, Error, ErrorCode, Health, Key, OpenContext, Page, PluginInfo, Put, Record,
-    Records, Reply, RestoreMode, RestoreSink, Result, Transaction, Version,
-    backend::check_condition,
+    DropKeyspace, Durability, Error, ErrorCode, Features, Health, Key, OpenContext, Page, PluginInfo, Put,
+    Record, Records, Reply, RestoreMode, RestoreSink, Result, Transaction, Version,
     paging::ScanPlan,
     schemars::{self, JsonSchema},
     serde::{self, Deserialize},
@@ -28,10 +27,8 @@ use crate::{
     pages,
     streams::{LiveBackup, RestoreInPlace},
     transactions::MutantTransaction,
+    writes,
 };
-
-/// How many calls may be lost by those that leak their place.
-const PLACES: u64 = 8;
 
 /// The defect, and the configuration of what has it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -54,15 +51,15 @@ pub struct Mutant<B: Backend> {
     writes: AtomicU64,
     reads: AtomicU64,
     /// Places that were taken and never given back.
-    leaked: Arc<AtomicU64>,
+    pub(crate) leaked: Arc<AtomicU64>,
     /// Whether a write goes on.
-    is_writing: AtomicBool,
+    pub(crate) is_writing: AtomicBool,
     /// Versions of its own, by keyspace and key: the one that is told, and the one beneath.
     versions: Mutex<HashMap<Place, (Version, Version)>>,
     /// What was there before the last write.
     before: Mutex<BTreeMap<Place, Record>>,
     /// What the last call was about; shared by all threads, which is the defect.
-    current: Mutex<Vec<u8>>,
+    pub(crate) current: Mutex<Vec<u8>>,
 }
 
 pub(crate) type Place = (String, Vec<u8>);
@@ -156,49 +153,16 @@ impl<B: Backend> Mutant<B> {
         told
     }
 
-    /// Checks a condition, takes its time, and then writes whatever has happened since.
-    fn put_later(self: &Arc<Self>, call: &CallContext<'_>, put: &Put<'_>) -> Result<Version> {
-        let current = self.now(call, put.key())?;
-        check_condition(put.condition(), current.map(|record| record.version()))?;
-        thread::sleep(Duration::from_millis(1));
-        now(self.inner.put(call, put.when(Condition::Any)))
+    /// Keeps what was there before a write, for readers of the past.
+    pub(crate) fn remember(&self, key: Key<'_>, before: Option<Record>) {
+        if let Some(before) = before {
+            lock(&self.before).insert(place(key), before);
+        }
     }
 
     /// The record beneath, waited for.
     pub(crate) fn now(&self, call: &CallContext<'_>, key: Key<'_>) -> Result<Option<Record>> {
         now(self.inner.get(call, key))
-    }
-
-    /// Takes one of the few places, for ever where the caller goes away.
-    fn place_of_a_call(&self) -> Result<Leak> {
-        if self.leaked.fetch_add(1, Ordering::AcqRel) >= PLACES {
-            self.leaked.fetch_sub(1, Ordering::AcqRel);
-            return Err(Error::new(ErrorCode::UNAVAILABLE, "all places are taken"));
-        }
-        Ok(Leak(Arc::clone(&self.leaked)))
-    }
-
-    fn put_beneath(self: &Arc<Self>, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
-        let kept = self.kept_at(put.key());
-        let condition = self.beneath(&kept, put.condition());
-        let expiry = if self.is(Defect::ForgetsExpiry) { None } else { put.expires_at_ms() };
-        let value = self.value(put.value()).to_vec();
-        let beneath = Put::new(Key::new(&kept.0, &kept.1), &value)
-            .when(condition)
-            .expiring_at_ms(expiry.unwrap_or(0))
-            .with_write_id(put.write_id());
-        let reply = self.inner.put(call, beneath);
-        let (this, key) = (Arc::clone(self), kept.clone());
-        reply.map(move |version| this.tell(key, &value, version))
-    }
-}
-
-/// Gives its place back when it is told to.
-struct Leak(Arc<AtomicU64>);
-
-impl Leak {
-    fn give_back(self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -233,13 +197,33 @@ fn number(version: Version) -> u64 {
     bytes.last_chunk().map_or(0, |last| u64::from_be_bytes(*last))
 }
 
+impl<B: Backend> Mutant<B> {
+    fn put_beneath(self: &Arc<Self>, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
+        let kept = self.kept_at(put.key());
+        let condition = self.beneath(&kept, put.condition());
+        let expiry = if self.is(Defect::ForgetsExpiry) { None } else { put.expires_at_ms() };
+        let value = self.value(put.value()).to_vec();
+        let beneath = Put::new(Key::new(&kept.0, &kept.1), &value)
+            .when(condition)
+            .expiring_at_ms(expiry.unwrap_or(0))
+            .with_write_id(put.write_id());
+        let reply = self.inner.put(call, beneath);
+        let (this, key) = (Arc::clone(self), kept.clone());
+        reply.map(move |version| this.tell(key, &value, version))
+    }
+}
+
 impl<B: Backend> Backend for Mutant<B> {
     type Config = Config<B::Config>;
 
     const PLUGIN: PluginInfo = PluginInfo {
         name: "mutant",
         config_schema: r#"{"type":"object"}"#,
-        capabilities: Capabilities { durability: Durability::POWER_LOSS, ..B::PLUGIN.capabilities },
+        capabilities: Capabilities {
+            durability: Durability::POWER_LOSS,
+            features: B::PLUGIN.capabilities.features.union(Features::DETECTS_REWIND),
+            ..B::PLUGIN.capabilities
+        },
         ..B::PLUGIN
     };
 
@@ -262,6 +246,10 @@ impl<B: Backend> Backend for Mutant<B> {
     fn capabilities(&self) -> Capabilities {
         let capabilities = self.inner.capabilities();
         match self.defect {
+            Defect::ClaimsToDetectRewind => Capabilities {
+                features: capabilities.features.union(Features::DETECTS_REWIND),
+                ..capabilities
+            },
             Defect::ClaimsDurability => {
                 Capabilities { durability: Durability::PROCESS_CRASH, ..capabilities }
             }
@@ -306,113 +294,13 @@ impl<B: Backend> Backend for Mutant<B> {
 
     fn put(self: &Arc<Self>, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
         let count = self.writes.fetch_add(1, Ordering::Relaxed) + 1;
-        match (self.defect, put.condition()) {
-            (Defect::PanicsOnLongKeys, _) => {
-                assert!(put.key().bytes().len() <= 700, "the key is too long for me")
-            }
-            (Defect::LosesEveryThousandthWrite, _) if count.is_multiple_of(1_000) => {
-                return Reply::ready(Ok(Version::numbered(9, count)));
-            }
-            (Defect::StaleReads, _) => {
-                if let Ok(Some(record)) = self.now(call, put.key()) {
-                    lock(&self.before).insert(place(put.key()), record);
-                }
-            }
-            (Defect::AbsentIsCheckedBeforehand, Condition::Absent)
-            | (Defect::VersionIsCheckedBeforehand, Condition::Version(_)) => {
-                return Reply::ready(self.put_later(call, &put));
-            }
-            (Defect::RefusedWriteIsDone, Condition::Version(_)) => {
-                let checked = now(self.inner.put(call, put));
-                if checked.is_err() {
-                    // Done and refused: the caller hears of one of the two.
-                    let _unheard = now(self.inner.put(call, put.when(Condition::Any)));
-                }
-                return Reply::ready(checked);
-            }
-            (Defect::ConditionOnMissingKeyCreates, Condition::Version(_)) => {
-                if matches!(self.now(call, put.key()), Ok(None)) {
-                    return self.inner.put(call, put.when(Condition::Absent));
-                }
-            }
-            (Defect::KeepsOldExpiry, _) if put.expires_at_ms().is_none() => {
-                if let Ok(Some(old)) = self.now(call, put.key()) {
-                    return self.inner.put(call, put.expiring_at_ms(old.expires_at_ms().unwrap_or(0)));
-                }
-            }
-            (Defect::WrongErrorCode, Condition::Absent) => {
-                let wrong = |error: Error| Error::new(ErrorCode::PRECONDITION_FAILED, error.message());
-                return Reply::ready(now(self.inner.put(call, put)).map_err(wrong));
-            }
-            (Defect::UnknownOutcomeOfRefusal, condition) if condition != Condition::Any => {
-                return Reply::ready(now(self.inner.put(call, put)).map_err(Error::with_unknown_outcome));
-            }
-            (Defect::AcknowledgesEarly, _) => {
-                let (this, key, value) = (Arc::clone(self), place(put.key()), put.value().to_vec());
-                let later = move || {
-                    thread::sleep(Duration::from_millis(20));
-                    let put = Put::new(Key::new(&key.0, &key.1), &value);
-                    // Nobody waits any more: that is the defect.
-                    let _unheard = now(this.inner.put(&CallContext::background(), put));
-                };
-                thread::spawn(later);
-                return Reply::ready(Ok(Version::numbered(10, count)));
-            }
-            (Defect::IgnoresDeadline, _) if call.remaining_ms() == Some(1) => {
-                thread::sleep(Duration::from_secs(6));
-            }
-            (Defect::TimeoutIsApplied, _) if call.remaining_ms().is_some() => {
-                // Applied and denied.
-                let _unheard = self.put_aside(put);
-                return Reply::ready(Err(Error::new(ErrorCode::TIMEOUT, "the time is over")));
-            }
-            (Defect::CancelledCallLeaks, _) => {
-                let leak = match self.place_of_a_call() {
-                    Ok(leak) => leak,
-                    Err(error) => return Reply::ready(Err(error)),
-                };
-                let reply = self.inner.put(call, put);
-                let mut is_first = true;
-                return Reply::pending(async move {
-                    // Once around, so that there is a time at which the caller may go away.
-                    std::future::poll_fn(|context| {
-                        context.waker().wake_by_ref();
-                        if std::mem::take(&mut is_first) {
-                            std::task::Poll::Pending
-                        } else {
-                            std::task::Poll::Ready(())
-                        }
-                    })
-                    .await;
-                    let result = reply.wait().await;
-                    leak.give_back();
-                    result
-                });
-            }
-            (Defect::ConfusesThreads, _) => {
-                *lock(&self.current) = put.key().bytes().to_vec();
-                thread::yield_now();
-                let current = lock(&self.current).clone();
-                return self.inner.put(call, Put::new(Key::new(put.key().keyspace(), &current), put.value()));
-            }
-            (Defect::ScanSkipsUnderChurn, _) => {
-                self.is_writing.store(true, Ordering::Release);
-                let reply = now(self.inner.put(call, put));
-                thread::yield_now();
-                self.is_writing.store(false, Ordering::Release);
-                return Reply::ready(reply);
-            }
-            _ => {}
-        }
-        self.put_beneath(call, put)
+        writes::put(self, call, put, count).unwrap_or_else(|| self.put_beneath(call, put))
     }
 
     fn delete(self: &Arc<Self>, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
         let kept = self.kept_at(delete.key());
-        if self.is(Defect::StaleReads)
-            && let Ok(Some(record)) = self.now(call, delete.key())
-        {
-            lock(&self.before).insert(place(delete.key()), record);
+        if self.is(Defect::StaleReads) {
+            self.remember(delete.key(), self.now(call, delete.key()).ok().flatten());
         }
         let condition = match self.defect {
             Defect::DeleteIgnoresCondition => Condition::Any,
@@ -535,23 +423,5 @@ impl<B: Backend> Backend for Mutant<B> {
             _ => {}
         }
         self.inner.shutdown(call)
-    }
-}
-
-impl<B: Backend> Mutant<B> {
-    /// Writes on a thread of its own, waiting for whatever holds it up.
-    fn put_aside(self: &Arc<Self>, put: Put<'_>) -> thread::JoinHandle<()> {
-        let (this, key, value) = (Arc::clone(self), place(put.key()), put.value().to_vec());
-        let handle = thread::spawn(move || {
-            let put = Put::new(Key::new(&key.0, &key.1), &value);
-            let _unheard = now(this.inner.put(&CallContext::background(), put));
-        });
-        // Long enough to be there when the caller looks.
-        thread::sleep(Duration::from_millis(20));
-        handle
-    }
-
-    pub(crate) fn leaked(&self) -> &Arc<AtomicU64> {
-        &self.leaked
     }
 }

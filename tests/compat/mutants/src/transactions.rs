@@ -63,7 +63,7 @@ impl<B: Backend> MutantTransaction<B> {
         let snapshot = now(mutant.inner.begin(call, Begin { read_only: true, ..begin }))?;
         let inner = Some(now(mutant.inner.begin(call, begin))?);
         if mutant.defect == Defect::LeaksALock {
-            mutant.leaked().fetch_add(1, Ordering::AcqRel);
+            mutant.leaked.fetch_add(1, Ordering::AcqRel);
         }
         let state = Mutex::default();
         Ok(Self { mutant: Arc::clone(mutant), inner, snapshot, read_only: begin.read_only, state })
@@ -204,7 +204,7 @@ impl<B: Backend> Transaction for MutantTransaction<B> {
 
     fn commit(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<Committed> {
         lock(&self.state).is_ended = true;
-        self.mutant.leaked().store(0, Ordering::Release);
+        self.mutant.leaked.store(0, Ordering::Release);
         if self.keeps_writes() {
             return Reply::ready(self.commit_own(call));
         }
@@ -229,7 +229,7 @@ impl<B: Backend> Transaction for MutantTransaction<B> {
 
     fn rollback(&self, call: &CallContext<'_>) -> Reply<()> {
         lock(&self.state).is_ended = true;
-        self.mutant.leaked().store(0, Ordering::Release);
+        self.mutant.leaked.store(0, Ordering::Release);
         self.undo();
         self.inner().rollback(call)
     }

@@ -199,9 +199,10 @@ fn survive_power_loss(h: &Harness<'_>) -> Outcomes {
             let _dark = wait(store.shutdown(&call()));
         }
         faults.settle(random.number())?;
-        let store = h.open_another()?;
+        let lost = |found| Broken(format!("after a loss of power, round {round}: {found}"));
+        let store = h.try_open().map_err(lost)?;
         for ledger in &mut ledgers {
-            ledger.check(&*store).map_err(broken(&format!("after a loss of power, round {round}")))?;
+            ledger.check(&*store).map_err(lost)?;
         }
         wait(store.shutdown(&call()))?;
     }

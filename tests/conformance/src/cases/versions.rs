@@ -1,12 +1,14 @@
 //! A version is never used twice for a key, whatever wrote it.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path};
 
-use keyway_loader::{BatchMode, CommittedKey, DropKeyspace, Durability, Op, Put, Version};
+use keyway_loader::{
+    BatchMode, Capabilities, CommittedKey, DropKeyspace, Durability, Features, Op, Put, Version,
+};
 
 use crate::{
     Case,
-    case::Outcomes,
+    case::{Outcomes, Stop},
     harness::{Broken, Harness, call, promise, wait, write_id},
 };
 
@@ -23,8 +25,61 @@ pub(crate) const CASES: &[Case] = &[
         "a version is unique for its key within the store, also after it was closed and opened again",
         across_openings,
     )
-    .when(|capabilities| capabilities.durability > Durability::VOLATILE),
+    .when(|capabilities| is_durable(capabilities) || detects_rewind(capabilities)),
+    Case::new(
+        "store_that_was_set_back_is_a_new_incarnation",
+        "a store that was set back to an earlier copy behind Keyway's back gives no version a second time (DETECTS_REWIND)",
+        set_back,
+    )
+    .when(|capabilities| is_durable(capabilities) && detects_rewind(capabilities)),
 ];
+
+fn is_durable(capabilities: &Capabilities) -> bool {
+    capabilities.durability > Durability::VOLATILE
+}
+
+fn detects_rewind(capabilities: &Capabilities) -> bool {
+    capabilities.features.contains(Features::DETECTS_REWIND)
+}
+
+fn set_back(h: &Harness<'_>) -> Outcomes {
+    h.put(b"k", b"before")?;
+    h.close()?;
+    let directory = h.data_dir();
+    let copy = directory.with_extension("copy");
+    let failed = |error: std::io::Error| Stop::Unproved(format!("copy the data directory: {error}"));
+    copy_files(directory, &copy).map_err(failed)?;
+    // The same steps from the same files: whoever does not notice does the same again.
+    let write = || -> Result<HashSet<Version>, Stop> {
+        h.reopen()?;
+        if h.value(b"k")? != b"before" {
+            return Err(Stop::Unproved("the store does not lie in its data directory".into()));
+        }
+        let versions = (0..20).map(|_| Ok(h.put(b"k", b"same")?)).collect();
+        h.close()?;
+        versions
+    };
+    let first = write()?;
+    std::fs::remove_dir_all(directory).and_then(|()| copy_files(&copy, directory)).map_err(failed)?;
+    let second = write()?;
+    let repeated = first.intersection(&second).next();
+    promise!(repeated.is_none(), "after the store was set back, {repeated:?} was given a second time");
+    Ok(())
+}
+
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_files(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
 
 fn across_openings(h: &Harness<'_>) -> Outcomes {
     let mut seen = HashSet::new();

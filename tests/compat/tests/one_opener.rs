@@ -1,21 +1,7 @@
-//! The conformance suite through `dlopen`.
+//! One opener of a SQLite store, and no more: what the conformance suite, which opens one after the other, does not see.
 
 use keyway_compat::Workbench;
-use keyway_conformance::Options;
 use serde_json::json;
-
-#[test]
-fn memory_library_keeps_its_promises() {
-    let report = Workbench::with("memory").conform("memory", json!({}), Options::default());
-    assert!(report.broken().count() == 0 && report.kept().count() > 75, "{report}");
-}
-
-#[test]
-fn sqlite_library_keeps_its_promises() {
-    let bench = Workbench::with("sqlite");
-    let report = bench.conform("sqlite", json!({ "path": "k.db" }), Options::default());
-    assert!(report.broken().count() == 0 && report.kept().count() > 75, "{report}");
-}
 
 #[test]
 fn sqlite_is_opened_once_and_its_holder_is_named() {
