@@ -42,4 +42,4 @@ pub use harness::Harness;
 pub use random::Random;
 pub use report::{Claims, Facts, Finding, Report};
 pub use subject::{Library, Subject};
-pub use suite::{Options, Program, Suite, SuiteError, run_here};
+pub use suite::{Found, Options, Program, Suite, SuiteError, run_here};

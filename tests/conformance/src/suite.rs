@@ -60,6 +60,18 @@ pub struct Options {
     pub effort: Effort,
     /// How long each case may take, instead of its own deadline.
     pub deadline: Option<Duration>,
+    /// What becomes of a store that is not empty.
+    pub found: Found,
+}
+
+/// What becomes of a store that is not empty when a run begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Found {
+    /// It may be somebody's: the run does not begin.
+    #[default]
+    Refused,
+    /// It is left over from an earlier run: everything in it is removed.
+    Removed,
 }
 
 impl Options {
@@ -109,7 +121,11 @@ pub enum SuiteError {
         reason: String,
     },
     /// Somebody's data.
-    #[error("the store is not empty: it holds the keyspaces {}; the suite removes everything, so give it a store of its own", names.join(", "))]
+    #[error(
+        "the store is not empty: it holds the keyspaces {}; the suite removes everything, so give it a store of its own, or let it \
+         remove these (--clear)",
+        names.join(", ")
+    )]
     NotEmpty {
         /// The first of its keyspaces.
         names: Vec<String>,
@@ -150,10 +166,15 @@ impl Suite {
             heard(&finding);
             findings.push(finding);
         }
+        // A store that outlives its data directory is left as it was found. Where that fails, the next run says so.
+        let _stays = self.order(Task::Clear, &directory.path().join("clear"), SURVEY_DEADLINE)?;
         Ok(Report::new(surveyed.facts, &self.options, started, begun.elapsed(), findings))
     }
 
     fn survey(&self, directory: &Path) -> Result<order::Surveyed, SuiteError> {
+        if self.options.found == Found::Removed {
+            self.order(Task::Clear, directory, SURVEY_DEADLINE)?;
+        }
         let (ended, answer) = self.order(Task::Survey, directory, SURVEY_DEADLINE)?;
         match answer {
             Some(Answer::Surveyed(surveyed)) if surveyed.keyspaces.is_empty() => Ok(*surveyed),

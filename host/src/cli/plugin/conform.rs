@@ -10,7 +10,7 @@ use std::{
 
 use clap::Args;
 use keyway_conformance::{
-    Effort, Finding, Library, Options, Program, Report, Suite, SuiteError, suite::child,
+    Effort, Finding, Found, Library, Options, Program, Report, Suite, SuiteError, suite::child,
 };
 use keyway_loader::{Chain, Fix, discover::plugin_name, loader::StageFailure};
 use serde_json::{Value, json};
@@ -45,6 +45,9 @@ pub(in crate::cli) struct Arguments {
     /// How long each case may take; without it, what the case says: a minute or more.
     #[arg(long, value_name = "SECONDS")]
     deadline: Option<u64>,
+    /// Remove everything that is in the store before the run begins; without it, a store with data is refused.
+    #[arg(long)]
+    clear: bool,
     /// Print the report as JSON: the same as --format json.
     #[arg(long)]
     json: bool,
@@ -70,6 +73,7 @@ pub(super) fn conform(arguments: &Arguments, format: Format) -> Result<(), Failu
         only: arguments.only.clone(),
         seed: arguments.seed,
         effort: if arguments.full { Effort::Full } else { Effort::Short },
+        found: if arguments.clear { Found::Removed } else { Found::Refused },
         deadline: arguments.deadline.map(Duration::from_secs),
     };
     let file = match &arguments.file {

@@ -19,11 +19,17 @@ use crate::{
     cases::works,
     harness::{Ground, Harness},
     report::Facts,
+    subject::clear,
 };
 
 /// Reads an order from standard input and carries it out. `subject_of` makes the subject of what
 /// [`Suite::subject`](super::Suite) holds.
 pub fn main(subject_of: impl FnOnce(&Value) -> Result<Subject, String>) -> ExitCode {
+    // Whoever stops the run, with Ctrl-C or worse, does not leave its cases behind.
+    #[cfg(target_os = "linux")]
+    if rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).is_err() {
+        return ExitCode::from(2);
+    }
     let mut text = Vec::new();
     let order =
         io::stdin().read_to_end(&mut text).ok().and_then(|_| serde_json::from_slice::<Order>(&text).ok());
@@ -44,6 +50,13 @@ pub fn main(subject_of: impl FnOnce(&Value) -> Result<Subject, String>) -> ExitC
         Task::Survey => {
             let surveyed = survey(&subject, &order.data_dir);
             answer(&order, &surveyed.map_or_else(Answer::Failed, |found| Answer::Surveyed(Box::new(found))))
+        }
+        Task::Clear => {
+            let cleared = subject.open(&order.data_dir).and_then(|store| {
+                clear(&store)?;
+                block_on(store.shutdown(&CallContext::background())).map_err(|error| error.to_string())
+            });
+            answer(&order, &Answer::Failed(cleared.err().unwrap_or_default()))
         }
         Task::Case(name) => match cases().into_iter().find(|case| case.name == *name) {
             Some(case) => answer(&order, &Answer::Verdict(run_case(ground, &case))),

@@ -30,6 +30,8 @@ pub(super) struct Order {
 pub(super) enum Task {
     /// Open the store and say what it claims.
     Survey,
+    /// Remove every keyspace.
+    Clear,
     /// Run the case of that name.
     Case(String),
     /// Do a piece of work with the store of a case, until killed.

@@ -1,0 +1,163 @@
+//! `keyway plugin conform`: the conformance suite as an author and an operator run it.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::{fs, path::PathBuf};
+
+use keyway_e2e::{Site, plugins::said};
+use serde_json::Value;
+
+/// A site with the library of a plugin in it.
+fn site_with(plugin: &str) -> (Site, String) {
+    let site = Site::new("sqlite");
+    let file = format!("libkeyway_{}.so", if plugin.starts_with("mutant") { "mutant" } else { plugin });
+    let built = keyway_e2e::built().join(format!("libkeyway_{plugin}.so"));
+    fs::copy(built, site.path(&file)).unwrap();
+    (site, file)
+}
+
+fn read(path: PathBuf) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn conform_tells_each_promise_and_keeps_reports() {
+    let (site, file) = site_with("memory");
+    let run = site.run(&[
+        "plugin",
+        "conform",
+        &file,
+        "--only",
+        "put_absent",
+        "--only",
+        "expiry_",
+        "--seed",
+        "7",
+        "--report",
+        "--junit",
+        "j.xml",
+    ]);
+    let text = said(&run);
+    assert!(run.status.success(), "{text}");
+    assert!(text.contains("kept       put_absent_by_many_has_one_winner\n"), "{text}");
+    assert!(text.contains("unclaimed  expiry_not_declared_is_unsupported\n"), "{text}");
+    assert!(
+        text.contains("memory 1.0.0: ")
+            && text.contains(" promises kept, 0 broken")
+            && text.contains("(seed 7, "),
+        "{text}"
+    );
+
+    let report: Value =
+        serde_json::from_str(&read(site.path("libkeyway_memory.so.conformance.json"))).unwrap();
+    assert_eq!((&report["plugin"], &report["seed"]), (&"memory".into(), &7.into()));
+    assert_eq!(report["capabilities"]["isolation"], "serializable");
+    assert_eq!(report["complete"], false);
+    assert_eq!(report["digest"].as_str().map(str::len), Some(64));
+    let first = &report["cases"][0];
+    assert_eq!((first["verdict"].as_str(), first["detail"].as_str()), (Some("kept"), None));
+    assert!(first["promise"].as_str().unwrap().contains("Absent"), "{first}");
+
+    let junit = read(site.path("j.xml"));
+    assert!(
+        junit.contains("<testcase name=\"put_absent_by_many_has_one_winner\" classname=\"memory 1.0.0\""),
+        "{junit}"
+    );
+    assert!(junit.contains("<skipped message=\"the backend does not make this promise\"/>"), "{junit}");
+
+    let json = site.run(&["plugin", "conform", &file, "--only", "get_missing", "--json"]);
+    let printed: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(printed["cases"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn conform_of_a_broken_backend_says_what_broke_and_exits_with_5() {
+    let (site, file) = site_with("mutant_memory");
+    let config = r#"{"defect":"refused_write_is_done","base":{}}"#;
+    let run = site.run(&[
+        "plugin",
+        "conform",
+        &file,
+        "--config",
+        config,
+        "--only",
+        "put_stale",
+        "--junit",
+        "j.xml",
+    ]);
+    let text = said(&run);
+    assert_eq!(run.status.code(), Some(5), "{text}");
+    let expected = "BROKEN     put_stale_version_changes_nothing\n\
+         \x20            promised: a condition on a version fails as PreconditionFailed where the key has another, and changes nothing\n\
+         \x20            seen:     a refused put changed the value\n";
+    assert!(text.contains(expected), "{text}");
+    assert!(
+        text.contains(
+            "1 promises are broken; to see one again: keyway plugin conform libkeyway_mutant.so --config …"
+        ),
+        "{text}"
+    );
+    let junit = read(site.path("j.xml"));
+    assert!(
+        junit.contains("<failure message=\"promised: a condition on a version fails")
+            && junit.contains("a refused put changed the value"),
+        "{junit}"
+    );
+}
+
+#[test]
+fn conform_takes_settings_from_a_file_and_leaves_a_store_with_data_alone() {
+    let (site, file) = site_with("sqlite");
+    let database = site.path("full.db");
+    let settings = serde_json::json!({ "path": database }).to_string();
+    fs::write(site.path("settings.json"), &settings).unwrap();
+    let conform =
+        |only: &str| site.run(&["plugin", "conform", &file, "--config", "@settings.json", "--only", only]);
+    let good = conform("put_then_get");
+    assert!(good.status.success(), "{}", said(&good));
+
+    // What the run has left is gone, and so another can follow.
+    assert!(conform("put_then_get").status.success());
+
+    let connection = rusqlite::Connection::open(&database).unwrap();
+    let held = |table: &str| -> i64 {
+        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(held("entries"), 0);
+    connection.execute("INSERT INTO spaces (name) VALUES ('somebody')", []).unwrap();
+    let refused = conform("put_then_get");
+    assert_eq!(refused.status.code(), Some(5), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("the store is not empty: it holds the keyspaces somebody;"),
+        "{}",
+        said(&refused)
+    );
+    assert_eq!(held("spaces"), 1);
+    let conform =
+        ["plugin", "conform", &file, "--config", "@settings.json", "--only", "put_then_get", "--clear"];
+    assert!(site.run(&conform).status.success());
+    assert_eq!(held("spaces"), 0);
+}
+
+#[test]
+fn conform_says_what_is_wrong_with_how_it_is_called() {
+    let (site, file) = site_with("sqlite");
+    let refused = |words: &[&str], code: i32, text: &str| {
+        let run = site.run(&[&["plugin", "conform"], words].concat());
+        assert_eq!(run.status.code(), Some(code), "{words:?}: {}", said(&run));
+        assert!(said(&run).contains(text), "{words:?}: {}", said(&run));
+    };
+    refused(&[], 2, "required");
+    refused(&["missing.so"], 4, "missing.so");
+    refused(&["keyway.toml"], 1, "is not a shared library");
+    refused(&[&file], 1, "\"path\" is a required property");
+    refused(&[&file, "--config", "path"], 2, "not JSON (line 1, column 1)");
+    refused(&[&file, "--config", "[1]"], 2, "not a JSON object");
+    refused(&[&file, "--config", "@missing.json"], 4, "missing.json");
+    refused(
+        &[&file, "--config", r#"{"path":"k.db"}"#, "--only", "nonsense"],
+        2,
+        "no case has \"nonsense\" in its name",
+    );
+    let listed = site.run(&["plugin", "conform", "--list", "--only", "scan_cursor"]);
+    assert!(listed.status.success() && said(&listed).lines().count() == 2, "{}", said(&listed));
+}
