@@ -100,6 +100,19 @@ impl<'a> ScanPlan<'a> {
         self.max_items
     }
 
+    /// The same walk as a scan, for a backend that hands it on to another. That one's cursor is none here: where its page has
+    /// one, set [`resume_behind`].
+    pub fn as_scan(&self) -> Scan<'_> {
+        let scan = Scan::prefix(&self.keyspace, &self.prefix)
+            .starting_at(&self.lower)
+            .ending_before(self.upper.as_deref())
+            .delimited_by(self.delimiter.as_deref().unwrap_or_default())
+            .with_max_items(u32::try_from(self.max_items).unwrap_or(u32::MAX))
+            .with_max_bytes(self.max_bytes);
+        let scan = if self.reverse { scan.in_reverse() } else { scan };
+        if self.keys_only { scan.keys_only() } else { scan }
+    }
+
     /// The plan for what lies behind a [`Step::Seek`].
     fn narrow(&mut self, bound: Vec<u8>) {
         if self.reverse {
@@ -201,6 +214,23 @@ fn resume_at(key: &[u8], reverse: bool) -> Vec<u8> {
     bound
 }
 
+/// Where a walk goes on behind all that is in a page; none where nothing can be behind it, or nothing is in it.
+pub fn resume_behind(page: &Page, is_reverse: bool) -> Option<AbiBytes> {
+    let keys = page.entries().iter().map(Entry::key);
+    let prefixes = page.prefixes().iter().map(|prefix| &**prefix);
+    if is_reverse {
+        return keys.chain(prefixes).min().map(AbiBytes::copy_from_slice);
+    }
+    let behind_key = keys.max().map(|key| [key, &[0]].concat());
+    let last_prefix = prefixes.max();
+    let behind_prefix = last_prefix.map(successor);
+    match (behind_key, behind_prefix) {
+        // Nothing lies behind a prefix of 0xff alone.
+        (_, Some(None)) => None,
+        (key, prefix) => key.max(prefix.flatten()).map(AbiBytes::from),
+    }
+}
+
 /// The smallest key that is greater than every key with this prefix; none where the prefix is empty or all 0xff.
 pub fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
@@ -219,6 +249,31 @@ mod tests {
         assert_eq!(successor(&[1, 0xff, 0xff]), Some(vec![2]));
         assert_eq!(successor(&[0xff, 0xff]), None);
         assert_eq!(successor(b""), None);
+    }
+
+    #[test]
+    fn plan_as_scan_is_the_same_plan() {
+        let scan = Scan::prefix("k", b"b").starting_at(b"ba").ending_before(Some(b"bz")).delimited_by(b"/");
+        let scan = scan.with_max_items(7).with_max_bytes(99).in_reverse().keys_only();
+        let plan = ScanPlan::new(&scan, Some(b"bm"));
+        assert_eq!(format!("{:?}", ScanPlan::new(&plan.as_scan(), None)), format!("{plan:?}"));
+    }
+
+    #[test]
+    fn page_is_resumed_behind_its_last_item_whatever_that_is() {
+        let page = |keys: &[&[u8]], prefixes: &[&[u8]]| {
+            let mut page = Page::new();
+            let record = || Record::new(AbiBytes::copy_from_slice(b""), keyway_abi::Version::numbered(0, 1));
+            keys.iter().for_each(|key| page.push(Entry::new(key.to_vec(), record())));
+            prefixes.iter().for_each(|prefix| page.push_prefix(prefix.to_vec()));
+            page
+        };
+        let behind = |page: &Page, is_reverse| resume_behind(page, is_reverse).map(|bytes| bytes.to_vec());
+        assert_eq!(behind(&page(&[b"a", b"c"], &[b"b/"]), false), Some(b"c\0".to_vec()));
+        assert_eq!(behind(&page(&[b"a"], &[b"b/"]), false), Some(b"b0".to_vec()));
+        assert_eq!(behind(&page(&[b"a"], &[b"\xff"]), false), None);
+        assert_eq!(behind(&page(&[b"c", b"a"], &[b"b/"]), true), Some(b"a".to_vec()));
+        assert_eq!(behind(&page(&[], &[]), false), None);
     }
 
     #[test]
