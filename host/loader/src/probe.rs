@@ -42,11 +42,20 @@ impl Prober {
     ///
     /// When the program does not know its own file.
     pub fn this_program(arguments: Vec<OsString>) -> io::Result<Self> {
-        // On Linux by the open file: a program that is replaced while it runs starts itself, not its successor.
-        let own = PathBuf::from("/proc/self/exe");
-        let program = if cfg!(target_os = "linux") && own.exists() { own } else { std::env::current_exe()? };
+        let program = own_program()?;
         Ok(Self { program, arguments, deadline: Duration::from_secs(10), memory: 512 * 1024 * 1024 })
     }
+}
+
+/// This program, to be started again. On Linux by the open file: a program that is replaced while it runs starts itself, not its
+/// successor.
+///
+/// # Errors
+///
+/// When the program does not know its own file.
+pub fn own_program() -> io::Result<PathBuf> {
+    let own = PathBuf::from("/proc/self/exe");
+    if cfg!(target_os = "linux") && own.exists() { Ok(own) } else { std::env::current_exe() }
 }
 
 /// What the child was not kept from.

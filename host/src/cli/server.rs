@@ -84,7 +84,7 @@ fn start_logging() {
 }
 
 /// Resolves at Ctrl-C, and at SIGTERM where there is one.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     let ctrl_c = async {
         if let Err(error) = tokio::signal::ctrl_c().await {
             tracing::error!(%error, "cannot wait for Ctrl-C");

@@ -6,6 +6,7 @@ pub mod forge;
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -156,7 +157,8 @@ impl Workbench {
         let staged = stage(&self.file(name), &self.loader.staging_dir).expect("stage a library");
         let path = built(&format!("keyway-suite{}", env::consts::EXE_SUFFIX));
         let program = Program { path, arguments: Vec::new() };
-        let suite = Suite { program, subject: Library::new(&staged, config).to_value(), options };
+        let subject = Library::new(&staged, config).to_value().expect("a Unicode path");
+        let suite = Suite { program, subject, options, stop: Arc::default() };
         suite.run(|_| ()).unwrap_or_else(|error| panic!("{}", keyway_loader::Chain(&error)))
     }
 

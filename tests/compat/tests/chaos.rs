@@ -1,5 +1,4 @@
 //! The chaos layer: without faults it is the backend within, and with one the conformance suite notices.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use keyway_loader::{Capabilities, Error};
+use keyway_loader::{Capabilities, Error, ErrorCode, Outcome};
 use serde::{Deserialize, Serialize};
 
 use crate::Harness;
@@ -10,7 +10,7 @@ use crate::Harness;
 /// How long a case may take, unless it says otherwise. Much more than any needs: the machine may be busy.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// How much longer it may take with all rounds.
-const FULL: u32 = 20;
+const FULL: u32 = 60;
 
 /// One promise, and the test of it.
 #[derive(Clone, Copy)]
@@ -82,6 +82,9 @@ pub enum Stop {
     Broken(String),
     /// It could be neither kept nor broken here: why.
     Unproved(String),
+    /// Somebody else's work got in between, with proof that nothing was changed; where nobody tries again, that is a failure as
+    /// any other.
+    Conflict(String),
 }
 
 /// The result of a case.
@@ -89,7 +92,12 @@ pub(crate) type Outcomes = Result<(), Stop>;
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        Self::Broken(format!("an operation that must succeed failed: {error}"))
+        let text = format!("an operation that must succeed failed: {error}");
+        if error.code() == ErrorCode::CONFLICT && error.outcome() == Outcome::NOT_APPLIED {
+            Self::Conflict(text)
+        } else {
+            Self::Broken(text)
+        }
     }
 }
 
@@ -112,7 +120,7 @@ impl From<Outcomes> for Verdict {
         match outcomes {
             Ok(()) => Self::Kept,
             Err(Stop::Unproved(why)) => Self::Unproved(why),
-            Err(Stop::Broken(seen)) => Self::Broken(seen),
+            Err(Stop::Broken(seen) | Stop::Conflict(seen)) => Self::Broken(seen),
         }
     }
 }

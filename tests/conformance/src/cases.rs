@@ -1,9 +1,13 @@
 //! The cases, one file for each kind of promise.
 
 mod anomalies;
+mod backups;
 mod batches;
 mod boundary;
+mod cancelling;
+mod closing;
 mod conditions;
+mod conflicts;
 mod durability;
 mod expiry;
 mod histories;
@@ -12,7 +16,6 @@ mod keyspaces;
 mod limits;
 mod operations;
 mod scans;
-mod streams;
 mod transactions;
 mod values;
 mod versions;
@@ -37,11 +40,14 @@ pub fn cases() -> Vec<Case> {
         batches::CASES,
         transactions::CASES,
         anomalies::CASES,
+        conflicts::CASES,
         histories::CASES,
         durability::CASES,
-        streams::CASES,
+        backups::CASES,
         operations::CASES,
+        cancelling::CASES,
         boundary::CASES,
+        closing::CASES,
     ]
     .concat()
 }

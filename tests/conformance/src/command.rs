@@ -5,11 +5,13 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
+    time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::{Effort, Options, Program, Subject, Suite, suite::child};
+use crate::{Effort, Found, Options, Program, Subject, Suite, suite::child};
 
 /// The argument by which the program knows that it is to run one case.
 const CHILD: &str = "keyway-conformance-child";
@@ -17,11 +19,29 @@ const CHILD: &str = "keyway-conformance-child";
 /// The variable that names a directory in which each subject's report is kept, as JSON.
 const REPORTS: &str = "KEYWAY_CONFORMANCE_REPORTS";
 
+/// Flags of the standard library's test programs that mean nothing here.
+const IGNORED: [&str; 12] = [
+    "--nocapture",
+    "--no-capture",
+    "--show-output",
+    "--quiet",
+    "-q",
+    "--include-ignored",
+    "--exact",
+    "--test-threads",
+    "--skip",
+    "--color",
+    "--report-time",
+    "--ensure-time",
+];
+
 const USAGE: &str = "usage: [OPTIONS] [WORD ...]
 
   WORD          only cases whose name contains one of these
   --seed N      the random numbers' seed (default 0)
   --full        all rounds: hours rather than minutes
+  --deadline N  how long each case may take, in seconds
+  --clear       remove everything that is in the store before the run
   --list        the names of all cases
 
 KEYWAY_CONFORMANCE_REPORTS=DIRECTORY in the environment keeps each subject's report there, as JSON.
@@ -68,33 +88,60 @@ pub fn main(subjects: &[Named]) -> ExitCode {
 /// None where nothing is to be run.
 fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
     let mut options = Options::default();
+    let mut lists = None;
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
-        match argument.as_str() {
+        let (flag, value) = argument.split_once('=').unwrap_or((argument, ""));
+        match flag {
             "--full" => options.effort = Effort::Full,
-            "--seed" => {
-                let seed = rest.next().and_then(|seed| seed.parse().ok());
-                options.seed = seed.ok_or("--seed wants a number")?;
+            "--clear" => options.found = Found::Removed,
+            "--seed" => options.seed = number(flag, value, &mut rest)?,
+            "--deadline" => {
+                let seconds = number(flag, value, &mut rest)?.max(1);
+                options.deadline = Some(Duration::from_secs(seconds));
             }
-            "--list" => {
-                for case in crate::cases() {
-                    println!("{}: {}", case.name, case.promise);
+            "--list" => lists = lists.or(Some(false)),
+            // What `cargo test -- …` and other runners give to every test program.
+            "--format" => {
+                let form = if value.is_empty() { rest.next().map_or("", String::as_str) } else { value };
+                if form == "terse" {
+                    lists = lists.map(|_| true);
                 }
-                return Ok(None);
             }
-            // What `cargo test -- --nocapture` and the like give to every test program.
-            "--nocapture" | "--no-capture" | "--show-output" | "--quiet" | "-q" | "--include-ignored" => {}
-            flag if flag.starts_with('-') => return Err(format!("{flag} is not an option")),
+            "--test-threads" | "--skip" | "--color" | "--logfile" | "-Z" if value.is_empty() => {
+                rest.next();
+            }
+            "--ignored" => return Ok(None),
+            flag if flag.starts_with('-') && !IGNORED.contains(&flag) => {
+                return Err(format!("{flag} is not an option"));
+            }
+            flag if flag.starts_with('-') => {}
             word => options.only.push(word.to_owned()),
         }
     }
-    Ok(Some(options))
+    let Some(is_terse) = lists else { return Ok(Some(options)) };
+    for case in crate::cases() {
+        if is_terse {
+            println!("{}: test", case.name);
+        } else {
+            println!("{}: {}", case.name, case.promise);
+        }
+    }
+    Ok(None)
+}
+
+fn number<'a>(flag: &str, value: &str, rest: &mut impl Iterator<Item = &'a String>) -> Result<u64, String> {
+    let text = if value.is_empty() { rest.next().map_or("", String::as_str) } else { value };
+    text.parse().map_err(|_| format!("{flag} wants a number"))
 }
 
 fn run(subjects: &[Named], options: &Options, reports: Option<&Path>) -> ExitCode {
-    // A word that is meant for other test programs of the workspace.
-    if let Err(word) = options.select() {
-        println!("no case has {word:?} in its name");
+    let mut options = options.clone();
+    // Words may be meant for other test programs of the workspace.
+    let given = options.only.len();
+    options.only.retain(|word| crate::cases().iter().any(|case| case.name.contains(word.as_str())));
+    if given > 0 && options.only.is_empty() {
+        println!("no case has any of these words in its name");
         return ExitCode::SUCCESS;
     }
     let program = match Program::this(vec![CHILD.into()]) {
@@ -107,7 +154,12 @@ fn run(subjects: &[Named], options: &Options, reports: Option<&Path>) -> ExitCod
     let mut code = ExitCode::SUCCESS;
     for (name, _) in subjects {
         println!("\n{name}");
-        let suite = Suite { program: program.clone(), subject: Value::from(*name), options: options.clone() };
+        let suite = Suite {
+            program: program.clone(),
+            subject: Value::from(*name),
+            options: options.clone(),
+            stop: Arc::default(),
+        };
         match suite.run(|finding| println!("{finding}")) {
             Ok(report) => {
                 println!("{}", report.summary());

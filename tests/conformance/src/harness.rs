@@ -1,17 +1,20 @@
 //! What a case works with: an open backend, a keyspace of its own, and a way to say what broke.
 
 use std::{
+    hash::BuildHasher as _,
     path::Path,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, LazyLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use futures_executor::block_on;
 use keyway_loader::{
     Batch, BatchMode, BatchResult, Begin, CallContext, Capabilities, Condition, Delete, Error, ErrorCode,
-    Generation, Isolation, Key, Op, Outcome, Page, Put, Record, Reply, Scan, Transaction, Version, WriteId,
+    Generation, Isolation, Key, Op, Outcome, Page, Put, Record, Reply, Scan, ScanOrder, Transaction, Version,
+    WriteId,
 };
 
 use crate::{
@@ -34,6 +37,14 @@ macro_rules! promise {
 }
 pub(crate) use promise;
 
+/// A key and its value.
+pub(crate) type KeyValue = (Vec<u8>, Vec<u8>);
+
+/// More pages than any scan of a case can have.
+const MAX_PAGES: usize = 200_000;
+/// How long a store may take to be free again after its opener was killed: a lock may be a lease.
+const FREE_AGAIN: Duration = Duration::from_secs(30);
+
 /// Where and how cases run.
 pub(crate) struct Ground<'a> {
     pub(crate) subject: &'a Subject,
@@ -42,6 +53,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) data_dir: &'a Path,
     pub(crate) seed: u64,
     pub(crate) effort: Effort,
+    /// How long the case may take.
+    pub(crate) deadline: Duration,
     /// What starts processes; none where everything runs in this one.
     pub(crate) program: Option<&'a Program>,
 }
@@ -110,6 +123,22 @@ impl<'a> Harness<'a> {
         }
     }
 
+    /// The same store, after whoever had it open was killed.
+    pub(crate) fn open_after_kill(&self) -> Result<Generation, Stop> {
+        let begun = Instant::now();
+        loop {
+            match self.try_open() {
+                Ok(store) => return Ok(store),
+                Err(_) if begun.elapsed() < FREE_AGAIN => std::thread::sleep(Duration::from_millis(100)),
+                Err(error) => {
+                    return Err(Broken(format!(
+                        "after its process was killed the store cannot be opened: {error}"
+                    )));
+                }
+            }
+        }
+    }
+
     /// The same store, opened once more.
     pub(crate) fn open_another(&self) -> Result<Generation, Stop> {
         self.try_open().map_err(|error| Broken(format!("the store cannot be opened again: {error}")))
@@ -122,6 +151,11 @@ impl<'a> Harness<'a> {
         };
         Worker::start(program, &self.ground, work, number)
             .map_err(|error| Stop::Unproved(format!("start a process: {error}")))
+    }
+
+    /// How long another process may take with its part: as good as all the time that there is.
+    pub(crate) fn patience(&self) -> Duration {
+        self.ground.deadline.mul_f64(0.8)
     }
 
     /// The first number in a short run, the second in a full one.
@@ -183,6 +217,11 @@ impl<'a> Harness<'a> {
         wait(self.store().scan(&call(), scan))
     }
 
+    /// All entries under a prefix, with their values.
+    pub(crate) fn entries(&self, prefix: &[u8]) -> Result<Vec<KeyValue>, Stop> {
+        collect(&self.capabilities, Scan::prefix(self.case, prefix), |scan| self.scan(scan))
+    }
+
     pub(crate) fn apply(&self, ops: &[Op<'_>], mode: BatchMode) -> Result<BatchResult, Error> {
         wait(self.store().apply(&call(), Batch::new(ops, mode, write_id())))
     }
@@ -201,19 +240,67 @@ pub(crate) fn call() -> CallContext<'static> {
     CallContext::background()
 }
 
-/// A write id that no other mutation has.
+/// A write id that no other mutation has: a store may outlive many runs, and take a repeated id for a repeated mutation.
 pub(crate) fn write_id() -> WriteId {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| {
+        // Two states of the standard library's differ by what the system gives at random.
+        std::hash::RandomState::new().hash_one(std::process::id())
+    });
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut id = [0; 16];
     let (process, number) = id.split_at_mut(8);
-    process.copy_from_slice(&u64::from(std::process::id()).to_be_bytes());
+    process.copy_from_slice(&PROCESS.to_be_bytes());
     number.copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
     WriteId::new(id)
 }
 
+/// Calls that were answered so far.
+static ANSWERED: AtomicU64 = AtomicU64::new(0);
+
+/// Calls that were answered so far in this process.
+pub(crate) fn answered() -> u64 {
+    ANSWERED.load(Ordering::Relaxed)
+}
+
 /// Waits for a reply on this thread.
 pub(crate) fn wait<T>(reply: Reply<T>) -> Result<T, Error> {
-    block_on(reply)
+    let result = block_on(reply);
+    ANSWERED.fetch_add(1, Ordering::Relaxed);
+    result
+}
+
+/// Waits for an answer to a write, which is made again where somebody else's work got in between.
+pub(crate) fn again_on_conflict<T>(mut write: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    loop {
+        match write() {
+            Err(error) if error.code() == ErrorCode::CONFLICT && error.outcome() == Outcome::NOT_APPLIED => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// All entries of a scan with their values, page by page; sorted where scans have no order.
+pub(crate) fn collect(
+    capabilities: &Capabilities,
+    scan: Scan<'_>,
+    mut page_of: impl FnMut(Scan<'_>) -> Result<Page, Error>,
+) -> Result<Vec<KeyValue>, Stop> {
+    let (mut entries, mut cursor) = (Vec::new(), Vec::new());
+    for _ in 0..MAX_PAGES {
+        let page = page_of(scan.resuming_at(&cursor))?;
+        let of_page = page.entries().iter();
+        entries.extend(of_page.map(|entry| (entry.key().to_vec(), entry.record().value().to_vec())));
+        match page.cursor() {
+            Some(next) => cursor = next.to_vec(),
+            None => {
+                if capabilities.scan_order < ScanOrder::BYTEWISE {
+                    entries.sort();
+                }
+                return Ok(entries);
+            }
+        }
+    }
+    Err(Broken(format!("{scan:?} does not come to an end: it goes on answering cursors")))
 }
 
 /// Breaks unless `result` is an error of this code that proves that nothing was changed.

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_executor::block_on;
 use keyway_loader::{
     Batch, BatchMode, Begin, Delete, Error, Features, Isolation, Key, Op, Outcome, Put, Store, Version,
-    WriteId,
 };
 
-use crate::{harness::call, random::Random};
+use crate::{
+    harness::{call, write_id},
+    random::Random,
+};
 
 /// The keyspace that is written to.
 pub const KEYSPACE: &str = "ledger";
@@ -20,6 +22,8 @@ pub struct Ledger {
     turn: u64,
     slots: BTreeMap<String, Slot>,
     versions: BTreeSet<(Vec<u8>, Vec<u8>)>,
+    /// The first version that was given out twice.
+    repeated: Option<(Vec<u8>, Version)>,
     acknowledged: u64,
 }
 
@@ -74,7 +78,7 @@ impl Event {
 
 /// Filled with a number, so that half of one shows.
 fn value(number: u64) -> Vec<u8> {
-    let size = usize::try_from(8 + number * 997 % 6_000).unwrap_or(8);
+    let size = usize::try_from(8 + number.wrapping_mul(997) % 6_000).unwrap_or(8);
     number.to_be_bytes().into_iter().cycle().take(size).collect()
 }
 
@@ -94,6 +98,11 @@ impl Ledger {
     /// An empty one; writers have different numbers.
     pub fn new(writer: u64) -> Self {
         Self { writer, ..Self::default() }
+    }
+
+    /// The same in another life of its writer: what it writes differs from what any other has written.
+    pub fn in_life(writer: u64, life: u64) -> Self {
+        Self { writer, turn: (life + 1) << 32, ..Self::default() }
     }
 
     /// Writes that were acknowledged.
@@ -131,10 +140,6 @@ impl Ledger {
     /// # Errors
     ///
     /// The store's error, of which note was taken.
-    ///
-    /// # Panics
-    ///
-    /// When a version is given out twice.
     pub fn write(
         &mut self,
         store: &dyn Store,
@@ -162,17 +167,18 @@ impl Ledger {
         };
         happens(self, Event::Try(slot.clone(), keys, number));
         let written = match kind {
-            0..4 => self.put(store, &slot, turn),
-            4 => self.delete(store, &slot),
-            5 | 6 => self.batch(store, &slot, keys, turn),
-            _ => self.transaction(store, &slot, keys, turn),
+            0..4 => Self::put(store, &slot, turn),
+            4 => Self::delete(store, &slot),
+            5 | 6 => Self::batch(store, &slot, keys, turn),
+            _ => Self::transaction(store, &slot, keys, turn),
         };
         match written {
             Ok(versions) => {
                 happens(self, Event::Acknowledged(slot));
                 for (key, version) in versions {
-                    let new = self.versions.insert((key, version.as_bytes().to_vec()));
-                    assert!(new, "the version {version:?} was given out twice");
+                    if !self.versions.insert((key.clone(), version.as_bytes().to_vec())) {
+                        self.repeated.get_or_insert((key, version));
+                    }
                 }
                 Ok(())
             }
@@ -185,28 +191,28 @@ impl Ledger {
         }
     }
 
-    fn put(&self, store: &dyn Store, slot: &str, turn: u64) -> Written {
+    fn put(store: &dyn Store, slot: &str, turn: u64) -> Written {
         let (key, value) = (key(slot, 0), value(turn));
-        let put = Put::new(Key::new(KEYSPACE, &key), &value).with_write_id(self.write_id());
+        let put = Put::new(Key::new(KEYSPACE, &key), &value).with_write_id(write_id());
         block_on(store.put(&call(), put)).map(|version| vec![(key, version)])
     }
 
-    fn delete(&self, store: &dyn Store, slot: &str) -> Written {
+    fn delete(store: &dyn Store, slot: &str) -> Written {
         let key = key(slot, 0);
-        let delete = Delete::new(Key::new(KEYSPACE, &key)).with_write_id(self.write_id());
+        let delete = Delete::new(Key::new(KEYSPACE, &key)).with_write_id(write_id());
         block_on(store.delete(&call(), delete)).map(|_| Vec::new())
     }
 
-    fn batch(&self, store: &dyn Store, slot: &str, keys: u64, turn: u64) -> Written {
+    fn batch(store: &dyn Store, slot: &str, keys: u64, turn: u64) -> Written {
         let (keys, value): (Vec<_>, _) = ((0..keys).map(|index| key(slot, index)).collect(), value(turn));
         let ops: Vec<_> = keys.iter().map(|key| Op::put(Key::new(KEYSPACE, key), &value)).collect();
-        let batch = Batch::new(&ops, BatchMode::Atomic, self.write_id());
+        let batch = Batch::new(&ops, BatchMode::Atomic, write_id());
         let results = block_on(store.apply(&call(), batch))?;
         let versions = results.iter().filter_map(|result| result.ok().map(|result| result.version()));
         Ok(keys.into_iter().zip(versions).collect())
     }
 
-    fn transaction(&self, store: &dyn Store, slot: &str, keys: u64, turn: u64) -> Written {
+    fn transaction(store: &dyn Store, slot: &str, keys: u64, turn: u64) -> Written {
         let begin = Begin { isolation: store.capabilities().isolation, read_only: false };
         let transaction = block_on(store.begin(&call(), begin))?;
         let value = value(turn);
@@ -214,19 +220,11 @@ impl Ledger {
             // Before the commit nothing of it happens, whatever a single call may say.
             let undone = |error: Error| Error::new(error.code(), error.message());
             let key = key(slot, index);
-            let put = Put::new(Key::new(KEYSPACE, &key), &value).with_write_id(self.write_id());
+            let put = Put::new(Key::new(KEYSPACE, &key), &value).with_write_id(write_id());
             block_on(transaction.put(&call(), put)).map_err(undone)?;
         }
-        let committed = block_on(transaction.commit(&call(), self.write_id()))?;
+        let committed = block_on(transaction.commit(&call(), write_id()))?;
         Ok(committed.keys().iter().map(|key| (key.key().to_vec(), key.version())).collect())
-    }
-
-    fn write_id(&self) -> WriteId {
-        let mut id = [0; 16];
-        let (writer, turn) = id.split_at_mut(8);
-        writer.copy_from_slice(&self.writer.to_be_bytes());
-        turn.copy_from_slice(&self.turn.to_be_bytes());
-        WriteId::new(id)
     }
 
     /// Whether the store holds what it may hold; from then on, that is what it must go on holding.
@@ -235,6 +233,12 @@ impl Ledger {
     ///
     /// What was lost, is half there or should not be.
     pub fn check(&mut self, store: &dyn Store) -> Result<(), String> {
+        if let Some((key, version)) = &self.repeated {
+            return Err(format!(
+                "the key {} was given the version {version:?} a second time",
+                key.escape_ascii()
+            ));
+        }
         for (name, slot) in &mut self.slots {
             let mut found = Vec::new();
             for index in 0..slot.keys {
@@ -254,7 +258,8 @@ impl Ledger {
                 ));
             }
             slot.held = first;
-            slot.perhaps.clear();
+            // What was asked of a store far away may still get there, until a later write is acknowledged.
+            slot.perhaps.retain(|number| *number != first);
         }
         Ok(())
     }

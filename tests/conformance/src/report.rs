@@ -126,8 +126,12 @@ impl fmt::Display for Finding {
         match &self.verdict {
             Verdict::Kept => write!(f, "kept       {name}"),
             Verdict::Unclaimed => write!(f, "unclaimed  {name}"),
-            Verdict::Unproved(why) => write!(f, "UNPROVED   {name}: {why}"),
+            Verdict::Unproved(why) => {
+                write!(f, "UNPROVED   {name}: {}", why.replace('\n', "\n             "))
+            }
             Verdict::Broken(seen) => {
+                // Further lines stand beneath, so that none of them looks like a verdict.
+                let seen = seen.replace('\n', "\n                       ");
                 write!(
                     f,
                     "BROKEN     {name}\n             promised: {promise}\n             seen:     {seen}"
@@ -198,7 +202,11 @@ impl Report {
     }
 
     /// As a JUnit XML document, for build servers.
-    pub fn to_junit(&self) -> String {
+    ///
+    /// # Errors
+    ///
+    /// Where a text cannot be written as XML.
+    pub fn to_junit(&self) -> Result<String, String> {
         junit::render(self)
     }
 }

@@ -41,7 +41,7 @@ impl Subject {
 }
 
 /// A library as a subject: what a run tells its child processes of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Library {
     /// The private copy that is loaded.
     staged: PathBuf,
@@ -58,11 +58,11 @@ impl Library {
 
     /// For [`Suite::subject`](crate::Suite).
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Never: paths of staged copies are Unicode where those of their directory are.
-    pub fn to_value(&self) -> Value {
-        serde_json::to_value(self).expect("a path that is Unicode, and JSON")
+    /// Where a path is not Unicode.
+    pub fn to_value(&self) -> Result<Value, String> {
+        serde_json::to_value(self).map_err(|error| format!("{}: {error}", self.source.display()))
     }
 
     /// Loads it into this process, whatever the trust policy: for [`child::main`](crate::suite::child::main).

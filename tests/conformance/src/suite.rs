@@ -9,11 +9,16 @@ mod worker;
 use std::{
     collections::BTreeSet,
     ffi::OsString,
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
+use keyway_loader::{Chain, probe};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -26,8 +31,8 @@ use self::{
 };
 use crate::{Case, Effort, Finding, Report, Subject, Verdict, cases, harness::Ground};
 
-/// How long the store may take to open for the first time.
-const SURVEY_DEADLINE: Duration = Duration::from_mins(1);
+/// How long the store may take to open for the first time, or to be cleared, unless every case has another deadline.
+const OPENING_DEADLINE: Duration = Duration::from_mins(1);
 
 /// A program that ends in [`child::main`] where it is started with these arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +50,7 @@ impl Program {
     ///
     /// When it does not know its own file.
     pub fn this(arguments: Vec<OsString>) -> io::Result<Self> {
-        Ok(Self { path: std::env::current_exe()?, arguments })
+        Ok(Self { path: probe::own_program()?, arguments })
     }
 }
 
@@ -133,7 +138,6 @@ pub enum SuiteError {
 }
 
 /// A run of the suite in processes of its own.
-#[derive(Debug)]
 pub struct Suite {
     /// What runs each case.
     pub program: Program,
@@ -141,6 +145,18 @@ pub struct Suite {
     pub subject: Value,
     /// Which cases, and how.
     pub options: Options,
+    /// Set by whoever wants the run to stop: what has been found by then is reported.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Without the subject: its settings may hold a password.
+impl fmt::Debug for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suite")
+            .field("program", &self.program)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Suite {
@@ -154,12 +170,17 @@ impl Suite {
         let (started, begun) = (SystemTime::now(), Instant::now());
         let directory =
             TempDir::with_prefix("keyway-conformance-").map_err(|source| SuiteError::Directory { source })?;
+        if self.options.found == Found::Removed {
+            self.clear(&directory.path().join("clear"))?;
+        }
         let surveyed = self.survey(&directory.path().join("survey"))?;
         let claimed: BTreeSet<&str> = surveyed.claimed.iter().map(String::as_str).collect();
         let mut findings = Vec::new();
         for case in selected {
-            let finding = if claimed.contains(case.name) {
-                self.run_case(&case, &directory.path().join(case.name))?
+            let finding = if self.stop.load(Ordering::Relaxed) {
+                Finding::of(&case, Verdict::Unproved("the run was stopped before it".into()), Duration::ZERO)
+            } else if claimed.contains(case.name) {
+                self.run_case(&case, &directory.path().join(case.name))
             } else {
                 Finding::of(&case, Verdict::Unclaimed, Duration::ZERO)
             };
@@ -167,39 +188,58 @@ impl Suite {
             findings.push(finding);
         }
         // A store that outlives its data directory is left as it was found. Where that fails, the next run says so.
-        let _stays = self.order(Task::Clear, &directory.path().join("clear"), SURVEY_DEADLINE)?;
+        let _stays = self.order(Task::Clear, &directory.path().join("clear-up"), self.opening_deadline());
         Ok(Report::new(surveyed.facts, &self.options, started, begun.elapsed(), findings))
     }
 
     fn survey(&self, directory: &Path) -> Result<order::Surveyed, SuiteError> {
-        if self.options.found == Found::Removed {
-            self.order(Task::Clear, directory, SURVEY_DEADLINE)?;
-        }
-        let (ended, answer) = self.order(Task::Survey, directory, SURVEY_DEADLINE)?;
+        let deadline = self.opening_deadline();
+        let (ended, answer) = self.order(Task::Survey, directory, deadline)?;
         match answer {
             Some(Answer::Surveyed(surveyed)) if surveyed.keyspaces.is_empty() => Ok(*surveyed),
             Some(Answer::Surveyed(surveyed)) => Err(SuiteError::NotEmpty { names: surveyed.keyspaces }),
             Some(Answer::Failed(reason)) => Err(SuiteError::Open { reason }),
-            Some(Answer::Verdict(_)) | None => {
-                Err(SuiteError::Open { reason: ended.in_words(SURVEY_DEADLINE) })
+            Some(Answer::Verdict(_) | Answer::Cleared) | None => {
+                Err(SuiteError::Open { reason: ended.in_words(deadline) })
             }
         }
     }
 
-    fn run_case(&self, case: &Case, directory: &Path) -> Result<Finding, SuiteError> {
+    fn clear(&self, directory: &Path) -> Result<(), SuiteError> {
+        let deadline = self.opening_deadline();
+        match self.order(Task::Clear, directory, deadline)? {
+            (_, Some(Answer::Cleared)) => Ok(()),
+            (_, Some(Answer::Failed(reason))) => Err(SuiteError::Open { reason }),
+            (ended, _) => Err(SuiteError::Open { reason: ended.in_words(deadline) }),
+        }
+    }
+
+    /// How long the store may take to open for the first time, or to be cleared.
+    fn opening_deadline(&self) -> Duration {
+        self.options.deadline.unwrap_or(OPENING_DEADLINE)
+    }
+
+    fn run_case(&self, case: &Case, directory: &Path) -> Finding {
         let begun = Instant::now();
         let deadline = self.options.deadline.unwrap_or_else(|| case.deadline(self.options.effort));
-        let (ended, answer) = self.order(Task::Case(case.name.to_owned()), directory, deadline)?;
-        let verdict = match answer {
-            Some(Answer::Verdict(verdict)) if ended.is_success() => verdict,
-            Some(Answer::Verdict(Verdict::Broken(seen))) => Verdict::Broken(seen),
-            // Whatever it found, a process that then dies has not kept the promise.
-            Some(Answer::Failed(reason)) => Verdict::Broken(reason),
-            _ => Verdict::Broken(ended.in_words(deadline)),
+        let verdict = match self.order(Task::Case(case.name.to_owned()), directory, deadline) {
+            // One that cannot be started says nothing of the backend, and nothing of the other cases.
+            Err(error) => Verdict::Unproved(Chain(&error).to_string()),
+            Ok((ended, answer)) => match answer {
+                Some(Answer::Verdict(verdict)) if ended.is_success() => verdict,
+                Some(Answer::Verdict(Verdict::Broken(seen))) => Verdict::Broken(seen),
+                Some(Answer::Failed(reason)) => Verdict::Broken(reason),
+                _ if ended.is_the_suites_own() => Verdict::Unproved(ended.in_words(deadline)),
+                _ if self.stop.load(Ordering::Relaxed) => {
+                    Verdict::Unproved("the run was stopped in it".into())
+                }
+                // Whatever it found, a process that then dies has not kept the promise.
+                _ => Verdict::Broken(ended.in_words(deadline)),
+            },
         };
         // What a broken case has left is of use to nobody once its finding is told.
         let _stays = fs::remove_dir_all(directory);
-        Ok(Finding::of(case, verdict, begun.elapsed()))
+        Finding::of(case, verdict, begun.elapsed())
     }
 
     fn order(
@@ -215,13 +255,14 @@ impl Suite {
             subject: self.subject.clone(),
             seed: self.options.seed,
             effort: self.options.effort,
+            deadline,
             data_dir,
             answer: directory.join("answer.json"),
             program: self.program.clone(),
         };
         let failed = |source| SuiteError::Start { program: self.program.path.clone(), source };
         let mut watched = Watched::start(&self.program, &order, &directory.join("log")).map_err(failed)?;
-        let ended = watched.wait(deadline).map_err(failed)?;
+        let ended = watched.wait(deadline, &self.stop).map_err(failed)?;
         Ok((ended, Answer::read(&order.answer)))
     }
 }
@@ -240,6 +281,9 @@ pub fn run_here(subject: &Subject, options: &Options) -> Result<Report, SuiteErr
         TempDir::with_prefix("keyway-conformance-").map_err(|source| SuiteError::Directory { source })?;
     let survey = directory.path().join("survey");
     fs::create_dir(&survey).map_err(|source| SuiteError::Directory { source })?;
+    if options.found == Found::Removed {
+        child::clear_store(subject, &survey).map_err(|reason| SuiteError::Open { reason })?;
+    }
     let surveyed = child::survey(subject, &survey).map_err(|reason| SuiteError::Open { reason })?;
     if !surveyed.keyspaces.is_empty() {
         return Err(SuiteError::NotEmpty { names: surveyed.keyspaces });
@@ -256,6 +300,7 @@ pub fn run_here(subject: &Subject, options: &Options) -> Result<Report, SuiteErr
                 data_dir: &data_dir,
                 seed: options.seed,
                 effort: options.effort,
+                deadline: Duration::MAX,
                 program: None,
             };
             child::run_case(ground, &case)
@@ -264,5 +309,7 @@ pub fn run_here(subject: &Subject, options: &Options) -> Result<Report, SuiteErr
         };
         findings.push(Finding::of(&case, verdict, begun.elapsed()));
     }
+    // As after a run in processes: the next one says so where it fails.
+    let _stays = child::clear_store(subject, &survey);
     Ok(Report::new(surveyed.facts, options, started, begun.elapsed(), findings))
 }

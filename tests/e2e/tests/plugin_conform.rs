@@ -1,5 +1,5 @@
 //! `keyway plugin conform`: the conformance suite as an author and an operator run it.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::PathBuf};
 

@@ -44,12 +44,6 @@ impl Offered {
     fn disk(&self) -> MutexGuard<'_, Option<Disk>> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn set(&self, fault: Option<Fault>) {
-        if let Some(disk) = &*self.disk() {
-            disk.set_fault(fault);
-        }
-    }
 }
 
 fn unreadable(error: io::Error) -> Unoffered {
@@ -59,7 +53,7 @@ fn unreadable(error: io::Error) -> Unoffered {
 impl Faults for Offered {
     fn lose_power_at(&self, call: u64) -> Result<(), Unoffered> {
         match (&*self.disk(), call) {
-            (None, _) => {}
+            (None, _) => return Err(Unoffered("the disk could not be set up again".into())),
             (Some(disk), 0) => disk.lose_power(),
             (Some(disk), nth) => disk.set_fault(Some(Fault::LosePower { nth })),
         }
@@ -80,11 +74,14 @@ impl Faults for Offered {
     }
 
     fn trouble(&self, trouble: Option<Trouble>) -> Result<(), Unoffered> {
-        self.set(trouble.map(|trouble| match trouble {
+        let fault = trouble.map(|trouble| match trouble {
             Trouble::Gone => Fault::Gone,
             Trouble::Full => Fault::Full { room: 0 },
             Trouble::ReadOnly => Fault::ReadOnly,
-        }));
+        });
+        let disk = self.disk();
+        let disk = disk.as_ref().ok_or_else(|| Unoffered("the disk could not be set up again".into()))?;
+        disk.set_fault(fault);
         Ok(())
     }
 }

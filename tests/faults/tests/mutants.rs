@@ -2,7 +2,7 @@
 //! for each.
 #![expect(clippy::print_stdout, reason = "a test program speaks to its user")]
 
-use std::{env, process::ExitCode};
+use std::{env, process::ExitCode, sync::Arc};
 
 use keyway_conformance::{FaultsIn, Options, Program, Subject, Suite, Verdict, suite::child};
 use keyway_faults::{Offered, store};
@@ -55,7 +55,7 @@ fn subject(number: &Value) -> Result<Subject, String> {
 fn missed(number: usize, wrong: &Wrong) -> Result<Option<String>, String> {
     let program = Program::this(vec![CHILD.into()]).map_err(|error| error.to_string())?;
     let options = Options { only: vec![wrong.case.to_owned()], ..Options::default() };
-    let suite = Suite { program, subject: Value::from(number), options };
+    let suite = Suite { program, subject: Value::from(number), options, stop: Arc::default() };
     let report = suite.run(|_| ()).map_err(|error| Chain(&error).to_string())?;
     let verdict = report.cases.first().map(|finding| &finding.verdict);
     Ok(match verdict {

@@ -58,9 +58,17 @@ fn answers() -> std::io::Result<File> {
 ///
 /// Why it cannot be loaded, and what to do.
 pub fn load(path: PathBuf, source: PathBuf) -> Result<Plugin, Refused> {
-    // By its name: the parent has computed it, and nothing here depends on it.
-    let digest =
-        path.file_stem().and_then(|name| Digest::parse(name.to_str()?)).unwrap_or_else(|| Digest::of(b""));
+    // By its name, which its parent has computed; a file of another name is read once more.
+    let named = path.file_stem().and_then(|name| Digest::parse(name.to_str()?));
+    let digest = match named {
+        Some(digest) => digest,
+        None => Digest::of(&std::fs::read(&path).map_err(|error| Refused {
+            reason: format!("read {}: {error}", path.display()),
+            fix: "see that the file is there and can be read".to_owned(),
+            detail: None,
+            lasting: false,
+        })?),
+    };
     let staged = Staged { source, path, digest, provenance: Provenance::default() };
     let refused = |error: &dyn Fix, shown: String| Refused {
         reason: shown,

@@ -5,6 +5,11 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
@@ -19,6 +24,7 @@ use super::{read, write_whole};
 use crate::cli::{
     failure::Failure,
     output::{Format, pairs, print, say},
+    server::interrupted,
 };
 
 /// The argument by which this program knows that it is to run one case.
@@ -29,8 +35,8 @@ pub(in crate::cli) struct Arguments {
     /// The library file. Its code is run, whatever the trust policy.
     #[arg(required_unless_present = "list")]
     file: Option<PathBuf>,
-    /// The backend's settings as JSON; @FILE reads them from a file, @- from standard input. Give it a store of its own:
-    /// the suite removes everything in it.
+    /// The backend's settings as JSON; @FILE reads them from a file, @- from standard input: use these where they hold a
+    /// password, which other users see on a command line. Give it a store of its own: the suite removes everything in it.
     #[arg(long, default_value = "{}", value_name = "JSON")]
     config: String,
     /// Only cases whose name contains this. May be repeated.
@@ -43,7 +49,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     full: bool,
     /// How long each case may take; without it, what the case says: a minute or more.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     deadline: Option<u64>,
     /// Remove everything that is in the store before the run begins; without it, a store with data is refused.
     #[arg(long)]
@@ -89,17 +95,55 @@ pub(super) fn conform(arguments: &Arguments, format: Format) -> Result<(), Failu
     })?;
     let program = Program::this(vec![CHILD_COMMAND.into()])
         .map_err(|error| Failure::Other(format!("find this program's own file: {error}")))?;
-    let suite = Suite { program, subject: Library::new(&described.staged, config).to_value(), options };
+    let kept = arguments.report.as_ref().map(|path| path.clone().unwrap_or_else(|| beside(file)));
+    for path in arguments.junit.iter().chain(&kept) {
+        can_be_written(path)?;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signals(&stop)?;
+    let subject = Library::new(&described.staged, config).to_value().map_err(Failure::Other)?;
+    let suite = Suite { program, subject, options, stop: Arc::clone(&stop) };
     let report = suite.run(|finding| tell(finding, format)).map_err(failed)?;
-    if let Some(path) = &arguments.junit {
-        write_whole(path, report.to_junit().as_bytes())?;
-    }
-    if let Some(path) = &arguments.report {
-        let path = path.clone().unwrap_or_else(|| beside(file));
-        write_whole(&path, report.to_json().as_bytes())?;
-    }
     print(format, &report, || format!("\n{}\n", report.summary()))?;
-    verdict(&report, file, arguments)
+    let written = write_reports(&report, arguments.junit.as_deref(), kept.as_deref());
+    // What is broken is what the run is about, whatever becomes of its files.
+    verdict(&report, file, arguments).and(written)?;
+    if stop.load(Ordering::Relaxed) {
+        return Err(Failure::Other("the run was stopped before its end".to_owned()));
+    }
+    Ok(())
+}
+
+/// Before hours of work, and not after them.
+fn can_be_written(path: &Path) -> Result<(), Failure> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match fs::metadata(directory) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(Failure::Usage(format!("{} is not a directory", directory.display()))),
+        Err(error) => Err(Failure::file("write into", directory, &error)),
+    }
+}
+
+fn write_reports(report: &Report, junit: Option<&Path>, kept: Option<&Path>) -> Result<(), Failure> {
+    if let Some(path) = junit {
+        write_whole(path, report.to_junit().map_err(Failure::Other)?.as_bytes())?;
+    }
+    kept.map_or(Ok(()), |path| write_whole(path, report.to_json().as_bytes()))
+}
+
+/// The first Ctrl-C ends the run in order: cases are stopped, files removed, and what was found is told. The second ends it.
+fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
+    let stop = Arc::clone(stop);
+    let failed = |error: io::Error| Failure::Other(format!("listen to signals: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    thread::spawn(move || {
+        runtime.block_on(interrupted());
+        stop.store(true, Ordering::Relaxed);
+        runtime.block_on(interrupted());
+        // As a shell says it of SIGINT; cases end with this process.
+        std::process::exit(130);
+    });
+    Ok(())
 }
 
 /// As soon as it is known: the whole takes minutes.

@@ -16,6 +16,7 @@ use crate::transaction::CommitsTwice;
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Defect {
+    None,
     IgnoresLimits,
     LimitIsOneLess,
     TooLargeLeavesATrace,
@@ -30,7 +31,8 @@ pub(crate) enum Defect {
 impl Defect {
     /// The one that a configuration names.
     pub(crate) fn of(config_json: &str) -> Self {
-        const NAMES: [(&str, Defect); 9] = [
+        const NAMES: [(&str, Defect); 10] = [
+            ("none", Defect::None),
             ("ignores_limits", Defect::IgnoresLimits),
             ("limit_is_one_less", Defect::LimitIsOneLess),
             ("too_large_leaves_a_trace", Defect::TooLargeLeavesATrace),

@@ -13,6 +13,8 @@ pub enum Defect {
     /// Nothing is.
     #[default]
     None,
+    /// Nothing is, and transactions go through the same layer as those with a defect.
+    SoundTransactions,
     /// Of every thousand writes one is acknowledged and not done.
     LosesEveryThousandthWrite,
     /// Keys are kept in lower case.

@@ -58,6 +58,8 @@ pub struct Mutant<B: Backend> {
     versions: Mutex<HashMap<Place, (Version, Version)>>,
     /// What was there before the last write.
     before: Mutex<BTreeMap<Place, Record>>,
+    /// Held while the two transactions of a mutant's begin, and while one commits, so that both see the same state.
+    pub(crate) turn: Mutex<()>,
     /// What the last call was about; shared by all threads, which is the defect.
     pub(crate) current: Mutex<Vec<u8>>,
 }
@@ -239,6 +241,7 @@ impl<B: Backend> Backend for Mutant<B> {
             is_writing: AtomicBool::new(false),
             versions: Mutex::default(),
             before: Mutex::default(),
+            turn: Mutex::default(),
             current: Mutex::default(),
         })
     }

@@ -44,7 +44,8 @@ impl<B: Backend> MutantTransaction<B> {
     pub(crate) fn concerns(defect: Defect) -> bool {
         matches!(
             defect,
-            Defect::SnapshotIsLive
+            Defect::SoundTransactions
+                | Defect::SnapshotIsLive
                 | Defect::SnapshotIsTakenKeyByKey
                 | Defect::WritesBeforeCommit
                 | Defect::LosesUpdates
@@ -60,6 +61,7 @@ impl<B: Backend> MutantTransaction<B> {
     }
 
     pub(crate) fn begin(mutant: &Arc<Mutant<B>>, call: &CallContext<'_>, begin: Begin) -> Result<Self> {
+        let _turn = lock(&mutant.turn);
         let snapshot = now(mutant.inner.begin(call, Begin { read_only: true, ..begin }))?;
         let inner = Some(now(mutant.inner.begin(call, begin))?);
         if mutant.defect == Defect::LeaksALock {
@@ -212,7 +214,10 @@ impl<B: Backend> Transaction for MutantTransaction<B> {
             lock(&self.state).undo.clear();
             return Reply::ready(Ok(Committed::default()));
         }
-        let committed = now(self.inner().commit(call, write_id));
+        let committed = {
+            let _turn = lock(&self.mutant.turn);
+            now(self.inner().commit(call, write_id))
+        };
         Reply::ready(match self.mutant.defect {
             Defect::ConflictIsInternal => {
                 committed.map_err(|error| Error::new(ErrorCode::INTERNAL, error.message()))

@@ -7,24 +7,19 @@
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
 };
 
-use keyway_loader::{Capabilities, Error, ErrorCode, Features, Isolation, Scan, Transaction};
+use keyway_loader::{Error, Isolation, Transaction};
 
 use super::transactions::{begin, keys, read, write};
 use crate::{
     Case,
     case::{Outcomes, Stop},
-    harness::{Broken, Harness, call, promise, wait, write_id},
+    harness::{Harness, again_on_conflict, call, promise, wait, write_id},
 };
 
-/// How long a transaction waits between what it reads and what it writes, so that two of them overlap.
-const OVERLAP: Duration = Duration::from_micros(500);
 const AUDITORS: usize = 3;
 const TRANSFERS: usize = 40;
-/// Transactions of each of two that count keys; all keys fit into a page.
-const COUNTERS: usize = 45;
 const ACCOUNTS: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
 
 pub(crate) const CASES: &[Case] = &[
@@ -47,6 +42,12 @@ pub(crate) const CASES: &[Case] = &[
     )
     .when(super::has_snapshots),
     Case::new(
+        "transaction_begun_after_a_write_sees_it",
+        "a transaction's snapshot is fixed at its begin, and has every write that was acknowledged before (read consistency: linearizable)",
+        begun_after,
+    )
+    .when(|capabilities| super::has_snapshots(capabilities) && super::is_linearizable(capabilities)),
+    Case::new(
         "transaction_auditors_see_constant_total",
         "a transaction sees each other one whole or not at all: no read skew (G-single; isolation: snapshot)",
         constant_total,
@@ -58,52 +59,7 @@ pub(crate) const CASES: &[Case] = &[
         no_long_fork,
     )
     .when(super::has_snapshots),
-    Case::new(
-        "transaction_loses_no_update",
-        "of two transactions that read a key and change it one is told to try again: no lost update (P4; isolation: snapshot)",
-        no_lost_update,
-    )
-    .when(super::has_snapshots),
-    Case::new(
-        "transaction_of_two_that_change_one_key_one_commits",
-        "of two open transactions that change one key one commits, and the other fails with Conflict (isolation: snapshot)",
-        one_of_two,
-    )
-    .when(interleaves),
-    Case::new(
-        "transaction_has_no_write_skew",
-        "transactions leave what they would leave one after the other: no write skew (A5B; isolation: serializable)",
-        no_write_skew,
-    )
-    .when(super::is_serializable),
-    Case::new(
-        "transaction_of_two_that_read_what_the_other_writes_one_commits",
-        "of two open transactions that each read what the other writes one commits (G2-item; isolation: serializable)",
-        skew_of_two,
-    )
-    .when(interleaves_serializably),
-    Case::new(
-        "transaction_has_no_phantom",
-        "transactions that count keys and add one leave what they would leave one after the other: no phantom (P3; isolation: serializable)",
-        no_phantom,
-    )
-    .when(super::is_serializable),
-    Case::new(
-        "transaction_of_two_that_scan_where_the_other_adds_one_commits",
-        "of two open transactions that each scan where the other adds a key one commits (G2; isolation: serializable)",
-        phantom_of_two,
-    )
-    .when(interleaves_serializably),
 ];
-
-/// Whether two transactions that write can be open at a time.
-fn interleaves(capabilities: &Capabilities) -> bool {
-    super::has_snapshots(capabilities) && !capabilities.features.contains(Features::BLOCKS_WRITERS)
-}
-
-fn interleaves_serializably(capabilities: &Capabilities) -> bool {
-    interleaves(capabilities) && super::is_serializable(capabilities)
-}
 
 fn invisible(h: &Harness<'_>) -> Outcomes {
     h.put(b"a", b"old")?;
@@ -111,8 +67,7 @@ fn invisible(h: &Harness<'_>) -> Outcomes {
     write(h, &*tx, b"a", b"new")?;
     write(h, &*tx, b"b", b"new")?;
     promise!(h.value(b"a")? == b"old" && h.get(b"b")?.is_none(), "a read outside saw what was not committed");
-    let page = h.scan(Scan::prefix(h.keyspace(), b""))?;
-    promise!(page.len() == 1, "a scan outside saw what was not committed");
+    promise!(h.entries(b"")?.len() == 1, "a scan outside saw what was not committed");
     wait(tx.commit(&call(), write_id()))?;
     promise!(
         h.value(b"a")? == b"new" && h.value(b"b")? == b"new",
@@ -154,8 +109,7 @@ fn never_dirty(h: &Harness<'_>) -> Outcomes {
     let read_all = || -> Outcomes {
         while !stop.load(Ordering::Relaxed) {
             get()?;
-            let page = h.scan(Scan::prefix(h.keyspace(), b""))?;
-            look(page.entries().first().map(|entry| entry.record().value()), "scan")?;
+            look(h.entries(b"")?.first().map(|(_, value)| value.as_slice()), "scan")?;
             let tx = h.begin_read_only(h.capabilities().isolation)?;
             look(read(h, &*tx, b"k")?.as_deref(), "a read-only transaction")?;
         }
@@ -194,7 +148,9 @@ fn no_long_fork(h: &Harness<'_>) -> Outcomes {
         let writers: Vec<_> = [b"x", b"y"]
             .map(|key| {
                 scope.spawn(move || {
-                    (1..rounds).try_for_each(|round| h.put(key, round.to_string().as_bytes()).map(drop))
+                    (1..rounds).try_for_each(|round| {
+                        again_on_conflict(|| h.put(key, round.to_string().as_bytes())).map(drop)
+                    })
                 })
             })
             .into_iter()
@@ -231,16 +187,16 @@ fn reads_snapshot(h: &Harness<'_>) -> Outcomes {
 }
 
 /// Runs `work` in transactions until one commits.
-pub(super) fn until_committed(
-    h: &Harness<'_>,
-    work: impl Fn(&dyn Transaction) -> Result<(), Error>,
-) -> Outcomes {
+pub(super) fn until_committed(h: &Harness<'_>, work: impl Fn(&dyn Transaction) -> Outcomes) -> Outcomes {
     loop {
-        let tx = begin(h)?;
-        match work(&*tx).and_then(|()| wait(tx.commit(&call(), write_id()))) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.code() == ErrorCode::CONFLICT => {}
-            Err(error) => return Err(error.into()),
+        let attempt = || -> Outcomes {
+            let tx = begin(h)?;
+            work(&*tx)?;
+            Ok(wait(tx.commit(&call(), write_id())).map(drop)?)
+        };
+        match attempt() {
+            Err(Stop::Conflict(_)) => {}
+            ended => return ended,
         }
     }
 }
@@ -249,19 +205,21 @@ pub(super) fn number(value: Option<&Vec<u8>>) -> i64 {
     value.and_then(|value| String::from_utf8_lossy(value).parse().ok()).unwrap_or(0)
 }
 
-fn no_lost_update(h: &Harness<'_>) -> Outcomes {
-    let increment = |tx: &dyn Transaction| {
-        let count = number(read(h, tx, b"counter")?.as_ref());
-        thread::sleep(OVERLAP);
-        write(h, tx, b"counter", (count + 1).to_string().as_bytes())
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..4).map(|_| scope.spawn(|| (0..20).try_for_each(|_| until_committed(h, increment)))).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
-    })?;
-    let sum = number(Some(&h.value(b"counter")?));
-    promise!(sum == 80, "80 increments in transactions came to {sum}");
+fn begun_after(h: &Harness<'_>) -> Outcomes {
+    for round in 0..h.rounds(300, 20_000) {
+        let value = round.to_string().into_bytes();
+        if round % 2 == 0 {
+            h.put(b"k", &value)?;
+        } else {
+            until_committed(h, |tx| Ok(write(h, tx, b"k", &value)?))?;
+        }
+        let tx = h.begin_read_only(Isolation::SNAPSHOT)?;
+        let seen = read(h, &*tx, b"k")?.map(|seen| seen.escape_ascii().to_string());
+        promise!(
+            seen == Some(round.to_string()),
+            "after the write of {round} was acknowledged, a transaction began that read {seen:?}"
+        );
+    }
     Ok(())
 }
 
@@ -304,7 +262,7 @@ fn transfer(h: &Harness<'_>, round: usize) -> Outcomes {
     until_committed(h, |tx| {
         let (had, has) = (number(read(h, tx, from)?.as_ref()), number(read(h, tx, to)?.as_ref()));
         write(h, tx, from, (had - 7).to_string().as_bytes())?;
-        write(h, tx, to, (has + 7).to_string().as_bytes())
+        Ok(write(h, tx, to, (has + 7).to_string().as_bytes())?)
     })
 }
 
@@ -318,96 +276,5 @@ fn audit(h: &Harness<'_>, mut between: impl FnMut() -> Outcomes) -> Outcomes {
     }
     wait(tx.rollback(&call()))?;
     promise!(total == 400, "an auditor counted {total} in accounts that hold 400");
-    Ok(())
-}
-
-/// Commits both; exactly one may succeed, and the other must be told to try again.
-fn exactly_one_commits(first: &dyn Transaction, second: &dyn Transaction, what: &str) -> Outcomes {
-    wait(first.commit(&call(), write_id()))?;
-    match wait(second.commit(&call(), write_id())) {
-        Ok(_) => Err(Broken(format!("both of two transactions committed: {what}"))),
-        Err(error) if error.code() == ErrorCode::CONFLICT => Ok(()),
-        Err(error) => {
-            Err(Broken(format!("the second of two transactions failed with {error}, not with Conflict")))
-        }
-    }
-}
-
-fn one_of_two(h: &Harness<'_>) -> Outcomes {
-    h.put(b"k", b"0")?;
-    let (first, second) = (begin(h)?, begin(h)?);
-    for tx in [&*first, &*second] {
-        read(h, tx, b"k")?;
-        write(h, tx, b"k", b"1")?;
-    }
-    exactly_one_commits(&*first, &*second, "each read a key and changed it (lost update)")
-}
-
-fn skew_of_two(h: &Harness<'_>) -> Outcomes {
-    h.put(b"x", b"1")?;
-    h.put(b"y", b"1")?;
-    let (first, second) = (begin(h)?, begin(h)?);
-    for (tx, own) in [(&*first, b"x"), (&*second, b"y")] {
-        read(h, tx, b"x")?;
-        read(h, tx, b"y")?;
-        write(h, tx, own, b"0")?;
-    }
-    exactly_one_commits(&*first, &*second, "each read what the other changed (write skew)")
-}
-
-fn phantom_of_two(h: &Harness<'_>) -> Outcomes {
-    h.put(b"a", b"1")?;
-    let (first, second) = (begin(h)?, begin(h)?);
-    for (tx, own) in [(&*first, b"b"), (&*second, b"c")] {
-        keys(h, tx)?;
-        write(h, tx, own, b"1")?;
-    }
-    exactly_one_commits(&*first, &*second, "each scanned where the other added a key (phantom)")
-}
-
-fn no_write_skew(h: &Harness<'_>) -> Outcomes {
-    for _ in 0..h.rounds(20, 2_000) {
-        h.put(b"x", b"1")?;
-        h.put(b"y", b"1")?;
-        let leave = |own: &'static [u8]| {
-            move |tx: &dyn Transaction| {
-                let on_call = number(read(h, tx, b"x")?.as_ref()) + number(read(h, tx, b"y")?.as_ref());
-                thread::sleep(OVERLAP);
-                if on_call == 2 { write(h, tx, own, b"0") } else { Ok(()) }
-            }
-        };
-        thread::scope(|scope| {
-            let other = scope.spawn(move || until_committed(h, leave(b"y")));
-            until_committed(h, leave(b"x")).and(other.join().expect("the other one does not panic"))
-        })?;
-        let left = number(Some(&h.value(b"x")?)) + number(Some(&h.value(b"y")?));
-        promise!(left == 1, "two transactions that each keep one of two on call left {left}");
-    }
-    Ok(())
-}
-
-fn no_phantom(h: &Harness<'_>) -> Outcomes {
-    // Two transactions each count the keys and add one that is named by the count: serially, no name repeats.
-    let add = |mark: &'static [u8]| {
-        move |tx: &dyn Transaction| {
-            let count = keys(h, tx)?.len();
-            thread::sleep(OVERLAP);
-            write(h, tx, format!("{count:03}-{}", String::from_utf8_lossy(mark)).as_bytes(), mark)
-        }
-    };
-    thread::scope(|scope| {
-        let other = scope.spawn(move || (0..COUNTERS).try_for_each(|_| until_committed(h, add(b"o"))));
-        let own = (0..COUNTERS).try_for_each(|_| until_committed(h, add(b"m")));
-        own.and(other.join().expect("the other one does not panic"))
-    })?;
-    let tx = h.begin_read_only(h.capabilities().isolation)?;
-    let counts: Vec<Vec<u8>> = keys(h, &*tx)?.into_iter().map(|key| key.split_at(3).0.to_vec()).collect();
-    let expected: Vec<Vec<u8>> = (0..2 * COUNTERS).map(|count| format!("{count:03}").into_bytes()).collect();
-    promise!(
-        counts == expected,
-        "{} transactions that count keys and add one named by the count left {} keys with phantoms",
-        2 * COUNTERS,
-        counts.len()
-    );
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Conditional writes: one winner, no lost update, nothing created by accident.
 
-use std::{thread, time::Duration};
+use std::thread;
 
 use keyway_loader::{Condition, ErrorCode, Sharing};
 
@@ -8,15 +8,13 @@ use super::works::Workplace;
 use crate::{
     Case,
     case::{Outcomes, Stop},
-    harness::{Broken, Harness, call, promise, refused, wait, write_id},
+    harness::{Broken, Harness, again_on_conflict, call, promise, refused, wait, write_id},
 };
 
 const RACERS: usize = 16;
 const INCREMENTS: usize = 25;
 /// Increments of each of two processes or openings.
 const SHARED_INCREMENTS: usize = 200;
-/// How long another process may take for its work.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 pub(crate) const CASES: &[Case] = &[
     Case::new(
@@ -145,14 +143,20 @@ fn race(h: &Harness<'_>, key: &[u8]) -> Outcomes {
     let winners: Vec<_> = thread::scope(|scope| {
         let racers: Vec<_> = (0..RACERS)
             .map(|racer| {
-                scope.spawn(move || h.put_when(key, racer.to_string().as_bytes(), Condition::Absent))
+                let value = racer.to_string().into_bytes();
+                scope.spawn(move || again_on_conflict(|| h.put_when(key, &value, Condition::Absent)))
             })
             .collect();
         racers.into_iter().map(|racer| racer.join().expect("a racer does not panic")).collect()
     });
     let won: Vec<usize> =
         (0..RACERS).filter(|racer| winners.get(*racer).is_some_and(Result::is_ok)).collect();
-    promise!(won.len() == 1, "{} of {RACERS} racers created the same absent key", won.len());
+    promise!(
+        won.len() == 1,
+        "{} of {RACERS} racers created the same absent key; the first that was refused was told {:?}",
+        won.len(),
+        winners.iter().find_map(|winner| winner.as_ref().err())
+    );
     let value = h.value(key)?;
     promise!(won.iter().all(|winner| value == winner.to_string().as_bytes()), "a loser's value was stored");
     for error in winners.into_iter().filter_map(Result::err) {
@@ -222,7 +226,7 @@ fn two_processes(h: &Harness<'_>) -> Outcomes {
     h.put(b"counter", b"0")?;
     let workers = [h.start_worker("increment", 0)?, h.start_worker("increment", 1)?];
     for worker in workers {
-        worker.finish(PATIENCE)?;
+        worker.finish(h.patience())?;
     }
     expect_sum(h, 2 * SHARED_INCREMENTS)
 }

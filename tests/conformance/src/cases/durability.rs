@@ -1,8 +1,14 @@
 //! Durability: what was acknowledged survives what is claimed, and nothing is half there.
 
-use std::{thread, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
-use keyway_loader::{Capabilities, Durability, Error, Features, Generation, Key, RestoreMode, RestoreRecord};
+use keyway_loader::{
+    Capabilities, Durability, Error, ErrorCode, Features, Generation, Key, RestoreMode, RestoreRecord,
+};
 
 use super::works::Workplace;
 use crate::{
@@ -18,8 +24,6 @@ const WRITERS: u64 = 4;
 const RESTORED: u32 = 200;
 /// The keyspace that it fills.
 const KEYSPACE: &str = "restored";
-/// How long a process may take to get on with its work.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) const CASES: &[Case] = &[
     Case::new(
@@ -49,6 +53,12 @@ pub(crate) const CASES: &[Case] = &[
     )
     .when(|capabilities| capabilities.durability >= Durability::POWER_LOSS)
     .within(Duration::from_mins(5)),
+    Case::new(
+        "durable_writes_survive_loss_of_a_machine",
+        "what was acknowledged survives the loss of a machine (durability: replicated)",
+        |_| Err(Stop::Unproved("it takes a store of several machines, one of which can be lost".into())),
+    )
+    .when(|capabilities| capabilities.durability >= Durability::REPLICATED),
 ];
 
 fn survives_crash(capabilities: &Capabilities) -> bool {
@@ -81,14 +91,14 @@ fn survive_kill(h: &Harness<'_>) -> Outcomes {
     let rounds = h.rounds(10, 300) as u64;
     for round in 0..rounds {
         let mut worker = h.start_worker("write", round)?;
-        worker.wait_for(20, PATIENCE)?;
+        worker.wait_for(20, h.patience())?;
         thread::sleep(Duration::from_millis(random.below(150)));
         for line in worker.kill()? {
             if let Some(event) = Event::from_line(&line) {
                 ledger.note(&event);
             }
         }
-        let store = h.open_another()?;
+        let store = h.open_after_kill()?;
         ledger.check(&*store).map_err(broken(&format!("after kill -9, round {round}")))?;
         wait(store.shutdown(&call()))?;
     }
@@ -102,24 +112,32 @@ fn survive_kill(h: &Harness<'_>) -> Outcomes {
 
 /// Writes with several threads until killed.
 pub(crate) fn work_writes(place: &Workplace<'_>) -> Outcomes {
+    let stop = &AtomicBool::new(false);
     thread::scope(|scope| {
         let writers: Vec<_> =
-            (0..WRITERS).map(|writer| scope.spawn(move || write_on(place, writer))).collect();
+            (0..WRITERS).map(|writer| scope.spawn(move || write_on(place, writer, stop))).collect();
         writers.into_iter().try_for_each(|writer| writer.join().expect("a writer does not panic"))
     })
 }
 
-fn write_on(place: &Workplace<'_>, writer: u64) -> Outcomes {
-    let mut ledger = Ledger::new(writer);
+fn write_on(place: &Workplace<'_>, writer: u64, stop: &AtomicBool) -> Outcomes {
+    let mut ledger = Ledger::in_life(writer, place.number);
     let mut random = Random::new(place.ground.seed ^ (place.number << 32) ^ writer);
     let mut unheard = Ok(());
-    while unheard.is_ok() {
+    while unheard.is_ok() && !stop.load(Ordering::Relaxed) {
         let mut tell = |event: &Event| {
             if let Err(error) = place.tell(&event.to_line()) {
                 unheard = Err(Stop::Unproved(format!("write the journal: {error}")));
             }
         };
-        ledger.write(&*place.store, &mut random, &mut tell)?;
+        match ledger.write(&*place.store, &mut random, &mut tell) {
+            Err(error) if error.code() != ErrorCode::CONFLICT => {
+                // All end, so that whoever watches sees it.
+                stop.store(true, Ordering::Relaxed);
+                return Err(error.into());
+            }
+            _ => {}
+        }
     }
     unheard
 }
@@ -130,12 +148,13 @@ fn restore_killed(h: &Harness<'_>) -> Outcomes {
     let mut random = h.random(0);
     for round in 0..h.rounds(8, 300) as u64 {
         let mut worker = h.start_worker("restore", round)?;
-        // A line for each record, and one for the end.
-        let lines = 1 + random.index(RESTORED as usize + 1);
-        worker.wait_for(lines, PATIENCE)?;
-        thread::sleep(Duration::from_micros(random.below(3_000)));
+        // A line for each record, one before the end and one after it. Half of the rounds aim at the end.
+        let before_end = RESTORED as usize + 1;
+        let lines = if round % 2 == 0 { before_end } else { 1 + random.index(before_end) };
+        worker.wait_for(lines, h.patience())?;
+        thread::sleep(Duration::from_micros(random.below(if round % 4 == 0 { 300 } else { 3_000 })));
         let is_finished = worker.kill()?.iter().any(|line| line == "finished");
-        let store = h.open_another()?;
+        let store = h.open_after_kill()?;
         let found = restored(&store, round)?;
         let is_old = wait(store.get(&call(), h.key(b"old")))?.is_some();
         match (found, is_old) {
@@ -177,10 +196,11 @@ pub(crate) fn work_restores(place: &Workplace<'_>) -> Outcomes {
         wait(sink.write(&call(), &[RestoreRecord::new(Key::new(KEYSPACE, &key), &value, 0)]))?;
         told("record")?;
     }
+    told("finishing")?;
     wait(sink.finish(&call(), write_id()))?;
     told("finished")?;
     // Killed here at the latest: whoever waits for this line has it.
-    thread::sleep(PATIENCE);
+    thread::sleep(place.ground.deadline);
     Ok(())
 }
 
@@ -189,11 +209,13 @@ fn survive_power_loss(h: &Harness<'_>) -> Outcomes {
     h.close()?;
     let mut random = h.random(0);
     let mut ledgers: Vec<Ledger> = (0..WRITERS).map(Ledger::new).collect();
-    for round in 0..h.rounds(120, 5_000) {
+    let (rounds, mut went_dark) = (h.rounds(120, 5_000), 0);
+    for round in 0..rounds {
         faults.lose_power_at(1 + random.below(if round % 4 == 0 { 400 } else { 150 }))?;
         // The opening may be what does not come back.
         if let Ok(store) = h.try_open() {
             write_until_dark(&store, &mut ledgers, faults, random.number());
+            went_dark += usize::from(faults.is_dark());
             faults.lose_power_at(0)?;
             // It has nothing to close any more; what it says of it is not the question.
             let _dark = wait(store.shutdown(&call()));
@@ -205,6 +227,12 @@ fn survive_power_loss(h: &Harness<'_>) -> Outcomes {
             ledger.check(&*store).map_err(lost)?;
         }
         wait(store.shutdown(&call()))?;
+    }
+    let acknowledged: u64 = ledgers.iter().map(Ledger::acknowledged).sum();
+    if went_dark < rounds / 4 || acknowledged < rounds as u64 {
+        return Err(Stop::Unproved(format!(
+            "of {rounds} losses of power {went_dark} were felt, and {acknowledged} writes were acknowledged"
+        )));
     }
     Ok(())
 }

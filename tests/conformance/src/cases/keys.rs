@@ -7,7 +7,7 @@ use keyway_loader::{Key, Put};
 use crate::{
     Case,
     case::Outcomes,
-    harness::{Harness, call, promise, wait, write_id},
+    harness::{Broken, Harness, call, promise, wait, write_id},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -76,16 +76,19 @@ fn put_all<'a>(h: &Harness<'_>, keys: impl Iterator<Item = &'a [u8]> + Clone) ->
     }
     for (index, key) in keys.clone().enumerate() {
         let value = h.value(key)?;
+        let written: Option<usize> = String::from_utf8_lossy(&value).parse().ok();
+        let Some(other) = written.and_then(|other| keys.clone().nth(other)) else {
+            return Err(Broken(format!(
+                "the key \"{}\" holds \"{}\", which nobody wrote",
+                key.escape_ascii(),
+                value.escape_ascii()
+            )));
+        };
         promise!(
             value == index.to_string().as_bytes(),
             "the key \"{}\" holds what was written to \"{}\"",
             key.escape_ascii(),
-            String::from_utf8_lossy(&value)
-                .parse()
-                .ok()
-                .and_then(|other: usize| keys.clone().nth(other))
-                .unwrap_or_default()
-                .escape_ascii()
+            other.escape_ascii()
         );
     }
     Ok(())

@@ -12,7 +12,7 @@ use keyway_loader::{
 use crate::{
     Case,
     case::{Outcomes, Stop},
-    harness::{Broken, Harness, call, promise, refused, wait, write_id},
+    harness::{Broken, Harness, KeyValue, call, collect, promise, refused, wait, write_id},
 };
 
 /// How long the second of two who wait for each other may wait.
@@ -89,9 +89,12 @@ pub(super) fn write(h: &Harness<'_>, tx: &dyn Transaction, key: &[u8], value: &[
     wait(tx.put(&call(), Put::new(h.key(key), value).with_write_id(write_id())))
 }
 
-pub(super) fn keys(h: &Harness<'_>, tx: &dyn Transaction) -> Result<Vec<Vec<u8>>, Error> {
-    let page = wait(tx.scan(&call(), Scan::prefix(h.keyspace(), b"")))?;
-    Ok(page.entries().iter().map(|entry| entry.key().to_vec()).collect())
+pub(super) fn keys(h: &Harness<'_>, tx: &dyn Transaction) -> Result<Vec<Vec<u8>>, Stop> {
+    Ok(entries(h, tx, Scan::prefix(h.keyspace(), b""))?.into_iter().map(|(key, _)| key).collect())
+}
+
+fn entries(h: &Harness<'_>, tx: &dyn Transaction, scan: Scan<'_>) -> Result<Vec<KeyValue>, Stop> {
+    collect(&h.capabilities(), scan, |page| wait(tx.scan(&call(), page)))
 }
 
 fn own_writes(h: &Harness<'_>) -> Outcomes {
@@ -112,7 +115,8 @@ fn own_writes(h: &Harness<'_>) -> Outcomes {
         "a transaction's scan does not see its own writes"
     );
     let committed = wait(tx.commit(&call(), write_id()))?;
-    let names: Vec<_> = committed.keys().iter().map(|key| key.key().to_vec()).collect();
+    let mut names: Vec<_> = committed.keys().iter().map(|key| key.key().to_vec()).collect();
+    names.sort();
     promise!(names == [b"a".to_vec(), b"c".to_vec()], "a commit answered versions for {names:?}");
     for key in committed.keys() {
         let version = h.get(key.key())?.map(|record| record.version());
@@ -160,21 +164,7 @@ fn scan_merges(h: &Harness<'_>) -> Outcomes {
             expected.insert(key(index), b"new".to_vec());
         }
     }
-    let (mut found, mut cursor) = (Vec::new(), Vec::new());
-    for _ in 0..1_000 {
-        let scan = Scan::prefix(h.keyspace(), b"").with_max_items(7);
-        let page = wait(tx.scan(&call(), scan.resuming_at(&cursor)))?;
-        found.extend(
-            page.entries().iter().map(|entry| (entry.key().to_vec(), entry.record().value().to_vec())),
-        );
-        match page.cursor() {
-            Some(next) => cursor = next.to_vec(),
-            None => break,
-        }
-    }
-    if !super::is_ordered(&h.capabilities()) {
-        found.sort();
-    }
+    let found = entries(h, &*tx, Scan::prefix(h.keyspace(), b"").with_max_items(7))?;
     let expected: Vec<_> = expected.into_iter().collect();
     let differs = found.iter().zip(&expected).find(|(one, other)| one != other);
     promise!(
@@ -256,18 +246,40 @@ fn deadlock(h: &Harness<'_>) -> Outcomes {
 
 fn conditions(h: &Harness<'_>) -> Outcomes {
     h.put(b"a", b"v")?;
+    let version = h.put(b"c", b"v")?;
+    let stale = h.put(b"d", b"old")?;
+    h.put(b"d", b"v")?;
     let tx = begin(h)?;
-    let put = wait(tx.put(&call(), Put::new(h.key(b"a"), b"w").when(Condition::Absent)));
-    refused(put, ErrorCode::ALREADY_EXISTS, "a transaction's put of an existing key on condition Absent")?;
-    write(h, &*tx, b"b", b"w")?;
-    let put = wait(tx.put(&call(), Put::new(h.key(b"b"), b"w").when(Condition::Absent)));
+    let put = |key: &'static [u8], value: &'static [u8], condition: Condition| {
+        let put = Put::new(h.key(key), value).when(condition).with_write_id(write_id());
+        wait(tx.put(&call(), put))
+    };
+    let exists = ErrorCode::ALREADY_EXISTS;
     refused(
-        put,
-        ErrorCode::ALREADY_EXISTS,
-        "a transaction's put, on condition Absent, of a key that it wrote",
+        put(b"a", b"w", Condition::Absent),
+        exists,
+        "a transaction's put of an existing key on condition Absent",
     )?;
+    write(h, &*tx, b"b", b"w")?;
+    let own = put(b"b", b"x", Condition::Absent);
+    refused(own, exists, "a transaction's put, on condition Absent, of a key that it wrote")?;
+    let failed = ErrorCode::PRECONDITION_FAILED;
+    refused(put(b"d", b"w", Condition::Version(stale)), failed, "a transaction's put on a stale version")?;
+    refused(
+        put(b"missing", b"w", Condition::Version(stale)),
+        failed,
+        "a transaction's put of a missing key on a version",
+    )?;
+    let delete = Delete::new(h.key(b"d")).when(Condition::Version(stale)).with_write_id(write_id());
+    refused(wait(tx.delete(&call(), delete)), failed, "a transaction's delete on a stale version")?;
+    put(b"c", b"w", Condition::Version(version))?;
     wait(tx.commit(&call(), write_id()))?;
-    promise!(h.value(b"b")? == b"w", "a refused put took the rest of its transaction with it");
+    let left: Vec<_> = h.entries(b"")?.into_iter().map(|(key, value)| [key, value].concat()).collect();
+    let expected = [b"av".to_vec(), b"bw".to_vec(), b"cw".to_vec(), b"dv".to_vec()];
+    promise!(
+        left == expected,
+        "a transaction with refused writes left other keys and values than it was told: {left:?}"
+    );
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report as Document, TestCase, TestCaseStatus, 
 use super::{Finding, Report};
 use crate::Verdict;
 
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(report: &Report) -> Result<String, String> {
     let name = format!("{} {}", report.facts.plugin, report.facts.version);
     let mut suite = TestSuite::new(&name);
     suite.set_time(Duration::from_millis(report.duration_ms));
@@ -20,7 +20,7 @@ pub(super) fn render(report: &Report) -> String {
     let mut document = Document::new("keyway-conformance");
     document.set_time(Duration::from_millis(report.duration_ms));
     document.add_test_suite(suite);
-    document.to_string().unwrap_or_default()
+    document.to_string().map_err(|error| error.to_string())
 }
 
 fn test_case(plugin: &str, finding: &Finding) -> TestCase {

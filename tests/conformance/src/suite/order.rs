@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -13,12 +14,14 @@ use crate::{Effort, Verdict, report::Facts};
 
 /// One child's work, on its standard input: the subject's settings may hold a password, which other processes see on a
 /// command line.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) task: Task,
     pub(super) subject: Value,
     pub(super) seed: u64,
     pub(super) effort: Effort,
+    /// How long the whole may take.
+    pub(super) deadline: Duration,
     pub(super) data_dir: PathBuf,
     /// Where the answer goes: standard output is the library's.
     pub(super) answer: PathBuf,
@@ -42,6 +45,7 @@ pub(super) enum Task {
 pub(super) enum Answer {
     Surveyed(Box<Surveyed>),
     Verdict(Verdict),
+    Cleared,
     /// The task could not be begun.
     Failed(String),
 }
@@ -56,10 +60,25 @@ pub(super) struct Surveyed {
     pub(super) keyspaces: Vec<String>,
 }
 
+/// What a stranger's library says must not paint on an operator's terminal.
+fn harmless(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control() || *letter == '\n').collect()
+}
+
 impl Answer {
     /// None where the child has not come to an answer.
     pub(super) fn read(path: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(path).ok()?).ok()
+        let answer: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        Some(match answer {
+            Self::Verdict(Verdict::Broken(seen)) => Self::Verdict(Verdict::Broken(harmless(&seen))),
+            Self::Verdict(Verdict::Unproved(why)) => Self::Verdict(Verdict::Unproved(harmless(&why))),
+            Self::Failed(reason) => Self::Failed(harmless(&reason)),
+            Self::Surveyed(mut surveyed) => {
+                surveyed.keyspaces.iter_mut().for_each(|name| *name = harmless(name));
+                Self::Surveyed(surveyed)
+            }
+            other => other,
+        })
     }
 
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {

@@ -2,9 +2,10 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -14,12 +15,18 @@ use super::{Program, order::Order};
 /// How often a child is looked at.
 const INTERVAL: Duration = Duration::from_millis(2);
 /// The bytes of its output that are quoted.
-const TAIL_BYTES: usize = 600;
+const TAIL_BYTES: u64 = 600;
+/// The most that it may print.
+const MAX_LOG_BYTES: u64 = 256 * 1024 * 1024;
+/// The exit code of a child that could not do its part, which says nothing of the backend: EX_SOFTWARE of sysexits(3).
+pub(super) const OWN_FAILURE: u8 = 70;
 
 /// A child at work. Dropped, it is killed.
 #[derive(Debug)]
 pub(super) struct Watched {
     child: Child,
+    /// Stays open for as long as this process lives and wants the child: it ends when this does.
+    _lifeline: Option<ChildStdin>,
     log: PathBuf,
 }
 
@@ -39,22 +46,25 @@ impl Watched {
         // A group of its own, so that whatever it starts ends with it.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.spawn()?;
-        let mut watched = Self { child, log: log.to_owned() };
-        if let Some(mut input) = watched.child.stdin.take() {
-            input.write_all(&serde_json::to_vec(order)?)?;
+        let mut child = command.spawn()?;
+        let mut lifeline = child.stdin.take();
+        if let Some(input) = &mut lifeline {
+            let mut line = serde_json::to_vec(order)?;
+            line.push(b'\n');
+            input.write_all(&line)?;
         }
-        Ok(watched)
+        Ok(Self { child, _lifeline: lifeline, log: log.to_owned() })
     }
 
     /// Waits for the end, at most for `deadline`.
-    pub(super) fn wait(&mut self, deadline: Duration) -> io::Result<Ended> {
+    pub(super) fn wait(&mut self, deadline: Duration, stop: &AtomicBool) -> io::Result<Ended> {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break Some(status);
             }
-            if begun.elapsed() > deadline {
+            let is_flooding = fs::metadata(&self.log).is_ok_and(|log| log.len() > MAX_LOG_BYTES);
+            if begun.elapsed() > deadline || is_flooding || stop.load(Ordering::Relaxed) {
                 break None;
             }
             thread::sleep(INTERVAL);
@@ -63,9 +73,10 @@ impl Watched {
         Ok(Ended { status, tail: tail(&self.log) })
     }
 
-    /// Whether it has ended by itself.
-    pub(super) fn has_ended(&mut self) -> io::Result<bool> {
-        Ok(self.child.try_wait()?.is_some())
+    /// How it has ended by itself; none where it has not.
+    pub(super) fn ended(&mut self) -> io::Result<Option<Ended>> {
+        let status = self.child.try_wait()?;
+        Ok(status.map(|status| Ended { status: Some(status), tail: tail(&self.log) }))
     }
 
     /// Kills it and whatever it has started, without warning.
@@ -102,6 +113,11 @@ impl Ended {
         self.status.is_some_and(|status| status.success())
     }
 
+    /// Whether the suite ended it, for reasons of its own.
+    pub(super) fn is_the_suites_own(&self) -> bool {
+        self.status.and_then(|status| status.code()) == Some(i32::from(OWN_FAILURE))
+    }
+
     /// For people.
     pub(super) fn in_words(&self, deadline: Duration) -> String {
         let end = match self.status {
@@ -109,6 +125,7 @@ impl Ended {
                 "it did not come to an end within {} s: a call hangs, or waits far too long",
                 deadline.as_secs()
             ),
+            Some(_) if self.is_the_suites_own() => "the suite could not run it".to_owned(),
             Some(status) => match keyway_loader::probe::signal_of(status) {
                 Some(signal) => format!("it took its process down: {signal}"),
                 None => format!("it ended its process, with {status}"),
@@ -120,8 +137,16 @@ impl Ended {
 
 /// The end of a log, in one line, without what would paint on a terminal.
 fn tail(log: &Path) -> String {
-    let bytes = fs::read(log).unwrap_or_default();
-    let end = bytes.get(bytes.len().saturating_sub(TAIL_BYTES)..).unwrap_or_default();
-    let text = String::from_utf8_lossy(end).replace('\n', " | ");
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut end = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut end)?;
+        Ok(end)
+    };
+    // Where it cannot be read there is nothing to quote.
+    let end = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&end).replace('\n', " | ");
     text.trim_end_matches(" | ").chars().filter(|letter| !letter.is_control()).collect()
 }

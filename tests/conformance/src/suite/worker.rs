@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -39,6 +39,7 @@ impl Worker {
             subject: ground.subject_order.clone(),
             seed: ground.seed,
             effort: ground.effort,
+            deadline: ground.deadline,
             data_dir: ground.data_dir.to_owned(),
             answer: journal.clone(),
             program: program.clone(),
@@ -48,20 +49,22 @@ impl Worker {
     }
 
     /// The whole lines of the journal so far.
-    pub(crate) fn journal(&self) -> Vec<String> {
-        let text = fs::read_to_string(&self.journal).unwrap_or_default();
+    pub(crate) fn journal(&self) -> Result<Vec<String>, Stop> {
+        let text = match fs::read_to_string(&self.journal) {
+            Ok(text) => text,
+            // It opens the store before it writes the first line.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Stop::Unproved(format!("read the journal of a process: {error}"))),
+        };
         let whole = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
-        whole.lines().map(str::to_owned).collect()
+        Ok(whole.lines().map(str::to_owned).collect())
     }
 
     /// Waits until the journal has so many lines.
     pub(crate) fn wait_for(&mut self, lines: usize, deadline: Duration) -> Outcomes {
         let begun = Instant::now();
-        while self.journal().len() < lines {
-            let has_ended = self.watched.has_ended().unwrap_or(true);
-            if has_ended && self.journal().len() < lines {
-                return Err(self.broken("a process that works with the store ended early"));
-            }
+        while self.journal()?.len() < lines {
+            self.is_at_work()?;
             if begun.elapsed() > deadline {
                 return Err(self.broken("a process that works with the store does not get on"));
             }
@@ -72,20 +75,36 @@ impl Worker {
 
     /// Waits until it is done.
     pub(crate) fn finish(mut self, deadline: Duration) -> Result<Vec<String>, Stop> {
-        let ended = self.watched.wait(deadline).map_err(|error| Stop::Unproved(error.to_string()))?;
+        let ended = self
+            .watched
+            .wait(deadline, &AtomicBool::new(false))
+            .map_err(|error| Stop::Unproved(error.to_string()))?;
         if !ended.is_success() {
             return Err(Stop::Broken(format!(
                 "a process that works with the store: {}",
                 ended.in_words(deadline)
             )));
         }
-        Ok(self.journal())
+        self.journal()
+    }
+
+    /// Breaks where it has ended by itself, and not before its time.
+    fn is_at_work(&mut self) -> Outcomes {
+        match self.watched.ended() {
+            Ok(None) => Ok(()),
+            Ok(Some(ended)) => {
+                let words = ended.in_words(Duration::ZERO);
+                Err(Stop::Broken(format!("a process that works with the store ended early: {words}")))
+            }
+            Err(error) => Err(Stop::Unproved(format!("look after a process: {error}"))),
+        }
     }
 
     /// Kills it without warning; what it had said by then.
     pub(crate) fn kill(mut self) -> Result<Vec<String>, Stop> {
+        self.is_at_work()?;
         self.watched.kill().map_err(|error| Stop::Unproved(format!("kill a process: {error}")))?;
-        Ok(self.journal())
+        self.journal()
     }
 
     fn broken(&self, what: &str) -> Stop {

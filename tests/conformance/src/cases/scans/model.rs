@@ -20,12 +20,17 @@ type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 pub(super) type Walked = (Vec<(Vec<u8>, Vec<u8>)>, Vec<Vec<u8>>);
 
 /// Hands over each page of a scan.
-pub(super) fn each_page(
+pub(super) fn each_page(h: &Harness<'_>, scan: Scan<'_>, take: impl FnMut(&Page) -> Outcomes) -> Outcomes {
+    each_page_from(h, scan, Vec::new(), take)
+}
+
+fn each_page_from(
     h: &Harness<'_>,
     scan: Scan<'_>,
+    mut cursor: Vec<u8>,
     mut take: impl FnMut(&Page) -> Outcomes,
 ) -> Outcomes {
-    let (mut cursor, mut empty) = (Vec::new(), 0);
+    let mut empty = 0;
     for _ in 0..MAX_PAGES {
         let page = h.scan(scan.resuming_at(&cursor))?;
         promise!(
@@ -47,8 +52,13 @@ pub(super) fn each_page(
 
 /// All entries and common prefixes of a scan, page by page.
 pub(super) fn walk(h: &Harness<'_>, scan: Scan<'_>) -> Result<Walked, Stop> {
+    walk_from(h, scan, Vec::new())
+}
+
+/// The same, going on at a cursor.
+pub(super) fn walk_from(h: &Harness<'_>, scan: Scan<'_>, cursor: Vec<u8>) -> Result<Walked, Stop> {
     let (mut entries, mut prefixes) = (Vec::new(), Vec::new());
-    each_page(h, scan, |page| {
+    each_page_from(h, scan, cursor, |page| {
         let of_page = page.entries().iter();
         entries.extend(of_page.map(|entry| (entry.key().to_vec(), entry.record().value().to_vec())));
         prefixes.extend(page.prefixes().iter().map(|prefix| prefix.to_vec()));
