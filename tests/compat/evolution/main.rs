@@ -46,17 +46,25 @@ fn run(libraries: &[PathBuf]) -> Result<bool, Box<dyn Error>> {
     let mut is_good = true;
     // Every operation is called; what only takes time, rounds and ages, is the same in any version.
     let only = [
-        "get",
+        "get_",
         "put_",
-        "delete",
+        "delete_",
         "key",
         "scan_",
         "apply_",
-        "transaction_",
-        "exp",
-        "backup",
-        "restore",
-        "shutdown",
+        "expired_record",
+        "expiry_in",
+        "backup_",
+        "restore_",
+        "transaction_sees",
+        "transaction_scan",
+        "transaction_rolled",
+        "transaction_condition",
+        "transaction_finished",
+        "health_of",
+        "extension",
+        "upgrade",
+        "shutdown_twice",
     ];
     let options = Options { only: only.map(str::to_owned).to_vec(), ..Options::default() };
     for generation in &open {

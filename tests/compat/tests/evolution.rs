@@ -57,9 +57,11 @@ fn hosts_and_plugins_of_three_minors_keep_all_promises_in_any_order() {
             }
             for added in 1..=minor {
                 // In the order of loading: what a plugin has answers, and for what it has not the default does.
+                // The first of each, opened before the suite opens them again and again.
                 let heard: Vec<&str> = said
                     .lines()
                     .filter(|line| line.starts_with(&format!("host: added in 1.{added}")))
+                    .take(3)
                     .collect();
                 let expected = order.map(|plugin| {
                     let (store, root) = if plugin >= added { (10, "Some(20)") } else { (0, "None") };

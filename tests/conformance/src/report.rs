@@ -30,7 +30,7 @@ pub struct Report {
     pub seed: u64,
     /// How many rounds were run.
     pub effort: Effort,
-    /// Whether every case was run, and not a selection.
+    /// Whether it is about every case, and not about a selection or what was found until the run was stopped.
     pub complete: bool,
     /// When it began: seconds since 1970, UTC.
     pub started_s: u64,
@@ -155,7 +155,7 @@ impl Report {
             facts,
             seed: options.seed,
             effort: options.effort,
-            complete: options.only.is_empty(),
+            complete: cases.len() == crate::cases().len(),
             started_s: started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             duration_ms: millis(took),
             cases,

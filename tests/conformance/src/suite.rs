@@ -177,9 +177,10 @@ impl Suite {
         let claimed: BTreeSet<&str> = surveyed.claimed.iter().map(String::as_str).collect();
         let mut findings = Vec::new();
         for case in selected {
-            let finding = if self.stop.load(Ordering::Relaxed) {
-                Finding::of(&case, Verdict::Unproved("the run was stopped before it".into()), Duration::ZERO)
-            } else if claimed.contains(case.name) {
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let finding = if claimed.contains(case.name) {
                 self.run_case(&case, &directory.path().join(case.name))
             } else {
                 Finding::of(&case, Verdict::Unclaimed, Duration::ZERO)
@@ -188,7 +189,9 @@ impl Suite {
             findings.push(finding);
         }
         // A store that outlives its data directory is left as it was found. Where that fails, the next run says so.
-        let _stays = self.order(Task::Clear, &directory.path().join("clear-up"), self.opening_deadline());
+        let clear_up = directory.path().join("clear-up");
+        let _stays =
+            self.order_until(Task::Clear, &clear_up, self.opening_deadline(), &AtomicBool::new(false));
         Ok(Report::new(surveyed.facts, &self.options, started, begun.elapsed(), findings))
     }
 
@@ -248,6 +251,16 @@ impl Suite {
         directory: &Path,
         deadline: Duration,
     ) -> Result<(Ended, Option<Answer>), SuiteError> {
+        self.order_until(task, directory, deadline, &self.stop)
+    }
+
+    fn order_until(
+        &self,
+        task: Task,
+        directory: &Path,
+        deadline: Duration,
+        stop: &AtomicBool,
+    ) -> Result<(Ended, Option<Answer>), SuiteError> {
         let data_dir = directory.join("data");
         fs::create_dir_all(&data_dir).map_err(|source| SuiteError::Directory { source })?;
         let order = Order {
@@ -262,7 +275,7 @@ impl Suite {
         };
         let failed = |source| SuiteError::Start { program: self.program.path.clone(), source };
         let mut watched = Watched::start(&self.program, &order, &directory.join("log")).map_err(failed)?;
-        let ended = watched.wait(deadline, &self.stop).map_err(failed)?;
+        let ended = watched.wait(deadline, stop).map_err(failed)?;
         Ok((ended, Answer::read(&order.answer)))
     }
 }

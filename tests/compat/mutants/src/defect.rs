@@ -121,6 +121,8 @@ pub enum Defect {
     DropKeepsOne,
     /// Durability is claimed, and there is none.
     ClaimsDurability,
+    /// It is claimed that many hosts may open one store, and each has one of its own.
+    ClaimsManyHosts,
     /// It is claimed that a store which was set back is noticed, and it is not.
     ClaimsToDetectRewind,
     /// Writes are acknowledged before they are done.

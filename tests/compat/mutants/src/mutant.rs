@@ -15,7 +15,7 @@ use std::{
 use keyway_sdk::{
     AbiBytes, Backend, BackupStream, Batch, BatchResult, Begin, CallContext, Capabilities, Condition, Delete,
     DropKeyspace, Durability, Error, ErrorCode, Features, Health, Key, OpenContext, Page, PluginInfo, Put,
-    Record, Records, Reply, RestoreMode, RestoreSink, Result, Transaction, Version,
+    Record, Records, Reply, RestoreMode, RestoreSink, Result, Sharing, Transaction, Version,
     paging::ScanPlan,
     schemars::{self, JsonSchema},
     serde::{self, Deserialize},
@@ -223,6 +223,7 @@ impl<B: Backend> Backend for Mutant<B> {
         config_schema: r#"{"type":"object"}"#,
         capabilities: Capabilities {
             durability: Durability::POWER_LOSS,
+            sharing: Sharing::MANY_HOSTS,
             features: B::PLUGIN.capabilities.features.union(Features::DETECTS_REWIND),
             ..B::PLUGIN.capabilities
         },
@@ -253,6 +254,7 @@ impl<B: Backend> Backend for Mutant<B> {
                 features: capabilities.features.union(Features::DETECTS_REWIND),
                 ..capabilities
             },
+            Defect::ClaimsManyHosts => Capabilities { sharing: Sharing::MANY_HOSTS, ..capabilities },
             Defect::ClaimsDurability => {
                 Capabilities { durability: Durability::PROCESS_CRASH, ..capabilities }
             }

@@ -1,11 +1,13 @@
 //! get, get_many, put, delete: what is written is what is read.
 
-use keyway_loader::{Key, Put};
+use std::time::Duration;
+
+use keyway_loader::{BatchMode, Key, Op, Put, Scan};
 
 use crate::{
     Case,
     case::Outcomes,
-    harness::{Broken, Harness, call, promise, wait, write_id},
+    harness::{Broken, Harness, call, collect, promise, wait, write_id},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -27,6 +29,12 @@ pub(crate) const CASES: &[Case] = &[
         "every acknowledged write is there, however many came before it",
         many_values,
     ),
+    Case::new(
+        "keys_by_the_million_are_all_found",
+        "a store finds each of its keys and scans over all of them, however many there are",
+        by_the_million,
+    )
+    .within(Duration::from_mins(3)),
     Case::new(
         "get_many_answers_in_order",
         "get_many answers one place for each key, in the order of the keys, which may repeat and lie in several keyspaces",
@@ -116,7 +124,7 @@ fn empty_value(h: &Harness<'_>) -> Outcomes {
 }
 
 fn many_values(h: &Harness<'_>) -> Outcomes {
-    let count = h.rounds(3_000, 1_000_000);
+    let count = h.rounds(3_000, 100_000);
     let key = |index: usize| format!("{index:07}").into_bytes();
     for index in 0..count {
         h.put(&key(index), &index.to_le_bytes())?;
@@ -125,6 +133,34 @@ fn many_values(h: &Harness<'_>) -> Outcomes {
         let value = h.value(&key(index))?;
         promise!(value == index.to_le_bytes(), "write {index} of {count} left another value");
     }
+    Ok(())
+}
+
+fn by_the_million(h: &Harness<'_>) -> Outcomes {
+    let count = h.rounds(20_000, 1_000_000);
+    let at_once = usize::try_from(h.capabilities().limits.batch_ops).unwrap_or(usize::MAX).clamp(1, 500);
+    let keys: Vec<Vec<u8>> = (0..count).map(|index| format!("{index:07}").into_bytes()).collect();
+    for keys in keys.chunks(at_once) {
+        // The key is its own value.
+        let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::put(h.key(key), key)).collect();
+        let results = h.apply(&ops, BatchMode::Independent)?;
+        let failed = results.iter().find_map(Result::err);
+        promise!(failed.is_none(), "a put among {} failed: {failed:?}", keys.len());
+    }
+    let mut random = h.random(0);
+    for _ in 0..2_000 {
+        let Some(key) = keys.get(random.index(count)) else { continue };
+        let value = h.value(key)?;
+        promise!(value == *key, "of {count} keys {} holds {}", key.escape_ascii(), value.escape_ascii());
+    }
+    let scan = Scan::prefix(h.keyspace(), b"").keys_only().with_max_items(1_000);
+    let found = collect(&h.capabilities(), scan, |page| h.scan(page))?;
+    let differs = found.iter().zip(&keys).find(|((found, _), key)| found != *key);
+    promise!(
+        found.len() == count && differs.is_none(),
+        "{count} keys are there, and a scan answered {}; they differ at {differs:?}",
+        found.len()
+    );
     Ok(())
 }
 
