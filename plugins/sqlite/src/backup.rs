@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 use futures_channel::oneshot;
 use keyway_sdk::{BackupChunk, BackupPull, BackupStream, CallContext, Error, ErrorCode, Reply, Result};
 use rusqlite::Connection;
@@ -35,7 +35,9 @@ pub(crate) struct SqliteBackup {
 impl SqliteBackup {
     /// Begins, and answers once the snapshot is fixed.
     pub(crate) fn begin(client: &Client) -> Reply<Box<dyn BackupStream>> {
-        let (pulls, asked) = bounded(1);
+        // One pull at a time; but what a thread that ends leaves behind is dropped with an unbounded channel alone, and whoever
+        // waits for its answer hears of it by that.
+        let (pulls, asked) = unbounded();
         let (begun, fixed) = oneshot::channel();
         let reading = client.closing().and_then(|closing| {
             client.read_alone(move |connection, shared| {

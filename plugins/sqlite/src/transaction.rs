@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Sender, after, bounded, select};
+use crossbeam_channel::{Receiver, Sender, after, select, unbounded};
 use futures_channel::oneshot;
 use keyway_sdk::{
     CallContext, Committed, CommittedKey, Delete, Error, ErrorCode, Key, Page, Put, Record, Reply, Result,
@@ -65,7 +65,9 @@ struct Session<'a> {
 
 impl SqliteTransaction {
     pub(crate) fn prepare(shared: &Arc<Shared>, read_only: bool, age: Duration) -> (Self, Serve) {
-        let (sender, commands) = bounded(1);
+        // One call at a time; but what a session that ends leaves behind is dropped with an unbounded channel alone, and whoever
+        // waits for its answer hears of it by that.
+        let (sender, commands) = unbounded();
         let closed = Arc::new(AtomicBool::new(false));
         let serve =
             Serve { commands, shared: Arc::clone(shared), read_only, age, closed: Arc::clone(&closed) };
