@@ -21,14 +21,14 @@ use serde_json::{Value, json};
 type Mutant = (&'static str, &'static str, &'static str);
 
 const OVER_MEMORY: &[Mutant] = &[
-    ("loses_every_thousandth_write", "put_many_values_keeps_every_one", "the key 0000999 is missing"),
+    ("loses_every_thousandth_write", "put_many_values_keeps_every_one", "the key \"0000999\" is missing"),
     ("folds_case", "key_is_not_folded", "the key \"key\" holds what was written to \"Key\""),
     ("trims_trailing_blanks", "key_is_not_folded", "holds what was written to \"key"),
     ("joins_keyspace_and_key", "key_and_keyspace_never_meet_another_pair", "was written to it"),
     ("key_ends_at_nul", "key_of_any_bytes_is_its_own", "holds what was written to"),
     ("key_is_cut_off", "key_of_one_and_of_1024_bytes_is_kept", "holds what was written to"),
     ("folds_keyspaces", "keyspaces_that_look_alike_are_isolated", "holds what was written to"),
-    ("empty_value_is_absent", "put_empty_value_is_not_absence", "the key k is missing"),
+    ("empty_value_is_absent", "put_empty_value_is_not_absence", "the key \"k\" is missing"),
     ("value_ends_at_nul", "put_value_of_any_bytes_comes_back", "came back with 0"),
     ("stale_reads", "get_after_acknowledged_write_sees_it", "was acknowledged, get answered"),
     ("version_is_digest", "put_of_equal_bytes_changes_the_version", "of the same bytes answered the version"),

@@ -39,7 +39,7 @@ const USAGE: &str = "usage: [OPTIONS] [WORD ...]
 
   WORD          only cases whose name contains one of these
   --seed N      the random numbers' seed (default 0)
-  --full        all rounds: hours rather than minutes
+  --full        all rounds: a quarter of an hour and more, rather than a minute
   --deadline N  how long each case may take, in seconds
   --clear       remove everything that is in the store before the run
   --list        the names of all cases

@@ -191,7 +191,7 @@ impl<'a> Harness<'a> {
     pub(crate) fn value(&self, key: &[u8]) -> Result<Vec<u8>, Stop> {
         match self.get(key)? {
             Some(record) => Ok(record.value().to_vec()),
-            None => Err(Broken(format!("the key {} is missing", key.escape_ascii()))),
+            None => Err(Broken(format!("the key \"{}\" is missing", key.escape_ascii()))),
         }
     }
 

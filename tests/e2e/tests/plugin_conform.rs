@@ -92,7 +92,7 @@ fn conform_of_a_broken_backend_says_what_broke_and_exits_with_5() {
     assert!(text.contains(expected), "{text}");
     assert!(
         text.contains(
-            "1 promises are broken; to see one again: keyway plugin conform libkeyway_mutant.so --config …"
+            "1 promise is broken; to see one again: keyway plugin conform libkeyway_mutant.so --config …"
         ),
         "{text}"
     );
@@ -122,10 +122,10 @@ fn conform_takes_settings_from_a_file_and_leaves_a_store_with_data_alone() {
     let held = |table: &str| -> i64 {
         connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     };
-    assert_eq!(held("entries"), 0);
+    assert_eq!(held("spaces"), 0);
     connection.execute("INSERT INTO spaces (name) VALUES ('somebody')", []).unwrap();
     let refused = conform("put_then_get");
-    assert_eq!(refused.status.code(), Some(5), "{}", said(&refused));
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
     assert!(
         said(&refused).contains("the store is not empty: it holds the keyspaces somebody;"),
         "{}",
@@ -148,6 +148,10 @@ fn conform_says_what_is_wrong_with_how_it_is_called() {
     };
     refused(&[], 2, "required");
     refused(&["missing.so"], 4, "missing.so");
+    refused(&[&file, "--report", &file], 2, "the run reads it");
+    refused(&[&file, "--junit", "/dev/null"], 2, "no ordinary file");
+    refused(&[&file, "--junit", "nowhere/j.xml"], 4, "nowhere");
+    refused(&[&file, "--junit", "r", "--report", "r"], 2, "the same file");
     refused(&["keyway.toml"], 1, "is not a shared library");
     refused(&[&file], 1, "\"path\" is a required property");
     refused(&[&file, "--config", "path"], 2, "not JSON (line 1, column 1)");

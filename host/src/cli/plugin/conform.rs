@@ -37,6 +37,7 @@ pub(in crate::cli) struct Arguments {
     file: Option<PathBuf>,
     /// The backend's settings as JSON; @FILE reads them from a file, @- from standard input: use these where they hold a
     /// password, which other users see on a command line. Give it a store of its own: the suite removes everything in it.
+    /// Relative paths lie in a temporary directory of each case; to test a certain disk, give an absolute one.
     #[arg(long, default_value = "{}", value_name = "JSON")]
     config: String,
     /// Only cases whose name contains this. May be repeated.
@@ -45,10 +46,11 @@ pub(in crate::cli) struct Arguments {
     /// The seed of all random choices: the same one makes the same choices.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// All rounds: hours rather than minutes.
+    /// All rounds: a quarter of an hour and more, rather than a minute.
     #[arg(long)]
     full: bool,
-    /// How long each case may take; without it, what the case says: a minute or more.
+    /// How long each case may take; without it, what the case says: a minute or more. With much less, a sound backend that is
+    /// waited for may look as if it hung.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     deadline: Option<u64>,
     /// Remove everything that is in the store before the run begins; without it, a store with data is refused.
@@ -96,8 +98,12 @@ pub(super) fn conform(arguments: &Arguments, format: Format) -> Result<(), Failu
     let program = Program::this(vec![CHILD_COMMAND.into()])
         .map_err(|error| Failure::Other(format!("find this program's own file: {error}")))?;
     let kept = arguments.report.as_ref().map(|path| path.clone().unwrap_or_else(|| beside(file)));
+    let read = [Some(file.as_path()), arguments.config.strip_prefix('@').map(Path::new)];
     for path in arguments.junit.iter().chain(&kept) {
-        can_be_written(path)?;
+        can_be_written(path, &read)?;
+    }
+    if arguments.junit.is_some() && arguments.junit == kept {
+        return Err(Failure::Usage("--junit and --report name the same file".to_owned()));
     }
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
@@ -106,6 +112,9 @@ pub(super) fn conform(arguments: &Arguments, format: Format) -> Result<(), Failu
     let report = suite.run(|finding| tell(finding, format)).map_err(failed)?;
     print(format, &report, || format!("\n{}\n", report.summary()))?;
     let written = write_reports(&report, arguments.junit.as_deref(), kept.as_deref());
+    if let (Some(path), Ok(()), Format::Table) = (&kept, &written, format) {
+        say(&format!("report: {}\n", path.display()))?;
+    }
     // What is broken is what the run is about, whatever becomes of its files.
     verdict(&report, file, arguments).and(written)?;
     if stop.load(Ordering::Relaxed) {
@@ -114,14 +123,22 @@ pub(super) fn conform(arguments: &Arguments, format: Format) -> Result<(), Failu
     Ok(())
 }
 
-/// Before hours of work, and not after them.
-fn can_be_written(path: &Path) -> Result<(), Failure> {
+/// Before the work, and not after it: a report takes the place of an earlier one, and of nothing else.
+fn can_be_written(path: &Path, read: &[Option<&Path>]) -> Result<(), Failure> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match fs::metadata(directory) {
-        Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(Failure::Usage(format!("{} is not a directory", directory.display()))),
-        Err(error) => Err(Failure::file("write into", directory, &error)),
+    if let Err(error) = fs::read_dir(directory) {
+        return Err(Failure::file("write a report into", directory, &error));
     }
+    let refused =
+        |why: &str| Err(Failure::Usage(format!("a report cannot be written to {}: {why}", path.display())));
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => return refused("it is there, and no ordinary file"),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Failure::file("write a report to", path, &error)),
+    }
+    let same = |other: &Path| fs::canonicalize(other).ok() == fs::canonicalize(path).ok();
+    if read.iter().flatten().any(|other| same(other)) { refused("the run reads it") } else { Ok(()) }
 }
 
 fn write_reports(report: &Report, junit: Option<&Path>, kept: Option<&Path>) -> Result<(), Failure> {
@@ -158,10 +175,17 @@ fn verdict(report: &Report, file: &Path, arguments: &Arguments) -> Result<(), Fa
     let broken: Vec<&str> = report.broken().map(|finding| finding.name.as_str()).collect();
     let Some(first) = broken.first() else { return Ok(()) };
     let (count, file) = (broken.len(), file.display());
-    let config = if arguments.config == "{}" { "" } else { " --config …" };
+    // Settings that stand on the command line may hold a password; a file's name does not.
+    let config = match arguments.config.as_str() {
+        "{}" => String::new(),
+        named if named.starts_with('@') => format!(" --config {named}"),
+        _ => " --config …".to_owned(),
+    };
+    let deadline = arguments.deadline.map(|seconds| format!(" --deadline {seconds}")).unwrap_or_default();
+    let promises = if count == 1 { "1 promise is".to_owned() } else { format!("{count} promises are") };
     let full = if arguments.full { " --full" } else { "" };
     Err(Failure::Refused(format!(
-        "{count} promises are broken; to see one again: keyway plugin conform {file}{config} --only {first} --seed {}{full}",
+        "{promises} broken; to see one again: keyway plugin conform {file}{config} --only {first} --seed {}{full}{deadline}",
         report.seed
     )))
 }
@@ -213,9 +237,9 @@ fn failed(error: SuiteError) -> Failure {
     let message = Chain(&error).to_string();
     match error {
         SuiteError::NoSuchCase { .. } => Failure::Usage(message),
-        SuiteError::NotEmpty { .. } => Failure::Refused(message),
-        SuiteError::Directory { .. } | SuiteError::Start { .. } | SuiteError::Open { .. } => {
-            Failure::Other(message)
-        }
+        SuiteError::NotEmpty { .. }
+        | SuiteError::Directory { .. }
+        | SuiteError::Start { .. }
+        | SuiteError::Open { .. } => Failure::Other(message),
     }
 }

@@ -97,7 +97,7 @@ fn shutdown(h: &Harness<'_>) -> Outcomes {
 }
 
 fn shutdown_in_flight(h: &Harness<'_>) -> Outcomes {
-    for round in 0..h.rounds(5, 200) as u64 {
+    for round in 0..h.rounds(20, 400) as u64 {
         let stop = AtomicBool::new(false);
         let mut ledgers: Vec<Ledger> = (0..4).map(|writer| Ledger::new(round * 4 + writer)).collect();
         thread::scope(|scope| -> Outcomes {
