@@ -20,7 +20,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test             everything that must pass: formatting, clippy, tidy, unit, doc, conformance and end-to-end tests
   conform [--full] [--write]
                    the conformance suite on every official plugin, against the README's table, which --write writes;
-                   --full runs all rounds on release builds
+                   --full runs all rounds on release builds: about three quarters of an hour
   variants         build what tests/compat/tests/evolution.rs loads, and say which variables name it
   tidy             the conventions that no other tool checks
   bench [NAME]     measure; without a name, everything (boundary, sqlite, loading)
