@@ -98,10 +98,19 @@ impl Chaos {
         effect: Effect,
         inner: impl FnOnce(&Generation) -> keyway_loader::Reply<T>,
     ) -> Reply<T> {
-        let fault = match self.faults.strike(name, keyspace) {
-            Ok(fault) => fault,
-            Err(error) => return Reply::ready(Err(error)),
-        };
+        match self.faults.strike(name, keyspace) {
+            Ok(fault) => self.answer(fault, effect, inner),
+            Err(error) => Reply::ready(Err(error)),
+        }
+    }
+
+    /// What the backend within answers, or the fault instead.
+    fn answer<T: Send + 'static>(
+        &self,
+        fault: Option<Fault>,
+        effect: Effect,
+        inner: impl FnOnce(&Generation) -> keyway_loader::Reply<T>,
+    ) -> Reply<T> {
         match fault {
             Some(Fault::Hang) => Reply::pending(future::pending()),
             Some(Fault::Fail(code)) => Reply::ready(Err(code.error())),
@@ -218,9 +227,9 @@ impl Backend for Chaos {
     }
 
     fn get(self: &Arc<Self>, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
-        match self.faults.strike("stale get", Some(key.keyspace())) {
+        match self.faults.strike("get", Some(key.keyspace())) {
             Ok(Some(Fault::Stale)) => Reply::ready(Ok(self.stale(key))),
-            Ok(_) => self.call(("get", Some(key.keyspace())), Effect::Reads, |inner| inner.get(call, key)),
+            Ok(fault) => self.answer(fault, Effect::Reads, |inner| inner.get(call, key)),
             Err(error) => Reply::ready(Err(error)),
         }
     }
