@@ -45,7 +45,9 @@ pub(crate) fn prepare() -> Result<Option<PathBuf>> {
     build
         .current_dir(root())
         .env("RUSTC", unpacked.join("usr/bin/rustc"))
-        .env("CARGO_TARGET_DIR", directory.join("target"));
+        .env("CARGO_TARGET_DIR", directory.join("target"))
+        // Nobody debugs them.
+        .env("CARGO_PROFILE_DEV_DEBUG", "none");
     build.args(["build", "--quiet", "--locked", "-p", "keyway-memory-plugin", "-p", "keyway-sqlite-plugin"]);
     run(&mut build)?;
     Ok(Some(directory.join("target/debug")))

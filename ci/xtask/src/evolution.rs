@@ -131,6 +131,8 @@ fn build(source: &Path, target: &Path, packages: &[&str]) -> Result<()> {
     command.current_dir(source).env("CARGO_TARGET_DIR", target);
     // What is put in need not follow the conventions.
     command.env("RUSTFLAGS", "--cap-lints allow");
+    // Nobody debugs them, and they are several.
+    command.env("CARGO_PROFILE_DEV_DEBUG", "none");
     for package in packages {
         command.args(["-p", package]);
     }
