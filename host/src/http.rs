@@ -1,16 +1,20 @@
 //! The HTTP edge: Vault's protocol over the core.
 //!
-//! [`edge`] bounds what is served at a time; [`path`] decodes and checks paths, [`trace`] reads trace contexts, [`body`] reads
-//! bodies, [`duration`] durations; [`sys`] and [`kv`] are the endpoints; [`answer`] is Vault's envelope, [`error`] its error
-//! bodies, and only these two know status codes.
+//! [`edge`] bounds what is served at a time; [`path`] decodes and checks paths, [`trace`] reads trace contexts. [`route`] says
+//! what a route is, and [`gate`] takes a request to its own: who asks, may they, the body. [`sys`] and [`kv2`] are the
+//! endpoints, each with a table of its routes. [`body`] reads bodies, [`given`] and [`duration`] what clients write in them;
+//! [`answer`] is Vault's envelope, [`error`] its error bodies, and only these two know status codes.
 
 mod answer;
 mod body;
 mod duration;
 mod edge;
 mod error;
-mod kv;
+mod gate;
+mod given;
+mod kv2;
 mod path;
+pub mod route;
 mod sys;
 mod trace;
 
@@ -31,8 +35,18 @@ use tracing::{Instrument, field};
 use uuid::Uuid;
 
 pub use self::edge::Edge;
-use self::{edge::Memory, error::ApiError, path::ApiPath, trace::Trace};
-use crate::{core::Core, storage::RequestId, token::Token};
+use self::{
+    edge::Memory,
+    error::ApiError,
+    path::ApiPath,
+    route::{Action, Route, Table},
+    trace::Trace,
+};
+use crate::{
+    core::{Core, Unsealed},
+    storage::RequestId,
+    token::Token,
+};
 
 /// The longest URI.
 const MAX_URI_BYTES: usize = 8 * 1024;
@@ -56,8 +70,8 @@ struct Call {
     trace: Option<Trace>,
     action: Action,
     path: ApiPath,
-    /// The endpoint, without the names in its path; for the measurements.
-    route: Route,
+    /// The route's pattern, for the measurements.
+    label: RouteLabel,
     query: String,
     token: Option<Token>,
     headers: HeaderMap,
@@ -67,33 +81,28 @@ struct Call {
 
 /// Known once a request was dispatched.
 #[derive(Clone, Default)]
-struct Route(Arc<OnceLock<&'static str>>);
+struct RouteLabel(Arc<OnceLock<(&'static str, &'static str)>>);
 
-impl Route {
-    fn is(&self, name: &'static str) {
+impl RouteLabel {
+    fn is(&self, table: &Table, route: &Route) {
         // The first that knows it says it.
-        let _said = self.0.set(name);
+        let _said = self.0.set((table.base, route.pattern));
     }
 
-    fn name(&self) -> &'static str {
-        self.0.get().copied().unwrap_or("none")
+    fn name(&self) -> String {
+        self.0.get().map_or_else(|| "none".to_owned(), |(base, pattern)| format!("{base}{pattern}"))
     }
-}
-
-/// What a method asks for: PUT is POST, LIST is also `GET ?list=true`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
-    Read,
-    Write,
-    Patch,
-    Delete,
-    List,
 }
 
 impl Call {
     fn request(&self) -> RequestId {
         let request = RequestId::new(*self.id.as_bytes());
         self.trace.map_or(request, |trace| request.with_trace(trace.trace_id, trace.parent_id))
+    }
+
+    /// What an unsealed server holds, for whoever presents a root token.
+    async fn authorised(&self) -> Result<Arc<Unsealed>, ApiError> {
+        Ok(self.core.authorised(self.request(), self.token.as_ref()).await?)
     }
 
     /// Memory for so many more bytes, until the request is answered.
@@ -119,7 +128,7 @@ impl Call {
 }
 
 async fn serve(State(edge): State<Arc<Edge>>, request: Request) -> Response {
-    let (begun, id, route) = (Instant::now(), Uuid::new_v4(), Route::default());
+    let (begun, id, label) = (Instant::now(), Uuid::new_v4(), RouteLabel::default());
     let trace = Trace::of(request.headers());
     let method = request.method().clone();
     let span = tracing::info_span!(
@@ -133,10 +142,10 @@ async fn serve(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     let answered = async {
         let _counted = edge.metrics.begin_request();
         let (parts, body) = request.into_parts();
-        let answer = answer_in_time(&edge, id, trace, parts, body, &route);
+        let answer = answer_in_time(&edge, id, trace, parts, body, &label);
         let response = answer.await.unwrap_or_else(|error: ApiError| error.into_response());
         let (status, took) = (response.status().as_u16(), begun.elapsed());
-        edge.metrics.answered(method_label(&method), route.name(), status, took);
+        edge.metrics.answered(method_label(&method), &label.name(), status, took);
         tracing::debug!(status, took_us = took.as_micros(), "answered");
         response
     };
@@ -155,13 +164,14 @@ async fn answer_in_time(
     trace: Option<Trace>,
     parts: Parts,
     body: Body,
-    route: &Route,
+    label: &RouteLabel,
 ) -> Result<Response, ApiError> {
-    let call = parse(edge, id, trace, parts, route)?;
+    let call = parse(edge, id, trace, parts, label)?;
     // Whoever watches must hear the truth when too much is going on, and strangers who dawdle take nobody's place.
     let _place = if call.takes_no_place() { None } else { Some(edge.place()?) };
-    let answer = tokio::time::timeout(edge.deadline, dispatch(&call, body));
-    answer.await.unwrap_or_else(|_| Err(ApiError::too_slow(edge.deadline)))
+    let answer = tokio::time::timeout(edge.deadline, gate::pass(&call, body));
+    let answer = answer.await.unwrap_or_else(|_| Err(ApiError::too_slow(edge.deadline)))?;
+    Ok(answer.into_response(id))
 }
 
 /// Methods that nobody knows are one label: there are endlessly many.
@@ -177,7 +187,7 @@ fn parse(
     id: Uuid,
     trace: Option<Trace>,
     parts: Parts,
-    route: &Route,
+    label: &RouteLabel,
 ) -> Result<Call, ApiError> {
     check_head(&parts)?;
     let query = parts.uri.query().unwrap_or_default().to_owned();
@@ -190,7 +200,7 @@ fn parse(
     }
     let path = ApiPath::parse(parts.uri.path()).map_err(ApiError::bad_request)?;
     let token = token(&parts.headers);
-    let (edge, core, route) = (Arc::clone(edge), Arc::clone(&edge.core), route.clone());
+    let (edge, core, label) = (Arc::clone(edge), Arc::clone(&edge.core), label.clone());
     Ok(Call {
         edge,
         core,
@@ -198,7 +208,7 @@ fn parse(
         trace,
         action,
         path,
-        route,
+        label,
         query,
         token,
         headers: parts.headers,
@@ -237,11 +247,4 @@ fn token(headers: &HeaderMap) -> Option<Token> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = || text("authorization").and_then(|value| value.strip_prefix("Bearer "));
     text("x-vault-token").or_else(bearer).filter(|token| !token.is_empty()).map(Token::presented)
-}
-
-async fn dispatch(call: &Call, body: Body) -> Result<Response, ApiError> {
-    match call.path.as_str().split_once('/') {
-        Some(("sys", _)) => sys::dispatch(call, body).await,
-        _ => kv::dispatch(call, body).await,
-    }
 }

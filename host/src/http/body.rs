@@ -10,7 +10,11 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
-use super::{Call, error::ApiError};
+use super::{
+    Call,
+    error::ApiError,
+    route::{Action, At, BodyLimit},
+};
 
 /// The longest body.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
@@ -30,23 +34,32 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 /// its connection reset, and not the answer.
 const MAX_DRAINED_BYTES: usize = MAX_BODY_BYTES;
 
-/// The value of a secret: a JSON body of a request that was authorised; an empty one is an empty object.
-pub(super) async fn value<T: DeserializeOwned>(call: &Call, body: Body) -> Result<T, ApiError> {
-    parse(&read(call, body, MAX_BODY_BYTES, false).await?)
+/// The body of a request that has one, of anybody or of somebody who may send it.
+pub(super) async fn read(
+    call: &Call,
+    body: Body,
+    limit: BodyLimit,
+    is_open: bool,
+) -> Result<Bytes, ApiError> {
+    match (call.action, limit) {
+        (Action::Read | Action::Delete | Action::List, _) => Ok(Bytes::new()),
+        _ if is_open => {
+            let read = tokio::time::timeout(OPEN_BODY, collect(call, body, MAX_OPEN_BODY_BYTES, true));
+            read.await.map_err(|_| ApiError::body_timeout(OPEN_BODY))?
+        }
+        (_, BodyLimit::Value) => collect(call, body, MAX_BODY_BYTES, false).await,
+        (_, BodyLimit::Small) => collect(call, body, MAX_SMALL_BODY_BYTES, false).await,
+    }
 }
 
-/// As [`value`], for all other bodies of requests that were authorised.
-pub(super) async fn json<T: DeserializeOwned>(call: &Call, body: Body) -> Result<T, ApiError> {
-    parse(&read(call, body, MAX_SMALL_BODY_BYTES, false).await?)
+impl At<'_> {
+    /// The body; an empty one is an empty object.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        parse(&self.body)
+    }
 }
 
-/// As [`value`], for bodies of anybody.
-pub(super) async fn open_json<T: DeserializeOwned>(call: &Call, body: Body) -> Result<T, ApiError> {
-    let read = tokio::time::timeout(OPEN_BODY, read(call, body, MAX_OPEN_BODY_BYTES, true));
-    parse(&read.await.map_err(|_| ApiError::body_timeout(OPEN_BODY))??)
-}
-
-async fn read(call: &Call, mut body: Body, limit: usize, is_open: bool) -> Result<Bytes, ApiError> {
+async fn collect(call: &Call, mut body: Body, limit: usize, is_open: bool) -> Result<Bytes, ApiError> {
     let (mut bytes, mut drained) = (BytesMut::new(), 0);
     loop {
         let frame = tokio::time::timeout(PAUSE, body.frame());

@@ -24,8 +24,8 @@ fn metrics_page_is_what_prometheus_wants_and_counts_what_happened() {
     assert_eq!(server.get("sys/metrics", "").status, 403);
     let text = server.get("sys/metrics", token).text;
     for line in [
-        "keyway_http_requests_total{method=\"POST\",route=\"kv/data\",status=\"200\"} 3",
-        "keyway_http_requests_total{method=\"GET\",route=\"kv/data\",status=\"404\"} 1",
+        "keyway_http_requests_total{method=\"POST\",route=\"kv/data/{path}\",status=\"200\"} 3",
+        "keyway_http_requests_total{method=\"GET\",route=\"kv/data/{path}\",status=\"404\"} 1",
         "keyway_http_requests_total{method=\"other\",route=\"none\",status=\"405\"} 1",
         "keyway_backend_circuit_state{backend=\"main\"} 0",
         "keyway_key_number 2",
@@ -38,7 +38,7 @@ fn metrics_page_is_what_prometheus_wants_and_counts_what_happened() {
         "keyway_backend_call_duration_seconds_bucket",
         "keyway_backend_generation",
         "keyway_key_uses_reserved",
-        "keyway_http_request_duration_seconds_count{route=\"kv/data\"} 7",
+        "keyway_http_request_duration_seconds_count{route=\"kv/data/{path}\"} 7",
         "keyway_http_requests_in_flight 1",
     ] {
         assert!(text.contains(name), "{name} is not in\n{text}");

@@ -1,35 +1,31 @@
 //! Keyway's own: the backends that are configured, what they promise and how they are.
 
-use axum::response::Response;
 use keyway_loader::{Capabilities, Down};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    http::{Action, Call, answer, error::ApiError},
+    http::{Call, answer::Answer, error::ApiError, route::At},
     storage::{Storage, breaker::Circuit},
 };
 
 /// All of them.
-pub(super) async fn all(call: &Call) -> Result<Response, ApiError> {
-    call.core.authorised(call.request(), call.token.as_ref()).await?;
+pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
     let mut backends = Map::new();
     for storage in call.core.backends() {
         backends.insert(storage.name().to_owned(), describe(call, storage).await);
     }
-    Ok(answer::system(call.id, json!({ "backends": backends })))
+    Ok(Answer::system(json!({ "backends": backends })))
 }
 
 /// One of them.
-pub(super) async fn dispatch(call: &Call, name: &str) -> Result<Response, ApiError> {
-    if call.action != Action::Read {
-        return Err(ApiError::MethodNotAllowed);
-    }
-    call.core.authorised(call.request(), call.token.as_ref()).await?;
+pub(super) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (call, name) = (at.call, at.name);
     let names = call.core.backend_names();
     let storage = call.core.backends().find(|storage| storage.name() == name).ok_or_else(|| {
         ApiError::NoRoute(format!("there is no backend {name:?}; there are: {}", names.join(", ")))
     })?;
-    Ok(answer::system(call.id, describe(call, storage).await))
+    Ok(Answer::system(describe(call, storage).await))
 }
 
 async fn describe(call: &Call, storage: &Storage) -> Value {

@@ -1,19 +1,20 @@
 //! How the server and its stores are doing.
 
-use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::VAULT_LEVEL;
 use crate::{
     core::{BackendHealth, HealthReport},
     http::{
-        Call,
-        answer::{self, HealthState},
+        answer::{self, Answer, HealthState},
+        error::ApiError,
+        route::At,
     },
 };
 
 /// 200 where secrets can be read and written; else what stands in the way, most basic first.
-pub(super) async fn health(call: &Call) -> Response {
+pub(super) async fn health(at: &At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
     let HealthReport { seal, storage } = call.core.health(call.request()).await;
     let ready = storage.iter().all(BackendHealth::is_ready);
     let states: Map<String, Value> =
@@ -45,7 +46,7 @@ pub(super) async fn health(call: &Call) -> Response {
         fields.insert("cluster_name".to_owned(), "keyway".into());
         fields.insert("cluster_id".to_owned(), cluster.to_string().into());
     }
-    answer::health(state, &call.query, body)
+    Ok(answer::health(state, |name| call.query(name), body))
 }
 
 /// In a few words: whoever asks need not have a token.

@@ -1,19 +1,15 @@
 //! The measurements, for Prometheus.
 
-use axum::response::Response;
-
 use crate::{
     core::Core,
-    http::{Call, answer, error::ApiError},
+    http::{answer::Answer, error::ApiError, route::At},
     metrics::Sample,
     storage::breaker::Circuit,
 };
 
-pub(super) async fn metrics(call: &Call) -> Result<Response, ApiError> {
-    if !call.edge.open_metrics {
-        call.core.authorised(call.request(), call.token.as_ref()).await?;
-    }
-    Ok(answer::metrics(call.edge.metrics.text(&samples(&call.core))))
+pub(super) async fn metrics(at: &At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
+    Ok(Answer::Metrics(call.edge.metrics.text(&samples(&call.core))))
 }
 
 /// What is known only when it is asked for.

@@ -1,12 +1,11 @@
 //! Mounts: which there are, making them, taking them away.
 
-use axum::{body::Body, response::Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
     core::NewMount,
-    http::{Action, Call, answer, body, error::ApiError},
+    http::{answer::Answer, error::ApiError, route::At},
     mounts::{Mount, MountPath, MountTable},
 };
 
@@ -24,34 +23,25 @@ struct MountRequest {
     other: Map<String, Value>,
 }
 
-/// One mount.
-pub(super) async fn dispatch(call: &Call, body: Body, path: &str) -> Result<Response, ApiError> {
-    match call.action {
-        Action::Read => one(call, path).await,
-        Action::Write => make(call, body, path).await,
-        Action::Delete => {
-            let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
-            let path = MountPath::parse(path).map_err(ApiError::bad_request)?;
-            call.core.unmount(&unsealed, call.request(), &path).await?;
-            Ok(answer::nothing())
-        }
-        Action::Patch | Action::List => Err(ApiError::MethodNotAllowed),
-    }
+pub(super) async fn take_away(at: &At<'_>) -> Result<Answer, ApiError> {
+    let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
+    at.call.core.unmount(at.unsealed()?, at.call.request(), &path).await?;
+    Ok(Answer::Nothing)
 }
 
-async fn one(call: &Call, path: &str) -> Result<Response, ApiError> {
-    let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
-    let table = unsealed.mounts().current();
+pub(super) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+    let path = at.name.trim_end_matches('/');
+    let table = at.unsealed()?.mounts().current();
     // The words by which Terraform knows that a mount is gone.
     let gone = || ApiError::bad_request(format!("No secret engine mount at {path}/"));
     let mount = table.get(path).ok_or_else(gone)?;
-    Ok(answer::system(call.id, mount_answer(mount)))
+    Ok(Answer::system(mount_answer(mount)))
 }
 
-async fn make(call: &Call, body: Body, path: &str) -> Result<Response, ApiError> {
-    let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
-    let path = MountPath::parse(path).map_err(ApiError::bad_request)?;
-    let request: MountRequest = body::json(call, body).await?;
+pub(super) async fn make(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (call, unsealed) = (at.call, at.unsealed()?);
+    let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
+    let request: MountRequest = at.json()?;
     let options = request.options.unwrap_or_default();
     check_kind(&request.kind, options.get("version")).map_err(ApiError::bad_request)?;
     let said = |name: &str| Err(ApiError::bad_request(format!("{name} is not supported here; leave it out")));
@@ -78,8 +68,8 @@ async fn make(call: &Call, body: Body, path: &str) -> Result<Response, ApiError>
         }
     }
     let new = NewMount { path, backend, description: request.description.unwrap_or_default() };
-    call.core.mount(&unsealed, call.request(), &new).await?;
-    Ok(answer::nothing())
+    call.core.mount(unsealed, call.request(), &new).await?;
+    Ok(Answer::Nothing)
 }
 
 /// KV version 2 is what there is; Vault's `kv` without a version is version 1.
@@ -111,9 +101,8 @@ fn says_nothing(value: &Value) -> bool {
     }
 }
 
-pub(super) async fn all(call: &Call) -> Result<Response, ApiError> {
-    let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
-    let table = mount_table(&unsealed.mounts().current());
+pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (call, table) = (at.call, mount_table(&at.unsealed()?.mounts().current()));
     // Vault's own oddity: the table stands under "data" and at the top level too.
     let mut body = table.clone();
     body.insert("request_id".to_owned(), call.id.to_string().into());
@@ -124,21 +113,17 @@ pub(super) async fn all(call: &Call) -> Result<Response, ApiError> {
         body.insert(absent.to_owned(), Value::Null);
     }
     body.insert("data".to_owned(), Value::Object(table));
-    Ok(answer::plain(body))
+    Ok(Answer::plain(body))
 }
 
-pub(super) async fn all_for_ui(call: &Call) -> Result<Response, ApiError> {
-    let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
-    let table = mount_table(&unsealed.mounts().current());
-    Ok(answer::system(call.id, json!({ "auth": {}, "secret": table })))
+pub(super) async fn all_for_ui(at: &At<'_>) -> Result<Answer, ApiError> {
+    let table = mount_table(&at.unsealed()?.mounts().current());
+    Ok(Answer::system(json!({ "auth": {}, "secret": table })))
 }
 
-pub(super) async fn dispatch_ui(call: &Call, path: &str) -> Result<Response, ApiError> {
-    if call.action != Action::Read {
-        return Err(ApiError::MethodNotAllowed);
-    }
-    let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
-    let table = unsealed.mounts().current();
+pub(super) async fn one_for_ui(at: &At<'_>) -> Result<Answer, ApiError> {
+    let path = at.name.trim_end_matches('/');
+    let table = at.unsealed()?.mounts().current();
     let Some((mount_path, mount, _)) = table.resolve(path) else {
         return Err(ApiError::bad_request(format!("nothing is mounted at {path:?}")));
     };
@@ -146,7 +131,7 @@ pub(super) async fn dispatch_ui(call: &Call, path: &str) -> Result<Response, Api
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("path".to_owned(), format!("{mount_path}/").into());
     }
-    Ok(answer::system(call.id, answer))
+    Ok(Answer::system(answer))
 }
 
 fn mount_table(mounts: &MountTable) -> Map<String, Value> {

@@ -1,6 +1,5 @@
 //! Initialising, unsealing, sealing, and the keys' rotation.
 
-use axum::{body::Body, response::Response};
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -9,41 +8,41 @@ use super::VAULT_LEVEL;
 use crate::{
     core::SealStatus,
     crypto::shares::Share,
-    http::{Call, answer, body, error::ApiError},
+    http::{Call, answer::Answer, error::ApiError, route::At},
     seal::ShareCounts,
 };
 
-pub(super) async fn is_initialised(call: &Call) -> Result<Response, ApiError> {
+pub(super) async fn is_initialised(at: &At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
     let status = call.core.seal_status(call.request()).await?;
-    Ok(answer::plain(json!({ "initialized": status.initialised })))
+    Ok(Answer::plain(json!({ "initialized": status.initialised })))
 }
 
 /// There is no leader: every host reads and writes for itself.
-pub(super) fn leader() -> Response {
-    answer::plain(json!({
+pub(super) async fn leader(_: &At<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::plain(json!({
         "ha_enabled": false,
         "is_self": false,
         "leader_address": "",
         "leader_cluster_address": "",
         "performance_standby": false,
-    }))
+    })))
 }
 
-pub(super) async fn seal(call: &Call) -> Result<Response, ApiError> {
-    call.core.authorised(call.request(), call.token.as_ref()).await?;
-    call.core.seal();
-    Ok(answer::nothing())
+pub(super) async fn seal(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.call.core.seal();
+    Ok(Answer::Nothing)
 }
 
-pub(super) async fn rotate(call: &Call) -> Result<Response, ApiError> {
-    let unsealed = call.core.authorised(call.request(), call.token.as_ref()).await?;
-    unsealed.barrier().rotate(call.request()).await?;
-    Ok(answer::nothing())
+pub(super) async fn rotate(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.unsealed()?.barrier().rotate(at.call.request()).await?;
+    Ok(Answer::Nothing)
 }
 
-pub(super) async fn status(call: &Call) -> Result<Response, ApiError> {
+pub(super) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
     let status = call.core.seal_status(call.request()).await?;
-    Ok(answer::plain(seal_answer(call, &status)))
+    Ok(Answer::plain(seal_answer(call, &status)))
 }
 
 fn seal_answer(call: &Call, status: &SealStatus) -> Value {
@@ -80,8 +79,8 @@ struct InitRequest {
     other: Map<String, Value>,
 }
 
-pub(super) async fn init(call: &Call, body: Body) -> Result<Response, ApiError> {
-    let body: InitRequest = body::open_json(call, body).await?;
+pub(super) async fn init(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (call, body) = (at.call, at.json::<InitRequest>()?);
     // Honoured or refused, never ignored: shares that are not encrypted as asked would be a leak.
     for unsupported in ["pgp_keys", "root_token_pgp_key", "recovery_pgp_keys"] {
         if body.other.get(unsupported).is_some_and(|value| !is_empty(value)) {
@@ -92,7 +91,7 @@ pub(super) async fn init(call: &Call, body: Body) -> Result<Response, ApiError> 
         .map_err(ApiError::bad_request)?;
     let initialised = call.core.init(call.request(), counts, body.repeat).await?;
     let shares = || initialised.shares.iter().map(Share::expose);
-    Ok(answer::plain(json!({
+    Ok(Answer::plain(json!({
         "keys": shares().map(|share| HEXLOWER_PERMISSIVE.encode(share)).collect::<Vec<_>>(),
         "keys_base64": shares().map(|share| BASE64.encode(share)).collect::<Vec<_>>(),
         "root_token": initialised.root_token.expose(),
@@ -117,9 +116,10 @@ struct UnsealRequest {
     migrate: bool,
 }
 
-pub(super) async fn unseal(call: &Call, body: Body) -> Result<Response, ApiError> {
+pub(super) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
     let (core, request) = (&call.core, call.request());
-    let body: UnsealRequest = body::open_json(call, body).await?;
+    let body: UnsealRequest = at.json()?;
     if body.migrate {
         return Err(ApiError::bad_request("migrate is not supported: there is one kind of seal"));
     }
@@ -133,7 +133,7 @@ pub(super) async fn unseal(call: &Call, body: Body) -> Result<Response, ApiError
         })?;
         core.unseal(request, share).await?
     };
-    Ok(answer::plain(seal_answer(call, &status)))
+    Ok(Answer::plain(seal_answer(call, &status)))
 }
 
 /// A share in hexadecimal or Base64, which differ in length.

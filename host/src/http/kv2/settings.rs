@@ -3,9 +3,11 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::given::{Number, Truth};
 use crate::{
-    http::duration::{self, Given},
+    http::{
+        duration::{self, Given},
+        given::{Number, Truth},
+    },
     secrets::{Settings, settings::MAX_MAX_VERSIONS},
 };
 

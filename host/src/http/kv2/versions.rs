@@ -1,12 +1,11 @@
 //! `delete`, `undelete`, `destroy`: what becomes of versions by number.
 
-use axum::{body::Body, response::Response};
 use serde::Deserialize;
 
-use super::given::Numbers;
+use super::{engine, secret};
 use crate::{
-    http::{Action, Call, answer, body, error::ApiError},
-    secrets::{Engine, Fate, SecretPath, Which},
+    http::{answer::Answer, error::ApiError, given::Numbers, route::At},
+    secrets::{Fate, Which},
 };
 
 /// Most versions that one request names.
@@ -17,17 +16,9 @@ struct VersionsRequest {
     versions: Option<Numbers>,
 }
 
-pub(super) async fn dispatch(
-    call: &Call,
-    body: Body,
-    engine: &Engine<'_>,
-    path: &SecretPath,
-    fate: Fate,
-) -> Result<Response, ApiError> {
-    if call.action != Action::Write {
-        return Err(ApiError::MethodNotAllowed);
-    }
-    let request: VersionsRequest = body::json(call, body).await?;
+pub(super) async fn alter(at: &At<'_>, fate: Fate) -> Result<Answer, ApiError> {
+    let (engine, path) = (engine(at).await?, secret(at)?);
+    let request: VersionsRequest = at.json()?;
     let numbers = request.versions.map_or(Ok(Vec::new()), |versions| versions.get());
     let numbers: Option<Vec<u64>> = numbers
         .ok()
@@ -39,6 +30,6 @@ pub(super) async fn dispatch(
     if numbers.len() > MAX_NAMED {
         return Err(ApiError::bad_request(format!("at most {MAX_NAMED} versions at a time")));
     }
-    engine.alter(path, Which::These(&numbers), fate).await?;
-    Ok(answer::nothing())
+    engine.alter(&path, Which::These(&numbers), fate).await?;
+    Ok(Answer::Nothing)
 }

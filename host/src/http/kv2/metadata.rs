@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use axum::{body::Body, response::Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::settings;
+use super::{engine, secret, settings};
 use crate::{
-    http::{Action, Call, answer, body, error::ApiError},
-    secrets::{Engine, EngineError, FolderPath, Metadata, Part, SecretPath, metadata::check_custom},
+    http::{answer::Answer, body, error::ApiError, route::At},
+    secrets::{EngineError, FolderPath, Metadata, Part, metadata::check_custom},
 };
 
 /// What is to be known of a secret.
@@ -21,36 +20,28 @@ struct MetadataRequest {
     custom_metadata: Option<Option<BTreeMap<String, Option<String>>>>,
 }
 
-pub(super) async fn dispatch(
-    call: &Call,
-    body: Body,
-    engine: &Engine<'_>,
-    path: &str,
-) -> Result<Response, ApiError> {
-    if call.action == Action::List {
-        return list(call, engine, path).await;
-    }
-    let path = SecretPath::parse(path).map_err(ApiError::bad_request)?;
-    match call.action {
-        Action::Read => {
-            let metadata = engine.metadata(&path).await?.ok_or(ApiError::NotFound)?;
-            Ok(answer::kv(call.id, metadata_answer(&metadata)))
-        }
-        Action::Write => edit(call, body, engine, &path, false).await,
-        Action::Patch => {
-            body::expect_merge_patch(&call.headers)?;
-            edit(call, body, engine, &path, true).await
-        }
-        Action::Delete => {
-            engine.remove(&path).await?;
-            Ok(answer::nothing())
-        }
-        Action::List => Err(ApiError::MethodNotAllowed),
-    }
+pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+    let metadata = engine(at).await?.metadata(&secret(at)?).await?.ok_or(ApiError::NotFound)?;
+    Ok(Answer::kv(metadata_answer(&metadata)))
 }
 
-async fn list(call: &Call, engine: &Engine<'_>, path: &str) -> Result<Response, ApiError> {
-    let folder = FolderPath::parse(path).map_err(ApiError::bad_request)?;
+pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+    edit(at, false).await
+}
+
+pub(super) async fn patch(at: &At<'_>) -> Result<Answer, ApiError> {
+    body::expect_merge_patch(&at.call.headers)?;
+    edit(at, true).await
+}
+
+pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+    engine(at).await?.remove(&secret(at)?).await?;
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
+    let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
     let after = call.query("after").filter(|after| !after.is_empty());
     // As OpenBao has it: nothing, zero and less are no limit.
     let limit = match call.query("limit").map(|limit| limit.parse::<i64>()) {
@@ -58,22 +49,17 @@ async fn list(call: &Call, engine: &Engine<'_>, path: &str) -> Result<Response, 
         Some(Ok(limit)) => usize::try_from(limit).ok().filter(|limit| *limit > 0),
         Some(Err(_)) => return Err(ApiError::bad_request("limit must be a number")),
     };
-    let names = engine.list(&folder, Part { after: after.as_deref(), limit }).await?;
+    let names = engine(at).await?.list(&folder, Part { after: after.as_deref(), limit }).await?;
     if names.is_empty() {
         return Err(ApiError::NotFound);
     }
-    Ok(answer::kv(call.id, json!({ "keys": names })))
+    Ok(Answer::kv(json!({ "keys": names })))
 }
 
 /// A patch merges custom metadata and needs a secret; a write replaces them and makes one.
-async fn edit(
-    call: &Call,
-    body: Body,
-    engine: &Engine<'_>,
-    path: &SecretPath,
-    patches: bool,
-) -> Result<Response, ApiError> {
-    let request: MetadataRequest = body::json(call, body).await?;
+async fn edit(at: &At<'_>, patches: bool) -> Result<Answer, ApiError> {
+    let (engine, path) = (engine(at).await?, secret(at)?);
+    let request: MetadataRequest = at.json()?;
     let changes = request.settings.check().map_err(ApiError::bad_request)?;
     let custom = request.custom_metadata;
     if !patches && custom.iter().flatten().any(|custom| custom.values().any(Option::is_none)) {
@@ -91,12 +77,12 @@ async fn edit(
         }
         Some(merged)
     };
-    let edited = engine.edit(path, !patches, |metadata, _| {
+    let edited = engine.edit(&path, !patches, |metadata, _| {
         changes.apply(&mut metadata.settings);
         metadata.custom = merged(metadata.custom.as_ref());
         metadata.custom.as_ref().map_or(Ok(()), check_custom).map_err(EngineError::Custom)
     });
-    if edited.await? { Ok(answer::nothing()) } else { Err(ApiError::NotFound) }
+    if edited.await? { Ok(Answer::Nothing) } else { Err(ApiError::NotFound) }
 }
 
 fn metadata_answer(metadata: &Metadata) -> Map<String, Value> {

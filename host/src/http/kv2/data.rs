@@ -1,14 +1,13 @@
 //! `data`: reading, writing, patching, and deleting the current version.
 
-use axum::{body::Body, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{VersionAnswer, deleted, given::Number, requested_version};
+use super::{VersionAnswer, deleted, engine, requested_version, secret};
 use crate::{
-    http::{Action, Call, answer, body, error::ApiError},
+    http::{answer::Answer, body, error::ApiError, given::Number, route::At},
     json::has_repeated_name,
-    secrets::{Content, Engine, Fate, Read, SecretPath, Which, Write, Written},
+    secrets::{Content, Fate, Read, Which, Write, Written},
 };
 
 #[derive(Deserialize)]
@@ -34,48 +33,37 @@ struct DataAnswer<'a> {
     metadata: VersionAnswer<'a>,
 }
 
-pub(super) async fn dispatch(
-    call: &Call,
-    body: Body,
-    engine: &Engine<'_>,
-    path: &SecretPath,
-) -> Result<Response, ApiError> {
-    match call.action {
-        Action::Read => read(call, engine, path).await,
-        Action::Write => write(call, body, engine, path, false).await,
-        Action::Patch => {
-            body::expect_merge_patch(&call.headers)?;
-            write(call, body, engine, path, true).await
-        }
-        Action::Delete => {
-            engine.alter(path, Which::Current, Fate::Delete).await?;
-            Ok(answer::nothing())
-        }
-        Action::List => Err(ApiError::MethodNotAllowed),
-    }
-}
-
-async fn read(call: &Call, engine: &Engine<'_>, path: &SecretPath) -> Result<Response, ApiError> {
-    match engine.read(path, requested_version(call)?).await? {
+pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (call, engine) = (at.call, engine(at).await?);
+    match engine.read(&secret(at)?, requested_version(call)?).await? {
         Read::Missing => Err(ApiError::NotFound),
-        Read::Deleted(found) => Ok(deleted(call, "data", &found)),
+        Read::Deleted(found) => Ok(deleted("data", &found)),
         Read::Value(found, value) => {
             call.hold(value.len(), false)?;
             let data: &RawValue = serde_json::from_slice(&value)
                 .map_err(|_| ApiError::Internal("the secret's value is not what was written".to_owned()))?;
-            Ok(answer::kv(call.id, DataAnswer { data, metadata: VersionAnswer::new(&found) }))
+            Ok(Answer::kv(DataAnswer { data, metadata: VersionAnswer::new(&found) }))
         }
     }
 }
 
-async fn write(
-    call: &Call,
-    body: Body,
-    engine: &Engine<'_>,
-    path: &SecretPath,
-    patches: bool,
-) -> Result<Response, ApiError> {
-    let request: WriteRequest = body::value(call, body).await?;
+pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+    write_version(at, false).await
+}
+
+pub(super) async fn patch(at: &At<'_>) -> Result<Answer, ApiError> {
+    body::expect_merge_patch(&at.call.headers)?;
+    write_version(at, true).await
+}
+
+pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+    engine(at).await?.alter(&secret(at)?, Which::Current, Fate::Delete).await?;
+    Ok(Answer::Nothing)
+}
+
+async fn write_version(at: &At<'_>, patches: bool) -> Result<Answer, ApiError> {
+    let (engine, path) = (engine(at).await?, secret(at)?);
+    let request: WriteRequest = at.json()?;
     let value =
         request.data.ok_or_else(|| ApiError::bad_request("no data provided: the body has no \"data\""))?;
     if !value.get().starts_with('{') {
@@ -90,9 +78,9 @@ async fn write(
     let cas = cas.map(|cas| u64::try_from(cas).unwrap_or(u64::MAX));
     let bytes = value.get().as_bytes();
     let content = if patches { Content::Patch(bytes) } else { Content::Whole(bytes) };
-    match engine.write(path, &Write { content, cas }).await? {
-        Written::Done(found) => Ok(answer::kv(call.id, VersionAnswer::new(&found))),
+    match engine.write(&path, &Write { content, cas }).await? {
+        Written::Done(found) => Ok(Answer::kv(VersionAnswer::new(&found))),
         Written::Missing => Err(ApiError::NotFound),
-        Written::Deleted(found) => Ok(deleted(call, "data", &found)),
+        Written::Deleted(found) => Ok(deleted("data", &found)),
     }
 }

@@ -1,37 +1,30 @@
 //! `subkeys`: the names in a secret, without its values.
 
-use axum::response::Response;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{VersionAnswer, deleted, requested_version};
+use super::{VersionAnswer, deleted, engine, requested_version, secret};
 use crate::{
-    http::{Action, Call, answer, error::ApiError},
+    http::{answer::Answer, error::ApiError, route::At},
     json::Fields,
-    secrets::{Engine, Read, SecretPath},
+    secrets::Read,
 };
 
-pub(super) async fn dispatch(
-    call: &Call,
-    engine: &Engine<'_>,
-    path: &SecretPath,
-) -> Result<Response, ApiError> {
-    if call.action != Action::Read {
-        return Err(ApiError::MethodNotAllowed);
-    }
+pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
     // Zero and nothing are no limit.
     let depth = match call.query("depth").map(|depth| depth.parse::<usize>()) {
         None | Some(Ok(0)) => usize::MAX,
         Some(Ok(depth)) => depth,
         Some(Err(_)) => return Err(ApiError::bad_request("depth must be a number")),
     };
-    match engine.read(path, requested_version(call)?).await? {
+    match engine(at).await?.read(&secret(at)?, requested_version(call)?).await? {
         Read::Missing => Err(ApiError::NotFound),
-        Read::Deleted(found) => Ok(deleted(call, "subkeys", &found)),
+        Read::Deleted(found) => Ok(deleted("subkeys", &found)),
         Read::Value(found, value) => {
             call.hold(value.len(), false)?;
             let subkeys = names(&value, depth)
                 .map_err(|_| ApiError::Internal("the secret's value is not what was written".to_owned()))?;
-            Ok(answer::kv(call.id, json!({ "subkeys": subkeys, "metadata": VersionAnswer::new(&found) })))
+            Ok(Answer::kv(json!({ "subkeys": subkeys, "metadata": VersionAnswer::new(&found) })))
         }
     }
 }

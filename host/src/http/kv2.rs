@@ -1,0 +1,94 @@
+//! KV version 2: what is under a mount, as Vault's clients expect it.
+//!
+//! [`data`] reads and writes, [`versions`] deletes, undeletes and destroys, [`metadata`] is what is known of a secret,
+//! [`config`] what its mount says, [`subkeys`] the shape of a secret without its values.
+
+mod config;
+mod data;
+mod metadata;
+mod settings;
+mod subkeys;
+mod versions;
+
+use serde::Serialize;
+
+use super::{
+    Call,
+    answer::Answer,
+    error::ApiError,
+    route::{
+        Action::{Delete, List, Patch, Read, Write},
+        At, Route, Table,
+    },
+};
+use crate::secrets::{Engine, Fate, Found, SecretPath};
+
+/// The routes of a mount, behind its path.
+pub(super) static ROUTES: Table = Table {
+    base: "kv/",
+    routes: &[
+        Route::new(Read, "config", |at| Box::pin(config::read(at))),
+        Route::new(Write, "config", |at| Box::pin(config::write(at))),
+        Route::new(Read, "data/{path}", |at| Box::pin(data::read(at))),
+        Route::new(Write, "data/{path}", |at| Box::pin(data::write(at))).with_value(),
+        Route::new(Patch, "data/{path}", |at| Box::pin(data::patch(at))).with_value(),
+        Route::new(Delete, "data/{path}", |at| Box::pin(data::delete(at))),
+        Route::new(Write, "delete/{path}", |at| Box::pin(versions::alter(at, Fate::Delete))),
+        Route::new(Write, "undelete/{path}", |at| Box::pin(versions::alter(at, Fate::Undelete))),
+        Route::new(Write, "destroy/{path}", |at| Box::pin(versions::alter(at, Fate::Destroy))),
+        Route::new(Read, "metadata/{path}", |at| Box::pin(metadata::read(at))),
+        Route::new(List, "metadata/{path}", |at| Box::pin(metadata::list(at))),
+        Route::new(Write, "metadata/{path}", |at| Box::pin(metadata::write(at))),
+        Route::new(Patch, "metadata/{path}", |at| Box::pin(metadata::patch(at))),
+        Route::new(Delete, "metadata/{path}", |at| Box::pin(metadata::delete(at))),
+        Route::new(Read, "subkeys/{path}", |at| Box::pin(subkeys::read(at))),
+    ],
+};
+
+/// The engine of the mount that the request is for.
+async fn engine<'a>(at: &'a At<'_>) -> Result<Engine<'a>, ApiError> {
+    Ok(at.call.core.engine(at.unsealed()?, &at.mounted()?.mount, at.call.request()).await?)
+}
+
+/// The secret that the request names.
+fn secret(at: &At<'_>) -> Result<SecretPath, ApiError> {
+    SecretPath::parse(at.name).map_err(ApiError::bad_request)
+}
+
+/// What is told of a version.
+#[derive(Serialize)]
+struct VersionAnswer<'a> {
+    created_time: &'a str,
+    custom_metadata: Option<&'a std::collections::BTreeMap<String, String>>,
+    deletion_time: &'a str,
+    destroyed: bool,
+    version: u64,
+}
+
+impl<'a> VersionAnswer<'a> {
+    fn new(found: &'a Found) -> Self {
+        Self {
+            created_time: &found.metadata.created_time,
+            custom_metadata: found.custom.as_ref(),
+            deletion_time: &found.metadata.deletion_time,
+            destroyed: found.metadata.destroyed,
+            version: found.version,
+        }
+    }
+}
+
+/// 404 with what is known of the version.
+fn deleted(data: &'static str, found: &Found) -> Answer {
+    let metadata = VersionAnswer::new(found);
+    Answer::kv_deleted(serde_json::json!({ data: null, "metadata": metadata }))
+}
+
+/// The version that the query asks for; zero and nothing are the current one.
+fn requested_version(call: &Call) -> Result<Option<u64>, ApiError> {
+    let Some(text) = call.query("version") else { return Ok(None) };
+    match text.parse() {
+        Ok(0) => Ok(None),
+        Ok(version) => Ok(Some(version)),
+        Err(_) => Err(ApiError::bad_request(format!("{text:?} is not the number of a version"))),
+    }
+}

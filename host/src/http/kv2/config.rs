@@ -1,0 +1,26 @@
+//! `config`: what a mount says about the versions of its secrets.
+
+use super::settings;
+use crate::{
+    core::CoreError,
+    http::{answer::Answer, error::ApiError, route::At},
+    mounts::MountError,
+};
+
+pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::kv(settings::answer(&at.mounted()?.mount.settings)))
+}
+
+pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (mounted, unsealed) = (at.mounted()?, at.unsealed()?);
+    let changes = at.json::<settings::Changes>()?.check().map_err(ApiError::bad_request)?;
+    let (path, uuid) = (mounted.at.clone(), mounted.mount.uuid);
+    let edited = unsealed.mounts().edit(at.call.request(), move |table| {
+        let mount = table.get_mut(&path).filter(|mount| mount.uuid == uuid);
+        let mount = mount.ok_or_else(|| MountError::Gone { path: path.clone() })?;
+        changes.apply(&mut mount.settings);
+        Ok(())
+    });
+    edited.await.map_err(CoreError::from)?;
+    Ok(Answer::Nothing)
+}
