@@ -129,6 +129,11 @@ impl Barrier {
         self.keyring().token_name(token)
     }
 
+    /// The name of what else is found by a text that the store must not know.
+    pub fn name(&self, domain: &str, text: &str) -> [u8; 32] {
+        self.keyring().name(domain, text)
+    }
+
     /// The cluster.
     pub fn cluster(&self) -> Uuid {
         self.cluster

@@ -1,15 +1,16 @@
 //! What the server is between its edge and its stores: sealed or not, and who may do what.
 //!
-//! [`unseal`] gathers shares, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
+//! [`caller`] is who asks, [`unseal`] gathers shares, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
 //! behind them.
 
+pub mod caller;
 pub mod cluster;
 mod error;
 mod mount;
 mod unseal;
 mod upkeep;
 
-pub use self::{cluster::Known, error::CoreError, mount::NewMount};
+pub use self::{caller::Caller, cluster::Known, error::CoreError, mount::NewMount};
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -26,10 +27,10 @@ use crate::{
     config::MountConfig,
     metrics::Metrics,
     mounts::{Mount, Mounts},
+    policy::Policies,
     seal::{Initialised, SealRecord, ShareCounts, initialise},
     secrets::Engine,
     storage::{CallLimits, RequestId, Storage, StorageError},
-    token::Token,
 };
 
 /// The server's state.
@@ -61,6 +62,7 @@ pub struct CoreSettings {
 pub struct Unsealed {
     barrier: Arc<Barrier>,
     mounts: Arc<Mounts>,
+    policies: Policies,
     /// Backends whose markers were seen to be this cluster's.
     admitted: Mutex<HashSet<String>>,
 }
@@ -223,25 +225,6 @@ impl Core {
         unsealed.clone().ok_or(CoreError::Sealed)
     }
 
-    /// What an unsealed server holds, for whoever presents a root token.
-    ///
-    /// # Errors
-    ///
-    /// `Sealed`, `PermissionDenied`, or the store's.
-    pub async fn authorised(
-        &self,
-        request: RequestId,
-        token: Option<&Token>,
-    ) -> Result<Arc<Unsealed>, CoreError> {
-        let unsealed = self.unsealed()?;
-        let token = token.ok_or(CoreError::PermissionDenied)?;
-        if token.is_root(&unsealed.barrier, request).await? {
-            Ok(unsealed)
-        } else {
-            Err(CoreError::PermissionDenied)
-        }
-    }
-
     /// The engine of a mount.
     ///
     /// # Errors
@@ -315,6 +298,11 @@ impl Unsealed {
     /// The keys.
     pub fn barrier(&self) -> &Barrier {
         &self.barrier
+    }
+
+    /// The policies.
+    pub fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     /// The mounts.

@@ -1,22 +1,25 @@
 //! The HTTP edge: Vault's protocol over the core.
 //!
 //! [`edge`] bounds what is served at a time; [`path`] decodes and checks paths, [`trace`] reads trace contexts. [`route`] says
-//! what a route is, and [`gate`] takes a request to its own: who asks, may they, the body. [`sys`] and [`kv2`] are the
-//! endpoints, each with a table of its routes. [`body`] reads bodies, [`given`] and [`duration`] what clients write in them;
+//! what a route is, and [`gate`] takes a request to its own: who asks, may they, the body. [`sys`], [`auth`], [`kv1`], [`kv2`] and [`cubbyhole`]
+//! are the endpoints, each with a table of its routes; [`wrapping`] keeps an answer for whoever shows its token. [`body`] reads bodies, [`given`] what clients write in them;
 //! [`answer`] is Vault's envelope, [`error`] its error bodies, and only these two know status codes.
 
 mod answer;
+mod auth;
 mod body;
-mod duration;
+mod cubbyhole;
 mod edge;
 mod error;
 mod gate;
 mod given;
+mod kv1;
 mod kv2;
 mod path;
 pub mod route;
 mod sys;
 mod trace;
+mod wrapping;
 
 use std::{
     net::SocketAddr,
@@ -42,11 +45,7 @@ use self::{
     route::{Action, Route, Table},
     trace::Trace,
 };
-use crate::{
-    core::{Core, Unsealed},
-    storage::RequestId,
-    token::Token,
-};
+use crate::{core::Core, duration, storage::RequestId, token::Token};
 
 /// The longest URI.
 const MAX_URI_BYTES: usize = 8 * 1024;
@@ -74,6 +73,9 @@ struct Call {
     label: RouteLabel,
     query: String,
     token: Option<Token>,
+    peer: Option<SocketAddr>,
+    /// For how many seconds the answer is to be wrapped.
+    wrap_ttl: Option<u64>,
     headers: HeaderMap,
     /// Held until the request is answered.
     memory: Mutex<Memory>,
@@ -100,9 +102,13 @@ impl Call {
         self.trace.map_or(request, |trace| request.with_trace(trace.trace_id, trace.parent_id))
     }
 
-    /// What an unsealed server holds, for whoever presents a root token.
-    async fn authorised(&self) -> Result<Arc<Unsealed>, ApiError> {
-        Ok(self.core.authorised(self.request(), self.token.as_ref()).await?)
+    /// The query as parameters; of several with one name the first.
+    fn query_parameters(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut parameters = serde_json::Map::new();
+        for (name, value) in form_urlencoded::parse(self.query.as_bytes()) {
+            parameters.entry(name).or_insert_with(|| value.into());
+        }
+        parameters
     }
 
     /// Memory for so many more bytes, until the request is answered.
@@ -192,12 +198,14 @@ fn parse(
     check_head(&parts)?;
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let action = action(&parts.method, &query)?;
-    for refused in ["x-vault-wrap-ttl", "x-vault-namespace"] {
-        // Honoured or refused, never ignored.
+    // Honoured or refused, never ignored.
+    for refused in ["x-vault-namespace", "x-vault-mfa"] {
         if parts.headers.get(refused).is_some_and(|value| !value.is_empty()) {
             return Err(ApiError::bad_request(format!("the header {refused} is not supported")));
         }
     }
+    let wrap_ttl = wrap_ttl(&parts.headers).map_err(ApiError::bad_request)?;
+    let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
     let path = ApiPath::parse(parts.uri.path()).map_err(ApiError::bad_request)?;
     let token = token(&parts.headers);
     let (edge, core, label) = (Arc::clone(edge), Arc::clone(&edge.core), label.clone());
@@ -211,6 +219,8 @@ fn parse(
         label,
         query,
         token,
+        peer,
+        wrap_ttl,
         headers: parts.headers,
         memory: Mutex::default(),
     })
@@ -241,6 +251,23 @@ fn action(method: &Method, query: &str) -> Result<Action, ApiError> {
         "LIST" => Ok(Action::List),
         _ => Err(ApiError::MethodNotAllowed),
     }
+}
+
+/// The longest that an answer is kept in its wrapping: 32 days, in seconds.
+const MAX_WRAP_TTL: u64 = 2_764_800;
+
+fn wrap_ttl(headers: &HeaderMap) -> Result<Option<u64>, String> {
+    let Some(text) = headers.get("x-vault-wrap-ttl").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let wrong = |why: String| format!("X-Vault-Wrap-TTL: {why}");
+    let text = text.to_str().map_err(|_| wrong("it is no duration".to_owned()))?;
+    let nanoseconds = duration::parse(text.trim()).map_err(wrong)?;
+    let seconds =
+        u64::try_from(nanoseconds).map_err(|_| wrong("it is negative".to_owned()))?.div_ceil(1_000_000_000);
+    if seconds > MAX_WRAP_TTL {
+        return Err(wrong(format!("it is at most {MAX_WRAP_TTL} s")));
+    }
+    // Zero says that it is not to be wrapped.
+    Ok(Some(seconds).filter(|seconds| *seconds > 0))
 }
 
 fn token(headers: &HeaderMap) -> Option<Token> {

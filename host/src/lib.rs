@@ -13,16 +13,21 @@ pub mod server;
 
 pub mod http;
 
+pub mod approle;
 pub mod barrier;
 pub mod core;
+pub mod cubbyhole;
 pub mod mounts;
+pub mod policy;
 pub mod seal;
 pub mod secrets;
+pub mod system;
 pub mod token;
 
 pub mod crypto;
 pub mod storage;
 
 pub mod clock;
+pub mod duration;
 pub mod json;
 pub mod metrics;

@@ -1,8 +1,9 @@
 //! Mounts: which path of the API belongs to which keyspace of which backend.
 //!
-//! [`table`] is the table, [`path`] what a path may be. [`Mounts`] is the table of an unsealed server: one record of the
+//! [`table`] is the table, [`auth`] the part of it that gives tokens, [`path`] what a path may be. [`Mounts`] is the table of an unsealed server: one record of the
 //! system backend, changed by conditional writes alone, so that hosts do not undo each other's changes.
 
+pub mod auth;
 pub mod path;
 pub mod table;
 
@@ -15,6 +16,7 @@ use keyway_loader::{Condition, Key, Put, Version};
 use thiserror::Error;
 
 pub use self::{
+    auth::{AuthMount, Tune},
     path::MountPath,
     table::{Leaving, Mount, MountTable},
 };

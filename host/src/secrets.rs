@@ -9,6 +9,7 @@ pub mod engine;
 pub mod merge;
 pub mod metadata;
 pub mod path;
+mod plain;
 mod race;
 pub mod record;
 mod remove;

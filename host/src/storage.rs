@@ -24,12 +24,15 @@ use crate::{
 };
 
 const GET: Operation = Operation::read("get");
+const GET_MANY: Operation = Operation::read("get_many");
 const SCAN: Operation = Operation::read("scan");
 const PUT: Operation = Operation::write("put");
 const DELETE: Operation = Operation::write("delete");
 const APPLY: Operation = Operation::write("apply");
 const DROP_KEYSPACE: Operation = Operation::write("drop_keyspace");
 
+/// Most records that one call reads by their keys.
+const READ_AT_ONCE: usize = 500;
 /// Most records that one call removes.
 const REMOVED_AT_ONCE: usize = 500;
 /// How often a write whose outcome must be known is tried.
@@ -107,6 +110,25 @@ impl Storage {
     /// The backend's.
     pub async fn get(&self, request: RequestId, key: Key<'_>) -> Result<Option<Record>, StorageError> {
         self.call(request, GET, |open, call| open.get(call, key)).await
+    }
+
+    /// The records of several keys, in their order, as far as they are there.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn get_many(
+        &self,
+        request: RequestId,
+        keys: &[Key<'_>],
+    ) -> Result<Vec<Option<Record>>, StorageError> {
+        let at_once = usize::try_from(self.capabilities().limits.batch_ops).unwrap_or(usize::MAX);
+        let mut records = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(at_once.clamp(1, READ_AT_ONCE)) {
+            let found = self.call(request, GET_MANY, |open, call| open.get_many(call, keys)).await?;
+            records.extend(found);
+        }
+        Ok(records)
     }
 
     /// Writes one record.

@@ -1,55 +1,85 @@
 //! Tokens: 256 random bits, found in the store by their HMAC, so that the store names no token.
+//!
+//! [`entry`] is what is known of one, [`plan`](mod@plan) what a new one may be, [`role`] what an administrator says of those made by a role;
+//! [`store`] looks them up, makes, renews, spends and revokes them, [`tidy`] removes what is dead. A token is as good as its
+//! ancestors: revoking one is one write, and its children find their ancestor missing.
+
+pub mod entry;
+pub mod plan;
+pub mod role;
+pub mod store;
+mod tidy;
+
+use std::net::IpAddr;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use ipnet::IpNet;
 use keyway_loader::{Key, Scan};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub use self::{
+    entry::Entry,
+    store::{Live, Tokens},
+    tidy::Tidied,
+};
 use crate::{
     barrier::{Barrier, BarrierError},
-    clock,
     crypto::{
-        envelope::{OpenError, RecordKind, SealError},
+        envelope::{RecordKind, SealError},
         key::{RandomError, SecretKey},
         keyring::{Keyring, Record},
     },
     seal::SYSTEM_KEYSPACE,
     storage::{RequestId, StorageError},
+    system::SystemError,
 };
 
 const PREFIX: &str = "kw.";
 /// What the keys of all tokens begin with.
 const TOKEN_PREFIX: &[u8] = b"token/";
+/// What the keys of all accessors begin with.
+const ACCESSOR_PREFIX: &[u8] = b"accessor/";
+/// What names are derived for, beside tokens.
+const ACCESSOR_NAMES: &str = "accessor";
+/// The longest token that is looked up, in bytes.
+const MAX_TOKEN_BYTES: usize = 512;
 
 /// A token as its owner holds it.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Token(String);
 
-/// A token's record, ready to be stored.
-pub struct TokenRecord {
+/// The name under which a token is stored, in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct TokenName(String);
+
+/// A record, ready to be stored.
+pub struct SealedRecord {
     /// Its key in the system's keyspace.
     pub key: Vec<u8>,
     /// Its sealed contents.
     pub value: Vec<u8>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Contents {
-    policies: Vec<String>,
-    created: String,
-}
-
-/// Why a token could not be looked up.
+/// Why a token could not be looked up or changed.
 #[derive(Debug, Error)]
 pub enum TokenError {
+    /// Its record.
+    #[error("a token's record: {0}")]
+    System(#[from] SystemError),
+    /// The keys.
+    #[error("a token's record: {0}")]
+    Barrier(#[from] BarrierError),
     /// The store.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// Its record does not open.
-    #[error("a token's record cannot be opened: {0}")]
-    Open(#[from] BarrierError),
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// It is not as it has to be for this.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl Token {
@@ -73,60 +103,87 @@ impl Token {
         &self.0
     }
 
-    /// The record that makes this a root token.
+    /// Whether it can be one: no control characters, which names of other things are derived with.
+    pub fn is_plausible(&self) -> bool {
+        !self.0.is_empty() && self.0.len() <= MAX_TOKEN_BYTES && !self.0.chars().any(char::is_control)
+    }
+
+    /// The records that make this a root token: its own, and the one that finds it by its accessor.
     ///
     /// # Errors
     ///
     /// When it could not be sealed.
-    pub fn record(&self, keyring: &Keyring) -> Result<TokenRecord, SealError> {
-        let key = key_of(&keyring.token_name(&self.0));
-        let contents = Contents { policies: vec!["root".to_owned()], created: clock::now() };
-        let text = serde_json::to_vec(&contents).expect("a token's record is plain data");
-        let value = keyring.seal(&Record::system(RecordKind::Token, &key), &text)?;
-        Ok(TokenRecord { key, value })
-    }
-
-    /// Whether this is a root token of the cluster.
-    ///
-    /// # Errors
-    ///
-    /// See [`TokenError`]. An unknown token is `false`.
-    pub async fn is_root(&self, barrier: &Barrier, request: RequestId) -> Result<bool, TokenError> {
-        let key = key_of(&barrier.token_name(&self.0));
-        let Some(record) = barrier.system().get(request, Key::new(SYSTEM_KEYSPACE, &key)).await? else {
-            return Ok(false);
+    pub fn root_records(&self, keyring: &Keyring) -> Result<[SealedRecord; 2], SealError> {
+        let name = TokenName::of(&keyring.token_name(&self.0));
+        let entry = Entry::root()?;
+        let accessor = key_of_accessor(&keyring.name(ACCESSOR_NAMES, &entry.accessor));
+        let finds = store::Accessor { accessor: entry.accessor.clone(), token: name.clone() };
+        let seal = |kind, key: Vec<u8>, text: Vec<u8>| {
+            let value = keyring.seal(&Record::system(kind, &key), &text)?;
+            Ok::<_, SealError>(SealedRecord { key, value })
         };
-        let opened = barrier.open(request, &Record::system(RecordKind::Token, &key), record.value()).await?;
-        let contents: Contents =
-            serde_json::from_slice(&opened).map_err(|_| BarrierError::Open(OpenError::Malformed))?;
-        Ok(contents.policies.iter().any(|policy| policy == "root"))
+        let text = |text: Result<Vec<u8>, _>| text.expect("a token's record is plain data");
+        Ok([
+            seal(RecordKind::Token, name.key(), text(serde_json::to_vec(&entry)))?,
+            seal(RecordKind::Accessor, accessor, text(serde_json::to_vec(&finds)))?,
+        ])
     }
 }
 
-/// Removes the root tokens of initialisations that came to nothing: nobody has unsealed yet, so that there is one token that
+impl TokenName {
+    fn of(name: &[u8; 32]) -> Self {
+        Self(HEXLOWER.encode(name))
+    }
+
+    /// The name in hexadecimal.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A name in hexadecimal, if it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_name = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_name.then(|| Self(text.to_owned()))
+    }
+
+    fn key(&self) -> Vec<u8> {
+        [TOKEN_PREFIX, self.0.as_bytes()].concat()
+    }
+}
+
+fn key_of_accessor(name: &[u8; 32]) -> Vec<u8> {
+    [ACCESSOR_PREFIX, HEXLOWER.encode(name).as_bytes()].concat()
+}
+
+/// Whether an address is in one of these networks; in none of them is everywhere.
+pub fn is_bound_to(networks: &[IpNet], address: Option<IpAddr>) -> bool {
+    // An IPv4 address that arrives over IPv6 is still that address.
+    let address = address.map(|address| address.to_canonical());
+    networks.is_empty()
+        || address.is_some_and(|address| networks.iter().any(|network| network.contains(&address)))
+}
+
+/// Removes the records of initialisations that came to nothing: nobody has unsealed yet, so that there is one token that
 /// opens, and nobody who could make others.
 ///
 /// # Errors
 ///
 /// See [`TokenError`].
 pub async fn forget_unopenable(barrier: &Barrier, request: RequestId) -> Result<(), TokenError> {
-    let scan = Scan::prefix(SYSTEM_KEYSPACE, TOKEN_PREFIX).with_max_items(Scan::MAX_PAGE_ITEMS);
-    let page = barrier.system().scan(request, scan).await?;
-    let mut dead = Vec::new();
-    for entry in page.entries() {
-        let record = Record::system(RecordKind::Token, entry.key());
-        match barrier.open(request, &record, entry.record().value()).await {
-            Ok(_) => {}
-            Err(BarrierError::Open(_)) => dead.push(Key::new(SYSTEM_KEYSPACE, entry.key())),
-            Err(error) => return Err(error.into()),
+    for (prefix, kind) in [(TOKEN_PREFIX, RecordKind::Token), (ACCESSOR_PREFIX, RecordKind::Accessor)] {
+        let scan = Scan::prefix(SYSTEM_KEYSPACE, prefix).with_max_items(Scan::MAX_PAGE_ITEMS);
+        let page = barrier.system().scan(request, scan).await?;
+        let mut dead = Vec::new();
+        for entry in page.entries() {
+            match barrier.open(request, &Record::system(kind, entry.key()), entry.record().value()).await {
+                Ok(_) => {}
+                Err(BarrierError::Open(_)) => dead.push(Key::new(SYSTEM_KEYSPACE, entry.key())),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !dead.is_empty() {
+            barrier.system().delete_all(request, &dead).await?;
         }
     }
-    if !dead.is_empty() {
-        barrier.system().delete_all(request, &dead).await?;
-    }
     Ok(())
-}
-
-fn key_of(name: &[u8; 32]) -> Vec<u8> {
-    [TOKEN_PREFIX, HEXLOWER.encode(name).as_bytes()].concat()
 }

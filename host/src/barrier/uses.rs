@@ -29,8 +29,8 @@ const MIN_USES: u64 = 1_000;
 const BLOCK: u64 = 1 << 16;
 /// How many blocks a key has, at least.
 const BLOCKS: u64 = 16;
-/// What an initialisation uses the first key for, before anything is counted: the root token.
-const USES_BEFORE_COUNTING: u64 = 1;
+/// What an initialisation uses the first key for, before anything is counted: the root token and its accessor.
+const USES_BEFORE_COUNTING: u64 = 2;
 /// How often a reservation that loses races is tried.
 const ATTEMPTS: u32 = 64;
 

@@ -22,6 +22,9 @@ pub(super) enum Command {
     Create {
         /// Where, such as team/kv.
         path: String,
+        /// Which of Vault's key-value engines: 2 keeps versions, 1 does not.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
+        kv_version: u8,
         /// On which backend; without it the system's.
         #[arg(long)]
         backend: Option<String>,
@@ -42,12 +45,12 @@ pub(super) enum Command {
 pub(super) fn run(client: &Client, command: Command, format: Format) -> Result<(), Failure> {
     match command {
         Command::List => list(client, format),
-        Command::Create { path, backend, description } => {
-            let mut options = json!({ "version": "2" });
+        Command::Create { path, kv_version, backend, description } => {
+            let mut options = json!({ "version": kv_version.to_string() });
             if let (Some(backend), Some(options)) = (backend, options.as_object_mut()) {
                 options.insert("backend".to_owned(), backend.into());
             }
-            let body = json!({ "type": "kv-v2", "description": description, "options": options }).to_string();
+            let body = json!({ "type": "kv", "description": description, "options": options }).to_string();
             client.post(&url(&path), &body)?.success(&format!("make the mount {path}"))?;
             print(format, &json!({ "path": path, "mounted": true }), || format!("{path} is mounted.\n"))?;
             Ok(())
@@ -73,14 +76,19 @@ fn url(path: &str) -> String {
 fn list(client: &Client, format: Format) -> Result<(), Failure> {
     let mounts = client.get("sys/mounts")?.success("list the mounts")?.json()?["data"].clone();
     print(format, &mounts, || {
-        let mut rows = vec![["Path", "Backend", "Description"].map(str::to_owned).to_vec()];
+        let mut rows = vec![["Path", "Type", "Backend", "Description"].map(str::to_owned).to_vec()];
         let text = |mount: &Value, name: &str| mount[name].as_str().unwrap_or_default().to_owned();
         rows.extend(
             mounts
                 .as_object()
                 .into_iter()
                 .flatten()
-                .map(|(path, mount)| vec![path.clone(), text(mount, "backend"), text(mount, "description")]),
+                // What each token keeps for itself is no mount of anybody's.
+                .filter(|(_, mount)| mount["type"] != "cubbyhole")
+                .map(|(path, mount)| {
+                    let kind = format!("kv {}", mount["options"]["version"].as_str().unwrap_or("2"));
+                    vec![path.clone(), kind, text(mount, "backend"), text(mount, "description")]
+                }),
         );
         table(&rows)
     })?;

@@ -6,7 +6,9 @@ use uuid::Uuid;
 use crate::{
     barrier::BarrierError,
     mounts::MountError,
+    policy::PolicyError,
     seal::{InitError, SealRecordError, marker::MarkerError},
+    system::SystemError,
     token::TokenError,
 };
 
@@ -46,6 +48,12 @@ pub enum CoreError {
     /// A token's record.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// A policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Another record of the system's.
+    #[error(transparent)]
+    System(#[from] SystemError),
     /// A backend that is not configured.
     #[error("there is no backend {backend:?} in the configuration")]
     NoBackend {

@@ -1,8 +1,10 @@
 //! Making and taking away mounts.
 
+use uuid::Uuid;
+
 use super::{Core, CoreError, Unsealed};
 use crate::{
-    mounts::{Mount, MountPath},
+    mounts::{Mount, MountPath, Tune},
     storage::RequestId,
 };
 
@@ -15,6 +17,10 @@ pub struct NewMount {
     pub backend: Option<String>,
     /// What it is for.
     pub description: String,
+    /// Which of Vault's key-value engines: 1 or 2.
+    pub kv_version: u8,
+    /// What it says about what it gives out.
+    pub tune: Tune,
 }
 
 impl Core {
@@ -32,11 +38,63 @@ impl Core {
         let backend = new.backend.as_deref().unwrap_or_else(|| self.system.name());
         // Marked before the first record is in it.
         self.admitted(unsealed, backend, request).await?;
-        let mount = Mount { description: new.description.clone(), ..Mount::new(backend) };
+        let mount = Mount {
+            description: new.description.clone(),
+            kv_version: new.kv_version,
+            tune: new.tune.clone(),
+            ..Mount::new(backend)
+        };
         let path = new.path.clone();
         unsealed.mounts.edit(request, move |table| table.mount(&path, mount.clone())).await?;
         tracing::info!(path = new.path.as_str(), backend, "mounted");
         Ok(())
+    }
+
+    /// Gives a mount another path; answers its identity.
+    ///
+    /// # Errors
+    ///
+    /// `Configured`, and the stores'; where nothing is mounted there, and where the path is taken.
+    pub async fn move_mount(
+        &self,
+        unsealed: &Unsealed,
+        request: RequestId,
+        from: &str,
+        to: MountPath,
+    ) -> Result<Uuid, CoreError> {
+        for path in [from, to.as_str()] {
+            if self.settings.mounts.contains_key(path) {
+                return Err(CoreError::Configured { path: path.to_owned() });
+            }
+        }
+        let (from, target) = (from.to_owned(), to.clone());
+        let moved = unsealed.mounts.edit(request, move |table| table.move_mount(&from, &target));
+        let uuid = moved.await?;
+        tracing::info!(path = to.as_str(), "a mount was moved");
+        Ok(uuid)
+    }
+
+    /// As [`move_mount`](Self::move_mount), for an auth method.
+    ///
+    /// # Errors
+    ///
+    /// The store's; where there is none, and where the path is taken.
+    pub async fn move_auth(
+        &self,
+        unsealed: &Unsealed,
+        request: RequestId,
+        from: &str,
+        to: MountPath,
+    ) -> Result<Uuid, CoreError> {
+        let (from, target) = (from.to_owned(), to.clone());
+        unsealed.mounts.edit(request, move |table| table.move_auth(&from, &target)).await?;
+        tracing::info!(path = to.as_str(), "an auth method was moved");
+        Ok(unsealed.mounts.current().auth().get(to.as_str()).map(|mount| mount.uuid).unwrap_or_default())
+    }
+
+    /// What is left to be done behind the requests is done now.
+    pub fn hurry(&self) {
+        self.upkeep.hurry();
     }
 
     /// Takes a mount away with all its secrets. Whoever comes after this finds nothing there; the secrets leave the store

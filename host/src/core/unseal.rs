@@ -10,6 +10,7 @@ use crate::{
     barrier::Barrier,
     crypto::shares::Share,
     mounts::Mounts,
+    policy::Policies,
     seal::{SealRecord, SealRecordError, Unlocked},
     storage::RequestId,
     token::forget_unopenable,
@@ -45,7 +46,10 @@ impl Core {
         let barrier = Arc::new(Barrier::new(self.system.clone(), unlocked, self.settings.key_uses));
         let record = self.confirm(request, record, version, &barrier).await?;
         let mounts = Mounts::load(&barrier, request, &self.settings.mounts).await?;
-        if self.publish(Unsealed { barrier, mounts, admitted: Mutex::default() }, epoch) {
+        if self.publish(
+            Unsealed { barrier, mounts, policies: Policies::default(), admitted: Mutex::default() },
+            epoch,
+        ) {
             tracing::info!(cluster = %record.cluster_id, "unsealed");
             self.upkeep.begin(self);
         }

@@ -10,11 +10,12 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
-    clock,
+    approle, clock,
     mounts::{Leaving, MountError},
     seal::marker,
     secrets::{Engine, EngineError},
     storage::RequestId,
+    token::Tidied,
 };
 
 /// How long it rests when there is nothing to do.
@@ -77,6 +78,10 @@ impl Core {
             tracing::warn!(%error, "the table of mounts cannot be read again");
             rest = SHORT_REST;
         }
+        if let Err(error) = self.tidy_access(unsealed).await {
+            tracing::warn!(%error, "what is left of dead tokens is still there");
+            rest = SHORT_REST;
+        }
         let table = unsealed.mounts.current();
         for leaving in table.leaving() {
             match self.drop_mount(unsealed, leaving, all).await {
@@ -110,6 +115,23 @@ impl Core {
             }
         }
         rest
+    }
+
+    /// Removes what is left of dead tokens, of what they kept, and of auth methods that were disabled.
+    async fn tidy_access(&self, unsealed: &Unsealed) -> Result<(), CoreError> {
+        let tidied = unsealed.tokens(RequestId::BACKGROUND).tidy().await?;
+        if tidied != Tidied::default() {
+            let Tidied { tokens, accessors, cubbyholes } = tidied;
+            tracing::info!(tokens, accessors, cubbyholes, "tokens tidied");
+        }
+        let records = unsealed.records(RequestId::BACKGROUND);
+        // The table as it is now: one that was enabled since has records that must stay.
+        let is_there = |uuid| unsealed.mounts.current().auth().has(uuid);
+        let gone = approle::tidy(records, is_there).await?;
+        if gone > 0 {
+            tracing::info!(mounts = gone, "records of auth methods that were disabled are gone");
+        }
+        Ok(())
     }
 
     /// Drops the keyspace; and once no write that was under way can come any more, drops what such writes have made, and

@@ -48,6 +48,26 @@ pub enum RecordKind {
     Value = 6,
     /// How often a key may have been used.
     KeyUse = 7,
+    /// A policy.
+    Policy = 8,
+    /// What finds a token by its accessor.
+    Accessor = 9,
+    /// A role that tokens are made by.
+    TokenRole = 10,
+    /// A role of AppRole.
+    AppRole = 11,
+    /// What finds a role of AppRole by its role id.
+    RoleId = 12,
+    /// A secret id of AppRole.
+    SecretId = 13,
+    /// What finds a secret id by its accessor.
+    SecretIdAccessor = 14,
+    /// What a token keeps for itself.
+    Cubbyhole = 15,
+    /// A secret without versions.
+    Plain = 16,
+    /// How far the sealing of old records with new keys is.
+    Reseal = 17,
 }
 
 /// Which record it is: what the ciphertext is bound to.

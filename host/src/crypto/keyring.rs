@@ -116,6 +116,12 @@ impl Keyring {
         mac.finalize().into_bytes().into()
     }
 
+    /// As [`token_name`](Self::token_name), for what else is found by a text that the store must not know. No token holds the
+    /// zero byte that stands before the domain.
+    pub fn name(&self, domain: &str, text: &str) -> [u8; 32] {
+        self.token_name(&format!("\0{domain}\0{text}"))
+    }
+
     /// The keyring under the root key.
     ///
     /// # Errors

@@ -1,19 +1,24 @@
 //! What an endpoint answers, and Vault's envelope around it. Knows the status codes of answers, as `error` those of errors.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
 use axum::{
     Json,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{
-    Value,
+    Map, Value, json,
     value::{RawValue, to_raw_value},
 };
 use uuid::Uuid;
 
+use super::error::ApiError;
+
 /// What an endpoint answers.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for a request")]
 pub(super) enum Answer {
     /// 204.
     Nothing,
@@ -27,32 +32,75 @@ pub(super) enum Answer {
     Health(StatusCode, Box<RawValue>),
 }
 
-/// What stands in Vault's envelope.
-#[derive(Debug)]
+/// What stands in Vault's envelope. It is kept like this, too, where an answer is wrapped.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Logical {
     pub(super) data: Option<Box<RawValue>>,
     /// Whether what was asked for is gone, and this is what is known of it: 404 with data.
     pub(super) is_gone: bool,
-    pub(super) mount_type: Option<&'static str>,
+    /// Whether it is done in the background: 202.
+    pub(super) is_accepted: bool,
+    /// Whether the data's fields stand at the top, too: Vault's own oddity, of its older endpoints.
+    pub(super) is_flat: bool,
+    pub(super) mount_type: Option<Cow<'static, str>>,
+    /// Of what was renewed.
+    pub(super) lease_id: String,
+    pub(super) renewable: bool,
     /// In seconds, for data that its readers should read again.
     pub(super) lease_duration: u64,
     /// What is worth telling, though nothing failed.
     pub(super) warnings: Vec<String>,
+    pub(super) auth: Option<Auth>,
+    pub(super) wrap_info: Option<WrapInfo>,
+}
+
+/// A token that was made or prolonged.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Auth {
+    pub(super) client_token: String,
+    pub(super) accessor: String,
+    pub(super) policies: Vec<String>,
+    pub(super) token_policies: Vec<String>,
+    pub(super) metadata: Option<BTreeMap<String, String>>,
+    /// In seconds.
+    pub(super) lease_duration: u64,
+    pub(super) renewable: bool,
+    pub(super) entity_id: String,
+    pub(super) token_type: String,
+    pub(super) orphan: bool,
+    pub(super) mfa_requirement: (),
+    pub(super) num_uses: u64,
+}
+
+/// Where an answer is, that was wrapped.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct WrapInfo {
+    pub(super) token: String,
+    pub(super) accessor: String,
+    /// In seconds.
+    pub(super) ttl: u64,
+    pub(super) creation_time: String,
+    pub(super) creation_path: String,
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub(super) wrapped_accessor: String,
 }
 
 /// The envelope of every logical response.
 #[derive(Serialize)]
 struct Envelope<'a> {
     request_id: String,
-    lease_id: &'static str,
+    lease_id: &'a str,
     renewable: bool,
     lease_duration: u64,
     data: Option<&'a RawValue>,
-    wrap_info: (),
+    wrap_info: Option<&'a WrapInfo>,
     warnings: Option<&'a [String]>,
-    auth: (),
+    auth: Option<&'a Auth>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mount_type: Option<&'static str>,
+    mount_type: Option<&'a str>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    flat: Option<Map<String, Value>>,
 }
 
 impl Answer {
@@ -71,9 +119,37 @@ impl Answer {
         Self::Logical(Logical::new(data, "system"))
     }
 
+    /// Data of the system, whose fields stand at the top, too.
+    pub(super) fn flat(data: impl Serialize) -> Self {
+        Self::Logical(Logical { is_flat: true, ..Logical::new(data, "system") })
+    }
+
+    /// A token.
+    pub(super) fn token(auth: Auth, warnings: Vec<String>) -> Self {
+        Self::Logical(Logical {
+            auth: Some(auth),
+            warnings,
+            mount_type: Some("token".into()),
+            ..Logical::default()
+        })
+    }
+
+    /// Names; 404 where there are none.
+    pub(super) fn names(names: &[String]) -> Result<Self, ApiError> {
+        if names.is_empty() {
+            return Err(ApiError::NotFound);
+        }
+        Ok(Self::system(json!({ "keys": names })))
+    }
+
     /// A body that has no envelope.
     pub(super) fn plain(data: impl Serialize) -> Self {
         Self::Plain(raw(data))
+    }
+
+    /// 202: it is done in the background.
+    pub(super) fn accepted(warning: &str) -> Self {
+        Self::Logical(Logical { is_accepted: true, warnings: vec![warning.to_owned()], ..Logical::default() })
     }
 
     /// The answer as it is sent.
@@ -92,27 +168,31 @@ impl Answer {
 
 impl Logical {
     fn new(data: impl Serialize, mount_type: &'static str) -> Self {
-        Self {
-            data: Some(raw(data)),
-            is_gone: false,
-            mount_type: Some(mount_type),
-            lease_duration: 0,
-            warnings: Vec::new(),
-        }
+        Self { data: Some(raw(data)), mount_type: Some(mount_type.into()), ..Self::default() }
+    }
+
+    fn flat(&self) -> Option<Map<String, Value>> {
+        let data = self.data.as_ref().filter(|_| self.is_flat)?;
+        serde_json::from_str(data.get()).ok()
     }
 
     fn into_response(self, id: Uuid) -> Response {
-        let status = if self.is_gone { StatusCode::NOT_FOUND } else { StatusCode::OK };
+        let status = match (self.is_gone, self.is_accepted) {
+            (true, _) => StatusCode::NOT_FOUND,
+            (false, true) => StatusCode::ACCEPTED,
+            (false, false) => StatusCode::OK,
+        };
         let envelope = Envelope {
             request_id: id.to_string(),
-            lease_id: "",
-            renewable: false,
+            lease_id: &self.lease_id,
+            renewable: self.renewable,
             lease_duration: self.lease_duration,
             data: self.data.as_deref(),
-            wrap_info: (),
+            wrap_info: self.wrap_info.as_ref(),
             warnings: Some(self.warnings.as_slice()).filter(|warnings| !warnings.is_empty()),
-            auth: (),
-            mount_type: self.mount_type,
+            auth: self.auth.as_ref(),
+            mount_type: self.mount_type.as_deref(),
+            flat: self.flat(),
         };
         (status, Json(envelope)).into_response()
     }

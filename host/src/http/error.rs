@@ -15,9 +15,11 @@ use crate::{
     barrier::BarrierError,
     core::CoreError,
     mounts::MountError,
+    policy::PolicyError,
     seal::{InitError, SealRecordError, marker::MarkerError},
     secrets::{EngineError, merge::MergeError, record::RecordError},
     storage::StorageError,
+    system::SystemError,
     token::TokenError,
 };
 
@@ -40,6 +42,10 @@ pub(super) enum ApiError {
     BadRequest(String),
     /// No token, or one that may not.
     PermissionDenied,
+    /// A token that may, and something else that may not.
+    Forbidden(String),
+    /// There is nothing here, and this is why.
+    Absent(String),
     /// There is nothing here; Vault's shape is an empty list.
     NotFound,
     /// There is no such endpoint or mount.
@@ -100,6 +106,8 @@ impl ApiError {
         match self {
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, vec![message]),
             Self::PermissionDenied => (StatusCode::FORBIDDEN, vec!["permission denied".to_owned()]),
+            Self::Forbidden(message) => (StatusCode::FORBIDDEN, vec![message]),
+            Self::Absent(message) => (StatusCode::NOT_FOUND, vec![message]),
             Self::NotFound => (StatusCode::NOT_FOUND, Vec::new()),
             Self::NoRoute(message) => (StatusCode::NOT_FOUND, vec![message]),
             Self::MethodNotAllowed => {
@@ -187,6 +195,41 @@ impl From<BarrierError> for ApiError {
     }
 }
 
+impl From<SystemError> for ApiError {
+    fn from(error: SystemError) -> Self {
+        match error {
+            SystemError::Storage(error) => error.into(),
+            SystemError::Barrier(error) => error.into(),
+            SystemError::Contended => Self::unavailable(error.to_string()),
+            // The text names the record.
+            SystemError::Unopenable { .. } => logged(&error, error.to_string()),
+        }
+    }
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Refused(message) => Self::BadRequest(message),
+            TokenError::System(error) => error.into(),
+            TokenError::Barrier(error) => error.into(),
+            TokenError::Storage(error) => error.into(),
+            TokenError::Random(_) => internal(&error),
+        }
+    }
+}
+
+impl From<PolicyError> for ApiError {
+    fn from(error: PolicyError) -> Self {
+        match error {
+            PolicyError::System(error) => error.into(),
+            PolicyError::Malformed { .. } | PolicyError::Reserved { .. } => {
+                Self::BadRequest(error.to_string())
+            }
+        }
+    }
+}
+
 impl From<CoreError> for ApiError {
     fn from(error: CoreError) -> Self {
         match error {
@@ -202,14 +245,15 @@ impl From<CoreError> for ApiError {
             CoreError::Init(InitError::Storage(error))
             | CoreError::SealRecord(SealRecordError::Storage(error))
             | CoreError::Init(InitError::SealRecord(SealRecordError::Storage(error)))
-            | CoreError::Mounts(MountError::Storage(error))
-            | CoreError::Token(TokenError::Storage(error)) => error.into(),
+            | CoreError::Mounts(MountError::Storage(error)) => error.into(),
+            CoreError::Token(error) => error.into(),
+            CoreError::Policy(error) => error.into(),
+            CoreError::System(error) => error.into(),
             // The texts name the record.
-            CoreError::Mounts(MountError::Barrier(BarrierError::Open(_)))
-            | CoreError::Token(TokenError::Open(BarrierError::Open(_))) => logged(&error, error.to_string()),
-            CoreError::Barrier(error)
-            | CoreError::Mounts(MountError::Barrier(error))
-            | CoreError::Token(TokenError::Open(error)) => error.into(),
+            CoreError::Mounts(MountError::Barrier(BarrierError::Open(_))) => {
+                logged(&error, error.to_string())
+            }
+            CoreError::Barrier(error) | CoreError::Mounts(MountError::Barrier(error)) => error.into(),
             CoreError::Mounts(MountError::Contended | MountError::Interrupted) => {
                 Self::unavailable(error.to_string())
             }

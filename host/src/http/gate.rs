@@ -1,48 +1,237 @@
-//! The gate: takes a request to its route, once it is known who asks and that they may.
+//! The gate: takes a request to its route, once it is known who asks and that they may. Policy and endpoint see the same
+//! path: decoded once, names in lower case where the endpoint has them so, a slash at the end of lists and nowhere else.
 
 use axum::body::Body;
 use bytes::Bytes;
+use serde_json::{Map, Value};
 
 use super::{
     Call,
     answer::Answer,
-    body,
+    auth, body, cubbyhole,
     error::ApiError,
-    kv2,
-    route::{Access, At, Mounted, Route, find},
-    sys,
+    kv1, kv2,
+    route::{Access, Action, At, Mounted, Route, Table, find},
+    sys, wrapping,
 };
+use crate::{
+    core::Caller,
+    json::has_repeated_name,
+    mounts::auth::APPROLE,
+    policy::{Ask, Capabilities, Operation},
+};
+
+/// Where a request goes.
+struct Target {
+    table: &'static Table,
+    route: &'static Route,
+    name: String,
+    mounted: Option<Mounted>,
+}
 
 /// Answers a request.
 pub(super) async fn pass(call: &Call, body: Body) -> Result<Answer, ApiError> {
-    let path = call.path.as_str();
-    if path.starts_with("sys/") {
-        let found = find(&sys::ROUTES, path, call.action)?;
-        let (route, name) = found.ok_or_else(|| {
-            ApiError::NoRoute(format!("no handler for route {:?}", path.trim_end_matches('/')))
-        })?;
-        call.label.is(&sys::ROUTES, route);
-        let is_open =
-            matches!(route.access, Access::Open(_)) || (path == "sys/metrics" && call.edge.open_metrics);
-        let unsealed = if is_open { None } else { Some(call.authorised().await?) };
-        let body = read(call, body, route, is_open).await?;
-        return (route.run)(&At { call, name, unsealed, mounted: None, body }).await;
+    let found = target(call);
+    if let Ok(Some(target)) = &found {
+        call.label.is(target.table, target.route);
+        if target.is_open(call) {
+            return pass_open(call, target, body).await;
+        }
     }
-    let unsealed = call.authorised().await?;
-    let table = unsealed.mounts().current();
-    let Some((at, mount, rest)) = table.resolve(path) else {
-        return Err(ApiError::NoRoute(format!("no handler for route {path:?}: nothing is mounted there")));
+    // Whoever may not ask is not told what there is.
+    let unsealed = call.core.unsealed()?;
+    let address = call.peer.map(|peer| peer.ip());
+    let caller = call.core.caller(&unsealed, call.request(), call.token.as_ref(), address).await;
+    let target = match found {
+        Ok(Some(target)) => target,
+        Ok(None) | Err(_) => {
+            let caller = caller?;
+            let allowed =
+                may(&caller, operations(call.action), &policy_path(call.path.as_str(), call.action));
+            let spent = spend(call, &unsealed, &caller).await?;
+            if !(allowed && spent) {
+                return Err(ApiError::PermissionDenied);
+            }
+            found?;
+            return Err(no_route(call, &unsealed));
+        }
     };
-    let unsupported = || {
-        ApiError::NoRoute(format!("unsupported path {path:?}: a secret of this mount is under {at}/data/"))
+    let mut at = At {
+        call,
+        name: &target.name,
+        unsealed: Some(unsealed),
+        caller: Some(caller?),
+        mounted: target.mounted,
+        body: Bytes::new(),
     };
-    let (route, name) = find(&kv2::ROUTES, rest, call.action)?.ok_or_else(unsupported)?;
-    call.label.is(&kv2::ROUTES, route);
-    let body = read(call, body, route, false).await?;
-    let mounted = Some(Mounted { at: at.to_owned(), mount: mount.clone() });
-    (route.run)(&At { call, name, unsealed: Some(unsealed), mounted, body }).await
+    let path = target.route.policy_path(call.path.as_str(), &target.name, call.action);
+    let authorised = authorise(&mut at, target.route, &path, body).await;
+    let counted = spend(call, at.unsealed()?, at.caller()?).await?;
+    authorised?;
+    if !counted {
+        return Err(ApiError::PermissionDenied);
+    }
+    let answer = (target.route.run)(&at).await?;
+    match call.wrap_ttl {
+        Some(ttl) => wrapping::wrap(&at, answer, ttl, call.path.as_str()).await,
+        None => Ok(answer),
+    }
 }
 
-async fn read(call: &Call, body: Body, route: &Route, is_open: bool) -> Result<Bytes, ApiError> {
-    body::read(call, body, route.body, is_open).await
+impl Target {
+    /// Whether whoever reaches the listener may ask.
+    fn is_open(&self, call: &Call) -> bool {
+        let is_metrics = self.route.pattern == "sys/metrics";
+        matches!(self.route.access, Access::Open(_)) || (is_metrics && call.edge.open_metrics)
+    }
+}
+
+async fn pass_open(call: &Call, target: &Target, body: Body) -> Result<Answer, ApiError> {
+    if call.wrap_ttl.is_some() && !target.route.wraps {
+        return Err(ApiError::bad_request("what needs no token cannot be wrapped"));
+    }
+    let unsealed = call.core.unsealed().ok();
+    let mounted = target.mounted.clone();
+    let body = body::read(call, body, target.route.body, true).await?;
+    let at = At { call, name: &target.name, unsealed, caller: None, mounted, body };
+    let answer = (target.route.run)(&at).await?;
+    match call.wrap_ttl {
+        Some(ttl) => wrapping::wrap(&at, answer, ttl, call.path.as_str()).await,
+        None => Ok(answer),
+    }
+}
+
+/// The route of a path: none where there is none.
+fn target(call: &Call) -> Result<Option<Target>, ApiError> {
+    let path = call.path.as_str();
+    let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+    let fixed = match first {
+        "sys" => Some((&sys::ROUTES, path)),
+        "cubbyhole" => Some((&cubbyhole::ROUTES, rest)),
+        "auth" if rest.starts_with("token/") => Some((&auth::token::ROUTES, path)),
+        _ => None,
+    };
+    if let Some((table, path)) = fixed {
+        return Ok(find(table, path, call.action)?.map(|(route, name)| Target {
+            table,
+            route,
+            name: route.folded(name),
+            mounted: None,
+        }));
+    }
+    let Ok(unsealed) = call.core.unsealed() else { return Ok(None) };
+    let mounts = unsealed.mounts().current();
+    if first == "auth" {
+        let Some((at, mount, rest)) = mounts.auth().resolve(rest) else { return Ok(None) };
+        if mount.kind != APPROLE {
+            return Ok(None);
+        }
+        let found = find(&auth::approle::ROUTES, rest, call.action)?;
+        let mounted = Mounted::Auth { at: at.to_owned(), mount: mount.clone() };
+        return Ok(found.map(|(route, name)| Target {
+            table: &auth::approle::ROUTES,
+            route,
+            name: route.folded(name),
+            mounted: Some(mounted),
+        }));
+    }
+    let Some((at, mount, rest)) = mounts.resolve(path) else { return Ok(None) };
+    let table = if mount.kv_version == 1 { &kv1::ROUTES } else { &kv2::ROUTES };
+    let found = find(table, rest, call.action)?;
+    let mounted = Mounted::Secrets { at: at.to_owned(), mount: mount.clone() };
+    Ok(found.map(|(route, name)| Target { table, route, name: name.to_owned(), mounted: Some(mounted) }))
+}
+
+fn no_route(call: &Call, unsealed: &crate::core::Unsealed) -> ApiError {
+    let path = call.path.as_str().trim_end_matches('/');
+    let table = unsealed.mounts().current();
+    ApiError::NoRoute(match table.resolve(path) {
+        _ if path.starts_with("sys/") || path.starts_with("auth/") => {
+            format!("no handler for route {path:?}")
+        }
+        Some((at, ..)) => format!("unsupported path {path:?}: a secret of this mount is under {at}/data/"),
+        None => format!("no handler for route {path:?}: nothing is mounted there"),
+    })
+}
+
+/// The path as policies see it: a slash at the end of lists and nowhere else.
+pub(super) fn policy_path(path: &str, action: Action) -> String {
+    let path = path.trim_end_matches('/');
+    if action == Action::List { format!("{path}/") } else { path.to_owned() }
+}
+
+/// What an action may be, by what is there already.
+fn operations(action: Action) -> &'static [Operation] {
+    match action {
+        Action::Read => &[Operation::Read],
+        Action::Write => &[Operation::Update, Operation::Create],
+        Action::Patch => &[Operation::Patch],
+        Action::Delete => &[Operation::Delete],
+        Action::List => &[Operation::List],
+    }
+}
+
+fn may(caller: &Caller, operations: &[Operation], path: &str) -> bool {
+    operations.iter().any(|operation| caller.acl.may(*operation, path))
+}
+
+/// Whether the caller may do this; reads the body on the way, once it is known that they may send one.
+async fn authorise(at: &mut At<'_>, route: &Route, path: &str, body: Body) -> Result<(), ApiError> {
+    let call = at.call;
+    let is_bound = !matches!(route.access, Access::Holder(_));
+    let acl = std::sync::Arc::clone(&at.caller()?.acl);
+    if is_bound {
+        if !may(at.caller()?, operations(call.action), path) {
+            return Err(ApiError::PermissionDenied);
+        }
+        if route.needs_sudo && !acl.has_sudo(path, call.action == Action::List) {
+            return Err(ApiError::PermissionDenied);
+        }
+    }
+    at.body = body::read(call, body, route.body, false).await?;
+    if !is_bound || acl.is_root() {
+        return Ok(());
+    }
+    let operation = match call.action {
+        Action::Read => Operation::Read,
+        Action::Patch => Operation::Patch,
+        Action::Delete => Operation::Delete,
+        Action::List => Operation::List,
+        Action::Write => written(at, route, path).await?,
+    };
+    let parameters = if acl.looks_at_parameters(path) { parameters(at)? } else { Map::new() };
+    let ask = Ask { operation, path, parameters: &parameters, wrapping_s: call.wrap_ttl };
+    if acl.allows(&ask) { Ok(()) } else { Err(ApiError::PermissionDenied) }
+}
+
+/// Whether a write makes something or changes it, where that makes a difference to the caller.
+async fn written(at: &At<'_>, route: &Route, path: &str) -> Result<Operation, ApiError> {
+    let Some(exists) = route.exists else { return Ok(Operation::Update) };
+    let granted =
+        at.caller()?.acl.permissions(path, false).map(|found| found.capabilities).unwrap_or_default();
+    if granted.has(Capabilities::CREATE | Capabilities::UPDATE) {
+        return Ok(Operation::Update);
+    }
+    Ok(if exists(at).await? { Operation::Update } else { Operation::Create })
+}
+
+/// The fields of the body, or of the query where there is none.
+fn parameters(at: &At<'_>) -> Result<Map<String, Value>, ApiError> {
+    if matches!(at.call.action, Action::Read) || at.body.is_empty() {
+        return Ok(at.call.query_parameters());
+    }
+    // Two readers of such a body could see two different values.
+    if std::str::from_utf8(&at.body).is_ok_and(has_repeated_name) {
+        return Err(ApiError::bad_request("the body has the same name twice in one object"));
+    }
+    at.json()
+}
+
+/// Takes one of the uses of the token that is shown, whether or not it may do what it is shown for.
+async fn spend(call: &Call, unsealed: &crate::core::Unsealed, caller: &Caller) -> Result<bool, ApiError> {
+    if wrapping::is_wrapping(&caller.live.entry) {
+        // Taking the answer out is its one use.
+        return Ok(true);
+    }
+    Ok(unsealed.tokens(call.request()).spend(&caller.live).await?)
 }

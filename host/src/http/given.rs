@@ -1,7 +1,23 @@
-//! Numbers, truth values and lists of numbers as clients send them: Vault takes them as text too, and its command line sends
+//! Numbers, truth values, durations and lists as clients send them: Vault takes them as text too, and its command line sends
 //! nothing else.
 
+use ipnet::IpNet;
 use serde::Deserialize;
+
+use super::{Call, error::ApiError};
+use crate::{duration::Given, token::plan::networks};
+
+/// Which part of a list the query asks for: behind which name, and how many. As OpenBao has it, nothing, zero and less are
+/// no limit.
+pub(super) fn part(call: &Call) -> Result<(Option<String>, Option<usize>), ApiError> {
+    let after = call.query("after").filter(|after| !after.is_empty());
+    let limit = match call.query("limit").map(|limit| limit.parse::<i64>()) {
+        None => None,
+        Some(Ok(limit)) => usize::try_from(limit).ok().filter(|limit| *limit > 0),
+        Some(Err(_)) => return Err(ApiError::bad_request("limit must be a number")),
+    };
+    Ok((after, limit))
+}
 
 /// A number, or its text.
 #[derive(Debug, Clone, Deserialize)]
@@ -59,6 +75,42 @@ impl Numbers {
             }
         }
     }
+}
+
+/// Texts as a list, or as one text parted by commas.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Texts {
+    List(Vec<String>),
+    One(String),
+}
+
+impl Texts {
+    /// Each of them, without blanks at their ends.
+    pub(super) fn get(&self) -> Vec<String> {
+        let several: Vec<&str> = match self {
+            Self::List(texts) => texts.iter().map(String::as_str).collect(),
+            Self::One(text) => text.split(',').collect(),
+        };
+        several.into_iter().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// As networks.
+    pub(super) fn networks(&self, name: &str) -> Result<Vec<IpNet>, ApiError> {
+        networks(&self.get()).map_err(|why| ApiError::bad_request(format!("{name}: {why}")))
+    }
+}
+
+/// A duration in whole seconds, of which a part counts as one.
+pub(super) fn seconds(name: &str, given: Option<&Given>) -> Result<u64, ApiError> {
+    let wrong = |why: String| ApiError::bad_request(format!("{name}: {why}"));
+    let Some(given) = given else { return Ok(0) };
+    if matches!(given, Given::Text(text) if text.is_empty()) {
+        return Ok(0);
+    }
+    let nanoseconds = given.nanoseconds().map_err(wrong)?;
+    let nanoseconds = u64::try_from(nanoseconds).map_err(|_| wrong("it is negative".to_owned()))?;
+    Ok(nanoseconds.div_ceil(1_000_000_000))
 }
 
 #[cfg(test)]

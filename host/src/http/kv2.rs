@@ -47,7 +47,7 @@ pub(super) static ROUTES: Table = Table {
 
 /// The engine of the mount that the request is for.
 async fn engine<'a>(at: &'a At<'_>) -> Result<Engine<'a>, ApiError> {
-    Ok(at.call.core.engine(at.unsealed()?, &at.mounted()?.mount, at.call.request()).await?)
+    Ok(at.call.core.engine(at.unsealed()?, at.secrets()?.1, at.call.request()).await?)
 }
 
 /// The secret that the request names.

@@ -5,8 +5,11 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Call, answer::Answer, error::ApiError};
-use crate::{core::Unsealed, mounts::Mount};
+use super::{Call, answer::Answer, error::ApiError, gate::policy_path};
+use crate::{
+    core::{Caller, Unsealed},
+    mounts::{AuthMount, Mount},
+};
 
 /// What a method asks for: PUT is POST, LIST is also `GET ?list=true`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +31,9 @@ pub enum Action {
 pub enum Access {
     /// Whoever reaches the listener, for this reason.
     Open(&'static str),
-    /// Whoever shows a token that may.
+    /// Whoever shows a token, whatever its policies, for this reason.
+    Holder(&'static str),
+    /// Whoever shows a token whose policies allow it.
     Token,
 }
 
@@ -41,8 +46,12 @@ pub(super) enum BodyLimit {
     Small,
 }
 
-/// What answers.
-pub(super) type Answered<'a> = Pin<Box<dyn Future<Output = Result<Answer, ApiError>> + Send + 'a>>;
+/// What an endpoint does, in time.
+pub(super) type Async<'a, T> = Pin<Box<dyn Future<Output = Result<T, ApiError>> + Send + 'a>>;
+/// An endpoint.
+pub(super) type Endpoint = for<'a> fn(&'a At<'a>) -> Async<'a, Answer>;
+/// Whether what a write is for is there already.
+pub(super) type Exists = for<'a> fn(&'a At<'a>) -> Async<'a, bool>;
 
 /// One route.
 pub struct Route {
@@ -52,8 +61,15 @@ pub struct Route {
     pub action: Action,
     /// Who may ask.
     pub access: Access,
+    /// Whether it needs the capability `sudo`, too.
+    pub needs_sudo: bool,
+    /// Whether names count in lower case.
+    folds_case: bool,
+    /// Whether its answer can be wrapped though it is open.
+    pub(super) wraps: bool,
     pub(super) body: BodyLimit,
-    pub(super) run: for<'a> fn(&'a At<'a>) -> Answered<'a>,
+    pub(super) exists: Option<Exists>,
+    pub(super) run: Endpoint,
 }
 
 /// Routes that stand together.
@@ -69,28 +85,36 @@ pub(super) struct At<'c> {
     pub(super) call: &'c Call,
     /// What stands in the place of `{name}` or `{path}`.
     pub(super) name: &'c str,
-    /// None where the route is open.
+    /// None where the server is sealed, which the routes that are not open never see.
     pub(super) unsealed: Option<Arc<Unsealed>>,
+    /// None where the route is open.
+    pub(super) caller: Option<Caller>,
     /// The mount that the path lies in, for the routes of mounts.
     pub(super) mounted: Option<Mounted>,
     pub(super) body: Bytes,
 }
 
-/// Where a route of a mount was found.
-pub(super) struct Mounted {
-    /// The path of the mount.
-    pub(super) at: String,
-    pub(super) mount: Mount,
+/// The mount that a path lies in, and where it is.
+#[derive(Clone)]
+pub(super) enum Mounted {
+    Secrets { at: String, mount: Mount },
+    Auth { at: String, mount: AuthMount },
 }
 
 impl Route {
-    /// A route for those who show a token that may.
-    pub(super) const fn new(
-        action: Action,
-        pattern: &'static str,
-        run: for<'a> fn(&'a At<'a>) -> Answered<'a>,
-    ) -> Self {
-        Self { pattern, action, access: Access::Token, body: BodyLimit::Small, run }
+    /// A route for those whose policies allow it.
+    pub(super) const fn new(action: Action, pattern: &'static str, run: Endpoint) -> Self {
+        Self {
+            pattern,
+            action,
+            access: Access::Token,
+            needs_sudo: false,
+            folds_case: false,
+            wraps: false,
+            body: BodyLimit::Small,
+            exists: None,
+            run,
+        }
     }
 
     /// A route for everybody.
@@ -98,9 +122,55 @@ impl Route {
         Self { access: Access::Open(reason), ..self }
     }
 
+    /// A route for everybody who shows a token.
+    pub(super) const fn holders(self, reason: &'static str) -> Self {
+        Self { access: Access::Holder(reason), ..self }
+    }
+
+    /// A route for administrators.
+    pub(super) const fn sudo(self) -> Self {
+        Self { needs_sudo: true, ..self }
+    }
+
+    /// An open route whose answer can be wrapped.
+    pub(super) const fn wrappable(self) -> Self {
+        Self { wraps: true, ..self }
+    }
+
+    /// With names that count in lower case.
+    pub(super) const fn folding_case(self) -> Self {
+        Self { folds_case: true, ..self }
+    }
+
     /// With bodies as long as the value of a secret.
     pub(super) const fn with_value(self) -> Self {
         Self { body: BodyLimit::Value, ..self }
+    }
+
+    /// A write that needs `create` or `update`, by what is there.
+    pub(super) const fn creating(self, exists: Exists) -> Self {
+        Self { exists: Some(exists), ..self }
+    }
+
+    /// A name as the endpoint and the policies see it.
+    pub(super) fn folded(&self, name: &str) -> String {
+        if self.folds_case { name.to_lowercase() } else { name.to_owned() }
+    }
+
+    /// The path as the policies see it.
+    pub(super) fn policy_path(&self, path: &str, name: &str, action: Action) -> String {
+        let path = policy_path(path, action);
+        if !self.folds_case || name.is_empty() {
+            return path;
+        }
+        // The name stands where the pattern has it, counted from the end: what is before it is the mount's.
+        let behind = self.pattern.split_once('}').map_or("", |(_, behind)| behind);
+        let end = path.trim_end_matches('/').len() - behind.len();
+        let folded = path.get(..end).and_then(|before| before.rsplit_once('/'));
+        folded.map_or_else(
+            || path.clone(),
+            |(before, _)| format!("{before}/{name}{}", path.get(end..).unwrap_or_default()),
+        )
     }
 }
 
@@ -145,14 +215,30 @@ fn matched<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
 }
 
 impl At<'_> {
-    /// What the server holds; the routes that are not open have it.
+    /// What the server holds.
     pub(super) fn unsealed(&self) -> Result<&Arc<Unsealed>, ApiError> {
         self.unsealed.as_ref().ok_or(ApiError::Sealed)
     }
 
-    /// Where the mount is, and what it is; the routes of mounts have them.
-    pub(super) fn mounted(&self) -> Result<&Mounted, ApiError> {
-        self.mounted.as_ref().ok_or(ApiError::NotFound)
+    /// Who asks; the routes that are not open have one.
+    pub(super) fn caller(&self) -> Result<&Caller, ApiError> {
+        self.caller.as_ref().ok_or(ApiError::PermissionDenied)
+    }
+
+    /// The mount of secrets that the path lies in, and where it is.
+    pub(super) fn secrets(&self) -> Result<(&str, &Mount), ApiError> {
+        match &self.mounted {
+            Some(Mounted::Secrets { at, mount }) => Ok((at, mount)),
+            _ => Err(ApiError::NotFound),
+        }
+    }
+
+    /// The auth method that the path lies in, and where it is.
+    pub(super) fn auth(&self) -> Result<(&str, &AuthMount), ApiError> {
+        match &self.mounted {
+            Some(Mounted::Auth { at, mount }) => Ok((at, mount)),
+            _ => Err(ApiError::NotFound),
+        }
     }
 }
 
@@ -181,5 +267,19 @@ mod tests {
         ] {
             assert_eq!(matched(pattern, path), name, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn policies_see_names_in_lower_case_where_endpoints_do() {
+        let route = |pattern| Route::new(Action::Write, pattern, |_| Box::pin(async { Ok(Answer::Nothing) }));
+        let folding = route("role/{name}/secret-id").folding_case();
+        let path = folding.policy_path("auth/MyMount/role/ADMIN/secret-id", "admin", Action::Write);
+        assert_eq!(path, "auth/MyMount/role/admin/secret-id");
+        let listed = folding.policy_path("auth/MyMount/role/ADMIN/secret-id/", "admin", Action::List);
+        assert_eq!(listed, "auth/MyMount/role/admin/secret-id/");
+        let path =
+            route("sys/policy/{name}").folding_case().policy_path("sys/policy/ADMIN/", "admin", Action::Read);
+        assert_eq!(path, "sys/policy/admin");
+        assert_eq!(route("data/{path}").policy_path("secret/data/A", "A", Action::Read), "secret/data/A");
     }
 }

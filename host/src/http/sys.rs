@@ -1,42 +1,100 @@
-//! The system's endpoints: [`seal`] (init, unseal, seal, rotate), [`mounts`], [`backends`], [`health`], [`metrics`].
+//! The system's endpoints: [`seal`] (init, unseal, seal, rotate), [`mounts`], [`auth`], [`tune`] and [`remount`], [`policies`] and
+//! [`capabilities`], [`leases`], [`backends`], [`health`], [`metrics`].
 
+mod auth;
 mod backends;
+mod capabilities;
 mod health;
+mod leases;
 mod metrics;
 mod mounts;
+mod policies;
+mod remount;
 mod seal;
+mod tune;
 
-use super::route::{
-    Action::{Delete, Read, Write},
-    Route, Table,
+use super::{
+    route::{
+        Action::{Delete, List, Read, Write},
+        Route, Table,
+    },
+    wrapping,
 };
 
 /// The level of Vault's protocol that is spoken: clients switch features on by it. Keyway's own version stands beside it.
 const VAULT_LEVEL: &str = "1.15.0";
 
+const NO_TOKEN_YET: &str = "there is no token yet";
+const FOR_WATCHERS: &str = "it is for whoever watches the server";
+const FILTERED: &str = "it tells each token of what that token may use";
+
 /// The routes of the system.
 pub(super) static ROUTES: Table = Table {
     base: "",
     routes: &[
-        Route::new(Read, "sys/health", |at| Box::pin(health::health(at)))
-            .open("it is for whoever watches the server"),
+        Route::new(Read, "sys/health", |at| Box::pin(health::health(at))).open(FOR_WATCHERS),
         Route::new(Read, "sys/seal-status", |at| Box::pin(seal::status(at)))
             .open("a sealed server can check no token"),
         Route::new(Read, "sys/leader", |at| Box::pin(seal::leader(at)))
             .open("clients ask before they have a token"),
-        Route::new(Read, "sys/init", |at| Box::pin(seal::is_initialised(at))).open("there is no token yet"),
-        Route::new(Write, "sys/init", |at| Box::pin(seal::init(at))).open("there is no token yet"),
+        Route::new(Read, "sys/init", |at| Box::pin(seal::is_initialised(at))).open(NO_TOKEN_YET),
+        Route::new(Write, "sys/init", |at| Box::pin(seal::init(at))).open(NO_TOKEN_YET),
         Route::new(Write, "sys/unseal", |at| Box::pin(seal::unseal(at))).open("a share is what is shown"),
-        Route::new(Write, "sys/seal", |at| Box::pin(seal::seal(at))),
-        Route::new(Write, "sys/rotate", |at| Box::pin(seal::rotate(at))),
+        Route::new(Write, "sys/seal", |at| Box::pin(seal::seal(at))).sudo(),
+        Route::new(Write, "sys/rotate", |at| Box::pin(seal::rotate(at))).sudo(),
+        Route::new(Write, "sys/rotate/keyring", |at| Box::pin(seal::rotate(at))).sudo(),
+        Route::new(Read, "sys/key-status", |at| Box::pin(seal::key_status(at))),
         Route::new(Read, "sys/metrics", |at| Box::pin(metrics::metrics(at))),
         Route::new(Read, "sys/backends", |at| Box::pin(backends::all(at))),
         Route::new(Read, "sys/backends/{name}", |at| Box::pin(backends::one(at))),
-        Route::new(Read, "sys/internal/ui/mounts", |at| Box::pin(mounts::all_for_ui(at))),
-        Route::new(Read, "sys/internal/ui/mounts/{path}", |at| Box::pin(mounts::one_for_ui(at))),
+        Route::new(Read, "sys/internal/ui/mounts", |at| Box::pin(mounts::all_for_ui(at))).holders(FILTERED),
+        Route::new(Read, "sys/internal/ui/mounts/{path}", |at| Box::pin(mounts::one_for_ui(at)))
+            .holders(FILTERED),
         Route::new(Read, "sys/mounts", |at| Box::pin(mounts::all(at))),
+        Route::new(Read, "sys/mounts/{path}/tune", |at| Box::pin(tune::read(at))),
+        Route::new(Write, "sys/mounts/{path}/tune", |at| Box::pin(tune::write(at))),
         Route::new(Read, "sys/mounts/{path}", |at| Box::pin(mounts::one(at))),
         Route::new(Write, "sys/mounts/{path}", |at| Box::pin(mounts::make(at))),
         Route::new(Delete, "sys/mounts/{path}", |at| Box::pin(mounts::take_away(at))),
+        Route::new(Write, "sys/remount", |at| Box::pin(remount::remount(at))).sudo(),
+        Route::new(Read, "sys/remount/status/{name}", |at| Box::pin(remount::status(at))),
+        Route::new(Read, "sys/auth", |at| Box::pin(auth::all(at))),
+        Route::new(Read, "sys/auth/{path}/tune", |at| Box::pin(tune::read_auth(at))).sudo(),
+        Route::new(Write, "sys/auth/{path}/tune", |at| Box::pin(tune::write_auth(at))).sudo(),
+        Route::new(Read, "sys/auth/{path}", |at| Box::pin(auth::one(at))).sudo(),
+        Route::new(Write, "sys/auth/{path}", |at| Box::pin(auth::enable(at))).sudo(),
+        Route::new(Delete, "sys/auth/{path}", |at| Box::pin(auth::disable(at))).sudo(),
+        Route::new(Read, "sys/policy", |at| Box::pin(policies::all(at))),
+        Route::new(List, "sys/policy", |at| Box::pin(policies::all(at))),
+        Route::new(Read, "sys/policy/{name}", |at| Box::pin(policies::read_rules(at))).folding_case(),
+        Route::new(Write, "sys/policy/{name}", |at| Box::pin(policies::write(at))).folding_case(),
+        Route::new(Delete, "sys/policy/{name}", |at| Box::pin(policies::delete(at))).folding_case(),
+        Route::new(List, "sys/policies/acl", |at| Box::pin(policies::list(at))),
+        Route::new(Read, "sys/policies/acl/{name}", |at| Box::pin(policies::read(at))).folding_case(),
+        Route::new(Write, "sys/policies/acl/{name}", |at| Box::pin(policies::write(at))).folding_case(),
+        Route::new(Delete, "sys/policies/acl/{name}", |at| Box::pin(policies::delete(at))).folding_case(),
+        Route::new(Read, "sys/policies/spike/{name}", |at| Box::pin(policies::read_spike(at))).folding_case(),
+        Route::new(Write, "sys/policies/spike/{name}", |at| Box::pin(policies::write_spike(at)))
+            .folding_case(),
+        Route::new(Write, "sys/capabilities", |at| Box::pin(capabilities::of_token(at))),
+        Route::new(Write, "sys/capabilities-self", |at| Box::pin(capabilities::of_self(at))),
+        Route::new(Write, "sys/capabilities-accessor", |at| Box::pin(capabilities::of_accessor(at))),
+        Route::new(Write, "sys/wrapping/wrap", |at| Box::pin(wrapping::wrap_body(at))).with_value(),
+        Route::new(Write, "sys/wrapping/unwrap", |at| Box::pin(wrapping::unwrap(at))),
+        Route::new(Write, "sys/wrapping/lookup", |at| Box::pin(wrapping::lookup(at)))
+            .open("the token of a wrapping is what is shown"),
+        Route::new(Write, "sys/wrapping/rewrap", |at| Box::pin(wrapping::rewrap(at))),
+        Route::new(Write, "sys/leases/lookup", |at| Box::pin(leases::lookup(at))),
+        Route::new(List, "sys/leases/lookup/{path}", |at| Box::pin(leases::list(at))).sudo(),
+        Route::new(Write, "sys/leases/renew", |at| Box::pin(leases::renew(at))),
+        Route::new(Write, "sys/leases/renew/{path}", |at| Box::pin(leases::renew(at))),
+        Route::new(Write, "sys/renew", |at| Box::pin(leases::renew(at))),
+        Route::new(Write, "sys/renew/{path}", |at| Box::pin(leases::renew(at))),
+        Route::new(Write, "sys/leases/revoke", |at| Box::pin(leases::revoke(at))),
+        Route::new(Write, "sys/leases/revoke/{path}", |at| Box::pin(leases::revoke(at))),
+        Route::new(Write, "sys/revoke", |at| Box::pin(leases::revoke(at))),
+        Route::new(Write, "sys/leases/revoke-prefix/{path}", |at| Box::pin(leases::revoke_prefix(at))).sudo(),
+        Route::new(Write, "sys/leases/revoke-force/{path}", |at| Box::pin(leases::revoke_prefix(at))).sudo(),
+        Route::new(Write, "sys/leases/tidy", |at| Box::pin(leases::tidy(at))),
     ],
 };

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{MountError, path::MountPath};
+use super::{
+    MountError,
+    auth::{AuthTable, Tune},
+    path::MountPath,
+};
 use crate::{clock, config::MountConfig, secrets::Settings};
 
 /// The kind of mount that there is.
@@ -31,6 +35,27 @@ pub struct Mount {
     /// What it says about versions.
     #[serde(default, skip_serializing_if = "Settings::is_default")]
     pub settings: Settings,
+    /// Which of Vault's key-value engines it is: 1 has no versions, 2 has.
+    #[serde(default = "kv_version_2", skip_serializing_if = "is_kv_version_2")]
+    pub kv_version: u8,
+    /// What it says about what it gives out.
+    #[serde(default, skip_serializing_if = "is_default_tune")]
+    pub tune: Tune,
+    /// Where it was before it was moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_from: Option<String>,
+}
+
+fn kv_version_2() -> u8 {
+    2
+}
+
+fn is_kv_version_2(version: &u8) -> bool {
+    *version == 2
+}
+
+fn is_default_tune(tune: &Tune) -> bool {
+    *tune == Tune::default()
 }
 
 impl Mount {
@@ -46,6 +71,9 @@ impl Mount {
             created: clock::now(),
             description: String::new(),
             settings: Settings::default(),
+            kv_version: 2,
+            tune: Tune::default(),
+            moved_from: None,
         }
     }
 
@@ -86,6 +114,8 @@ fn keyspace(mount: Uuid) -> String {
 #[serde(deny_unknown_fields)]
 pub struct MountTable {
     mounts: BTreeMap<String, Mount>,
+    #[serde(default, skip_serializing_if = "AuthTable::is_empty")]
+    pub(super) auth: AuthTable,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     leaving: Vec<Leaving>,
     /// Backends that have held mounts, and whose markers must therefore be there.
@@ -148,6 +178,19 @@ impl MountTable {
         path.check_beside(self.mounts.keys().map(String::as_str)).map_err(MountError::Hides)?;
         self.mounts.insert(path.as_str().to_owned(), mount);
         Ok(())
+    }
+
+    /// Gives a mount another path.
+    ///
+    /// # Errors
+    ///
+    /// `Gone`, and as [`mount`](Self::mount).
+    pub fn move_mount(&mut self, from: &str, to: &MountPath) -> Result<Uuid, MountError> {
+        let mut mount = self.mounts.remove(from).ok_or_else(|| MountError::Gone { path: from.to_owned() })?;
+        let uuid = mount.uuid;
+        mount.moved_from = Some(from.to_owned());
+        self.mount(to, mount)?;
+        Ok(uuid)
     }
 
     /// Takes a mount away; its keyspace is dropped later. Whether there was one.

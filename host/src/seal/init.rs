@@ -113,10 +113,11 @@ pub async fn initialise(
     let keyring = Keyring::new(cluster, clock::unix_seconds())?;
     let shares = split(&unseal, counts.shares, counts.threshold);
     let root_token = Token::random()?;
-    let token_record = root_token.record(&keyring)?;
+    let records = root_token.root_records(&keyring)?;
     let bytes = SealRecord::new(&shares, counts.threshold, &unseal, &root, &keyring)?.to_bytes();
-    let token = Op::put(Key::new(SYSTEM_KEYSPACE, &token_record.key), &token_record.value);
-    write(storage, request, token, Put::new(seal_key(), &bytes).when(condition)).await?;
+    let token =
+        records.each_ref().map(|record| Op::put(Key::new(SYSTEM_KEYSPACE, &record.key), &record.value));
+    write(storage, request, &token, Put::new(seal_key(), &bytes).when(condition)).await?;
     Ok(Initialised { cluster, shares, root_token })
 }
 
@@ -124,12 +125,12 @@ pub async fn initialise(
 async fn write(
     storage: &Storage,
     request: RequestId,
-    token: Op<'_>,
+    token: &[Op<'_>],
     point: Put<'_>,
 ) -> Result<(), InitError> {
     let mut attempts = 0;
     loop {
-        let error = match storage.commit(request, &[token], point).await {
+        let error = match storage.commit(request, token, point).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };

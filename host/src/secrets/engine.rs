@@ -161,7 +161,16 @@ impl<'a> Engine<'a> {
     ///
     /// See [`EngineError`].
     pub async fn list(&self, folder: &FolderPath, part: Part<'_>) -> Result<Vec<String>, EngineError> {
-        let (keyspace, prefix) = (self.mount.keyspace(), folder_prefix(folder));
+        self.list_below(folder_prefix(folder), part).await
+    }
+
+    /// The names on the level below a prefix of keys.
+    pub(super) async fn list_below(
+        &self,
+        prefix: Vec<u8>,
+        part: Part<'_>,
+    ) -> Result<Vec<String>, EngineError> {
+        let keyspace = self.mount.keyspace();
         let start = part.after.map(|after| first_key_behind(&prefix, after)).unwrap_or_default();
         let wanted = part.limit.unwrap_or(usize::MAX);
         let (mut names, mut cursor) = (Vec::<String>::new(), Vec::new());

@@ -213,7 +213,7 @@ impl Sealer<'_> {
         Record { mount: self.mount, kind: RecordKind::Metadata, key, version: 0 }
     }
 
-    fn error(&self, path: &SecretPath, source: BarrierError) -> RecordError {
+    pub(super) fn error(&self, path: &SecretPath, source: BarrierError) -> RecordError {
         let (path, mount) = (path.as_str().to_owned(), self.mount);
         match source {
             BarrierError::Open(reason) => RecordError::Unopenable { path, mount, reason },

@@ -13,7 +13,7 @@ use keyway::{
     seal::SealRecord,
     secrets::{Content, Engine, FolderPath, Part, Read, SecretPath, Write, Written},
     storage::Storage,
-    token::Token,
+    token::{Token, Tokens},
 };
 use keyway_loader::{Key, Put};
 use serde::Deserialize;
@@ -60,7 +60,9 @@ async fn stores_of_every_format_are_read_and_go_on() {
         let unlocked = record.unlock(&[share]).unwrap();
         let barrier = Arc::new(Barrier::new(storage.clone(), unlocked, UseBound::default()));
         assert_eq!(barrier.key_use().key, keys);
-        assert!(Token::presented(&fixture.root_token).is_root(&barrier, REQUEST).await.unwrap());
+        let tokens = Tokens::new(&barrier, REQUEST, Arc::default());
+        let live = tokens.lookup(&Token::presented(&fixture.root_token)).await.unwrap();
+        assert!(live.unwrap().entry.is_root());
         let mounts = Mounts::load(&barrier, REQUEST, &Default::default()).await.unwrap().current();
         let mount = mounts.get("secret").unwrap();
         let engine = Engine::new(&barrier, mount, &storage, REQUEST);

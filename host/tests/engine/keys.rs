@@ -1,5 +1,7 @@
 //! Counting and rotating keys.
 
+use std::sync::Arc;
+
 use keyway::{
     barrier::{BarrierError, UseBound},
     crypto::{
@@ -7,7 +9,7 @@ use keyway::{
         keyring::Record,
     },
     seal::{SealRecord, ShareCounts, initialise},
-    token::forget_unopenable,
+    token::{Tokens, forget_unopenable},
 };
 use keyway_loader::{Key, Put};
 
@@ -162,7 +164,8 @@ async fn crash_at_every_step_of_an_initialisation_can_be_repeated_or_is_done() {
                 };
                 let keys = barrier(&storage, &made, UseBound::default()).await;
                 forget_unopenable(&keys, REQUEST).await.unwrap();
-                assert!(made.root_token.is_root(&keys, REQUEST).await.unwrap());
+                let tokens = Tokens::new(&keys, REQUEST, Arc::default());
+                assert!(tokens.lookup(&made.root_token).await.unwrap().unwrap().entry.is_root());
                 let tokens = keyway_loader::Scan::prefix("keyway-system", b"token/");
                 assert_eq!(
                     storage.scan(REQUEST, tokens).await.unwrap().len(),

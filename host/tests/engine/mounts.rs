@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use keyway::{
     core::{Core, CoreError, CoreSettings, NewMount, Unsealed},
     metrics::Metrics,
-    mounts::MountPath,
+    mounts::{MountPath, Tune},
     seal::{Initialised, ShareCounts},
     secrets::{Content, Read, SecretPath, Write},
     token::Token,
@@ -65,7 +65,11 @@ async fn unsealed(core: Arc<Core>, made: &Initialised) -> Arc<Core> {
 }
 
 async fn authorised(core: &Core, made: &Initialised) -> Arc<Unsealed> {
-    core.authorised(REQUEST, Some(&Token::presented(made.root_token.expose()))).await.unwrap()
+    let unsealed = core.unsealed().unwrap();
+    let token = Token::presented(made.root_token.expose());
+    let caller = core.caller(&unsealed, REQUEST, Some(&token), None).await.unwrap();
+    assert!(caller.acl.is_root());
+    unsealed
 }
 
 fn team() -> MountPath {
@@ -73,7 +77,13 @@ fn team() -> MountPath {
 }
 
 fn new_mount() -> NewMount {
-    NewMount { path: team(), backend: Some("other".to_owned()), description: String::new() }
+    NewMount {
+        path: team(),
+        backend: Some("other".to_owned()),
+        description: String::new(),
+        kv_version: 2,
+        tune: Tune::default(),
+    }
 }
 
 async fn write(core: &Core, made: &Initialised) -> Result<(), CoreError> {
@@ -180,7 +190,7 @@ async fn edits_of_the_mounts_go_on_when_nobody_waits_and_none_is_undone() {
             let (core, unsealed) = (Arc::clone(&core), Arc::clone(&unsealed));
             tokio::spawn(async move {
                 let path = MountPath::parse(&format!("m{number}")).unwrap();
-                let new = NewMount { path, backend: None, description: String::new() };
+                let new = NewMount { path, backend: None, ..new_mount() };
                 core.mount(&unsealed, REQUEST, &new).await.unwrap();
             })
         })

@@ -88,8 +88,8 @@ fn mounts_that_cannot_be_are_refused_with_a_reason() {
         ("secret", json!({ "type": "kv-v2" }), "already in use at secret/"),
         ("secret/data/x", json!({ "type": "kv-v2" }), "would hide"),
         ("sys/x", json!({ "type": "kv-v2" }), "reserved"),
-        ("x", json!({ "type": "kv" }), "version 1"),
-        ("x", json!({ "type": "kv", "options": { "version": "1" } }), "version 1"),
+        ("x", json!({ "type": "kv", "options": { "version": "3" } }), "no such version of kv"),
+        ("x", json!({ "type": "kv-v2", "options": { "version": 1 } }), "no such version of kv"),
         ("x", json!({ "type": "pki" }), "no secrets engine"),
         (
             "x",
@@ -99,8 +99,8 @@ fn mounts_that_cannot_be_are_refused_with_a_reason() {
         ("x", json!({ "type": "kv-v2", "local": true }), "local is not supported"),
         (
             "x",
-            json!({ "type": "kv-v2", "config": { "max_lease_ttl": "1h" } }),
-            "max_lease_ttl is not supported",
+            json!({ "type": "kv-v2", "config": { "allowed_response_headers": ["x"] } }),
+            "allowed_response_headers is not supported",
         ),
         ("x", json!({ "type": "kv-v2", "options": { "colour": "red" } }), "colour is not supported"),
         ("x", json!({}), "lacks one"),

@@ -8,13 +8,13 @@ use crate::{
 };
 
 pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
-    Ok(Answer::kv(settings::answer(&at.mounted()?.mount.settings)))
+    Ok(Answer::kv(settings::answer(&at.secrets()?.1.settings)))
 }
 
 pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
-    let (mounted, unsealed) = (at.mounted()?, at.unsealed()?);
+    let ((path, mount), unsealed) = (at.secrets()?, at.unsealed()?);
     let changes = at.json::<settings::Changes>()?.check().map_err(ApiError::bad_request)?;
-    let (path, uuid) = (mounted.at.clone(), mounted.mount.uuid);
+    let (path, uuid) = (path.to_owned(), mount.uuid);
     let edited = unsealed.mounts().edit(at.call.request(), move |table| {
         let mount = table.get_mut(&path).filter(|mount| mount.uuid == uuid);
         let mount = mount.ok_or_else(|| MountError::Gone { path: path.clone() })?;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{engine, secret, settings};
 use crate::{
-    http::{answer::Answer, body, error::ApiError, route::At},
+    http::{answer::Answer, body, error::ApiError, given::part, route::At},
     secrets::{EngineError, FolderPath, Metadata, Part, metadata::check_custom},
 };
 
@@ -40,15 +40,8 @@ pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
-    let call = at.call;
     let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
-    let after = call.query("after").filter(|after| !after.is_empty());
-    // As OpenBao has it: nothing, zero and less are no limit.
-    let limit = match call.query("limit").map(|limit| limit.parse::<i64>()) {
-        None => None,
-        Some(Ok(limit)) => usize::try_from(limit).ok().filter(|limit| *limit > 0),
-        Some(Err(_)) => return Err(ApiError::bad_request("limit must be a number")),
-    };
+    let (after, limit) = part(at.call)?;
     let names = engine(at).await?.list(&folder, Part { after: after.as_deref(), limit }).await?;
     if names.is_empty() {
         return Err(ApiError::NotFound);

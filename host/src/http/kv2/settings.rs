@@ -4,10 +4,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::{
-    http::{
-        duration::{self, Given},
-        given::{Number, Truth},
-    },
+    duration::{self, Given},
+    http::given::{Number, Truth},
     secrets::{Settings, settings::MAX_MAX_VERSIONS},
 };
 

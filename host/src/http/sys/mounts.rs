@@ -3,10 +3,12 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::tune::{self, TuneRequest, says_nothing};
 use crate::{
     core::NewMount,
     http::{answer::Answer, error::ApiError, route::At},
-    mounts::{Mount, MountPath, MountTable},
+    mounts::{Mount, MountPath, MountTable, Tune},
+    policy::Acl,
 };
 
 #[derive(Deserialize)]
@@ -18,7 +20,7 @@ struct MountRequest {
     #[serde(default)]
     options: Option<Map<String, Value>>,
     #[serde(default)]
-    config: Option<Map<String, Value>>,
+    config: Option<TuneRequest>,
     #[serde(flatten)]
     other: Map<String, Value>,
 }
@@ -43,12 +45,10 @@ pub(super) async fn make(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
     let request: MountRequest = at.json()?;
     let options = request.options.unwrap_or_default();
-    check_kind(&request.kind, options.get("version")).map_err(ApiError::bad_request)?;
+    let kv_version = kv_version(&request.kind, options.get("version")).map_err(ApiError::bad_request)?;
     let said = |name: &str| Err(ApiError::bad_request(format!("{name} is not supported here; leave it out")));
     // Honoured or refused, never ignored.
-    if let Some((name, _)) =
-        request.config.iter().flatten().chain(&request.other).find(|(_, value)| !says_nothing(value))
-    {
+    if let Some((name, _)) = request.other.iter().find(|(_, value)| !says_nothing(value)) {
         return said(name);
     }
     let mut backend = None;
@@ -67,96 +67,118 @@ pub(super) async fn make(at: &At<'_>) -> Result<Answer, ApiError> {
             return Err(ApiError::bad_request(message));
         }
     }
-    let new = NewMount { path, backend, description: request.description.unwrap_or_default() };
+    let mut tune = Tune::default();
+    if let Some(config) = &request.config {
+        config.apply(&mut tune)?;
+    }
+    let description = request.description.unwrap_or_default();
+    let new = NewMount { path, backend, description, kv_version, tune };
     call.core.mount(unsealed, call.request(), &new).await?;
     Ok(Answer::Nothing)
 }
 
-/// KV version 2 is what there is; Vault's `kv` without a version is version 1.
-fn check_kind(kind: &str, version: Option<&Value>) -> Result<(), String> {
+/// Vault's `kv` without a version is version 1.
+fn kv_version(kind: &str, version: Option<&Value>) -> Result<u8, String> {
     let version = match version {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text.clone()),
         Some(other) => Some(other.to_string()),
     };
     match (kind, version.as_deref()) {
-        ("kv-v2", None | Some("2")) | ("kv", Some("2")) => Ok(()),
-        ("kv" | "kv-v2" | "generic", _) => {
-            Err("KV version 1 is not supported; ask for version 2 (options.version, or the type kv-v2)"
-                .to_owned())
+        ("kv-v2", None | Some("2")) | ("kv", Some("2")) => Ok(2),
+        ("kv-v1", None | Some("1")) | ("kv" | "generic", None | Some("1")) => Ok(1),
+        ("kv" | "kv-v1" | "kv-v2" | "generic", _) => {
+            Err("there is no such version of kv; write options.version 1 or 2, or the type kv-v2".to_owned())
         }
         _ => Err(format!("there is no secrets engine of type {kind:?}; write kv-v2")),
     }
 }
 
-/// What clients send for "as usual".
-fn says_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Bool(true) => false,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => matches!(text.as_str(), "" | "0" | "0s"),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-    }
-}
-
 pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
-    let (call, table) = (at.call, mount_table(&at.unsealed()?.mounts().current()));
-    // Vault's own oddity: the table stands under "data" and at the top level too.
-    let mut body = table.clone();
-    body.insert("request_id".to_owned(), call.id.to_string().into());
-    body.insert("lease_id".to_owned(), "".into());
-    body.insert("renewable".to_owned(), false.into());
-    body.insert("lease_duration".to_owned(), 0.into());
-    for absent in ["wrap_info", "warnings", "auth"] {
-        body.insert(absent.to_owned(), Value::Null);
-    }
-    body.insert("data".to_owned(), Value::Object(table));
-    Ok(Answer::plain(body))
+    let mut table = mount_table(&at.unsealed()?.mounts().current(), |_| true);
+    table.insert("cubbyhole/".to_owned(), cubbyhole());
+    Ok(Answer::flat(table))
 }
 
+/// The mounts that the token may use, or that everybody may see.
 pub(super) async fn all_for_ui(at: &At<'_>) -> Result<Answer, ApiError> {
-    let table = mount_table(&at.unsealed()?.mounts().current());
-    Ok(Answer::system(json!({ "auth": {}, "secret": table })))
+    let (acl, table) = (&at.caller()?.acl, at.unsealed()?.mounts().current());
+    let mut secret = mount_table(&table, |path| may_use(acl, &table, path));
+    if acl.allows_anything_below("cubbyhole/") {
+        secret.insert("cubbyhole/".to_owned(), cubbyhole());
+    }
+    let mut auth = super::auth::table(at)?;
+    auth.retain(|path, _| acl.allows_anything_below(&format!("auth/{path}")));
+    Ok(Answer::system(json!({ "auth": auth, "secret": secret })))
 }
 
+/// What the command line asks before it uses a mount. Whoever may not use it is told nothing of it.
 pub(super) async fn one_for_ui(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
-    let table = at.unsealed()?.mounts().current();
-    let Some((mount_path, mount, _)) = table.resolve(path) else {
-        return Err(ApiError::bad_request(format!("nothing is mounted at {path:?}")));
-    };
-    let mut answer = mount_answer(mount);
-    if let Some(fields) = answer.as_object_mut() {
-        fields.insert("path".to_owned(), format!("{mount_path}/").into());
+    let (acl, table) = (&at.caller()?.acl, at.unsealed()?.mounts().current());
+    if path == "cubbyhole" || path.starts_with("cubbyhole/") {
+        return Ok(Answer::system(at_path(cubbyhole(), "cubbyhole")));
     }
-    Ok(Answer::system(answer))
+    match table.resolve(path) {
+        Some((mount_path, mount, _)) if may_use(acl, &table, mount_path) => {
+            Ok(Answer::system(at_path(mount_answer(mount), mount_path)))
+        }
+        None if acl.is_root() => Err(ApiError::bad_request(format!("nothing is mounted at {path:?}"))),
+        _ => Err(ApiError::PermissionDenied),
+    }
 }
 
-fn mount_table(mounts: &MountTable) -> Map<String, Value> {
-    mounts.iter().map(|(path, mount)| (format!("{path}/"), mount_answer(mount))).collect()
+fn at_path(mut told: Value, path: &str) -> Value {
+    if let Some(fields) = told.as_object_mut() {
+        fields.insert("path".to_owned(), format!("{path}/").into());
+    }
+    told
+}
+
+fn may_use(acl: &Acl, table: &MountTable, path: &str) -> bool {
+    let is_listed = table.get(path).is_some_and(|mount| mount.tune.is_listed);
+    is_listed || acl.allows_anything_below(&format!("{path}/"))
+}
+
+fn mount_table(mounts: &MountTable, is_told: impl Fn(&str) -> bool) -> Map<String, Value> {
+    let told = mounts.iter().filter(|(path, _)| is_told(path));
+    told.map(|(path, mount)| (format!("{path}/"), mount_answer(mount))).collect()
 }
 
 fn mount_answer(mount: &Mount) -> Value {
     json!({
         "accessor": mount.accessor,
-        "config": {
-            "default_lease_ttl": 0,
-            "force_no_cache": false,
-            "max_lease_ttl": 0,
-        },
+        "config": tune::config(&mount.tune),
         "backend": mount.backend,
         "deprecation_status": "supported",
         "description": mount.description,
         "external_entropy_access": false,
         "local": false,
-        "options": { "version": "2" },
+        "options": { "version": mount.kv_version.to_string() },
         "plugin_version": "",
         "running_plugin_version": env!("CARGO_PKG_VERSION"),
         "running_sha256": "",
         "seal_wrap": false,
         "type": "kv",
         "uuid": mount.uuid,
+    })
+}
+
+/// What each token keeps for itself is always mounted.
+fn cubbyhole() -> Value {
+    json!({
+        "accessor": "cubbyhole_builtin",
+        "config": tune::config(&Tune::default()),
+        "deprecation_status": "supported",
+        "description": "per-token private secret storage",
+        "external_entropy_access": false,
+        "local": true,
+        "options": null,
+        "plugin_version": "",
+        "running_plugin_version": env!("CARGO_PKG_VERSION"),
+        "running_sha256": "",
+        "seal_wrap": false,
+        "type": "cubbyhole",
+        "uuid": uuid::Uuid::nil(),
     })
 }

@@ -39,6 +39,17 @@ pub(super) async fn rotate(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::Nothing)
 }
 
+/// The key that seals.
+pub(super) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> {
+    let key = at.unsealed()?.barrier().key_use();
+    let made = i64::try_from(key.made).ok().and_then(|made| jiff::Timestamp::from_second(made).ok());
+    Ok(Answer::flat(json!({
+        "term": key.key,
+        "install_time": made.map(|made| made.to_string()).unwrap_or_default(),
+        "encryptions": key.reserved.saturating_sub(key.left),
+    })))
+}
+
 pub(super) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let status = call.core.seal_status(call.request()).await?;

@@ -16,16 +16,22 @@ const NS: [(&str, i128); 9] = [
 ];
 
 /// A duration in a request: text or seconds.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Given {
+pub enum Given {
+    /// A number of seconds.
     Seconds(i64),
+    /// Text.
     Text(String),
 }
 
 impl Given {
     /// The duration in nanoseconds.
-    pub(super) fn nanoseconds(&self) -> Result<i64, String> {
+    ///
+    /// # Errors
+    ///
+    /// A line that says what is wrong with it.
+    pub fn nanoseconds(&self) -> Result<i64, String> {
         match self {
             Self::Seconds(seconds) => {
                 seconds.checked_mul(1_000_000_000).ok_or_else(|| too_long(&seconds.to_string()))
@@ -36,7 +42,11 @@ impl Given {
 }
 
 /// Parses a duration, in nanoseconds.
-pub(super) fn parse(text: &str) -> Result<i64, String> {
+///
+/// # Errors
+///
+/// A line that says what is wrong with it.
+pub fn parse(text: &str) -> Result<i64, String> {
     let wrong = || format!("{text:?} is no duration; write such as 1h30m, 90s or 0s");
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -85,8 +95,8 @@ fn too_long(text: &str) -> String {
     format!("{text:?} is a longer duration than 292 years")
 }
 
-/// A duration in Go's text.
-pub(super) fn text(nanoseconds: i64) -> String {
+/// A duration of so many nanoseconds, in Go's text.
+pub fn text(nanoseconds: i64) -> String {
     let magnitude = nanoseconds.unsigned_abs();
     let sign = if nanoseconds < 0 { "-" } else { "" };
     let decimal = |unit: u64, name: &str| {

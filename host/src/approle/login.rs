@@ -1,0 +1,95 @@
+//! Logging in: a token for a role id, and its secret id.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use super::{AppRoleError, AppRoles};
+use crate::{
+    mounts::MountTable,
+    token::{
+        Entry, Token, Tokens, is_bound_to,
+        plan::{Life, Lifetimes, with_default},
+    },
+};
+
+/// What a machine shows.
+#[derive(Debug, Clone, Copy)]
+pub struct Credentials<'a> {
+    /// Who it is.
+    pub role_id: &'a str,
+    /// What proves it.
+    pub secret_id: Option<&'a str>,
+    /// Where it is.
+    pub address: Option<IpAddr>,
+}
+
+/// A token that was given.
+pub struct LoggedIn {
+    /// The token.
+    pub token: Token,
+    /// What is known of it.
+    pub entry: Entry,
+    /// What is worth telling.
+    pub warnings: Vec<String>,
+}
+
+/// The same words whatever was wrong: whoever guesses learns nothing.
+fn refused() -> AppRoleError {
+    AppRoleError::Refused("invalid role or secret ID".to_owned())
+}
+
+impl AppRoles<'_> {
+    /// Gives a token to a machine. `at` is the path of the mount.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`; and see [`AppRoleError`].
+    pub async fn login(
+        &self,
+        at: &str,
+        shown: Credentials<'_>,
+        table: Arc<MountTable>,
+    ) -> Result<LoggedIn, AppRoleError> {
+        let (name, role) = self.role_by_id(shown.role_id).await?.ok_or_else(refused)?;
+        let mut metadata = BTreeMap::from([("role_name".to_owned(), name.clone())]);
+        let mut bound_cidrs = role.token_bound_cidrs.clone();
+        if !is_bound_to(&role.secret_id_bound_cidrs, shown.address) {
+            return Err(refused());
+        }
+        if role.bind_secret_id {
+            let secret_id = shown.secret_id.ok_or_else(refused)?;
+            // Looked at before it is used: whoever is elsewhere uses nothing up.
+            let known = self.secret_id(&role, secret_id).await?.ok_or_else(refused)?;
+            if !is_bound_to(&known.cidr_list, shown.address) {
+                return Err(refused());
+            }
+            let known = self.use_secret_id(&role, secret_id).await?.ok_or_else(refused)?;
+            if !known.token_bound_cidrs.is_empty() {
+                bound_cidrs = known.token_bound_cidrs;
+            }
+            metadata.extend(known.metadata);
+        }
+        let mut entry = Entry {
+            policies: with_default(role.token_policies.clone(), role.token_no_default_policy)?,
+            display_name: self.mount.kind.clone(),
+            path: format!("auth/{at}/login"),
+            meta: Some(metadata),
+            mount: Some(self.mount.uuid),
+            role: Some(name),
+            renewable: true,
+            uses_left: Some(role.token_num_uses).filter(|uses| *uses > 0),
+            bound_cidrs,
+            ..Entry::new()?
+        };
+        let of_mount = self.mount.tune.lifetimes();
+        let max = if role.token_max_ttl > 0 { role.token_max_ttl.min(of_mount.max) } else { of_mount.max };
+        let lifetimes = Lifetimes { default: of_mount.default.min(max), max };
+        let life = Life {
+            ttl: role.token_ttl,
+            explicit_max_ttl: role.token_explicit_max_ttl,
+            period: role.token_period,
+        };
+        let warnings = life.give(&mut entry, lifetimes);
+        let token = Tokens::new(self.barrier, self.request, table).make(None, &entry).await?;
+        Ok(LoggedIn { token, entry, warnings })
+    }
+}

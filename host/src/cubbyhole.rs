@@ -1,0 +1,110 @@
+//! Cubbyholes: what a token keeps for itself. Nobody else reaches it, and it goes with its token.
+
+use keyway_loader::Condition;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    crypto::envelope::RecordKind,
+    system::{New, Next, Records, SystemError},
+    token::TokenName,
+};
+
+const PREFIX: &str = "cubbyhole/";
+
+/// The cubbyhole of one token.
+pub struct Cubbyhole<'a> {
+    records: Records<'a>,
+    prefix: Vec<u8>,
+}
+
+impl<'a> Cubbyhole<'a> {
+    /// The cubbyhole of the token with this name.
+    pub fn new(records: Records<'a>, token: &TokenName) -> Self {
+        Self { records, prefix: format!("{PREFIX}{}/", token.as_str()).into_bytes() }
+    }
+
+    /// What is kept at a path.
+    ///
+    /// # Errors
+    ///
+    /// See [`SystemError`].
+    pub async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, SystemError> {
+        let held = self.records.get(RecordKind::Cubbyhole, &self.key(path)).await?;
+        Ok(held.map(|held| held.value))
+    }
+
+    /// Keeps something at a path.
+    ///
+    /// # Errors
+    ///
+    /// See [`SystemError`].
+    pub async fn write<T: Serialize>(&self, path: &str, value: &T) -> Result<(), SystemError> {
+        let new = New { kind: RecordKind::Cubbyhole, key: &self.key(path), value };
+        self.records.put(&new, Condition::Any).await.map(|_| ())
+    }
+
+    /// Takes out what is kept at a path. Of several that ask, one gets it.
+    ///
+    /// # Errors
+    ///
+    /// See [`SystemError`].
+    pub async fn take<T: Serialize + DeserializeOwned + Clone>(
+        &self,
+        path: &str,
+    ) -> Result<Option<T>, SystemError> {
+        let key = self.key(path);
+        let taken = self.records.change(RecordKind::Cubbyhole, &key, |kept: Option<T>| {
+            let next = if kept.is_some() { Next::Remove } else { Next::Keep };
+            Ok::<_, SystemError>((next, kept))
+        });
+        taken.await
+    }
+
+    /// Keeps nothing there any more.
+    ///
+    /// # Errors
+    ///
+    /// See [`SystemError`].
+    pub async fn remove(&self, path: &str) -> Result<(), SystemError> {
+        self.records.remove(&self.key(path)).await
+    }
+
+    /// The names in a folder, in order; those of folders end with a slash.
+    ///
+    /// # Errors
+    ///
+    /// See [`SystemError`].
+    pub async fn list(&self, folder: &str) -> Result<Vec<String>, SystemError> {
+        let names = self.records.level(&self.key(folder)).await?;
+        Ok(names.into_iter().map(|name| String::from_utf8_lossy(&name).into_owned()).collect())
+    }
+
+    /// Keeps nothing at all any more.
+    ///
+    /// # Errors
+    ///
+    /// See [`SystemError`].
+    pub async fn clear(&self) -> Result<(), SystemError> {
+        let names = self.records.names(&self.prefix).await?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<Vec<u8>> = names.iter().map(|name| [self.prefix.as_slice(), name].concat()).collect();
+        self.records.remove_all(&keys).await
+    }
+
+    fn key(&self, path: &str) -> Vec<u8> {
+        [self.prefix.as_slice(), path.as_bytes()].concat()
+    }
+}
+
+/// The tokens that keep something.
+///
+/// # Errors
+///
+/// See [`SystemError`].
+pub async fn owners(records: Records<'_>) -> Result<Vec<TokenName>, SystemError> {
+    let names = records.level(PREFIX.as_bytes()).await?;
+    let owner = |name: Vec<u8>| TokenName::parse(String::from_utf8_lossy(&name).trim_end_matches('/'));
+    Ok(names.into_iter().filter_map(owner).collect())
+}

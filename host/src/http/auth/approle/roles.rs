@@ -1,0 +1,250 @@
+//! Roles, and each of their settings by a path of its own.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::approles;
+use crate::{
+    approle::{AppRoleError, Role},
+    duration::Given,
+    http::{
+        answer::Answer,
+        error::ApiError,
+        given::{Number, Texts, Truth, seconds},
+        route::At,
+    },
+    token::plan::named,
+};
+
+/// What is not there stays as it is. Vault has two names for some.
+#[derive(Default, Deserialize)]
+struct RoleRequest {
+    role_id: Option<String>,
+    bind_secret_id: Option<Truth>,
+    #[serde(alias = "bound_cidr_list")]
+    secret_id_bound_cidrs: Option<Texts>,
+    secret_id_num_uses: Option<Number>,
+    secret_id_ttl: Option<Given>,
+    #[serde(alias = "policies")]
+    token_policies: Option<Texts>,
+    token_ttl: Option<Given>,
+    token_max_ttl: Option<Given>,
+    token_explicit_max_ttl: Option<Given>,
+    #[serde(alias = "period")]
+    token_period: Option<Given>,
+    token_num_uses: Option<Number>,
+    token_bound_cidrs: Option<Texts>,
+    token_no_default_policy: Option<Truth>,
+    token_type: Option<String>,
+    local_secret_ids: Option<Truth>,
+    enable_local_secret_ids: Option<Truth>,
+}
+
+/// The settings that have a path of their own: its last part, and their names.
+const FIELDS: [(&str, &str); 10] = [
+    ("policies", "token_policies"),
+    ("bind-secret-id", "bind_secret_id"),
+    ("secret-id-num-uses", "secret_id_num_uses"),
+    ("secret-id-ttl", "secret_id_ttl"),
+    ("secret-id-bound-cidrs", "secret_id_bound_cidrs"),
+    ("token-bound-cidrs", "token_bound_cidrs"),
+    ("token-num-uses", "token_num_uses"),
+    ("token-ttl", "token_ttl"),
+    ("token-max-ttl", "token_max_ttl"),
+    ("period", "token_period"),
+];
+
+pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+    Answer::names(&approles(at)?.roles().await?)
+}
+
+pub(super) async fn exists(at: &At<'_>) -> Result<bool, ApiError> {
+    Ok(approles(at)?.role(at.name).await?.is_some())
+}
+
+/// The role that the path names.
+pub(super) async fn role(at: &At<'_>) -> Result<Role, ApiError> {
+    approles(at)?.role(at.name).await?.ok_or(ApiError::NotFound)
+}
+
+pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::system(told(&role(at).await?)))
+}
+
+pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+    approles(at)?.remove_role(at.name).await?;
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+    edit(at, &at.json()?).await
+}
+
+pub(super) async fn read_role_id(at: &At<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::system(json!({ "role_id": role(at).await?.role_id })))
+}
+
+pub(super) async fn write_role_id(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: RoleRequest = at.json()?;
+    role(at).await?;
+    let role_id = request.role_id.filter(|id| !id.is_empty());
+    let role_id = Some(role_id.ok_or_else(|| ApiError::bad_request("missing role_id"))?);
+    edit(at, &RoleRequest { role_id, ..RoleRequest::default() }).await
+}
+
+fn field(at: &At<'_>) -> Result<&'static str, ApiError> {
+    let last = at.call.path.as_str().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    FIELDS.iter().find(|(part, _)| *part == last).map(|(_, name)| *name).ok_or(ApiError::NotFound)
+}
+
+pub(super) async fn read_field(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (name, told) = (field(at)?, told(&role(at).await?));
+    let value = told.get(name).cloned().unwrap_or_default();
+    let mut answer = Map::from_iter([(name.to_owned(), value.clone())]);
+    // By the name that it once had, too.
+    if let Some(old) = name.strip_prefix("token_").filter(|old| matches!(*old, "policies" | "period")) {
+        answer.insert(old.to_owned(), value);
+    }
+    Ok(Answer::system(answer))
+}
+
+pub(super) async fn write_field(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (name, body) = (field(at)?, at.json::<Map<String, Value>>()?);
+    role(at).await?;
+    let old = name.strip_prefix("token_").unwrap_or(name);
+    let value = body
+        .get(name)
+        .or_else(|| body.get(old))
+        .ok_or_else(|| ApiError::bad_request(format!("missing {name}")))?;
+    edit(at, &only(name, value.clone())?).await
+}
+
+pub(super) async fn reset_field(at: &At<'_>) -> Result<Answer, ApiError> {
+    let name = field(at)?;
+    role(at).await?;
+    let default = told(&Role::default()).remove(name).unwrap_or_default();
+    edit(at, &only(name, default)?).await
+}
+
+fn only(name: &str, value: Value) -> Result<RoleRequest, ApiError> {
+    serde_json::from_value(Value::Object(Map::from_iter([(name.to_owned(), value)])))
+        .map_err(|_| ApiError::bad_request(format!("{name} is of the wrong type")))
+}
+
+async fn edit(at: &At<'_>, request: &RoleRequest) -> Result<Answer, ApiError> {
+    // Honoured or refused, never ignored.
+    if !matches!(request.token_type.as_deref(), None | Some("" | "service" | "default" | "default-service")) {
+        return Err(ApiError::bad_request("token_type: only service tokens are supported"));
+    }
+    for given in [&request.local_secret_ids, &request.enable_local_secret_ids].into_iter().flatten() {
+        if given.get() != Ok(false) {
+            return Err(ApiError::bad_request("local_secret_ids is not supported"));
+        }
+    }
+    let name =
+        crate::policy::name(at.name).map_err(|_| ApiError::bad_request("this is no name for a role"))?;
+    request.apply(&mut Role::default())?;
+    let edited = approles(at)?;
+    edited
+        .edit_role(&name, |role| {
+            request
+                .apply(role)
+                .map_err(|_| AppRoleError::Refused("the role cannot be understood".to_owned()))?;
+            check(role)
+        })
+        .await?;
+    Ok(Answer::Nothing)
+}
+
+fn check(role: &Role) -> Result<(), AppRoleError> {
+    let refused = |message: &str| Err(AppRoleError::Refused(message.to_owned()));
+    if !role.bind_secret_id && role.secret_id_bound_cidrs.is_empty() && role.token_bound_cidrs.is_empty() {
+        return refused(
+            "at least one constraint should be enabled on the role: bind_secret_id, or bound networks",
+        );
+    }
+    if role.token_max_ttl > 0 && role.token_ttl > role.token_max_ttl {
+        return refused("token_ttl cannot be greater than token_max_ttl");
+    }
+    Ok(())
+}
+
+impl RoleRequest {
+    fn apply(&self, role: &mut Role) -> Result<(), ApiError> {
+        let said = |name: &'static str| move |why: String| ApiError::bad_request(format!("{name}: {why}"));
+        if let Some(role_id) = self.role_id.as_ref().filter(|id| !id.is_empty()) {
+            if role_id.len() > 4_096 || role_id.trim() != role_id || role_id.chars().any(char::is_control) {
+                return Err(ApiError::bad_request(
+                    "role_id has at most 4096 bytes, and no blanks at its ends",
+                ));
+            }
+            role.role_id.clone_from(role_id);
+        }
+        for (name, given, present) in [
+            ("bind_secret_id", &self.bind_secret_id, &mut role.bind_secret_id),
+            ("token_no_default_policy", &self.token_no_default_policy, &mut role.token_no_default_policy),
+        ] {
+            if let Some(given) = given {
+                *present = given.get().map_err(said(name))?;
+            }
+        }
+        for (name, given, present) in [
+            ("secret_id_num_uses", &self.secret_id_num_uses, &mut role.secret_id_num_uses),
+            ("token_num_uses", &self.token_num_uses, &mut role.token_num_uses),
+        ] {
+            if let Some(given) = given {
+                let number = given.get().map_err(said(name))?;
+                *present = u64::try_from(number).map_err(|_| said(name)("it is negative".to_owned()))?;
+            }
+        }
+        for (name, given, present) in [
+            ("secret_id_ttl", &self.secret_id_ttl, &mut role.secret_id_ttl),
+            ("token_ttl", &self.token_ttl, &mut role.token_ttl),
+            ("token_max_ttl", &self.token_max_ttl, &mut role.token_max_ttl),
+            ("token_explicit_max_ttl", &self.token_explicit_max_ttl, &mut role.token_explicit_max_ttl),
+            ("token_period", &self.token_period, &mut role.token_period),
+        ] {
+            if given.is_some() {
+                *present = seconds(name, given.as_ref())?;
+            }
+        }
+        for (name, given, present) in [
+            ("secret_id_bound_cidrs", &self.secret_id_bound_cidrs, &mut role.secret_id_bound_cidrs),
+            ("token_bound_cidrs", &self.token_bound_cidrs, &mut role.token_bound_cidrs),
+        ] {
+            if let Some(given) = given {
+                *present = given.networks(name)?;
+            }
+        }
+        if let Some(policies) = &self.token_policies {
+            role.token_policies = named(&policies.get())?;
+            if role.token_policies.iter().any(|policy| policy == crate::policy::ROOT) {
+                return Err(ApiError::bad_request("token_policies: AppRole gives no root tokens"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A role as it is answered.
+fn told(role: &Role) -> Map<String, Value> {
+    let told = json!({
+        "bind_secret_id": role.bind_secret_id,
+        "local_secret_ids": false,
+        "period": role.token_period,
+        "policies": role.token_policies,
+        "secret_id_bound_cidrs": role.secret_id_bound_cidrs,
+        "secret_id_num_uses": role.secret_id_num_uses,
+        "secret_id_ttl": role.secret_id_ttl,
+        "token_bound_cidrs": role.token_bound_cidrs,
+        "token_explicit_max_ttl": role.token_explicit_max_ttl,
+        "token_max_ttl": role.token_max_ttl,
+        "token_no_default_policy": role.token_no_default_policy,
+        "token_num_uses": role.token_num_uses,
+        "token_period": role.token_period,
+        "token_policies": role.token_policies,
+        "token_ttl": role.token_ttl,
+        "token_type": "default",
+    });
+    told.as_object().cloned().unwrap_or_default()
+}

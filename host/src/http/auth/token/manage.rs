@@ -1,0 +1,175 @@
+//! Asking about tokens, prolonging and revoking them.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    clock,
+    duration::Given,
+    http::{answer::Answer, auth::auth, error::ApiError, given::seconds, route::At},
+    token::{Entry, Live, Token},
+};
+
+#[derive(Deserialize)]
+struct TokenRequest {
+    token: Option<String>,
+    increment: Option<Given>,
+}
+
+#[derive(Deserialize)]
+struct AccessorRequest {
+    accessor: Option<String>,
+    increment: Option<Given>,
+}
+
+/// Which token the body names.
+async fn named(at: &At<'_>) -> Result<(Token, Option<Live>, u64), ApiError> {
+    let request: TokenRequest = at.json()?;
+    let token = request.token.filter(|token| !token.is_empty());
+    let token = Token::presented(token.ok_or_else(|| ApiError::bad_request("missing token"))?.trim());
+    let live = at.unsealed()?.tokens(at.call.request()).lookup(&token).await?;
+    Ok((token, live, seconds("increment", request.increment.as_ref())?))
+}
+
+/// Which token the accessor in the body names.
+async fn named_by_accessor(at: &At<'_>) -> Result<(Live, u64), ApiError> {
+    let request: AccessorRequest = at.json()?;
+    let accessor = request.accessor.filter(|accessor| !accessor.is_empty());
+    let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;
+    let live = at.unsealed()?.tokens(at.call.request()).lookup_accessor(accessor.trim()).await?;
+    // Vault's words, by which clients know it.
+    let live = live.ok_or_else(|| ApiError::Forbidden("invalid accessor".to_owned()))?;
+    Ok((live, seconds("increment", request.increment.as_ref())?))
+}
+
+pub(super) async fn lookup_self(at: &At<'_>) -> Result<Answer, ApiError> {
+    let token = at.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
+    Ok(Answer::system(told(&at.caller()?.live.entry, token.expose())))
+}
+
+pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (token, live, _) = named(at).await?;
+    let live = live.ok_or_else(|| ApiError::Forbidden("bad token".to_owned()))?;
+    Ok(Answer::system(told(&live.entry, token.expose())))
+}
+
+/// The token itself is not told: whoever has its accessor does not have it.
+pub(super) async fn lookup_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (live, _) = named_by_accessor(at).await?;
+    Ok(Answer::system(told(&live.entry, "")))
+}
+
+/// What is known of a token.
+fn told(entry: &Entry, id: &str) -> Value {
+    let now = clock::unix_seconds();
+    let mut told = json!({
+        "accessor": entry.accessor,
+        "creation_time": entry.created_s(),
+        "creation_ttl": entry.creation_ttl,
+        "display_name": entry.display_name,
+        "entity_id": "",
+        "expire_time": entry.expire_time(),
+        "explicit_max_ttl": entry.explicit_max_ttl,
+        "id": id,
+        "issue_time": entry.created,
+        "meta": entry.meta,
+        "num_uses": entry.uses_left.unwrap_or(0),
+        "orphan": entry.is_orphan(),
+        "path": entry.path,
+        "policies": entry.policies,
+        "renewable": entry.renewable,
+        "ttl": entry.ttl(now),
+        "type": "service",
+    });
+    if let Some(fields) = told.as_object_mut() {
+        if entry.period > 0 {
+            fields.insert("period".to_owned(), entry.period.into());
+        }
+        if let Some(role) = &entry.role {
+            fields.insert("role".to_owned(), role.clone().into());
+        }
+        if let Some(renewed) = entry.renewed {
+            fields.insert("last_renewal_time".to_owned(), renewed.into());
+        }
+        if !entry.bound_cidrs.is_empty() {
+            fields.insert("bound_cidrs".to_owned(), json!(entry.bound_cidrs));
+        }
+    }
+    told
+}
+
+pub(super) async fn renew_self(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: TokenRequest = at.json()?;
+    let token = at.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
+    prolong(at, token, &at.caller()?.live, seconds("increment", request.increment.as_ref())?).await
+}
+
+pub(super) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (token, live, increment) = named(at).await?;
+    let live = live.ok_or_else(|| ApiError::bad_request("token not found"))?;
+    prolong(at, &token, &live, increment).await
+}
+
+pub(super) async fn renew_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (live, increment) = named_by_accessor(at).await?;
+    prolong(at, &Token::presented(""), &live, increment).await
+}
+
+async fn prolong(at: &At<'_>, token: &Token, live: &Live, increment: u64) -> Result<Answer, ApiError> {
+    let tokens = at.unsealed()?.tokens(at.call.request());
+    let entry = tokens.renew(&live.name, Some(increment)).await?;
+    let mut warnings = Vec::new();
+    if increment > entry.ttl(clock::unix_seconds()) && entry.period == 0 {
+        warnings.push("the token lives as long as it may, which is shorter than was asked for".to_owned());
+    }
+    Ok(Answer::token(auth(token, &entry, clock::unix_seconds()), warnings))
+}
+
+pub(super) async fn revoke_self(at: &At<'_>) -> Result<Answer, ApiError> {
+    revoke_live(at, &at.caller()?.live).await
+}
+
+pub(super) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (token, live, _) = named(at).await?;
+    // One that is dead already is revoked, and what is left of it goes.
+    let name = at.unsealed()?.tokens(at.call.request()).name(&token);
+    match live {
+        Some(live) => revoke_live(at, &live).await,
+        None if token.is_plausible() => {
+            at.unsealed()?.tokens(at.call.request()).revoke(&name).await?;
+            Ok(Answer::Nothing)
+        }
+        None => Ok(Answer::Nothing),
+    }
+}
+
+pub(super) async fn revoke_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (live, _) = named_by_accessor(at).await?;
+    revoke_live(at, &live).await
+}
+
+async fn revoke_live(at: &At<'_>, live: &Live) -> Result<Answer, ApiError> {
+    at.unsealed()?.tokens(at.call.request()).revoke(&live.name).await?;
+    // Its descendants are dead; what is left of them is tidied.
+    at.call.core.hurry();
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn revoke_orphan(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (_, live, _) = named(at).await?;
+    let live = live.ok_or_else(|| ApiError::bad_request("token to revoke not found"))?;
+    at.unsealed()?.tokens(at.call.request()).revoke_alone(&live.name).await?;
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn accessors(at: &At<'_>) -> Result<Answer, ApiError> {
+    Answer::names(&at.unsealed()?.tokens(at.call.request()).accessors().await?)
+}
+
+/// Removes what is left of dead tokens, in the background.
+pub(super) async fn tidy(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.call.core.hurry();
+    Ok(Answer::accepted(
+        "Tidy operation successfully started. Any information from the operation will be printed to the log.",
+    ))
+}

@@ -1,0 +1,151 @@
+//! Roles that tokens are made by.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    duration::Given,
+    http::{
+        answer::Answer,
+        error::ApiError,
+        given::{Number, Texts, Truth, seconds},
+        route::At,
+    },
+    token::{TokenError, plan::named, role::Role},
+};
+
+/// What is not there stays as it is. Vault has two names for some.
+#[derive(Deserialize)]
+struct RoleRequest {
+    allowed_policies: Option<Texts>,
+    allowed_policies_glob: Option<Texts>,
+    disallowed_policies: Option<Texts>,
+    disallowed_policies_glob: Option<Texts>,
+    orphan: Option<Truth>,
+    renewable: Option<Truth>,
+    token_no_default_policy: Option<Truth>,
+    #[serde(alias = "token_period")]
+    period: Option<Given>,
+    #[serde(alias = "token_explicit_max_ttl")]
+    explicit_max_ttl: Option<Given>,
+    token_num_uses: Option<Number>,
+    #[serde(alias = "bound_cidrs")]
+    token_bound_cidrs: Option<Texts>,
+    path_suffix: Option<String>,
+    token_type: Option<String>,
+    allowed_entity_aliases: Option<Texts>,
+}
+
+pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+    Answer::names(&at.unsealed()?.tokens(at.call.request()).roles().await?)
+}
+
+pub(super) async fn exists(at: &At<'_>) -> Result<bool, ApiError> {
+    Ok(at.unsealed()?.tokens(at.call.request()).role(at.name).await?.is_some())
+}
+
+pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+    let role = at.unsealed()?.tokens(at.call.request()).role(at.name).await?.ok_or(ApiError::NotFound)?;
+    Ok(Answer::system(told(&role)))
+}
+
+pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.unsealed()?.tokens(at.call.request()).remove_role(at.name).await?;
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: RoleRequest = at.json()?;
+    // Honoured or refused, never ignored.
+    if !matches!(request.token_type.as_deref(), None | Some("" | "service" | "default-service" | "default")) {
+        return Err(ApiError::bad_request("token_type: only service tokens are supported"));
+    }
+    if request.allowed_entity_aliases.as_ref().is_some_and(|aliases| !aliases.get().is_empty()) {
+        return Err(ApiError::bad_request("allowed_entity_aliases is not supported"));
+    }
+    let name =
+        crate::policy::name(at.name).map_err(|_| ApiError::bad_request("this is no name for a role"))?;
+    // Checked as a whole before anything is changed.
+    request.apply(&mut Role::default())?;
+    let edited = at.unsealed()?.tokens(at.call.request());
+    edited
+        .edit_role(&name, |role| {
+            request.apply(role).map_err(|_| TokenError::Refused("the role cannot be understood".to_owned()))
+        })
+        .await?;
+    Ok(Answer::Nothing)
+}
+
+impl RoleRequest {
+    fn apply(&self, role: &mut Role) -> Result<(), ApiError> {
+        let said = |name: &'static str| move |why: String| ApiError::bad_request(format!("{name}: {why}"));
+        let names = |given: &Option<Texts>, present: &mut Vec<String>| -> Result<(), ApiError> {
+            if let Some(given) = given {
+                *present = named(&given.get())?;
+            }
+            Ok(())
+        };
+        let globs = |given: &Option<Texts>, present: &mut Vec<String>| {
+            if let Some(given) = given {
+                *present = given.get().iter().map(|glob| glob.to_lowercase()).collect();
+            }
+        };
+        names(&self.allowed_policies, &mut role.allowed_policies)?;
+        names(&self.disallowed_policies, &mut role.disallowed_policies)?;
+        globs(&self.allowed_policies_glob, &mut role.allowed_policies_glob);
+        globs(&self.disallowed_policies_glob, &mut role.disallowed_policies_glob);
+        for (name, given, present) in [
+            ("orphan", &self.orphan, &mut role.orphan),
+            ("renewable", &self.renewable, &mut role.renewable),
+            ("token_no_default_policy", &self.token_no_default_policy, &mut role.no_default_policy),
+        ] {
+            if let Some(given) = given {
+                *present = given.get().map_err(said(name))?;
+            }
+        }
+        if self.period.is_some() {
+            role.period = seconds("token_period", self.period.as_ref())?;
+        }
+        if self.explicit_max_ttl.is_some() {
+            role.explicit_max_ttl = seconds("token_explicit_max_ttl", self.explicit_max_ttl.as_ref())?;
+        }
+        if let Some(uses) = &self.token_num_uses {
+            let uses = uses.get().map_err(said("token_num_uses"))?;
+            role.num_uses =
+                u64::try_from(uses).map_err(|_| said("token_num_uses")("it is negative".to_owned()))?;
+        }
+        if let Some(networks) = &self.token_bound_cidrs {
+            role.bound_cidrs = networks.networks("token_bound_cidrs")?;
+        }
+        if let Some(suffix) = &self.path_suffix {
+            let is_plain = suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
+            if !is_plain || suffix.contains("..") {
+                return Err(said("path_suffix")("letters, digits, and -_./".to_owned()));
+            }
+            suffix.trim_matches('/').clone_into(&mut role.path_suffix);
+        }
+        Ok(())
+    }
+}
+
+fn told(role: &Role) -> Value {
+    json!({
+        "allowed_entity_aliases": [],
+        "allowed_policies": role.allowed_policies,
+        "allowed_policies_glob": role.allowed_policies_glob,
+        "disallowed_policies": role.disallowed_policies,
+        "disallowed_policies_glob": role.disallowed_policies_glob,
+        "explicit_max_ttl": role.explicit_max_ttl,
+        "name": role.name,
+        "orphan": role.orphan,
+        "path_suffix": role.path_suffix,
+        "period": role.period,
+        "renewable": role.renewable,
+        "token_bound_cidrs": role.bound_cidrs,
+        "token_explicit_max_ttl": role.explicit_max_ttl,
+        "token_no_default_policy": role.no_default_policy,
+        "token_num_uses": role.num_uses,
+        "token_period": role.period,
+        "token_type": "service",
+    })
+}

@@ -1,0 +1,115 @@
+//! Leases: the lives of tokens, by names that are not the tokens. A lease is called by the path that made its token and the
+//! name of the token in the store.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    clock,
+    duration::Given,
+    http::{
+        answer::{Answer, Logical},
+        error::ApiError,
+        given::seconds,
+        route::At,
+    },
+    token::{Live, TokenName},
+};
+
+#[derive(Deserialize)]
+struct LeaseRequest {
+    lease_id: Option<String>,
+    increment: Option<Given>,
+}
+
+/// The lease that the path or the body names.
+async fn named(at: &At<'_>) -> Result<(String, Option<Live>, u64), ApiError> {
+    let request: LeaseRequest = at.json()?;
+    let id = Some(at.name.to_owned()).filter(|name| !name.is_empty()).or(request.lease_id);
+    let id =
+        id.filter(|id| !id.is_empty()).ok_or_else(|| ApiError::bad_request("lease_id must be specified"))?;
+    let tokens = at.unsealed()?.tokens(at.call.request());
+    let live = match id.rsplit_once('/').and_then(|(path, name)| Some((path, TokenName::parse(name)?))) {
+        Some((path, name)) => tokens
+            .lookup_name(&name)
+            .await?
+            .filter(|live| live.entry.path == path && live.entry.expires.is_some()),
+        None => None,
+    };
+    Ok((id, live, seconds("increment", request.increment.as_ref())?))
+}
+
+fn invalid() -> ApiError {
+    ApiError::bad_request("invalid lease")
+}
+
+pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (id, live, _) = named(at).await?;
+    let entry = live.ok_or_else(invalid)?.entry;
+    Ok(Answer::system(json!({
+        "expire_time": entry.expire_time(),
+        "id": id,
+        "issue_time": entry.created,
+        "last_renewal": entry.renewed.and_then(|at| i64::try_from(at).ok()).and_then(|at| jiff::Timestamp::from_second(at).ok()).map(|at| at.to_string()),
+        "renewable": entry.renewable,
+        "ttl": entry.ttl(clock::unix_seconds()),
+    })))
+}
+
+/// The names of leases one level below a path.
+pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+    let folder = at.name.trim_end_matches('/');
+    let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    let leases = at.unsealed()?.tokens(at.call.request()).leases(&prefix).await?;
+    let mut names: Vec<String> = leases
+        .iter()
+        .filter_map(|(id, _)| id.strip_prefix(&prefix))
+        .map(|rest| rest.split_once('/').map_or_else(|| rest.to_owned(), |(folder, _)| format!("{folder}/")))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    Answer::names(&names)
+}
+
+pub(super) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (id, live, increment) = named(at).await?;
+    let name = live.ok_or_else(|| ApiError::bad_request("lease not found or lease is not renewable"))?.name;
+    let entry = at.unsealed()?.tokens(at.call.request()).renew(&name, Some(increment)).await?;
+    Ok(Answer::Logical(Logical {
+        lease_id: id,
+        renewable: entry.renewable,
+        lease_duration: entry.ttl(clock::unix_seconds()),
+        ..Logical::default()
+    }))
+}
+
+pub(super) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (_, live, _) = named(at).await?;
+    if let Some(live) = live {
+        at.unsealed()?.tokens(at.call.request()).revoke(&live.name).await?;
+        at.call.core.hurry();
+    }
+    Ok(Answer::Nothing)
+}
+
+/// All leases below a path.
+pub(super) async fn revoke_prefix(at: &At<'_>) -> Result<Answer, ApiError> {
+    let folder = at.name.trim_end_matches('/');
+    if folder.is_empty() {
+        return Err(ApiError::bad_request("the prefix is missing"));
+    }
+    let tokens = at.unsealed()?.tokens(at.call.request());
+    for (_, name) in tokens.leases(&format!("{folder}/")).await? {
+        tokens.revoke(&name).await?;
+    }
+    at.call.core.hurry();
+    Ok(Answer::Nothing)
+}
+
+/// What is left of dead leases goes in the background.
+pub(super) async fn tidy(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.call.core.hurry();
+    Ok(Answer::accepted(
+        "Tidy operation successfully started. Any information from the operation will be printed to the log.",
+    ))
+}

@@ -1,0 +1,111 @@
+//! Policies, under both of Vault's names for them; and SPIKE's.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    http::{answer::Answer, error::ApiError, route::At},
+    policy::{
+        name,
+        spike::{SpikePermission, SpikePolicy},
+        store::Written,
+    },
+};
+
+#[derive(Deserialize)]
+struct PolicyRequest {
+    policy: Option<String>,
+    /// What `policy` was once called.
+    rules: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpikeRequest {
+    #[serde(alias = "spiffeid_pattern", alias = "spiffeidPattern", alias = "spiffeIdPattern")]
+    spiffe_id_pattern: String,
+    #[serde(alias = "pathPattern")]
+    path_pattern: String,
+    permissions: Vec<SpikePermission>,
+    mount: Option<String>,
+    /// SPIKE's own name of it, which stands in the path here.
+    #[serde(rename = "name")]
+    _name: Option<String>,
+}
+
+/// All names, as the older endpoint tells them.
+pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+    let names = at.unsealed()?.policies().names(at.unsealed()?.records(at.call.request())).await?;
+    Ok(Answer::flat(json!({ "keys": names, "policies": names })))
+}
+
+pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+    let names = at.unsealed()?.policies().names(at.unsealed()?.records(at.call.request())).await?;
+    Answer::names(&names)
+}
+
+/// One policy, as the older endpoint tells it.
+pub(super) async fn read_rules(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (name, written) = named(at).await?;
+    Ok(Answer::flat(json!({ "name": name, "rules": written.text() })))
+}
+
+pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (name, written) = named(at).await?;
+    Ok(Answer::system(json!({ "name": name, "policy": written.text() })))
+}
+
+/// One of SPIKE's, as it was written.
+pub(super) async fn read_spike(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (name, Written::Spike(policy)) = named(at).await? else { return Err(ApiError::NotFound) };
+    let mut told: Value = json!(policy);
+    if let Some(fields) = told.as_object_mut() {
+        fields.insert("name".to_owned(), name.into());
+    }
+    Ok(Answer::system(told))
+}
+
+async fn named(at: &At<'_>) -> Result<(String, Written), ApiError> {
+    let name = name(at.name).map_err(ApiError::bad_request)?;
+    let unsealed = at.unsealed()?;
+    let written = unsealed.policies().get(unsealed.records(at.call.request()), &name).await?;
+    Ok((name, written.ok_or(ApiError::NotFound)?))
+}
+
+pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: PolicyRequest = at.json()?;
+    let text = request.policy.or(request.rules).filter(|text| !text.trim().is_empty());
+    let text = text.ok_or_else(|| ApiError::bad_request("'policy' parameter not supplied or empty"))?;
+    put(at, Written::Acl(decoded(text))).await
+}
+
+/// Older clients send the text in Base64.
+fn decoded(text: String) -> String {
+    let decoded = data_encoding::BASE64.decode(text.trim().as_bytes()).ok();
+    decoded.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or(text)
+}
+
+pub(super) async fn write_spike(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: SpikeRequest = at.json()?;
+    let policy = SpikePolicy {
+        spiffe_id_pattern: request.spiffe_id_pattern,
+        path_pattern: request.path_pattern,
+        permissions: request.permissions,
+        mount: request.mount.unwrap_or_else(|| "secret".to_owned()),
+    };
+    put(at, Written::Spike(policy)).await
+}
+
+async fn put(at: &At<'_>, written: Written) -> Result<Answer, ApiError> {
+    let name = name(at.name).map_err(ApiError::bad_request)?;
+    let unsealed = at.unsealed()?;
+    unsealed.policies().put(unsealed.records(at.call.request()), &name, &written).await?;
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+    let name = name(at.name).map_err(ApiError::bad_request)?;
+    let unsealed = at.unsealed()?;
+    unsealed.policies().remove(unsealed.records(at.call.request()), &name).await?;
+    Ok(Answer::Nothing)
+}

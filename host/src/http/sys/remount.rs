@@ -1,0 +1,54 @@
+//! Moving mounts to other paths. It is one change of the table, so that it is done when it is answered.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    core::CoreError,
+    http::{answer::Answer, error::ApiError, route::At},
+    mounts::MountPath,
+};
+
+#[derive(Deserialize)]
+struct RemountRequest {
+    from: Option<String>,
+    to: Option<String>,
+}
+
+pub(super) async fn remount(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: RemountRequest = at.json()?;
+    let given = |path: Option<String>, name: &str| {
+        let path = path.map(|path| path.trim_matches('/').to_owned()).filter(|path| !path.is_empty());
+        path.ok_or_else(|| ApiError::bad_request(format!("{name:?} is missing")))
+    };
+    let (from, to) = (given(request.from, "from")?, given(request.to, "to")?);
+    let parse = |path: &str| MountPath::parse(path).map_err(ApiError::bad_request);
+    let id = match (from.strip_prefix("auth/"), to.strip_prefix("auth/")) {
+        (Some(from), Some(to)) => {
+            at.call.core.move_auth(at.unsealed()?, at.call.request(), from, parse(to)?).await?
+        }
+        (None, None) => {
+            at.call.core.move_mount(at.unsealed()?, at.call.request(), &from, parse(&to)?).await?
+        }
+        _ => return Err(ApiError::bad_request("auth methods stay under auth/, and secrets elsewhere")),
+    };
+    Ok(Answer::system(json!({ "migration_id": id })))
+}
+
+/// The last move of a mount, by its id.
+pub(super) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
+    let table = at.unsealed()?.mounts().current();
+    let moved = table.iter().find(|(_, mount)| mount.uuid.to_string() == at.name);
+    let moved = moved.and_then(|(path, mount)| Some((mount.moved_from.as_ref()?, path)));
+    let (from, to) = moved.ok_or(ApiError::NotFound)?;
+    Ok(Answer::system(json!({
+        "migration_id": at.name,
+        "migration_info": { "source_mount": format!("{from}/"), "target_mount": format!("{to}/"), "status": "success" },
+    })))
+}
+
+impl From<crate::mounts::MountError> for ApiError {
+    fn from(error: crate::mounts::MountError) -> Self {
+        CoreError::from(error).into()
+    }
+}

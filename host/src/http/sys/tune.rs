@@ -1,0 +1,209 @@
+//! What mounts and auth methods say about what they give out.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    duration::Given,
+    http::{
+        answer::Answer,
+        error::ApiError,
+        given::{Texts, seconds},
+        route::At,
+    },
+    mounts::{MountError, Tune, table::Mount},
+};
+
+/// What is not there stays as it is. What has no meaning here is refused, unless it says nothing.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct TuneRequest {
+    default_lease_ttl: Option<Given>,
+    max_lease_ttl: Option<Given>,
+    pub(super) description: Option<String>,
+    listing_visibility: Option<String>,
+    options: Option<Map<String, Value>>,
+    token_type: Option<String>,
+    force_no_cache: Option<Value>,
+    audit_non_hmac_request_keys: Option<Texts>,
+    audit_non_hmac_response_keys: Option<Texts>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+impl TuneRequest {
+    /// Changes what a mount says.
+    pub(super) fn apply(&self, tune: &mut Tune) -> Result<(), ApiError> {
+        let refused =
+            |name: &str| ApiError::bad_request(format!("{name} is not supported here; leave it out"));
+        if self.default_lease_ttl.is_some() {
+            tune.default_lease_ttl = seconds_or_system("default_lease_ttl", self.default_lease_ttl.as_ref())?;
+        }
+        if self.max_lease_ttl.is_some() {
+            tune.max_lease_ttl = seconds_or_system("max_lease_ttl", self.max_lease_ttl.as_ref())?;
+        }
+        if tune.max_lease_ttl > 0 && tune.default_lease_ttl > tune.max_lease_ttl {
+            return Err(ApiError::bad_request("default_lease_ttl is longer than max_lease_ttl"));
+        }
+        match self.listing_visibility.as_deref() {
+            None => {}
+            Some("" | "hidden") => tune.is_listed = false,
+            Some("unauth") => tune.is_listed = true,
+            Some(other) => {
+                let message = format!("listing_visibility {other:?} is none of unauth and hidden");
+                return Err(ApiError::bad_request(message));
+            }
+        }
+        if !matches!(self.token_type.as_deref(), None | Some("" | "default-service" | "service" | "default"))
+        {
+            return Err(ApiError::bad_request("token_type: only service tokens are supported"));
+        }
+        for (name, keys) in [
+            ("audit_non_hmac_request_keys", &self.audit_non_hmac_request_keys),
+            ("audit_non_hmac_response_keys", &self.audit_non_hmac_response_keys),
+        ] {
+            if keys.as_ref().is_some_and(|keys| !keys.get().is_empty()) {
+                return Err(refused(name));
+            }
+        }
+        let others = self.other.iter().map(|(name, value)| (name.as_str(), value));
+        let others = others.chain(self.force_no_cache.iter().map(|value| ("force_no_cache", value)));
+        for (name, value) in others {
+            if !says_nothing(value) {
+                return Err(refused(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The version of KV that is asked for, where one is.
+    fn kv_version(&self) -> Option<String> {
+        let version = self.options.as_ref()?.get("version")?;
+        Some(version.as_str().map_or_else(|| version.to_string(), str::to_owned))
+    }
+}
+
+/// Zero, nothing and `system` are as the system has it.
+fn seconds_or_system(name: &str, given: Option<&Given>) -> Result<u64, ApiError> {
+    match given {
+        Some(Given::Text(text)) if matches!(text.as_str(), "system" | "") => Ok(0),
+        given => seconds(name, given),
+    }
+}
+
+/// What clients send for "as usual".
+pub(super) fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => matches!(text.as_str(), "" | "0" | "0s"),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+/// What a mount says, as it is answered beside other things.
+pub(super) fn config(tune: &Tune) -> Value {
+    json!({
+        "default_lease_ttl": tune.default_lease_ttl,
+        "force_no_cache": false,
+        "listing_visibility": if tune.is_listed { "unauth" } else { "" },
+        "max_lease_ttl": tune.max_lease_ttl,
+    })
+}
+
+/// What counts for a mount.
+fn told(tune: &Tune, description: &str) -> Map<String, Value> {
+    let lifetimes = tune.lifetimes();
+    let told = json!({
+        "default_lease_ttl": lifetimes.default,
+        "description": description,
+        "force_no_cache": false,
+        "listing_visibility": if tune.is_listed { "unauth" } else { "" },
+        "max_lease_ttl": lifetimes.max,
+    });
+    told.as_object().cloned().unwrap_or_default()
+}
+
+fn gone(path: &str) -> ApiError {
+    ApiError::bad_request(format!("No secret engine mount at {path}/"))
+}
+
+pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+    let path = at.name.trim_end_matches('/');
+    let table = at.unsealed()?.mounts().current();
+    if let Some(auth) = path.strip_prefix("auth/") {
+        let mount = table.auth().get(auth).ok_or_else(|| gone(path))?;
+        return Ok(Answer::flat(of_auth(&mount.tune, &mount.description)));
+    }
+    let mount = table.get(path).ok_or_else(|| gone(path))?;
+    let mut told = told(&mount.tune, &mount.description);
+    told.insert("options".to_owned(), json!({ "version": mount.kv_version.to_string() }));
+    Ok(Answer::flat(told))
+}
+
+fn of_auth(tune: &Tune, description: &str) -> Map<String, Value> {
+    let mut told = told(tune, description);
+    told.insert("token_type".to_owned(), "default-service".into());
+    told
+}
+
+pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+    let path = at.name.trim_end_matches('/').to_owned();
+    if let Some(auth) = path.strip_prefix("auth/") {
+        return tune_auth(at, auth).await;
+    }
+    let request: TuneRequest = at.json()?;
+    let table = at.unsealed()?.mounts().current();
+    let mount = table.get(&path).ok_or_else(|| gone(&path))?;
+    if request.kv_version().is_some_and(|version| version != mount.kv_version.to_string()) {
+        let message = "the version of a mount cannot be changed: make another mount, and move its secrets with `keyway kv export` \
+                       and `import`";
+        return Err(ApiError::bad_request(message));
+    }
+    let mut tune = mount.tune.clone();
+    request.apply(&mut tune)?;
+    let uuid = mount.uuid;
+    let edited = at.unsealed()?.mounts().edit(at.call.request(), move |table| {
+        let mount = table.get_mut(&path).filter(|mount: &&mut Mount| mount.uuid == uuid);
+        let mount = mount.ok_or_else(|| MountError::Gone { path: path.clone() })?;
+        mount.tune = tune.clone();
+        if let Some(description) = &request.description {
+            mount.description.clone_from(description);
+        }
+        Ok(())
+    });
+    edited.await?;
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn read_auth(at: &At<'_>) -> Result<Answer, ApiError> {
+    let table = at.unsealed()?.mounts().current();
+    let path = at.name.trim_end_matches('/');
+    let mount = table.auth().get(path).ok_or_else(|| gone(&format!("auth/{path}")))?;
+    Ok(Answer::flat(of_auth(&mount.tune, &mount.description)))
+}
+
+pub(super) async fn write_auth(at: &At<'_>) -> Result<Answer, ApiError> {
+    tune_auth(at, at.name.trim_end_matches('/')).await
+}
+
+async fn tune_auth(at: &At<'_>, path: &str) -> Result<Answer, ApiError> {
+    let request: TuneRequest = at.json()?;
+    let path = path.to_owned();
+    let table = at.unsealed()?.mounts().current();
+    let mount = table.auth().get(&path).ok_or_else(|| gone(&format!("auth/{path}")))?;
+    let mut tune = mount.tune.clone();
+    request.apply(&mut tune)?;
+    let edited = at.unsealed()?.mounts().edit(at.call.request(), move |table| {
+        let mount = table.auth_mut().get_mut(&path);
+        let mount = mount.ok_or_else(|| MountError::Gone { path: format!("auth/{path}") })?;
+        mount.tune = tune.clone();
+        if let Some(description) = &request.description {
+            mount.description.clone_from(description);
+        }
+        Ok(())
+    });
+    edited.await?;
+    Ok(Answer::Nothing)
+}

@@ -1,0 +1,154 @@
+//! Wrappings: an answer that is kept for whoever shows the token of its wrapping, once.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{json, value::RawValue};
+
+use super::{
+    answer::{Answer, Logical, WrapInfo},
+    error::ApiError,
+    route::At,
+};
+use crate::{
+    clock,
+    cubbyhole::Cubbyhole,
+    token::{Entry, Live, Token, TokenError},
+};
+
+/// The policy of a wrapping's token.
+pub(super) const POLICY: &str = "response-wrapping";
+/// Where the answer lies in the cubbyhole of the wrapping's token.
+const KEPT: &str = "response";
+
+/// An answer in its wrapping.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    created: String,
+    path: String,
+    /// In seconds.
+    ttl: u64,
+    answer: Logical,
+}
+
+#[derive(Deserialize)]
+struct TokenRequest {
+    token: Option<String>,
+}
+
+/// Whether a token is a wrapping's.
+pub(super) fn is_wrapping(entry: &Entry) -> bool {
+    entry.policies == [POLICY]
+}
+
+/// Puts an answer into a wrapping, and answers where it is. What says nothing needs none.
+pub(super) async fn wrap(at: &At<'_>, answer: Answer, ttl: u64, path: &str) -> Result<Answer, ApiError> {
+    match answer {
+        Answer::Nothing => Ok(Answer::Nothing),
+        // One that is wrapped already says nothing but where.
+        Answer::Logical(logical) if logical.wrap_info.is_some() => Ok(Answer::Logical(logical)),
+        Answer::Logical(logical) => {
+            let kept = Kept { created: clock::now(), path: path.to_owned(), ttl, answer: logical };
+            keep(at, kept).await
+        }
+        Answer::Plain(_) | Answer::Metrics(_) | Answer::Health(..) => {
+            Err(ApiError::bad_request("this answer cannot be wrapped"))
+        }
+    }
+}
+
+async fn keep(at: &At<'_>, kept: Kept) -> Result<Answer, ApiError> {
+    let tokens = at.unsealed()?.tokens(at.call.request());
+    let entry = Entry {
+        policies: vec![POLICY.to_owned()],
+        path: kept.path.clone(),
+        display_name: "wrapping".to_owned(),
+        creation_ttl: kept.ttl,
+        expires: Some(clock::unix_seconds().saturating_add(kept.ttl)),
+        uses_left: Some(1),
+        ..Entry::new().map_err(TokenError::from)?
+    };
+    let token = Token::random().map_err(TokenError::from)?;
+    let name = tokens.name(&token);
+    let records = at.unsealed()?.records(at.call.request());
+    Cubbyhole::new(records, &name).write(KEPT, &kept).await?;
+    // From here on it can be taken out.
+    let token = tokens.make(Some(token.expose()), &entry).await?;
+    let wrapped_accessor = kept.answer.auth.as_ref().map(|auth| auth.accessor.clone()).unwrap_or_default();
+    let wrap_info = WrapInfo {
+        token: token.expose().to_owned(),
+        accessor: entry.accessor,
+        ttl: kept.ttl,
+        creation_time: kept.created,
+        creation_path: kept.path,
+        wrapped_accessor,
+    };
+    Ok(Answer::Logical(Logical { wrap_info: Some(wrap_info), ..Logical::default() }))
+}
+
+/// Takes out what the wrapping of this token holds. Of several that ask, one gets it.
+async fn take(at: &At<'_>, live: &Live) -> Result<Kept, ApiError> {
+    let (unsealed, request) = (at.unsealed()?, at.call.request());
+    let tokens = unsealed.tokens(request);
+    if !is_wrapping(&live.entry) || !tokens.spend(live).await? {
+        return Err(invalid());
+    }
+    let kept = Cubbyhole::new(unsealed.records(request), &live.name).take::<Kept>(KEPT).await?;
+    if let Err(error) = tokens.revoke(&live.name).await {
+        tracing::warn!(%error, "what is left of a wrapping is tidied later");
+    }
+    kept.ok_or_else(invalid)
+}
+
+fn invalid() -> ApiError {
+    ApiError::bad_request("wrapping token is not valid or does not exist")
+}
+
+/// The wrapping that the body names, or else the token that is shown.
+async fn named(at: &At<'_>) -> Result<Live, ApiError> {
+    let request: TokenRequest = at.json()?;
+    let tokens = at.unsealed()?.tokens(at.call.request());
+    let live = match (request.token.filter(|token| !token.is_empty()), &at.call.token) {
+        (Some(token), _) => tokens.lookup(&Token::presented(token.trim())).await?,
+        (None, Some(token)) => tokens.lookup(token).await?,
+        (None, None) => None,
+    };
+    live.filter(|live| is_wrapping(&live.entry)).ok_or_else(invalid)
+}
+
+/// Wraps what the body says.
+pub(super) async fn wrap_body(at: &At<'_>) -> Result<Answer, ApiError> {
+    if at.call.wrap_ttl.is_none() {
+        return Err(ApiError::bad_request(
+            "endpoint requires response wrapping to be used: send X-Vault-Wrap-TTL",
+        ));
+    }
+    let data: Box<RawValue> = at.json()?;
+    if !data.get().starts_with('{') {
+        return Err(ApiError::bad_request("the body must be a JSON object"));
+    }
+    Ok(Answer::Logical(Logical { data: Some(data), ..Logical::default() }))
+}
+
+/// Takes an answer out of its wrapping.
+pub(super) async fn unwrap(at: &At<'_>) -> Result<Answer, ApiError> {
+    let live = named(at).await?;
+    Ok(Answer::Logical(take(at, &live).await?.answer))
+}
+
+/// Says of a wrapping what it is, and leaves it as it is.
+pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.unsealed()?;
+    let live = named(at).await?;
+    Ok(Answer::system(json!({
+        "creation_path": live.entry.path,
+        "creation_time": live.entry.created,
+        "creation_ttl": live.entry.creation_ttl,
+    })))
+}
+
+/// Puts what is in a wrapping into another one, whose token is new.
+pub(super) async fn rewrap(at: &At<'_>) -> Result<Answer, ApiError> {
+    let live = named(at).await?;
+    let kept = take(at, &live).await?;
+    keep(at, Kept { created: clock::now(), ..kept }).await
+}

@@ -1,0 +1,69 @@
+//! Secrets without versions: KV version 1. A record for each, at `p/<path>`, overwritten by whoever comes last.
+
+use keyway_loader::{Delete, Key, Put};
+use zeroize::Zeroizing;
+
+use super::{
+    engine::{Engine, EngineError, Part},
+    path::{FolderPath, SecretPath},
+};
+use crate::crypto::{envelope::RecordKind, keyring::Record};
+
+const PREFIX: &str = "p/";
+
+impl Engine<'_> {
+    /// Reads a secret without versions.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`].
+    pub async fn read_plain(&self, path: &SecretPath) -> Result<Option<Zeroizing<Vec<u8>>>, EngineError> {
+        let (keyspace, key) = (self.mount.keyspace(), key_of(path.as_str()));
+        let Some(record) = self.storage.get(self.request, Key::new(&keyspace, &key)).await? else {
+            return Ok(None);
+        };
+        let opened = self.barrier.open(self.request, &self.plain_record(&key), record.value()).await;
+        let opened = opened.map_err(|source| self.sealer().error(path, source))?;
+        Ok(Some(opened))
+    }
+
+    /// Writes a secret without versions, in the place of what was there.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`].
+    pub async fn write_plain(&self, path: &SecretPath, value: &[u8]) -> Result<(), EngineError> {
+        let (keyspace, key) = (self.mount.keyspace(), key_of(path.as_str()));
+        let sealed = self.barrier.seal(self.request, &self.plain_record(&key), value).await?;
+        self.storage.put_settled(self.request, Put::new(Key::new(&keyspace, &key), &sealed)).await?;
+        Ok(())
+    }
+
+    /// Removes a secret without versions.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`].
+    pub async fn remove_plain(&self, path: &SecretPath) -> Result<(), EngineError> {
+        let (keyspace, key) = (self.mount.keyspace(), key_of(path.as_str()));
+        self.storage.delete(self.request, Delete::new(Key::new(&keyspace, &key))).await?;
+        Ok(())
+    }
+
+    /// The names of secrets without versions in a folder, in order; those of folders end with a slash.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`].
+    pub async fn list_plain(&self, folder: &FolderPath, part: Part<'_>) -> Result<Vec<String>, EngineError> {
+        self.list_below(key_of(folder.as_str()), part).await
+    }
+
+    fn plain_record<'k>(&self, key: &'k [u8]) -> Record<'k> {
+        Record { mount: self.mount.uuid, kind: RecordKind::Plain, key, version: 0 }
+    }
+}
+
+fn key_of(path: &str) -> Vec<u8> {
+    format!("{PREFIX}{path}").into_bytes()
+}

@@ -1,0 +1,290 @@
+//! The system's own records: plain data, sealed like secrets, in the system's keyspace. Tokens, policies and roles lie here;
+//! what they mean, their modules know.
+
+use keyway_loader::{Condition, Delete, Key, Op, Put, Scan, Version};
+use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::{
+    barrier::{Barrier, BarrierError},
+    crypto::{
+        envelope::{OpenError, RecordKind},
+        keyring::Record,
+    },
+    seal::SYSTEM_KEYSPACE,
+    storage::{RequestId, StorageError},
+};
+
+/// How often a change that loses races is tried.
+const ATTEMPTS: u32 = 256;
+
+/// Why a record could not be read or written.
+#[derive(Debug, Error)]
+pub enum SystemError {
+    /// The store.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The keys.
+    #[error(transparent)]
+    Barrier(#[from] BarrierError),
+    /// It is not what was written.
+    #[error("the system's record {key:?} cannot be opened: {reason}")]
+    Unopenable {
+        /// Its key.
+        key: String,
+        /// Why.
+        reason: OpenError,
+    },
+    /// Others kept being quicker.
+    #[error("too many changes of one record at the same time; nothing was changed")]
+    Contended,
+}
+
+/// The system's records, for one request.
+#[derive(Clone, Copy)]
+pub struct Records<'a> {
+    barrier: &'a Barrier,
+    request: RequestId,
+}
+
+/// A record as it is in the store.
+#[derive(Debug)]
+pub struct Held<T> {
+    /// What it says.
+    pub value: T,
+    /// Which writing of it this is.
+    pub version: Version,
+}
+
+/// One record that is to be written.
+pub struct New<'a, T> {
+    /// What kind of record.
+    pub kind: RecordKind,
+    /// Its key.
+    pub key: &'a [u8],
+    /// What it says.
+    pub value: &'a T,
+}
+
+/// What is to become of a record.
+pub enum Next<T> {
+    /// It stays as it is.
+    Keep,
+    /// It is this from now on.
+    Put(T),
+    /// It is gone.
+    Remove,
+}
+
+impl<'a> Records<'a> {
+    /// The records behind this barrier.
+    pub fn new(barrier: &'a Barrier, request: RequestId) -> Self {
+        Self { barrier, request }
+    }
+
+    /// The record of a key.
+    ///
+    /// # Errors
+    ///
+    /// See [`SystemError`].
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        kind: RecordKind,
+        key: &[u8],
+    ) -> Result<Option<Held<T>>, SystemError> {
+        let stored = self.barrier.system().get(self.request, Key::new(SYSTEM_KEYSPACE, key)).await?;
+        match stored {
+            None => Ok(None),
+            Some(stored) => Ok(Some(self.open(kind, key, &stored).await?)),
+        }
+    }
+
+    /// The records of several keys, in their order.
+    ///
+    /// # Errors
+    ///
+    /// See [`SystemError`].
+    pub async fn get_many<T: DeserializeOwned>(
+        &self,
+        kind: RecordKind,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<Held<T>>>, SystemError> {
+        let wanted: Vec<Key<'_>> = keys.iter().map(|key| Key::new(SYSTEM_KEYSPACE, key)).collect();
+        let stored = self.barrier.system().get_many(self.request, &wanted).await?;
+        let mut held = Vec::with_capacity(stored.len());
+        for (key, stored) in keys.iter().zip(stored) {
+            held.push(match stored {
+                None => None,
+                Some(stored) => Some(self.open(kind, key, &stored).await?),
+            });
+        }
+        Ok(held)
+    }
+
+    /// Writes a record, and finds out what has become of it where the store does not know.
+    ///
+    /// # Errors
+    ///
+    /// See [`SystemError`]; a lost race of the store where the condition does not hold.
+    pub async fn put<T: Serialize>(
+        &self,
+        new: &New<'_, T>,
+        condition: Condition,
+    ) -> Result<Version, SystemError> {
+        let sealed = self.seal(new).await?;
+        let put = Put::new(Key::new(SYSTEM_KEYSPACE, new.key), &sealed).when(condition);
+        Ok(self.barrier.system().put_settled(self.request, put).await?)
+    }
+
+    /// Writes a record to which another refers that is new: first that one, then, and only where there is none yet, the
+    /// other; both at once where the store can.
+    ///
+    /// # Errors
+    ///
+    /// See [`SystemError`].
+    pub async fn put_both<A: Serialize, B: Serialize>(
+        &self,
+        before: &New<'_, A>,
+        point: &New<'_, B>,
+    ) -> Result<(), SystemError> {
+        let (first, second) = (self.seal(before).await?, self.seal(point).await?);
+        let before = Op::put(Key::new(SYSTEM_KEYSPACE, before.key), &first);
+        let point = Put::new(Key::new(SYSTEM_KEYSPACE, point.key), &second).when(Condition::Absent);
+        match self.barrier.system().commit(self.request, &[before], point).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_unknown() => {
+                // Written again it is the same.
+                let again = self.barrier.system().commit(self.request, &[before], point).await;
+                let stored = self.barrier.system().get(self.request, point.key()).await?;
+                match stored {
+                    Some(stored) if stored.value() == point.value() => Ok(()),
+                    _ => Err(again.err().unwrap_or(error).into()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Changes a record by what it says now, again wherever somebody else was quicker. Answers what `edit` answers.
+    ///
+    /// # Errors
+    ///
+    /// What `edit` answers, and see [`SystemError`].
+    pub async fn change<T: Serialize + DeserializeOwned, R, E: From<SystemError>>(
+        &self,
+        kind: RecordKind,
+        key: &[u8],
+        edit: impl Fn(Option<T>) -> Result<(Next<T>, R), E>,
+    ) -> Result<R, E> {
+        for _ in 0..ATTEMPTS {
+            let held = self.get::<T>(kind, key).await?;
+            let version = held.as_ref().map(|held| held.version);
+            let (next, result) = edit(held.map(|held| held.value))?;
+            let condition = version.map_or(Condition::Absent, Condition::Version);
+            let changed = match next {
+                Next::Keep => return Ok(result),
+                Next::Put(value) => self.put(&New { kind, key, value: &value }, condition).await.map(|_| ()),
+                Next::Remove => match version {
+                    None => return Ok(result),
+                    Some(version) => self.remove_when(key, Condition::Version(version)).await,
+                },
+            };
+            match changed {
+                Ok(()) => return Ok(result),
+                Err(SystemError::Storage(error)) if error.is_lost_race() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(SystemError::Contended.into())
+    }
+
+    /// Removes a record, whatever it says.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn remove(&self, key: &[u8]) -> Result<(), SystemError> {
+        self.remove_when(key, Condition::Any).await
+    }
+
+    async fn remove_when(&self, key: &[u8], condition: Condition) -> Result<(), SystemError> {
+        let place = Key::new(SYSTEM_KEYSPACE, key);
+        match self.barrier.system().delete(self.request, Delete::new(place).when(condition)).await {
+            Ok(_) => Ok(()),
+            // Whether it was this removal that did it, nobody needs to know.
+            Err(error) if error.is_unknown() => {
+                let left = self.barrier.system().get(self.request, place).await?;
+                if left.is_none() { Ok(()) } else { Err(error.into()) }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes several records, whatever they say.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn remove_all(&self, keys: &[Vec<u8>]) -> Result<(), SystemError> {
+        let keys: Vec<Key<'_>> = keys.iter().map(|key| Key::new(SYSTEM_KEYSPACE, key)).collect();
+        Ok(self.barrier.system().delete_all(self.request, &keys).await?)
+    }
+
+    /// The keys that begin like this, in order, without the beginning.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn names(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, SystemError> {
+        self.scan(Scan::prefix(SYSTEM_KEYSPACE, prefix), prefix).await
+    }
+
+    /// The names on the next level below a beginning, in order; those with more below them end with a slash.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn level(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, SystemError> {
+        let mut names = self.scan(Scan::prefix(SYSTEM_KEYSPACE, prefix).delimited_by(b"/"), prefix).await?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    async fn scan(&self, scan: Scan<'_>, prefix: &[u8]) -> Result<Vec<Vec<u8>>, SystemError> {
+        let (mut names, mut cursor) = (Vec::new(), Vec::new());
+        loop {
+            let page = scan.keys_only().with_max_items(Scan::MAX_PAGE_ITEMS).resuming_at(&cursor);
+            let page = self.barrier.system().scan(self.request, page).await?;
+            let keys = page.entries().iter().map(keyway_loader::Entry::key);
+            let found = keys.chain(page.prefixes().iter().map(|prefix| &**prefix));
+            names.extend(found.filter_map(|key| key.strip_prefix(prefix).map(<[u8]>::to_vec)));
+            match page.cursor() {
+                Some(next) => cursor = next.to_vec(),
+                None => return Ok(names),
+            }
+        }
+    }
+
+    async fn open<T: DeserializeOwned>(
+        &self,
+        kind: RecordKind,
+        key: &[u8],
+        stored: &keyway_loader::Record,
+    ) -> Result<Held<T>, SystemError> {
+        let unopenable =
+            |reason| SystemError::Unopenable { key: String::from_utf8_lossy(key).into_owned(), reason };
+        let opened = self.barrier.open(self.request, &Record::system(kind, key), stored.value()).await;
+        let opened = opened.map_err(|error| match error {
+            BarrierError::Open(reason) => unopenable(reason),
+            error => error.into(),
+        })?;
+        let value = serde_json::from_slice(&opened).map_err(|_| unopenable(OpenError::Malformed))?;
+        Ok(Held { value, version: stored.version() })
+    }
+
+    async fn seal<T: Serialize>(&self, new: &New<'_, T>) -> Result<Vec<u8>, SystemError> {
+        let text = Zeroizing::new(serde_json::to_vec(new.value).expect("a system's record is plain data"));
+        Ok(self.barrier.seal(self.request, &Record::system(new.kind, new.key), &text).await?)
+    }
+}

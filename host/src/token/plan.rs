@@ -1,0 +1,392 @@
+//! What a new token may be: a pure function of what is asked for, who asks, and the role.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use super::{Entry, TokenError, role::Role, store::Live};
+use crate::{
+    clock, policy,
+    policy::{DEFAULT, ROOT},
+};
+
+/// How long a token lives that says nothing, and at most, in seconds: 32 days.
+pub const SYSTEM_TTL: u64 = 2_764_800;
+/// Policies that no token is given by hand.
+const NOT_ASSIGNABLE: [&str; 2] = ["response-wrapping", "control-group"];
+/// The longest text of each that its maker writes beside a token, and how many there are.
+const MAX_META_BYTES: usize = 1_024;
+const MAX_META: usize = 64;
+
+/// What is asked for. Durations are seconds; zero is not said.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// The token itself.
+    pub id: Option<String>,
+    /// Its policies; none are its parent's.
+    pub policies: Option<Vec<String>>,
+    /// Whether it is nobody's child.
+    pub no_parent: bool,
+    /// Whether it is made without the policy `default`.
+    pub no_default_policy: bool,
+    /// Whether its life can be prolonged.
+    pub renewable: bool,
+    /// How long it lives.
+    pub ttl: u64,
+    /// How long it lives at most.
+    pub explicit_max_ttl: u64,
+    /// To how long each renewal prolongs it.
+    pub period: u64,
+    /// How often it can be used; zero is any number.
+    pub num_uses: u64,
+    /// What it is called.
+    pub display_name: String,
+    /// What its maker writes beside it.
+    pub meta: Option<BTreeMap<String, String>>,
+}
+
+/// Bounds on the life of the tokens of a mount, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// For those that say nothing.
+    pub default: u64,
+    /// For all.
+    pub max: u64,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self { default: SYSTEM_TTL, max: SYSTEM_TTL }
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Maker<'a> {
+    /// The token that is shown.
+    pub live: &'a Live,
+    /// Whether it may do there what only administrators may.
+    pub has_sudo: bool,
+}
+
+/// The life that a token is given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Life {
+    /// As it is asked for.
+    pub ttl: u64,
+    /// The bound that it asks for itself.
+    pub explicit_max_ttl: u64,
+    /// To how long each renewal prolongs it.
+    pub period: u64,
+}
+
+impl Life {
+    /// Gives it to a token that was made now, within the bounds. Answers what the client should be told.
+    pub fn give(self, entry: &mut Entry, lifetimes: Lifetimes) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let mut ttl = match (self.period, self.ttl) {
+            (0, 0) => lifetimes.default,
+            (0, ttl) => ttl,
+            (period, _) => period,
+        };
+        let bound = if self.period == 0 { lifetimes.max } else { 0 };
+        for (bound, name) in [(bound, "max_ttl"), (self.explicit_max_ttl, "explicit_max_ttl")] {
+            if bound > 0 && ttl > bound {
+                if self.ttl > bound {
+                    warnings.push(format!(
+                        "TTL of {ttl}s exceeded the effective {name} of {bound}s; TTL value is capped accordingly"
+                    ));
+                }
+                ttl = bound;
+            }
+        }
+        entry.creation_ttl = ttl;
+        entry.expires = Some(clock::unix_seconds().saturating_add(ttl));
+        entry.period = self.period;
+        entry.explicit_max_ttl = self.explicit_max_ttl;
+        entry.max_ttl = lifetimes.max;
+        warnings
+    }
+}
+
+/// A token as it is to be made, and what its maker should be told.
+#[derive(Debug)]
+pub struct Planned {
+    /// The token.
+    pub entry: Entry,
+    /// What is worth telling.
+    pub warnings: Vec<String>,
+}
+
+/// What the token will be.
+///
+/// # Errors
+///
+/// `Refused`, with what is wrong; and where there are no random bytes.
+pub fn plan(
+    wanted: &Wanted,
+    maker: Maker<'_>,
+    role: Option<&Role>,
+    lifetimes: Lifetimes,
+) -> Result<Planned, TokenError> {
+    let parent = &maker.live.entry;
+    let sudo = |what: &str| {
+        if maker.has_sudo { Ok(()) } else { Err(refused(format!("root or sudo privileges required {what}"))) }
+    };
+    let mut entry = Entry::new()?;
+    if wanted.id.is_some() {
+        sudo("to specify token id")?;
+    }
+    if wanted.period > 0 && role.is_none() {
+        sudo("to create periodic token")?;
+    }
+    if wanted.no_parent && role.is_none() {
+        sudo("to create orphan token")?;
+    }
+    check_meta(wanted.meta.as_ref())?;
+    entry.meta = wanted.meta.clone();
+    entry.display_name = display_name(&wanted.display_name);
+    entry.renewable = wanted.renewable && role.is_none_or(|role| role.renewable);
+    let is_orphan = wanted.no_parent || role.is_some_and(|role| role.orphan);
+    if !is_orphan {
+        entry.ancestors = std::iter::once(&maker.live.name).chain(&parent.ancestors).cloned().collect();
+    }
+    entry.policies = policies(wanted, maker, role)?;
+    let most_uses = role.map_or(0, |role| role.num_uses);
+    let uses = if most_uses > 0 && (wanted.num_uses == 0 || wanted.num_uses > most_uses) {
+        most_uses
+    } else {
+        wanted.num_uses
+    };
+    entry.uses_left = Some(uses).filter(|uses| *uses > 0);
+    let mut life = Life { ttl: wanted.ttl, explicit_max_ttl: wanted.explicit_max_ttl, period: wanted.period };
+    if let Some(role) = role {
+        entry.role = Some(role.name.clone());
+        entry.path = role.path();
+        entry.bound_cidrs = role.bound_cidrs.clone();
+        life.period = role.period;
+        life.explicit_max_ttl = match (role.explicit_max_ttl, life.explicit_max_ttl) {
+            (0, asked) => asked,
+            (bound, 0) => bound,
+            (bound, asked) => bound.min(asked),
+        };
+    } else {
+        entry.path = "auth/token/create".to_owned();
+    }
+    if entry.is_root() {
+        if entry.uses_left.is_some() && parent.uses_left.is_none() && !maker.live.entry.is_root() {
+            return Err(refused("root tokens are made by root tokens".to_owned()));
+        }
+        if parent.expires.is_some() && life.ttl == 0 && life.period == 0 {
+            return Err(refused("expiring root tokens cannot create non-expiring root tokens".to_owned()));
+        }
+        if life == Life::default() {
+            entry.renewable = false;
+            return Ok(Planned { entry, warnings: Vec::new() });
+        }
+    }
+    let warnings = life.give(&mut entry, lifetimes);
+    Ok(Planned { entry, warnings })
+}
+
+/// The policies of the token.
+fn policies(wanted: &Wanted, maker: Maker<'_>, role: Option<&Role>) -> Result<Vec<String>, TokenError> {
+    let parent = &maker.live.entry;
+    let asked = wanted.policies.as_ref().filter(|asked| !asked.is_empty());
+    let no_default = wanted.no_default_policy || role.is_some_and(|role| role.no_default_policy);
+    let policies = match (asked, role) {
+        (None, Some(role)) => role.policies_of(&parent.policies),
+        (None, None) => parent.policies.clone(),
+        (Some(asked), _) => named(asked)?,
+    };
+    if let Some(role) = role {
+        role.check(&policies).map_err(refused)?;
+    } else if !maker.has_sudo && !is_within(&policies, &parent.policies) {
+        return Err(refused("child policies must be subset of parent".to_owned()));
+    }
+    if policies.iter().any(|policy| policy == ROOT) && !parent.is_root() {
+        return Err(refused("root tokens may not be created without parent token being root".to_owned()));
+    }
+    with_default(policies, no_default)
+}
+
+/// Whether all policies are among others; `default` always is.
+fn is_within(policies: &[String], others: &[String]) -> bool {
+    others.iter().any(|policy| policy == ROOT)
+        || policies.iter().all(|policy| policy == DEFAULT || others.contains(policy))
+}
+
+/// The names of policies as they are stored: in lower case and without blanks at their ends, so that no spelling of `root` is
+/// another than `root`.
+///
+/// # Errors
+///
+/// `Refused` for names that are none, and for those that are not given to tokens by hand.
+pub fn named(asked: &[String]) -> Result<Vec<String>, TokenError> {
+    let mut names = Vec::with_capacity(asked.len());
+    for asked in asked {
+        let name = policy::name(asked.trim()).map_err(refused)?;
+        if NOT_ASSIGNABLE.contains(&name.as_str()) {
+            return Err(refused(format!("policy {name:?} cannot be given to tokens")));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+/// These policies in order, each once, with `default`; `root` stands alone.
+///
+/// # Errors
+///
+/// `Refused` where there are others beside `root`.
+pub fn with_default(mut policies: Vec<String>, no_default: bool) -> Result<Vec<String>, TokenError> {
+    if no_default {
+        policies.retain(|policy| policy != DEFAULT);
+    }
+    let is_root = policies.iter().any(|policy| policy == ROOT);
+    if !is_root && !no_default {
+        policies.push(DEFAULT.to_owned());
+    }
+    policies.sort_unstable();
+    policies.dedup();
+    if is_root && policies.iter().any(|policy| policy != ROOT && policy != DEFAULT) {
+        return Err(refused("root tokens may not have other policies".to_owned()));
+    }
+    if is_root {
+        policies.retain(|policy| policy == ROOT);
+    }
+    Ok(policies)
+}
+
+/// `token`, and what its maker calls it, in characters that logs take.
+fn display_name(given: &str) -> String {
+    let plain: String = given
+        .chars()
+        .take(128)
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' })
+        .collect();
+    let plain = plain.trim_matches('-');
+    if plain.is_empty() { "token".to_owned() } else { format!("token-{plain}") }
+}
+
+fn check_meta(meta: Option<&BTreeMap<String, String>>) -> Result<(), TokenError> {
+    let Some(meta) = meta else { return Ok(()) };
+    if meta.len() > MAX_META || meta.iter().any(|(name, value)| name.len() + value.len() > MAX_META_BYTES) {
+        return Err(refused(format!(
+            "meta has at most {MAX_META} names, of {MAX_META_BYTES} bytes with their values"
+        )));
+    }
+    Ok(())
+}
+
+/// Networks from their text.
+///
+/// # Errors
+///
+/// A line that says what is wrong with it.
+pub fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
+    let network = |text: &String| {
+        let text = text.trim();
+        let host = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
+        text.parse()
+            .ok()
+            .or_else(host)
+            .ok_or_else(|| format!("{text:?} is no network; write such as 10.0.0.0/8"))
+    };
+    texts.iter().map(network).collect()
+}
+
+fn refused(message: String) -> TokenError {
+    TokenError::Refused(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::TokenName;
+
+    fn live(policies: &[&str]) -> Live {
+        let policies = policies.iter().map(|policy| (*policy).to_owned()).collect();
+        let name = TokenName::of(&[7; 32]);
+        Live { name, entry: Entry { policies, ..Entry::new().unwrap() } }
+    }
+
+    fn made(wanted: &Wanted, parent: &Live, has_sudo: bool) -> Result<Entry, String> {
+        let planned = plan(wanted, Maker { live: parent, has_sudo }, None, Lifetimes::default());
+        planned.map(|planned| planned.entry).map_err(|error| error.to_string())
+    }
+
+    fn wanting(policies: &[&str]) -> Wanted {
+        let policies = policies.iter().map(|policy| (*policy).to_owned()).collect();
+        Wanted { policies: Some(policies), renewable: true, ..Wanted::default() }
+    }
+
+    #[test]
+    fn child_has_its_parents_policies_or_fewer() {
+        let parent = live(&["a", "b", "default"]);
+        assert_eq!(made(&Wanted::default(), &parent, false).unwrap().policies, ["a", "b", "default"]);
+        assert_eq!(made(&wanting(&["B "]), &parent, false).unwrap().policies, ["b", "default"]);
+        let without = Wanted { no_default_policy: true, ..wanting(&["a"]) };
+        assert_eq!(made(&without, &parent, false).unwrap().policies, ["a"]);
+        assert!(made(&wanting(&["c"]), &parent, false).unwrap_err().contains("subset"));
+        assert_eq!(made(&wanting(&["c"]), &parent, true).unwrap().policies, ["c", "default"]);
+        let child = made(&Wanted::default(), &parent, false).unwrap();
+        assert_eq!(child.ancestors, std::slice::from_ref(&parent.name));
+        assert_eq!(child.creation_ttl, SYSTEM_TTL);
+    }
+
+    #[test]
+    fn nobody_but_root_makes_root_in_any_spelling() {
+        for parent in [live(&["a", "default"]), live(&[])] {
+            for spelling in ["root", "ROOT", "Root", " root", "root ", "\troot\n", "rOOt"] {
+                for has_sudo in [false, true] {
+                    assert!(
+                        made(&wanting(&[spelling]), &parent, has_sudo).is_err(),
+                        "{spelling:?} {has_sudo}"
+                    );
+                }
+            }
+            // Look-alikes are other policies, which nobody has written.
+            for other in ["rооt", "root\u{200b}", "root%20"] {
+                let policies = made(&wanting(&[other]), &parent, true).map(|entry| entry.is_root());
+                assert_ne!(policies, Ok(true), "{other:?}");
+            }
+        }
+        let root = live(&["root"]);
+        assert!(made(&wanting(&["ROOT "]), &root, true).unwrap().is_root());
+        assert!(made(&wanting(&["root", "a"]), &root, true).unwrap_err().contains("other policies"));
+        let expiring =
+            Live { entry: Entry { expires: Some(u64::MAX), ..root.entry.clone() }, ..root.clone() };
+        assert!(made(&Wanted::default(), &expiring, true).unwrap_err().contains("non-expiring"));
+        assert!(made(&Wanted::default(), &root, true).unwrap().expires.is_none());
+    }
+
+    #[test]
+    fn what_needs_sudo_is_refused_without() {
+        let parent = live(&["a"]);
+        for wanted in [
+            Wanted { id: Some("kw.mine".to_owned()), ..Wanted::default() },
+            Wanted { period: 60, ..Wanted::default() },
+            Wanted { no_parent: true, ..Wanted::default() },
+        ] {
+            assert!(made(&wanted, &parent, false).unwrap_err().contains("sudo"), "{wanted:?}");
+            assert!(made(&wanted, &parent, true).is_ok(), "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn life_is_within_its_bounds() {
+        let given = |life: Life, lifetimes| {
+            let mut entry = Entry::new().unwrap();
+            let warnings = life.give(&mut entry, lifetimes);
+            (entry.creation_ttl, warnings.len())
+        };
+        let bounds = Lifetimes { default: 100, max: 200 };
+        assert_eq!(given(Life::default(), bounds), (100, 0));
+        assert_eq!(given(Life { ttl: 150, ..Life::default() }, bounds), (150, 0));
+        assert_eq!(given(Life { ttl: 500, ..Life::default() }, bounds), (200, 1));
+        assert_eq!(given(Life { explicit_max_ttl: 50, ..Life::default() }, bounds), (50, 0));
+        assert_eq!(given(Life { period: 900, ..Life::default() }, bounds), (900, 0));
+        assert_eq!(given(Life { period: 900, explicit_max_ttl: 300, ..Life::default() }, bounds), (300, 0));
+    }
+}

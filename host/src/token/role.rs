@@ -1,0 +1,199 @@
+//! Roles that tokens are made by: what an administrator says of them beforehand.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{TokenError, store::Tokens};
+use crate::{
+    crypto::envelope::RecordKind,
+    policy::{DEFAULT, ROOT, acl::is_like},
+    system::Next,
+};
+
+const PREFIX: &str = "token-role/";
+
+/// A role that tokens are made by. Durations are seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Role {
+    /// What it is called.
+    pub name: String,
+    /// The only policies that its tokens may have; none says nothing.
+    pub allowed_policies: Vec<String>,
+    /// As `allowed_policies`, with `*` at their ends.
+    pub allowed_policies_glob: Vec<String>,
+    /// Policies that its tokens may not have.
+    pub disallowed_policies: Vec<String>,
+    /// As `disallowed_policies`, with `*` at their ends.
+    pub disallowed_policies_glob: Vec<String>,
+    /// Whether its tokens are nobody's children.
+    pub orphan: bool,
+    /// Whether their life can be prolonged.
+    pub renewable: bool,
+    /// Whether they are made without the policy `default`.
+    pub no_default_policy: bool,
+    /// To how long each renewal prolongs them.
+    pub period: u64,
+    /// How long they live at most.
+    pub explicit_max_ttl: u64,
+    /// How often each can be used.
+    pub num_uses: u64,
+    /// From where they can be used.
+    pub bound_cidrs: Vec<IpNet>,
+    /// What stands behind the path that made them.
+    pub path_suffix: String,
+}
+
+impl Default for Role {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            allowed_policies: Vec::new(),
+            allowed_policies_glob: Vec::new(),
+            disallowed_policies: Vec::new(),
+            disallowed_policies_glob: Vec::new(),
+            orphan: false,
+            renewable: true,
+            no_default_policy: false,
+            period: 0,
+            explicit_max_ttl: 0,
+            num_uses: 0,
+            bound_cidrs: Vec::new(),
+            path_suffix: String::new(),
+        }
+    }
+}
+
+impl Role {
+    /// The path that its tokens say that they were made by.
+    pub fn path(&self) -> String {
+        let suffix =
+            if self.path_suffix.is_empty() { String::new() } else { format!("/{}", self.path_suffix) };
+        format!("auth/token/create/{}{suffix}", self.name)
+    }
+
+    fn has_allowed(&self) -> bool {
+        !self.allowed_policies.is_empty() || !self.allowed_policies_glob.is_empty()
+    }
+
+    /// The policies of a token that asks for none.
+    pub(super) fn policies_of(&self, parents: &[String]) -> Vec<String> {
+        if !self.allowed_policies.is_empty() {
+            return self.allowed_policies.clone();
+        }
+        parents.iter().filter(|policy| self.check(&[(*policy).clone()]).is_ok()).cloned().collect()
+    }
+
+    /// Whether its tokens may have these policies.
+    ///
+    /// # Errors
+    ///
+    /// A line that says which they may not have.
+    pub(super) fn check(&self, policies: &[String]) -> Result<(), String> {
+        for policy in policies {
+            let is_among = |names: &[String], globs: &[String]| {
+                names.contains(policy) || globs.iter().any(|glob| is_like(policy, glob))
+            };
+            let is_allowed = !self.has_allowed()
+                || is_among(&self.allowed_policies, &self.allowed_policies_glob)
+                || policy == DEFAULT;
+            if !is_allowed {
+                return Err(format!(
+                    "token policies ({policy}) must be subset of the role's allowed policies"
+                ));
+            }
+            // A role whose tokens may be anything but some may not be root.
+            let is_root = policy == ROOT
+                && !self.allowed_policies.contains(policy)
+                && !self.disallowed_policies.is_empty();
+            if is_root || is_among(&self.disallowed_policies, &self.disallowed_policies_glob) {
+                return Err(format!("token policy {policy:?} is disallowed by this role"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tokens<'_> {
+    /// A role.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub async fn role(&self, name: &str) -> Result<Option<Role>, TokenError> {
+        Ok(self.records.get(RecordKind::TokenRole, &key(name)).await?.map(|held| held.value))
+    }
+
+    /// Makes a role, or changes it.
+    ///
+    /// # Errors
+    ///
+    /// What `edit` answers; and see [`TokenError`].
+    pub async fn edit_role(
+        &self,
+        name: &str,
+        edit: impl Fn(&mut Role) -> Result<(), TokenError>,
+    ) -> Result<(), TokenError> {
+        self.records
+            .change(RecordKind::TokenRole, &key(name), |role: Option<Role>| {
+                let mut role = role.unwrap_or_default();
+                name.clone_into(&mut role.name);
+                edit(&mut role)?;
+                Ok((Next::Put(role), ()))
+            })
+            .await
+    }
+
+    /// Removes a role. Its tokens live on.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub async fn remove_role(&self, name: &str) -> Result<(), TokenError> {
+        Ok(self.records.remove(&key(name)).await?)
+    }
+
+    /// The names of all roles, in order.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub async fn roles(&self) -> Result<Vec<String>, TokenError> {
+        let names = self.records.names(PREFIX.as_bytes()).await?;
+        Ok(names.into_iter().map(|name| String::from_utf8_lossy(&name).into_owned()).collect())
+    }
+}
+
+fn key(name: &str) -> Vec<u8> {
+    format!("{PREFIX}{name}").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn policies_are_within_what_the_role_allows() {
+        let role = Role {
+            allowed_policies: names(&["a"]),
+            allowed_policies_glob: names(&["dev-*"]),
+            ..Role::default()
+        };
+        assert!(role.check(&names(&["a", "dev-x", "default"])).is_ok());
+        assert!(role.check(&names(&["b"])).is_err() && role.check(&names(&["root"])).is_err());
+        let role = Role {
+            disallowed_policies: names(&["b"]),
+            disallowed_policies_glob: names(&["*-admin"]),
+            ..Role::default()
+        };
+        assert!(role.check(&names(&["a"])).is_ok());
+        for refused in ["b", "x-admin", "root"] {
+            assert!(role.check(&names(&[refused])).is_err(), "{refused}");
+        }
+        assert_eq!(role.policies_of(&names(&["a", "b"])), ["a"]);
+    }
+}

@@ -1,0 +1,303 @@
+//! Tokens in the store.
+
+use std::{net::IpAddr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ACCESSOR_NAMES, ACCESSOR_PREFIX, Entry, TOKEN_PREFIX, Token, TokenError, TokenName, is_bound_to,
+    key_of_accessor,
+};
+use crate::{
+    barrier::Barrier,
+    clock,
+    crypto::envelope::RecordKind,
+    mounts::MountTable,
+    storage::RequestId,
+    system::{New, Next, Records, SystemError},
+};
+
+/// The most ancestors that a token has.
+const MAX_ANCESTORS: usize = 64;
+
+/// The tokens, for one request.
+#[derive(Clone)]
+pub struct Tokens<'a> {
+    pub(super) barrier: &'a Barrier,
+    pub(super) records: Records<'a>,
+    /// Says which auth methods there are: tokens of others are dead.
+    table: Arc<MountTable>,
+}
+
+/// A token that is alive, as far as is known.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// Its name in the store.
+    pub name: TokenName,
+    /// What is known of it.
+    pub entry: Entry,
+}
+
+/// What finds a token by its accessor.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Accessor {
+    pub(super) accessor: String,
+    pub(super) token: TokenName,
+}
+
+impl<'a> Tokens<'a> {
+    /// The tokens behind this barrier.
+    pub fn new(barrier: &'a Barrier, request: RequestId, table: Arc<MountTable>) -> Self {
+        Self { barrier, records: Records::new(barrier, request), table }
+    }
+
+    /// Whether a token is alive by itself.
+    pub(super) fn is_alive(&self, entry: &Entry, now: u64) -> bool {
+        entry.is_alive(now) && entry.mount.is_none_or(|mount| self.table.auth().has(mount))
+    }
+
+    /// The name under which a token is stored.
+    pub fn name(&self, token: &Token) -> TokenName {
+        TokenName::of(&self.barrier.token_name(token.expose()))
+    }
+
+    /// What is known of a token, if it and its ancestors are alive.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub async fn lookup(&self, token: &Token) -> Result<Option<Live>, TokenError> {
+        if !token.is_plausible() {
+            return Ok(None);
+        }
+        self.lookup_name(&self.name(token)).await
+    }
+
+    /// As [`lookup`](Self::lookup), for somebody with this address.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub async fn lookup_from(
+        &self,
+        token: &Token,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Live>, TokenError> {
+        let live = self.lookup(token).await?;
+        Ok(live.filter(|live| is_bound_to(&live.entry.bound_cidrs, address)))
+    }
+
+    /// As [`lookup`](Self::lookup), by the token's name.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub async fn lookup_name(&self, name: &TokenName) -> Result<Option<Live>, TokenError> {
+        let held = self.records.get::<Entry>(RecordKind::Token, &name.key()).await?;
+        let Some(entry) = held.map(|held| held.value) else { return Ok(None) };
+        let is_alive =
+            self.is_alive(&entry, clock::unix_seconds()) && self.have_living(&entry.ancestors).await?;
+        Ok(is_alive.then(|| Live { name: name.clone(), entry }))
+    }
+
+    /// As [`lookup`](Self::lookup), by the token's accessor.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub async fn lookup_accessor(&self, accessor: &str) -> Result<Option<Live>, TokenError> {
+        match self.named_by(accessor).await? {
+            None => Ok(None),
+            Some(name) => self.lookup_name(&name).await,
+        }
+    }
+
+    async fn named_by(&self, accessor: &str) -> Result<Option<TokenName>, TokenError> {
+        let key = self.accessor_key(accessor);
+        let held = self.records.get::<Accessor>(RecordKind::Accessor, &key).await?;
+        Ok(held.map(|held| held.value.token))
+    }
+
+    /// Whether all of them live, up to one that was revoked and left its children alone.
+    pub(super) async fn have_living(&self, ancestors: &[TokenName]) -> Result<bool, TokenError> {
+        if ancestors.is_empty() {
+            return Ok(true);
+        }
+        let keys: Vec<Vec<u8>> = ancestors.iter().map(TokenName::key).collect();
+        let held = self.records.get_many::<Entry>(RecordKind::Token, &keys).await?;
+        let now = clock::unix_seconds();
+        for ancestor in held {
+            match ancestor.map(|held| held.value) {
+                Some(entry) if entry.left_orphans => return Ok(true),
+                Some(entry) if self.is_alive(&entry, now) => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes a token, with this id or a random one.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` where the id is taken, or there are too many ancestors; and see [`TokenError`].
+    pub async fn make(&self, id: Option<&str>, entry: &Entry) -> Result<Token, TokenError> {
+        if entry.ancestors.len() > MAX_ANCESTORS {
+            let message = format!("a token has at most {MAX_ANCESTORS} ancestors; make an orphan");
+            return Err(TokenError::Refused(message));
+        }
+        let token = match id {
+            None => Token::random()?,
+            Some(id) => Token::presented(id),
+        };
+        let name = self.name(&token);
+        let accessor = Accessor { accessor: entry.accessor.clone(), token: name.clone() };
+        let accessor_key = self.accessor_key(&entry.accessor);
+        let accessor = New { kind: RecordKind::Accessor, key: &accessor_key, value: &accessor };
+        let point = New { kind: RecordKind::Token, key: &name.key(), value: entry };
+        match self.records.put_both(&accessor, &point).await {
+            Ok(()) => Ok(token),
+            Err(SystemError::Storage(error)) if error.is_lost_race() => {
+                Err(TokenError::Refused("there is a token with this id already".to_owned()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes one of a token's uses, where they are counted. Whether there was one: of several that ask for the last, one gets it.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub async fn spend(&self, live: &Live) -> Result<bool, TokenError> {
+        if live.entry.uses_left.is_none() {
+            return Ok(true);
+        }
+        let now = clock::unix_seconds();
+        self.records
+            .change(RecordKind::Token, &live.name.key(), |entry: Option<Entry>| match entry {
+                Some(mut entry) if self.is_alive(&entry, now) => {
+                    entry.uses_left = entry.uses_left.map(|left| left - 1);
+                    Ok((Next::Put(entry), true))
+                }
+                _ => Ok::<_, TokenError>((Next::Keep, false)),
+            })
+            .await
+    }
+
+    /// Prolongs a token's life; what is known of it then.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` where it cannot be prolonged; and see [`TokenError`].
+    pub async fn renew(&self, name: &TokenName, increment: Option<u64>) -> Result<Entry, TokenError> {
+        let now = clock::unix_seconds();
+        self.records
+            .change(RecordKind::Token, &name.key(), |entry: Option<Entry>| {
+                let mut entry = entry.filter(|entry| self.is_alive(entry, now)).ok_or_else(not_found)?;
+                entry.renew(now, increment).ok_or_else(not_renewable)?;
+                Ok((Next::Put(entry.clone()), entry))
+            })
+            .await
+    }
+
+    /// Revokes a token and all its descendants, of which none lives from then on.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub async fn revoke(&self, name: &TokenName) -> Result<(), TokenError> {
+        let held = self.records.get::<Entry>(RecordKind::Token, &name.key()).await?;
+        self.records.remove(&name.key()).await?;
+        if let Some(held) = held {
+            // What is left of it is tidied, if this fails.
+            self.forget_what_belongs_to(name, &held.value).await?;
+        }
+        Ok(())
+    }
+
+    /// Revokes a token, and lets its children live on as orphans.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub async fn revoke_alone(&self, name: &TokenName) -> Result<(), TokenError> {
+        let key = name.key();
+        let changed = self.records.change(RecordKind::Token, &key, |entry: Option<Entry>| {
+            let Some(entry) = entry.filter(|entry| !entry.left_orphans) else {
+                return Ok((Next::Keep, None));
+            };
+            let left = Entry { left_orphans: true, policies: Vec::new(), meta: None, ..entry.clone() };
+            Ok::<_, TokenError>((Next::Put(left), Some(entry)))
+        });
+        if let Some(entry) = changed.await? {
+            self.forget_what_belongs_to(name, &entry).await?;
+        }
+        Ok(())
+    }
+
+    /// The accessors of all tokens.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub async fn accessors(&self) -> Result<Vec<String>, TokenError> {
+        let names = self.records.names(ACCESSOR_PREFIX).await?;
+        let keys: Vec<Vec<u8>> = names.iter().map(|name| [ACCESSOR_PREFIX, name].concat()).collect();
+        let held = self.records.get_many::<Accessor>(RecordKind::Accessor, &keys).await?;
+        let mut accessors: Vec<String> = held.into_iter().flatten().map(|held| held.value.accessor).collect();
+        accessors.sort_unstable();
+        Ok(accessors)
+    }
+
+    /// The leases of tokens that die some day, by name, whose names begin like this.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub async fn leases(&self, prefix: &str) -> Result<Vec<(String, TokenName)>, TokenError> {
+        let (mut leases, now) = (Vec::new(), clock::unix_seconds());
+        for (name, entry) in self.all().await? {
+            let id = format!("{}/{}", entry.path, name.as_str());
+            if entry.expires.is_some() && self.is_alive(&entry, now) && id.starts_with(prefix) {
+                leases.push((id, name));
+            }
+        }
+        Ok(leases)
+    }
+
+    /// All tokens that there are records of.
+    pub(super) async fn all(&self) -> Result<Vec<(TokenName, Entry)>, TokenError> {
+        let names = self.records.names(TOKEN_PREFIX).await?;
+        let names = names.iter().filter_map(|name| TokenName::parse(&String::from_utf8_lossy(name)));
+        let names: Vec<TokenName> = names.collect();
+        let keys: Vec<Vec<u8>> = names.iter().map(TokenName::key).collect();
+        let held = self.records.get_many::<Entry>(RecordKind::Token, &keys).await?;
+        Ok(names.into_iter().zip(held).filter_map(|(name, held)| Some((name, held?.value))).collect())
+    }
+
+    pub(super) async fn forget_what_belongs_to(
+        &self,
+        name: &TokenName,
+        entry: &Entry,
+    ) -> Result<(), TokenError> {
+        if !entry.accessor.is_empty() {
+            self.records.remove(&self.accessor_key(&entry.accessor)).await?;
+        }
+        crate::cubbyhole::Cubbyhole::new(self.records, name).clear().await?;
+        Ok(())
+    }
+
+    pub(super) fn accessor_key(&self, accessor: &str) -> Vec<u8> {
+        key_of_accessor(&self.barrier.name(ACCESSOR_NAMES, accessor))
+    }
+}
+
+fn not_found() -> TokenError {
+    TokenError::Refused("token not found".to_owned())
+}
+
+fn not_renewable() -> TokenError {
+    TokenError::Refused("lease is not renewable".to_owned())
+}
