@@ -67,23 +67,15 @@ impl<'a> AppRoles<'a> {
     }
 }
 
-/// Removes the records of mounts that are no longer there; how many mounts.
+/// Removes the records of a mount that was taken away; whether there were any.
 ///
 /// # Errors
 ///
 /// See [`SystemError`].
-pub async fn tidy(records: Records<'_>, is_there: impl Fn(Uuid) -> bool) -> Result<usize, SystemError> {
-    let mut gone = 0;
-    for name in records.level(PREFIX.as_bytes()).await? {
-        let text = String::from_utf8_lossy(&name).trim_end_matches('/').to_owned();
-        if text.parse().is_ok_and(&is_there) {
-            continue;
-        }
-        let prefix = [PREFIX.as_bytes(), &name].concat();
-        let names = records.names(&prefix).await?;
-        let keys: Vec<Vec<u8>> = names.iter().map(|name| [prefix.as_slice(), name].concat()).collect();
-        records.remove_all(&keys).await?;
-        gone += 1;
-    }
-    Ok(gone)
+pub async fn forget(records: Records<'_>, mount: Uuid) -> Result<bool, SystemError> {
+    let prefix = format!("{PREFIX}{mount}/").into_bytes();
+    let names = records.names(&prefix).await?;
+    let keys: Vec<Vec<u8>> = names.iter().map(|name| [prefix.as_slice(), name].concat()).collect();
+    records.remove_all(&keys).await?;
+    Ok(!keys.is_empty())
 }

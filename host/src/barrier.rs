@@ -29,7 +29,7 @@ use crate::{
 pub struct Barrier {
     cluster: Uuid,
     system: Storage,
-    root: SecretKey,
+    root: RwLock<Arc<SecretKey>>,
     keyring: RwLock<Arc<Keyring>>,
     uses: Uses,
 }
@@ -66,6 +66,9 @@ pub enum BarrierError {
     /// There is no further key.
     #[error(transparent)]
     Rotate(#[from] RotateError),
+    /// The root key is another by now.
+    #[error("the keys were changed on another host; seal this one, and unseal it with the new shares")]
+    Rekeyed,
     /// Others kept rotating or reserving at the same time.
     #[error("too many hosts change the keys at the same time; nothing was changed")]
     Contended,
@@ -78,7 +81,7 @@ impl Barrier {
         Self {
             cluster: keyring.cluster(),
             system,
-            root,
+            root: RwLock::new(Arc::new(root)),
             keyring: RwLock::new(Arc::new(keyring)),
             uses: Uses::new(bound),
         }
@@ -148,6 +151,10 @@ impl Barrier {
     pub fn key_use(&self) -> KeyUse {
         let keyring = self.keyring();
         self.uses.of(keyring.newest(), keyring.newest_made())
+    }
+
+    fn root(&self) -> Arc<SecretKey> {
+        Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn keyring(&self) -> Arc<Keyring> {

@@ -1,9 +1,10 @@
 //! What the server is between its edge and its stores: sealed or not, and who may do what.
 //!
-//! [`caller`] is who asks, [`unseal`] gathers shares, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
+//! [`caller`] is who asks, [`unseal`] gathers shares, [`ceremony`] is what else their holders do, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
 //! behind them.
 
 pub mod caller;
+pub mod ceremony;
 pub mod cluster;
 mod error;
 mod mount;
@@ -21,7 +22,7 @@ use std::{
 use keyway_loader::{Backends, Down, Grant, Health, Slot};
 use uuid::Uuid;
 
-use self::{unseal::Progress, upkeep::Upkeep};
+use self::{ceremony::Ceremonies, unseal::Progress, upkeep::Upkeep};
 use crate::{
     barrier::{Barrier, UseBound},
     config::MountConfig,
@@ -41,6 +42,7 @@ pub struct Core {
     known: Known,
     unsealed: RwLock<Option<Arc<Unsealed>>>,
     progress: Mutex<Progress>,
+    ceremonies: Ceremonies,
     upkeep: Upkeep,
 }
 
@@ -152,6 +154,7 @@ impl Core {
             settings,
             unsealed: RwLock::new(None),
             progress: Mutex::default(),
+            ceremonies: Ceremonies::default(),
             upkeep: Upkeep::default(),
         })
     }
@@ -211,6 +214,7 @@ impl Core {
         progress.forget();
         *self.unsealed.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.upkeep.end();
+        self.ceremonies.forget();
         drop(progress);
         tracing::info!("sealed");
     }

@@ -56,7 +56,19 @@ const MAX_HEADER_BYTES: usize = 32 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// The routes.
+/// All routes that there are, for whoever checks that each is guarded.
+pub fn tables() -> [&'static Table; 6] {
+    [
+        &sys::ROUTES,
+        &auth::token::ROUTES,
+        &auth::approle::ROUTES,
+        &cubbyhole::ROUTES,
+        &kv1::ROUTES,
+        &kv2::ROUTES,
+    ]
+}
+
+/// The routes, ready to be served.
 pub fn router(edge: Arc<Edge>) -> Router {
     Router::new().fallback(serve).with_state(edge)
 }
@@ -199,9 +211,14 @@ fn parse(
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let action = action(&parts.method, &query)?;
     // Honoured or refused, never ignored.
-    for refused in ["x-vault-namespace", "x-vault-mfa"] {
-        if parts.headers.get(refused).is_some_and(|value| !value.is_empty()) {
+    for refused in ["x-vault-namespace", "x-vault-mfa", "x-vault-wrap-format"] {
+        if parts.headers.get_all(refused).iter().any(|value| !value.is_empty()) {
             return Err(ApiError::bad_request(format!("the header {refused} is not supported")));
+        }
+    }
+    for once in ["x-vault-wrap-ttl", "x-vault-token", "authorization"] {
+        if parts.headers.get_all(once).iter().count() > 1 {
+            return Err(ApiError::bad_request(format!("the header {once} stands there twice")));
         }
     }
     let wrap_ttl = wrap_ttl(&parts.headers).map_err(ApiError::bad_request)?;
@@ -241,7 +258,9 @@ fn check_head(parts: &Parts) -> Result<(), ApiError> {
 }
 
 fn action(method: &Method, query: &str) -> Result<Action, ApiError> {
-    let lists = query.split('&').any(|pair| pair == "list=true" || pair == "list=1");
+    // What Go's ParseBool takes for true.
+    let is_true = |value: &str| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True");
+    let lists = query.split('&').any(|pair| pair.strip_prefix("list=").is_some_and(is_true));
     match method.as_str() {
         "GET" if lists => Ok(Action::List),
         "GET" | "HEAD" => Ok(Action::Read),

@@ -32,6 +32,9 @@ pub struct Policy {
     pub rules: Vec<PathRule>,
 }
 
+/// The policy of the tokens of wrappings. It cannot be written, and no other token has it.
+pub const RESPONSE_WRAPPING: &str = "response-wrapping";
+
 /// The longest name, in bytes.
 const MAX_NAME_BYTES: usize = 128;
 

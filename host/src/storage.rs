@@ -10,7 +10,7 @@ use std::sync::Arc;
 use keyway_loader::{
     Batch, BatchMode, BatchResult, CallContext, Capabilities, Condition, Delete, Down, DropKeyspace,
     Durability, Error, ErrorCode, Features, Generation, Health, Key, Op, Page, Put, ReadConsistency, Record,
-    Reply, Scan, Slot, Version, WriteId,
+    Reply, Scan, Sharing, Slot, Version, WriteId,
 };
 
 use self::{
@@ -96,6 +96,11 @@ impl Storage {
     /// Whether reads may be of an earlier state than what was acknowledged.
     pub fn may_read_stale(&self) -> bool {
         self.generation().is_ok_and(|open| open.capabilities().read_consistency == ReadConsistency::EVENTUAL)
+    }
+
+    /// Whether other hosts may have it open, too.
+    pub fn is_shared_by_hosts(&self) -> bool {
+        self.generation().is_ok_and(|open| open.capabilities().sharing == Sharing::MANY_HOSTS)
     }
 
     /// Whether everything is gone when the backend closes. What is not open counts as lasting: nothing is forgotten for it.

@@ -19,12 +19,13 @@ use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use self::{
-    entry::Entry,
+    entry::{Entry, Kin},
     store::{Live, Tokens},
     tidy::Tidied,
 };
 use crate::{
     barrier::{Barrier, BarrierError},
+    clock,
     crypto::{
         envelope::{RecordKind, SealError},
         key::{RandomError, SecretKey},
@@ -83,6 +84,9 @@ pub enum TokenError {
 }
 
 impl Token {
+    /// How long random ones are.
+    pub const BYTES: usize = 46;
+
     /// A new token.
     ///
     /// # Errors
@@ -117,7 +121,8 @@ impl Token {
         let name = TokenName::of(&keyring.token_name(&self.0));
         let entry = Entry::root()?;
         let accessor = key_of_accessor(&keyring.name(ACCESSOR_NAMES, &entry.accessor));
-        let finds = store::Accessor { accessor: entry.accessor.clone(), token: name.clone() };
+        let made = clock::unix_seconds();
+        let finds = store::Accessor { accessor: entry.accessor.clone(), token: name.clone(), made };
         let seal = |kind, key: Vec<u8>, text: Vec<u8>| {
             let value = keyring.seal(&Record::system(kind, &key), &text)?;
             Ok::<_, SealError>(SealedRecord { key, value })

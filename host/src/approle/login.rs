@@ -50,7 +50,7 @@ impl AppRoles<'_> {
         table: Arc<MountTable>,
     ) -> Result<LoggedIn, AppRoleError> {
         let (name, role) = self.role_by_id(shown.role_id).await?.ok_or_else(refused)?;
-        let mut metadata = BTreeMap::from([("role_name".to_owned(), name.clone())]);
+        let mut metadata = BTreeMap::new();
         let mut bound_cidrs = role.token_bound_cidrs.clone();
         if !is_bound_to(&role.secret_id_bound_cidrs, shown.address) {
             return Err(refused());
@@ -68,6 +68,8 @@ impl AppRoles<'_> {
             }
             metadata.extend(known.metadata);
         }
+        // Last: whoever makes secret ids does not say which role it is.
+        metadata.insert("role_name".to_owned(), name.clone());
         let mut entry = Entry {
             policies: with_default(role.token_policies.clone(), role.token_no_default_policy)?,
             display_name: self.mount.kind.clone(),

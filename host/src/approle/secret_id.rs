@@ -11,6 +11,7 @@ use crate::{
     clock,
     crypto::envelope::RecordKind,
     system::{New, Next, SystemError},
+    token::plan::check_meta,
 };
 
 /// What is known of a secret id.
@@ -65,7 +66,7 @@ pub struct Wanted {
 
 impl SecretId {
     fn is_alive(&self, now: u64) -> bool {
-        self.uses_left != Some(0) && self.expires.is_none_or(|expires| now < expires)
+        self.uses_left != Some(0) && self.expires.is_none_or(|expires| now <= expires)
     }
 }
 
@@ -103,6 +104,7 @@ impl AppRoles<'_> {
                 return refused(&format!("{name} is not within what the role allows"));
             }
         }
+        check_meta(&wanted.metadata)?;
         let secret_id = wanted.secret_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         let (ttl, num_uses) =
             (wanted.ttl.unwrap_or(role.secret_id_ttl), wanted.num_uses.unwrap_or(role.secret_id_num_uses));

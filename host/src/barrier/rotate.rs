@@ -1,7 +1,14 @@
 //! New keys, this host's and others'. A key seals nothing until it is durable.
 
+use std::sync::{Arc, PoisonError};
+
 use super::{Barrier, BarrierError};
-use crate::{clock, seal::SealRecord, storage::RequestId};
+use crate::{
+    clock,
+    crypto::{envelope::OpenError, key::SecretKey, keyring::Keyring},
+    seal::{NextKeys, SealRecord},
+    storage::RequestId,
+};
 
 /// How often a rotation that loses races is tried.
 const ATTEMPTS: u32 = 8;
@@ -20,7 +27,7 @@ impl Barrier {
     /// Reads the keyring again.
     pub(super) async fn refresh(&self, request: RequestId) -> Result<(), BarrierError> {
         let (record, _) = self.seal_record(request).await?;
-        self.publish(record.keyring(&self.root)?);
+        self.publish(self.keyring_in(&record)?);
         Ok(())
     }
 
@@ -28,9 +35,9 @@ impl Barrier {
     pub(super) async fn add_key(&self, request: RequestId) -> Result<u32, BarrierError> {
         for _ in 0..ATTEMPTS {
             let (record, version) = self.seal_record(request).await?;
-            let mut keyring = record.keyring(&self.root)?;
+            let mut keyring = self.keyring_in(&record)?;
             let number = keyring.rotate(clock::unix_seconds())?;
-            let next = record.with_keyring(&self.root, &keyring)?;
+            let next = record.with_keyring(&self.root(), &keyring)?;
             match next.replace(&self.system, request, version).await {
                 Ok(_) => {
                     self.publish(keyring);
@@ -42,6 +49,49 @@ impl Barrier {
             }
         }
         Err(BarrierError::Contended)
+    }
+
+    fn keyring_in(&self, record: &SealRecord) -> Result<Keyring, BarrierError> {
+        record.keyring(&self.root()).map_err(|error| match error {
+            OpenError::NotAuthentic => BarrierError::Rekeyed,
+            error => error.into(),
+        })
+    }
+
+    /// Puts other keys in the place of the unseal key and the root key, in one conditional write: from then on these shares
+    /// unseal, and no others. Records are sealed with a new key from then on, because how often the present one was used is
+    /// counted under the former root key. Asked again after an unknown outcome, it finds out.
+    ///
+    /// # Errors
+    ///
+    /// See [`BarrierError`]. After a storage error with an unknown outcome the former shares may be dead.
+    pub async fn rekey(&self, request: RequestId, next: &NextKeys) -> Result<(), BarrierError> {
+        let _one_at_a_time = self.uses.changing().await;
+        for _ in 0..ATTEMPTS {
+            let (record, version) = self.seal_record(request).await?;
+            if record.has_shares(&next.shares) {
+                self.adopt(&next.root, record.keyring(&next.root)?);
+                return Ok(());
+            }
+            let mut keyring = self.keyring_in(&record)?;
+            keyring.rotate(clock::unix_seconds())?;
+            let rekeyed = record.with_keys(next, &keyring)?;
+            match rekeyed.replace(&self.system, request, version).await {
+                Ok(_) => {
+                    self.adopt(&next.root, keyring);
+                    return Ok(());
+                }
+                Err(error) if error.is_lost_race() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(BarrierError::Contended)
+    }
+
+    fn adopt(&self, root: &SecretKey, keyring: Keyring) {
+        *self.root.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(root.copy());
+        self.publish(keyring);
+        tracing::info!("the unseal key and the root key are others from now on");
     }
 
     async fn seal_record(

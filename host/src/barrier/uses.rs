@@ -159,8 +159,8 @@ impl Barrier {
             None => (USES_BEFORE_COUNTING, Condition::Absent),
             Some(stored) => {
                 let unreadable = |reason| BarrierError::UseRecord { key, reason };
-                let opened =
-                    open_under_root(self.cluster, &self.root, &record, stored.value()).map_err(unreadable)?;
+                let opened = open_under_root(self.cluster, &self.root(), &record, stored.value())
+                    .map_err(unreadable)?;
                 let contents: Contents =
                     serde_json::from_slice(&opened).map_err(|_| unreadable(OpenError::Malformed))?;
                 (contents.reserved, Condition::Version(stored.version()))
@@ -182,7 +182,7 @@ impl Barrier {
         }
         let reserved = reserved + block;
         let text = serde_json::to_vec(&Contents { reserved }).expect("a count is plain data");
-        let sealed = seal_under_root(self.cluster, &self.root, &record, &text)?;
+        let sealed = seal_under_root(self.cluster, &self.root(), &record, &text)?;
         match self.system.put_settled(request, Put::new(place, &sealed).when(condition)).await {
             Ok(_) => {
                 *self.uses.block() = Block { key, reserved, left: block };

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
-    policy::{Acl, PolicyError},
+    policy::{Acl, PolicyError, store::Written},
     storage::RequestId,
     system::Records,
     token::{Live, Token, Tokens},
@@ -40,6 +40,52 @@ impl Core {
 }
 
 impl Unsealed {
+    /// Writes a policy; from then on it counts for every request that begins. Goes on to its end, whether or not the caller
+    /// waits for it: a policy that is stored is in force.
+    ///
+    /// # Errors
+    ///
+    /// See [`PolicyError`].
+    pub async fn put_policy(
+        self: &Arc<Self>,
+        request: RequestId,
+        name: String,
+        written: Written,
+    ) -> Result<(), PolicyError> {
+        let unsealed = Arc::clone(self);
+        let put = async move { unsealed.policies.put(unsealed.records(request), &name, &written).await };
+        tokio::spawn(put).await.unwrap_or(Err(PolicyError::Interrupted))
+    }
+
+    /// Removes a policy, in the same way.
+    ///
+    /// # Errors
+    ///
+    /// See [`PolicyError`].
+    pub async fn remove_policy(
+        self: &Arc<Self>,
+        request: RequestId,
+        name: String,
+    ) -> Result<(), PolicyError> {
+        let unsealed = Arc::clone(self);
+        let removed = async move { unsealed.policies.remove(unsealed.records(request), &name).await };
+        tokio::spawn(removed).await.unwrap_or(Err(PolicyError::Interrupted))
+    }
+
+    /// Where other hosts share the store: takes over what they have changed of mounts and policies, so that a revocation binds
+    /// every request that begins after it. A host that is alone knows everything already.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn catch_up(&self, request: RequestId) -> Result<(), CoreError> {
+        if self.barrier.system().is_shared_by_hosts() {
+            self.policies.forget();
+            self.mounts.refresh(request).await?;
+        }
+        Ok(())
+    }
+
     /// The tokens, for one request.
     pub fn tokens(&self, request: RequestId) -> Tokens<'_> {
         Tokens::new(&self.barrier, request, self.mounts.current())

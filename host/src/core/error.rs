@@ -27,6 +27,9 @@ pub enum CoreError {
     /// No token, or none that is known.
     #[error("permission denied")]
     PermissionDenied,
+    /// A ceremony that is not under way, or not as it has to be.
+    #[error("{0}")]
+    Ceremony(String),
     /// Initialisation.
     #[error(transparent)]
     Init(#[from] InitError),

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::Notify, task::JoinHandle};
@@ -25,10 +25,17 @@ const UNDER_WAY: Duration = Duration::from_secs(4_000);
 /// How long it rests when something failed, or is too young to be swept.
 const SHORT_REST: Duration = Duration::from_secs(60);
 
+/// How long tokens are left alone behind a tidying, at least.
+const TIDY_PAUSE: Duration = Duration::from_secs(5);
+/// And so many times as long as it took.
+const TIDY_SHARE: u32 = 20;
+
 /// The task, which runs from unsealing to sealing.
 #[derive(Default)]
 pub(super) struct Upkeep {
     hurry: Arc<Notify>,
+    /// When tokens are tidied next, at the earliest: it goes through all of them.
+    tidied_next: Mutex<Option<Instant>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -78,10 +85,7 @@ impl Core {
             tracing::warn!(%error, "the table of mounts cannot be read again");
             rest = SHORT_REST;
         }
-        if let Err(error) = self.tidy_access(unsealed).await {
-            tracing::warn!(%error, "what is left of dead tokens is still there");
-            rest = SHORT_REST;
-        }
+        rest = rest.min(self.tidy_access_in_turn(unsealed, all).await);
         let table = unsealed.mounts.current();
         for leaving in table.leaving() {
             match self.drop_mount(unsealed, leaving, all).await {
@@ -117,6 +121,29 @@ impl Core {
         rest
     }
 
+    /// Tidies tokens, unless they were tidied just now; answers when that is due again at the latest.
+    async fn tidy_access_in_turn(&self, unsealed: &Unsealed, all: bool) -> Duration {
+        let begun = Instant::now();
+        let next = *self.upkeep.tidied_next.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wait) = next.filter(|_| !all).map(|next| next.saturating_duration_since(begun))
+            && !wait.is_zero()
+        {
+            return wait;
+        }
+        let tidied = self.tidy_access(unsealed).await;
+        // Whoever revokes token after token does not keep the server going through all of them.
+        let pause = TIDY_PAUSE.max(begun.elapsed() * TIDY_SHARE);
+        let next = Some(Instant::now() + pause);
+        *self.upkeep.tidied_next.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        match tidied {
+            Ok(()) => REST,
+            Err(error) => {
+                tracing::warn!(%error, "what is left of dead tokens is still there");
+                SHORT_REST
+            }
+        }
+    }
+
     /// Removes what is left of dead tokens, of what they kept, and of auth methods that were disabled.
     async fn tidy_access(&self, unsealed: &Unsealed) -> Result<(), CoreError> {
         let tidied = unsealed.tokens(RequestId::BACKGROUND).tidy().await?;
@@ -124,12 +151,18 @@ impl Core {
             let Tidied { tokens, accessors, cubbyholes } = tidied;
             tracing::info!(tokens, accessors, cubbyholes, "tokens tidied");
         }
-        let records = unsealed.records(RequestId::BACKGROUND);
-        // The table as it is now: one that was enabled since has records that must stay.
-        let is_there = |uuid| unsealed.mounts.current().auth().has(uuid);
-        let gone = approle::tidy(records, is_there).await?;
-        if gone > 0 {
-            tracing::info!(mounts = gone, "records of auth methods that were disabled are gone");
+        // Those that were disabled, and no others: a table that this host has not read again does not know all.
+        for disabled in unsealed.mounts.current().disabled() {
+            approle::forget(unsealed.records(RequestId::BACKGROUND), disabled.uuid).await?;
+            if clock::unix_seconds().abs_diff(disabled.since) > UNDER_WAY.as_secs() {
+                let uuid = disabled.uuid;
+                let forgotten = unsealed.mounts.edit(RequestId::BACKGROUND, move |table| {
+                    table.forget_disabled(uuid);
+                    Ok(())
+                });
+                forgotten.await?;
+                tracing::info!(%uuid, "records of an auth method that was disabled are gone");
+            }
         }
         Ok(())
     }

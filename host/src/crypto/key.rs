@@ -38,6 +38,11 @@ impl SecretKey {
         Some(key)
     }
 
+    /// Another holder of the same key. There is no `Clone`, so that copies are seen.
+    pub fn copy(&self) -> Self {
+        Self(self.0)
+    }
+
     /// The bytes. Whoever asks for them keeps them no longer than a call.
     pub fn expose(&self) -> &[u8; KEY_BYTES] {
         &self.0

@@ -216,14 +216,28 @@ pub(super) enum HealthState {
 }
 
 /// The answer of the health endpoint, with the status that the query wants instead of the usual one.
-pub(super) fn health(state: HealthState, wanted: impl Fn(&str) -> Option<String>, body: Value) -> Answer {
+///
+/// # Errors
+///
+/// Where the query wants what is no status.
+pub(super) fn health(
+    state: HealthState,
+    wanted: impl Fn(&str) -> Option<String>,
+    body: Value,
+) -> Result<Answer, ApiError> {
+    let status = |code: String| code.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
+    for parameter in
+        ["activecode", "standbycode", "sealedcode", "uninitcode", "drsecondarycode", "performancestandbycode"]
+    {
+        if wanted(parameter).is_some_and(|code| status(code).is_none()) {
+            return Err(ApiError::bad_request(format!("{parameter} is no status code")));
+        }
+    }
     let (usual, parameter) = match state {
         HealthState::Active => (StatusCode::OK, "activecode"),
         HealthState::Uninitialised => (StatusCode::NOT_IMPLEMENTED, "uninitcode"),
         HealthState::Sealed => (StatusCode::SERVICE_UNAVAILABLE, "sealedcode"),
-        HealthState::StorageDown => return Answer::Health(StatusCode::SERVICE_UNAVAILABLE, raw(body)),
+        HealthState::StorageDown => return Ok(Answer::Health(StatusCode::SERVICE_UNAVAILABLE, raw(body))),
     };
-    let wanted = wanted(parameter).and_then(|code| code.parse().ok());
-    let wanted = wanted.and_then(|code| StatusCode::from_u16(code).ok());
-    Answer::Health(wanted.unwrap_or(usual), raw(body))
+    Ok(Answer::Health(wanted(parameter).and_then(status).unwrap_or(usual), raw(body)))
 }

@@ -26,6 +26,8 @@ const MAX_OPEN_BODY_BYTES: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_secs(10);
 /// How long a client without a token may take for its body.
 const OPEN_BODY: Duration = Duration::from_secs(10);
+/// How long a refused client may take for the rest of its body.
+const DISCARD: Duration = Duration::from_secs(1);
 /// How deep JSON may be nested.
 const MAX_DEPTH: usize = 64;
 /// Merge patches, by RFC 7396.
@@ -50,6 +52,21 @@ pub(super) async fn read(
         (_, BodyLimit::Value) => collect(call, body, MAX_BODY_BYTES, false).await,
         (_, BodyLimit::Small) => collect(call, body, MAX_SMALL_BODY_BYTES, false).await,
     }
+}
+
+/// Reads what a refused client still sends, if that is little: it would otherwise find its connection closed.
+pub(super) async fn discard(mut body: Body) {
+    let mut left = MAX_OPEN_BODY_BYTES;
+    let drained = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // Whoever dawdles is cut off.
+    let _in_time = tokio::time::timeout(DISCARD, drained).await;
 }
 
 impl At<'_> {

@@ -25,9 +25,7 @@ pub(super) static ROUTES: Table = Table {
     routes: &[
         Route::new(Read, "{path}", |at| Box::pin(read(at))),
         Route::new(List, "{path}", |at| Box::pin(list(at))),
-        Route::new(Write, "{path}", |at| Box::pin(write(at)))
-            .with_value()
-            .creating(|at| Box::pin(exists(at))),
+        Route::new(Write, "{path}", |at| Box::pin(write(at))).creating(|at| Box::pin(exists(at))),
         Route::new(Delete, "{path}", |at| Box::pin(delete(at))),
     ],
 };
@@ -52,6 +50,7 @@ async fn exists(at: &At<'_>) -> Result<bool, ApiError> {
 
 async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
     let kept = cubbyhole(at)?.read::<Box<RawValue>>(path(at)?).await?.ok_or(ApiError::NotFound)?;
+    at.call.hold(kept.get().len(), false)?;
     Ok(Answer::system(kept))
 }
 

@@ -186,7 +186,7 @@ impl From<BarrierError> for ApiError {
             BarrierError::Storage(error) | BarrierError::SealRecord(SealRecordError::Storage(error)) => {
                 error.into()
             }
-            BarrierError::Contended => Self::unavailable(error.to_string()),
+            BarrierError::Contended | BarrierError::Rekeyed => Self::unavailable(error.to_string()),
             BarrierError::NoSealRecord { .. }
             | BarrierError::UseRecord { .. }
             | BarrierError::SealRecord(_) => logged(&error, error.to_string()),
@@ -223,6 +223,7 @@ impl From<PolicyError> for ApiError {
     fn from(error: PolicyError) -> Self {
         match error {
             PolicyError::System(error) => error.into(),
+            PolicyError::Interrupted => Self::unavailable(error.to_string()),
             PolicyError::Malformed { .. } | PolicyError::Reserved { .. } => {
                 Self::BadRequest(error.to_string())
             }
@@ -236,6 +237,7 @@ impl From<CoreError> for ApiError {
             CoreError::Sealed => Self::Sealed,
             CoreError::PermissionDenied => Self::PermissionDenied,
             CoreError::NotInitialised => Self::BadRequest("Keyway is not initialised".to_owned()),
+            CoreError::Ceremony(message) => Self::BadRequest(message),
             CoreError::WrongShare | CoreError::SharesReplaced | CoreError::Init(InitError::NeverUnsealed) => {
                 Self::BadRequest(error.to_string())
             }

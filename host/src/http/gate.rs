@@ -15,7 +15,7 @@ use super::{
     sys, wrapping,
 };
 use crate::{
-    core::Caller,
+    core::{Caller, CoreError},
     json::has_repeated_name,
     mounts::auth::APPROLE,
     policy::{Ask, Capabilities, Operation},
@@ -31,6 +31,15 @@ struct Target {
 
 /// Answers a request.
 pub(super) async fn pass(call: &Call, body: Body) -> Result<Answer, ApiError> {
+    let mut body = Some(body);
+    let answer = pass_with(call, &mut body).await;
+    if let Some(unread) = body.filter(|_| answer.is_err()) {
+        body::discard(unread).await;
+    }
+    answer
+}
+
+async fn pass_with(call: &Call, body: &mut Option<Body>) -> Result<Answer, ApiError> {
     let found = target(call);
     if let Ok(Some(target)) = &found {
         call.label.is(target.table, target.route);
@@ -40,6 +49,7 @@ pub(super) async fn pass(call: &Call, body: Body) -> Result<Answer, ApiError> {
     }
     // Whoever may not ask is not told what there is.
     let unsealed = call.core.unsealed()?;
+    unsealed.catch_up(call.request()).await?;
     let address = call.peer.map(|peer| peer.ip());
     let caller = call.core.caller(&unsealed, call.request(), call.token.as_ref(), address).await;
     let target = match found {
@@ -56,16 +66,23 @@ pub(super) async fn pass(call: &Call, body: Body) -> Result<Answer, ApiError> {
             return Err(no_route(call, &unsealed));
         }
     };
+    let caller = match caller {
+        // Whoever shows a wrapping's token is told that it is spent.
+        Err(CoreError::PermissionDenied) if call.token.is_some() && wrapping::opens(target.route) => {
+            return Err(wrapping::invalid());
+        }
+        caller => caller?,
+    };
     let mut at = At {
         call,
         name: &target.name,
         unsealed: Some(unsealed),
-        caller: Some(caller?),
+        caller: Some(caller),
         mounted: target.mounted,
         body: Bytes::new(),
+        path: target.route.policy_path(call.path.as_str(), &target.name, call.action),
     };
-    let path = target.route.policy_path(call.path.as_str(), &target.name, call.action);
-    let authorised = authorise(&mut at, target.route, &path, body).await;
+    let authorised = authorise(&mut at, target.route, body).await;
     let counted = spend(call, at.unsealed()?, at.caller()?).await?;
     authorised?;
     if !counted {
@@ -86,14 +103,15 @@ impl Target {
     }
 }
 
-async fn pass_open(call: &Call, target: &Target, body: Body) -> Result<Answer, ApiError> {
+async fn pass_open(call: &Call, target: &Target, body: &mut Option<Body>) -> Result<Answer, ApiError> {
     if call.wrap_ttl.is_some() && !target.route.wraps {
         return Err(ApiError::bad_request("what needs no token cannot be wrapped"));
     }
     let unsealed = call.core.unsealed().ok();
     let mounted = target.mounted.clone();
-    let body = body::read(call, body, target.route.body, true).await?;
-    let at = At { call, name: &target.name, unsealed, caller: None, mounted, body };
+    let body = body::read(call, body.take().unwrap_or_default(), target.route.body, true).await?;
+    let path = target.route.policy_path(call.path.as_str(), &target.name, call.action);
+    let at = At { call, name: &target.name, unsealed, caller: None, mounted, body, path };
     let answer = (target.route.run)(&at).await?;
     match call.wrap_ttl {
         Some(ttl) => wrapping::wrap(&at, answer, ttl, call.path.as_str()).await,
@@ -176,8 +194,9 @@ fn may(caller: &Caller, operations: &[Operation], path: &str) -> bool {
 }
 
 /// Whether the caller may do this; reads the body on the way, once it is known that they may send one.
-async fn authorise(at: &mut At<'_>, route: &Route, path: &str, body: Body) -> Result<(), ApiError> {
-    let call = at.call;
+async fn authorise(at: &mut At<'_>, route: &Route, body: &mut Option<Body>) -> Result<(), ApiError> {
+    let (call, path) = (at.call, at.path.clone());
+    let path = path.as_str();
     let is_bound = !matches!(route.access, Access::Holder(_));
     let acl = std::sync::Arc::clone(&at.caller()?.acl);
     if is_bound {
@@ -188,7 +207,7 @@ async fn authorise(at: &mut At<'_>, route: &Route, path: &str, body: Body) -> Re
             return Err(ApiError::PermissionDenied);
         }
     }
-    at.body = body::read(call, body, route.body, false).await?;
+    at.body = body::read(call, body.take().unwrap_or_default(), route.body, false).await?;
     if !is_bound || acl.is_root() {
         return Ok(());
     }
@@ -217,7 +236,8 @@ async fn written(at: &At<'_>, route: &Route, path: &str) -> Result<Operation, Ap
 
 /// The fields of the body, or of the query where there is none.
 fn parameters(at: &At<'_>) -> Result<Map<String, Value>, ApiError> {
-    if matches!(at.call.action, Action::Read) || at.body.is_empty() {
+    // As the endpoints read them: from the query where nothing is written, and from the body otherwise.
+    if matches!(at.call.action, Action::Read) {
         return Ok(at.call.query_parameters());
     }
     // Two readers of such a body could see two different values.

@@ -3,6 +3,7 @@
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{Call, error::ApiError};
 use crate::{duration::Given, token::plan::networks};
@@ -74,6 +75,26 @@ impl Numbers {
                 text.split(',').map(|part| Number::Text(part.to_owned()).get()).collect()
             }
         }
+    }
+}
+
+/// What clients send for "as usual".
+pub(super) fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => matches!(text.as_str(), "" | "0" | "0s"),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+/// Honoured or refused, never ignored: fields that nobody knows, unless they say nothing.
+pub(super) fn refuse_unknown(other: &Map<String, Value>) -> Result<(), ApiError> {
+    match other.iter().find(|(_, value)| !says_nothing(value)) {
+        Some((name, _)) => Err(ApiError::bad_request(format!("{name} is not supported here; leave it out"))),
+        None => Ok(()),
     }
 }
 

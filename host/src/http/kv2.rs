@@ -30,7 +30,9 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Read, "config", |at| Box::pin(config::read(at))),
         Route::new(Write, "config", |at| Box::pin(config::write(at))),
         Route::new(Read, "data/{path}", |at| Box::pin(data::read(at))),
-        Route::new(Write, "data/{path}", |at| Box::pin(data::write(at))).with_value(),
+        Route::new(Write, "data/{path}", |at| Box::pin(data::write(at)))
+            .with_value()
+            .creating(|at| Box::pin(exists(at))),
         Route::new(Patch, "data/{path}", |at| Box::pin(data::patch(at))).with_value(),
         Route::new(Delete, "data/{path}", |at| Box::pin(data::delete(at))),
         Route::new(Write, "delete/{path}", |at| Box::pin(versions::alter(at, Fate::Delete))),
@@ -38,7 +40,8 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "destroy/{path}", |at| Box::pin(versions::alter(at, Fate::Destroy))),
         Route::new(Read, "metadata/{path}", |at| Box::pin(metadata::read(at))),
         Route::new(List, "metadata/{path}", |at| Box::pin(metadata::list(at))),
-        Route::new(Write, "metadata/{path}", |at| Box::pin(metadata::write(at))),
+        Route::new(Write, "metadata/{path}", |at| Box::pin(metadata::write(at)))
+            .creating(|at| Box::pin(exists(at))),
         Route::new(Patch, "metadata/{path}", |at| Box::pin(metadata::patch(at))),
         Route::new(Delete, "metadata/{path}", |at| Box::pin(metadata::delete(at))),
         Route::new(Read, "subkeys/{path}", |at| Box::pin(subkeys::read(at))),
@@ -53,6 +56,11 @@ async fn engine<'a>(at: &'a At<'_>) -> Result<Engine<'a>, ApiError> {
 /// The secret that the request names.
 fn secret(at: &At<'_>) -> Result<SecretPath, ApiError> {
     SecretPath::parse(at.name).map_err(ApiError::bad_request)
+}
+
+/// Whether there is such a secret, perhaps one whose versions are all deleted.
+async fn exists(at: &At<'_>) -> Result<bool, ApiError> {
+    Ok(engine(at).await?.metadata(&secret(at)?).await?.is_some())
 }
 
 /// What is told of a version.

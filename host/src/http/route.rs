@@ -92,6 +92,8 @@ pub(super) struct At<'c> {
     /// The mount that the path lies in, for the routes of mounts.
     pub(super) mounted: Option<Mounted>,
     pub(super) body: Bytes,
+    /// The path as the policies see it.
+    pub(super) path: String,
 }
 
 /// The mount that a path lies in, and where it is.

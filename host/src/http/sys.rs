@@ -1,9 +1,10 @@
-//! The system's endpoints: [`seal`] (init, unseal, seal, rotate), [`mounts`], [`auth`], [`tune`] and [`remount`], [`policies`] and
+//! The system's endpoints: [`seal`] (init, unseal, seal, rotate), [`ceremonies`] (rekeying, root tokens), [`mounts`], [`auth`], [`tune`] and [`remount`], [`policies`] and
 //! [`capabilities`], [`leases`], [`backends`], [`health`], [`metrics`].
 
 mod auth;
 mod backends;
 mod capabilities;
+mod ceremonies;
 mod health;
 mod leases;
 mod metrics;
@@ -26,6 +27,7 @@ const VAULT_LEVEL: &str = "1.15.0";
 
 const NO_TOKEN_YET: &str = "there is no token yet";
 const FOR_WATCHERS: &str = "it is for whoever watches the server";
+const SHARES: &str = "the holders of the shares need no token: their shares are what they show";
 const FILTERED: &str = "it tells each token of what that token may use";
 
 /// The routes of the system.
@@ -43,6 +45,21 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/seal", |at| Box::pin(seal::seal(at))).sudo(),
         Route::new(Write, "sys/rotate", |at| Box::pin(seal::rotate(at))).sudo(),
         Route::new(Write, "sys/rotate/keyring", |at| Box::pin(seal::rotate(at))).sudo(),
+        Route::new(Read, "sys/rekey/init", |at| Box::pin(ceremonies::rekey_status(at))).open(SHARES),
+        Route::new(Write, "sys/rekey/init", |at| Box::pin(ceremonies::begin_rekey(at))).open(SHARES),
+        Route::new(Delete, "sys/rekey/init", |at| Box::pin(ceremonies::cancel_rekey(at))).open(SHARES),
+        Route::new(Write, "sys/rekey/update", |at| Box::pin(ceremonies::rekey(at))).open(SHARES),
+        Route::new(Read, "sys/rekey/verify", |at| Box::pin(ceremonies::verification_status(at))).open(SHARES),
+        Route::new(Write, "sys/rekey/verify", |at| Box::pin(ceremonies::verify(at))).open(SHARES),
+        Route::new(Delete, "sys/rekey/verify", |at| Box::pin(ceremonies::cancel_verification(at)))
+            .open(SHARES),
+        Route::new(Read, "sys/generate-root/attempt", |at| Box::pin(ceremonies::root_status(at)))
+            .open(SHARES),
+        Route::new(Write, "sys/generate-root/attempt", |at| Box::pin(ceremonies::begin_root(at)))
+            .open(SHARES),
+        Route::new(Delete, "sys/generate-root/attempt", |at| Box::pin(ceremonies::cancel_root(at)))
+            .open(SHARES),
+        Route::new(Write, "sys/generate-root/update", |at| Box::pin(ceremonies::root(at))).open(SHARES),
         Route::new(Read, "sys/key-status", |at| Box::pin(seal::key_status(at))),
         Route::new(Read, "sys/metrics", |at| Box::pin(metrics::metrics(at))),
         Route::new(Read, "sys/backends", |at| Box::pin(backends::all(at))),

@@ -6,16 +6,15 @@ use serde_json::{json, value::RawValue};
 use super::{
     answer::{Answer, Logical, WrapInfo},
     error::ApiError,
-    route::At,
+    route::{At, Route},
 };
 use crate::{
     clock,
     cubbyhole::Cubbyhole,
+    policy::RESPONSE_WRAPPING,
     token::{Entry, Live, Token, TokenError},
 };
 
-/// The policy of a wrapping's token.
-pub(super) const POLICY: &str = "response-wrapping";
 /// Where the answer lies in the cubbyhole of the wrapping's token.
 const KEPT: &str = "response";
 
@@ -35,9 +34,14 @@ struct TokenRequest {
     token: Option<String>,
 }
 
+/// Whether a route is one at which a wrapping's token opens its wrapping.
+pub(super) fn opens(route: &Route) -> bool {
+    matches!(route.pattern, "sys/wrapping/unwrap" | "sys/wrapping/rewrap")
+}
+
 /// Whether a token is a wrapping's.
 pub(super) fn is_wrapping(entry: &Entry) -> bool {
-    entry.policies == [POLICY]
+    entry.policies == [RESPONSE_WRAPPING]
 }
 
 /// Puts an answer into a wrapping, and answers where it is. What says nothing needs none.
@@ -59,7 +63,7 @@ pub(super) async fn wrap(at: &At<'_>, answer: Answer, ttl: u64, path: &str) -> R
 async fn keep(at: &At<'_>, kept: Kept) -> Result<Answer, ApiError> {
     let tokens = at.unsealed()?.tokens(at.call.request());
     let entry = Entry {
-        policies: vec![POLICY.to_owned()],
+        policies: vec![RESPONSE_WRAPPING.to_owned()],
         path: kept.path.clone(),
         display_name: "wrapping".to_owned(),
         creation_ttl: kept.ttl,
@@ -67,12 +71,10 @@ async fn keep(at: &At<'_>, kept: Kept) -> Result<Answer, ApiError> {
         uses_left: Some(1),
         ..Entry::new().map_err(TokenError::from)?
     };
-    let token = Token::random().map_err(TokenError::from)?;
-    let name = tokens.name(&token);
     let records = at.unsealed()?.records(at.call.request());
-    Cubbyhole::new(records, &name).write(KEPT, &kept).await?;
-    // From here on it can be taken out.
-    let token = tokens.make(Some(token.expose()), &entry).await?;
+    // The token first: what is kept without one is tidied. Nobody has it yet.
+    let token = tokens.make(None, &entry).await?;
+    Cubbyhole::new(records, &tokens.name(&token)).write(KEPT, &kept).await?;
     let wrapped_accessor = kept.answer.auth.as_ref().map(|auth| auth.accessor.clone()).unwrap_or_default();
     let wrap_info = WrapInfo {
         token: token.expose().to_owned(),
@@ -96,10 +98,12 @@ async fn take(at: &At<'_>, live: &Live) -> Result<Kept, ApiError> {
     if let Err(error) = tokens.revoke(&live.name).await {
         tracing::warn!(%error, "what is left of a wrapping is tidied later");
     }
-    kept.ok_or_else(invalid)
+    let kept = kept.ok_or_else(invalid)?;
+    at.call.hold(kept.answer.data.as_ref().map_or(0, |data| data.get().len()), false)?;
+    Ok(kept)
 }
 
-fn invalid() -> ApiError {
+pub(super) fn invalid() -> ApiError {
     ApiError::bad_request("wrapping token is not valid or does not exist")
 }
 

@@ -90,6 +90,16 @@ impl AuthMount {
     }
 }
 
+/// An auth method that was disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disabled {
+    /// Its identity.
+    pub uuid: Uuid,
+    /// When, in Unix seconds: logins that were under way may end after that.
+    pub since: u64,
+}
+
 /// All auth methods by path, without `auth/` and slashes at the ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -174,7 +184,19 @@ impl MountTable {
 
     /// Takes an auth method away; its tokens are dead from then on. What it was, if it was there.
     pub fn disable(&mut self, path: &str) -> Option<AuthMount> {
-        if path == TOKEN { None } else { self.auth.0.remove(path) }
+        let mount = if path == TOKEN { None } else { self.auth.0.remove(path) }?;
+        self.disabled.push(Disabled { uuid: mount.uuid, since: clock::unix_seconds() });
+        Some(mount)
+    }
+
+    /// Auth methods that were disabled, and whose records are not all gone.
+    pub fn disabled(&self) -> &[Disabled] {
+        &self.disabled
+    }
+
+    /// Forgets an auth method whose records are gone.
+    pub fn forget_disabled(&mut self, uuid: Uuid) {
+        self.disabled.retain(|disabled| disabled.uuid != uuid);
     }
 
     /// Gives an auth method another path.
@@ -184,8 +206,8 @@ impl MountTable {
     /// `Gone`, and as [`enable`](Self::enable).
     pub fn move_auth(&mut self, from: &str, to: &MountPath) -> Result<(), MountError> {
         let gone = || MountError::Gone { path: format!("auth/{from}") };
-        let mount = self.disable(from).ok_or_else(gone)?;
-        self.enable(to, mount)
+        let mount = if from == TOKEN { None } else { self.auth.0.remove(from) };
+        self.enable(to, mount.ok_or_else(gone)?)
     }
 }
 
@@ -207,7 +229,9 @@ mod tests {
         let uuid = mount.uuid;
         table.move_auth("approle", &path("machines")).unwrap();
         assert!(table.auth().has(uuid) && table.auth().get("approle").is_none());
+        assert!(table.disabled().is_empty());
         assert!(table.disable("machines").is_some() && !table.auth().has(uuid));
+        assert_eq!(table.disabled().len(), 1);
         assert!(table.disable("token").is_none() && table.move_auth("token", &path("x")).is_err());
     }
 

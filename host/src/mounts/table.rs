@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     MountError,
-    auth::{AuthTable, Tune},
+    auth::{AuthTable, Disabled, Tune},
     path::MountPath,
 };
 use crate::{clock, config::MountConfig, secrets::Settings};
@@ -117,6 +117,8 @@ pub struct MountTable {
     #[serde(default, skip_serializing_if = "AuthTable::is_empty")]
     pub(super) auth: AuthTable,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) disabled: Vec<Disabled>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     leaving: Vec<Leaving>,
     /// Backends that have held mounts, and whose markers must therefore be there.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -176,6 +178,19 @@ impl MountTable {
             return Err(MountError::InUse { path: path.as_str().to_owned() });
         }
         path.check_beside(self.mounts.keys().map(String::as_str)).map_err(MountError::Hides)?;
+        for (other, present) in &self.mounts {
+            // All of what is below such a mount are its secrets.
+            let hides = |inner: &str, outer: &str, version: u8| {
+                version == 1 && inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+            };
+            if hides(path.as_str(), other, present.kv_version)
+                || hides(other, path.as_str(), mount.kv_version)
+            {
+                let message =
+                    format!("{}/ and {other}/: a mount of KV version 1 has no mounts inside", path.as_str());
+                return Err(MountError::Hides(message));
+            }
+        }
         self.mounts.insert(path.as_str().to_owned(), mount);
         Ok(())
     }

@@ -1,4 +1,13 @@
-//! The policy `default`, until somebody writes another.
+//! The policies that are there without being written: `default`, until somebody writes another, and that of wrappings.
+
+/// What the token of a wrapping may do.
+pub(super) const RESPONSE_WRAPPING_TEXT: &str = r#"path "sys/wrapping/unwrap" {
+  capabilities = ["update"]
+}
+path "sys/wrapping/rewrap" {
+  capabilities = ["update"]
+}
+"#;
 
 /// What every token may do with itself.
 pub(super) const DEFAULT_TEXT: &str = r#"# What every token may do with itself.

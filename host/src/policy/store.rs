@@ -9,7 +9,9 @@ use keyway_loader::Condition;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Acl, DEFAULT, PathRule, Policy, ROOT, builtin, parse::parse, spike::SpikePolicy};
+use super::{
+    Acl, DEFAULT, PathRule, Policy, RESPONSE_WRAPPING, ROOT, builtin, parse::parse, spike::SpikePolicy,
+};
 use crate::{
     crypto::envelope::RecordKind,
     system::{New, Records, SystemError},
@@ -33,8 +35,11 @@ pub enum PolicyError {
         /// Why.
         reason: String,
     },
+    /// The server ended.
+    #[error("the change of the policy was interrupted; it may have happened")]
+    Interrupted,
     /// `root` and `default` are always there.
-    #[error("policy {name:?} {reason}")]
+    #[error("cannot {reason} {name:?} policy")]
     Reserved {
         /// Which.
         name: String,
@@ -130,8 +135,10 @@ impl Policies {
     ///
     /// See [`PolicyError`].
     pub async fn get(&self, records: Records<'_>, name: &str) -> Result<Option<Written>, PolicyError> {
-        if name == ROOT {
-            return Ok(Some(Written::Acl(String::new())));
+        match name {
+            ROOT => return Ok(Some(Written::Acl(String::new()))),
+            RESPONSE_WRAPPING => return Ok(Some(Written::Acl(builtin::RESPONSE_WRAPPING_TEXT.to_owned()))),
+            _ => {}
         }
         let held = records.get::<Written>(RecordKind::Policy, &key(name)).await?;
         let builtin = || (name == DEFAULT).then(|| Written::Acl(builtin::DEFAULT_TEXT.to_owned()));
@@ -144,8 +151,8 @@ impl Policies {
     ///
     /// See [`PolicyError`].
     pub async fn put(&self, records: Records<'_>, name: &str, written: &Written) -> Result<(), PolicyError> {
-        if name == ROOT {
-            return Err(PolicyError::Reserved { name: name.to_owned(), reason: "cannot be written" });
+        if matches!(name, ROOT | RESPONSE_WRAPPING) {
+            return Err(PolicyError::Reserved { name: name.to_owned(), reason: "update" });
         }
         written.rules().map_err(|reason| PolicyError::Malformed { name: name.to_owned(), reason })?;
         let new = New { kind: RecordKind::Policy, key: &key(name), value: written };
@@ -161,8 +168,8 @@ impl Policies {
     ///
     /// See [`PolicyError`].
     pub async fn remove(&self, records: Records<'_>, name: &str) -> Result<(), PolicyError> {
-        if matches!(name, ROOT | DEFAULT) {
-            return Err(PolicyError::Reserved { name: name.to_owned(), reason: "cannot be deleted" });
+        if matches!(name, ROOT | DEFAULT | RESPONSE_WRAPPING) {
+            return Err(PolicyError::Reserved { name: name.to_owned(), reason: "delete" });
         }
         let removed = records.remove(&key(name)).await;
         self.forget();
@@ -178,7 +185,7 @@ impl Policies {
         let written = records.names(PREFIX.as_bytes()).await?;
         let mut names: Vec<String> =
             written.into_iter().map(|name| String::from_utf8_lossy(&name).into_owned()).collect();
-        names.extend([DEFAULT.to_owned(), ROOT.to_owned()]);
+        names.extend([DEFAULT, ROOT].map(str::to_owned));
         names.sort_unstable();
         names.dedup();
         Ok(names)

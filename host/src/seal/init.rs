@@ -31,8 +31,10 @@ const ATTEMPTS: u32 = 3;
 /// How many shares there are to be, and how many of them unseal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShareCounts {
-    shares: u8,
-    threshold: u8,
+    /// How many are made.
+    pub shares: u8,
+    /// How many of them unseal.
+    pub threshold: u8,
 }
 
 impl ShareCounts {

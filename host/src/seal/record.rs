@@ -60,6 +60,18 @@ pub struct Unlocked {
     pub keyring: Keyring,
 }
 
+/// Keys that are to take the place of others.
+pub struct NextKeys {
+    /// The shares of the unseal key.
+    pub shares: Vec<Share>,
+    /// How many of them unseal.
+    pub threshold: u8,
+    /// The unseal key.
+    pub unseal: SecretKey,
+    /// The root key.
+    pub root: SecretKey,
+}
+
 fn confirmed_before_format_2() -> bool {
     true
 }
@@ -173,6 +185,27 @@ impl SealRecord {
     /// Whether the shares of both are the same ones.
     pub fn has_shares_of(&self, other: &Self) -> bool {
         self.share_hashes == other.share_hashes
+    }
+
+    /// Whether these are its shares.
+    pub fn has_shares(&self, shares: &[Share]) -> bool {
+        shares.len() == usize::from(self.shares) && shares.iter().all(|share| self.knows(share))
+    }
+
+    /// The record with other keys around a keyring.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be sealed.
+    pub fn with_keys(&self, next: &NextKeys, keyring: &Keyring) -> Result<Self, SealError> {
+        let made = Self::new(&next.shares, next.threshold, &next.unseal, &next.root, keyring)?;
+        let kept = Self {
+            created: self.created.clone(),
+            confirmed: self.confirmed,
+            untidied: self.untidied,
+            ..made
+        };
+        Ok(kept.with_checksum())
     }
 
     /// The record after its first unsealing.

@@ -43,7 +43,7 @@ pub struct Entry {
     pub role: Option<String>,
     /// Its parent, the parent's parent and so on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ancestors: Vec<TokenName>,
+    pub ancestors: Vec<Kin>,
     /// Whether its life can be prolonged.
     #[serde(default)]
     pub renewable: bool,
@@ -74,6 +74,16 @@ pub struct Entry {
     /// It is revoked, and its children live on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_orphans: bool,
+}
+
+/// An ancestor: where it is, and which one, because another token can take the place of one whose id was chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kin {
+    /// Its name in the store.
+    pub name: TokenName,
+    /// Its accessor, which no other token has.
+    pub accessor: String,
 }
 
 impl Entry {
@@ -127,7 +137,7 @@ impl Entry {
 
     /// Whether it is alive by itself; its ancestors have to be, too.
     pub fn is_alive(&self, now: u64) -> bool {
-        !self.left_orphans && self.uses_left != Some(0) && self.expires.is_none_or(|expires| now < expires)
+        !self.left_orphans && self.uses_left != Some(0) && self.expires.is_none_or(|expires| now <= expires)
     }
 
     /// Whether it has no parent on whose life its own depends.

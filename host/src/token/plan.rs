@@ -7,16 +7,18 @@ use ipnet::IpNet;
 use super::{Entry, TokenError, role::Role, store::Live};
 use crate::{
     clock, policy,
-    policy::{DEFAULT, ROOT},
+    policy::{DEFAULT, RESPONSE_WRAPPING, ROOT},
 };
 
 /// How long a token lives that says nothing, and at most, in seconds: 32 days.
 pub const SYSTEM_TTL: u64 = 2_764_800;
 /// Policies that no token is given by hand.
-const NOT_ASSIGNABLE: [&str; 2] = ["response-wrapping", "control-group"];
-/// The longest text of each that its maker writes beside a token, and how many there are.
-const MAX_META_BYTES: usize = 1_024;
+const NOT_ASSIGNABLE: [&str; 2] = [RESPONSE_WRAPPING, "control-group"];
+/// How many texts its maker writes beside a token, and how long they are together.
 const MAX_META: usize = 64;
+const MAX_META_BYTES: usize = 8_192;
+/// The most policies of a token.
+const MAX_POLICIES: usize = 256;
 
 /// What is asked for. Durations are seconds; zero is not said.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +29,8 @@ pub struct Wanted {
     pub policies: Option<Vec<String>>,
     /// Whether it is nobody's child.
     pub no_parent: bool,
+    /// As `no_parent`, by a path that whoever may use it needs nothing else for.
+    pub by_orphans_path: bool,
     /// Whether it is made without the policy `default`.
     pub no_default_policy: bool,
     /// Whether its life can be prolonged.
@@ -137,19 +141,26 @@ pub fn plan(
     if wanted.id.is_some() {
         sudo("to specify token id")?;
     }
-    if wanted.period > 0 && role.is_none() {
+    if wanted.period > 0 {
         sudo("to create periodic token")?;
+    }
+    if parent.uses_left.is_some() {
+        // Its child would not be bound by them.
+        return Err(refused("restricted use token cannot generate child tokens: they would not be bound by its number of uses".to_owned()));
+    }
+    if wanted.no_parent && role.is_some_and(|role| !role.orphan) {
+        return Err(refused("the role makes no orphans".to_owned()));
     }
     if wanted.no_parent && role.is_none() {
         sudo("to create orphan token")?;
     }
-    check_meta(wanted.meta.as_ref())?;
+    wanted.meta.as_ref().map_or(Ok(()), check_meta)?;
     entry.meta = wanted.meta.clone();
     entry.display_name = display_name(&wanted.display_name);
     entry.renewable = wanted.renewable && role.is_none_or(|role| role.renewable);
-    let is_orphan = wanted.no_parent || role.is_some_and(|role| role.orphan);
+    let is_orphan = role.map_or(wanted.no_parent || wanted.by_orphans_path, |role| role.orphan);
     if !is_orphan {
-        entry.ancestors = std::iter::once(&maker.live.name).chain(&parent.ancestors).cloned().collect();
+        entry.ancestors = std::iter::once(maker.live.kin()).chain(parent.ancestors.iter().cloned()).collect();
     }
     entry.policies = policies(wanted, maker, role)?;
     let most_uses = role.map_or(0, |role| role.num_uses);
@@ -164,7 +175,11 @@ pub fn plan(
         entry.role = Some(role.name.clone());
         entry.path = role.path();
         entry.bound_cidrs = role.bound_cidrs.clone();
-        life.period = role.period;
+        life.period = match (role.period, life.period) {
+            (0, asked) => asked,
+            (bound, 0) => bound,
+            (bound, asked) => bound.min(asked),
+        };
         life.explicit_max_ttl = match (role.explicit_max_ttl, life.explicit_max_ttl) {
             (0, asked) => asked,
             (bound, 0) => bound,
@@ -172,11 +187,11 @@ pub fn plan(
         };
     } else {
         entry.path = "auth/token/create".to_owned();
+        if !is_orphan {
+            entry.bound_cidrs.clone_from(&parent.bound_cidrs);
+        }
     }
     if entry.is_root() {
-        if entry.uses_left.is_some() && parent.uses_left.is_none() && !maker.live.entry.is_root() {
-            return Err(refused("root tokens are made by root tokens".to_owned()));
-        }
         if parent.expires.is_some() && life.ttl == 0 && life.period == 0 {
             return Err(refused("expiring root tokens cannot create non-expiring root tokens".to_owned()));
         }
@@ -193,13 +208,15 @@ pub fn plan(
 fn policies(wanted: &Wanted, maker: Maker<'_>, role: Option<&Role>) -> Result<Vec<String>, TokenError> {
     let parent = &maker.live.entry;
     let asked = wanted.policies.as_ref().filter(|asked| !asked.is_empty());
-    let no_default = wanted.no_default_policy || role.is_some_and(|role| role.no_default_policy);
+    let no_default = wanted.no_default_policy
+        || role.is_some_and(|role| role.no_default_policy || role.disallows(DEFAULT))
+        || !(maker.has_sudo || parent.policies.iter().any(|policy| policy == DEFAULT));
     let policies = match (asked, role) {
         (None, Some(role)) => role.policies_of(&parent.policies),
         (None, None) => parent.policies.clone(),
         (Some(asked), _) => named(asked)?,
     };
-    if let Some(role) = role {
+    if let Some(role) = role.filter(|role| role.says_something()) {
         role.check(&policies).map_err(refused)?;
     } else if !maker.has_sudo && !is_within(&policies, &parent.policies) {
         return Err(refused("child policies must be subset of parent".to_owned()));
@@ -210,10 +227,9 @@ fn policies(wanted: &Wanted, maker: Maker<'_>, role: Option<&Role>) -> Result<Ve
     with_default(policies, no_default)
 }
 
-/// Whether all policies are among others; `default` always is.
+/// Whether all policies are among others.
 fn is_within(policies: &[String], others: &[String]) -> bool {
-    others.iter().any(|policy| policy == ROOT)
-        || policies.iter().all(|policy| policy == DEFAULT || others.contains(policy))
+    others.iter().any(|policy| policy == ROOT) || policies.iter().all(|policy| others.contains(policy))
 }
 
 /// The names of policies as they are stored: in lower case and without blanks at their ends, so that no spelling of `root` is
@@ -223,6 +239,9 @@ fn is_within(policies: &[String], others: &[String]) -> bool {
 ///
 /// `Refused` for names that are none, and for those that are not given to tokens by hand.
 pub fn named(asked: &[String]) -> Result<Vec<String>, TokenError> {
+    if asked.len() > MAX_POLICIES {
+        return Err(refused(format!("a token has at most {MAX_POLICIES} policies")));
+    }
     let mut names = Vec::with_capacity(asked.len());
     for asked in asked {
         let name = policy::name(asked.trim()).map_err(refused)?;
@@ -269,11 +288,16 @@ fn display_name(given: &str) -> String {
     if plain.is_empty() { "token".to_owned() } else { format!("token-{plain}") }
 }
 
-fn check_meta(meta: Option<&BTreeMap<String, String>>) -> Result<(), TokenError> {
-    let Some(meta) = meta else { return Ok(()) };
-    if meta.len() > MAX_META || meta.iter().any(|(name, value)| name.len() + value.len() > MAX_META_BYTES) {
+/// Checks what is written beside a token, or a secret id.
+///
+/// # Errors
+///
+/// `Refused` where it is too much.
+pub fn check_meta(meta: &BTreeMap<String, String>) -> Result<(), TokenError> {
+    let bytes: usize = meta.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if meta.len() > MAX_META || bytes > MAX_META_BYTES {
         return Err(refused(format!(
-            "meta has at most {MAX_META} names, of {MAX_META_BYTES} bytes with their values"
+            "metadata have at most {MAX_META} names, and {MAX_META_BYTES} bytes in all"
         )));
     }
     Ok(())
@@ -308,7 +332,7 @@ mod tests {
     fn live(policies: &[&str]) -> Live {
         let policies = policies.iter().map(|policy| (*policy).to_owned()).collect();
         let name = TokenName::of(&[7; 32]);
-        Live { name, entry: Entry { policies, ..Entry::new().unwrap() } }
+        Live { name, entry: Entry { policies, ..Entry::new().unwrap() }, is_orphan: true }
     }
 
     fn made(wanted: &Wanted, parent: &Live, has_sudo: bool) -> Result<Entry, String> {
@@ -324,6 +348,8 @@ mod tests {
     #[test]
     fn child_has_its_parents_policies_or_fewer() {
         let parent = live(&["a", "b", "default"]);
+        assert_eq!(made(&wanting(&["a"]), &live(&["a"]), false).unwrap().policies, ["a"]);
+        assert!(made(&wanting(&["default"]), &live(&["a"]), false).is_err());
         assert_eq!(made(&Wanted::default(), &parent, false).unwrap().policies, ["a", "b", "default"]);
         assert_eq!(made(&wanting(&["B "]), &parent, false).unwrap().policies, ["b", "default"]);
         let without = Wanted { no_default_policy: true, ..wanting(&["a"]) };
@@ -331,7 +357,7 @@ mod tests {
         assert!(made(&wanting(&["c"]), &parent, false).unwrap_err().contains("subset"));
         assert_eq!(made(&wanting(&["c"]), &parent, true).unwrap().policies, ["c", "default"]);
         let child = made(&Wanted::default(), &parent, false).unwrap();
-        assert_eq!(child.ancestors, std::slice::from_ref(&parent.name));
+        assert_eq!(child.ancestors, [parent.kin()]);
         assert_eq!(child.creation_ttl, SYSTEM_TTL);
     }
 
@@ -372,6 +398,38 @@ mod tests {
             assert!(made(&wanted, &parent, false).unwrap_err().contains("sudo"), "{wanted:?}");
             assert!(made(&wanted, &parent, true).is_ok(), "{wanted:?}");
         }
+    }
+
+    #[test]
+    fn roles_bound_what_their_users_make() {
+        let parent = live(&["a", "default"]);
+        let by = |wanted: &Wanted, role: &Role| {
+            let planned =
+                plan(wanted, Maker { live: &parent, has_sudo: false }, Some(role), Lifetimes::default());
+            planned.map(|planned| planned.entry).map_err(|error| error.to_string())
+        };
+        let silent = Role { period: 60, ..Role::default() };
+        assert!(
+            by(&wanting(&["admin"]), &silent).unwrap_err().contains("subset"),
+            "a role that names no policies"
+        );
+        assert_eq!(by(&wanting(&["a"]), &silent).unwrap().period, 60);
+        let orphan = Wanted { no_parent: true, ..Wanted::default() };
+        assert!(by(&orphan, &silent).unwrap_err().contains("orphans"));
+        assert!(by(&orphan, &Role { orphan: true, ..silent.clone() }).unwrap().is_orphan());
+        let allowing = Role { allowed_policies: vec!["x".to_owned()], ..Role::default() };
+        assert_eq!(by(&wanting(&["x"]), &allowing).unwrap().policies, ["default", "x"]);
+        let without = Role { disallowed_policies: vec!["default".to_owned()], ..Role::default() };
+        assert_eq!(by(&wanting(&["a"]), &without).unwrap().policies, ["a"]);
+    }
+
+    #[test]
+    fn child_is_bound_as_its_parent_is() {
+        let mut parent = live(&["a"]);
+        parent.entry.bound_cidrs = networks(&["10.0.0.0/8".to_owned()]).unwrap();
+        assert_eq!(made(&Wanted::default(), &parent, false).unwrap().bound_cidrs, parent.entry.bound_cidrs);
+        parent.entry.uses_left = Some(2);
+        assert!(made(&Wanted::default(), &parent, true).unwrap_err().contains("restricted use"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{TokenError, store::Tokens};
 use crate::{
     crypto::envelope::RecordKind,
-    policy::{DEFAULT, ROOT, acl::is_like},
+    policy::{DEFAULT, ROOT},
     system::Next,
 };
 
@@ -72,6 +72,19 @@ impl Role {
         format!("auth/token/create/{}{suffix}", self.name)
     }
 
+    /// Whether it says anything of policies.
+    pub(super) fn says_something(&self) -> bool {
+        self.has_allowed()
+            || !self.disallowed_policies.is_empty()
+            || !self.disallowed_policies_glob.is_empty()
+    }
+
+    /// Whether its tokens may not have this policy.
+    pub(super) fn disallows(&self, policy: &str) -> bool {
+        self.disallowed_policies.iter().any(|name| name == policy)
+            || self.disallowed_policies_glob.iter().any(|glob| is_glob_of(glob, policy))
+    }
+
     fn has_allowed(&self) -> bool {
         !self.allowed_policies.is_empty() || !self.allowed_policies_glob.is_empty()
     }
@@ -92,7 +105,7 @@ impl Role {
     pub(super) fn check(&self, policies: &[String]) -> Result<(), String> {
         for policy in policies {
             let is_among = |names: &[String], globs: &[String]| {
-                names.contains(policy) || globs.iter().any(|glob| is_like(policy, glob))
+                names.contains(policy) || globs.iter().any(|glob| is_glob_of(glob, policy))
             };
             let is_allowed = !self.has_allowed()
                 || is_among(&self.allowed_policies, &self.allowed_policies_glob)
@@ -164,6 +177,19 @@ impl Tokens<'_> {
     }
 }
 
+/// Whether a text is like a pattern in which `*` stands for anything.
+fn is_glob_of(glob: &str, text: &str) -> bool {
+    let Some((begin, rest)) = glob.split_once('*') else { return glob == text };
+    let Some(mut left) = text.strip_prefix(begin) else { return false };
+    let Some((middle, end)) = rest.rsplit_once('*') else { return left.ends_with(rest) };
+    for part in middle.split('*') {
+        // The first place that fits is the best one: it leaves the most for the others.
+        let Some((_, behind)) = left.split_once(part) else { return false };
+        left = behind;
+    }
+    left.ends_with(end)
+}
+
 fn key(name: &str) -> Vec<u8> {
     format!("{PREFIX}{name}").into_bytes()
 }
@@ -174,6 +200,22 @@ mod tests {
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn star_stands_for_anything_anywhere() {
+        for (glob, text) in [
+            ("*", "x"),
+            ("a*", "a"),
+            ("*-admin", "x-admin"),
+            ("prod-*-admin", "prod-eu-admin"),
+            ("a*b*c", "a1b2bc"),
+        ] {
+            assert!(is_glob_of(glob, text), "{glob} {text}");
+        }
+        for (glob, text) in [("a", "ab"), ("a*", "ba"), ("a*b*c", "acb"), ("ab*ba", "aba"), ("*a", "b")] {
+            assert!(!is_glob_of(glob, text), "{glob} {text}");
+        }
     }
 
     #[test]

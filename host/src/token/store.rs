@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ACCESSOR_NAMES, ACCESSOR_PREFIX, Entry, TOKEN_PREFIX, Token, TokenError, TokenName, is_bound_to,
+    ACCESSOR_NAMES, ACCESSOR_PREFIX, Entry, Kin, TOKEN_PREFIX, Token, TokenError, TokenName, is_bound_to,
     key_of_accessor,
 };
 use crate::{
@@ -36,6 +36,15 @@ pub struct Live {
     pub name: TokenName,
     /// What is known of it.
     pub entry: Entry,
+    /// Whether it has no parent, or one that was revoked alone.
+    pub is_orphan: bool,
+}
+
+/// What a token's life depends on.
+enum Parent {
+    None,
+    Alive,
+    Dead,
 }
 
 /// What finds a token by its accessor.
@@ -44,12 +53,27 @@ pub struct Live {
 pub(super) struct Accessor {
     pub(super) accessor: String,
     pub(super) token: TokenName,
+    /// When, in Unix seconds.
+    #[serde(default)]
+    pub(super) made: u64,
+}
+
+impl Live {
+    /// What its children know of it.
+    pub fn kin(&self) -> Kin {
+        Kin { name: self.name.clone(), accessor: self.entry.accessor.clone() }
+    }
 }
 
 impl<'a> Tokens<'a> {
     /// The tokens behind this barrier.
     pub fn new(barrier: &'a Barrier, request: RequestId, table: Arc<MountTable>) -> Self {
         Self { barrier, records: Records::new(barrier, request), table }
+    }
+
+    /// Whether the auth method that made it was disabled. One that this host does not know yet was not.
+    pub(super) fn is_of_a_disabled_method(&self, entry: &Entry) -> bool {
+        entry.mount.is_some_and(|mount| self.table.disabled().iter().any(|gone| gone.uuid == mount))
     }
 
     /// Whether a token is alive by itself.
@@ -96,9 +120,14 @@ impl<'a> Tokens<'a> {
     pub async fn lookup_name(&self, name: &TokenName) -> Result<Option<Live>, TokenError> {
         let held = self.records.get::<Entry>(RecordKind::Token, &name.key()).await?;
         let Some(entry) = held.map(|held| held.value) else { return Ok(None) };
-        let is_alive =
-            self.is_alive(&entry, clock::unix_seconds()) && self.have_living(&entry.ancestors).await?;
-        Ok(is_alive.then(|| Live { name: name.clone(), entry }))
+        if !self.is_alive(&entry, clock::unix_seconds()) {
+            return Ok(None);
+        }
+        Ok(match self.parent_of(&entry).await? {
+            Parent::Dead => None,
+            Parent::None => Some(Live { name: name.clone(), entry, is_orphan: true }),
+            Parent::Alive => Some(Live { name: name.clone(), entry, is_orphan: false }),
+        })
     }
 
     /// As [`lookup`](Self::lookup), by the token's accessor.
@@ -109,7 +138,8 @@ impl<'a> Tokens<'a> {
     pub async fn lookup_accessor(&self, accessor: &str) -> Result<Option<Live>, TokenError> {
         match self.named_by(accessor).await? {
             None => Ok(None),
-            Some(name) => self.lookup_name(&name).await,
+            // Another token can have taken the place of one whose id was chosen.
+            Some(name) => Ok(self.lookup_name(&name).await?.filter(|live| live.entry.accessor == accessor)),
         }
     }
 
@@ -119,22 +149,23 @@ impl<'a> Tokens<'a> {
         Ok(held.map(|held| held.value.token))
     }
 
-    /// Whether all of them live, up to one that was revoked and left its children alone.
-    pub(super) async fn have_living(&self, ancestors: &[TokenName]) -> Result<bool, TokenError> {
+    /// Whether its ancestors live, up to one that was revoked and left its children alone.
+    async fn parent_of(&self, entry: &Entry) -> Result<Parent, TokenError> {
+        let ancestors = &entry.ancestors;
         if ancestors.is_empty() {
-            return Ok(true);
+            return Ok(Parent::None);
         }
-        let keys: Vec<Vec<u8>> = ancestors.iter().map(TokenName::key).collect();
+        let keys: Vec<Vec<u8>> = ancestors.iter().map(|ancestor| ancestor.name.key()).collect();
         let held = self.records.get_many::<Entry>(RecordKind::Token, &keys).await?;
-        let now = clock::unix_seconds();
-        for ancestor in held {
-            match ancestor.map(|held| held.value) {
-                Some(entry) if entry.left_orphans => return Ok(true),
-                Some(entry) if self.is_alive(&entry, now) => {}
-                _ => return Ok(false),
+        let (now, mut parent) = (clock::unix_seconds(), Parent::None);
+        for (ancestor, held) in ancestors.iter().zip(held) {
+            match held.map(|held| held.value).filter(|entry| entry.accessor == ancestor.accessor) {
+                Some(entry) if entry.left_orphans => break,
+                Some(entry) if self.is_alive(&entry, now) => parent = Parent::Alive,
+                _ => return Ok(Parent::Dead),
             }
         }
-        Ok(true)
+        Ok(parent)
     }
 
     /// Makes a token, with this id or a random one.
@@ -152,7 +183,8 @@ impl<'a> Tokens<'a> {
             Some(id) => Token::presented(id),
         };
         let name = self.name(&token);
-        let accessor = Accessor { accessor: entry.accessor.clone(), token: name.clone() };
+        let made = clock::unix_seconds();
+        let accessor = Accessor { accessor: entry.accessor.clone(), token: name.clone(), made };
         let accessor_key = self.accessor_key(&entry.accessor);
         let accessor = New { kind: RecordKind::Accessor, key: &accessor_key, value: &accessor };
         let point = New { kind: RecordKind::Token, key: &name.key(), value: entry };
@@ -209,6 +241,10 @@ impl<'a> Tokens<'a> {
     /// See [`TokenError`].
     pub async fn revoke(&self, name: &TokenName) -> Result<(), TokenError> {
         let held = self.records.get::<Entry>(RecordKind::Token, &name.key()).await?;
+        if held.as_ref().is_some_and(|held| held.value.left_orphans) {
+            // It is revoked, and its orphans live on.
+            return Ok(());
+        }
         self.records.remove(&name.key()).await?;
         if let Some(held) = held {
             // What is left of it is tidied, if this fails.

@@ -1,12 +1,18 @@
 //! Removes what is left of dead tokens. Nothing depends on it: the dead are dead without it.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use super::{
-    ACCESSOR_PREFIX, Entry, TokenError, TokenName,
+    ACCESSOR_PREFIX, Entry, Kin, TokenError, TokenName,
     store::{Accessor, Tokens},
 };
 use crate::{clock, crypto::envelope::RecordKind, cubbyhole};
+
+/// How long a token that is being made may be under way: far longer than a request may take.
+const UNDER_WAY: Duration = Duration::from_secs(4_000);
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,10 +26,10 @@ pub struct Tidied {
 }
 
 /// What of a token decides over its descendants.
-struct Kin {
+struct Relative {
     is_alive: bool,
     left_orphans: bool,
-    ancestors: Vec<TokenName>,
+    ancestors: Vec<Kin>,
     accessor: String,
 }
 
@@ -38,35 +44,42 @@ impl Tokens<'_> {
         // Accessors first: one that is written after this is of a token that is written after this, too.
         let accessors = self.records.names(ACCESSOR_PREFIX).await?;
         let cubbyholes = cubbyhole::owners(self.records).await?;
-        let kin = self.kin().await?;
+        let (now, kin) = (clock::unix_seconds(), self.kin().await?);
         let now_dead: Vec<&TokenName> =
             kin.iter().filter(|(_, one)| !is_alive(one, &kin)).map(|(name, _)| name).collect();
         // Those who left orphans stay for as long as they have some.
-        let needed: HashSet<&TokenName> =
-            kin.values().filter(|one| is_alive(one, &kin)).flat_map(|one| &one.ancestors).collect();
+        let needed: HashSet<&TokenName> = kin
+            .values()
+            .filter(|one| is_alive(one, &kin))
+            .flat_map(|one| one.ancestors.iter().map(|kin| &kin.name))
+            .collect();
+        let mut gone = Vec::new();
         for name in now_dead {
             let Some(one) = kin.get(name) else { continue };
             if one.left_orphans && needed.contains(name) {
                 continue;
             }
-            self.records.remove(&name.key()).await?;
+            gone.push(name.key());
             if !one.accessor.is_empty() {
-                self.records.remove(&self.accessor_key(&one.accessor)).await?;
+                gone.push(self.accessor_key(&one.accessor));
             }
             tidied.tokens += 1;
         }
+        // The dead stay dead: nothing is lost where this breaks off.
+        self.records.remove_all(&gone).await?;
         let is_kept = |name: &TokenName| kin.get(name).is_some_and(|one| is_alive(one, &kin));
         let keys: Vec<Vec<u8>> = accessors.iter().map(|name| [ACCESSOR_PREFIX, name].concat()).collect();
         let held = self.records.get_many::<Accessor>(RecordKind::Accessor, &keys).await?;
         for (key, accessor) in keys.iter().zip(held) {
             let Some(accessor) = accessor else { continue };
-            if !is_kept(&accessor.value.token) {
-                // Made since? Then its token is there by now.
-                if self.records.get::<Entry>(RecordKind::Token, &accessor.value.token.key()).await?.is_none()
-                {
-                    self.records.remove(key).await?;
-                    tidied.accessors += 1;
-                }
+            // A young one's token may still be under way.
+            let is_old = now.saturating_sub(accessor.value.made) > UNDER_WAY.as_secs();
+            if is_old
+                && !is_kept(&accessor.value.token)
+                && self.records.get::<Entry>(RecordKind::Token, &accessor.value.token.key()).await?.is_none()
+            {
+                self.records.remove(key).await?;
+                tidied.accessors += 1;
             }
         }
         for owner in cubbyholes {
@@ -78,28 +91,43 @@ impl Tokens<'_> {
         Ok(tidied)
     }
 
-    async fn kin(&self) -> Result<HashMap<TokenName, Kin>, TokenError> {
+    fn kin_of(&self, entry: Entry, now: u64) -> Relative {
+        Relative {
+            is_alive: entry.is_alive(now) && !self.is_of_a_disabled_method(&entry),
+            left_orphans: entry.left_orphans,
+            ancestors: entry.ancestors,
+            accessor: entry.accessor,
+        }
+    }
+
+    async fn kin(&self) -> Result<HashMap<TokenName, Relative>, TokenError> {
         let now = clock::unix_seconds();
         let mut kin = HashMap::new();
         for (name, entry) in self.all().await? {
-            let one = Kin {
-                is_alive: self.is_alive(&entry, now),
-                left_orphans: entry.left_orphans,
-                ancestors: entry.ancestors,
-                accessor: entry.accessor,
-            };
-            kin.insert(name, one);
+            kin.insert(name, self.kin_of(entry, now));
+        }
+        // A parent that was made while the names were read may stand before its child, and be missing here.
+        let missing: HashSet<TokenName> = kin
+            .values()
+            .flat_map(|one| one.ancestors.iter().map(|kin| &kin.name))
+            .filter(|name| !kin.contains_key(*name))
+            .cloned()
+            .collect();
+        for name in missing {
+            if let Some(held) = self.records.get::<Entry>(RecordKind::Token, &name.key()).await? {
+                kin.insert(name, self.kin_of(held.value, now));
+            }
         }
         Ok(kin)
     }
 }
 
-fn is_alive(one: &Kin, kin: &HashMap<TokenName, Kin>) -> bool {
+fn is_alive(one: &Relative, kin: &HashMap<TokenName, Relative>) -> bool {
     if !one.is_alive {
         return false;
     }
     for ancestor in &one.ancestors {
-        match kin.get(ancestor) {
+        match kin.get(&ancestor.name).filter(|found| found.accessor == ancestor.accessor) {
             Some(ancestor) if ancestor.left_orphans => return true,
             Some(ancestor) if ancestor.is_alive => {}
             _ => return false,

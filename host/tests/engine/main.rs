@@ -7,5 +7,6 @@ mod fixtures;
 mod keys;
 mod mounts;
 mod outcomes;
+mod rekey;
 mod tampering;
 mod unavailable;

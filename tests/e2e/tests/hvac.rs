@@ -19,6 +19,16 @@ fn hvac_makes_every_call_of_kv_version_2() {
     run("kv2.py", true);
 }
 
+#[test]
+fn hvac_makes_every_call_of_the_system() {
+    run("sys.py", true);
+}
+
+#[test]
+fn hvac_makes_every_call_of_tokens_and_approle() {
+    run("auth.py", true);
+}
+
 /// Runs a script against both backends, with the address of a server and, where it is unsealed, a root token.
 fn run(script: &str, unsealed: bool) {
     let Some(python) = env::var_os("KEYWAY_TEST_PYTHON") else {

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::tune::{self, TuneRequest, says_nothing};
+use super::tune::{self, TuneRequest};
 use crate::{
-    http::{answer::Answer, error::ApiError, route::At},
+    http::{answer::Answer, error::ApiError, given::refuse_unknown, route::At},
     mounts::{
         AuthMount, MountPath,
         auth::{APPROLE, TOKEN},
@@ -61,7 +61,7 @@ pub(super) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     let mount = at.unsealed()?.mounts().current().auth().get(path);
     // The words by which Terraform knows that it is gone.
     let mount = mount.ok_or_else(|| ApiError::bad_request(format!("No auth engine at {path}/")))?;
-    Ok(Answer::system(told(&mount)))
+    Ok(Answer::flat(told(&mount)))
 }
 
 pub(super) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -77,9 +77,7 @@ pub(super) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
         )));
     }
     // Honoured or refused, never ignored.
-    if let Some((name, _)) = request.other.iter().find(|(_, value)| !says_nothing(value)) {
-        return Err(ApiError::bad_request(format!("{name} is not supported here; leave it out")));
-    }
+    refuse_unknown(&request.other)?;
     let mut mount = AuthMount::new(kind, request.description.as_deref().unwrap_or_default());
     if let Some(config) = &request.config {
         config.apply(&mut mount.tune)?;

@@ -11,6 +11,9 @@ use crate::{
     token::{Live, Token},
 };
 
+/// The longest path: no request has a longer one.
+const MAX_PATH_BYTES: usize = 8 * 1024;
+
 #[derive(Deserialize)]
 struct CapabilitiesRequest {
     paths: Option<Texts>,
@@ -53,7 +56,11 @@ fn answer(request: &CapabilitiesRequest, acl: &Acl) -> Result<Answer, ApiError> 
     }
     let mut told = Map::new();
     for path in &paths {
-        let names = acl.capabilities(path).map_or_else(|| vec!["root"], |found| found.names());
+        if path.len() > MAX_PATH_BYTES {
+            return Err(ApiError::bad_request(format!("a path has at most {MAX_PATH_BYTES} bytes")));
+        }
+        let mut names = acl.capabilities(path).map_or_else(|| vec!["root"], |found| found.names());
+        names.sort_unstable();
         if paths.len() == 1 {
             told.insert("capabilities".to_owned(), json!(names));
         }

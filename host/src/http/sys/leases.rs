@@ -25,7 +25,7 @@ struct LeaseRequest {
 /// The lease that the path or the body names.
 async fn named(at: &At<'_>) -> Result<(String, Option<Live>, u64), ApiError> {
     let request: LeaseRequest = at.json()?;
-    let id = Some(at.name.to_owned()).filter(|name| !name.is_empty()).or(request.lease_id);
+    let id = request.lease_id.filter(|id| !id.is_empty()).or_else(|| Some(at.name.to_owned()));
     let id =
         id.filter(|id| !id.is_empty()).ok_or_else(|| ApiError::bad_request("lease_id must be specified"))?;
     let tokens = at.unsealed()?.tokens(at.call.request());

@@ -3,10 +3,15 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::tune::{self, TuneRequest, says_nothing};
+use super::tune::{self, TuneRequest};
 use crate::{
     core::NewMount,
-    http::{answer::Answer, error::ApiError, route::At},
+    http::{
+        answer::Answer,
+        error::ApiError,
+        given::{refuse_unknown, says_nothing},
+        route::At,
+    },
     mounts::{Mount, MountPath, MountTable, Tune},
     policy::Acl,
 };
@@ -33,11 +38,14 @@ pub(super) async fn take_away(at: &At<'_>) -> Result<Answer, ApiError> {
 
 pub(super) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
+    if path == "cubbyhole" {
+        return Ok(Answer::flat(cubbyhole()));
+    }
     let table = at.unsealed()?.mounts().current();
     // The words by which Terraform knows that a mount is gone.
     let gone = || ApiError::bad_request(format!("No secret engine mount at {path}/"));
     let mount = table.get(path).ok_or_else(gone)?;
-    Ok(Answer::system(mount_answer(mount)))
+    Ok(Answer::flat(mount_answer(mount)))
 }
 
 pub(super) async fn make(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -48,9 +56,7 @@ pub(super) async fn make(at: &At<'_>) -> Result<Answer, ApiError> {
     let kv_version = kv_version(&request.kind, options.get("version")).map_err(ApiError::bad_request)?;
     let said = |name: &str| Err(ApiError::bad_request(format!("{name} is not supported here; leave it out")));
     // Honoured or refused, never ignored.
-    if let Some((name, _)) = request.other.iter().find(|(_, value)| !says_nothing(value)) {
-        return said(name);
-    }
+    refuse_unknown(&request.other)?;
     let mut backend = None;
     for (name, value) in &options {
         match (name.as_str(), value) {

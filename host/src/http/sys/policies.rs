@@ -98,14 +98,12 @@ pub(super) async fn write_spike(at: &At<'_>) -> Result<Answer, ApiError> {
 
 async fn put(at: &At<'_>, written: Written) -> Result<Answer, ApiError> {
     let name = name(at.name).map_err(ApiError::bad_request)?;
-    let unsealed = at.unsealed()?;
-    unsealed.policies().put(unsealed.records(at.call.request()), &name, &written).await?;
+    at.unsealed()?.put_policy(at.call.request(), name, written).await?;
     Ok(Answer::Nothing)
 }
 
 pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
     let name = name(at.name).map_err(ApiError::bad_request)?;
-    let unsealed = at.unsealed()?;
-    unsealed.policies().remove(unsealed.records(at.call.request()), &name).await?;
+    at.unsealed()?.remove_policy(at.call.request(), name).await?;
     Ok(Answer::Nothing)
 }

@@ -32,7 +32,7 @@ pub(super) async fn remount(at: &At<'_>) -> Result<Answer, ApiError> {
         }
         _ => return Err(ApiError::bad_request("auth methods stay under auth/, and secrets elsewhere")),
     };
-    Ok(Answer::system(json!({ "migration_id": id })))
+    Ok(Answer::flat(json!({ "migration_id": id })))
 }
 
 /// The last move of a mount, by its id.

@@ -26,6 +26,7 @@ pub(super) async fn leader(_: &At<'_>) -> Result<Answer, ApiError> {
         "leader_address": "",
         "leader_cluster_address": "",
         "performance_standby": false,
+        "performance_standby_last_remote_wal": 0,
     })))
 }
 
@@ -148,7 +149,7 @@ pub(super) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// A share in hexadecimal or Base64, which differ in length.
-fn parse_share(text: &str) -> Option<Share> {
+pub(super) fn parse_share(text: &str) -> Option<Share> {
     let hexadecimal = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
     let base64 = || BASE64.decode(text.as_bytes()).ok();
     hexadecimal.and_then(|bytes| Share::from_bytes(&bytes)).or_else(|| Share::from_bytes(&base64()?))

@@ -8,7 +8,7 @@ use crate::{
     http::{
         answer::Answer,
         error::ApiError,
-        given::{Texts, seconds},
+        given::{Texts, says_nothing, seconds},
         route::At,
     },
     mounts::{MountError, Tune, table::Mount},
@@ -87,18 +87,6 @@ fn seconds_or_system(name: &str, given: Option<&Given>) -> Result<u64, ApiError>
     match given {
         Some(Given::Text(text)) if matches!(text.as_str(), "system" | "") => Ok(0),
         given => seconds(name, given),
-    }
-}
-
-/// What clients send for "as usual".
-pub(super) fn says_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Bool(true) => false,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => matches!(text.as_str(), "" | "0" | "0s"),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     http::{
         answer::Answer,
         error::ApiError,
-        given::{Number, Texts, Truth, seconds},
+        given::{Number, Texts, Truth, refuse_unknown, seconds},
         route::At,
     },
     token::plan::named,
@@ -38,6 +38,8 @@ struct RoleRequest {
     token_type: Option<String>,
     local_secret_ids: Option<Truth>,
     enable_local_secret_ids: Option<Truth>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
 }
 
 /// The settings that have a path of their own: its last part, and their names.
@@ -132,7 +134,7 @@ fn only(name: &str, value: Value) -> Result<RoleRequest, ApiError> {
 }
 
 async fn edit(at: &At<'_>, request: &RoleRequest) -> Result<Answer, ApiError> {
-    // Honoured or refused, never ignored.
+    refuse_unknown(&request.other)?;
     if !matches!(request.token_type.as_deref(), None | Some("" | "service" | "default" | "default-service")) {
         return Err(ApiError::bad_request("token_type: only service tokens are supported"));
     }

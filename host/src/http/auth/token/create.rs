@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::{
     clock,
@@ -11,9 +12,8 @@ use crate::{
         answer::Answer,
         auth::auth,
         error::ApiError,
-        gate::policy_path,
-        given::{Number, Texts, Truth, seconds},
-        route::{Action, At},
+        given::{Number, Texts, Truth, refuse_unknown, seconds},
+        route::At,
     },
     mounts::{Tune, auth::TOKEN},
     token::plan::{Maker, Wanted, plan},
@@ -38,6 +38,8 @@ struct CreateRequest {
     kind: Option<String>,
     entity_alias: Option<String>,
     role_name: Option<String>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
 }
 
 pub(super) async fn create(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -74,13 +76,18 @@ async fn make(
         }
     };
     let mut wanted = request.wanted()?;
-    wanted.no_parent |= is_orphan;
-    let path = policy_path(at.call.path.as_str(), Action::Write);
-    let maker = Maker { live: &caller.live, has_sudo: caller.acl.has_sudo(&path, false) };
+    wanted.by_orphans_path = is_orphan;
+    let maker = Maker { live: &caller.live, has_sudo: caller.acl.has_sudo(&at.path, false) };
     let lifetimes = unsealed.mounts().current().auth().get(TOKEN).map(|mount| mount.tune).unwrap_or_default();
     let planned = plan(&wanted, maker, role.as_ref(), Tune::lifetimes(&lifetimes))?;
     let token = tokens.make(wanted.id.as_deref(), &planned.entry).await?;
-    Ok(Answer::token(auth(&token, &planned.entry, clock::unix_seconds()), planned.warnings))
+    let mut warnings = planned.warnings;
+    for name in &planned.entry.policies {
+        if unsealed.policies().get(unsealed.records(at.call.request()), name).await?.is_none() {
+            warnings.push(format!("Policy {name:?} does not exist"));
+        }
+    }
+    Ok(Answer::token(auth(&token, &planned.entry, clock::unix_seconds()), warnings))
 }
 
 impl CreateRequest {
@@ -96,6 +103,7 @@ impl CreateRequest {
                 return Err(ApiError::bad_request(format!("type {kind:?} is not supported; write service")));
             }
         }
+        refuse_unknown(&self.other)?;
         if self.entity_alias.as_ref().is_some_and(|alias| !alias.is_empty()) {
             return Err(ApiError::bad_request("entity_alias is not supported"));
         }
@@ -103,7 +111,7 @@ impl CreateRequest {
         if let Some(id) = &id {
             let is_plain = id.len() <= 256 && id.bytes().all(|byte| byte.is_ascii_graphic());
             // Others are looked up in ways that random ones are not.
-            if !is_plain || id.starts_with("hvs.") || id.starts_with("hvb.") {
+            if !is_plain || ["s.", "hvs.", "hvb."].iter().any(|vaults| id.starts_with(vaults)) {
                 return Err(ApiError::bad_request(
                     "id: 1 to 256 visible ASCII characters, and not the beginning of Vault's",
                 ));
@@ -117,6 +125,7 @@ impl CreateRequest {
         Ok(Wanted {
             id,
             policies: self.policies.as_ref().map(Texts::get),
+            by_orphans_path: false,
             no_parent: truth("no_parent", &self.no_parent, false)?,
             no_default_policy: truth("no_default_policy", &self.no_default_policy, false)?,
             renewable: truth("renewable", &self.renewable, true)?,

@@ -7,7 +7,7 @@ use crate::{
     clock,
     duration::Given,
     http::{answer::Answer, auth::auth, error::ApiError, given::seconds, route::At},
-    token::{Entry, Live, Token},
+    token::{Live, Token},
 };
 
 #[derive(Deserialize)]
@@ -44,24 +44,24 @@ async fn named_by_accessor(at: &At<'_>) -> Result<(Live, u64), ApiError> {
 
 pub(super) async fn lookup_self(at: &At<'_>) -> Result<Answer, ApiError> {
     let token = at.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
-    Ok(Answer::system(told(&at.caller()?.live.entry, token.expose())))
+    Ok(Answer::system(told(&at.caller()?.live, token.expose())))
 }
 
 pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
     let (token, live, _) = named(at).await?;
     let live = live.ok_or_else(|| ApiError::Forbidden("bad token".to_owned()))?;
-    Ok(Answer::system(told(&live.entry, token.expose())))
+    Ok(Answer::system(told(&live, token.expose())))
 }
 
 /// The token itself is not told: whoever has its accessor does not have it.
 pub(super) async fn lookup_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
     let (live, _) = named_by_accessor(at).await?;
-    Ok(Answer::system(told(&live.entry, "")))
+    Ok(Answer::system(told(&live, "")))
 }
 
 /// What is known of a token.
-fn told(entry: &Entry, id: &str) -> Value {
-    let now = clock::unix_seconds();
+fn told(live: &Live, id: &str) -> Value {
+    let (entry, now) = (&live.entry, clock::unix_seconds());
     let mut told = json!({
         "accessor": entry.accessor,
         "creation_time": entry.created_s(),
@@ -74,7 +74,7 @@ fn told(entry: &Entry, id: &str) -> Value {
         "issue_time": entry.created,
         "meta": entry.meta,
         "num_uses": entry.uses_left.unwrap_or(0),
-        "orphan": entry.is_orphan(),
+        "orphan": live.is_orphan,
         "path": entry.path,
         "policies": entry.policies,
         "renewable": entry.renewable,

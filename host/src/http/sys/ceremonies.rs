@@ -1,0 +1,217 @@
+//! What the holders of the shares do together: other keys, and a root token where nobody has one.
+
+use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::seal::parse_share;
+use crate::{
+    core::ceremony::{RekeyStatus, Rekeyed, RootStatus},
+    crypto::{key::random_bytes, shares::Share},
+    http::{
+        answer::Answer,
+        error::ApiError,
+        given::{Number, Truth, says_nothing},
+        route::At,
+    },
+    seal::ShareCounts,
+    token::{Token, TokenError},
+};
+
+#[derive(Deserialize)]
+struct RekeyRequest {
+    secret_shares: Option<Number>,
+    secret_threshold: Option<Number>,
+    require_verification: Option<Truth>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct ShareRequest {
+    key: Option<String>,
+    nonce: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RootRequest {
+    otp: Option<String>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+/// Honoured or refused, never ignored: shares that are not encrypted as asked would be a leak.
+fn refuse(other: &Map<String, Value>, names: &[&str]) -> Result<(), ApiError> {
+    for name in names {
+        if other.get(*name).is_some_and(|value| !says_nothing(value)) {
+            return Err(ApiError::bad_request(format!("{name} is not supported")));
+        }
+    }
+    Ok(())
+}
+
+fn given(at: &At<'_>) -> Result<(Share, String), ApiError> {
+    let request: ShareRequest = at.json()?;
+    let share = parse_share(request.key.unwrap_or_default().trim());
+    let wrong = || ApiError::bad_request("\"key\" must be an unseal share in hexadecimal or Base64");
+    let nonce = request.nonce.filter(|nonce| !nonce.is_empty());
+    Ok((share.ok_or_else(wrong)?, nonce.ok_or_else(|| ApiError::bad_request("\"nonce\" is missing"))?))
+}
+
+fn text(nonce: Option<Uuid>) -> String {
+    nonce.map(|nonce| nonce.to_string()).unwrap_or_default()
+}
+
+fn told(status: &RekeyStatus) -> Value {
+    json!({
+        "started": status.nonce.is_some(),
+        "nonce": text(status.nonce),
+        "t": status.next.0,
+        "n": status.next.1,
+        "progress": status.progress,
+        "required": status.required,
+        "pgp_fingerprints": null,
+        "backup": false,
+        "verification_required": status.verifies,
+        "verification_nonce": text(status.verification),
+    })
+}
+
+fn told_of_verification(status: &RekeyStatus) -> Value {
+    json!({
+        "started": status.verification.is_some(),
+        "nonce": text(status.verification),
+        "t": status.next.0,
+        "n": status.next.1,
+        "progress": status.given_back,
+        "complete": false,
+    })
+}
+
+pub(super) async fn rekey_status(at: &At<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::flat(told(&at.call.core.rekey_status(at.call.request()).await?)))
+}
+
+pub(super) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: RekeyRequest = at.json()?;
+    refuse(&request.other, &["pgp_keys", "backup"])?;
+    let number = |given: &Option<Number>, otherwise: u64| -> Result<u64, String> {
+        let given = given.as_ref().map(Number::get).transpose()?;
+        given.map_or(Ok(otherwise), |number| {
+            u64::try_from(number).map_err(|_| "a number is negative".to_owned())
+        })
+    };
+    let counts = number(&request.secret_shares, 5)
+        .and_then(|shares| ShareCounts::new(shares, number(&request.secret_threshold, 3)?))
+        .map_err(ApiError::bad_request)?;
+    // Nobody loses a store by shares that never reached anybody, unless they say so.
+    let verifies = request.require_verification.as_ref().map_or(Ok(true), Truth::get);
+    let verifies = verifies.map_err(|why| ApiError::bad_request(format!("require_verification: {why}")))?;
+    Ok(Answer::flat(told(&at.call.core.begin_rekey(at.call.request(), counts, verifies).await?)))
+}
+
+pub(super) async fn cancel_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.unsealed()?;
+    at.call.core.cancel_rekey();
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn rekey(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (share, nonce) = given(at)?;
+    answer(at.call.core.rekey(at.call.request(), &nonce, share).await?)
+}
+
+pub(super) async fn verification_status(at: &At<'_>) -> Result<Answer, ApiError> {
+    let status = at.call.core.rekey_status(at.call.request()).await?;
+    if status.verification.is_none() {
+        return Err(ApiError::bad_request("no rekey verification in progress"));
+    }
+    Ok(Answer::flat(told_of_verification(&status)))
+}
+
+pub(super) async fn cancel_verification(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.unsealed()?;
+    at.call.core.cancel_verification();
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn verify(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (share, nonce) = given(at)?;
+    answer(at.call.core.verify_rekey(at.call.request(), &nonce, share).await?)
+}
+
+fn answer(rekeyed: Rekeyed) -> Result<Answer, ApiError> {
+    Ok(Answer::flat(match rekeyed {
+        Rekeyed::Going(status) if status.verification.is_some() => told_of_verification(&status),
+        Rekeyed::Going(status) => told(&status),
+        Rekeyed::InForce(nonce) => json!({ "nonce": nonce, "complete": true }),
+        Rekeyed::Made { nonce, shares, verification } => json!({
+            "complete": true,
+            "nonce": nonce,
+            "keys": shares.iter().map(|share| HEXLOWER.encode(share.expose())).collect::<Vec<_>>(),
+            "keys_base64": shares.iter().map(|share| BASE64.encode(share.expose())).collect::<Vec<_>>(),
+            "pgp_fingerprints": null,
+            "backup": false,
+            "verification_required": verification.is_some(),
+            "verification_nonce": text(verification),
+        }),
+    }))
+}
+
+pub(super) async fn root_status(at: &At<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::flat(told_of_root(&at.call.core.root_status(at.call.request()).await?, "")))
+}
+
+fn told_of_root(status: &RootStatus, otp: &str) -> Value {
+    let encoded = status.encoded.as_ref().map(|hidden| BASE64_NOPAD.encode(hidden)).unwrap_or_default();
+    json!({
+        "started": status.nonce.is_some(),
+        "nonce": text(status.nonce),
+        "progress": status.progress,
+        "required": status.required,
+        "complete": status.encoded.is_some(),
+        "encoded_token": encoded,
+        "encoded_root_token": encoded,
+        "otp": otp,
+        "otp_length": Token::BYTES,
+        "pgp_fingerprint": "",
+    })
+}
+
+pub(super) async fn begin_root(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: RootRequest = at.json()?;
+    refuse(&request.other, &["pgp_key"])?;
+    let (otp, told) = match request.otp.filter(|otp| !otp.is_empty()) {
+        Some(otp) => (Zeroizing::new(otp.into_bytes()), String::new()),
+        // Made here, it is told once, to whoever begins.
+        None => {
+            let otp = Zeroizing::new(random_otp()?);
+            let told = otp.as_str().to_owned();
+            (Zeroizing::new(told.clone().into_bytes()), told)
+        }
+    };
+    let status = at.call.core.begin_root(at.call.request(), otp).await?;
+    Ok(Answer::flat(told_of_root(&status, &told)))
+}
+
+/// Letters and digits, as many as a token has bytes.
+fn random_otp() -> Result<String, ApiError> {
+    let bytes: [u8; Token::BYTES] = random_bytes().map_err(TokenError::from)?;
+    let mut text = BASE64_NOPAD.encode(&bytes).replace(['+', '/'], "A");
+    text.truncate(Token::BYTES);
+    Ok(text)
+}
+
+pub(super) async fn cancel_root(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.unsealed()?;
+    at.call.core.cancel_root();
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn root(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (share, nonce) = given(at)?;
+    let status = at.call.core.give_for_root(at.call.request(), &nonce, share).await?;
+    Ok(Answer::flat(told_of_root(&status, "")))
+}

@@ -1,0 +1,136 @@
+//! What the holders of the shares do together, over HTTP: other keys, and a root token.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use keyway_e2e::{Answer, Keys, Server, Site};
+use serde_json::{Value, json};
+
+fn site() -> (Site, Server, Keys) {
+    let site = Site::new("sqlite");
+    let server = site.start();
+    let keys = server.init(3, 2);
+    assert!(server.unseal(&keys.shares[0]));
+    assert!(!server.unseal(&keys.shares[1]));
+    (site, server, keys)
+}
+
+fn give(server: &Server, path: &str, nonce: &str, share: &str) -> Answer {
+    server.post(path, "", &json!({ "key": share, "nonce": nonce }))
+}
+
+fn begin(server: &Server, path: &str, body: &Value) -> String {
+    let begun = server.post(path, "", body);
+    assert_eq!(begun.status, 200, "{}", begun.text);
+    begun.json()["nonce"].as_str().unwrap().to_owned()
+}
+
+fn shares(answer: &Answer) -> Vec<String> {
+    let keys = answer.json()["keys"].clone();
+    keys.as_array().unwrap().iter().map(|share| share.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn old_shares_are_in_force_until_the_new_ones_were_given_back_and_dead_behind_that() {
+    let (site, server, keys) = site();
+    let token = &keys.root_token;
+    assert_eq!(server.post("secret/data/a", token, &json!({ "data": { "n": 1 } })).status, 200);
+    let nonce = begin(&server, "sys/rekey/init", &json!({ "secret_shares": 5, "secret_threshold": 3 }));
+    let again = server.post("sys/rekey/init", "", &json!({}));
+    assert_eq!((again.status, again.error().contains("in progress")), (400, true));
+    // What is wrong leaves the progress as it is.
+    let wrong = format!("{}00", &keys.shares[0][..64]);
+    assert_eq!(give(&server, "sys/rekey/update", &nonce, &wrong).status, 400);
+    assert_eq!(give(&server, "sys/rekey/update", "other", &keys.shares[0]).status, 400);
+    for _ in 0..2 {
+        let going = give(&server, "sys/rekey/update", &nonce, &keys.shares[0]).json();
+        assert_eq!((going["progress"].clone(), going["required"].clone()), (json!(1), json!(2)));
+    }
+    let made = give(&server, "sys/rekey/update", &nonce, &keys.shares[2]);
+    let told = made.json();
+    assert_eq!((told["complete"].clone(), told["verification_required"].clone()), (json!(true), json!(true)));
+    let (new, verification) = (shares(&made), told["verification_nonce"].as_str().unwrap().to_owned());
+    assert_eq!(new.len(), 5);
+    // Killed now, nothing has changed.
+    server.kill();
+    let server = site.start();
+    assert_eq!(server.post("sys/unseal", "", &json!({ "key": new[0] })).status, 400);
+    assert!(server.unseal(&keys.shares[1]));
+    assert!(!server.unseal(&keys.shares[2]));
+    assert_eq!(give(&server, "sys/rekey/verify", &verification, &new[0]).status, 400);
+    // Once more, to the end.
+    let nonce = begin(&server, "sys/rekey/init", &json!({ "secret_shares": 5, "secret_threshold": 3 }));
+    give(&server, "sys/rekey/update", &nonce, &keys.shares[0]);
+    let made = give(&server, "sys/rekey/update", &nonce, &keys.shares[1]);
+    let (new, told) = (shares(&made), made.json());
+    let verification = told["verification_nonce"].as_str().unwrap();
+    assert_eq!(give(&server, "sys/rekey/verify", verification, &keys.shares[0]).status, 400, "an old share");
+    for (number, share) in new.iter().take(2).enumerate() {
+        let going = give(&server, "sys/rekey/verify", verification, share).json();
+        assert_eq!((going["progress"].clone(), going["complete"].clone()), (json!(number + 1), json!(false)));
+    }
+    let done = give(&server, "sys/rekey/verify", verification, &new[4]).json();
+    assert_eq!(done["complete"], true);
+    assert_eq!(server.get("secret/data/a", token).json()["data"]["data"]["n"], 1);
+    assert_eq!(server.post("secret/data/a", token, &json!({ "data": { "n": 2 } })).status, 200);
+    assert!(server.terminate());
+    let server = site.start();
+    for old in &keys.shares {
+        let refused = server.post("sys/unseal", "", &json!({ "key": old }));
+        assert_eq!((refused.status, refused.error().contains("not an unseal share")), (400, true));
+    }
+    for (number, share) in new[1..4].iter().enumerate() {
+        assert_eq!(server.unseal(share), number < 2);
+    }
+    assert_eq!(server.get("secret/data/a", token).json()["data"]["data"]["n"], 2);
+    assert_eq!(server.get("sys/seal-status", "").json()["n"], 5);
+}
+
+#[test]
+fn client_that_wants_no_verification_has_its_shares_in_force_at_once() {
+    let (_site, server, keys) = site();
+    let body = json!({ "secret_shares": 1, "secret_threshold": 1, "require_verification": false });
+    let nonce = begin(&server, "sys/rekey/init", &body);
+    give(&server, "sys/rekey/update", &nonce, &keys.shares[0]);
+    let made = give(&server, "sys/rekey/update", &nonce, &keys.shares[1]);
+    assert_eq!(made.json()["verification_required"], false);
+    assert_eq!(server.post("sys/seal", &keys.root_token, &json!({})).status, 204);
+    assert_eq!(server.post("sys/unseal", "", &json!({ "key": keys.shares[0] })).status, 400);
+    assert!(!server.unseal(&shares(&made)[0]));
+    for refused in [
+        json!({ "secret_shares": 5, "secret_threshold": 6 }),
+        json!({ "pgp_keys": ["x"], "secret_shares": 1, "secret_threshold": 1 }),
+        json!({ "backup": true }),
+        json!({ "secret_shares": -1 }),
+    ] {
+        assert_eq!(server.post("sys/rekey/init", "", &refused).status, 400, "{refused}");
+    }
+}
+
+#[test]
+fn holders_of_the_shares_make_a_root_token_that_only_the_pad_uncovers() {
+    let (_site, server, keys) = site();
+    let revoked = server.post("auth/token/revoke-self", &keys.root_token, &json!({}));
+    assert_eq!(revoked.status, 204);
+    assert_eq!(server.get("sys/mounts", &keys.root_token).status, 403, "nobody has a root token now");
+    assert_eq!(server.post("sys/generate-root/attempt", "", &json!({ "otp": "short" })).status, 400);
+    assert_eq!(server.post("sys/generate-root/attempt", "", &json!({ "pgp_key": "x" })).status, 400);
+    let begun = server.post("sys/generate-root/attempt", "", &json!({})).json();
+    let (nonce, pad) = (begun["nonce"].as_str().unwrap(), begun["otp"].as_str().unwrap().to_owned());
+    assert_eq!(begun["otp_length"], pad.len());
+    let status = server.get("sys/generate-root/attempt", "").json();
+    assert_eq!((status["started"].clone(), status["otp"].clone()), (json!(true), json!("")));
+    give(&server, "sys/generate-root/update", nonce, &keys.shares[0]);
+    let done = give(&server, "sys/generate-root/update", nonce, &keys.shares[1]).json();
+    assert_eq!((done["complete"].clone(), done["progress"].clone()), (json!(true), json!(2)));
+    let hidden = done["encoded_token"].as_str().unwrap();
+    let hidden = data_encoding::BASE64_NOPAD.decode(hidden.as_bytes()).unwrap();
+    let token: Vec<u8> = hidden.iter().zip(pad.bytes()).map(|(byte, pad)| byte ^ pad).collect();
+    let token = String::from_utf8(token).unwrap();
+    assert_eq!(server.get("sys/mounts", &token).status, 200);
+    assert_eq!(server.get("sys/generate-root/attempt", "").json()["started"], false);
+    // Sealing ends what is under way.
+    let begun = server.post("sys/generate-root/attempt", "", &json!({})).json();
+    assert_eq!(server.post("sys/seal", &token, &json!({})).status, 204);
+    let refused =
+        give(&server, "sys/generate-root/update", begun["nonce"].as_str().unwrap(), &keys.shares[0]);
+    assert_eq!(refused.status, 503);
+}

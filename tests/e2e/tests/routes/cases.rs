@@ -1,0 +1,449 @@
+//! One request for each route, with what has to be there before it, and the status that it has for whoever may.
+
+use keyway_host::http::route::{
+    Action,
+    Action::{Delete, List, Patch, Read, Write},
+};
+use serde_json::{Value, json};
+
+/// A request.
+pub(crate) struct Case {
+    /// The route's pattern, behind the base of its table.
+    pub(crate) route: &'static str,
+    pub(crate) action: Action,
+    pub(crate) path: &'static str,
+    /// The path as policies see it, where that is not `path`.
+    pub(crate) seen: Option<&'static str>,
+    pub(crate) body: Option<Value>,
+    pub(crate) before: Vec<Step>,
+    /// For whoever may.
+    pub(crate) status: u16,
+    /// For whoever shows an unknown token.
+    pub(crate) unknown: u16,
+    /// Whether the path does not exist yet, and the write makes it.
+    pub(crate) creates: bool,
+    /// Whether the server is of no use for others behind it.
+    pub(crate) ends_the_server: bool,
+}
+
+/// A request of root's that comes before. What it answers at a place is kept by a name, and stands for `$NAME` behind it.
+pub(crate) struct Step {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) body: Option<Value>,
+    pub(crate) keep: Option<(&'static str, &'static str)>,
+    pub(crate) wrapped: bool,
+}
+
+fn case(action: Action, route: &'static str, path: &'static str, status: u16) -> Case {
+    Case {
+        route,
+        action,
+        path,
+        seen: None,
+        body: None,
+        before: Vec::new(),
+        status,
+        unknown: 403,
+        creates: false,
+        ends_the_server: false,
+    }
+}
+
+impl Case {
+    fn body(self, body: Value) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
+    fn creating(self) -> Self {
+        Self { creates: true, ..self }
+    }
+
+    fn unknown(self, status: u16) -> Self {
+        Self { unknown: status, ..self }
+    }
+
+    fn last(self) -> Self {
+        Self { ends_the_server: true, ..self }
+    }
+
+    fn seen(self, path: &'static str) -> Self {
+        Self { seen: Some(path), ..self }
+    }
+
+    fn after(mut self, method: &'static str, path: &'static str, body: Value) -> Self {
+        self.before.push(Step { method, path, body: Some(body), keep: None, wrapped: false });
+        self
+    }
+
+    fn keeping(mut self, path: &'static str, body: Value, name: &'static str, pointer: &'static str) -> Self {
+        self.before.push(Step {
+            method: "POST",
+            path,
+            body: Some(body),
+            keep: Some((name, pointer)),
+            wrapped: false,
+        });
+        self
+    }
+
+    /// With a token of its own.
+    fn token(self) -> Self {
+        self.keeping("auth/token/create", json!({ "policies": ["default"] }), "TOKEN", "/auth/client_token")
+    }
+
+    fn accessor(self) -> Self {
+        self.keeping("auth/token/create", json!({ "policies": ["default"] }), "ACCESSOR", "/auth/accessor")
+    }
+
+    fn wrapping(mut self) -> Self {
+        let body = Some(json!({ "a": 1 }));
+        let keep = Some(("WRAPPING", "/wrap_info/token"));
+        self.before.push(Step { method: "POST", path: "sys/wrapping/wrap", body, keep, wrapped: true });
+        self
+    }
+
+    fn role(self) -> Self {
+        self.after("POST", "auth/approle/role/r", json!({ "token_policies": "default" }))
+    }
+
+    fn secret_id(self) -> Self {
+        self.role().keeping("auth/approle/role/r/secret-id", json!({}), "SECRETID", "/data/secret_id")
+    }
+
+    fn secret_id_accessor(self) -> Self {
+        self.role().keeping(
+            "auth/approle/role/r/secret-id",
+            json!({}),
+            "SECRETID",
+            "/data/secret_id_accessor",
+        )
+    }
+
+    fn secret(self) -> Self {
+        self.after("POST", "secret/data/s", json!({ "data": { "a": 1 } }))
+    }
+
+    fn plain(self) -> Self {
+        self.after("POST", "plain/p/s", json!({ "a": 1 }))
+    }
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = sys();
+    cases.extend(access());
+    cases.extend(tokens());
+    cases.extend(approle());
+    cases.extend(secrets());
+    cases
+}
+
+fn sys() -> Vec<Case> {
+    let kv = || json!({ "type": "kv-v2" });
+    vec![
+        case(Read, "sys/health", "sys/health", 200),
+        case(Read, "sys/seal-status", "sys/seal-status", 200),
+        case(Read, "sys/leader", "sys/leader", 200),
+        case(Read, "sys/init", "sys/init", 200),
+        case(Write, "sys/init", "sys/init", 400).body(json!({})),
+        case(Write, "sys/unseal", "sys/unseal", 400).body(json!({ "key": "no share" })),
+        case(Write, "sys/seal", "sys/seal", 204).last(),
+        case(Write, "sys/rotate", "sys/rotate", 204),
+        case(Write, "sys/rotate/keyring", "sys/rotate/keyring", 204),
+        case(Read, "sys/rekey/init", "sys/rekey/init", 200),
+        case(Write, "sys/rekey/init", "sys/rekey/init", 200)
+            .body(json!({ "secret_shares": 1, "secret_threshold": 1 })),
+        case(Delete, "sys/rekey/init", "sys/rekey/init", 204),
+        case(Write, "sys/rekey/update", "sys/rekey/update", 400)
+            .body(json!({ "key": "no share", "nonce": "n" })),
+        case(Read, "sys/rekey/verify", "sys/rekey/verify", 400),
+        case(Write, "sys/rekey/verify", "sys/rekey/verify", 400)
+            .body(json!({ "key": "no share", "nonce": "n" })),
+        case(Delete, "sys/rekey/verify", "sys/rekey/verify", 204),
+        case(Read, "sys/generate-root/attempt", "sys/generate-root/attempt", 200),
+        case(Write, "sys/generate-root/attempt", "sys/generate-root/attempt", 200).body(json!({})),
+        case(Delete, "sys/generate-root/attempt", "sys/generate-root/attempt", 204),
+        case(Write, "sys/generate-root/update", "sys/generate-root/update", 400)
+            .body(json!({ "key": "no share", "nonce": "n" })),
+        case(Read, "sys/key-status", "sys/key-status", 200),
+        case(Read, "sys/metrics", "sys/metrics", 200),
+        case(Read, "sys/backends", "sys/backends", 200),
+        case(Read, "sys/backends/{name}", "sys/backends/main", 200),
+        case(Read, "sys/internal/ui/mounts", "sys/internal/ui/mounts", 200),
+        case(Read, "sys/internal/ui/mounts/{path}", "sys/internal/ui/mounts/secret/a", 200),
+        case(Read, "sys/mounts", "sys/mounts", 200),
+        case(Read, "sys/mounts/{path}/tune", "sys/mounts/secret/tune", 200),
+        case(Write, "sys/mounts/{path}/tune", "sys/mounts/secret/tune", 204)
+            .body(json!({ "description": "d" })),
+        case(Read, "sys/mounts/{path}", "sys/mounts/secret", 200),
+        case(Write, "sys/mounts/{path}", "sys/mounts/made", 204).body(kv()),
+        case(Delete, "sys/mounts/{path}", "sys/mounts/gone", 204).after("POST", "sys/mounts/gone", kv()),
+        case(Write, "sys/remount", "sys/remount", 200).body(json!({ "from": "here", "to": "there" })).after(
+            "POST",
+            "sys/mounts/here",
+            kv(),
+        ),
+        case(Read, "sys/remount/status/{name}", "sys/remount/status/none", 404),
+        case(Read, "sys/auth", "sys/auth", 200),
+        case(Read, "sys/auth/{path}/tune", "sys/auth/token/tune", 200),
+        case(Write, "sys/auth/{path}/tune", "sys/auth/token/tune", 204)
+            .body(json!({ "default_lease_ttl": "1h" })),
+        case(Read, "sys/auth/{path}", "sys/auth/token", 200),
+        case(Write, "sys/auth/{path}", "sys/auth/machines", 204).body(json!({ "type": "approle" })),
+        case(Delete, "sys/auth/{path}", "sys/auth/off", 204).after(
+            "POST",
+            "sys/auth/off",
+            json!({ "type": "approle" }),
+        ),
+    ]
+}
+
+fn access() -> Vec<Case> {
+    let policy = || json!({ "policy": "path \"a\" { capabilities = [\"read\"] }" });
+    let spike = || json!({ "spiffe_id_pattern": "spiffe://example.org/a", "path_pattern": "a/*", "permissions": ["read"] });
+    let paths = || json!({ "paths": ["secret/data/a"] });
+    vec![
+        case(Read, "sys/policy", "sys/policy", 200),
+        case(List, "sys/policy", "sys/policy", 200),
+        case(Read, "sys/policy/{name}", "sys/policy/default", 200),
+        case(Write, "sys/policy/{name}", "sys/policy/p", 204).body(policy()),
+        case(Delete, "sys/policy/{name}", "sys/policy/P", 204).seen("sys/policy/p"),
+        case(List, "sys/policies/acl", "sys/policies/acl", 200),
+        case(Read, "sys/policies/acl/{name}", "sys/policies/acl/DEFAULT", 200)
+            .seen("sys/policies/acl/default"),
+        case(Write, "sys/policies/acl/{name}", "sys/policies/acl/P", 204)
+            .seen("sys/policies/acl/p")
+            .body(policy()),
+        case(Delete, "sys/policies/acl/{name}", "sys/policies/acl/p", 204),
+        case(Read, "sys/policies/spike/{name}", "sys/policies/spike/s", 200).after(
+            "POST",
+            "sys/policies/spike/s",
+            spike(),
+        ),
+        case(Write, "sys/policies/spike/{name}", "sys/policies/spike/s", 204).body(spike()),
+        case(Write, "sys/capabilities", "sys/capabilities", 200)
+            .token()
+            .body(json!({ "token": "$TOKEN", "paths": ["secret/data/a"] })),
+        case(Write, "sys/capabilities-self", "sys/capabilities-self", 200).body(paths()),
+        case(Write, "sys/capabilities-accessor", "sys/capabilities-accessor", 200)
+            .accessor()
+            .body(json!({ "accessor": "$ACCESSOR", "paths": ["secret/data/a"] })),
+        // It must be wrapped, and this one does not ask for that.
+        case(Write, "sys/wrapping/wrap", "sys/wrapping/wrap", 400).body(json!({ "a": 1 })),
+        case(Write, "sys/wrapping/unwrap", "sys/wrapping/unwrap", 200)
+            .unknown(400)
+            .wrapping()
+            .body(json!({ "token": "$WRAPPING" })),
+        case(Write, "sys/wrapping/lookup", "sys/wrapping/lookup", 200)
+            .wrapping()
+            .body(json!({ "token": "$WRAPPING" })),
+        case(Write, "sys/wrapping/rewrap", "sys/wrapping/rewrap", 200)
+            .unknown(400)
+            .wrapping()
+            .body(json!({ "token": "$WRAPPING" })),
+        case(Write, "sys/leases/lookup", "sys/leases/lookup", 400).body(json!({ "lease_id": "none" })),
+        case(List, "sys/leases/lookup/{path}", "sys/leases/lookup/auth", 200),
+        case(Write, "sys/leases/renew", "sys/leases/renew", 400).body(json!({ "lease_id": "none" })),
+        case(Write, "sys/leases/renew/{path}", "sys/leases/renew/none", 400).body(json!({})),
+        case(Write, "sys/renew", "sys/renew", 400).body(json!({ "lease_id": "none" })),
+        case(Write, "sys/renew/{path}", "sys/renew/none", 400).body(json!({})),
+        case(Write, "sys/leases/revoke", "sys/leases/revoke", 204).body(json!({ "lease_id": "none" })),
+        case(Write, "sys/leases/revoke/{path}", "sys/leases/revoke/none", 204).body(json!({})),
+        case(Write, "sys/revoke", "sys/revoke", 204).body(json!({ "lease_id": "none" })),
+        case(Write, "sys/leases/revoke-prefix/{path}", "sys/leases/revoke-prefix/none", 204),
+        case(Write, "sys/leases/revoke-force/{path}", "sys/leases/revoke-force/none", 204),
+        case(Write, "sys/leases/tidy", "sys/leases/tidy", 202),
+    ]
+}
+
+fn tokens() -> Vec<Case> {
+    let token = || json!({ "token": "$TOKEN" });
+    let accessor = || json!({ "accessor": "$ACCESSOR" });
+    vec![
+        case(Write, "auth/token/create", "auth/token/create", 200).body(json!({})),
+        case(Write, "auth/token/create-orphan", "auth/token/create-orphan", 200).body(json!({})),
+        case(Write, "auth/token/create/{name}", "auth/token/create/r", 200)
+            .after("POST", "auth/token/roles/r", json!({}))
+            .body(json!({})),
+        case(Read, "auth/token/lookup-self", "auth/token/lookup-self", 200),
+        case(Write, "auth/token/lookup-self", "auth/token/lookup-self", 200).body(json!({})),
+        case(Read, "auth/token/lookup", "auth/token/lookup", 200),
+        case(Write, "auth/token/lookup", "auth/token/lookup", 200).token().body(token()),
+        case(Write, "auth/token/lookup-accessor", "auth/token/lookup-accessor", 200)
+            .accessor()
+            .body(accessor()),
+        case(Write, "auth/token/renew-self", "auth/token/renew-self", 200).body(json!({})),
+        case(Write, "auth/token/renew", "auth/token/renew", 200).token().body(token()),
+        case(Write, "auth/token/renew-accessor", "auth/token/renew-accessor", 200)
+            .accessor()
+            .body(accessor()),
+        case(Write, "auth/token/revoke-self", "auth/token/revoke-self", 204).body(json!({})),
+        case(Write, "auth/token/revoke", "auth/token/revoke", 204).token().body(token()),
+        case(Write, "auth/token/revoke-accessor", "auth/token/revoke-accessor", 204)
+            .accessor()
+            .body(accessor()),
+        case(Write, "auth/token/revoke-orphan", "auth/token/revoke-orphan", 204).token().body(token()),
+        case(List, "auth/token/accessors", "auth/token/accessors", 200),
+        case(Write, "auth/token/tidy", "auth/token/tidy", 202),
+        case(List, "auth/token/roles", "auth/token/roles", 200).after(
+            "POST",
+            "auth/token/roles/r",
+            json!({}),
+        ),
+        case(Read, "auth/token/roles/{name}", "auth/token/roles/r", 200).after(
+            "POST",
+            "auth/token/roles/r",
+            json!({}),
+        ),
+        case(Write, "auth/token/roles/{name}", "auth/token/roles/New", 204)
+            .seen("auth/token/roles/new")
+            .body(json!({ "orphan": true }))
+            .creating(),
+        case(Delete, "auth/token/roles/{name}", "auth/token/roles/r", 204),
+    ]
+}
+
+fn approle() -> Vec<Case> {
+    let accessor = || json!({ "secret_id_accessor": "$SECRETID" });
+    let mut cases = vec![
+        case(Write, "approle/login", "auth/approle/login", 400)
+            .body(json!({ "role_id": "none", "secret_id": "none" })),
+        case(List, "approle/role", "auth/approle/role", 200).role(),
+        case(Read, "approle/role/{name}", "auth/approle/role/R", 200).seen("auth/approle/role/r").role(),
+        case(Write, "approle/role/{name}", "auth/approle/role/new", 204)
+            .body(json!({ "token_ttl": "1h" }))
+            .creating(),
+        case(Delete, "approle/role/{name}", "auth/approle/role/r", 204).role(),
+        case(Read, "approle/role/{name}/role-id", "auth/approle/role/r/role-id", 200).role(),
+        case(Write, "approle/role/{name}/role-id", "auth/approle/role/r/role-id", 204)
+            .role()
+            .body(json!({ "role_id": "mine" })),
+        case(Write, "approle/role/{name}/secret-id", "auth/approle/role/r/secret-id", 200)
+            .role()
+            .body(json!({})),
+        case(List, "approle/role/{name}/secret-id", "auth/approle/role/r/secret-id", 200).secret_id(),
+        case(Write, "approle/role/{name}/custom-secret-id", "auth/approle/role/r/custom-secret-id", 200)
+            .role()
+            .body(json!({ "secret_id": "my own" })),
+        case(Write, "approle/role/{name}/secret-id/lookup", "auth/approle/role/r/secret-id/lookup", 200)
+            .secret_id()
+            .body(json!({ "secret_id": "$SECRETID" })),
+        case(Write, "approle/role/{name}/secret-id/destroy", "auth/approle/role/r/secret-id/destroy", 204)
+            .secret_id()
+            .body(json!({ "secret_id": "$SECRETID" })),
+        case(Delete, "approle/role/{name}/secret-id/destroy", "auth/approle/role/r/secret-id/destroy", 204)
+            .secret_id()
+            .body(json!({ "secret_id": "$SECRETID" })),
+        case(
+            Write,
+            "approle/role/{name}/secret-id-accessor/lookup",
+            "auth/approle/role/r/secret-id-accessor/lookup",
+            200,
+        )
+        .secret_id_accessor()
+        .body(accessor()),
+        case(
+            Write,
+            "approle/role/{name}/secret-id-accessor/destroy",
+            "auth/approle/role/r/secret-id-accessor/destroy",
+            204,
+        )
+        .secret_id_accessor()
+        .body(accessor()),
+        case(
+            Delete,
+            "approle/role/{name}/secret-id-accessor/destroy",
+            "auth/approle/role/r/secret-id-accessor/destroy",
+            204,
+        )
+        .secret_id_accessor()
+        .body(accessor()),
+        case(Write, "approle/tidy/secret-id", "auth/approle/tidy/secret-id", 202),
+    ];
+    for (route, path, body) in [
+        (
+            "approle/role/{name}/policies",
+            "auth/approle/role/r/policies",
+            json!({ "token_policies": "default" }),
+        ),
+        (
+            "approle/role/{name}/bind-secret-id",
+            "auth/approle/role/r/bind-secret-id",
+            json!({ "bind_secret_id": true }),
+        ),
+        (
+            "approle/role/{name}/secret-id-num-uses",
+            "auth/approle/role/r/secret-id-num-uses",
+            json!({ "secret_id_num_uses": 3 }),
+        ),
+        (
+            "approle/role/{name}/secret-id-ttl",
+            "auth/approle/role/r/secret-id-ttl",
+            json!({ "secret_id_ttl": "1h" }),
+        ),
+        (
+            "approle/role/{name}/secret-id-bound-cidrs",
+            "auth/approle/role/r/secret-id-bound-cidrs",
+            json!({ "secret_id_bound_cidrs": ["127.0.0.0/8"] }),
+        ),
+        (
+            "approle/role/{name}/token-bound-cidrs",
+            "auth/approle/role/r/token-bound-cidrs",
+            json!({ "token_bound_cidrs": "127.0.0.0/8" }),
+        ),
+        (
+            "approle/role/{name}/token-num-uses",
+            "auth/approle/role/r/token-num-uses",
+            json!({ "token_num_uses": "3" }),
+        ),
+        ("approle/role/{name}/token-ttl", "auth/approle/role/r/token-ttl", json!({ "token_ttl": 60 })),
+        (
+            "approle/role/{name}/token-max-ttl",
+            "auth/approle/role/r/token-max-ttl",
+            json!({ "token_max_ttl": "1h" }),
+        ),
+        ("approle/role/{name}/period", "auth/approle/role/r/period", json!({ "period": "1h" })),
+    ] {
+        cases.push(case(Read, route, path, 200).role());
+        cases.push(case(Write, route, path, 204).role().body(body));
+        cases.push(case(Delete, route, path, 204).role());
+    }
+    cases
+}
+
+fn secrets() -> Vec<Case> {
+    let versions = || json!({ "versions": [1] });
+    let mut cases = vec![
+        case(Read, "kv/config", "secret/config", 200),
+        case(Write, "kv/config", "secret/config", 204).body(json!({ "max_versions": 5 })),
+        case(Read, "kv/data/{path}", "secret/data/s", 200).secret(),
+        case(Write, "kv/data/{path}", "secret/data/new", 200).body(json!({ "data": { "a": 1 } })).creating(),
+        case(Patch, "kv/data/{path}", "secret/data/s", 200).secret().body(json!({ "data": { "b": 1 } })),
+        case(Delete, "kv/data/{path}", "secret/data/s", 204).secret(),
+        case(Write, "kv/delete/{path}", "secret/delete/s", 204).secret().body(versions()),
+        case(Write, "kv/undelete/{path}", "secret/undelete/s", 204).secret().body(versions()),
+        case(Write, "kv/destroy/{path}", "secret/destroy/s", 204).secret().body(versions()),
+        case(Read, "kv/metadata/{path}", "secret/metadata/s", 200).secret(),
+        case(List, "kv/metadata/{path}", "secret/metadata", 200).secret(),
+        case(Write, "kv/metadata/{path}", "secret/metadata/s", 204)
+            .body(json!({ "max_versions": 5 }))
+            .creating(),
+        case(Patch, "kv/metadata/{path}", "secret/metadata/s", 204)
+            .secret()
+            .body(json!({ "max_versions": 5 })),
+        case(Delete, "kv/metadata/{path}", "secret/metadata/s", 204).secret(),
+        case(Read, "kv/subkeys/{path}", "secret/subkeys/s", 200).secret(),
+        case(Read, "kv1/{path}", "plain/p/s", 200).plain(),
+        case(List, "kv1/{path}", "plain/p", 200).plain(),
+        case(Write, "kv1/{path}", "plain/new", 204).body(json!({ "a": 1 })).creating(),
+        case(Delete, "kv1/{path}", "plain/p/s", 204).plain(),
+    ];
+    // Nothing is there: each token has a cubbyhole of its own.
+    cases.extend([
+        case(Read, "cubbyhole/{path}", "cubbyhole/c", 404),
+        case(List, "cubbyhole/{path}", "cubbyhole/c", 404),
+        case(Write, "cubbyhole/{path}", "cubbyhole/c", 204).body(json!({ "a": 1 })).creating(),
+        case(Delete, "cubbyhole/{path}", "cubbyhole/c", 204),
+    ]);
+    cases
+}

@@ -1,0 +1,210 @@
+//! Tokens when many ask at a time, when they die, and when the server is killed meanwhile.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{thread, time::Duration};
+
+use keyway_e2e::{Server, Site, within};
+use serde_json::{Value, json};
+
+fn create(server: &Server, token: &str, body: &Value) -> Value {
+    let made = server.post("auth/token/create", token, body);
+    assert_eq!(made.status, 200, "{}", made.text);
+    made.json()["auth"].clone()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// Runs something many times at once; what each answered.
+fn at_once<T: Send>(times: usize, run: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let run = &run;
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..times).map(|number| scope.spawn(move || run(number))).collect();
+        running.into_iter().map(|one| one.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn five_uses_are_five_uses_whoever_asks_at_the_same_time() {
+    for plugin in ["memory", "sqlite"] {
+        let site = Site::new(plugin);
+        let server = site.start();
+        let root = server.init_and_unseal().root_token;
+        for _ in 0..4 {
+            let made = create(&server, &root, &json!({ "policies": ["default"], "num_uses": 5 }));
+            let token = text(&made["client_token"]);
+            let answers = at_once(50, |_| server.get("auth/token/lookup-self", &token).status);
+            assert_eq!(answers.iter().filter(|status| **status == 200).count(), 5, "{plugin}: {answers:?}");
+            assert!(answers.iter().all(|status| matches!(status, 200 | 403)), "{plugin}: {answers:?}");
+        }
+        // A request that is refused is a use, too.
+        let made = create(&server, &root, &json!({ "policies": ["default"], "num_uses": 2 }));
+        let token = text(&made["client_token"]);
+        assert_eq!(server.get("sys/mounts", &token).status, 403);
+        assert_eq!(server.get("auth/token/lookup-self", &token).status, 200);
+        assert_eq!(server.get("auth/token/lookup-self", &token).status, 403);
+    }
+}
+
+#[test]
+fn wrapping_is_opened_by_one_of_all_who_try() {
+    for plugin in ["memory", "sqlite"] {
+        let site = Site::new(plugin);
+        let server = site.start();
+        let root = server.init_and_unseal().root_token;
+        let secret = json!({ "data": { "password": "correct horse" } });
+        assert_eq!(server.post("secret/data/app", &root, &secret).status, 200);
+        let wrapped = server.request_with(
+            "GET",
+            "secret/data/app",
+            &[("X-Vault-Token", &root), ("X-Vault-Wrap-TTL", "1m")],
+            None,
+        );
+        assert!(!wrapped.text.contains("horse"), "{}", wrapped.text);
+        let wrapped = wrapped.json();
+        assert!(wrapped["data"].is_null() && wrapped["auth"].is_null());
+        let token = text(&wrapped["wrap_info"]["token"]);
+        // It opens its wrapping, and nothing else.
+        assert_eq!(server.get("auth/token/lookup-self", &token).status, 403);
+        assert_eq!(server.get("cubbyhole/response", &token).status, 403);
+        let answers = at_once(20, |number| match number % 2 {
+            0 => server.post("sys/wrapping/unwrap", &token, &json!({})),
+            _ => server.post("sys/wrapping/unwrap", &root, &json!({ "token": token })),
+        });
+        let opened: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
+        assert_eq!(opened.len(), 1, "{plugin}");
+        assert_eq!(opened[0].json()["data"]["data"]["password"], "correct horse");
+        let refused = answers.iter().filter(|answer| answer.status != 200);
+        assert!(refused.clone().all(|answer| answer.status == 400), "{plugin}");
+        let again = server.post("sys/wrapping/unwrap", &root, &json!({ "token": token }));
+        assert_eq!((again.status, again.error().contains("wrapping token is not valid")), (400, true));
+    }
+}
+
+#[test]
+fn revoking_a_parent_of_ten_thousand_and_dying_leaves_no_child_alive() {
+    const CHILDREN: usize = 10_000;
+    const MAKERS: usize = 16;
+    let site = Site::new("sqlite");
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    let root = &keys.root_token;
+    let parent = create(&server, root, &json!({ "policies": ["root"], "ttl": "1h" }));
+    let parent = text(&parent["client_token"]);
+    let children = at_once(MAKERS, |_| -> Vec<String> {
+        let body = json!({ "policies": ["default"] });
+        (0..CHILDREN / MAKERS).map(|_| text(&create(&server, &parent, &body)["client_token"])).collect()
+    });
+    let children = children.concat();
+    assert_eq!(server.get("auth/token/lookup-self", &children[0]).status, 200);
+    assert_eq!(server.post("auth/token/revoke", root, &json!({ "token": parent })).status, 204);
+    // What is left of them is being tidied now, however far that is.
+    thread::sleep(Duration::from_millis(20));
+    server.kill();
+    let server = site.start();
+    assert!(!server.unseal(&keys.shares[0]));
+    let alive = at_once(MAKERS, |number| {
+        let mine = children.iter().skip(number).step_by(MAKERS);
+        mine.filter(|child| server.get("auth/token/lookup-self", child).status != 403).count()
+    });
+    assert_eq!(alive.iter().sum::<usize>(), 0);
+    // And what is left of them goes. An accessor alone, of a token that is gone, is left for an hour.
+    let tidied = server.post("auth/token/tidy", root, &json!({}));
+    assert_eq!(tidied.status, 202);
+    within(Duration::from_secs(120), || {
+        let left = server.request("LIST", "auth/token/accessors", root, None).json();
+        let left = left["data"]["keys"].as_array().unwrap().len();
+        left <= 2
+    });
+}
+
+#[test]
+fn tokens_die_of_age_of_their_parents_and_with_their_auth_method() {
+    let site = Site::new("sqlite");
+    let server = site.start();
+    let root = server.init_and_unseal().root_token;
+    let is_alive = |token: &str| server.get("auth/token/lookup-self", token).status == 200;
+    let short =
+        text(&create(&server, &root, &json!({ "policies": ["default"], "ttl": "1s" }))["client_token"]);
+    within(Duration::from_secs(20), || !is_alive(&short));
+    let rules = json!({ "policy": "path \"auth/token/create\" { capabilities = [\"update\"] }" });
+    assert_eq!(server.post("sys/policies/acl/maker", &root, &rules).status, 204);
+    let maker = text(
+        &create(&server, &root, &json!({ "policies": ["maker", "default"], "ttl": "2s" }))["client_token"],
+    );
+    let child = text(&create(&server, &maker, &json!({ "ttl": "1h" }))["client_token"]);
+    assert!(is_alive(&child));
+    within(Duration::from_secs(20), || !is_alive(&maker));
+    assert!(!is_alive(&child), "it lives as long as its parent");
+    // Whoever may do something a few times makes nobody who may do it more often.
+    let maker = create(&server, &root, &json!({ "policies": ["maker"], "num_uses": 2 }));
+    let refused = server.post("auth/token/create", &text(&maker["client_token"]), &json!({}));
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    // Orphans outlive the parent that was revoked alone.
+    let parent = text(&create(&server, &root, &json!({ "policies": ["maker", "default"] }))["client_token"]);
+    let child = text(&create(&server, &parent, &json!({}))["client_token"]);
+    let grandchild = text(&create(&server, &child, &json!({}))["client_token"]);
+    assert_eq!(server.post("auth/token/revoke-orphan", &root, &json!({ "token": parent })).status, 204);
+    assert!(!is_alive(&parent) && is_alive(&child) && is_alive(&grandchild));
+    assert_eq!(server.post("auth/token/revoke", &root, &json!({ "token": child })).status, 204);
+    assert!(!is_alive(&child) && !is_alive(&grandchild));
+    // Whoever logged in is out when the method is gone, even if another takes its path.
+    let approle = json!({ "type": "approle" });
+    assert_eq!(server.post("sys/auth/machines", &root, &approle).status, 204);
+    let role = json!({ "bind_secret_id": false, "token_bound_cidrs": ["127.0.0.0/8", "::1"] });
+    assert_eq!(server.post("auth/machines/role/r", &root, &role).status, 204);
+    let id = server.get("auth/machines/role/r/role-id", &root).json()["data"]["role_id"].clone();
+    let login = server.post("auth/machines/login", "", &json!({ "role_id": id }));
+    let token = text(&login.json()["auth"]["client_token"]);
+    assert!(is_alive(&token));
+    assert_eq!(server.request("DELETE", "sys/auth/machines", &root, None).status, 204);
+    assert!(!is_alive(&token));
+    assert_eq!(server.post("sys/auth/machines", &root, &approle).status, 204);
+    assert!(!is_alive(&token));
+    assert_eq!(server.post("auth/machines/login", "", &json!({ "role_id": id })).status, 400);
+}
+
+#[test]
+fn nobody_gets_root_by_spelling_it_otherwise() {
+    let site = Site::new("memory");
+    let server = site.start();
+    let root = server.init_and_unseal().root_token;
+    let rules = json!({ "policy": "path \"*\" { capabilities = [\"create\", \"read\", \"update\", \"list\", \"sudo\"] }" });
+    assert_eq!(server.post("sys/policies/acl/nearly", &root, &rules).status, 204);
+    assert_eq!(server.post("auth/token/roles/any", &root, &json!({})).status, 204);
+    let nearly = text(&create(&server, &root, &json!({ "policies": ["nearly"] }))["client_token"]);
+    for spelled in [
+        "root",
+        "ROOT",
+        "Root",
+        " root",
+        "root ",
+        "\troot",
+        "root\n",
+        "ro\u{200b}ot",
+        "r\u{43e}ot",
+        "root,root",
+    ] {
+        for path in ["auth/token/create", "auth/token/create-orphan", "auth/token/create/any"] {
+            let made = server.post(path, &nearly, &json!({ "policies": [spelled] }));
+            let policies = made.json()["auth"]["policies"].clone();
+            let is_root = policies.as_array().is_some_and(|policies| policies.contains(&"root".into()));
+            assert!(made.status >= 400 || !is_root, "{path} {spelled:?}: {}", made.text);
+        }
+        let role = json!({ "allowed_policies": [spelled] });
+        let _taken_or_not = server.post("auth/token/roles/mine", &nearly, &role);
+        let made = server.post("auth/token/create/mine", &nearly, &json!({}));
+        let policies = made.json()["auth"]["policies"].to_string();
+        assert!(!policies.contains("\"root\""), "{spelled:?}: {}", made.text);
+        let written = server.post(&format!("sys/policies/acl/{}", encoded(spelled)), &nearly, &rules);
+        assert!(matches!(written.status, 204 | 400), "{}", written.text);
+    }
+    let told = server.get("sys/policies/acl/root", &root).json();
+    assert_eq!(told["data"]["policy"], "", "root has no rules, and keeps none");
+}
+
+/// A path's segment, percent-encoded.
+fn encoded(segment: &str) -> String {
+    segment.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
