@@ -46,6 +46,8 @@ pub struct Config {
     pub libraries: Vec<String>,
     /// How often a key is used before it is rotated.
     pub key_uses: UseBound,
+    /// How old a key becomes before it is rotated; none is any age.
+    pub key_age: Option<Duration>,
     /// The backends by name.
     pub backends: BTreeMap<String, BackendSettings>,
     /// The mounts by path, without slashes at the ends.
@@ -225,6 +227,7 @@ mod tests {
             (format!("{GOOD}\n[limits]\nbackend_deadline_ms = 1\n"), "limits.backend_deadline_ms"),
             (format!("{GOOD}\n[limits]\nrequest = 5\n"), "request"),
             (format!("{GOOD}\n[keys]\nmax_uses = 12\n"), "keys.max_uses"),
+            (format!("{GOOD}\n[keys]\nmax_age_days = 0\n"), "keys.max_age_days"),
             (format!("listen = \"0.0.0.0:1\"\n{GOOD}"), "listen"),
             (format!("listen = \"nowhere\"\n{GOOD}"), "listen"),
             (format!("listne = \"127.0.0.1:1\"\n{GOOD}"), "listne"),

@@ -17,6 +17,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
 use keyway_loader::{Backends, Down, Grant, Health, Slot};
@@ -54,6 +55,8 @@ pub struct CoreSettings {
     pub mounts: BTreeMap<String, MountConfig>,
     /// How often a key is used before it is rotated.
     pub key_uses: UseBound,
+    /// How old a key becomes before it is rotated; none is any age.
+    pub key_age: Option<Duration>,
     /// Where the server keeps its own files.
     pub data_dir: PathBuf,
     /// Bounds around each backend.

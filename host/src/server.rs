@@ -147,6 +147,7 @@ impl Server {
             system_backend: config.system_backend.clone(),
             mounts: config.mounts.clone(),
             key_uses: config.key_uses,
+            key_age: config.key_age,
             data_dir: config.data_dir.clone(),
             calls: config.limits.calls,
         };

@@ -1,6 +1,9 @@
 //! New keys, this host's and others'. A key seals nothing until it is durable.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use super::{Barrier, BarrierError};
 use crate::{
@@ -22,6 +25,25 @@ impl Barrier {
     pub async fn rotate(&self, request: RequestId) -> Result<u32, BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         self.add_key(request).await
+    }
+
+    /// Adds a key if the newest one is older; whether it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`rotate`](Self::rotate).
+    pub async fn rotate_older_than(&self, request: RequestId, age: Duration) -> Result<bool, BarrierError> {
+        let _one_at_a_time = self.uses.changing().await;
+        let is_old = |made: u64| clock::unix_seconds().saturating_sub(made) >= age.as_secs();
+        if !is_old(self.keyring().newest_made()) {
+            return Ok(false);
+        }
+        // Another host may have been first.
+        self.refresh(request).await?;
+        if !is_old(self.keyring().newest_made()) {
+            return Ok(false);
+        }
+        self.add_key(request).await.map(|_| true)
     }
 
     /// Reads the keyring again.

@@ -69,6 +69,7 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
         plugin_dirs,
         system_backend: file.system_backend,
         key_uses: check_key_uses(&file.keys)?,
+        key_age: check_key_age(&file.keys)?,
         libraries: check_libraries(file.trust.as_ref())?,
         trust: check_trust(file.trust, directory, &data_dir)?,
         data_dir,
@@ -153,6 +154,14 @@ fn check_limits(section: &LimitsSection) -> Result<Limits, Problem> {
         },
         drain: seconds("drain_s", section.drain_s, default.drain, 600)?,
     })
+}
+
+fn check_key_age(keys: &KeysSection) -> Result<Option<Duration>, Problem> {
+    const DAY_S: u64 = 86_400;
+    match keys.max_age_days {
+        Some(0) => Err(("keys.max_age_days".to_owned(), "a key lives for a day at least".to_owned())),
+        days => Ok(days.map(|days| Duration::from_secs(u64::from(days) * DAY_S))),
+    }
 }
 
 fn check_key_uses(keys: &KeysSection) -> Result<UseBound, Problem> {

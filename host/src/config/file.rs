@@ -56,6 +56,8 @@ pub(super) struct TrustedKeySection {
 pub(super) struct KeysSection {
     /// How often a key is used before another takes its place.
     pub(super) max_uses: Option<u64>,
+    /// How old a key becomes before another takes its place.
+    pub(super) max_age_days: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]

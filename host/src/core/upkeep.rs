@@ -86,6 +86,12 @@ impl Core {
             rest = SHORT_REST;
         }
         rest = rest.min(self.tidy_access_in_turn(unsealed, all).await);
+        if let Some(age) = self.settings.key_age
+            && let Err(error) = unsealed.barrier.rotate_older_than(RequestId::BACKGROUND, age).await
+        {
+            tracing::warn!(%error, "the key is older than it should be");
+            rest = SHORT_REST;
+        }
         let table = unsealed.mounts.current();
         for leaving in table.leaving() {
             match self.drop_mount(unsealed, leaving, all).await {

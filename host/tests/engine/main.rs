@@ -8,5 +8,6 @@ mod keys;
 mod mounts;
 mod outcomes;
 mod rekey;
+mod swaps;
 mod tampering;
 mod unavailable;

@@ -52,6 +52,7 @@ async fn try_start(main: &Disk, other: &Disk, data_dir: &Path) -> Result<Core, C
         system_backend: "main".to_owned(),
         mounts: Default::default(),
         key_uses: Default::default(),
+        key_age: None,
         data_dir: data_dir.to_owned(),
         calls: Default::default(),
     };

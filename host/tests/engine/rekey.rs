@@ -1,7 +1,7 @@
 //! Other keys in the place of the unseal key and the root key: at no step does a store lose its keys, and one set of shares
 //! opens it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use keyway::{
     barrier::{Barrier, BarrierError, UseBound},
@@ -106,6 +106,23 @@ async fn sixty_four_writers_lose_nothing_while_keys_are_rotated_and_replaced() {
     }
     assert_eq!(sealed.len(), 64 * 50);
     assert!(opened(&storage, &made.shares).await.is_none());
+}
+
+#[tokio::test]
+async fn key_that_is_too_old_is_rotated_and_by_one_host_alone() {
+    let storage = Disk::new(true).open().await;
+    let made = cluster(&storage).await;
+    let one = barrier(&storage, &made, UseBound::default()).await;
+    let other = barrier(&storage, &made, UseBound::default()).await;
+    let (day, no_time) = (Duration::from_secs(86_400), Duration::ZERO);
+    assert!(!one.rotate_older_than(REQUEST, day).await.unwrap());
+    assert!(one.rotate_older_than(REQUEST, no_time).await.unwrap());
+    assert_eq!((one.key_use().key, other.key_use().key), (2, 1));
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    // The other host still holds the first key, and finds one that was made just now.
+    assert!(one.rotate_older_than(REQUEST, Duration::from_secs(2)).await.unwrap());
+    assert!(!other.rotate_older_than(REQUEST, Duration::from_secs(2)).await.unwrap());
+    assert_eq!((one.key_use().key, other.key_use().key), (3, 3));
 }
 
 #[tokio::test]
