@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     crypto::envelope::RecordKind,
-    system::{New, Next, Records, SystemError},
+    system::{New, Records, SystemError},
     token::TokenName,
 };
 
@@ -41,23 +41,6 @@ impl<'a> Cubbyhole<'a> {
     pub async fn write<T: Serialize>(&self, path: &str, value: &T) -> Result<(), SystemError> {
         let new = New { kind: RecordKind::Cubbyhole, key: &self.key(path), value };
         self.records.put(&new, Condition::Any).await.map(|_| ())
-    }
-
-    /// Takes out what is kept at a path. Of several that ask, one gets it.
-    ///
-    /// # Errors
-    ///
-    /// See [`SystemError`].
-    pub async fn take<T: Serialize + DeserializeOwned + Clone>(
-        &self,
-        path: &str,
-    ) -> Result<Option<T>, SystemError> {
-        let key = self.key(path);
-        let taken = self.records.change(RecordKind::Cubbyhole, &key, |kept: Option<T>| {
-            let next = if kept.is_some() { Next::Remove } else { Next::Keep };
-            Ok::<_, SystemError>((next, kept))
-        });
-        taken.await
     }
 
     /// Keeps nothing there any more.

@@ -72,18 +72,20 @@ impl Unsealed {
         tokio::spawn(removed).await.unwrap_or(Err(PolicyError::Interrupted))
     }
 
-    /// Where other hosts share the store: takes over what they have changed of mounts and policies, so that a revocation binds
-    /// every request that begins after it. A host that is alone knows everything already.
+    /// Whether other hosts may have the system's store open, too.
+    pub fn is_shared_by_hosts(&self) -> bool {
+        self.barrier.system().is_shared_by_hosts()
+    }
+
+    /// Takes over what other hosts have changed of mounts and policies, so that it binds every request that begins after it. A
+    /// host that is alone knows everything already.
     ///
     /// # Errors
     ///
     /// The store's.
     pub async fn catch_up(&self, request: RequestId) -> Result<(), CoreError> {
-        if self.barrier.system().is_shared_by_hosts() {
-            self.policies.forget();
-            self.mounts.refresh(request).await?;
-        }
-        Ok(())
+        self.policies.forget();
+        Ok(self.mounts.refresh(request).await?)
     }
 
     /// The tokens, for one request.

@@ -1,29 +1,38 @@
 //! Ceremonies: what the holders of the shares do together. They give as many shares as unseal, and then the keys are others,
 //! or there is a new root token. Nothing of it is kept but in memory: a ceremony that breaks off has changed nothing.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::OwnedMutexGuard;
 
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
+    barrier::BarrierError,
     crypto::{
         key::{KEY_BYTES, SecretKey},
-        shares::{Share, split},
+        shares::{Share, ShareHash, split},
     },
     seal::{NextKeys, SealRecord, ShareCounts},
     storage::RequestId,
     token::{Entry, Token, TokenError},
 };
 
+/// How long an attempt lasts that nobody gives a share to: whoever begins one does not keep others from it for ever.
+const IDLE: Duration = Duration::from_secs(1_800);
+
 /// The ceremonies that are under way.
 #[derive(Default)]
 pub(super) struct Ceremonies {
     rekeying: Mutex<Option<Rekeying>>,
     root: Mutex<Option<RootAttempt>>,
-    /// Held by whoever gives a share.
-    giving: tokio::sync::Mutex<()>,
+    /// Held by whoever gives a share, until what it has led to is known.
+    giving: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Rekeying {
@@ -32,20 +41,36 @@ struct Rekeying {
     /// Whether the new shares must be given back before they count.
     verifies: bool,
     given: Vec<Share>,
-    made: Option<Made>,
+    /// The shares that were enough: whoever has one is told the new ones again, where these are not given back.
+    proofs: Vec<ShareHash>,
+    made: Option<Arc<Made>>,
+    state: State,
+    touched: Instant,
+}
+
+/// How far new keys are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// They are not in force.
+    Waiting,
+    /// Nobody knows whether they are in force. They must not be forgotten.
+    Unknown,
+    /// They are in force, and kept for whoever did not hear of it.
+    InForce,
 }
 
 /// Keys that were made, and are not in force yet.
 struct Made {
     nonce: Uuid,
     keys: NextKeys,
-    given_back: Vec<Share>,
+    given_back: Mutex<Vec<Share>>,
 }
 
 struct RootAttempt {
     nonce: Uuid,
     otp: Zeroizing<Vec<u8>>,
     given: Vec<Share>,
+    touched: Instant,
 }
 
 /// How far a rekeying is.
@@ -97,6 +122,53 @@ pub struct RootStatus {
     pub encoded: Option<Vec<u8>>,
 }
 
+impl Made {
+    fn given_back(&self) -> MutexGuard<'_, Vec<Share>> {
+        self.given_back.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rekeying {
+    /// Whether it keeps others from beginning one.
+    fn is_going(&self) -> bool {
+        match self.state {
+            State::InForce => false,
+            State::Unknown => true,
+            State::Waiting => self.touched.elapsed() < IDLE,
+        }
+    }
+
+    fn check_cancel(&self, is_administrator: bool) -> Result<(), CoreError> {
+        match self.state {
+            State::InForce => Ok(()),
+            State::Unknown => Err(refused(
+                "the new shares may be in force: give one of them again, which finds out, before you give the rekeying up",
+            )),
+            State::Waiting if is_administrator || (self.given.is_empty() && self.made.is_none()) => Ok(()),
+            State::Waiting => Err(CoreError::PermissionDenied),
+        }
+    }
+
+    /// New keys, once enough shares were given.
+    fn make(&mut self, record: &SealRecord) -> Result<Option<Arc<Made>>, CoreError> {
+        if self.given.len() < usize::from(record.threshold) {
+            return Ok(None);
+        }
+        if record.unlock(&self.given).is_none() {
+            self.given.clear();
+            return Err(CoreError::KeysDoNotOpen);
+        }
+        let (unseal, root) = (random()?, random()?);
+        let shares = split(&unseal, self.counts.shares, self.counts.threshold);
+        let keys = NextKeys { shares, threshold: self.counts.threshold, unseal, root };
+        let nonce = if self.verifies { Uuid::new_v4() } else { self.nonce };
+        self.proofs = self.given.drain(..).map(|share| share.hash(record.cluster_id)).collect();
+        let made = Arc::new(Made { nonce, keys, given_back: Mutex::default() });
+        self.made = Some(Arc::clone(&made));
+        Ok(Some(made))
+    }
+}
+
 impl Ceremonies {
     fn rekeying(&self) -> MutexGuard<'_, Option<Rekeying>> {
         self.rekeying.lock().unwrap_or_else(PoisonError::into_inner)
@@ -106,10 +178,19 @@ impl Ceremonies {
         self.root.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing is under way any more.
+    /// Nothing is under way any more, but for keys that may be in force.
     pub(super) fn forget(&self) {
-        *self.rekeying() = None;
+        let is_quiet = self.giving.try_lock().is_ok();
+        let mut rekeying = self.rekeying();
+        if is_quiet && rekeying.as_ref().is_some_and(|rekeying| rekeying.state != State::Unknown) {
+            *rekeying = None;
+        }
         *self.root() = None;
+    }
+
+    /// Held by one at a time. Whoever finds it held asks again: strangers do not make the holders of the shares wait in line.
+    fn one_at_a_time(&self) -> Result<OwnedMutexGuard<()>, CoreError> {
+        Arc::clone(&self.giving).try_lock_owned().map_err(|_| CoreError::Busy)
     }
 }
 
@@ -139,7 +220,7 @@ impl Core {
 
     fn rekey_status_by(&self, record: &SealRecord) -> RekeyStatus {
         let rekeying = self.ceremonies.rekeying();
-        let Some(rekeying) = rekeying.as_ref() else {
+        let Some(rekeying) = rekeying.as_ref().filter(|rekeying| rekeying.state != State::InForce) else {
             return RekeyStatus { required: record.threshold, ..RekeyStatus::default() };
         };
         let made = rekeying.made.as_ref();
@@ -150,7 +231,7 @@ impl Core {
             required: record.threshold,
             verifies: rekeying.verifies,
             verification: made.map(|made| made.nonce),
-            given_back: made.map_or(0, |made| made.given_back.len()),
+            given_back: made.map_or(0, |made| made.given_back().len()),
         }
     }
 
@@ -173,135 +254,194 @@ impl Core {
         let record = self.seal_record(request).await?;
         {
             let mut rekeying = self.ceremonies.rekeying();
-            if rekeying.is_some() {
+            if rekeying.as_ref().is_some_and(Rekeying::is_going) {
                 return Err(refused("rekey already in progress"));
             }
-            let nonce = Uuid::new_v4();
-            *rekeying = Some(Rekeying { nonce, counts, verifies, given: Vec::new(), made: None });
+            *rekeying = Some(Rekeying {
+                nonce: Uuid::new_v4(),
+                counts,
+                verifies,
+                given: Vec::new(),
+                proofs: Vec::new(),
+                made: None,
+                state: State::Waiting,
+                touched: Instant::now(),
+            });
         }
         tracing::info!(shares = counts.shares, threshold = counts.threshold, "a rekeying was begun");
         Ok(self.rekey_status_by(&record))
     }
 
-    /// Gives up a rekeying; the shares that there were stay in force.
-    pub fn cancel_rekey(&self) {
-        *self.ceremonies.rekeying() = None;
-    }
-
-    /// Gives up the new shares of a rekeying, so that others can be made of it.
-    pub fn cancel_verification(&self) {
-        if let Some(rekeying) = self.ceremonies.rekeying().as_mut() {
-            rekeying.made = None;
-            rekeying.given.clear();
-        }
-    }
-
-    /// Takes one of the shares that are in force. With the last that is needed, new ones are made.
+    /// Gives up a rekeying; the shares that there were stay in force. Once shares were given, that is for administrators.
     ///
     /// # Errors
     ///
-    /// `WrongShare`, which leaves the progress as it is; `Ceremony` for another attempt's nonce, or where none has begun; the
-    /// keys' and the store's.
-    pub async fn rekey(&self, request: RequestId, nonce: &str, share: Share) -> Result<Rekeyed, CoreError> {
+    /// `Busy`; `PermissionDenied`; `Ceremony` where the new shares may be in force.
+    pub fn cancel_rekey(&self, is_administrator: bool) -> Result<(), CoreError> {
+        let _quiet = self.ceremonies.one_at_a_time()?;
+        let mut rekeying = self.ceremonies.rekeying();
+        if let Some(going) = rekeying.as_ref() {
+            going.check_cancel(is_administrator)?;
+        }
+        *rekeying = None;
+        Ok(())
+    }
+
+    /// Gives up the new shares of a rekeying, so that others can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`cancel_rekey`](Self::cancel_rekey).
+    pub fn cancel_verification(&self, is_administrator: bool) -> Result<(), CoreError> {
+        let _quiet = self.ceremonies.one_at_a_time()?;
+        if let Some(rekeying) = self.ceremonies.rekeying().as_mut() {
+            rekeying.check_cancel(is_administrator)?;
+            rekeying.made = None;
+            rekeying.given.clear();
+        }
+        Ok(())
+    }
+
+    /// Takes one of the shares that are in force. With the last that is needed, new ones are made. Where they are in force at
+    /// once and the answer was lost, one of the shares that led to them has it told again.
+    ///
+    /// # Errors
+    ///
+    /// `WrongShare`, which leaves the progress as it is; `Ceremony` for another attempt's nonce, or where none has begun;
+    /// `Busy`; the keys' and the store's.
+    pub async fn rekey(
+        self: &Arc<Self>,
+        request: RequestId,
+        nonce: &str,
+        share: Share,
+    ) -> Result<Rekeyed, CoreError> {
         let unsealed = self.unsealed()?;
-        let _one_at_a_time = self.ceremonies.giving.lock().await;
+        self.check_rekey_nonce(nonce)?;
+        let quiet = self.ceremonies.one_at_a_time()?;
         let record = self.seal_record(request).await?;
-        let (counts, verifies, nonce) = {
+        let (nonce, made) = {
             let mut rekeying = self.ceremonies.rekeying();
             let rekeying = rekeying.as_mut().ok_or_else(|| refused("no rekey in progress"))?;
             if nonce != rekeying.nonce.to_string() {
-                return Err(refused(
-                    "incorrect nonce supplied; the nonce for this rekey operation is told by its start",
-                ));
+                return Err(refused("the rekey was begun anew"));
             }
-            if rekeying.made.is_some() {
-                return Err(refused("the new shares are made: give them back to rekey/verify"));
+            match &rekeying.made {
+                Some(_) if rekeying.verifies => {
+                    return Err(refused("the new shares are made: give them back to rekey/verify"));
+                }
+                Some(made) => {
+                    let hash = share.hash(record.cluster_id);
+                    if !rekeying.proofs.iter().any(|proof| proof.matches(&hash)) {
+                        return Err(CoreError::WrongShare);
+                    }
+                    (rekeying.nonce, Some(Arc::clone(made)))
+                }
+                None => {
+                    if !record.knows(&share) {
+                        return Err(CoreError::WrongShare);
+                    }
+                    add(&mut rekeying.given, share, record.cluster_id);
+                    rekeying.touched = Instant::now();
+                    (rekeying.nonce, rekeying.make(&record)?)
+                }
             }
-            if !record.knows(&share) {
-                return Err(CoreError::WrongShare);
-            }
-            add(&mut rekeying.given, share, record.cluster_id);
-            if rekeying.given.len() >= usize::from(record.threshold)
-                && record.unlock(&rekeying.given).is_none()
-            {
-                rekeying.given.clear();
-                return Err(CoreError::KeysDoNotOpen);
-            }
-            (rekeying.counts, rekeying.verifies, rekeying.nonce)
         };
-        let status = self.rekey_status_by(&record);
-        if status.progress < usize::from(record.threshold) {
-            return Ok(Rekeyed::Going(status));
-        }
-        let (unseal, root) = (random()?, random()?);
-        let shares = split(&unseal, counts.shares, counts.threshold);
-        let keys = NextKeys { shares, threshold: counts.threshold, unseal, root };
-        let shares = copies(&keys.shares);
-        let verification = verifies.then(Uuid::new_v4);
-        if let Some(rekeying) = self.ceremonies.rekeying().as_mut() {
-            // Kept until they are in force: an unknown outcome is found out by asking again.
-            let given_back = Vec::new();
-            rekeying.made = Some(Made { nonce: verification.unwrap_or(rekeying.nonce), keys, given_back });
-        }
-        if !verifies {
-            self.put_in_force(request, &unsealed).await?;
+        let Some(made) = made else { return Ok(Rekeyed::Going(self.rekey_status_by(&record))) };
+        let shares = copies(&made.keys.shares);
+        let verification = Some(made.nonce).filter(|verification| *verification != nonce);
+        if verification.is_none() {
+            self.put_in_force(request, unsealed, nonce, made, quiet).await?;
         }
         Ok(Rekeyed::Made { nonce, shares, verification })
+    }
+
+    /// Whether this is the attempt that is under way. Looked at before anything that costs more.
+    fn check_rekey_nonce(&self, nonce: &str) -> Result<(), CoreError> {
+        let rekeying = self.ceremonies.rekeying();
+        let rekeying = rekeying.as_ref().ok_or_else(|| refused("no rekey in progress"))?;
+        if nonce != rekeying.nonce.to_string() {
+            return Err(refused(
+                "incorrect nonce supplied; the nonce for this rekey operation is told by its start",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The new keys, if this is the nonce of their giving back.
+    fn made_by_verification(&self, nonce: &str) -> Result<(Uuid, Arc<Made>), CoreError> {
+        let rekeying = self.ceremonies.rekeying();
+        let going =
+            rekeying.as_ref().filter(|rekeying| rekeying.verifies && rekeying.state != State::InForce);
+        let made = going.and_then(|rekeying| Some((rekeying.nonce, Arc::clone(rekeying.made.as_ref()?))));
+        let (attempt, made) = made.ok_or_else(|| refused("no rekey verification in progress"))?;
+        if nonce != made.nonce.to_string() {
+            return Err(refused(
+                "incorrect nonce supplied; the nonce for this verification is told with the new shares",
+            ));
+        }
+        Ok((attempt, made))
     }
 
     /// Takes back one of the new shares. With the last that is needed they are in force, and the former ones are dead.
     ///
     /// # Errors
     ///
-    /// As [`rekey`](Self::rekey).
+    /// As [`rekey`](Self::rekey). After an unknown outcome, any of the new shares finds out.
     pub async fn verify_rekey(
-        &self,
+        self: &Arc<Self>,
         request: RequestId,
         nonce: &str,
         share: Share,
     ) -> Result<Rekeyed, CoreError> {
         let unsealed = self.unsealed()?;
-        let _one_at_a_time = self.ceremonies.giving.lock().await;
+        self.made_by_verification(nonce)?;
+        let quiet = self.ceremonies.one_at_a_time()?;
+        let (attempt, made) = self.made_by_verification(nonce)?;
         let record = self.seal_record(request).await?;
-        let nonce = {
-            let mut rekeying = self.ceremonies.rekeying();
-            let made = rekeying.as_mut().and_then(|rekeying| rekeying.made.as_mut());
-            let made = made.ok_or_else(|| refused("no rekey verification in progress"))?;
-            if nonce != made.nonce.to_string() {
-                return Err(refused(
-                    "incorrect nonce supplied; the nonce for this verification is told with the new shares",
-                ));
-            }
-            let hash = share.hash(record.cluster_id);
-            if !made.keys.shares.iter().any(|one| one.hash(record.cluster_id).matches(&hash)) {
-                return Err(CoreError::WrongShare);
-            }
-            add(&mut made.given_back, share, record.cluster_id);
-            (made.given_back.len() >= usize::from(made.keys.threshold)).then_some(made.nonce)
+        let hash = share.hash(record.cluster_id);
+        if !made.keys.shares.iter().any(|one| one.hash(record.cluster_id).matches(&hash)) {
+            return Err(CoreError::WrongShare);
+        }
+        let enough = {
+            let mut given_back = made.given_back();
+            add(&mut given_back, share, record.cluster_id);
+            given_back.len() >= usize::from(made.keys.threshold)
         };
-        let Some(nonce) = nonce else { return Ok(Rekeyed::Going(self.rekey_status_by(&record))) };
-        self.put_in_force(request, &unsealed).await?;
+        if !enough {
+            return Ok(Rekeyed::Going(self.rekey_status_by(&record)));
+        }
+        let nonce = made.nonce;
+        self.put_in_force(request, unsealed, attempt, made, quiet).await?;
         Ok(Rekeyed::InForce(nonce))
     }
 
-    async fn put_in_force(&self, request: RequestId, unsealed: &Unsealed) -> Result<(), CoreError> {
-        // Out of the lock for as long as the store takes; nobody else gives shares meanwhile.
-        let taken = self.ceremonies.rekeying().as_mut().and_then(|rekeying| rekeying.made.take());
-        let made = taken.ok_or_else(|| refused("no rekey verification in progress"))?;
-        let done = unsealed.barrier.rekey(request, &made.keys).await;
-        let mut rekeying = self.ceremonies.rekeying();
-        match done {
-            Ok(()) => {
-                *rekeying = None;
-                Ok(())
-            }
-            Err(error) => {
-                if let Some(rekeying) = rekeying.as_mut() {
-                    rekeying.made = Some(made);
-                }
-                Err(error.into())
-            }
+    /// Goes on to its end, whether or not the caller waits for it: keys that may be in force are not forgotten.
+    async fn put_in_force(
+        self: &Arc<Self>,
+        request: RequestId,
+        unsealed: Arc<Unsealed>,
+        attempt: Uuid,
+        made: Arc<Made>,
+        quiet: OwnedMutexGuard<()>,
+    ) -> Result<(), CoreError> {
+        let core = Arc::clone(self);
+        if let Some(rekeying) = self.ceremonies.rekeying().as_mut() {
+            rekeying.state = State::Unknown;
         }
+        let put = tokio::spawn(async move {
+            let _quiet = quiet;
+            let done = unsealed.barrier.rekey(request, &made.keys).await;
+            let mut rekeying = core.ceremonies.rekeying();
+            if let Some(rekeying) = rekeying.as_mut().filter(|rekeying| rekeying.nonce == attempt) {
+                rekeying.state = match &done {
+                    Ok(()) => State::InForce,
+                    Err(BarrierError::Storage(error)) if error.is_unknown() => State::Unknown,
+                    Err(_) => State::Waiting,
+                };
+            }
+            done
+        });
+        Ok(put.await.unwrap_or(Err(BarrierError::Contended))?)
     }
 
     /// How far the making of a root token is.
@@ -342,17 +482,27 @@ impl Core {
         }
         {
             let mut root = self.ceremonies.root();
-            if root.is_some() {
+            if root.as_ref().is_some_and(|root| root.touched.elapsed() < IDLE) {
                 return Err(refused("root generation already in progress"));
             }
-            *root = Some(RootAttempt { nonce: Uuid::new_v4(), otp, given: Vec::new() });
+            *root =
+                Some(RootAttempt { nonce: Uuid::new_v4(), otp, given: Vec::new(), touched: Instant::now() });
         }
         Ok(self.root_status_by(&record))
     }
 
-    /// Gives up the making of a root token.
-    pub fn cancel_root(&self) {
-        *self.ceremonies.root() = None;
+    /// Gives up the making of a root token. Once shares were given, that is for administrators.
+    ///
+    /// # Errors
+    ///
+    /// `PermissionDenied`.
+    pub fn cancel_root(&self, is_administrator: bool) -> Result<(), CoreError> {
+        let mut root = self.ceremonies.root();
+        if root.as_ref().is_some_and(|root| !root.given.is_empty()) && !is_administrator {
+            return Err(CoreError::PermissionDenied);
+        }
+        *root = None;
+        Ok(())
     }
 
     /// Takes one share. With the last that is needed, there is a root token.
@@ -367,35 +517,49 @@ impl Core {
         share: Share,
     ) -> Result<RootStatus, CoreError> {
         let unsealed = self.unsealed()?;
-        let _one_at_a_time = self.ceremonies.giving.lock().await;
+        self.root_attempt(nonce, |_| Ok(()))?;
+        let _quiet = self.ceremonies.one_at_a_time()?;
         let record = self.seal_record(request).await?;
-        {
-            let mut root = self.ceremonies.root();
-            let root = root.as_mut().ok_or_else(|| refused("no root generation in progress"))?;
-            if nonce != root.nonce.to_string() {
-                return Err(refused(
-                    "incorrect nonce supplied; the nonce for this root generation is told by its start",
-                ));
-            }
-            if !record.knows(&share) {
-                return Err(CoreError::WrongShare);
-            }
+        if !record.knows(&share) {
+            return Err(CoreError::WrongShare);
+        }
+        let progress = self.root_attempt(nonce, |root| {
             add(&mut root.given, share, record.cluster_id);
+            root.touched = Instant::now();
             if root.given.len() >= usize::from(record.threshold) && record.unlock(&root.given).is_none() {
                 root.given.clear();
                 return Err(CoreError::KeysDoNotOpen);
             }
-        }
-        let status = self.root_status_by(&record);
-        if status.progress < usize::from(record.threshold) {
+            Ok(root.given.len())
+        })?;
+        let mut status = self.root_status_by(&record);
+        if progress < usize::from(record.threshold) {
             return Ok(status);
         }
+        // This attempt, with its own pad: another one that is begun meanwhile is another.
+        let attempt = self.ceremonies.root().take().filter(|root| root.nonce.to_string() == nonce);
+        let attempt = attempt.ok_or_else(|| refused("the root generation was cancelled"))?;
         let token = unsealed.tokens(request).make(None, &Entry::root().map_err(TokenError::from)?).await?;
-        let attempt =
-            self.ceremonies.root().take().ok_or_else(|| refused("the root generation was cancelled"))?;
         let hidden = token.expose().bytes().zip(attempt.otp.iter()).map(|(byte, pad)| byte ^ pad).collect();
         tracing::warn!("a root token was made by the holders of the shares");
-        Ok(RootStatus { encoded: Some(hidden), ..status })
+        status.progress = progress;
+        Ok(RootStatus { nonce: Some(attempt.nonce), encoded: Some(hidden), ..status })
+    }
+
+    /// Does something with the attempt of this nonce.
+    fn root_attempt<T>(
+        &self,
+        nonce: &str,
+        with: impl FnOnce(&mut RootAttempt) -> Result<T, CoreError>,
+    ) -> Result<T, CoreError> {
+        let mut root = self.ceremonies.root();
+        let root = root.as_mut().ok_or_else(|| refused("no root generation in progress"))?;
+        if nonce != root.nonce.to_string() {
+            return Err(refused(
+                "incorrect nonce supplied; the nonce for this root generation is told by its start",
+            ));
+        }
+        with(root)
     }
 }
 

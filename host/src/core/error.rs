@@ -27,6 +27,9 @@ pub enum CoreError {
     /// No token, or none that is known.
     #[error("permission denied")]
     PermissionDenied,
+    /// Another share is being taken.
+    #[error("another share is being taken; give this one again in a moment")]
+    Busy,
     /// A ceremony that is not under way, or not as it has to be.
     #[error("{0}")]
     Ceremony(String),

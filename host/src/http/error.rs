@@ -237,6 +237,7 @@ impl From<CoreError> for ApiError {
             CoreError::Sealed => Self::Sealed,
             CoreError::PermissionDenied => Self::PermissionDenied,
             CoreError::NotInitialised => Self::BadRequest("Keyway is not initialised".to_owned()),
+            CoreError::Busy => Self::Unavailable { message: error.to_string(), retry_after_s: Some(1) },
             CoreError::Ceremony(message) => Self::BadRequest(message),
             CoreError::WrongShare | CoreError::SharesReplaced | CoreError::Init(InitError::NeverUnsealed) => {
                 Self::BadRequest(error.to_string())

@@ -40,6 +40,7 @@ pub(super) async fn pass(call: &Call, body: Body) -> Result<Answer, ApiError> {
 }
 
 async fn pass_with(call: &Call, body: &mut Option<Body>) -> Result<Answer, ApiError> {
+    catch_up(call).await?;
     let found = target(call);
     if let Ok(Some(target)) = &found {
         call.label.is(target.table, target.route);
@@ -49,7 +50,6 @@ async fn pass_with(call: &Call, body: &mut Option<Body>) -> Result<Answer, ApiEr
     }
     // Whoever may not ask is not told what there is.
     let unsealed = call.core.unsealed()?;
-    unsealed.catch_up(call.request()).await?;
     let address = call.peer.map(|peer| peer.ip());
     let caller = call.core.caller(&unsealed, call.request(), call.token.as_ref(), address).await;
     let target = match found {
@@ -117,6 +117,16 @@ async fn pass_open(call: &Call, target: &Target, body: &mut Option<Body>) -> Res
         Some(ttl) => wrapping::wrap(&at, answer, ttl, call.path.as_str()).await,
         None => Ok(answer),
     }
+}
+
+/// Where other hosts share the store, takes over what they have changed, for whoever shows a token that is alive: strangers
+/// give nobody work.
+async fn catch_up(call: &Call) -> Result<(), ApiError> {
+    let (Ok(unsealed), Some(token)) = (call.core.unsealed(), &call.token) else { return Ok(()) };
+    if unsealed.is_shared_by_hosts() && unsealed.tokens(call.request()).lookup(token).await?.is_some() {
+        unsealed.catch_up(call.request()).await?;
+    }
+    Ok(())
 }
 
 /// The route of a path: none where there is none.

@@ -91,15 +91,16 @@ async fn keep(at: &At<'_>, kept: Kept) -> Result<Answer, ApiError> {
 async fn take(at: &At<'_>, live: &Live) -> Result<Kept, ApiError> {
     let (unsealed, request) = (at.unsealed()?, at.call.request());
     let tokens = unsealed.tokens(request);
-    if !is_wrapping(&live.entry) || !tokens.spend(live).await? {
+    // Looked at before it is taken: behind that, nothing may fail.
+    let kept = Cubbyhole::new(unsealed.records(request), &live.name).read::<Kept>(KEPT).await?;
+    let kept = kept.filter(|_| is_wrapping(&live.entry)).ok_or_else(invalid)?;
+    at.call.hold(kept.answer.data.as_ref().map_or(0, |data| data.get().len()), false)?;
+    if !tokens.spend(live).await? {
         return Err(invalid());
     }
-    let kept = Cubbyhole::new(unsealed.records(request), &live.name).take::<Kept>(KEPT).await?;
     if let Err(error) = tokens.revoke(&live.name).await {
         tracing::warn!(%error, "what is left of a wrapping is tidied later");
     }
-    let kept = kept.ok_or_else(invalid)?;
-    at.call.hold(kept.answer.data.as_ref().map_or(0, |data| data.get().len()), false)?;
     Ok(kept)
 }
 

@@ -187,7 +187,7 @@ pub fn plan(
         };
     } else {
         entry.path = "auth/token/create".to_owned();
-        if !is_orphan {
+        if !maker.has_sudo {
             entry.bound_cidrs.clone_from(&parent.bound_cidrs);
         }
     }
@@ -428,6 +428,8 @@ mod tests {
         let mut parent = live(&["a"]);
         parent.entry.bound_cidrs = networks(&["10.0.0.0/8".to_owned()]).unwrap();
         assert_eq!(made(&Wanted::default(), &parent, false).unwrap().bound_cidrs, parent.entry.bound_cidrs);
+        let orphan = Wanted { by_orphans_path: true, ..Wanted::default() };
+        assert_eq!(made(&orphan, &parent, false).unwrap().bound_cidrs, parent.entry.bound_cidrs);
         parent.entry.uses_left = Some(2);
         assert!(made(&Wanted::default(), &parent, true).unwrap_err().contains("restricted use"));
     }

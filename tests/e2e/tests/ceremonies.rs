@@ -88,10 +88,23 @@ fn old_shares_are_in_force_until_the_new_ones_were_given_back_and_dead_behind_th
 fn client_that_wants_no_verification_has_its_shares_in_force_at_once() {
     let (_site, server, keys) = site();
     let body = json!({ "secret_shares": 1, "secret_threshold": 1, "require_verification": false });
-    let nonce = begin(&server, "sys/rekey/init", &body);
-    give(&server, "sys/rekey/update", &nonce, &keys.shares[0]);
-    let made = give(&server, "sys/rekey/update", &nonce, &keys.shares[1]);
+    let refused = server.post("sys/rekey/init", "", &body);
+    assert_eq!(
+        (refused.status, refused.error().contains("sudo")),
+        (403, true),
+        "a stranger cannot choose that"
+    );
+    let begun = server.post("sys/rekey/init", &keys.root_token, &body).json();
+    let nonce = begun["nonce"].as_str().unwrap();
+    give(&server, "sys/rekey/update", nonce, &keys.shares[0]);
+    let stranger = server.request("DELETE", "sys/rekey/init", "", None);
+    assert_eq!(stranger.status, 403, "nor give up what the holders have begun");
+    let made = give(&server, "sys/rekey/update", nonce, &keys.shares[1]);
     assert_eq!(made.json()["verification_required"], false);
+    // Whose answer was lost asks again, with a share that has led to it.
+    assert_eq!(give(&server, "sys/rekey/update", nonce, &keys.shares[2]).status, 400);
+    assert_eq!(shares(&give(&server, "sys/rekey/update", nonce, &keys.shares[0])), shares(&made));
+    assert_eq!(server.get("sys/rekey/init", "").json()["started"], false);
     assert_eq!(server.post("sys/seal", &keys.root_token, &json!({})).status, 204);
     assert_eq!(server.post("sys/unseal", "", &json!({ "key": keys.shares[0] })).status, 400);
     assert!(!server.unseal(&shares(&made)[0]));
@@ -119,6 +132,7 @@ fn holders_of_the_shares_make_a_root_token_that_only_the_pad_uncovers() {
     let status = server.get("sys/generate-root/attempt", "").json();
     assert_eq!((status["started"].clone(), status["otp"].clone()), (json!(true), json!("")));
     give(&server, "sys/generate-root/update", nonce, &keys.shares[0]);
+    assert_eq!(server.request("DELETE", "sys/generate-root/attempt", "", None).status, 403);
     let done = give(&server, "sys/generate-root/update", nonce, &keys.shares[1]).json();
     assert_eq!((done["complete"].clone(), done["progress"].clone()), (json!(true), json!(2)));
     let hidden = done["encoded_token"].as_str().unwrap();

@@ -8,7 +8,10 @@ use zeroize::Zeroizing;
 
 use super::seal::parse_share;
 use crate::{
-    core::ceremony::{RekeyStatus, Rekeyed, RootStatus},
+    core::{
+        CoreError,
+        ceremony::{RekeyStatus, Rekeyed, RootStatus},
+    },
     crypto::{key::random_bytes, shares::Share},
     http::{
         answer::Answer,
@@ -50,6 +53,17 @@ fn refuse(other: &Map<String, Value>, names: &[&str]) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// Whether a token is shown that may do there what only administrators may.
+async fn is_administrator(at: &At<'_>, path: &str) -> Result<bool, ApiError> {
+    let (call, unsealed) = (at.call, at.unsealed()?);
+    let address = call.peer.map(|peer| peer.ip());
+    match call.core.caller(unsealed, call.request(), call.token.as_ref(), address).await {
+        Ok(caller) => Ok(caller.acl.has_sudo(path, false)),
+        Err(CoreError::PermissionDenied) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn given(at: &At<'_>) -> Result<(Share, String), ApiError> {
@@ -109,12 +123,16 @@ pub(super) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
     // Nobody loses a store by shares that never reached anybody, unless they say so.
     let verifies = request.require_verification.as_ref().map_or(Ok(true), Truth::get);
     let verifies = verifies.map_err(|why| ApiError::bad_request(format!("require_verification: {why}")))?;
+    if !verifies && !is_administrator(at, "sys/rekey/init").await? {
+        let message = "require_verification=false takes a token with sudo on sys/rekey/init: shares that reach nobody would cost the \
+                       cluster, and whoever begins need not hold any";
+        return Err(ApiError::Forbidden(message.to_owned()));
+    }
     Ok(Answer::flat(told(&at.call.core.begin_rekey(at.call.request(), counts, verifies).await?)))
 }
 
 pub(super) async fn cancel_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
-    at.unsealed()?;
-    at.call.core.cancel_rekey();
+    at.call.core.cancel_rekey(is_administrator(at, "sys/rekey/init").await?)?;
     Ok(Answer::Nothing)
 }
 
@@ -132,8 +150,7 @@ pub(super) async fn verification_status(at: &At<'_>) -> Result<Answer, ApiError>
 }
 
 pub(super) async fn cancel_verification(at: &At<'_>) -> Result<Answer, ApiError> {
-    at.unsealed()?;
-    at.call.core.cancel_verification();
+    at.call.core.cancel_verification(is_administrator(at, "sys/rekey/verify").await?)?;
     Ok(Answer::Nothing)
 }
 
@@ -205,8 +222,7 @@ fn random_otp() -> Result<String, ApiError> {
 }
 
 pub(super) async fn cancel_root(at: &At<'_>) -> Result<Answer, ApiError> {
-    at.unsealed()?;
-    at.call.core.cancel_root();
+    at.call.core.cancel_root(is_administrator(at, "sys/generate-root/attempt").await?)?;
     Ok(Answer::Nothing)
 }
 
