@@ -168,6 +168,23 @@ pub fn is_bound_to(networks: &[IpNet], address: Option<IpAddr>) -> bool {
         || address.is_some_and(|address| networks.iter().any(|network| network.contains(&address)))
 }
 
+/// Networks from their text.
+///
+/// # Errors
+///
+/// A line that says what is wrong with it.
+pub fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
+    let network = |text: &String| {
+        let text = text.trim();
+        let host = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
+        text.parse()
+            .ok()
+            .or_else(host)
+            .ok_or_else(|| format!("{text:?} is no network; write such as 10.0.0.0/8"))
+    };
+    texts.iter().map(network).collect()
+}
+
 /// Removes the records of initialisations that came to nothing: nobody has unsealed yet, so that there is one token that
 /// opens, and nobody who could make others.
 ///

@@ -1,5 +1,7 @@
 //! Ceremonies: what the holders of the shares do together. They give as many shares as unseal, and then the keys are others,
-//! or there is a new root token. Nothing of it is kept but in memory: a ceremony that breaks off has changed nothing.
+//! or there is a new root token ([`root`]). Nothing of it is kept but in memory: a ceremony that breaks off has changed nothing.
+
+mod root;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,18 +11,19 @@ use std::{
 use tokio::sync::OwnedMutexGuard;
 
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
+use self::root::RootAttempt;
+pub use self::root::RootStatus;
 use super::{Core, CoreError, Unsealed};
 use crate::{
     barrier::BarrierError,
     crypto::{
-        key::{KEY_BYTES, SecretKey},
+        key::SecretKey,
         shares::{Share, ShareHash, split},
     },
     seal::{NextKeys, SealRecord, ShareCounts},
     storage::RequestId,
-    token::{Entry, Token, TokenError},
+    token::TokenError,
 };
 
 /// How long an attempt lasts that nobody gives a share to: whoever begins one does not keep others from it for ever.
@@ -66,13 +69,6 @@ struct Made {
     given_back: Mutex<Vec<Share>>,
 }
 
-struct RootAttempt {
-    nonce: Uuid,
-    otp: Zeroizing<Vec<u8>>,
-    given: Vec<Share>,
-    touched: Instant,
-}
-
 /// How far a rekeying is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RekeyStatus {
@@ -107,19 +103,6 @@ pub enum Rekeyed {
     },
     /// The new shares are in force.
     InForce(Uuid),
-}
-
-/// How far the making of a root token is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RootStatus {
-    /// The name of the attempt; none where none has begun.
-    pub nonce: Option<Uuid>,
-    /// How many shares were given.
-    pub progress: usize,
-    /// How many are needed.
-    pub required: u8,
-    /// The token, hidden in the one-time pad, once there are enough.
-    pub encoded: Option<Vec<u8>>,
 }
 
 impl Made {
@@ -443,124 +426,6 @@ impl Core {
         });
         Ok(put.await.unwrap_or(Err(BarrierError::Contended))?)
     }
-
-    /// How far the making of a root token is.
-    ///
-    /// # Errors
-    ///
-    /// `Sealed`, and the store's.
-    pub async fn root_status(&self, request: RequestId) -> Result<RootStatus, CoreError> {
-        self.unsealed()?;
-        let record = self.seal_record(request).await?;
-        Ok(self.root_status_by(&record))
-    }
-
-    fn root_status_by(&self, record: &SealRecord) -> RootStatus {
-        let root = self.ceremonies.root();
-        RootStatus {
-            nonce: root.as_ref().map(|root| root.nonce),
-            progress: root.as_ref().map_or(0, |root| root.given.len()),
-            required: record.threshold,
-            encoded: None,
-        }
-    }
-
-    /// Begins the making of a root token, which will be hidden in this one-time pad.
-    ///
-    /// # Errors
-    ///
-    /// `Ceremony` where one is under way, or the pad is not as long as a token; `Sealed`, and the store's.
-    pub async fn begin_root(
-        &self,
-        request: RequestId,
-        otp: Zeroizing<Vec<u8>>,
-    ) -> Result<RootStatus, CoreError> {
-        self.unsealed()?;
-        let record = self.seal_record(request).await?;
-        if otp.len() != Token::BYTES {
-            return Err(refused(&format!("the one-time pad (otp) must have {} bytes", Token::BYTES)));
-        }
-        {
-            let mut root = self.ceremonies.root();
-            if root.as_ref().is_some_and(|root| root.touched.elapsed() < IDLE) {
-                return Err(refused("root generation already in progress"));
-            }
-            *root =
-                Some(RootAttempt { nonce: Uuid::new_v4(), otp, given: Vec::new(), touched: Instant::now() });
-        }
-        Ok(self.root_status_by(&record))
-    }
-
-    /// Gives up the making of a root token. Once shares were given, that is for administrators.
-    ///
-    /// # Errors
-    ///
-    /// `PermissionDenied`.
-    pub fn cancel_root(&self, is_administrator: bool) -> Result<(), CoreError> {
-        let mut root = self.ceremonies.root();
-        if root.as_ref().is_some_and(|root| !root.given.is_empty()) && !is_administrator {
-            return Err(CoreError::PermissionDenied);
-        }
-        *root = None;
-        Ok(())
-    }
-
-    /// Takes one share. With the last that is needed, there is a root token.
-    ///
-    /// # Errors
-    ///
-    /// As [`rekey`](Self::rekey).
-    pub async fn give_for_root(
-        &self,
-        request: RequestId,
-        nonce: &str,
-        share: Share,
-    ) -> Result<RootStatus, CoreError> {
-        let unsealed = self.unsealed()?;
-        self.root_attempt(nonce, |_| Ok(()))?;
-        let _quiet = self.ceremonies.one_at_a_time()?;
-        let record = self.seal_record(request).await?;
-        if !record.knows(&share) {
-            return Err(CoreError::WrongShare);
-        }
-        let progress = self.root_attempt(nonce, |root| {
-            add(&mut root.given, share, record.cluster_id);
-            root.touched = Instant::now();
-            if root.given.len() >= usize::from(record.threshold) && record.unlock(&root.given).is_none() {
-                root.given.clear();
-                return Err(CoreError::KeysDoNotOpen);
-            }
-            Ok(root.given.len())
-        })?;
-        let mut status = self.root_status_by(&record);
-        if progress < usize::from(record.threshold) {
-            return Ok(status);
-        }
-        // This attempt, with its own pad: another one that is begun meanwhile is another.
-        let attempt = self.ceremonies.root().take().filter(|root| root.nonce.to_string() == nonce);
-        let attempt = attempt.ok_or_else(|| refused("the root generation was cancelled"))?;
-        let token = unsealed.tokens(request).make(None, &Entry::root().map_err(TokenError::from)?).await?;
-        let hidden = token.expose().bytes().zip(attempt.otp.iter()).map(|(byte, pad)| byte ^ pad).collect();
-        tracing::warn!("a root token was made by the holders of the shares");
-        status.progress = progress;
-        Ok(RootStatus { nonce: Some(attempt.nonce), encoded: Some(hidden), ..status })
-    }
-
-    /// Does something with the attempt of this nonce.
-    fn root_attempt<T>(
-        &self,
-        nonce: &str,
-        with: impl FnOnce(&mut RootAttempt) -> Result<T, CoreError>,
-    ) -> Result<T, CoreError> {
-        let mut root = self.ceremonies.root();
-        let root = root.as_mut().ok_or_else(|| refused("no root generation in progress"))?;
-        if nonce != root.nonce.to_string() {
-            return Err(refused(
-                "incorrect nonce supplied; the nonce for this root generation is told by its start",
-            ));
-        }
-        with(root)
-    }
 }
 
 fn random() -> Result<SecretKey, CoreError> {
@@ -570,6 +435,3 @@ fn random() -> Result<SecretKey, CoreError> {
 fn copies(shares: &[Share]) -> Vec<Share> {
     shares.iter().filter_map(|share| Share::from_bytes(share.expose())).collect()
 }
-
-// A token is its prefix and the Base64 of a key's bytes, without padding.
-const _: () = assert!(Token::BYTES == 3 + (KEY_BYTES * 8).div_ceil(6));

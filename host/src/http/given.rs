@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Call, error::ApiError};
-use crate::{duration::Given, token::plan::networks};
+use crate::{duration::Given, token::networks};
 
 /// Which part of a list the query asks for: behind which name, and how many. As OpenBao has it, nothing, zero and less are
 /// no limit.

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::IpNet;
-
 use super::{Entry, TokenError, role::Role, store::Live};
 use crate::{
     clock, policy,
@@ -303,23 +301,6 @@ pub fn check_meta(meta: &BTreeMap<String, String>) -> Result<(), TokenError> {
     Ok(())
 }
 
-/// Networks from their text.
-///
-/// # Errors
-///
-/// A line that says what is wrong with it.
-pub fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
-    let network = |text: &String| {
-        let text = text.trim();
-        let host = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
-        text.parse()
-            .ok()
-            .or_else(host)
-            .ok_or_else(|| format!("{text:?} is no network; write such as 10.0.0.0/8"))
-    };
-    texts.iter().map(network).collect()
-}
-
 fn refused(message: String) -> TokenError {
     TokenError::Refused(message)
 }
@@ -426,7 +407,7 @@ mod tests {
     #[test]
     fn child_is_bound_as_its_parent_is() {
         let mut parent = live(&["a"]);
-        parent.entry.bound_cidrs = networks(&["10.0.0.0/8".to_owned()]).unwrap();
+        parent.entry.bound_cidrs = crate::token::networks(&["10.0.0.0/8".to_owned()]).unwrap();
         assert_eq!(made(&Wanted::default(), &parent, false).unwrap().bound_cidrs, parent.entry.bound_cidrs);
         let orphan = Wanted { by_orphans_path: true, ..Wanted::default() };
         assert_eq!(made(&orphan, &parent, false).unwrap().bound_cidrs, parent.entry.bound_cidrs);
