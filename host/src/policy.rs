@@ -26,8 +26,6 @@ pub const DEFAULT: &str = "default";
 pub struct Policy {
     /// What it is called.
     pub name: String,
-    /// As its author wrote it.
-    pub text: String,
     /// What it says.
     pub rules: Vec<PathRule>,
 }

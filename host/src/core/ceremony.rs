@@ -2,6 +2,7 @@
 //! or there is a new root token ([`root`]). Nothing of it is kept but in memory: a ceremony that breaks off has changed nothing.
 
 mod root;
+mod state;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,11 +10,10 @@ use std::{
 };
 
 use tokio::sync::OwnedMutexGuard;
-
 use uuid::Uuid;
 
-use self::root::RootAttempt;
 pub use self::root::RootStatus;
+use self::{root::RootAttempt, state::State};
 use super::{Core, CoreError, Unsealed};
 use crate::{
     barrier::BarrierError,
@@ -49,17 +49,6 @@ struct Rekeying {
     made: Option<Arc<Made>>,
     state: State,
     touched: Instant,
-}
-
-/// How far new keys are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// They are not in force.
-    Waiting,
-    /// Nobody knows whether they are in force. They must not be forgotten.
-    Unknown,
-    /// They are in force, and kept for whoever did not hear of it.
-    InForce,
 }
 
 /// Keys that were made, and are not in force yet.
@@ -159,6 +148,20 @@ impl Ceremonies {
 
     fn root(&self) -> MutexGuard<'_, Option<RootAttempt>> {
         self.root.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody goes on with this attempt.
+    fn touch(&self, attempt: Uuid) {
+        if let Some(rekeying) = self.rekeying().as_mut().filter(|rekeying| rekeying.nonce == attempt) {
+            rekeying.touched = Instant::now();
+        }
+    }
+
+    /// How far this attempt's keys are from now on; how far they were, if it is still there.
+    fn set_state(&self, attempt: Uuid, next: State) -> Option<State> {
+        let mut rekeying = self.rekeying();
+        let rekeying = rekeying.as_mut().filter(|rekeying| rekeying.nonce == attempt)?;
+        Some(std::mem::replace(&mut rekeying.state, next))
     }
 
     /// Nothing is under way any more, but for keys that may be in force.
@@ -385,6 +388,7 @@ impl Core {
         if !made.keys.shares.iter().any(|one| one.hash(record.cluster_id).matches(&hash)) {
             return Err(CoreError::WrongShare);
         }
+        self.ceremonies.touch(attempt);
         let enough = {
             let mut given_back = made.given_back();
             add(&mut given_back, share, record.cluster_id);
@@ -408,20 +412,12 @@ impl Core {
         quiet: OwnedMutexGuard<()>,
     ) -> Result<(), CoreError> {
         let core = Arc::clone(self);
-        if let Some(rekeying) = self.ceremonies.rekeying().as_mut() {
-            rekeying.state = State::Unknown;
-        }
+        let before = self.ceremonies.set_state(attempt, State::Unknown);
+        let before = before.ok_or_else(|| refused("the rekey was begun anew"))?;
         let put = tokio::spawn(async move {
             let _quiet = quiet;
             let done = unsealed.barrier.rekey(request, &made.keys).await;
-            let mut rekeying = core.ceremonies.rekeying();
-            if let Some(rekeying) = rekeying.as_mut().filter(|rekeying| rekeying.nonce == attempt) {
-                rekeying.state = match &done {
-                    Ok(()) => State::InForce,
-                    Err(BarrierError::Storage(error)) if error.is_unknown() => State::Unknown,
-                    Err(_) => State::Waiting,
-                };
-            }
+            core.ceremonies.set_state(attempt, before.after(&done));
             done
         });
         Ok(put.await.unwrap_or(Err(BarrierError::Contended))?)

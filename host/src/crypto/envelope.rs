@@ -66,8 +66,6 @@ pub enum RecordKind {
     Cubbyhole = 15,
     /// A secret without versions.
     Plain = 16,
-    /// How far the sealing of old records with new keys is.
-    Reseal = 17,
 }
 
 /// Which record it is: what the ciphertext is bound to.

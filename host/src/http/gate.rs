@@ -122,6 +122,10 @@ async fn pass_open(call: &Call, target: &Target, body: &mut Option<Body>) -> Res
 /// Where other hosts share the store, takes over what they have changed, for whoever shows a token that is alive: strangers
 /// give nobody work.
 async fn catch_up(call: &Call) -> Result<(), ApiError> {
+    // Whoever watches, or unseals, is answered whatever the store does.
+    if call.takes_no_place() {
+        return Ok(());
+    }
     let (Ok(unsealed), Some(token)) = (call.core.unsealed(), &call.token) else { return Ok(()) };
     if unsealed.is_shared_by_hosts() && unsealed.tokens(call.request()).lookup(token).await?.is_some() {
         unsealed.catch_up(call.request()).await?;

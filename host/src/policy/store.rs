@@ -116,7 +116,7 @@ impl Policies {
                     written.rules().map_err(|reason| PolicyError::Malformed { name: name.clone(), reason })?
                 }
             };
-            policies.push(Arc::new(Policy { name: name.clone(), text: String::new(), rules }));
+            policies.push(Arc::new(Policy { name: name.clone(), rules }));
         }
         let acl = Arc::new(Acl::new(&policies));
         let mut compiled = self.compiled();

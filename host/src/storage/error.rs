@@ -13,7 +13,7 @@ pub struct StorageError {
 }
 
 impl StorageError {
-    pub(super) fn new(backend: &str, source: Error) -> Self {
+    pub(crate) fn new(backend: &str, source: Error) -> Self {
         Self { backend: backend.to_owned(), source }
     }
 

@@ -102,7 +102,7 @@ fn acl(policies: &[Vec<Stanza>]) -> Acl {
         .map(|(number, stanzas)| {
             let text = json!({ "path": stanzas.iter().map(Stanza::json).collect::<Map<_, _>>() }).to_string();
             let rules = parse(&text).unwrap();
-            Arc::new(Policy { name: number.to_string(), text, rules })
+            Arc::new(Policy { name: number.to_string(), rules })
         })
         .collect();
     Acl::new(&policies)
@@ -143,7 +143,7 @@ proptest! {
 
 #[test]
 fn root_may_everything_and_nobody_nothing() {
-    let root = Arc::new(Policy { name: "root".to_owned(), text: String::new(), rules: Vec::new() });
+    let root = Arc::new(Policy { name: "root".to_owned(), rules: Vec::new() });
     let nothing = Map::new();
     for operation in OPERATIONS {
         let ask = Ask { operation, path: "sys/seal", parameters: &nothing, wrapping_s: None };
@@ -164,7 +164,7 @@ fn most_specific_pattern_counts_alone() {
                 format!("path \"{pattern}\" {{ capabilities = [\"{capability}\"] }}\n")
             })
             .collect();
-        Acl::new([&Arc::new(Policy { name: "p".to_owned(), rules: parse(&text).unwrap(), text })])
+        Acl::new([&Arc::new(Policy { name: "p".to_owned(), rules: parse(&text).unwrap() })])
     };
     for (patterns, path, wins) in [
         (&[("secret/*", "read"), ("secret/a", "list")][..], "secret/a", "list"),

@@ -21,7 +21,7 @@ fn hvac_makes_every_call_of_kv_version_2() {
 
 #[test]
 fn hvac_makes_every_call_of_the_system() {
-    run("sys.py", true);
+    run("system.py", true);
 }
 
 #[test]

@@ -166,6 +166,32 @@ fn tokens_die_of_age_of_their_parents_and_with_their_auth_method() {
 }
 
 #[test]
+fn policies_look_at_the_parameters_that_the_endpoint_reads() {
+    let site = Site::new("memory");
+    let server = site.start();
+    let root = server.init_and_unseal().root_token;
+    let rules = json!({ "path": {
+        "auth/token/create": { "capabilities": ["update"], "required_parameters": ["ttl"] },
+        "secret/data/*": { "capabilities": ["create", "update", "read"], "denied_parameters": { "options": [] } },
+    } });
+    let rules = json!({ "policy": rules.to_string() });
+    assert_eq!(server.post("sys/policies/acl/bound", &root, &rules).status, 204);
+    let token = text(&create(&server, &root, &json!({ "policies": ["bound"] }))["client_token"]);
+    assert_eq!(server.post("auth/token/create", &token, &json!({ "ttl": "1m" })).status, 200);
+    assert_eq!(server.post("auth/token/create", &token, &json!({})).status, 403);
+    // The endpoint does not read the query, nor does the policy.
+    assert_eq!(server.request("POST", "auth/token/create?ttl=1m", &token, None).status, 403);
+    assert_eq!(server.post("secret/data/a", &token, &json!({ "data": { "n": 1 } })).status, 200);
+    let denied = json!({ "data": { "n": 1 }, "options": { "cas": 1 } });
+    assert_eq!(server.post("secret/data/a", &token, &denied).status, 403);
+    let twice = r#"{"data": {"n": 2}, "Options": {}, "\u006fptions": {"cas": 1}}"#;
+    assert!(matches!(server.request("POST", "secret/data/a", &token, Some(twice)).status, 400 | 403));
+    // Of two headers, none is hidden behind the other.
+    let headers = [("X-Vault-Token", root.as_str()), ("X-Vault-Wrap-TTL", ""), ("X-Vault-Wrap-TTL", "60")];
+    assert_eq!(server.request_with("GET", "secret/data/a", &headers, None).status, 400);
+}
+
+#[test]
 fn nobody_gets_root_by_spelling_it_otherwise() {
     let site = Site::new("memory");
     let server = site.start();
