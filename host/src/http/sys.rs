@@ -1,19 +1,17 @@
-//! The system's endpoints: [`seal`] (init, unseal, seal, rotate), [`ceremonies`] (rekeying, root tokens), [`mounts`], [`auth`], [`tune`] and [`remount`], [`policies`] and
-//! [`capabilities`], [`leases`], [`backends`], [`health`], [`metrics`].
+//! The system's endpoints: [`access`] (policies, auth methods, leases), [`keys`] (init, unseal, seal, rotate, rekeying, root tokens),
+//! [`mounts`] (with tune and remount), [`watch`] (health, measurements, backends).
 
-mod auth;
-mod backends;
-mod capabilities;
-mod ceremonies;
-mod health;
-mod leases;
-mod metrics;
+mod access;
+mod keys;
 mod mounts;
-mod policies;
-mod remount;
-mod seal;
-mod tune;
+mod watch;
 
+use self::{
+    access::{capabilities, leases, methods, policies},
+    keys::{ceremonies, seal},
+    mounts::{remount, tune},
+    watch::{backends, health, metrics},
+};
 use super::{
     route::{
         Action::{Delete, List, Read, Write},
@@ -75,12 +73,12 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Delete, "sys/mounts/{path}", |at| Box::pin(mounts::take_away(at))),
         Route::new(Write, "sys/remount", |at| Box::pin(remount::remount(at))).sudo(),
         Route::new(Read, "sys/remount/status/{name}", |at| Box::pin(remount::status(at))),
-        Route::new(Read, "sys/auth", |at| Box::pin(auth::all(at))),
+        Route::new(Read, "sys/auth", |at| Box::pin(methods::all(at))),
         Route::new(Read, "sys/auth/{path}/tune", |at| Box::pin(tune::read_auth(at))).sudo(),
         Route::new(Write, "sys/auth/{path}/tune", |at| Box::pin(tune::write_auth(at))).sudo(),
-        Route::new(Read, "sys/auth/{path}", |at| Box::pin(auth::one(at))).sudo(),
-        Route::new(Write, "sys/auth/{path}", |at| Box::pin(auth::enable(at))).sudo(),
-        Route::new(Delete, "sys/auth/{path}", |at| Box::pin(auth::disable(at))).sudo(),
+        Route::new(Read, "sys/auth/{path}", |at| Box::pin(methods::one(at))).sudo(),
+        Route::new(Write, "sys/auth/{path}", |at| Box::pin(methods::enable(at))).sudo(),
+        Route::new(Delete, "sys/auth/{path}", |at| Box::pin(methods::disable(at))).sudo(),
         Route::new(Read, "sys/policy", |at| Box::pin(policies::all(at))),
         Route::new(List, "sys/policy", |at| Box::pin(policies::all(at))),
         Route::new(Read, "sys/policy/{name}", |at| Box::pin(policies::read_rules(at))).folding_case(),

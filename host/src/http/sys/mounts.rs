@@ -1,9 +1,13 @@
-//! Mounts: which there are, making them, taking them away.
+//! Mounts: which there are, making them, taking them away; [`remount`] moves them, [`tune`] is what they say about what they
+//! give out.
+
+pub(in crate::http::sys) mod remount;
+pub(in crate::http::sys) mod tune;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::tune::{self, TuneRequest};
+use self::tune::TuneRequest;
 use crate::{
     core::NewMount,
     http::{
@@ -113,7 +117,7 @@ pub(super) async fn all_for_ui(at: &At<'_>) -> Result<Answer, ApiError> {
     if acl.allows_anything_below("cubbyhole/") {
         secret.insert("cubbyhole/".to_owned(), cubbyhole());
     }
-    let mut auth = super::auth::table(at)?;
+    let mut auth = super::access::methods::table(at)?;
     auth.retain(|path, _| acl.allows_anything_below(&format!("auth/{path}")));
     Ok(Answer::system(json!({ "auth": auth, "secret": secret })))
 }

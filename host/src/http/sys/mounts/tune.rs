@@ -16,10 +16,10 @@ use crate::{
 
 /// What is not there stays as it is. What has no meaning here is refused, unless it says nothing.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct TuneRequest {
+pub(in crate::http::sys) struct TuneRequest {
     default_lease_ttl: Option<Given>,
     max_lease_ttl: Option<Given>,
-    pub(super) description: Option<String>,
+    pub(in crate::http::sys) description: Option<String>,
     listing_visibility: Option<String>,
     options: Option<Map<String, Value>>,
     token_type: Option<String>,
@@ -32,7 +32,7 @@ pub(super) struct TuneRequest {
 
 impl TuneRequest {
     /// Changes what a mount says.
-    pub(super) fn apply(&self, tune: &mut Tune) -> Result<(), ApiError> {
+    pub(in crate::http::sys) fn apply(&self, tune: &mut Tune) -> Result<(), ApiError> {
         let refused =
             |name: &str| ApiError::bad_request(format!("{name} is not supported here; leave it out"));
         if self.default_lease_ttl.is_some() {
@@ -91,7 +91,7 @@ fn seconds_or_system(name: &str, given: Option<&Given>) -> Result<u64, ApiError>
 }
 
 /// What a mount says, as it is answered beside other things.
-pub(super) fn config(tune: &Tune) -> Value {
+pub(in crate::http::sys) fn config(tune: &Tune) -> Value {
     json!({
         "default_lease_ttl": tune.default_lease_ttl,
         "force_no_cache": false,
@@ -117,7 +117,7 @@ fn gone(path: &str) -> ApiError {
     ApiError::bad_request(format!("No secret engine mount at {path}/"))
 }
 
-pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
     let table = at.unsealed()?.mounts().current();
     if let Some(auth) = path.strip_prefix("auth/") {
@@ -136,7 +136,7 @@ fn of_auth(tune: &Tune, description: &str) -> Map<String, Value> {
     told
 }
 
-pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/').to_owned();
     if let Some(auth) = path.strip_prefix("auth/") {
         return tune_auth(at, auth).await;
@@ -165,14 +165,14 @@ pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn read_auth(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn read_auth(at: &At<'_>) -> Result<Answer, ApiError> {
     let table = at.unsealed()?.mounts().current();
     let path = at.name.trim_end_matches('/');
     let mount = table.auth().get(path).ok_or_else(|| gone(&format!("auth/{path}")))?;
     Ok(Answer::flat(of_auth(&mount.tune, &mount.description)))
 }
 
-pub(super) async fn write_auth(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn write_auth(at: &At<'_>) -> Result<Answer, ApiError> {
     tune_auth(at, at.name.trim_end_matches('/')).await
 }
 

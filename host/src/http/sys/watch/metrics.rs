@@ -7,7 +7,7 @@ use crate::{
     storage::breaker::Circuit,
 };
 
-pub(super) async fn metrics(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn metrics(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     Ok(Answer::Metrics(call.edge.metrics.text(&samples(&call.core))))
 }

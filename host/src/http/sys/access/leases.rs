@@ -43,7 +43,7 @@ fn invalid() -> ApiError {
     ApiError::bad_request("invalid lease")
 }
 
-pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
     let (id, live, _) = named(at).await?;
     let entry = live.ok_or_else(invalid)?.entry;
     Ok(Answer::system(json!({
@@ -57,7 +57,7 @@ pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// The names of leases one level below a path.
-pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     let folder = at.name.trim_end_matches('/');
     let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
     let leases = at.unsealed()?.tokens(at.call.request()).leases(&prefix).await?;
@@ -71,7 +71,7 @@ pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     Answer::names(&names)
 }
 
-pub(super) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
     let (id, live, increment) = named(at).await?;
     let name = live.ok_or_else(|| ApiError::bad_request("lease not found or lease is not renewable"))?.name;
     let entry = at.unsealed()?.tokens(at.call.request()).renew(&name, Some(increment)).await?;
@@ -83,7 +83,7 @@ pub(super) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
     }))
 }
 
-pub(super) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
     let (_, live, _) = named(at).await?;
     if let Some(live) = live {
         at.unsealed()?.tokens(at.call.request()).revoke(&live.name).await?;
@@ -93,7 +93,7 @@ pub(super) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// All leases below a path.
-pub(super) async fn revoke_prefix(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn revoke_prefix(at: &At<'_>) -> Result<Answer, ApiError> {
     let folder = at.name.trim_end_matches('/');
     if folder.is_empty() {
         return Err(ApiError::bad_request("the prefix is missing"));
@@ -107,7 +107,7 @@ pub(super) async fn revoke_prefix(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// What is left of dead leases goes in the background.
-pub(super) async fn tidy(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn tidy(at: &At<'_>) -> Result<Answer, ApiError> {
     at.call.core.hurry();
     Ok(Answer::accepted(
         "Tidy operation successfully started. Any information from the operation will be printed to the log.",

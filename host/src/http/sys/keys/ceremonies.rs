@@ -104,11 +104,11 @@ fn told_of_verification(status: &RekeyStatus) -> Value {
     })
 }
 
-pub(super) async fn rekey_status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn rekey_status(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(told(&at.call.core.rekey_status(at.call.request()).await?)))
 }
 
-pub(super) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: RekeyRequest = at.json()?;
     refuse(&request.other, &["pgp_keys", "backup"])?;
     let number = |given: &Option<Number>, otherwise: u64| -> Result<u64, String> {
@@ -131,17 +131,17 @@ pub(super) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(told(&at.call.core.begin_rekey(at.call.request(), counts, verifies).await?)))
 }
 
-pub(super) async fn cancel_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn cancel_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
     at.call.core.cancel_rekey(is_administrator(at, "sys/rekey/init").await?)?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn rekey(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn rekey(at: &At<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(at)?;
     answer(at.call.core.rekey(at.call.request(), &nonce, share).await?)
 }
 
-pub(super) async fn verification_status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn verification_status(at: &At<'_>) -> Result<Answer, ApiError> {
     let status = at.call.core.rekey_status(at.call.request()).await?;
     if status.verification.is_none() {
         return Err(ApiError::bad_request("no rekey verification in progress"));
@@ -149,12 +149,12 @@ pub(super) async fn verification_status(at: &At<'_>) -> Result<Answer, ApiError>
     Ok(Answer::flat(told_of_verification(&status)))
 }
 
-pub(super) async fn cancel_verification(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn cancel_verification(at: &At<'_>) -> Result<Answer, ApiError> {
     at.call.core.cancel_verification(is_administrator(at, "sys/rekey/verify").await?)?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn verify(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn verify(at: &At<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(at)?;
     answer(at.call.core.verify_rekey(at.call.request(), &nonce, share).await?)
 }
@@ -177,7 +177,7 @@ fn answer(rekeyed: Rekeyed) -> Result<Answer, ApiError> {
     }))
 }
 
-pub(super) async fn root_status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn root_status(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(told_of_root(&at.call.core.root_status(at.call.request()).await?, "")))
 }
 
@@ -197,7 +197,7 @@ fn told_of_root(status: &RootStatus, otp: &str) -> Value {
     })
 }
 
-pub(super) async fn begin_root(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn begin_root(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: RootRequest = at.json()?;
     refuse(&request.other, &["pgp_key"])?;
     let (otp, told) = match request.otp.filter(|otp| !otp.is_empty()) {
@@ -221,12 +221,12 @@ fn random_otp() -> Result<String, ApiError> {
     Ok(text)
 }
 
-pub(super) async fn cancel_root(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn cancel_root(at: &At<'_>) -> Result<Answer, ApiError> {
     at.call.core.cancel_root(is_administrator(at, "sys/generate-root/attempt").await?)?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn root(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn root(at: &At<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(at)?;
     let status = at.call.core.give_for_root(at.call.request(), &nonce, share).await?;
     Ok(Answer::flat(told_of_root(&status, "")))

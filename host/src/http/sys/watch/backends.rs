@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// All of them.
-pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let mut backends = Map::new();
     for storage in call.core.backends() {
@@ -19,7 +19,7 @@ pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// One of them.
-pub(super) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     let (call, name) = (at.call, at.name);
     let names = call.core.backend_names();
     let storage = call.core.backends().find(|storage| storage.name() == name).ok_or_else(|| {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::VAULT_LEVEL;
+use super::super::VAULT_LEVEL;
 use crate::{
     core::{BackendHealth, HealthReport},
     http::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// 200 where secrets can be read and written; else what stands in the way, most basic first.
-pub(super) async fn health(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn health(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let HealthReport { seal, storage } = call.core.health(call.request()).await;
     let ready = storage.iter().all(BackendHealth::is_ready);

@@ -34,29 +34,29 @@ struct SpikeRequest {
 }
 
 /// All names, as the older endpoint tells them.
-pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
     let names = at.unsealed()?.policies().names(at.unsealed()?.records(at.call.request())).await?;
     Ok(Answer::flat(json!({ "keys": names, "policies": names })))
 }
 
-pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     let names = at.unsealed()?.policies().names(at.unsealed()?.records(at.call.request())).await?;
     Answer::names(&names)
 }
 
 /// One policy, as the older endpoint tells it.
-pub(super) async fn read_rules(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn read_rules(at: &At<'_>) -> Result<Answer, ApiError> {
     let (name, written) = named(at).await?;
     Ok(Answer::flat(json!({ "name": name, "rules": written.text() })))
 }
 
-pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
     let (name, written) = named(at).await?;
     Ok(Answer::system(json!({ "name": name, "policy": written.text() })))
 }
 
 /// One of SPIKE's, as it was written.
-pub(super) async fn read_spike(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn read_spike(at: &At<'_>) -> Result<Answer, ApiError> {
     let (name, Written::Spike(policy)) = named(at).await? else { return Err(ApiError::NotFound) };
     let mut told: Value = json!(policy);
     if let Some(fields) = told.as_object_mut() {
@@ -72,7 +72,7 @@ async fn named(at: &At<'_>) -> Result<(String, Written), ApiError> {
     Ok((name, written.ok_or(ApiError::NotFound)?))
 }
 
-pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: PolicyRequest = at.json()?;
     let text = request.policy.or(request.rules).filter(|text| !text.trim().is_empty());
     let text = text.ok_or_else(|| ApiError::bad_request("'policy' parameter not supplied or empty"))?;
@@ -85,7 +85,7 @@ fn decoded(text: String) -> String {
     decoded.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or(text)
 }
 
-pub(super) async fn write_spike(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn write_spike(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: SpikeRequest = at.json()?;
     let policy = SpikePolicy {
         spiffe_id_pattern: request.spiffe_id_pattern,
@@ -102,7 +102,7 @@ async fn put(at: &At<'_>, written: Written) -> Result<Answer, ApiError> {
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
     let name = name(at.name).map_err(ApiError::bad_request)?;
     at.unsealed()?.remove_policy(at.call.request(), name).await?;
     Ok(Answer::Nothing)

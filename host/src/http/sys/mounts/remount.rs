@@ -15,7 +15,7 @@ struct RemountRequest {
     to: Option<String>,
 }
 
-pub(super) async fn remount(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn remount(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: RemountRequest = at.json()?;
     let given = |path: Option<String>, name: &str| {
         let path = path.map(|path| path.trim_matches('/').to_owned()).filter(|path| !path.is_empty());
@@ -36,7 +36,7 @@ pub(super) async fn remount(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// The last move of a mount, by its id.
-pub(super) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
     let table = at.unsealed()?.mounts().current();
     let moved = table.iter().find(|(_, mount)| mount.uuid.to_string() == at.name);
     let moved = moved.and_then(|(path, mount)| Some((mount.moved_from.as_ref()?, path)));

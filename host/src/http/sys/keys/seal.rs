@@ -4,7 +4,7 @@ use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::VAULT_LEVEL;
+use super::super::VAULT_LEVEL;
 use crate::{
     core::SealStatus,
     crypto::shares::Share,
@@ -12,14 +12,14 @@ use crate::{
     seal::ShareCounts,
 };
 
-pub(super) async fn is_initialised(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn is_initialised(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let status = call.core.seal_status(call.request()).await?;
     Ok(Answer::plain(json!({ "initialized": status.initialised })))
 }
 
 /// There is no leader: every host reads and writes for itself.
-pub(super) async fn leader(_: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn leader(_: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::plain(json!({
         "ha_enabled": false,
         "is_self": false,
@@ -30,18 +30,18 @@ pub(super) async fn leader(_: &At<'_>) -> Result<Answer, ApiError> {
     })))
 }
 
-pub(super) async fn seal(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn seal(at: &At<'_>) -> Result<Answer, ApiError> {
     at.call.core.seal();
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn rotate(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn rotate(at: &At<'_>) -> Result<Answer, ApiError> {
     at.unsealed()?.barrier().rotate(at.call.request()).await?;
     Ok(Answer::Nothing)
 }
 
 /// The key that seals.
-pub(super) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> {
     let key = at.unsealed()?.barrier().key_use();
     let made = i64::try_from(key.made).ok().and_then(|made| jiff::Timestamp::from_second(made).ok());
     Ok(Answer::flat(json!({
@@ -51,7 +51,7 @@ pub(super) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> {
     })))
 }
 
-pub(super) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let status = call.core.seal_status(call.request()).await?;
     Ok(Answer::plain(seal_answer(call, &status)))
@@ -91,7 +91,7 @@ struct InitRequest {
     other: Map<String, Value>,
 }
 
-pub(super) async fn init(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn init(at: &At<'_>) -> Result<Answer, ApiError> {
     let (call, body) = (at.call, at.json::<InitRequest>()?);
     // Honoured or refused, never ignored: shares that are not encrypted as asked would be a leak.
     for unsupported in ["pgp_keys", "root_token_pgp_key", "recovery_pgp_keys"] {
@@ -128,7 +128,7 @@ struct UnsealRequest {
     migrate: bool,
 }
 
-pub(super) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let (core, request) = (&call.core, call.request());
     let body: UnsealRequest = at.json()?;
@@ -149,7 +149,7 @@ pub(super) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// A share in hexadecimal or Base64, which differ in length.
-pub(super) fn parse_share(text: &str) -> Option<Share> {
+pub(in crate::http::sys) fn parse_share(text: &str) -> Option<Share> {
     let hexadecimal = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
     let base64 = || BASE64.decode(text.as_bytes()).ok();
     hexadecimal.and_then(|bytes| Share::from_bytes(&bytes)).or_else(|| Share::from_bytes(&base64()?))

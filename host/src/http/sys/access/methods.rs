@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::tune::{self, TuneRequest};
+use super::super::mounts::tune::{self, TuneRequest};
 use crate::{
     http::{answer::Answer, error::ApiError, given::refuse_unknown, route::At},
     mounts::{
@@ -24,17 +24,17 @@ struct EnableRequest {
     other: Map<String, Value>,
 }
 
-pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(table(at)?))
 }
 
 /// All auth methods by path.
-pub(super) fn table(at: &At<'_>) -> Result<Map<String, Value>, ApiError> {
+pub(in crate::http::sys) fn table(at: &At<'_>) -> Result<Map<String, Value>, ApiError> {
     let all = at.unsealed()?.mounts().current().auth().all();
     Ok(all.iter().map(|(path, mount)| (format!("{path}/"), told(mount))).collect())
 }
 
-pub(super) fn told(mount: &AuthMount) -> Value {
+pub(in crate::http::sys) fn told(mount: &AuthMount) -> Value {
     let mut config = tune::config(&mount.tune);
     if let Some(fields) = config.as_object_mut() {
         fields.insert("token_type".to_owned(), "default-service".into());
@@ -56,7 +56,7 @@ pub(super) fn told(mount: &AuthMount) -> Value {
     })
 }
 
-pub(super) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
     let mount = at.unsealed()?.mounts().current().auth().get(path);
     // The words by which Terraform knows that it is gone.
@@ -64,7 +64,7 @@ pub(super) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(told(&mount)))
 }
 
-pub(super) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
     let request: EnableRequest = at.json()?;
     let kind = request.kind.as_deref().filter(|kind| !kind.is_empty()).unwrap_or_default();
@@ -89,7 +89,7 @@ pub(super) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Its tokens are dead at once; what is left of it goes in the background.
-pub(super) async fn disable(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn disable(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/').to_owned();
     if path == TOKEN {
         return Err(ApiError::bad_request("token credential backend cannot be disabled"));

@@ -23,11 +23,11 @@ struct CapabilitiesRequest {
     accessor: Option<String>,
 }
 
-pub(super) async fn of_self(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn of_self(at: &At<'_>) -> Result<Answer, ApiError> {
     answer(&at.json::<CapabilitiesRequest>()?, &at.caller()?.acl)
 }
 
-pub(super) async fn of_token(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn of_token(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: CapabilitiesRequest = at.json()?;
     let token = request.token.as_deref().filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| ApiError::bad_request("missing token"))?;
@@ -36,7 +36,7 @@ pub(super) async fn of_token(at: &At<'_>) -> Result<Answer, ApiError> {
     answer(&request, &*acl(at, &live).await?)
 }
 
-pub(super) async fn of_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(in crate::http::sys) async fn of_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: CapabilitiesRequest = at.json()?;
     let accessor = request.accessor.as_deref().filter(|accessor| !accessor.is_empty());
     let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;
