@@ -1,6 +1,7 @@
 //! The command line: what the words mean. Each command is a module.
 #![expect(clippy::print_stderr, reason = "a command line speaks to its user")]
 
+mod audit;
 mod backend;
 mod client;
 mod config;
@@ -117,6 +118,11 @@ enum Command {
         #[command(subcommand)]
         command: backend::Command,
     },
+    /// The audit log: its devices, and whether its files are whole.
+    Audit {
+        #[command(subcommand)]
+        command: audit::Command,
+    },
     /// Look at plugin files, and say which may run.
     Plugin {
         #[command(subcommand)]
@@ -188,6 +194,7 @@ fn run(command: Command, format: Format) -> Result<(), Failure> {
         Command::Kv { server, command } => kv::run(&client::Client::new(server)?, command, format),
         Command::Mount { server, command } => mount::run(&client::Client::new(server)?, command, format),
         Command::Backend { server, command } => backend::run(&client::Client::new(server)?, command, format),
+        Command::Audit { command } => audit::run(command, format),
         Command::Completions { shell } => generate::completions(Arguments::command(), shell),
         Command::Man { directory } => generate::manual(Arguments::command(), &directory),
         Command::Plugin { command } => plugin::run(command, format),

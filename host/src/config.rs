@@ -16,7 +16,9 @@ use keyway_loader::{Trust, Wanted};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{barrier::UseBound, mounts::table::SECRETS, server::TlsFiles, storage::CallLimits};
+use crate::{
+    audit::AuditSettings, barrier::UseBound, mounts::table::SECRETS, server::TlsFiles, storage::CallLimits,
+};
 
 /// The name of the lock file beside the configuration.
 pub const LOCK_FILE: &str = "keyway.lock";
@@ -48,6 +50,8 @@ pub struct Config {
     pub key_uses: UseBound,
     /// How old a key becomes before it is rotated; none is any age.
     pub key_age: Option<Duration>,
+    /// The audit log.
+    pub audit: AuditSettings,
     /// The backends by name.
     pub backends: BTreeMap<String, BackendSettings>,
     /// The mounts by path, without slashes at the ends.
@@ -228,6 +232,17 @@ mod tests {
             (format!("{GOOD}\n[limits]\nrequest = 5\n"), "request"),
             (format!("{GOOD}\n[keys]\nmax_uses = 12\n"), "keys.max_uses"),
             (format!("{GOOD}\n[keys]\nmax_age_days = 0\n"), "keys.max_age_days"),
+            (format!("{GOOD}\n[audit]\ndevices = [{{ type = \"file\" }}]\n"), "audit.devices[0]: file_path"),
+            (
+                format!("{GOOD}\n[audit]\ndevices = [{{ type = \"file\", path = \"data/a.log\" }}]\n"),
+                "data_dir",
+            ),
+            (
+                format!(
+                    "{GOOD}\n[audit]\ndevices = [{{ type = \"file\", path = \"/a\" }}, {{ type = \"file\", path = \"/b\" }}]\n"
+                ),
+                "the same name",
+            ),
             (format!("listen = \"0.0.0.0:1\"\n{GOOD}"), "listen"),
             (format!("listen = \"nowhere\"\n{GOOD}"), "listen"),
             (format!("listne = \"127.0.0.1:1\"\n{GOOD}"), "listne"),

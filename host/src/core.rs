@@ -1,8 +1,9 @@
 //! What the server is between its edge and its stores: sealed or not, and who may do what.
 //!
-//! [`caller`] is who asks, [`unseal`] gathers shares, [`ceremony`] is what else their holders do, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
+//! [`audit`] knows the audit devices that were added, [`caller`] is who asks, [`unseal`] gathers shares, [`ceremony`] is what else their holders do, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
 //! behind them.
 
+mod audit;
 pub mod caller;
 pub mod ceremony;
 pub mod cluster;
@@ -25,6 +26,7 @@ use uuid::Uuid;
 
 use self::{ceremony::Ceremonies, unseal::Progress, upkeep::Upkeep};
 use crate::{
+    audit::{Audit, AuditSettings},
     barrier::{Barrier, UseBound},
     config::MountConfig,
     metrics::Metrics,
@@ -43,6 +45,9 @@ pub struct Core {
     known: Known,
     unsealed: RwLock<Option<Arc<Unsealed>>>,
     progress: Mutex<Progress>,
+    audit: Audit,
+    /// Held while the audit devices are changed, in the store and here.
+    devices_turn: tokio::sync::Mutex<()>,
     ceremonies: Ceremonies,
     upkeep: Upkeep,
 }
@@ -61,6 +66,8 @@ pub struct CoreSettings {
     pub data_dir: PathBuf,
     /// Bounds around each backend.
     pub calls: CallLimits,
+    /// The audit log.
+    pub audit: AuditSettings,
 }
 
 /// What an unsealed server holds. Requests keep it for as long as they run.
@@ -154,11 +161,13 @@ impl Core {
             known: Known::read(&settings.data_dir)?,
             system,
             backends,
-            settings,
             unsealed: RwLock::new(None),
             progress: Mutex::default(),
+            audit: Audit::start(settings.audit.clone()),
+            devices_turn: tokio::sync::Mutex::default(),
             ceremonies: Ceremonies::default(),
             upkeep: Upkeep::default(),
+            settings,
         })
     }
 
@@ -218,6 +227,7 @@ impl Core {
         *self.unsealed.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.upkeep.end();
         self.ceremonies.forget();
+        self.audit.have(&[]);
         drop(progress);
         tracing::info!("sealed");
     }
@@ -279,6 +289,7 @@ impl Core {
     /// Closes all backends.
     pub async fn shutdown(&self, request: RequestId) {
         self.seal();
+        self.audit.drain().await;
         for backend in self.backends.values() {
             if let Err(error) = backend.shutdown(request).await {
                 tracing::error!(%error, "a backend did not close");

@@ -3,9 +3,10 @@
 //! [`edge`] bounds what is served at a time; [`path`] decodes and checks paths, [`trace`] reads trace contexts. [`route`] says
 //! what a route is, and [`gate`] takes a request to its own: who asks, may they, the body. [`sys`], [`auth`], [`kv1`], [`kv2`] and [`cubbyhole`]
 //! are the endpoints, each with a table of its routes; [`wrapping`] keeps an answer for whoever shows its token. [`body`] reads bodies, [`given`] what clients write in them;
-//! [`answer`] is Vault's envelope, [`error`] its error bodies, and only these two know status codes.
+//! [`audit`] says what was asked and answered; [`answer`] is Vault's envelope, [`error`] its error bodies, and only these two know status codes.
 
 mod answer;
+mod audit;
 mod auth;
 mod body;
 mod cubbyhole;
@@ -39,6 +40,7 @@ use uuid::Uuid;
 
 pub use self::edge::Edge;
 use self::{
+    audit::Trail,
     edge::Memory,
     error::ApiError,
     path::ApiPath,
@@ -187,9 +189,10 @@ async fn answer_in_time(
     let call = parse(edge, id, trace, parts, label)?;
     // Whoever watches must hear the truth when too much is going on, and strangers who dawdle take nobody's place.
     let _place = if call.takes_no_place() { None } else { Some(edge.place()?) };
-    let answer = tokio::time::timeout(edge.deadline, gate::pass(&call, body));
-    let answer = answer.await.unwrap_or_else(|_| Err(ApiError::too_slow(edge.deadline)))?;
-    Ok(answer.into_response(id))
+    let mut trail = Trail::of(&call);
+    let answer = tokio::time::timeout(edge.deadline, gate::pass(&call, body, &mut trail));
+    let answer = answer.await.unwrap_or_else(|_| Err(ApiError::too_slow(edge.deadline)));
+    Ok(trail.answer(&call, answer).await?.into_response(id))
 }
 
 /// Methods that nobody knows are one label: there are endlessly many.

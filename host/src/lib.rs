@@ -14,6 +14,7 @@ pub mod server;
 pub mod http;
 
 pub mod approle;
+pub mod audit;
 pub mod barrier;
 pub mod core;
 pub mod cubbyhole;

@@ -150,6 +150,7 @@ impl Server {
             key_age: config.key_age,
             data_dir: config.data_dir.clone(),
             calls: config.limits.calls,
+            audit: config.audit.clone(),
         };
         let core = Arc::new(Core::new(backends, settings, &metrics)?);
         let edge = Edge::new(Arc::clone(&core), metrics.clone(), &config.limits, config.open_metrics);

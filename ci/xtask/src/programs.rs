@@ -7,10 +7,11 @@ use anyhow::{Result, bail};
 use crate::process::{is_ci, run};
 
 /// A program, and the package that has it in Debian and its descendants.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("cc", "gcc"),
     ("curl", "curl"),
     ("faketime", "faketime"),
+    ("logrotate", "logrotate"),
     ("minisign", "minisign"),
     ("objcopy", "binutils"),
     ("promtool", "prometheus"),

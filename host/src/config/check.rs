@@ -12,9 +12,13 @@ use keyway_loader::{Policy, Requirement, Trust, TrustedKey, Wanted};
 
 use super::{
     BackendSettings, Config, LOCK_FILE, Limits, MountConfig,
-    file::{File, KeysSection, LimitsSection, TlsSection, TrustSection},
+    file::{AuditSection, File, KeysSection, LimitsSection, TlsSection, TrustSection},
 };
 use crate::{
+    audit::{
+        AuditSettings,
+        spec::{Target, Written},
+    },
     barrier::UseBound,
     mounts::{MountPath, table::SECRETS},
     server::{STAGING, TlsFiles},
@@ -66,6 +70,7 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
         tls: check_tls(file.tls, directory)?,
         limits: check_limits(&file.limits)?,
         open_metrics: file.metrics.unauthenticated,
+        audit: check_audit(file.audit, directory, &data_dir, &plugin_dirs)?,
         plugin_dirs,
         system_backend: file.system_backend,
         key_uses: check_key_uses(&file.keys)?,
@@ -154,6 +159,45 @@ fn check_limits(section: &LimitsSection) -> Result<Limits, Problem> {
         },
         drain: seconds("drain_s", section.drain_s, default.drain, 600)?,
     })
+}
+
+fn check_audit(
+    section: AuditSection,
+    directory: &Path,
+    data_dir: &Path,
+    plugin_dirs: &[PathBuf],
+) -> Result<AuditSettings, Problem> {
+    let forbidden: Vec<PathBuf> =
+        [data_dir].into_iter().chain(plugin_dirs.iter().map(PathBuf::as_path)).map(Path::to_owned).collect();
+    let mut devices = Vec::new();
+    for (index, device) in section.devices.into_iter().enumerate() {
+        let problem = |message: String| (format!("audit.devices[{index}]"), message);
+        let mut options = device.options;
+        // Beside the configuration, as the certificate.
+        if let Some(path) = options.get_mut("path").or(None)
+            && path != "stdout"
+        {
+            *path = directory.join(&*path).display().to_string();
+        }
+        let name = device.name.unwrap_or_else(|| device.kind.clone());
+        let written = Written { name, kind: device.kind, description: device.description, options };
+        let spec = written.parse().map_err(problem)?;
+        if let Target::File { path, .. } = &spec.target
+            && let Some(forbidden) = forbidden.iter().find(|forbidden| path.starts_with(forbidden))
+        {
+            let message = format!(
+                "{} lies in {}: no audit log lies in data_dir or beside plugins",
+                path.display(),
+                forbidden.display()
+            );
+            return Err(problem(message));
+        }
+        if devices.iter().any(|known: &crate::audit::spec::Spec| known.name == spec.name) {
+            return Err(problem(format!("another device has the same name, {:?}; write `name`", spec.name)));
+        }
+        devices.push(spec);
+    }
+    Ok(AuditSettings { devices, api: section.api, forbidden })
 }
 
 fn check_key_age(keys: &KeysSection) -> Result<Option<Duration>, Problem> {

@@ -23,6 +23,8 @@ pub(super) struct File {
     pub(super) limits: LimitsSection,
     #[serde(default)]
     pub(super) metrics: MetricsSection,
+    #[serde(default)]
+    pub(super) audit: AuditSection,
     pub(super) backends: BTreeMap<String, BackendSection>,
     #[serde(default)]
     pub(super) mounts: BTreeMap<String, MountConfig>,
@@ -92,6 +94,29 @@ pub(super) struct MetricsSection {
     /// Whether anybody who reaches the listener may read them, sealed or not.
     #[serde(default)]
     pub(super) unauthenticated: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditSection {
+    /// Whether the API may add devices.
+    #[serde(default)]
+    pub(super) api: bool,
+    #[serde(default)]
+    pub(super) devices: Vec<AuditDeviceSection>,
+}
+
+/// A device: what is not named here is one of its options.
+#[derive(Debug, Deserialize)]
+pub(super) struct AuditDeviceSection {
+    /// None is the type.
+    pub(super) name: Option<String>,
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) description: String,
+    #[serde(flatten)]
+    pub(super) options: BTreeMap<String, String>,
 }
 
 /// What is not there has its default; see [`Limits`](super::Limits).

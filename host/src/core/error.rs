@@ -57,6 +57,9 @@ pub enum CoreError {
     /// A policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// An audit device that cannot be added or removed.
+    #[error("{0}")]
+    AuditDevice(String),
     /// Another record of the system's.
     #[error(transparent)]
     System(#[from] SystemError),

@@ -46,10 +46,12 @@ impl Core {
         let barrier = Arc::new(Barrier::new(self.system.clone(), unlocked, self.settings.key_uses));
         let record = self.confirm(request, record, version, &barrier).await?;
         let mounts = Mounts::load(&barrier, request, &self.settings.mounts).await?;
+        let devices = self.audit_devices(&barrier, request).await?;
         if self.publish(
             Unsealed { barrier, mounts, policies: Policies::default(), admitted: Mutex::default() },
             epoch,
         ) {
+            self.audit.have(&devices);
             tracing::info!(cluster = %record.cluster_id, "unsealed");
             self.upkeep.begin(self);
         }

@@ -66,6 +66,8 @@ pub enum RecordKind {
     Cubbyhole = 15,
     /// A secret without versions.
     Plain = 16,
+    /// The audit devices that were added.
+    AuditDevices = 17,
 }
 
 /// Which record it is: what the ciphertext is bound to.

@@ -110,16 +110,22 @@ impl Keyring {
 
     /// The name under which a token is stored: its HMAC-SHA256.
     pub fn token_name(&self, token: &str) -> [u8; 32] {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(self.token_key.expose()).expect("HMAC takes keys of any length");
-        mac.update(token.as_bytes());
-        mac.finalize().into_bytes().into()
+        self.mac(&[token])
     }
 
     /// As [`token_name`](Self::token_name), for what else is found by a text that the store must not know. No token holds the
     /// zero byte that stands before the domain.
     pub fn name(&self, domain: &str, text: &str) -> [u8; 32] {
-        self.token_name(&format!("\0{domain}\0{text}"))
+        self.mac(&["\0", domain, "\0", text])
+    }
+
+    fn mac(&self, parts: &[&str]) -> [u8; 32] {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(self.token_key.expose()).expect("HMAC takes keys of any length");
+        for part in parts {
+            mac.update(part.as_bytes());
+        }
+        mac.finalize().into_bytes().into()
     }
 
     /// The keyring under the root key.

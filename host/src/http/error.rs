@@ -36,7 +36,7 @@ const TEMPORARY: [ErrorCode; 7] = [
 ];
 
 /// An error as a client sees it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum ApiError {
     /// The request is wrong.
     BadRequest(String),
@@ -68,6 +68,8 @@ pub(super) enum ApiError {
     Timeout(String),
     /// Something is broken.
     Internal(String),
+    /// It cannot be written down what happens.
+    NotAudited(String),
 }
 
 impl ApiError {
@@ -102,8 +104,15 @@ impl ApiError {
         }
     }
 
-    fn parts(self) -> (StatusCode, Vec<String>) {
-        match self {
+    /// What the client is told, as one text.
+    pub(super) fn message(&self) -> String {
+        let (status, messages) = self.parts();
+        let reason = || status.canonical_reason().unwrap_or_default().to_lowercase();
+        if messages.is_empty() { reason() } else { messages.join("; ") }
+    }
+
+    fn parts(&self) -> (StatusCode, Vec<String>) {
+        match self.clone() {
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, vec![message]),
             Self::PermissionDenied => (StatusCode::FORBIDDEN, vec!["permission denied".to_owned()]),
             Self::Forbidden(message) => (StatusCode::FORBIDDEN, vec![message]),
@@ -123,7 +132,9 @@ impl ApiError {
             ),
             Self::Unavailable { message, .. } => (StatusCode::SERVICE_UNAVAILABLE, vec![message]),
             Self::Timeout(message) => (StatusCode::REQUEST_TIMEOUT, vec![message]),
-            Self::Internal(message) => (StatusCode::INTERNAL_SERVER_ERROR, vec![message]),
+            Self::Internal(message) | Self::NotAudited(message) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, vec![message])
+            }
         }
     }
 }
@@ -238,7 +249,7 @@ impl From<CoreError> for ApiError {
             CoreError::PermissionDenied => Self::PermissionDenied,
             CoreError::NotInitialised => Self::BadRequest("Keyway is not initialised".to_owned()),
             CoreError::Busy => Self::Unavailable { message: error.to_string(), retry_after_s: Some(1) },
-            CoreError::Ceremony(message) => Self::BadRequest(message),
+            CoreError::Ceremony(message) | CoreError::AuditDevice(message) => Self::BadRequest(message),
             CoreError::WrongShare | CoreError::SharesReplaced | CoreError::Init(InitError::NeverUnsealed) => {
                 Self::BadRequest(error.to_string())
             }

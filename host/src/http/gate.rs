@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     Call,
     answer::Answer,
+    audit::{Known, Trail},
     auth, body, cubbyhole,
     error::ApiError,
     kv1, kv2,
@@ -30,22 +31,22 @@ struct Target {
 }
 
 /// Answers a request.
-pub(super) async fn pass(call: &Call, body: Body) -> Result<Answer, ApiError> {
+pub(super) async fn pass(call: &Call, body: Body, trail: &mut Trail) -> Result<Answer, ApiError> {
     let mut body = Some(body);
-    let answer = pass_with(call, &mut body).await;
+    let answer = pass_with(call, &mut body, trail).await;
     if let Some(unread) = body.filter(|_| answer.is_err()) {
         body::discard(unread).await;
     }
     answer
 }
 
-async fn pass_with(call: &Call, body: &mut Option<Body>) -> Result<Answer, ApiError> {
+async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> Result<Answer, ApiError> {
     catch_up(call).await?;
     let found = target(call);
     if let Ok(Some(target)) = &found {
         call.label.is(target.table, target.route);
         if target.is_open(call) {
-            return pass_open(call, target, body).await;
+            return pass_open(call, target, body, trail).await;
         }
     }
     // Whoever may not ask is not told what there is.
@@ -58,12 +59,16 @@ async fn pass_with(call: &Call, body: &mut Option<Body>) -> Result<Answer, ApiEr
             let caller = caller?;
             let allowed =
                 may(&caller, operations(call.action), &policy_path(call.path.as_str(), call.action));
+            let refusal = match found {
+                _ if !allowed => ApiError::PermissionDenied,
+                Err(error) => error,
+                Ok(_) => no_route(call, &unsealed),
+            };
+            trail
+                .ask(call, Known { caller: Some(&caller), refused: Some(&refusal), ..Known::default() })
+                .await?;
             let spent = spend(call, &unsealed, &caller).await?;
-            if !(allowed && spent) {
-                return Err(ApiError::PermissionDenied);
-            }
-            found?;
-            return Err(no_route(call, &unsealed));
+            return Err(if spent { refusal } else { ApiError::PermissionDenied });
         }
     };
     let caller = match caller {
@@ -83,6 +88,14 @@ async fn pass_with(call: &Call, body: &mut Option<Body>) -> Result<Answer, ApiEr
         path: target.route.policy_path(call.path.as_str(), &target.name, call.action),
     };
     let authorised = authorise(&mut at, target.route, body).await;
+    let known = Known {
+        caller: at.caller.as_ref(),
+        mounted: at.mounted.as_ref(),
+        body: Some(&at.body),
+        refused: authorised.as_ref().err(),
+    };
+    // Before the first effect, which is that a use of the token is counted.
+    trail.ask(call, known).await?;
     let counted = spend(call, at.unsealed()?, at.caller()?).await?;
     authorised?;
     if !counted {
@@ -103,13 +116,20 @@ impl Target {
     }
 }
 
-async fn pass_open(call: &Call, target: &Target, body: &mut Option<Body>) -> Result<Answer, ApiError> {
+async fn pass_open(
+    call: &Call,
+    target: &Target,
+    body: &mut Option<Body>,
+    trail: &mut Trail,
+) -> Result<Answer, ApiError> {
     if call.wrap_ttl.is_some() && !target.route.wraps {
         return Err(ApiError::bad_request("what needs no token cannot be wrapped"));
     }
     let unsealed = call.core.unsealed().ok();
     let mounted = target.mounted.clone();
     let body = body::read(call, body.take().unwrap_or_default(), target.route.body, true).await?;
+    let known = Known { mounted: mounted.as_ref(), body: Some(&body), ..Known::default() };
+    trail.ask(call, known).await?;
     let path = target.route.policy_path(call.path.as_str(), &target.name, call.action);
     let at = At { call, name: &target.name, unsealed, caller: None, mounted, body, path };
     let answer = (target.route.run)(&at).await?;

@@ -1,7 +1,8 @@
 //! The system's endpoints: [`access`] (policies, auth methods, leases), [`keys`] (init, unseal, seal, rotate, rekeying, root tokens),
-//! [`mounts`] (with tune and remount), [`watch`] (health, measurements, backends).
+//! [`audit`] devices, [`mounts`] (with tune and remount), [`watch`] (health, measurements, backends).
 
 mod access;
+mod audit;
 mod keys;
 mod mounts;
 mod watch;
@@ -79,6 +80,10 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Read, "sys/auth/{path}", |at| Box::pin(methods::one(at))).sudo(),
         Route::new(Write, "sys/auth/{path}", |at| Box::pin(methods::enable(at))).sudo(),
         Route::new(Delete, "sys/auth/{path}", |at| Box::pin(methods::disable(at))).sudo(),
+        Route::new(Read, "sys/audit", |at| Box::pin(audit::all(at))).sudo(),
+        Route::new(Write, "sys/audit/{path}", |at| Box::pin(audit::enable(at))).sudo(),
+        Route::new(Delete, "sys/audit/{path}", |at| Box::pin(audit::disable(at))).sudo(),
+        Route::new(Write, "sys/audit-hash/{path}", |at| Box::pin(audit::hash(at))).sudo(),
         Route::new(Read, "sys/policy", |at| Box::pin(policies::all(at))),
         Route::new(List, "sys/policy", |at| Box::pin(policies::all(at))),
         Route::new(Read, "sys/policy/{name}", |at| Box::pin(policies::read_rules(at))).folding_case(),

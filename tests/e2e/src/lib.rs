@@ -8,6 +8,7 @@
     reason = "for tests, which fail by panicking"
 )]
 
+pub mod disks;
 pub mod plugins;
 pub mod tls;
 

@@ -1,13 +1,9 @@
 //! A machine in trouble: data directories that are read-only, full or gone, a clock that was set back, no file descriptors.
-#![expect(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a test says what it skips, and fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
-use keyway_e2e::{Keys, Server, Site, needed, within};
+use keyway_e2e::{Keys, Server, Site, disks::Small, needed, within};
 use serde_json::json;
 
 fn write(server: &Server, keys: &Keys, path: &str, bytes: usize) -> u16 {
@@ -52,40 +48,11 @@ fn protect(path: &Path, directory_mode: u32, file_mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A file system of a few MiB; unmounted when it is dropped.
-struct Small<'a>(&'a Path);
-
-impl<'a> Small<'a> {
-    fn mount(path: &'a Path) -> Option<Self> {
-        fs::create_dir_all(path).unwrap();
-        let mut mount = Command::new("mount");
-        let mounted = mount.args(["-t", "tmpfs", "-o", "size=96m,mode=0700", "none"]).arg(path).output();
-        let mounted = needed("mount", mounted)?;
-        if !mounted.status.success() {
-            assert!(
-                std::env::var("CI").as_deref() != Ok("true"),
-                "{}",
-                String::from_utf8_lossy(&mounted.stderr)
-            );
-            eprintln!("SKIPPED: a small file system cannot be mounted here");
-            return None;
-        }
-        Some(Self(path))
-    }
-}
-
-impl Drop for Small<'_> {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("-l").arg(self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "unmount {}", self.0.display());
-    }
-}
-
 #[test]
 fn full_disk_refuses_writes_serves_reads_and_recovers_by_itself() {
     let site = Site::new("sqlite");
     let data = site.path("data");
-    let Some(_small) = Small::mount(&data) else { return };
+    let Some(_small) = Small::mount(&data, 96 * 1024) else { return };
     let server = site.start();
     let keys = server.init_and_unseal();
     assert_eq!(write(&server, &keys, "before", 1_000), 200);

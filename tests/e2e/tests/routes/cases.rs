@@ -184,6 +184,11 @@ fn sys() -> Vec<Case> {
             kv(),
         ),
         case(Read, "sys/remount/status/{name}", "sys/remount/status/none", 404),
+        case(Read, "sys/audit", "sys/audit", 200),
+        // Whoever may is told that the configuration does not let the API add devices, and that there is none.
+        case(Write, "sys/audit/{path}", "sys/audit/a", 400).body(json!({ "type": "file" })),
+        case(Delete, "sys/audit/{path}", "sys/audit/a", 204),
+        case(Write, "sys/audit-hash/{path}", "sys/audit-hash/a", 400).body(json!({ "input": "x" })),
         case(Read, "sys/auth", "sys/auth", 200),
         case(Read, "sys/auth/{path}/tune", "sys/auth/token/tune", 200),
         case(Write, "sys/auth/{path}/tune", "sys/auth/token/tune", 204)

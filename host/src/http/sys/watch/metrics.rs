@@ -69,6 +69,24 @@ fn samples(core: &Core) -> Vec<Sample> {
             });
         }
     }
+    for device in core.audit().devices().iter() {
+        let figures = device.figures();
+        let sample = |name, help, value| Sample {
+            name,
+            help,
+            labels: vec![("device", device.spec().name.clone())],
+            value,
+        };
+        let up = "Whether an audit device could write its last line.";
+        samples.push(sample("keyway_audit_device_up", up, u64::from(figures.is_up)));
+        samples.push(sample(
+            "keyway_audit_lines_total",
+            "Lines that an audit device has written.",
+            figures.lines,
+        ));
+        let missed = "Lines that an audit device could not write.";
+        samples.push(sample("keyway_audit_missed_lines_total", missed, figures.failures));
+    }
     if let Ok(unsealed) = core.unsealed() {
         let key = unsealed.barrier().key_use();
         let sample = |name, help, value| Sample { name, help, labels: Vec::new(), value };

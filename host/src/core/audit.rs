@@ -1,0 +1,143 @@
+//! Audit devices that were added while the server runs: one record of the system's, of which all hosts read.
+
+use std::sync::Arc;
+
+use super::{Core, CoreError};
+use crate::{
+    audit::{
+        Audit,
+        spec::{Spec, Written},
+    },
+    barrier::Barrier,
+    crypto::envelope::RecordKind,
+    storage::RequestId,
+    system::{Next, Records},
+};
+
+const KEY: &[u8] = b"audit/devices";
+/// Most devices that can be added.
+const MOST: usize = 16;
+
+impl Core {
+    /// The audit log.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Adds an audit device.
+    ///
+    /// # Errors
+    ///
+    /// `AuditDevice` where the configuration does not allow it, there is one of that name, or it cannot be used; and the
+    /// store's.
+    pub async fn add_audit_device(
+        self: &Arc<Self>,
+        request: RequestId,
+        device: Written,
+    ) -> Result<(), CoreError> {
+        let refused = CoreError::AuditDevice;
+        if !self.audit.has_api() {
+            let message =
+                "audit devices come from the configuration; [audit] api = true lets the API add others";
+            return Err(refused(message.to_owned()));
+        }
+        let spec = device.parse().map_err(refused)?;
+        let name = spec.name.clone();
+        let exists = move || refused(format!("there is an audit device {name:?} already"));
+        if self.audit.devices().iter().any(|known| known.spec().name == spec.name) {
+            return Err(exists());
+        }
+        self.audit.check(&spec).await.map_err(|error| refused(error.to_string()))?;
+        self.edit_devices(request, move |devices: &mut Vec<Written>| {
+            if devices.iter().any(|known| known.name == device.name) {
+                return Err(exists());
+            }
+            if devices.len() >= MOST {
+                return Err(refused(format!("there are {MOST} audit devices already")));
+            }
+            devices.push(device.clone());
+            Ok(())
+        })
+        .await?;
+        tracing::info!(name = spec.name, target = %spec.target, "an audit device was added");
+        Ok(())
+    }
+
+    /// Removes an audit device that was added; one that is not there is gone.
+    ///
+    /// # Errors
+    ///
+    /// `AuditDevice` where it stands in the configuration; and the store's.
+    pub async fn remove_audit_device(
+        self: &Arc<Self>,
+        request: RequestId,
+        name: &str,
+    ) -> Result<(), CoreError> {
+        if self.audit.is_configured(name) {
+            let message = format!("the audit device {name:?} stands in the configuration; remove it there");
+            return Err(CoreError::AuditDevice(message));
+        }
+        let gone = name.to_owned();
+        self.edit_devices(request, move |devices: &mut Vec<Written>| {
+            devices.retain(|known| known.name != gone);
+            Ok(())
+        })
+        .await?;
+        tracing::info!(name, "an audit device was removed");
+        Ok(())
+    }
+
+    /// The devices that were added so far.
+    pub(super) async fn audit_devices(
+        &self,
+        barrier: &Barrier,
+        request: RequestId,
+    ) -> Result<Vec<Spec>, CoreError> {
+        let held = Records::new(barrier, request).get::<Vec<Written>>(RecordKind::AuditDevices, KEY).await?;
+        Ok(specs(&held.map(|held| held.value).unwrap_or_default()))
+    }
+
+    /// Changes the devices in the store, then those that are there; goes on to its end whether or not the caller waits.
+    async fn edit_devices(
+        self: &Arc<Self>,
+        request: RequestId,
+        edit: impl Fn(&mut Vec<Written>) -> Result<(), CoreError> + Send + Sync + 'static,
+    ) -> Result<(), CoreError> {
+        let core = Arc::clone(self);
+        let edited = tokio::spawn(async move { core.edit_devices_in_turn(request, edit).await });
+        let interrupted = || CoreError::AuditDevice("the server is stopping".to_owned());
+        edited.await.unwrap_or_else(|_| Err(interrupted()))
+    }
+
+    async fn edit_devices_in_turn(
+        &self,
+        request: RequestId,
+        edit: impl Fn(&mut Vec<Written>) -> Result<(), CoreError> + Sync,
+    ) -> Result<(), CoreError> {
+        let _turn = self.devices_turn.lock().await;
+        let unsealed = self.unsealed()?;
+        let devices: Vec<Written> = unsealed
+            .records(request)
+            .change(RecordKind::AuditDevices, KEY, |devices: Option<Vec<Written>>| {
+                let mut devices = devices.unwrap_or_default();
+                edit(&mut devices)?;
+                let next = if devices.is_empty() { Next::Remove } else { Next::Put(devices.clone()) };
+                Ok::<_, CoreError>((next, devices))
+            })
+            .await?;
+        self.audit.have(&specs(&devices));
+        Ok(())
+    }
+}
+
+/// What a later version has written is left out, and said.
+fn specs(devices: &[Written]) -> Vec<Spec> {
+    let spec = |device: &Written| match device.parse() {
+        Ok(spec) => Some(spec),
+        Err(error) => {
+            tracing::error!(error, name = device.name, "an audit device that was added cannot be used");
+            None
+        }
+    };
+    devices.iter().filter_map(spec).collect()
+}
