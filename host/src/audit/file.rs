@@ -63,11 +63,10 @@ impl FileSink {
             let message = "it is neither a file nor a FIFO";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        #[cfg(unix)]
         if kind.is_file() {
-            let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-            rustix::fs::flock(&file, lock).map_err(|error| {
-                io::Error::new(io::Error::from(error).kind(), "somebody else writes to it")
+            file.try_lock().map_err(|error| {
+                let error = io::Error::from(error);
+                io::Error::new(error.kind(), "somebody else writes to it")
             })?;
         }
         Ok(file)
@@ -122,7 +121,7 @@ impl Sink for FileSink {
         if self.is_current() {
             return Ok(None);
         }
-        self.open = None;
+        self.close();
         let file = self.open()?;
         let started = self.end(&file)?;
         self.open = Some(file);
@@ -150,7 +149,11 @@ impl Sink for FileSink {
     }
 
     fn close(&mut self) {
-        self.open = None;
+        if let Some(file) = self.open.take() {
+            // Closing it is not enough: a process that was forked for another program holds it until that program runs.
+            // What was never locked says so.
+            let _unlocked = file.unlock();
+        }
     }
 }
 

@@ -14,7 +14,16 @@ use crate::files::{self, FilesError};
 /// same process, whose POSIX locks SQLite could not see.
 #[derive(Debug)]
 pub(crate) struct OpenerLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for OpenerLock {
+    fn drop(&mut self) {
+        // Closing it is not enough: a process that was forked for another program holds it until that program runs.
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the lock of the database ends with its file");
+        }
+    }
 }
 
 /// Why the lock could not be had.
@@ -77,7 +86,7 @@ fn lock(database: &Path, backend: &str) -> Result<OpenerLock, OpenerError> {
         // On a full disk the lock holds all the same.
         tracing::warn!(path = %path.display(), %source, "the lock's holder could not be written down");
     }
-    Ok(OpenerLock { _file: file })
+    Ok(OpenerLock { file })
 }
 
 fn read_holder(file: &mut File) -> String {
@@ -101,7 +110,10 @@ mod tests {
         let refused = lock(&path, "other").unwrap_err().to_string();
         assert!(refused.contains(&format!("process {} (", std::process::id())), "{refused}");
         assert!(refused.contains("backend \"main\""), "{refused}");
+        // As a process has it that was forked and does not run its program yet.
+        let inherited = first.file.try_clone().unwrap();
         drop(first);
         lock(&path, "other").unwrap();
+        drop(inherited);
     }
 }
