@@ -154,6 +154,12 @@ struct Server {
     /// A PEM file with the certificate of the authority that signed the server's; also KEYWAY_CACERT or VAULT_CACERT.
     #[arg(long, global = true)]
     ca_cert: Option<PathBuf>,
+    /// A PEM file with the certificate to show a server that asks for one; also KEYWAY_CLIENT_CERT or VAULT_CLIENT_CERT.
+    #[arg(long, global = true)]
+    client_cert: Option<PathBuf>,
+    /// A PEM file with its private key; also KEYWAY_CLIENT_KEY or VAULT_CLIENT_KEY.
+    #[arg(long, global = true)]
+    client_key: Option<PathBuf>,
 }
 
 /// Runs the command that the arguments name.

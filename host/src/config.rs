@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -93,6 +94,10 @@ pub struct Limits {
     pub calls: CallLimits,
     /// How long requests that run may take after the signal to stop.
     pub drain: Duration,
+    /// Most requests of one client in a second; none is any number.
+    pub client_requests: Option<NonZeroU32>,
+    /// Most attempts of one client in a minute to unseal, to log in, or at what else takes shares; none is any number.
+    pub client_attempts: Option<NonZeroU32>,
 }
 
 impl Default for Limits {
@@ -104,6 +109,8 @@ impl Default for Limits {
             body_memory_bytes: 256 * 1024 * 1024,
             calls: CallLimits::default(),
             drain: Duration::from_secs(30),
+            client_requests: None,
+            client_attempts: NonZeroU32::new(300),
         }
     }
 }

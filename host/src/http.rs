@@ -1,6 +1,6 @@
 //! The HTTP edge: Vault's protocol over the core.
 //!
-//! [`edge`] bounds what is served at a time; [`path`] decodes and checks paths, [`trace`] reads trace contexts. [`route`] says
+//! [`edge`] bounds what is served at a time, [`limit`] what one client may ask for; [`path`] decodes and checks paths, [`trace`] reads trace contexts. [`route`] says
 //! what a route is, and [`gate`] takes a request to its own: who asks, may they, the body. [`sys`], [`auth`], [`kv1`], [`kv2`] and [`cubbyhole`]
 //! are the endpoints, each with a table of its routes; [`wrapping`] keeps an answer for whoever shows its token. [`body`] reads bodies, [`given`] what clients write in them;
 //! [`audit`] says what was asked and answered; [`answer`] is Vault's envelope, [`error`] its error bodies, and only these two know status codes.
@@ -16,6 +16,7 @@ mod gate;
 mod given;
 mod kv1;
 mod kv2;
+mod limit;
 mod path;
 pub mod route;
 mod sys;
@@ -57,6 +58,10 @@ const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// The address of the client; the server puts it into each request.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
+
+/// The certificate that the client has shown, in DER, checked against the configured authorities.
+#[derive(Clone)]
+pub struct PeerCertificate(pub Arc<[u8]>);
 
 /// All routes that there are, for whoever checks that each is guarded.
 pub fn tables() -> [&'static Table; 6] {
@@ -187,6 +192,9 @@ async fn answer_in_time(
     label: &RouteLabel,
 ) -> Result<Response, ApiError> {
     let call = parse(edge, id, trace, parts, label)?;
+    if !call.is_for_watchers() {
+        edge.clients.take_request(call.peer)?;
+    }
     // Whoever watches must hear the truth when too much is going on, and strangers who dawdle take nobody's place.
     let _place = if call.takes_no_place() { None } else { Some(edge.place()?) };
     let mut trail = Trail::of(&call);

@@ -24,7 +24,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-pub use self::tls::{Tls, TlsError, TlsFiles};
+pub use self::tls::{ClientAuthority, Tls, TlsError, TlsFiles};
 use self::{opener::Opener, serve::Serving};
 use crate::{
     config::Config,

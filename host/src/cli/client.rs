@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use ureq::{
     RequestBuilder,
-    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
+    tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem},
 };
 use zeroize::Zeroizing;
 
@@ -52,10 +52,22 @@ impl Client {
         }
         let ca_cert =
             server.ca_cert.or_else(|| variable(["KEYWAY_CACERT", "VAULT_CACERT"]).map(PathBuf::from));
-        let tls = match ca_cert {
-            Some(path) => TlsConfig::builder().root_certs(trusted(&path)?).build(),
-            None => TlsConfig::default(),
+        let file = |given: Option<PathBuf>, names| given.or_else(|| variable(names).map(PathBuf::from));
+        let shown = file(server.client_cert, ["KEYWAY_CLIENT_CERT", "VAULT_CLIENT_CERT"]);
+        let key = file(server.client_key, ["KEYWAY_CLIENT_KEY", "VAULT_CLIENT_KEY"]);
+        let mut tls = TlsConfig::builder();
+        if let Some(path) = ca_cert {
+            tls = tls.root_certs(trusted(&path)?);
+        }
+        tls = match (shown, key) {
+            (Some(shown), Some(key)) => tls.client_cert(Some(own(&shown, &key)?)),
+            (None, None) => tls,
+            _ => {
+                let message = "a certificate to show needs both --client-cert and --client-key";
+                return Err(Failure::Usage(message.to_owned()));
+            }
         };
+        let tls = tls.build();
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
@@ -136,8 +148,22 @@ impl Client {
     }
 }
 
+/// The certificate to show, with its private key.
+fn own(certificate: &Path, key: &Path) -> Result<ClientCert, Failure> {
+    let certificates = certificates(certificate)?;
+    let pem = Zeroizing::new(fs::read(key).map_err(|error| Failure::file("read", key, &error))?);
+    let key = PrivateKey::from_pem(&pem).map_err(|error| {
+        Failure::Usage(format!("{}: there is no private key in it: {error}", key.display()))
+    })?;
+    Ok(ClientCert::new_with_certs(&certificates, key))
+}
+
 /// The certificates in a PEM file, instead of those that are built in.
 fn trusted(path: &Path) -> Result<RootCerts, Failure> {
+    Ok(RootCerts::new_with_certs(&certificates(path)?))
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Failure> {
     let pem = fs::read(path).map_err(|error| Failure::file("read", path, &error))?;
     let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
         .filter_map(|item| match item {
@@ -148,7 +174,7 @@ fn trusted(path: &Path) -> Result<RootCerts, Failure> {
     if certificates.is_empty() {
         return Err(Failure::Usage(format!("{}: there is no certificate in it", path.display())));
     }
-    Ok(RootCerts::new_with_certs(&certificates))
+    Ok(certificates)
 }
 
 impl Answer {
@@ -206,6 +232,7 @@ impl Answer {
             400 if said.contains("check-and-set parameter required") => {
                 format!("{doing}: {said}; add --cas with the current version, or --cas 0 for a new secret")
             }
+            429 => format!("{doing}: {said}"),
             503 if said.contains("overloaded") => format!("{doing}: {said}; try again in a moment"),
             503 if said.starts_with("backend") => {
                 format!(
@@ -220,7 +247,7 @@ impl Answer {
             400 if said.starts_with("nothing is mounted") => Failure::NotFound(message),
             404 => Failure::NotFound(message),
             400 | 403 | 405 | 413 | 415 => Failure::Refused(message),
-            408 | 502..=504 => Failure::Unavailable(message),
+            408 | 429 | 502..=504 => Failure::Unavailable(message),
             _ => Failure::Other(message),
         }
     }

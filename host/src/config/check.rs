@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, ToSocketAddrs},
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -21,7 +21,7 @@ use crate::{
     },
     barrier::UseBound,
     mounts::{MountPath, table::SECRETS},
-    server::{STAGING, TlsFiles},
+    server::{ClientAuthority, STAGING, TlsFiles},
     storage::CallLimits,
 };
 
@@ -126,10 +126,28 @@ fn check_tls(tls: Option<TlsSection>, directory: &Path) -> Result<Option<TlsFile
             Err(("tls".to_owned(), "write \"off\", or a section with cert_file and key_file".to_owned()))
         }
         // Beside the configuration: whoever may change the one may change the other.
-        Some(TlsSection::Files(files)) => Ok(Some(TlsFiles {
-            cert_file: directory.join(files.cert_file),
-            key_file: directory.join(files.key_file),
-        })),
+        Some(TlsSection::Files(files)) => {
+            let is_required = match (&files.client_ca_file, files.client_auth.as_deref()) {
+                (None, None) => false,
+                (Some(_), None | Some("required")) => true,
+                (Some(_), Some("optional")) => false,
+                (Some(_), Some(other)) => {
+                    let message = format!("{other:?} is neither \"required\" nor \"optional\"");
+                    return Err(("tls.client_auth".to_owned(), message));
+                }
+                (None, Some(_)) => {
+                    let message = "clients can be asked for certificates only with client_ca_file";
+                    return Err(("tls.client_auth".to_owned(), message.to_owned()));
+                }
+            };
+            let clients =
+                files.client_ca_file.map(|file| ClientAuthority { file: directory.join(file), is_required });
+            Ok(Some(TlsFiles {
+                cert_file: directory.join(files.cert_file),
+                key_file: directory.join(files.key_file),
+                clients,
+            }))
+        }
     }
 }
 
@@ -158,6 +176,9 @@ fn check_limits(section: &LimitsSection) -> Result<Limits, Problem> {
             ..calls
         },
         drain: seconds("drain_s", section.drain_s, default.drain, 600)?,
+        // Zero is no bound.
+        client_requests: section.client_requests_per_s.map_or(default.client_requests, NonZeroU32::new),
+        client_attempts: section.client_attempts_per_minute.map_or(default.client_attempts, NonZeroU32::new),
     })
 }
 

@@ -86,6 +86,10 @@ pub(super) enum TlsSection {
 pub(super) struct TlsFilesSection {
     pub(super) cert_file: PathBuf,
     pub(super) key_file: PathBuf,
+    /// The authorities whose certificates clients show.
+    pub(super) client_ca_file: Option<PathBuf>,
+    /// "required" or "optional".
+    pub(super) client_auth: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -130,6 +134,8 @@ pub(super) struct LimitsSection {
     pub(super) backend_calls: Option<u32>,
     pub(super) backend_deadline_ms: Option<u32>,
     pub(super) drain_s: Option<u32>,
+    pub(super) client_requests_per_s: Option<u32>,
+    pub(super) client_attempts_per_minute: Option<u32>,
 }
 
 fn default_listen() -> String {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use super::error::ApiError;
+use super::{error::ApiError, limit::ClientLimits};
 use crate::{config::Limits, core::Core, metrics::Metrics};
 
 /// Bodies are counted in pieces of so many bytes.
@@ -20,6 +20,8 @@ pub struct Edge {
     pub(super) deadline: Duration,
     /// Whether anybody who reaches the listener may read the measurements.
     pub(super) open_metrics: bool,
+    /// What one client may ask for.
+    pub(super) clients: ClientLimits,
     requests: Semaphore,
     bodies: Arc<Semaphore>,
     /// For bodies of requests that show no token: strangers cannot use up what the others need.
@@ -41,6 +43,7 @@ impl Edge {
             metrics,
             deadline: limits.request,
             open_metrics,
+            clients: ClientLimits::new(limits),
             requests: Semaphore::new(limits.requests),
             bodies: Arc::new(Semaphore::new(limits.body_memory_bytes / PIECE_BYTES)),
             open_bodies: Arc::new(Semaphore::new(OPEN_BODIES_BYTES / PIECE_BYTES)),

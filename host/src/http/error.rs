@@ -64,6 +64,8 @@ pub(super) enum ApiError {
     Sealed,
     /// The store does not serve; another try may succeed, at once or after so many seconds.
     Unavailable { message: String, retry_after_s: Option<u64> },
+    /// The client asks too often; so many seconds later it may again.
+    TooMany { message: String, retry_after_s: u64 },
     /// The client took too long to send its body.
     Timeout(String),
     /// Something is broken.
@@ -100,6 +102,7 @@ impl ApiError {
     fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::Unavailable { retry_after_s, .. } => *retry_after_s,
+            Self::TooMany { retry_after_s, .. } => Some(*retry_after_s),
             _ => None,
         }
     }
@@ -131,6 +134,7 @@ impl ApiError {
                 vec!["Keyway is sealed".to_owned(), "Vault is sealed".to_owned()],
             ),
             Self::Unavailable { message, .. } => (StatusCode::SERVICE_UNAVAILABLE, vec![message]),
+            Self::TooMany { message, .. } => (StatusCode::TOO_MANY_REQUESTS, vec![message]),
             Self::Timeout(message) => (StatusCode::REQUEST_TIMEOUT, vec![message]),
             Self::Internal(message) | Self::NotAudited(message) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, vec![message])

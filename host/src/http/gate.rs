@@ -125,6 +125,9 @@ async fn pass_open(
     if call.wrap_ttl.is_some() && !target.route.wraps {
         return Err(ApiError::bad_request("what needs no token cannot be wrapped"));
     }
+    if target.route.is_attempt {
+        call.edge.clients.take_attempt(call.peer)?;
+    }
     let unsealed = call.core.unsealed().ok();
     let mounted = target.mounted.clone();
     let body = body::read(call, body.take().unwrap_or_default(), target.route.body, true).await?;

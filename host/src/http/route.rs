@@ -65,6 +65,8 @@ pub struct Route {
     pub needs_sudo: bool,
     /// Whether names count in lower case.
     folds_case: bool,
+    /// Whether each request is an attempt at something that only some know: counted for its client.
+    pub(super) is_attempt: bool,
     /// Whether its answer can be wrapped though it is open.
     pub(super) wraps: bool,
     pub(super) body: BodyLimit,
@@ -112,6 +114,7 @@ impl Route {
             access: Access::Token,
             needs_sudo: false,
             folds_case: false,
+            is_attempt: false,
             wraps: false,
             body: BodyLimit::Small,
             exists: None,
@@ -132,6 +135,11 @@ impl Route {
     /// A route for administrators.
     pub(super) const fn sudo(self) -> Self {
         Self { needs_sudo: true, ..self }
+    }
+
+    /// An open route where what is shown may be a guess.
+    pub(super) const fn attempt(self) -> Self {
+        Self { is_attempt: true, ..self }
     }
 
     /// An open route whose answer can be wrapped.

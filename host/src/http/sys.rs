@@ -39,17 +39,19 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Read, "sys/leader", |at| Box::pin(seal::leader(at)))
             .open("clients ask before they have a token"),
         Route::new(Read, "sys/init", |at| Box::pin(seal::is_initialised(at))).open(NO_TOKEN_YET),
-        Route::new(Write, "sys/init", |at| Box::pin(seal::init(at))).open(NO_TOKEN_YET),
-        Route::new(Write, "sys/unseal", |at| Box::pin(seal::unseal(at))).open("a share is what is shown"),
+        Route::new(Write, "sys/init", |at| Box::pin(seal::init(at))).open(NO_TOKEN_YET).attempt(),
+        Route::new(Write, "sys/unseal", |at| Box::pin(seal::unseal(at)))
+            .open("a share is what is shown")
+            .attempt(),
         Route::new(Write, "sys/seal", |at| Box::pin(seal::seal(at))).sudo(),
         Route::new(Write, "sys/rotate", |at| Box::pin(seal::rotate(at))).sudo(),
         Route::new(Write, "sys/rotate/keyring", |at| Box::pin(seal::rotate(at))).sudo(),
         Route::new(Read, "sys/rekey/init", |at| Box::pin(ceremonies::rekey_status(at))).open(SHARES),
         Route::new(Write, "sys/rekey/init", |at| Box::pin(ceremonies::begin_rekey(at))).open(SHARES),
         Route::new(Delete, "sys/rekey/init", |at| Box::pin(ceremonies::cancel_rekey(at))).open(SHARES),
-        Route::new(Write, "sys/rekey/update", |at| Box::pin(ceremonies::rekey(at))).open(SHARES),
+        Route::new(Write, "sys/rekey/update", |at| Box::pin(ceremonies::rekey(at))).open(SHARES).attempt(),
         Route::new(Read, "sys/rekey/verify", |at| Box::pin(ceremonies::verification_status(at))).open(SHARES),
-        Route::new(Write, "sys/rekey/verify", |at| Box::pin(ceremonies::verify(at))).open(SHARES),
+        Route::new(Write, "sys/rekey/verify", |at| Box::pin(ceremonies::verify(at))).open(SHARES).attempt(),
         Route::new(Delete, "sys/rekey/verify", |at| Box::pin(ceremonies::cancel_verification(at)))
             .open(SHARES),
         Route::new(Read, "sys/generate-root/attempt", |at| Box::pin(ceremonies::root_status(at)))
@@ -58,7 +60,9 @@ pub(super) static ROUTES: Table = Table {
             .open(SHARES),
         Route::new(Delete, "sys/generate-root/attempt", |at| Box::pin(ceremonies::cancel_root(at)))
             .open(SHARES),
-        Route::new(Write, "sys/generate-root/update", |at| Box::pin(ceremonies::root(at))).open(SHARES),
+        Route::new(Write, "sys/generate-root/update", |at| Box::pin(ceremonies::root(at)))
+            .open(SHARES)
+            .attempt(),
         Route::new(Read, "sys/key-status", |at| Box::pin(seal::key_status(at))),
         Route::new(Read, "sys/metrics", |at| Box::pin(metrics::metrics(at))),
         Route::new(Read, "sys/backends", |at| Box::pin(backends::all(at))),
@@ -102,7 +106,8 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/wrapping/wrap", |at| Box::pin(wrapping::wrap_body(at))).with_value(),
         Route::new(Write, "sys/wrapping/unwrap", |at| Box::pin(wrapping::unwrap(at))),
         Route::new(Write, "sys/wrapping/lookup", |at| Box::pin(wrapping::lookup(at)))
-            .open("the token of a wrapping is what is shown"),
+            .open("the token of a wrapping is what is shown")
+            .attempt(),
         Route::new(Write, "sys/wrapping/rewrap", |at| Box::pin(wrapping::rewrap(at))),
         Route::new(Write, "sys/leases/lookup", |at| Box::pin(leases::lookup(at))),
         Route::new(List, "sys/leases/lookup/{path}", |at| Box::pin(leases::list(at))).sudo(),

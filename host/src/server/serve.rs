@@ -17,10 +17,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use super::{patient::Patient, tls::Tls};
-use crate::{http::Peer, metrics::Metrics};
+use crate::{
+    http::{Peer, PeerCertificate},
+    metrics::Metrics,
+};
 
 /// How long a client may take for the head of a request, and stay silent between two.
 const HEAD: Duration = Duration::from_secs(30);
@@ -111,15 +115,20 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, wa
     // Answers are whole when they are written.
     let _unsupported = stream.set_nodelay(true);
     let result = match &shared.tls {
-        None => speak_http1(&shared, Patient::new(stream, STALLED, SILENT), peer, watcher).await,
+        None => {
+            let client = Client { peer, certificate: None };
+            speak_http1(&shared, Patient::new(stream, STALLED, SILENT), client, watcher).await
+        }
         Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
             Err(_) => Err("no agreement on TLS in time".into()),
             Ok(Err(error)) => Err(error.into()),
             Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                speak_http2(&shared, Patient::new(stream, STALLED, SILENT_HTTP2), peer, watcher).await
+                let client = Client::of(peer, &stream);
+                speak_http2(&shared, Patient::new(stream, STALLED, SILENT_HTTP2), client, watcher).await
             }
             Ok(Ok(stream)) => {
-                speak_http1(&shared, Patient::new(stream, STALLED, SILENT), peer, watcher).await
+                let client = Client::of(peer, &stream);
+                speak_http1(&shared, Patient::new(stream, STALLED, SILENT), client, watcher).await
             }
         },
     };
@@ -133,14 +142,14 @@ type Broken = Box<dyn std::error::Error + Send + Sync>;
 async fn speak_http1<S>(
     shared: &Arc<Shared>,
     stream: S,
-    peer: SocketAddr,
+    client: Client,
     watcher: Watcher,
 ) -> Result<(), Broken>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let router = shared.router.clone();
-    let service = service_fn(move |request| answer(router.clone(), request, peer));
+    let service = service_fn(move |request| answer(router.clone(), request, client.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -152,14 +161,14 @@ where
 async fn speak_http2<S>(
     shared: &Arc<Shared>,
     stream: S,
-    peer: SocketAddr,
+    client: Client,
     watcher: Watcher,
 ) -> Result<(), Broken>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let router = shared.router.clone();
-    let service = service_fn(move |request| answer(router.clone(), request, peer));
+    let service = service_fn(move |request| answer(router.clone(), request, client.clone()));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD_BYTES as u32)
@@ -170,11 +179,29 @@ where
     Ok(watcher.watch(connection).await?)
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+struct Client {
+    peer: SocketAddr,
+    /// What it has shown, checked.
+    certificate: Option<PeerCertificate>,
+}
+
+impl Client {
+    fn of(peer: SocketAddr, stream: &TlsStream<TcpStream>) -> Self {
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        Self { peer, certificate: shown.map(|shown| PeerCertificate(Arc::from(shown.as_ref()))) }
+    }
+}
+
 async fn answer(
     router: Router,
     mut request: Request<Incoming>,
-    peer: SocketAddr,
+    client: Client,
 ) -> Result<axum::response::Response, std::convert::Infallible> {
-    request.extensions_mut().insert(Peer(peer));
+    request.extensions_mut().insert(Peer(client.peer));
+    if let Some(certificate) = client.certificate {
+        request.extensions_mut().insert(certificate);
+    }
     router.oneshot(request.map(axum::body::Body::new)).await
 }

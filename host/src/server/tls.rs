@@ -1,4 +1,5 @@
-//! TLS: at least 1.2, HTTP/2 and HTTP/1.1, and a certificate that is read again when its file changes.
+//! TLS: at least 1.2, HTTP/2 and HTTP/1.1, and a certificate that is read again when its file changes. Clients are asked for
+//! certificates where the configuration names their authorities.
 
 use std::{
     fs, io,
@@ -8,9 +9,10 @@ use std::{
 };
 
 use rustls::{
-    ServerConfig,
-    crypto::ring,
+    RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     version::{TLS12, TLS13},
 };
 use thiserror::Error;
@@ -26,6 +28,17 @@ pub struct TlsFiles {
     pub cert_file: PathBuf,
     /// Its private key.
     pub key_file: PathBuf,
+    /// Who signs the certificates that clients show; none asks for none.
+    pub clients: Option<ClientAuthority>,
+}
+
+/// Who signs the certificates that clients show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuthority {
+    /// The certificates of the authorities, in PEM.
+    pub file: PathBuf,
+    /// Whether a client that shows none is refused. One that shows another's is refused in any case.
+    pub is_required: bool,
 }
 
 /// Why a certificate cannot be used.
@@ -41,11 +54,19 @@ pub enum TlsError {
         /// Why not.
         reason: String,
     },
+    /// The certificates of the clients' authorities cannot be used.
+    #[error("the clients' authorities {}: {reason}", path.display())]
+    Authorities {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// Certificate and key do not belong together, or are of a kind that is not supported.
     #[error("the certificate {} with the key {}: {source}", files.cert_file.display(), files.key_file.display())]
     Unusable {
         /// The files.
-        files: TlsFiles,
+        files: Box<TlsFiles>,
         /// Why.
         source: rustls::Error,
     },
@@ -60,7 +81,7 @@ pub struct Tls {
 }
 
 /// When each file was changed, and how long it is; none where that could not be seen.
-type Marks = [Option<(SystemTime, u64)>; 2];
+type Marks = [Option<(SystemTime, u64)>; 3];
 
 impl Tls {
     /// Reads the certificate.
@@ -116,7 +137,8 @@ fn marks(files: &TlsFiles) -> Marks {
         let metadata = fs::metadata(path).ok()?;
         Some((metadata.modified().ok()?, metadata.len()))
     };
-    [mark(&files.cert_file), mark(&files.key_file)]
+    let clients = files.clients.as_ref().and_then(|clients| mark(&clients.file));
+    [mark(&files.cert_file), mark(&files.key_file), clients]
 }
 
 fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
@@ -130,15 +152,38 @@ fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let key = zeroize::Zeroizing::new(read(&files.key_file, "the private key")?);
     let key = PrivateKeyDer::from_pem_slice(&key)
         .map_err(|error| unreadable(&files.key_file, "the private key", &error))?;
-    let unusable = |source| TlsError::Unusable { files: files.clone(), source };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let unusable = |source| TlsError::Unusable { files: Box::new(files.clone()), source };
+    let provider = Arc::new(ring::default_provider());
+    let clients = match &files.clients {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(clients) => verifier(clients, Arc::clone(&provider))?,
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(unusable)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Checks the certificates that clients show.
+fn verifier(
+    clients: &ClientAuthority,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let what = "the certificates of the clients' authorities";
+    let pem = read(&clients.file, what)?;
+    let unusable = |reason: String| TlsError::Authorities { path: clients.file.clone(), reason };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| unreadable(&clients.file, what, &error))?;
+        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = if clients.is_required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| unusable(error.to_string()))
 }
 
 fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, TlsError> {

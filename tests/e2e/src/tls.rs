@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+};
 
 /// An authority.
 pub struct Authority {
@@ -37,9 +39,22 @@ impl Authority {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).expect("names of a server");
         params.distinguished_name.push(DnType::CommonName, "a server for tests");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        fs::write(directory.join("server.key"), key.serialize_pem()).expect("write the key");
-        fs::write(directory.join("server.pem"), certificate.pem()).expect("write the certificate");
+        self.sign(&key, params, directory, "server");
+    }
+
+    /// Writes `client.pem` and `client.key` for a workload of this SPIFFE ID.
+    pub fn write_client(&self, directory: &Path, spiffe_id: &str) {
+        let key = KeyPair::generate().expect("a key pair");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.subject_alt_names = vec![SanType::URI(spiffe_id.try_into().expect("ASCII"))];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(&key, params, directory, "client");
+    }
+
+    fn sign(&self, key: &KeyPair, params: CertificateParams, directory: &Path, name: &str) {
+        let certificate = params.signed_by(key, &self.issuer).expect("a certificate");
+        fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).expect("write the key");
+        fs::write(directory.join(format!("{name}.pem")), certificate.pem()).expect("write the certificate");
     }
 }
 

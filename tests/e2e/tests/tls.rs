@@ -1,4 +1,5 @@
-//! TLS: protected listeners, changed certificates, versions, HTTP/2.
+//! TLS: protected listeners, changed certificates, clients' certificates, versions, HTTP/2.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,
@@ -101,4 +102,60 @@ fn old_versions_are_refused_and_http_2_is_spoken() {
     let tls11 = curl(&["--tls-max", "1.1", "--tlsv1.0", "--ciphers", "DEFAULT@SECLEVEL=0"]).unwrap();
     let said = String::from_utf8_lossy(&tls11.stderr);
     assert!(!tls11.status.success() && said.contains("alert"), "{said}");
+}
+
+/// A site that asks its clients for certificates of another authority.
+fn asking(word: &str) -> (Site, Authority) {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let site = protected(&authority);
+    fs::create_dir_all(site.path("client")).unwrap();
+    fs::copy(clients.write(&site.path("client")), site.path("clients.pem")).unwrap();
+    clients.write_client(&site.path("client"), "spiffe://example.org/app");
+    let text = fs::read_to_string(site.config()).unwrap();
+    site.configure(&format!("{text}client_ca_file = \"clients.pem\"\n{word}"));
+    (site, clients)
+}
+
+fn status(site: &Site, address: &str, more: &[&str]) -> (Option<i32>, String) {
+    let ca = site.path("ca.pem");
+    let mut arguments = vec!["status", "--address", address, "--ca-cert", ca.to_str().unwrap()];
+    arguments.extend(more);
+    let output = site.run(&arguments);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn clients_show_certificates_of_their_authority_where_they_are_asked_to() {
+    let (site, clients) = asking("");
+    let server = site.start();
+    assert!(server.try_get("sys/health").is_err(), "no certificate, no answer");
+    let (certificate, key) = (site.path("client/client.pem"), site.path("client/client.key"));
+    let shown = ["--client-cert", certificate.to_str().unwrap(), "--client-key", key.to_str().unwrap()];
+    let (code, said) = status(&site, &server.address, &shown);
+    assert_eq!(code, Some(3), "it is answered that there is no cluster: {said}");
+    let (code, said) = status(&site, &server.address, &[]);
+    assert_eq!(code, Some(6), "{said}");
+    assert_eq!(status(&site, &server.address, &shown[..2]).0, Some(2));
+    // Another authority's certificate of the same name.
+    Authority::new().write_client(&site.path("client"), "spiffe://example.org/app");
+    let (code, said) = status(&site, &server.address, &shown);
+    assert_eq!(code, Some(6), "{said}");
+    clients.write_client(&site.path("client"), "spiffe://example.org/other");
+    assert_eq!(status(&site, &server.address, &shown).0, Some(3));
+    // The authority is replaced while the server runs: its certificates are no longer taken.
+    fs::copy(Authority::new().write(&site.path("client")), site.path("clients.pem")).unwrap();
+    within(Duration::from_secs(30), || site.log_text().contains("the certificate was read again"));
+    assert_eq!(status(&site, &server.address, &shown).0, Some(6));
+}
+
+#[test]
+fn certificate_is_optional_where_the_configuration_says_so_and_a_strangers_is_refused() {
+    let (site, _clients) = asking("client_auth = \"optional\"\n");
+    let server = site.start();
+    assert_eq!(server.get("sys/health", "").status, 501);
+    let (certificate, key) = (site.path("client/client.pem"), site.path("client/client.key"));
+    let shown = ["--client-cert", certificate.to_str().unwrap(), "--client-key", key.to_str().unwrap()];
+    assert_eq!(status(&site, &server.address, &shown).0, Some(3));
+    Authority::new().write_client(&site.path("client"), "spiffe://example.org/app");
+    assert_eq!(status(&site, &server.address, &shown).0, Some(6));
 }

@@ -41,6 +41,7 @@ pub(in crate::http) static ROUTES: Table = Table {
     routes: &[
         Route::new(Write, "login", |at| Box::pin(login(at)))
             .open("a role id and a secret id are what is shown")
+            .attempt()
             .wrappable(),
         Route::new(List, "role", |at| Box::pin(roles::list(at))),
         Route::new(Read, "role/{name}", |at| Box::pin(roles::read(at))).folding_case(),

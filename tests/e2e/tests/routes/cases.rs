@@ -1,5 +1,6 @@
 //! One request for each route, with what has to be there before it, and the status that it has for whoever may.
 
+use crate::approle;
 use keyway_host::http::route::{
     Action,
     Action::{Delete, List, Patch, Read, Write},
@@ -35,7 +36,7 @@ pub(crate) struct Step {
     pub(crate) wrapped: bool,
 }
 
-fn case(action: Action, route: &'static str, path: &'static str, status: u16) -> Case {
+pub(crate) fn case(action: Action, route: &'static str, path: &'static str, status: u16) -> Case {
     Case {
         route,
         action,
@@ -51,32 +52,38 @@ fn case(action: Action, route: &'static str, path: &'static str, status: u16) ->
 }
 
 impl Case {
-    fn body(self, body: Value) -> Self {
+    pub(crate) fn body(self, body: Value) -> Self {
         Self { body: Some(body), ..self }
     }
 
-    fn creating(self) -> Self {
+    pub(crate) fn creating(self) -> Self {
         Self { creates: true, ..self }
     }
 
-    fn unknown(self, status: u16) -> Self {
+    pub(crate) fn unknown(self, status: u16) -> Self {
         Self { unknown: status, ..self }
     }
 
-    fn last(self) -> Self {
+    pub(crate) fn last(self) -> Self {
         Self { ends_the_server: true, ..self }
     }
 
-    fn seen(self, path: &'static str) -> Self {
+    pub(crate) fn seen(self, path: &'static str) -> Self {
         Self { seen: Some(path), ..self }
     }
 
-    fn after(mut self, method: &'static str, path: &'static str, body: Value) -> Self {
+    pub(crate) fn after(mut self, method: &'static str, path: &'static str, body: Value) -> Self {
         self.before.push(Step { method, path, body: Some(body), keep: None, wrapped: false });
         self
     }
 
-    fn keeping(mut self, path: &'static str, body: Value, name: &'static str, pointer: &'static str) -> Self {
+    pub(crate) fn keeping(
+        mut self,
+        path: &'static str,
+        body: Value,
+        name: &'static str,
+        pointer: &'static str,
+    ) -> Self {
         self.before.push(Step {
             method: "POST",
             path,
@@ -88,30 +95,30 @@ impl Case {
     }
 
     /// With a token of its own.
-    fn token(self) -> Self {
+    pub(crate) fn token(self) -> Self {
         self.keeping("auth/token/create", json!({ "policies": ["default"] }), "TOKEN", "/auth/client_token")
     }
 
-    fn accessor(self) -> Self {
+    pub(crate) fn accessor(self) -> Self {
         self.keeping("auth/token/create", json!({ "policies": ["default"] }), "ACCESSOR", "/auth/accessor")
     }
 
-    fn wrapping(mut self) -> Self {
+    pub(crate) fn wrapping(mut self) -> Self {
         let body = Some(json!({ "a": 1 }));
         let keep = Some(("WRAPPING", "/wrap_info/token"));
         self.before.push(Step { method: "POST", path: "sys/wrapping/wrap", body, keep, wrapped: true });
         self
     }
 
-    fn role(self) -> Self {
+    pub(crate) fn role(self) -> Self {
         self.after("POST", "auth/approle/role/r", json!({ "token_policies": "default" }))
     }
 
-    fn secret_id(self) -> Self {
+    pub(crate) fn secret_id(self) -> Self {
         self.role().keeping("auth/approle/role/r/secret-id", json!({}), "SECRETID", "/data/secret_id")
     }
 
-    fn secret_id_accessor(self) -> Self {
+    pub(crate) fn secret_id_accessor(self) -> Self {
         self.role().keeping(
             "auth/approle/role/r/secret-id",
             json!({}),
@@ -120,11 +127,11 @@ impl Case {
         )
     }
 
-    fn secret(self) -> Self {
+    pub(crate) fn secret(self) -> Self {
         self.after("POST", "secret/data/s", json!({ "data": { "a": 1 } }))
     }
 
-    fn plain(self) -> Self {
+    pub(crate) fn plain(self) -> Self {
         self.after("POST", "plain/p/s", json!({ "a": 1 }))
     }
 }
@@ -133,7 +140,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases = sys();
     cases.extend(access());
     cases.extend(tokens());
-    cases.extend(approle());
+    cases.extend(approle::cases());
     cases.extend(secrets());
     cases
 }
@@ -306,114 +313,6 @@ fn tokens() -> Vec<Case> {
             .creating(),
         case(Delete, "auth/token/roles/{name}", "auth/token/roles/r", 204),
     ]
-}
-
-fn approle() -> Vec<Case> {
-    let accessor = || json!({ "secret_id_accessor": "$SECRETID" });
-    let mut cases = vec![
-        case(Write, "approle/login", "auth/approle/login", 400)
-            .body(json!({ "role_id": "none", "secret_id": "none" })),
-        case(List, "approle/role", "auth/approle/role", 200).role(),
-        case(Read, "approle/role/{name}", "auth/approle/role/R", 200).seen("auth/approle/role/r").role(),
-        case(Write, "approle/role/{name}", "auth/approle/role/new", 204)
-            .body(json!({ "token_ttl": "1h" }))
-            .creating(),
-        case(Delete, "approle/role/{name}", "auth/approle/role/r", 204).role(),
-        case(Read, "approle/role/{name}/role-id", "auth/approle/role/r/role-id", 200).role(),
-        case(Write, "approle/role/{name}/role-id", "auth/approle/role/r/role-id", 204)
-            .role()
-            .body(json!({ "role_id": "mine" })),
-        case(Write, "approle/role/{name}/secret-id", "auth/approle/role/r/secret-id", 200)
-            .role()
-            .body(json!({})),
-        case(List, "approle/role/{name}/secret-id", "auth/approle/role/r/secret-id", 200).secret_id(),
-        case(Write, "approle/role/{name}/custom-secret-id", "auth/approle/role/r/custom-secret-id", 200)
-            .role()
-            .body(json!({ "secret_id": "my own" })),
-        case(Write, "approle/role/{name}/secret-id/lookup", "auth/approle/role/r/secret-id/lookup", 200)
-            .secret_id()
-            .body(json!({ "secret_id": "$SECRETID" })),
-        case(Write, "approle/role/{name}/secret-id/destroy", "auth/approle/role/r/secret-id/destroy", 204)
-            .secret_id()
-            .body(json!({ "secret_id": "$SECRETID" })),
-        case(Delete, "approle/role/{name}/secret-id/destroy", "auth/approle/role/r/secret-id/destroy", 204)
-            .secret_id()
-            .body(json!({ "secret_id": "$SECRETID" })),
-        case(
-            Write,
-            "approle/role/{name}/secret-id-accessor/lookup",
-            "auth/approle/role/r/secret-id-accessor/lookup",
-            200,
-        )
-        .secret_id_accessor()
-        .body(accessor()),
-        case(
-            Write,
-            "approle/role/{name}/secret-id-accessor/destroy",
-            "auth/approle/role/r/secret-id-accessor/destroy",
-            204,
-        )
-        .secret_id_accessor()
-        .body(accessor()),
-        case(
-            Delete,
-            "approle/role/{name}/secret-id-accessor/destroy",
-            "auth/approle/role/r/secret-id-accessor/destroy",
-            204,
-        )
-        .secret_id_accessor()
-        .body(accessor()),
-        case(Write, "approle/tidy/secret-id", "auth/approle/tidy/secret-id", 202),
-    ];
-    for (route, path, body) in [
-        (
-            "approle/role/{name}/policies",
-            "auth/approle/role/r/policies",
-            json!({ "token_policies": "default" }),
-        ),
-        (
-            "approle/role/{name}/bind-secret-id",
-            "auth/approle/role/r/bind-secret-id",
-            json!({ "bind_secret_id": true }),
-        ),
-        (
-            "approle/role/{name}/secret-id-num-uses",
-            "auth/approle/role/r/secret-id-num-uses",
-            json!({ "secret_id_num_uses": 3 }),
-        ),
-        (
-            "approle/role/{name}/secret-id-ttl",
-            "auth/approle/role/r/secret-id-ttl",
-            json!({ "secret_id_ttl": "1h" }),
-        ),
-        (
-            "approle/role/{name}/secret-id-bound-cidrs",
-            "auth/approle/role/r/secret-id-bound-cidrs",
-            json!({ "secret_id_bound_cidrs": ["127.0.0.0/8"] }),
-        ),
-        (
-            "approle/role/{name}/token-bound-cidrs",
-            "auth/approle/role/r/token-bound-cidrs",
-            json!({ "token_bound_cidrs": "127.0.0.0/8" }),
-        ),
-        (
-            "approle/role/{name}/token-num-uses",
-            "auth/approle/role/r/token-num-uses",
-            json!({ "token_num_uses": "3" }),
-        ),
-        ("approle/role/{name}/token-ttl", "auth/approle/role/r/token-ttl", json!({ "token_ttl": 60 })),
-        (
-            "approle/role/{name}/token-max-ttl",
-            "auth/approle/role/r/token-max-ttl",
-            json!({ "token_max_ttl": "1h" }),
-        ),
-        ("approle/role/{name}/period", "auth/approle/role/r/period", json!({ "period": "1h" })),
-    ] {
-        cases.push(case(Read, route, path, 200).role());
-        cases.push(case(Write, route, path, 204).role().body(body));
-        cases.push(case(Delete, route, path, 204).role());
-    }
-    cases
 }
 
 fn secrets() -> Vec<Case> {

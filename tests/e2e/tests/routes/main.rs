@@ -2,6 +2,7 @@
 //! A route that has no case here fails this test, so that none is added without.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod approle;
 mod cases;
 
 use std::collections::HashMap;

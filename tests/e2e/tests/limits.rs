@@ -1,0 +1,100 @@
+//! What one client may ask for: 429 with Retry-After, of attempts and of requests, and nobody else feels it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+};
+
+use keyway_e2e::{Server, Site, config};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use serde_json::json;
+
+/// One request from this address of the loopback: its status, and how long to wait.
+fn from(
+    server: &Server,
+    source: [u8; 4],
+    method: &str,
+    path: &str,
+    token: &str,
+    body: &str,
+) -> (u16, Option<u64>) {
+    let address: SocketAddr = server.address.trim_start_matches("http://").parse().unwrap();
+    let bound = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&bound, &SocketAddr::from((Ipv4Addr::from(source), 0))).unwrap();
+    connect(&bound, &address).unwrap();
+    let mut stream = TcpStream::from(bound);
+    let head = format!(
+        "{method} /v1/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Vault-Token: {token}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let wait = answer
+        .lines()
+        .find_map(|line| line.to_lowercase().strip_prefix("retry-after: ")?.trim().parse().ok());
+    (status, wait)
+}
+
+const ONE: [u8; 4] = [127, 0, 0, 1];
+const OTHER: [u8; 4] = [127, 0, 0, 2];
+
+#[test]
+fn attempts_to_unseal_and_to_log_in_are_bounded_for_each_client() {
+    let site = Site::new("memory");
+    site.configure(&format!("{}\n[limits]\nclient_attempts_per_minute = 6\n", config("memory")));
+    let server = site.start();
+    let keys = server.init(3, 2);
+    let wrong = json!({ "key": "00".repeat(33) }).to_string();
+    let attempt = |source, path: &str, body: &str| from(&server, source, "POST", path, "", body);
+    let mut refused = None;
+    for _ in 0..20 {
+        match attempt(ONE, "sys/unseal", &wrong) {
+            (400, _) => {}
+            (status, wait) => {
+                refused = Some((status, wait));
+                break;
+            }
+        }
+    }
+    assert!(matches!(refused, Some((429, Some(1..=11)))), "{refused:?}");
+    // Even the right share; the holder of another one, elsewhere, is not kept waiting.
+    let share = |n: usize| json!({ "key": keys.shares.get(n).unwrap() }).to_string();
+    assert_eq!(attempt(ONE, "sys/unseal", &share(0)).0, 429);
+    assert_eq!(attempt(OTHER, "sys/unseal", &share(0)).0, 200);
+    assert_eq!(attempt(OTHER, "sys/unseal", &share(1)).0, 200);
+    // Whoever has a token is not bounded by it.
+    for _ in 0..20 {
+        assert_eq!(from(&server, ONE, "GET", "auth/token/lookup-self", &keys.root_token, "").0, 200);
+    }
+    assert_eq!(
+        from(&server, ONE, "POST", "sys/auth/approle", &keys.root_token, "{\"type\":\"approle\"}").0,
+        204
+    );
+    let login = json!({ "role_id": "a", "secret_id": "b" }).to_string();
+    assert_eq!(attempt(ONE, "auth/approle/login", &login).0, 429);
+    let elsewhere: Vec<u16> =
+        (0..10).map(|_| attempt([127, 0, 0, 3], "auth/approle/login", &login).0).collect();
+    assert!(
+        elsewhere.starts_with(&[400, 400, 400, 400, 400, 400]) && elsewhere.contains(&429),
+        "{elsewhere:?}"
+    );
+}
+
+#[test]
+fn requests_of_one_client_are_bounded_and_whoever_watches_is_answered() {
+    let site = Site::new("memory");
+    site.configure(&format!("{}\n[limits]\nclient_requests_per_s = 5\n", config("memory")));
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    let read = |source| from(&server, source, "GET", "auth/token/lookup-self", &keys.root_token, "");
+    let answers: Vec<(u16, Option<u64>)> = (0..200).map(|_| read(ONE)).collect();
+    assert!(answers.iter().any(|(status, _)| *status == 200));
+    assert!(answers.contains(&(429, Some(1))), "{answers:?}");
+    assert_eq!(read(OTHER).0, 200);
+    for path in ["sys/health", "sys/seal-status"] {
+        assert!((0..50).all(|_| from(&server, ONE, "GET", path, "", "").0 == 200), "{path}");
+    }
+}
