@@ -86,6 +86,9 @@ enum Command {
         /// Forget the shares given so far.
         #[arg(long, conflicts_with = "share")]
         reset: bool,
+        /// Give the password in the place of shares; it is asked for, or read from standard input.
+        #[arg(long, conflicts_with_all = ["share", "reset"])]
+        password: bool,
     },
     /// Put the keys out of reach.
     Seal {
@@ -192,7 +195,10 @@ fn run(command: Command, format: Format) -> Result<(), Failure> {
         Command::Init { server, shares, threshold, repeat } => {
             operator::init(&client::Client::new(server)?, shares, threshold, repeat, format)
         }
-        Command::Unseal { server, share, reset } => {
+        Command::Unseal { server, password: true, .. } => {
+            operator::unseal_by_password(&client::Client::new(server)?, format)
+        }
+        Command::Unseal { server, share, reset, .. } => {
             operator::unseal(&client::Client::new(server)?, share, reset, format)
         }
         Command::Seal { server } => operator::seal(&client::Client::new(server)?, format),

@@ -51,6 +51,8 @@ pub struct Config {
     pub key_uses: UseBound,
     /// How old a key becomes before it is rotated; none is any age.
     pub key_age: Option<Duration>,
+    /// Whether a password may unseal.
+    pub passwords: bool,
     /// The audit log.
     pub audit: AuditSettings,
     /// The backends by name.

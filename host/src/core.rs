@@ -1,6 +1,6 @@
 //! What the server is between its edge and its stores: sealed or not, and who may do what.
 //!
-//! [`audit`] knows the audit devices that were added, [`caller`] is who asks, [`unseal`] gathers shares, [`ceremony`] is what else their holders do, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
+//! [`audit`] knows the audit devices that were added, [`caller`] is who asks, [`unseal`] gathers shares, [`password`] is another way, [`ceremony`] is what else their holders do, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
 //! behind them.
 
 mod audit;
@@ -9,6 +9,7 @@ pub mod ceremony;
 pub mod cluster;
 mod error;
 mod mount;
+mod password;
 mod unseal;
 mod upkeep;
 
@@ -49,6 +50,8 @@ pub struct Core {
     /// Held while the audit devices are changed, in the store and here.
     devices_turn: tokio::sync::Mutex<()>,
     ceremonies: Ceremonies,
+    /// One password is tried at a time.
+    passwords: Arc<tokio::sync::Semaphore>,
     upkeep: Upkeep,
 }
 
@@ -68,6 +71,8 @@ pub struct CoreSettings {
     pub calls: CallLimits,
     /// The audit log.
     pub audit: AuditSettings,
+    /// Whether a password may unseal.
+    pub passwords: bool,
 }
 
 /// What an unsealed server holds. Requests keep it for as long as they run.
@@ -166,6 +171,7 @@ impl Core {
             audit: Audit::start(settings.audit.clone()),
             devices_turn: tokio::sync::Mutex::default(),
             ceremonies: Ceremonies::default(),
+            passwords: Arc::new(tokio::sync::Semaphore::new(1)),
             upkeep: Upkeep::default(),
             settings,
         })

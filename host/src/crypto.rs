@@ -3,4 +3,5 @@
 pub mod envelope;
 pub mod key;
 pub mod keyring;
+pub mod password;
 pub mod shares;

@@ -151,6 +151,7 @@ impl Server {
             data_dir: config.data_dir.clone(),
             calls: config.limits.calls,
             audit: config.audit.clone(),
+            passwords: config.passwords,
         };
         let core = Arc::new(Core::new(backends, settings, &metrics)?);
         let edge = Edge::new(Arc::clone(&core), metrics.clone(), &config.limits, config.open_metrics);

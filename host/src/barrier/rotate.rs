@@ -8,7 +8,7 @@ use std::{
 use super::{Barrier, BarrierError};
 use crate::{
     clock,
-    crypto::{envelope::OpenError, key::SecretKey, keyring::Keyring},
+    crypto::{envelope::OpenError, key::SecretKey, keyring::Keyring, password::Derivation},
     seal::{NextKeys, SealRecord},
     storage::RequestId,
 };
@@ -103,6 +103,31 @@ impl Barrier {
                     self.adopt(&next.root, keyring);
                     return Ok(());
                 }
+                Err(error) if error.is_lost_race() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(BarrierError::Contended)
+    }
+
+    /// Makes a password's key another way to the root key, or takes that way away.
+    ///
+    /// # Errors
+    ///
+    /// See [`BarrierError`].
+    pub async fn set_password(
+        &self,
+        request: RequestId,
+        password: Option<&(Derivation, SecretKey)>,
+    ) -> Result<(), BarrierError> {
+        let _one_at_a_time = self.uses.changing().await;
+        for _ in 0..ATTEMPTS {
+            let (record, version) = self.seal_record(request).await?;
+            // Another root key would be another cluster's, or another host's rekeying.
+            self.keyring_in(&record)?;
+            let next = record.with_password(&self.root(), password)?;
+            match next.replace(&self.system, request, version).await {
+                Ok(_) => return Ok(()),
                 Err(error) if error.is_lost_race() => {}
                 Err(error) => return Err(error.into()),
             }

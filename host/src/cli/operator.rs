@@ -103,6 +103,15 @@ pub(super) fn unseal(
     Ok(())
 }
 
+/// Unseals with the password.
+pub(super) fn unseal_by_password(client: &Client, format: Format) -> Result<(), Failure> {
+    let password = prompt::secret("Password: ")?;
+    let body = Zeroizing::new(json!({ "password": password.trim_end_matches(['\r', '\n']) }).to_string());
+    let status = client.post("sys/unseal", &body)?.success("unseal")?.json()?;
+    print(format, &status, || describe(&status))?;
+    Ok(())
+}
+
 /// Puts the keys out of reach.
 pub(super) fn seal(client: &Client, format: Format) -> Result<(), Failure> {
     client.post("sys/seal", "{}")?.success("seal")?;

@@ -70,6 +70,7 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
         tls: check_tls(file.tls, directory)?,
         limits: check_limits(&file.limits)?,
         open_metrics: file.metrics.unauthenticated,
+        passwords: file.seal.password,
         audit: check_audit(file.audit, directory, &data_dir, &plugin_dirs)?,
         plugin_dirs,
         system_backend: file.system_backend,

@@ -24,6 +24,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) metrics: MetricsSection,
     #[serde(default)]
+    pub(super) seal: SealSection,
+    #[serde(default)]
     pub(super) audit: AuditSection,
     pub(super) backends: BTreeMap<String, BackendSection>,
     #[serde(default)]
@@ -98,6 +100,14 @@ pub(super) struct MetricsSection {
     /// Whether anybody who reaches the listener may read them, sealed or not.
     #[serde(default)]
     pub(super) unauthenticated: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SealSection {
+    /// Whether a password may unseal, beside the shares.
+    #[serde(default)]
+    pub(super) password: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     barrier::BarrierError,
+    crypto::password::PasswordError,
     mounts::MountError,
     policy::PolicyError,
     seal::{InitError, SealRecordError, marker::MarkerError},
@@ -24,6 +25,15 @@ pub enum CoreError {
     /// The share is not one of this cluster's.
     #[error("this is not an unseal share of this cluster; the progress is unchanged")]
     WrongShare,
+    /// The password is another one, or there is none.
+    #[error("this is not the password that unseals, or there is none; the shares unseal")]
+    WrongPassword,
+    /// The configuration allows no password.
+    #[error("a password unseals only where the configuration allows it: [seal] password = true")]
+    NoPasswords,
+    /// No key comes out of a password.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
     /// No token, or none that is known.
     #[error("permission denied")]
     PermissionDenied,

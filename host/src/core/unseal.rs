@@ -43,6 +43,17 @@ impl Core {
             return Ok(self.status_of(Some(&record)));
         };
         // The shares are kept until this has succeeded: a hiccup of the store must not cost them.
+        self.open_up(request, (record, version), unlocked, epoch).await
+    }
+
+    /// Serves with these keys, unless somebody has sealed since `epoch`.
+    pub(super) async fn open_up(
+        self: &Arc<Self>,
+        request: RequestId,
+        (record, version): (SealRecord, Version),
+        unlocked: Unlocked,
+        epoch: u64,
+    ) -> Result<SealStatus, CoreError> {
         let barrier = Arc::new(Barrier::new(self.system.clone(), unlocked, self.settings.key_uses));
         let record = self.confirm(request, record, version, &barrier).await?;
         let mounts = Mounts::load(&barrier, request, &self.settings.mounts).await?;
@@ -159,6 +170,10 @@ impl Core {
 }
 
 impl Progress {
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     pub(super) fn forget(&mut self) {
         *self = Self { epoch: self.epoch + 1, ..Self::default() };
     }

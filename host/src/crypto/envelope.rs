@@ -68,6 +68,8 @@ pub enum RecordKind {
     Plain = 16,
     /// The audit devices that were added.
     AuditDevices = 17,
+    /// The root key under a password's key.
+    RootKeyByPassword = 18,
 }
 
 /// Which record it is: what the ciphertext is bound to.

@@ -226,6 +226,29 @@ pub fn unwrap_root(cluster: Uuid, unseal: &SecretKey, wrapped: &[u8]) -> Result<
     SecretKey::from_bytes(&plaintext).ok_or(OpenError::Malformed)
 }
 
+/// The root key under a password's key.
+///
+/// # Errors
+///
+/// See [`SealError`].
+pub fn wrap_root_by_password(cluster: Uuid, key: &SecretKey, root: &SecretKey) -> Result<Vec<u8>, SealError> {
+    envelope::seal(key, 0, &wrapping(cluster, RecordKind::RootKeyByPassword), root.expose())
+}
+
+/// The root key that was wrapped under a password's key.
+///
+/// # Errors
+///
+/// See [`OpenError`].
+pub fn unwrap_root_by_password(
+    cluster: Uuid,
+    key: &SecretKey,
+    wrapped: &[u8],
+) -> Result<SecretKey, OpenError> {
+    let plaintext = envelope::open(key, &wrapping(cluster, RecordKind::RootKeyByPassword), wrapped)?;
+    SecretKey::from_bytes(&plaintext).ok_or(OpenError::Malformed)
+}
+
 /// A record of the system's own under the root key: what must be readable before the keyring, or count its uses.
 ///
 /// # Errors

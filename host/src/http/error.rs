@@ -254,6 +254,8 @@ impl From<CoreError> for ApiError {
             CoreError::NotInitialised => Self::BadRequest("Keyway is not initialised".to_owned()),
             CoreError::Busy => Self::Unavailable { message: error.to_string(), retry_after_s: Some(1) },
             CoreError::Ceremony(message) | CoreError::AuditDevice(message) => Self::BadRequest(message),
+            CoreError::WrongPassword | CoreError::NoPasswords => Self::BadRequest(error.to_string()),
+            CoreError::Password(_) => internal(&error),
             CoreError::WrongShare | CoreError::SharesReplaced | CoreError::Init(InitError::NeverUnsealed) => {
                 Self::BadRequest(error.to_string())
             }

@@ -3,6 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    num::NonZeroU32,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -17,11 +18,14 @@ use crate::config::Limits;
 
 /// After so many requests those clients are forgotten that have asked for nothing of late.
 const TIDY: u32 = 1_024;
+/// How many passwords a client may try in a minute.
+const PASSWORDS: NonZeroU32 = NonZeroU32::new(5).expect("it is not zero");
 
 /// What one client may ask for.
 pub(super) struct ClientLimits {
     requests: Option<Limit>,
     attempts: Option<Limit>,
+    passwords: Limit,
 }
 
 struct Limit {
@@ -34,12 +38,18 @@ impl ClientLimits {
         Self {
             requests: limits.client_requests.map(|most| Limit::new(Quota::per_second(most))),
             attempts: limits.client_attempts.map(|most| Limit::new(Quota::per_minute(most))),
+            passwords: Limit::new(Quota::per_minute(PASSWORDS)),
         }
     }
 
     /// One request of this client.
     pub(super) fn take_request(&self, peer: Option<SocketAddr>) -> Result<(), ApiError> {
         self.requests.as_ref().map_or(Ok(()), |limit| limit.take(peer, "too many requests from this client"))
+    }
+
+    /// One password of this client's: people choose it, so that it can be guessed.
+    pub(super) fn take_password(&self, peer: Option<SocketAddr>) -> Result<(), ApiError> {
+        self.passwords.take(peer, "too many passwords from this client")
     }
 
     /// One attempt of this client at what only some know.
@@ -81,8 +91,6 @@ fn client(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
 
     #[test]

@@ -9,7 +9,7 @@ mod watch;
 
 use self::{
     access::{capabilities, leases, methods, policies},
-    keys::{ceremonies, seal},
+    keys::{ceremonies, password, seal},
     mounts::{remount, tune},
     watch::{backends, health, metrics},
 };
@@ -63,6 +63,9 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/generate-root/update", |at| Box::pin(ceremonies::root(at)))
             .open(SHARES)
             .attempt(),
+        Route::new(Read, "sys/unseal-password", |at| Box::pin(password::read(at))).sudo(),
+        Route::new(Write, "sys/unseal-password", |at| Box::pin(password::write(at))).sudo(),
+        Route::new(Delete, "sys/unseal-password", |at| Box::pin(password::delete(at))).sudo(),
         Route::new(Read, "sys/key-status", |at| Box::pin(seal::key_status(at))),
         Route::new(Read, "sys/metrics", |at| Box::pin(metrics::metrics(at))),
         Route::new(Read, "sys/backends", |at| Box::pin(backends::all(at))),

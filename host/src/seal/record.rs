@@ -16,7 +16,8 @@ use crate::{
     crypto::{
         envelope::{OpenError, SealError},
         key::SecretKey,
-        keyring::{Keyring, unwrap_root, wrap_root},
+        keyring::{Keyring, unwrap_root, unwrap_root_by_password, wrap_root, wrap_root_by_password},
+        password::Derivation,
         shares::{Share, ShareHash, combine},
     },
     storage::{RequestId, Storage, StorageError},
@@ -40,6 +41,9 @@ pub struct SealRecord {
     share_hashes: Vec<String>,
     wrapped_root_key: String,
     wrapped_keyring: String,
+    /// Another way to the root key. A rekeying takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password: Option<ByPassword>,
     /// Whether somebody has unsealed with these shares. Until then nothing depends on them, and an initialisation whose
     /// shares were lost can be repeated.
     #[serde(default = "confirmed_before_format_2")]
@@ -50,6 +54,15 @@ pub struct SealRecord {
     /// SHA-256 of the record without it, so that damage is told from a wrong share.
     #[serde(default)]
     checksum: String,
+}
+
+/// The root key under the key that comes out of a password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByPassword {
+    created: String,
+    derivation: Derivation,
+    wrapped_root_key: String,
 }
 
 /// The keys behind the shares.
@@ -115,6 +128,7 @@ impl SealRecord {
             share_hashes: shares.iter().map(|share| BASE64.encode(share.hash(cluster).as_bytes())).collect(),
             wrapped_root_key: BASE64.encode(&wrap_root(cluster, unseal, root)?),
             wrapped_keyring: BASE64.encode(&keyring.wrap(root)?),
+            password: None,
             confirmed: false,
             untidied: true,
             checksum: String::new(),
@@ -256,6 +270,40 @@ impl SealRecord {
         let unseal = combine(shares, self.threshold)?;
         let wrapped = BASE64.decode(self.wrapped_root_key.as_bytes()).ok()?;
         let root = unwrap_root(self.cluster_id, &unseal, &wrapped).ok()?;
+        let keyring = self.keyring(&root).ok()?;
+        Some(Unlocked { root, keyring })
+    }
+
+    /// The record with another way to the root key, by a key that comes out of a password; or with none.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be sealed.
+    pub fn with_password(
+        &self,
+        root: &SecretKey,
+        password: Option<&(Derivation, SecretKey)>,
+    ) -> Result<Self, SealError> {
+        let by = |(derivation, key): &(Derivation, SecretKey)| {
+            let wrapped = wrap_root_by_password(self.cluster_id, key, root)?;
+            Ok::<_, SealError>(ByPassword {
+                created: clock::now(),
+                derivation: derivation.clone(),
+                wrapped_root_key: BASE64.encode(&wrapped),
+            })
+        };
+        Ok(Self { password: password.map(by).transpose()?, ..self.clone() }.with_checksum())
+    }
+
+    /// How the password's key comes out of it, and since when there is one; none where there is no password.
+    pub fn password(&self) -> Option<(&Derivation, &str)> {
+        self.password.as_ref().map(|by| (&by.derivation, by.created.as_str()))
+    }
+
+    /// The keys, out of a password's key; none where it is another's.
+    pub fn unlock_by_password(&self, key: &SecretKey) -> Option<Unlocked> {
+        let wrapped = BASE64.decode(self.password.as_ref()?.wrapped_root_key.as_bytes()).ok()?;
+        let root = unwrap_root_by_password(self.cluster_id, key, &wrapped).ok()?;
         let keyring = self.keyring(&root).ok()?;
         Some(Unlocked { root, keyring })
     }

@@ -50,6 +50,7 @@ async fn try_start(main: &Disk, other: &Disk, data_dir: &Path) -> Result<Core, C
     backends.register(other.generation("other").await);
     let settings = CoreSettings {
         audit: keyway::audit::AuditSettings::default(),
+        passwords: false,
         system_backend: "main".to_owned(),
         mounts: Default::default(),
         key_uses: Default::default(),

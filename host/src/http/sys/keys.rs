@@ -1,4 +1,5 @@
-//! The keys: [`seal`] (init, unseal, seal, rotate), [`ceremonies`] of the holders of the shares.
+//! The keys: [`seal`] (init, unseal, seal, rotate), [`password`], [`ceremonies`] of the holders of the shares.
 
 pub(super) mod ceremonies;
+pub(super) mod password;
 pub(super) mod seal;

@@ -191,6 +191,11 @@ fn sys() -> Vec<Case> {
             kv(),
         ),
         case(Read, "sys/remount/status/{name}", "sys/remount/status/none", 404),
+        case(Read, "sys/unseal-password", "sys/unseal-password", 200),
+        // The configuration allows none.
+        case(Write, "sys/unseal-password", "sys/unseal-password", 400)
+            .body(json!({ "password": "correct horse battery" })),
+        case(Delete, "sys/unseal-password", "sys/unseal-password", 204),
         case(Read, "sys/audit", "sys/audit", 200),
         // Whoever may is told that the configuration does not let the API add devices, and that there is none.
         case(Write, "sys/audit/{path}", "sys/audit/a", 400).body(json!({ "type": "file" })),

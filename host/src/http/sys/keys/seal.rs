@@ -4,7 +4,7 @@ use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::super::VAULT_LEVEL;
+use super::{super::VAULT_LEVEL, password::parse};
 use crate::{
     core::SealStatus,
     crypto::shares::Share,
@@ -122,6 +122,8 @@ fn is_empty(value: &Value) -> bool {
 #[derive(Deserialize)]
 struct UnsealRequest {
     key: Option<String>,
+    /// Keyway's own, in the place of a share.
+    password: Option<String>,
     #[serde(default)]
     reset: bool,
     #[serde(default)]
@@ -138,6 +140,9 @@ pub(in crate::http::sys) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError
     let status = if body.reset {
         core.reset_unseal();
         core.seal_status(request).await?
+    } else if let Some(password) = body.password {
+        call.edge.clients.take_password(call.peer)?;
+        core.unseal_by_password(request, parse(password)?).await?
     } else {
         let key = body.key.unwrap_or_default();
         let share = parse_share(key.trim()).ok_or_else(|| {

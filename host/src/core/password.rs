@@ -1,0 +1,97 @@
+//! The second way to unseal: a password, where the configuration allows one. Whoever may do everything sets it; a rekeying takes
+//! it away, because the keys that it leads to are gone.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Core, CoreError, SealStatus};
+use crate::{
+    crypto::{
+        key::SecretKey,
+        password::{Derivation, Password, PasswordError},
+    },
+    storage::RequestId,
+};
+
+impl Core {
+    /// Since when there is a password, in RFC 3339; none where there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the seal record cannot be read.
+    pub async fn password_set(&self, request: RequestId) -> Result<Option<String>, CoreError> {
+        let looked = self.look(request).await?;
+        Ok(looked.and_then(|(record, _)| record.password().map(|(_, since)| since.to_owned())))
+    }
+
+    /// Makes this the password, in the place of another one.
+    ///
+    /// # Errors
+    ///
+    /// `NoPasswords` where the configuration does not allow one; and the keys' and the store's.
+    pub async fn set_password(&self, request: RequestId, password: Password) -> Result<(), CoreError> {
+        let turn = self.password_turn()?;
+        let derivation = Derivation::new().map_err(PasswordError::from)?;
+        let key = derive(derivation.clone(), password, turn).await?;
+        self.unsealed()?.barrier().set_password(request, Some(&(derivation, key))).await?;
+        tracing::info!("a password unseals from now on, beside the shares");
+        Ok(())
+    }
+
+    /// Takes the password away, where there is one.
+    ///
+    /// # Errors
+    ///
+    /// The keys' and the store's.
+    pub async fn remove_password(&self, request: RequestId) -> Result<(), CoreError> {
+        self.unsealed()?.barrier().set_password(request, None).await?;
+        tracing::info!("no password unseals any more");
+        Ok(())
+    }
+
+    /// Unseals with the password.
+    ///
+    /// # Errors
+    ///
+    /// `NoPasswords`, `WrongPassword` also where there is none, `Busy` while another is tried, and those of unsealing. The
+    /// shares that were given stay as they are.
+    pub async fn unseal_by_password(
+        self: &Arc<Self>,
+        request: RequestId,
+        password: Password,
+    ) -> Result<SealStatus, CoreError> {
+        let turn = self.password_turn()?;
+        let (record, version) = self.look(request).await?.ok_or(CoreError::NotInitialised)?;
+        if self.unsealed().is_ok() {
+            return Ok(self.status_of(Some(&record)));
+        }
+        let epoch = self.progress().epoch();
+        let (derivation, _) = record.password().ok_or(CoreError::WrongPassword)?;
+        let key = derive(derivation.clone(), password, turn).await?;
+        let unlocked = record.unlock_by_password(&key).ok_or(CoreError::WrongPassword)?;
+        self.open_up(request, (record, version), unlocked, epoch).await
+    }
+
+    /// One at a time: each takes memory and time, and so many guesses are enough.
+    fn password_turn(&self) -> Result<OwnedSemaphorePermit, CoreError> {
+        if !self.settings.passwords {
+            return Err(CoreError::NoPasswords);
+        }
+        Arc::clone(&self.passwords).try_acquire_owned().map_err(|_| CoreError::Busy)
+    }
+}
+
+/// Beside the requests, and to its end: the turn is over when the work is.
+async fn derive(
+    derivation: Derivation,
+    password: Password,
+    turn: OwnedSemaphorePermit,
+) -> Result<SecretKey, CoreError> {
+    let derived = tokio::task::spawn_blocking(move || {
+        let key = derivation.derive(&password);
+        drop(turn);
+        key
+    });
+    Ok(derived.await.unwrap_or(Err(PasswordError::Parameters))?)
+}
