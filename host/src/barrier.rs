@@ -34,6 +34,19 @@ pub struct Barrier {
     uses: Uses,
 }
 
+/// What one part of a re-encryption has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resealed {
+    /// Secrets, or records of the system's, that were looked at.
+    pub seen: u64,
+    /// Records that were sealed anew.
+    pub sealed: u64,
+    /// Secrets, or records of the system's, that could not be.
+    pub failed: u64,
+    /// The key behind which it goes on; none at the end.
+    pub next: Option<Vec<u8>>,
+}
+
 /// Why something could not be sealed or opened.
 #[derive(Debug, Error)]
 pub enum BarrierError {

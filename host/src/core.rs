@@ -1,7 +1,7 @@
 //! What the server is between its edge and its stores: sealed or not, and who may do what.
 //!
 //! [`audit`] knows the audit devices that were added, [`caller`] is who asks, [`unseal`] gathers shares, [`password`] is another way, [`ceremony`] is what else their holders do, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
-//! behind them.
+//! behind them, [`reencryption`] seals old records anew.
 
 mod audit;
 pub mod caller;
@@ -10,10 +10,13 @@ pub mod cluster;
 mod error;
 mod mount;
 mod password;
+mod reencryption;
 mod unseal;
 mod upkeep;
 
-pub use self::{caller::Caller, cluster::Known, error::CoreError, mount::NewMount};
+pub use self::{
+    caller::Caller, cluster::Known, error::CoreError, mount::NewMount, reencryption::Reencryption,
+};
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -25,7 +28,7 @@ use std::{
 use keyway_loader::{Backends, Down, Grant, Health, Slot};
 use uuid::Uuid;
 
-use self::{ceremony::Ceremonies, unseal::Progress, upkeep::Upkeep};
+use self::{ceremony::Ceremonies, reencryption::Reencrypter, unseal::Progress, upkeep::Upkeep};
 use crate::{
     audit::{Audit, AuditSettings},
     barrier::{Barrier, UseBound},
@@ -52,6 +55,7 @@ pub struct Core {
     ceremonies: Ceremonies,
     /// One password is tried at a time.
     passwords: Arc<tokio::sync::Semaphore>,
+    reencrypter: Reencrypter,
     upkeep: Upkeep,
 }
 
@@ -172,6 +176,7 @@ impl Core {
             devices_turn: tokio::sync::Mutex::default(),
             ceremonies: Ceremonies::default(),
             passwords: Arc::new(tokio::sync::Semaphore::new(1)),
+            reencrypter: Reencrypter::default(),
             upkeep: Upkeep::default(),
             settings,
         })
@@ -232,6 +237,7 @@ impl Core {
         progress.forget();
         *self.unsealed.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.upkeep.end();
+        self.reencrypter.end();
         self.ceremonies.forget();
         self.audit.have(&[]);
         drop(progress);

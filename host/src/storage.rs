@@ -37,6 +37,17 @@ const READ_AT_ONCE: usize = 500;
 const REMOVED_AT_ONCE: usize = 500;
 /// How often a write whose outcome must be known is tried.
 const SETTLE_ATTEMPTS: u32 = 3;
+/// How many keys are in one part of those that somebody goes through.
+const KEYS_AT_ONCE: u32 = 100;
+
+/// Some of the keys of a keyspace, in order.
+#[derive(Debug)]
+pub struct Keys {
+    /// The keys.
+    pub keys: Vec<Vec<u8>>,
+    /// The key behind which there may be more; none at the end.
+    pub next: Option<Vec<u8>>,
+}
 
 /// A backend, as the secrets engine uses it.
 #[derive(Debug, Clone)]
@@ -196,6 +207,34 @@ impl Storage {
     /// The backend's.
     pub async fn scan(&self, request: RequestId, scan: Scan<'_>) -> Result<Page, StorageError> {
         self.call(request, SCAN, |open, call| open.scan(call, scan)).await
+    }
+
+    /// Some of the keys with a prefix that lie behind the key `after`; an empty one is before all. For whoever goes through
+    /// many, and may have to go on after a restart.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn keys_behind(
+        &self,
+        request: RequestId,
+        keyspace: &str,
+        prefix: &[u8],
+        after: &[u8],
+    ) -> Result<Keys, StorageError> {
+        let start = if after.is_empty() { Vec::new() } else { [after, &[0]].concat() };
+        let mut cursor = Vec::new();
+        loop {
+            let scan = Scan::prefix(keyspace, prefix).starting_at(&start).keys_only();
+            let page = self.scan(request, scan.with_max_items(KEYS_AT_ONCE).resuming_at(&cursor)).await?;
+            let keys: Vec<Vec<u8>> = page.entries().iter().map(|entry| entry.key().to_vec()).collect();
+            match page.cursor() {
+                // A page may be empty though there are more.
+                Some(next) if keys.is_empty() => cursor = next.to_vec(),
+                Some(_) => return Ok(Keys { next: keys.last().cloned(), keys }),
+                None => return Ok(Keys { keys, next: None }),
+            }
+        }
     }
 
     /// Unconditional writes that come before a conditional one, which is the commit point: in one atomic batch where

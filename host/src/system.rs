@@ -7,9 +7,9 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::{
-    barrier::{Barrier, BarrierError},
+    barrier::{Barrier, BarrierError, Resealed},
     crypto::{
-        envelope::{OpenError, RecordKind},
+        envelope::{OpenError, RecordKind, key_number},
         keyring::Record,
     },
     seal::SYSTEM_KEYSPACE,
@@ -264,6 +264,71 @@ impl<'a> Records<'a> {
                 None => return Ok(names),
             }
         }
+    }
+
+    /// Looks at some of the system's records behind the key `after`, and seals with the newest key what is sealed with one
+    /// before `key`.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be scanned. A record that cannot be sealed anew is counted, and said in the log.
+    pub async fn reencrypt(&self, key: u32, after: &[u8]) -> Result<Resealed, SystemError> {
+        let page = self.barrier.system().keys_behind(self.request, SYSTEM_KEYSPACE, b"", after).await?;
+        let mut resealed = Resealed::default();
+        for name in &page.keys {
+            resealed.seen += 1;
+            match self.reencrypt_one(name, key).await {
+                Ok(sealed) => resealed.sealed += u64::from(sealed),
+                Err(SystemError::Storage(error)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::error!(%error, "a record of the system's cannot be sealed anew");
+                    resealed.failed += 1;
+                }
+            }
+        }
+        resealed.next = page.next;
+        Ok(resealed)
+    }
+
+    async fn reencrypt_one(&self, name: &[u8], key: u32) -> Result<bool, SystemError> {
+        for _ in 0..ATTEMPTS {
+            let place = Key::new(SYSTEM_KEYSPACE, name);
+            let Some(stored) = self.barrier.system().get(self.request, place).await? else {
+                return Ok(false);
+            };
+            // What is sealed under the root key has number zero, and what is not sealed none.
+            if !key_number(stored.value()).is_ok_and(|number| number > 0 && number < key) {
+                return Ok(false);
+            }
+            let (record, value) = self.open_any(name, stored.value()).await?;
+            let anew = self.barrier.seal(self.request, &record, &value).await?;
+            let put = Put::new(place, &anew).when(Condition::Version(stored.version()));
+            match self.barrier.system().put(self.request, put).await {
+                Ok(_) => return Ok(true),
+                // Read again: it may be done, or be another's.
+                Err(error) if error.is_lost_race() || error.is_unknown() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(SystemError::Contended)
+    }
+
+    /// A record of whatever kind: it opens as its own, and as no other.
+    async fn open_any<'k>(
+        &self,
+        key: &'k [u8],
+        sealed: &[u8],
+    ) -> Result<(Record<'k>, Zeroizing<Vec<u8>>), SystemError> {
+        for kind in RecordKind::SYSTEM {
+            let record = Record::system(kind, key);
+            match self.barrier.open(self.request, &record, sealed).await {
+                Ok(value) => return Ok((record, value)),
+                Err(BarrierError::Open(OpenError::NotAuthentic)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let key = String::from_utf8_lossy(key).into_owned();
+        Err(SystemError::Unopenable { key, reason: OpenError::NotAuthentic })
     }
 
     async fn open<T: DeserializeOwned>(

@@ -9,6 +9,7 @@ use crate::{
     mounts::MountError,
     policy::PolicyError,
     seal::{InitError, SealRecordError, marker::MarkerError},
+    secrets::EngineError,
     system::SystemError,
     token::TokenError,
 };
@@ -64,6 +65,14 @@ pub enum CoreError {
     /// A token's record.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The re-encryption of a mount.
+    #[error("mount {mount:?}: {source}")]
+    Reencryption {
+        /// Which mount.
+        mount: String,
+        /// Why.
+        source: Box<EngineError>,
+    },
     /// A policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),

@@ -65,6 +65,7 @@ impl Core {
             self.audit.have(&devices);
             tracing::info!(cluster = %record.cluster_id, "unsealed");
             self.upkeep.begin(self);
+            self.reencrypter.begin(self);
         }
         Ok(self.status_of(Some(&record)))
     }

@@ -70,6 +70,26 @@ pub enum RecordKind {
     AuditDevices = 17,
     /// The root key under a password's key.
     RootKeyByPassword = 18,
+    /// How far a re-encryption is.
+    Reencryption = 19,
+}
+
+impl RecordKind {
+    /// The kinds of the system's own records that are sealed with a key of the keyring.
+    pub const SYSTEM: [Self; 12] = [
+        Self::Token,
+        Self::Accessor,
+        Self::SecretId,
+        Self::SecretIdAccessor,
+        Self::Cubbyhole,
+        Self::Policy,
+        Self::TokenRole,
+        Self::AppRole,
+        Self::RoleId,
+        Self::Mounts,
+        Self::AuditDevices,
+        Self::Reencryption,
+    ];
 }
 
 /// Which record it is: what the ciphertext is bound to.

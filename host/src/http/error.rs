@@ -255,7 +255,7 @@ impl From<CoreError> for ApiError {
             CoreError::Busy => Self::Unavailable { message: error.to_string(), retry_after_s: Some(1) },
             CoreError::Ceremony(message) | CoreError::AuditDevice(message) => Self::BadRequest(message),
             CoreError::WrongPassword | CoreError::NoPasswords => Self::BadRequest(error.to_string()),
-            CoreError::Password(_) => internal(&error),
+            CoreError::Password(_) | CoreError::Reencryption { .. } => internal(&error),
             CoreError::WrongShare | CoreError::SharesReplaced | CoreError::Init(InitError::NeverUnsealed) => {
                 Self::BadRequest(error.to_string())
             }

@@ -9,7 +9,7 @@ mod watch;
 
 use self::{
     access::{capabilities, leases, methods, policies},
-    keys::{ceremonies, password, seal},
+    keys::{ceremonies, password, reencryption, seal},
     mounts::{remount, tune},
     watch::{backends, health, metrics},
 };
@@ -46,6 +46,9 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/seal", |at| Box::pin(seal::seal(at))).sudo(),
         Route::new(Write, "sys/rotate", |at| Box::pin(seal::rotate(at))).sudo(),
         Route::new(Write, "sys/rotate/keyring", |at| Box::pin(seal::rotate(at))).sudo(),
+        Route::new(Read, "sys/reencrypt", |at| Box::pin(reencryption::status(at))),
+        Route::new(Write, "sys/reencrypt", |at| Box::pin(reencryption::begin(at))).sudo(),
+        Route::new(Delete, "sys/reencrypt", |at| Box::pin(reencryption::cancel(at))).sudo(),
         Route::new(Read, "sys/rekey/init", |at| Box::pin(ceremonies::rekey_status(at))).open(SHARES),
         Route::new(Write, "sys/rekey/init", |at| Box::pin(ceremonies::begin_rekey(at))).open(SHARES),
         Route::new(Delete, "sys/rekey/init", |at| Box::pin(ceremonies::cancel_rekey(at))).open(SHARES),

@@ -119,7 +119,7 @@ impl<'a> Engine<'a> {
         let mut stored = self.load(path).await?;
         loop {
             let Some(Stored { opened, .. }) = stored else { return Ok(Read::Missing) };
-            let OpenedRecord { metadata, current } = opened;
+            let OpenedRecord { metadata, current, .. } = opened;
             let number = version.unwrap_or(metadata.current_version);
             let Some(found) = metadata.found(number) else { return Ok(Read::Missing) };
             let known = &found.metadata;
@@ -216,7 +216,7 @@ impl<'a> Engine<'a> {
         Ok(Some(Stored { opened, version: record.version() }))
     }
 
-    async fn load_version(
+    pub(super) async fn load_version(
         &self,
         path: &SecretPath,
         version: u64,

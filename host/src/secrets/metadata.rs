@@ -67,6 +67,11 @@ impl VersionMetadata {
         }
     }
 
+    /// The same version, in another envelope.
+    pub fn resealed(&self, sealed: &[u8]) -> Self {
+        Self { tag: envelope::tag(sealed).map(|tag| BASE64.encode(&tag)).unwrap_or_default(), ..self.clone() }
+    }
+
     /// Whether it can be read at this time.
     pub fn is_readable(&self, now: Timestamp) -> bool {
         !self.destroyed && !self.is_deleted(now)
@@ -82,12 +87,12 @@ impl VersionMetadata {
         self.write_id == BASE64.encode(write_id.as_bytes())
     }
 
-    /// The tag of the envelope that this version was written with.
+    /// The tag of the envelope that this version is in.
     pub fn tag(&self) -> Vec<u8> {
         BASE64.decode(self.tag.as_bytes()).unwrap_or_default()
     }
 
-    /// Whether `sealed` is the envelope that this version was written with.
+    /// Whether `sealed` is the envelope that this version is in.
     pub fn is_sealed_as(&self, sealed: &[u8]) -> bool {
         envelope::tag(sealed).is_some_and(|tag| self.tag() == tag)
     }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::crypto::{envelope::RecordKind, keyring::Record};
 
-const PREFIX: &str = "p/";
+pub(super) const PREFIX: &str = "p/";
 
 impl Engine<'_> {
     /// Reads a secret without versions.
@@ -59,7 +59,7 @@ impl Engine<'_> {
         self.list_below(key_of(folder.as_str()), part).await
     }
 
-    fn plain_record<'k>(&self, key: &'k [u8]) -> Record<'k> {
+    pub(super) fn plain_record<'k>(&self, key: &'k [u8]) -> Record<'k> {
         Record { mount: self.mount.uuid, kind: RecordKind::Plain, key, version: 0 }
     }
 }

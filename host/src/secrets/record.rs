@@ -22,7 +22,7 @@ use super::{
 use crate::{
     barrier::{Barrier, BarrierError},
     crypto::{
-        envelope::{OpenError, RecordKind, SealError},
+        envelope::{OpenError, RecordKind, SealError, key_number},
         keyring::Record,
     },
     storage::RequestId,
@@ -122,6 +122,8 @@ pub struct OpenedRecord {
     pub metadata: Metadata,
     /// The sealed value of the current version.
     pub current: Vec<u8>,
+    /// The number of the key that the metadata is sealed with.
+    pub key: u32,
 }
 
 impl Sealer<'_> {
@@ -195,7 +197,7 @@ impl Sealer<'_> {
             let key = metadata_key(path);
             let text = self.barrier.open(self.request, &self.metadata_record(&key), sealed).await?;
             let metadata = serde_json::from_slice(&text).map_err(|_| OpenError::Malformed)?;
-            Ok(OpenedRecord { metadata, current: current.to_vec() })
+            Ok(OpenedRecord { metadata, current: current.to_vec(), key: key_number(sealed)? })
         };
         open().await.map_err(|source| self.error(path, source))
     }

@@ -7,6 +7,7 @@ mod fixtures;
 mod keys;
 mod mounts;
 mod outcomes;
+mod reencrypt;
 mod rekey;
 mod swaps;
 mod tampering;

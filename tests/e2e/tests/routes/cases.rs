@@ -191,6 +191,9 @@ fn sys() -> Vec<Case> {
             kv(),
         ),
         case(Read, "sys/remount/status/{name}", "sys/remount/status/none", 404),
+        case(Read, "sys/reencrypt", "sys/reencrypt", 200),
+        case(Write, "sys/reencrypt", "sys/reencrypt", 200),
+        case(Delete, "sys/reencrypt", "sys/reencrypt", 204),
         case(Read, "sys/unseal-password", "sys/unseal-password", 200),
         // The configuration allows none.
         case(Write, "sys/unseal-password", "sys/unseal-password", 400)

@@ -1,0 +1,243 @@
+//! Re-encryption of old records in the background: everything that is sealed with an older key is sealed with the newest. How
+//! far it is stands in a record of the system's, so that it goes on after a restart.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::{Core, CoreError, Unsealed};
+use crate::{
+    barrier::Resealed,
+    clock,
+    crypto::envelope::RecordKind,
+    secrets::Engine,
+    storage::RequestId,
+    system::{Next, SystemError},
+};
+
+const KEY: &[u8] = b"reencryption";
+/// How long it rests when a store does not answer, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How far a re-encryption is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reencryption {
+    /// What is sealed with a key before this one is sealed anew.
+    pub key: u32,
+    /// When it began, in RFC 3339.
+    pub started: String,
+    /// When it came to its end, or was ended, in RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// Whether somebody ended it.
+    #[serde(default)]
+    pub is_cancelled: bool,
+    /// Secrets, and records of the system's, that were looked at.
+    pub seen: u64,
+    /// Records that were sealed anew.
+    pub sealed: u64,
+    /// Secrets, and records of the system's, that could not be.
+    pub failed: u64,
+    at: Place,
+}
+
+/// Where it goes on: first the system's own records, then the mounts by their UUIDs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    /// Nil is the system.
+    mount: Uuid,
+    /// Behind this key, in Base64.
+    after: String,
+}
+
+impl Reencryption {
+    /// Whether it is under way.
+    pub fn is_running(&self) -> bool {
+        self.ended.is_none()
+    }
+
+    fn new(key: u32) -> Self {
+        let (started, at) = (clock::now(), Place::default());
+        Self { key, started, ended: None, is_cancelled: false, seen: 0, sealed: 0, failed: 0, at }
+    }
+
+    fn is_same_as(&self, other: &Self) -> bool {
+        (self.key, &self.started) == (other.key, &other.started)
+    }
+}
+
+/// The task, which runs from unsealing to sealing where there is something to do.
+#[derive(Default)]
+pub(super) struct Reencrypter(Mutex<Option<JoinHandle<()>>>);
+
+impl Reencrypter {
+    pub(super) fn begin(&self, core: &Arc<Core>) {
+        self.replace(Some(tokio::spawn(run(Arc::downgrade(core)))));
+    }
+
+    pub(super) fn end(&self) {
+        self.replace(None);
+    }
+
+    fn replace(&self, task: Option<JoinHandle<()>>) {
+        let former = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), task);
+        // It can be cut off between any two steps.
+        if let Some(former) = former {
+            former.abort();
+        }
+    }
+}
+
+async fn run(core: Weak<Core>) {
+    let mut retry = RETRY.0;
+    loop {
+        let begun = Instant::now();
+        let rest = {
+            let Some(core) = core.upgrade() else { return };
+            let Ok(unsealed) = core.unsealed() else { return };
+            match core.reencrypt_part(&unsealed).await {
+                Ok(false) => return,
+                // As long as it took: half of the store's time is left to the requests.
+                Ok(true) => {
+                    retry = RETRY.0;
+                    begun.elapsed()
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the re-encryption has to wait");
+                    retry = (retry * 2).min(RETRY.1);
+                    retry
+                }
+            }
+        };
+        tokio::time::sleep(rest).await;
+    }
+}
+
+impl Core {
+    /// How far the last re-encryption is; none where there was none.
+    ///
+    /// # Errors
+    ///
+    /// `Sealed`, and the store's.
+    pub async fn reencryption(&self, request: RequestId) -> Result<Option<Reencryption>, CoreError> {
+        let unsealed = self.unsealed()?;
+        let held = unsealed.records(request).get(RecordKind::Reencryption, KEY).await?;
+        Ok(held.map(|held| held.value))
+    }
+
+    /// Begins to seal anew what is sealed with an older key than the newest; one that is under way for that key goes on.
+    ///
+    /// # Errors
+    ///
+    /// `Sealed`, and the store's.
+    pub async fn begin_reencryption(self: &Arc<Self>, request: RequestId) -> Result<Reencryption, CoreError> {
+        let unsealed = self.unsealed()?;
+        let key = unsealed.barrier().key_use().key;
+        let begun = unsealed
+            .records(request)
+            .change(RecordKind::Reencryption, KEY, |present: Option<Reencryption>| {
+                let running = present.filter(|present| present.is_running() && present.key == key);
+                let next = running.clone().unwrap_or_else(|| Reencryption::new(key));
+                let change = if running.is_some() { Next::Keep } else { Next::Put(next.clone()) };
+                Ok::<_, SystemError>((change, next))
+            })
+            .await?;
+        tracing::info!(key, "records that are sealed with older keys are sealed anew");
+        self.reencrypter.begin(self);
+        Ok(begun)
+    }
+
+    /// Ends the one that is under way; what it has done stays done.
+    ///
+    /// # Errors
+    ///
+    /// `Sealed`, and the store's.
+    pub async fn cancel_reencryption(&self, request: RequestId) -> Result<(), CoreError> {
+        let cancelled = |present: Option<Reencryption>| {
+            let running = present.filter(Reencryption::is_running);
+            let ended = |running| Reencryption { ended: Some(clock::now()), is_cancelled: true, ..running };
+            Ok::<_, SystemError>((running.map_or(Next::Keep, |running| Next::Put(ended(running))), ()))
+        };
+        Ok(self.unsealed()?.records(request).change(RecordKind::Reencryption, KEY, cancelled).await?)
+    }
+
+    /// Does the next part; whether there is more.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn reencrypt_part(&self, unsealed: &Unsealed) -> Result<bool, CoreError> {
+        let request = RequestId::BACKGROUND;
+        let held = unsealed.records(request).get::<Reencryption>(RecordKind::Reencryption, KEY).await?;
+        let Some(present) = held.map(|held| held.value).filter(Reencryption::is_running) else {
+            return Ok(false);
+        };
+        let after = BASE64.decode(present.at.after.as_bytes()).unwrap_or_default();
+        let (mount, resealed) = if present.at.mount.is_nil() {
+            (Uuid::nil(), Some(unsealed.records(request).reencrypt(present.key, &after).await?))
+        } else {
+            self.reencrypt_mount(unsealed, &present, &after).await?
+        };
+        let Resealed { seen, sealed, failed, next } = resealed.unwrap_or_default();
+        let next_place = match next {
+            Some(after) => Some(Place { mount, after: BASE64.encode(&after) }),
+            None => {
+                let table = unsealed.mounts.current();
+                let behind = table.iter().map(|(_, mount)| mount.uuid).filter(|uuid| *uuid > mount);
+                behind.min().map(|mount| Place { mount, after: String::new() })
+            }
+        };
+        let changed = |stored: Option<Reencryption>| {
+            // Another one, or ended meanwhile.
+            let Some(stored) = stored.filter(|stored| stored.is_running() && stored.is_same_as(&present))
+            else {
+                return Ok::<_, SystemError>((Next::Keep, None));
+            };
+            let next = Reencryption {
+                seen: stored.seen + seen,
+                sealed: stored.sealed + sealed,
+                failed: stored.failed + failed,
+                ended: next_place.is_none().then(clock::now),
+                at: next_place.clone().unwrap_or_default(),
+                ..stored
+            };
+            Ok((Next::Put(next.clone()), Some(next)))
+        };
+        let now = unsealed.records(request).change(RecordKind::Reencryption, KEY, changed).await?;
+        let Some(now) = now else { return Ok(true) };
+        if !now.is_running() {
+            let (seen, sealed, failed) = (now.seen, now.sealed, now.failed);
+            tracing::info!(key = now.key, seen, sealed, failed, "old records are sealed anew");
+        }
+        Ok(now.is_running())
+    }
+
+    /// A part of the mount that it is at, or of the first one behind that, where it was taken away meanwhile.
+    async fn reencrypt_mount(
+        &self,
+        unsealed: &Unsealed,
+        present: &Reencryption,
+        after: &[u8],
+    ) -> Result<(Uuid, Option<Resealed>), CoreError> {
+        let table = unsealed.mounts.current();
+        let place = present.at.mount;
+        let Some((path, mount)) = table.iter().find(|(_, mount)| mount.uuid == place) else {
+            return Ok((place, None));
+        };
+        let storage = self.admitted(unsealed, &mount.backend, RequestId::BACKGROUND).await?;
+        let engine = Engine::new(&unsealed.barrier, mount, storage, RequestId::BACKGROUND);
+        let resealed = engine
+            .reencrypt(present.key, after)
+            .await
+            .map_err(|error| CoreError::Reencryption { mount: path.to_owned(), source: Box::new(error) })?;
+        Ok((place, Some(resealed)))
+    }
+}
