@@ -1,5 +1,4 @@
 //! The second way to unseal: a password.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use keyway_e2e::{Server, Site, config};
 use serde_json::json;
