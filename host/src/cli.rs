@@ -2,18 +2,24 @@
 #![expect(clippy::print_stderr, reason = "a command line speaks to its user")]
 
 mod audit;
+mod auth;
 mod backend;
 mod client;
 mod config;
 mod failure;
 mod generate;
+mod kept;
+mod keys;
 mod kv;
+mod login;
 mod mount;
 mod operator;
 mod output;
 mod plugin;
+mod policy;
 mod prompt;
 mod server;
+mod token;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -26,7 +32,7 @@ use crate::server::{PROBE_COMMAND, StartOptions};
 /// A secrets server whose storage is a shared library.
 ///
 /// Start a server with `keyway server --config FILE`, make its keys with `keyway init`, and unlock it with `keyway
-/// unseal`. Then put the root token into KEYWAY_TOKEN and use `keyway kv put`, `get`, `list` and `import`. Exit codes: 0
+/// unseal`. Then log in with `keyway login`, or put a token into KEYWAY_TOKEN, and use `keyway kv put`, `get`, `list` and `import`. Exit codes: 0
 /// done, 1 error, 2 usage, 3 sealed, 4 not found, 5 refused, 6 unavailable.
 #[derive(Debug, Parser)]
 #[command(name = "keyway", version, arg_required_else_help = true)]
@@ -95,10 +101,66 @@ enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Seal new records with a new key. Old records stay readable.
+    /// Seal new records with a new key. Old records stay readable; `keyway rotate reencrypt` seals them anew.
     Rotate {
         #[command(flatten)]
         server: Server,
+        #[command(subcommand)]
+        command: Option<keys::Rotate>,
+    },
+    /// Make other unseal shares, by the holders of the present ones.
+    Rekey {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        command: keys::Rekey,
+    },
+    /// The password that unseals beside the shares, where the server's configuration allows one.
+    Password {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        command: keys::Password,
+    },
+    /// What the holders of the shares do when nobody else can.
+    Operator {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        command: keys::Operator,
+    },
+    /// Keep a token for the commands behind this one; it is asked for, or read from standard input.
+    Login {
+        #[command(flatten)]
+        server: Server,
+        #[command(flatten)]
+        login: login::Login,
+    },
+    /// Forget the token that is kept.
+    Logout {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Policies: what tokens may do.
+    Policy {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        command: policy::Command,
+    },
+    /// Tokens: making, prolonging and ending them.
+    Token {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        command: token::Command,
+    },
+    /// Auth methods: how tokens are given out.
+    Auth {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        command: auth::Command,
     },
     /// Read and write secrets.
     Kv {
@@ -202,7 +264,19 @@ fn run(command: Command, format: Format) -> Result<(), Failure> {
             operator::unseal(&client::Client::new(server)?, share, reset, format)
         }
         Command::Seal { server } => operator::seal(&client::Client::new(server)?, format),
-        Command::Rotate { server } => operator::rotate(&client::Client::new(server)?, format),
+        Command::Rotate { server, command } => keys::rotate(&client::Client::new(server)?, command, format),
+        Command::Rekey { server, command } => keys::rekey(&client::Client::new(server)?, command, format),
+        Command::Password { server, command } => {
+            keys::password(&client::Client::new(server)?, command, format)
+        }
+        Command::Operator { server, command: keys::Operator::GenerateRoot(command) } => {
+            keys::generate_root(&client::Client::new(server)?, command, format)
+        }
+        Command::Login { server, login } => login::login(&mut client::Client::new(server)?, login, format),
+        Command::Logout { server } => login::logout(&client::Client::new(server)?, format),
+        Command::Policy { server, command } => policy::run(&client::Client::new(server)?, command, format),
+        Command::Token { server, command } => token::run(&client::Client::new(server)?, command, format),
+        Command::Auth { server, command } => auth::run(&client::Client::new(server)?, command, format),
         Command::Kv { server, command } => kv::run(&client::Client::new(server)?, command, format),
         Command::Mount { server, command } => mount::run(&client::Client::new(server)?, command, format),
         Command::Backend { server, command } => backend::run(&client::Client::new(server)?, command, format),

@@ -13,7 +13,7 @@ use ureq::{
 };
 use zeroize::Zeroizing;
 
-use super::{Server, failure::Failure};
+use super::{Server, failure::Failure, kept};
 
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8200";
 /// Longer than the server takes for a request, by default.
@@ -77,8 +77,22 @@ impl Client {
             .tls_config(tls)
             .build()
             .new_agent();
-        let token = variable(["KEYWAY_TOKEN", "VAULT_TOKEN"]).map(Zeroizing::new);
-        Ok(Self { agent, address: address.trim_end_matches('/').to_owned(), token })
+        let address = address.trim_end_matches('/').to_owned();
+        let token = match variable(["KEYWAY_TOKEN", "VAULT_TOKEN"]) {
+            Some(token) => Some(Zeroizing::new(token)),
+            None => kept::token(&address)?,
+        };
+        Ok(Self { agent, address, token })
+    }
+
+    /// The server's address.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Shows this token from now on.
+    pub(super) fn show(&mut self, token: Zeroizing<String>) {
+        self.token = Some(token);
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Answer, Failure> {
@@ -220,9 +234,11 @@ impl Answer {
                 return Failure::Sealed(format!("{doing}: Keyway is sealed; unseal it with `keyway unseal`"));
             }
             403 if self.had_token => {
-                format!("{doing}: {said}; the token in KEYWAY_TOKEN is unknown here, or may not do this")
+                format!("{doing}: {said}; the token that was shown is unknown here, or may not do this")
             }
-            403 => format!("{doing}: {said}; set KEYWAY_TOKEN to a token that may"),
+            403 => format!(
+                "{doing}: {said}; log in with `keyway login`, or set KEYWAY_TOKEN to a token that may"
+            ),
             400 if said.starts_with("nothing is mounted") => {
                 format!("{doing}: {said}; `keyway mount list` shows what is")
             }

@@ -119,13 +119,6 @@ pub(super) fn seal(client: &Client, format: Format) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes a new key, with which new records are sealed.
-pub(super) fn rotate(client: &Client, format: Format) -> Result<(), Failure> {
-    client.post("sys/rotate", "{}")?.success("rotate")?;
-    print(format, &json!({ "rotated": true }), || "New records are sealed with a new key.\n".to_owned())?;
-    Ok(())
-}
-
 fn read_share() -> Result<Zeroizing<String>, Failure> {
     let line = prompt::secret("Unseal share: ")?;
     if line.trim().is_empty() {

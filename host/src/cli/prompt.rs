@@ -6,6 +6,15 @@ use zeroize::Zeroizing;
 
 use super::failure::Failure;
 
+/// A new secret: asked for twice where somebody types it, who could mistype.
+pub(super) fn new_secret(prompt: &str, again: &str) -> Result<Zeroizing<String>, Failure> {
+    let first = secret(prompt)?;
+    if io::stdin().is_terminal() && secret(again)? != first {
+        return Err(Failure::Usage("the two are not the same; nothing was changed".to_owned()));
+    }
+    Ok(first)
+}
+
 /// A secret from whoever sits there, or a line of standard input.
 pub(super) fn secret(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     let failed = |error: io::Error| Failure::Other(format!("read from standard input: {error}"));

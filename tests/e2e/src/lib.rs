@@ -157,6 +157,7 @@ impl Site {
     pub fn run_under(&self, wrapper: &[&str], arguments: &[&str]) -> Output {
         command_under(wrapper, arguments)
             .current_dir(self.directory.path())
+            .env("XDG_CONFIG_HOME", self.path("home"))
             .stdin(Stdio::null())
             .output()
             .expect("run keyway")
@@ -381,6 +382,8 @@ impl Server {
     pub fn cli_with_input(&self, site: &Site, token: &str, arguments: &[&str], input: &str) -> Output {
         let mut child = command(arguments)
             .current_dir(site.directory.path())
+            // Where tokens are kept.
+            .env("XDG_CONFIG_HOME", site.path("home"))
             .env("KEYWAY_ADDR", &self.address)
             .env("KEYWAY_TOKEN", token)
             .envs(self.authority.as_ref().map(|path| ("KEYWAY_CACERT", path)))
