@@ -33,9 +33,7 @@ impl Given {
     /// A line that says what is wrong with it.
     pub fn nanoseconds(&self) -> Result<i64, String> {
         match self {
-            Self::Seconds(seconds) => {
-                seconds.checked_mul(1_000_000_000).ok_or_else(|| too_long(&seconds.to_string()))
-            }
+            Self::Seconds(seconds) => seconds.checked_mul(1_000_000_000).ok_or_else(too_long),
             Self::Text(text) => parse(text),
         }
     }
@@ -47,7 +45,7 @@ impl Given {
 ///
 /// A line that says what is wrong with it.
 pub fn parse(text: &str) -> Result<i64, String> {
-    let wrong = || format!("{text:?} is no duration; write such as 1h30m, 90s or 0s");
+    let wrong = || "it is no duration; write such as 1h30m, 90s or 0s".to_owned();
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -68,7 +66,7 @@ pub fn parse(text: &str) -> Result<i64, String> {
         rest = behind.strip_prefix(unit).unwrap_or_default();
     }
     let signed = if negative { -total } else { total };
-    i64::try_from(signed).map_err(|_| too_long(text))
+    i64::try_from(signed).map_err(|_| too_long())
 }
 
 /// Whether a text begins with this unit, and not with a longer one.
@@ -91,8 +89,8 @@ fn scaled(number: &str, factor: i128) -> Option<i128> {
     whole.checked_add(fraction)
 }
 
-fn too_long(text: &str) -> String {
-    format!("{text:?} is a longer duration than 292 years")
+fn too_long() -> String {
+    "it is a longer duration than 292 years".to_owned()
 }
 
 /// A duration of so many nanoseconds, in Go's text.

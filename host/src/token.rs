@@ -180,7 +180,7 @@ pub fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
         text.parse()
             .ok()
             .or_else(host)
-            .ok_or_else(|| format!("{text:?} is no network; write such as 10.0.0.0/8"))
+            .ok_or_else(|| "one of them is no network; write such as 10.0.0.0/8".to_owned())
     };
     texts.iter().map(network).collect()
 }

@@ -2,7 +2,7 @@
 //! has another.
 
 use std::{
-    io::{self, Write},
+    io,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -103,7 +103,6 @@ impl Device {
         let state = Arc::new(State::default());
         let sink: Box<dyn Sink> = match &spec.target {
             Target::File { path, mode } => Box::new(FileSink::new(path.clone(), *mode, forbidden.to_vec())),
-            Target::Stdout => Box::new(Stdout),
             Target::Tcp(address) => Box::new(SocketSink::new(Address::Tcp(address.clone()))),
             Target::Unix(path) => Box::new(SocketSink::new(Address::Unix(path.clone()))),
         };
@@ -249,33 +248,44 @@ impl Writer {
             text.push_str(&line);
             lines.push((job, text.len(), chain.clone()));
         }
-        let (written, outcome) = self.write(text.as_bytes(), begun);
-        let mut begins = usize::from(self.is_torn);
-        self.is_torn &= written == 0;
-        for (job, end, chain) in &lines {
-            if *end > written {
-                break;
+        let mut lines = lines.into_iter().peekable();
+        let (mut written, mut begins) = (0, usize::from(self.is_torn));
+        let outcome = loop {
+            // Whoever's line is whole is told at once.
+            while let Some((job, end, chain)) = lines.next_if(|(_, end, _)| *end <= written) {
+                begins = end;
+                self.missed = failures;
+                self.state.lines.fetch_add(1, Ordering::Relaxed);
+                self.chain = Some(chain);
+                tell(&job.told, Ok(()));
             }
-            begins = *end;
-            self.missed = failures;
-            self.state.lines.fetch_add(1, Ordering::Relaxed);
-            self.chain = Some(chain.clone());
-            tell(&job.told, Ok(()));
+            let Some(rest) = text.as_bytes().get(written..).filter(|rest| !rest.is_empty()) else {
+                break Ok(());
+            };
+            if begun.elapsed() > WRITE {
+                break Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long"));
+            }
+            match self.sink.write(rest) {
+                Ok(more) => written += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.is_torn &= written == 0;
+        if let Err(error) = &outcome {
+            let piece = text.as_bytes().get(begins..written).unwrap_or_default();
+            if self.sink.failed(error) && !piece.is_empty() {
+                self.chain = Some(self.chain.clone().unwrap_or_default().behind(piece));
+                self.is_torn = true;
+            }
         }
         *self.state.chain.lock().unwrap_or_else(PoisonError::into_inner) =
             self.chain.clone().unwrap_or_default();
         match outcome {
             Ok(()) => self.works(),
             Err(error) => {
-                let piece = text.as_bytes().get(begins..written).unwrap_or_default();
-                if self.sink.failed(&error) && !piece.is_empty() {
-                    self.chain = Some(self.chain.clone().unwrap_or_default().behind(piece));
-                    self.is_torn = true;
-                }
                 self.fail(begun, &error);
-                let rest: Vec<&Job> =
-                    lines.iter().filter(|(_, end, _)| *end > written).map(|(job, ..)| *job).collect();
-                self.refuse(rest, &error.to_string());
+                self.refuse(lines.map(|(job, ..)| job), &error.to_string());
             }
         }
     }
@@ -289,22 +299,6 @@ impl Writer {
         }
         self.is_torn = started.is_torn.unwrap_or(self.is_torn);
         Ok(())
-    }
-
-    /// Writes as much as is taken in time.
-    fn write(&mut self, bytes: &[u8], begun: Instant) -> (usize, io::Result<()>) {
-        let mut written = 0;
-        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-            match self.sink.write(rest) {
-                Ok(more) => written += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return (written, Err(error)),
-            }
-            if written < bytes.len() && begun.elapsed() > WRITE {
-                return (written, Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long")));
-            }
-        }
-        (written, Ok(()))
     }
 
     fn works(&mut self) {
@@ -328,28 +322,6 @@ impl Writer {
             tell(&job.told, Err(format!("{:?}: {reason}", self.name)));
         }
     }
-}
-
-/// The server's own standard output.
-struct Stdout;
-
-impl Sink for Stdout {
-    fn ready(&mut self) -> io::Result<Option<Started>> {
-        Ok(None)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes)?;
-        stdout.flush()?;
-        Ok(bytes.len())
-    }
-
-    fn failed(&mut self, _error: &io::Error) -> bool {
-        true
-    }
-
-    fn close(&mut self) {}
 }
 
 /// Waits until a FIFO takes more, but not for ever.

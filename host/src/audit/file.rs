@@ -11,8 +11,12 @@ use super::{
     device::{Sink, Started},
 };
 
-/// How much of the end of a file is read to find its last line; no line is longer.
+/// How much of the end of a file is read at first to find its last line.
 const TAIL_BYTES: u64 = 1024 * 1024;
+/// How much at most: far more than a line has, and the pieces behind it.
+const MOST_TAIL_BYTES: u64 = 64 * 1024 * 1024;
+/// What the file of an audit log begins with.
+const ENTRY: &[u8] = b"{\"time\":\"";
 
 /// A file device.
 pub(super) struct FileSink {
@@ -44,11 +48,13 @@ impl FileSink {
         };
         if let Some(forbidden) = self.forbidden.iter().find(is_inside) {
             let message =
-                format!("no audit log lies in {}, which holds data or plugins", forbidden.display());
+                format!("no audit log lies in {}, which holds data, plugins or devices", forbidden.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
         }
+        // A FIFO is not opened for reading: it would be its own reader.
+        let is_fifo = fs::symlink_metadata(&self.path).is_ok_and(|metadata| is_fifo(metadata.file_type()));
         let mut options = OpenOptions::new();
-        options.append(true).create(true);
+        options.append(true).create(!is_fifo).read(!is_fifo);
         #[cfg(unix)]
         {
             use std::os::unix::fs::OpenOptionsExt;
@@ -59,9 +65,8 @@ impl FileSink {
         }
         let file = options.open(&self.path)?;
         let kind = file.metadata()?.file_type();
-        if !kind.is_file() && !is_fifo(kind) {
-            let message = "it is neither a file nor a FIFO";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        if is_fifo != self::is_fifo(kind) || !(is_fifo || kind.is_file()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a file nor a FIFO"));
         }
         if kind.is_file() {
             file.try_lock().map_err(|error| {
@@ -71,49 +76,59 @@ impl FileSink {
         }
         Ok(file)
     }
+}
 
-    /// Where the file's chain ends, and whether its last line is a piece of one.
-    fn end(&self, file: &File) -> io::Result<Started> {
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Ok(Started::default());
-        }
-        if metadata.len() == 0 {
-            return Ok(Started { is_torn: Some(false), chain: None });
-        }
-        let mut file = File::open(&self.path)?;
-        let mut first = [0];
-        file.read_exact(&mut first)?;
-        if first != *b"{" {
-            let message = "the file holds something else than an audit log";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
-        file.seek(SeekFrom::Start(metadata.len().saturating_sub(TAIL_BYTES)))?;
+/// Where the chain of a file ends, and whether its last line is a piece of one.
+fn end(mut file: &File) -> io::Result<Started> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(Started::default());
+    }
+    let length = metadata.len();
+    if length == 0 {
+        return Ok(Started { is_torn: Some(false), chain: None });
+    }
+    let foreign =
+        || io::Error::new(io::ErrorKind::InvalidData, "the file holds something else than an audit log");
+    let mut first = [0; ENTRY.len()];
+    let known = usize::try_from(length).unwrap_or(usize::MAX).min(first.len());
+    file.seek(SeekFrom::Start(0))?;
+    file.read_exact(first.get_mut(..known).unwrap_or_default())?;
+    if !ENTRY.starts_with(first.get(..known).unwrap_or_default()) {
+        return Err(foreign());
+    }
+    let mut seen = TAIL_BYTES;
+    loop {
+        file.seek(SeekFrom::Start(length.saturating_sub(seen)))?;
         let mut tail = Vec::new();
-        file.read_to_end(&mut tail)?;
-        Ok(ended(&tail))
+        file.take(seen).read_to_end(&mut tail)?;
+        if let Some(started) = ended(&tail, seen >= length) {
+            return Ok(started);
+        }
+        if seen >= length.min(MOST_TAIL_BYTES) {
+            return Err(foreign());
+        }
+        seen *= 8;
     }
 }
 
-/// Where the chain ends in the end of a file.
-fn ended(tail: &[u8]) -> Started {
-    let whole = tail.iter().rposition(|byte| *byte == b'\n');
-    let (lines, piece) = match whole {
-        Some(newline) => {
-            (tail.get(..newline).unwrap_or_default(), tail.get(newline + 1..).unwrap_or_default())
-        }
-        None => (&[][..], tail),
+/// Where the chain ends in the end of a file: behind its last line, and behind the pieces of lines after that. None where
+/// the line is further ahead.
+fn ended(tail: &[u8], is_all: bool) -> Option<Started> {
+    let is_torn = tail.last() != Some(&b'\n');
+    let mut lines: Vec<&[u8]> = tail.split(|byte| *byte == b'\n').collect();
+    if !is_torn {
+        // What is behind the last newline.
+        lines.pop();
+    }
+    let last = lines.iter().enumerate().rev().find_map(|(index, line)| Some((index, Chain::at(line)?)));
+    let (behind, chain) = match last {
+        Some((index, chain)) => (index + 1, chain),
+        None if is_all => (0, Chain::default()),
+        None => return None,
     };
-    let last = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    let chain = Chain::at(last);
-    let is_torn = !piece.is_empty();
-    let chain = match (chain, is_torn) {
-        (chain, false) => chain,
-        // Whole but for its newline.
-        (_, true) if Chain::at(piece).is_some() => Chain::at(piece),
-        (chain, true) => Some(chain.unwrap_or_default().behind(piece)),
-    };
-    Started { chain, is_torn: Some(is_torn) }
+    let chain = lines.iter().skip(behind).fold(chain, |chain, piece| chain.behind(piece));
+    Some(Started { chain: Some(chain), is_torn: Some(is_torn) })
 }
 
 impl Sink for FileSink {
@@ -123,7 +138,7 @@ impl Sink for FileSink {
         }
         self.close();
         let file = self.open()?;
-        let started = self.end(&file)?;
+        let started = end(&file)?;
         self.open = Some(file);
         Ok(Some(started))
     }
@@ -184,18 +199,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chain_goes_on_behind_whole_lines_pieces_and_what_is_no_chain() {
+    fn chain_goes_on_behind_whole_lines_and_any_number_of_pieces() {
         let first = Chain::default().next_line("{\"a\":1}", 0);
         let bare = first.trim_end();
         let behind = Chain::default().behind(bare.as_bytes());
-        let started = ended(first.as_bytes());
-        assert_eq!((started.chain, started.is_torn), (Some(behind.clone()), Some(false)));
+        let ended = |text: &str| ended(text.as_bytes(), true).map(|started| (started.chain, started.is_torn));
+        assert_eq!(ended(&first), Some((Some(behind.clone()), Some(false))));
         // Only the newline is missing: the line counts.
-        let started = ended(bare.as_bytes());
-        assert_eq!((started.chain, started.is_torn), (Some(behind.clone()), Some(true)));
-        let started = ended(format!("{first}{{\"b\"").as_bytes());
-        assert_eq!((started.chain, started.is_torn), (Some(behind.behind(b"{\"b\"")), Some(true)));
-        let started = ended(b"{\"other\":1}\n");
-        assert_eq!((started.chain, started.is_torn), (None, Some(false)));
+        assert_eq!(ended(bare), Some((Some(behind.clone()), Some(true))));
+        let once = behind.behind(b"{\"b\"");
+        assert_eq!(ended(&format!("{first}{{\"b\"")), Some((Some(once.clone()), Some(true))));
+        assert_eq!(ended(&format!("{first}{{\"b\"\n")), Some((Some(once.clone()), Some(false))));
+        let twice = once.behind(b"{\"c");
+        assert_eq!(ended(&format!("{first}{{\"b\"\n{{\"c")), Some((Some(twice), Some(true))));
+        let alone = Chain::default().behind(b"{\"ti");
+        assert_eq!(ended("{\"ti"), Some((Some(alone), Some(true))));
+        assert!(super::ended(b"{\"half of a long one", false).is_none());
     }
 }

@@ -12,8 +12,6 @@ use serde_json::{Map, Number, Value};
 
 use crate::barrier::Barrier;
 
-/// About how many bytes the values of one body take in a line at most; a larger body is one hash, of its text.
-const MAX_BYTES: usize = 256 * 1024;
 /// About how many bytes one value, or the frame of a field, takes.
 const VALUE_BYTES: usize = 80;
 
@@ -33,9 +31,9 @@ impl<'b> Hashes<'b> {
     }
 
     /// A JSON text with the hash of each value: of a text itself, of numbers and truth values as JSON writes them. What is
-    /// no JSON, or too much of it, is one hash.
-    pub fn json(self, json: &str) -> Value {
-        let left = Cell::new(MAX_BYTES);
+    /// no JSON, or would take about more than `most` bytes, is one hash.
+    pub fn json(self, json: &str, most: usize) -> Value {
+        let left = Cell::new(most);
         let hash = |text: &str| self.text(text);
         let mut reader = serde_json::Deserializer::from_str(json);
         let redacted = Redact { hash: &hash, left: &left }.deserialize(&mut reader);
@@ -121,7 +119,8 @@ impl<'de> Visitor<'de> for Redact<'_> {
         self.spend(2)?;
         let mut redacted = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
-            self.spend(name.len() + 4)?;
+            // As it will be written: a control character takes six bytes.
+            self.spend(name.len() + 5 * name.bytes().filter(|byte| *byte < b' ').count() + 4)?;
             redacted.insert(name, fields.next_value_seed(self.inner())?);
         }
         Ok(Value::Object(redacted))
@@ -153,6 +152,7 @@ mod tests {
         assert!(redact(&many, 20 * VALUE_BYTES + 2).is_some());
         assert!(redact(&many, 20 * VALUE_BYTES + 1).is_none());
         assert!(redact(&format!("{{\"{}\":1}}", "n".repeat(1_000)), 1_000).is_none());
+        assert!(redact(&format!("{{\"{}\":1}}", "\\u0001".repeat(200)), 1_000).is_none());
         assert!(redact(&format!("[{}]", vec!["[]"; 1_000].join(",")), 1_000).is_none());
     }
 }

@@ -63,7 +63,13 @@ impl SocketSink {
             }
             #[cfg(unix)]
             Address::Unix(path) => {
-                let stream = std::os::unix::net::UnixStream::connect(path)?;
+                use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+                let stream = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+                let stream = std::os::unix::net::UnixStream::from(stream);
+                // A listener that does not accept is an error at once.
+                stream.set_nonblocking(true)?;
+                connect(&stream, &SocketAddrUnix::new(path)?)?;
+                stream.set_nonblocking(false)?;
                 stream.set_write_timeout(Some(WRITE))?;
                 Ok(Box::new(stream))
             }

@@ -42,8 +42,6 @@ pub enum Target {
         /// The permissions of a file that is made.
         mode: u32,
     },
-    /// To the server's own standard output.
-    Stdout,
     /// To whoever listens at an address and port.
     Tcp(String),
     /// To whoever listens at a Unix socket.
@@ -77,7 +75,7 @@ impl Spec {
     /// `file` or `socket`.
     pub fn kind(&self) -> &'static str {
         match self.target {
-            Target::File { .. } | Target::Stdout => "file",
+            Target::File { .. } => "file",
             Target::Tcp(_) | Target::Unix(_) => "socket",
         }
     }
@@ -88,7 +86,6 @@ impl Spec {
             Target::File { path, mode } => {
                 [("file_path", path.display().to_string()), ("mode", format!("{mode:04o}"))].into()
             }
-            Target::Stdout => [("file_path", "stdout".to_owned())].into(),
             Target::Tcp(address) => [("address", address.clone()), ("socket_type", "tcp".to_owned())].into(),
             Target::Unix(path) => {
                 [("address", path.display().to_string()), ("socket_type", "unix".to_owned())].into()
@@ -101,7 +98,6 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, .. } => write!(f, "{}", path.display()),
-            Self::Stdout => f.write_str("standard output"),
             Self::Tcp(address) => write!(f, "tcp {address}"),
             Self::Unix(path) => write!(f, "unix {}", path.display()),
         }
@@ -149,8 +145,10 @@ fn file(options: &mut Options) -> Result<Target, String> {
     let (path, path_too) = (options.take("file_path"), options.take("path"));
     let path = path.or(path_too).ok_or("file_path is missing: where the device writes")?;
     let mode = options.take("mode");
-    if path == "stdout" {
-        return Ok(Target::Stdout);
+    if path == "stdout" || path == "discard" {
+        return Err(format!(
+            "{path:?} is not supported: the lines of an audit log stand alone, and somewhere"
+        ));
     }
     let path = absolute(&path, "file_path")?;
     let wrong = |mode: &str| format!("mode {mode:?} is no permissions in octal digits, as \"0600\"");
@@ -204,12 +202,12 @@ mod tests {
         let file = parse("file", &[("file_path", "/var/log/a.log"), ("log_raw", "false"), ("mode", "0640")])
             .unwrap();
         assert_eq!(file.options()["mode"], "0640");
-        assert!(matches!(parse("file", &[("path", "stdout")]).unwrap().target, Target::Stdout));
         assert_eq!(parse("socket", &[("address", "127.0.0.1:9")]).unwrap().kind(), "socket");
         for (kind, options, word) in [
             ("syslog", vec![], "syslog"),
             ("file", vec![], "file_path"),
             ("file", vec![("file_path", "a.log")], "absolute"),
+            ("file", vec![("file_path", "stdout")], "stand alone"),
             ("file", vec![("file_path", "/a/../b.log")], ".."),
             ("file", vec![("file_path", "/a"), ("mode", "0666")], "others"),
             ("file", vec![("file_path", "/a"), ("mode", "rw")], "octal"),

@@ -65,8 +65,8 @@ pub enum VerifyError {
 pub struct Verifier {
     found: Verified,
     chain: Option<Chain>,
-    /// A line that is none: it holds if the next one follows it.
-    torn: Option<Place>,
+    /// Lines that are none: they hold if the next one follows them.
+    torn: Vec<Place>,
 }
 
 impl Verifier {
@@ -93,30 +93,26 @@ impl Verifier {
 
     fn follow(&mut self, line: &[u8], place: Place) -> Result<(), VerifyError> {
         let Some(link) = link(line) else {
-            let chain = self.chain.clone().unwrap_or_default().behind(line);
-            return match self.torn.replace(place) {
-                None => {
-                    self.chain = Some(chain);
-                    Ok(())
-                }
-                Some(place) => Err(broken(place, "it is no line of an audit log")),
-            };
+            self.chain = self.chain.take().map(|chain| chain.behind(line));
+            self.torn.push(place);
+            return Ok(());
         };
         let begins = link.line == 1 && link.previous.is_empty();
         match &self.chain {
             Some(chain) if chain.is_followed_by(&link) => {}
-            _ if begins => {
+            _ if begins && self.torn.is_empty() => {
                 if self.chain.is_some() {
                     self.found.beginnings.push(place);
                 }
             }
+            // Nothing says what pieces at the very beginning follow.
             None => {
                 let line = link.line.saturating_sub(1);
-                self.found.follows = Some(Chain { line, hash: link.previous.clone() });
+                self.found.follows = Some(Chain { line, hash: link.previous.clone() }).filter(|_| line > 0);
             }
             Some(chain) => return Err(self.why(chain, &link, place)),
         }
-        self.found.torn += u64::from(self.torn.take().is_some());
+        self.found.torn += self.torn.drain(..).count() as u64;
         self.found.lines += 1;
         self.found.missed += link.missed;
         self.chain = Chain::at(line);
@@ -125,10 +121,11 @@ impl Verifier {
 
     fn why(&self, chain: &Chain, link: &super::chain::Link, place: Place) -> VerifyError {
         let what = match link.line.checked_sub(chain.line + 1) {
-            Some(0) => match &self.torn {
-                Some(torn) => return broken(torn.clone(), "it was changed, or is no line of an audit log"),
-                None => "the line before it was changed, or this one was put in its place".to_owned(),
-            },
+            _ if !self.torn.is_empty() => {
+                let torn = self.torn.first().cloned().unwrap_or(place);
+                return broken(torn, "it was changed, or is no line of an audit log");
+            }
+            Some(0) => "the line before it was changed, or this one was put in its place".to_owned(),
             Some(missing) => format!("{missing} lines are missing before it"),
             None => format!(
                 "its number is {}, but the line before is {}: the order is another",
@@ -144,8 +141,8 @@ impl Verifier {
     ///
     /// `Empty`.
     pub fn end(mut self) -> Result<Verified, VerifyError> {
-        // A piece at the very end is what a crash leaves.
-        self.found.torn += u64::from(self.torn.is_some());
+        // Pieces at the very end are what a crash leaves.
+        self.found.torn += self.torn.len() as u64;
         if self.found.lines == 0 {
             return Err(VerifyError::Empty);
         }
@@ -231,5 +228,25 @@ mod tests {
         assert_eq!((behind.lines, behind.torn, behind.missed), (3, 1, 3));
         log[2] = "{\"hal".to_owned();
         assert!(verify(&log).is_err(), "the piece was changed");
+    }
+
+    #[test]
+    fn several_pieces_hold_also_at_the_beginning() {
+        let mut chain = Chain::default().behind(b"{\"ti").behind(b"{\"t");
+        let mut log = vec!["{\"ti\n".to_owned(), "{\"t\n".to_owned()];
+        for n in 0..3 {
+            let line = chain.next_line(&format!("{{\"n\":{n}}}"), 1);
+            chain = chain.behind(line.trim_end().as_bytes());
+            log.push(line);
+        }
+        for piece in ["{\"x", "{\"y"] {
+            chain = chain.behind(piece.as_bytes());
+            log.push(format!("{piece}\n"));
+        }
+        log.push(chain.next_line("{\"n\":9}", 2));
+        let whole = verify(&log).unwrap();
+        assert_eq!((whole.lines, whole.torn), (4, 4));
+        log.remove(5);
+        assert!(verify(&log).is_err(), "a piece is missing");
     }
 }

@@ -71,9 +71,9 @@ pub(super) enum Command {
         /// The hash of the last line, as `keyway audit list` or a former run has told it.
         #[arg(long, value_name = "HASH")]
         last: Option<String>,
-        /// Take it that a chain begins anew, as it does when a server starts without the file that it wrote before.
-        #[arg(long)]
-        anew: bool,
+        /// How often a chain is known to begin anew, as it does when a server starts without the file that it wrote before.
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        anew: usize,
     },
 }
 
@@ -146,7 +146,7 @@ fn list(client: &Client, format: Format) -> Result<(), Failure> {
     })
 }
 
-fn verify(files: &[PathBuf], last: Option<&str>, anew: bool, format: Format) -> Result<(), Failure> {
+fn verify(files: &[PathBuf], last: Option<&str>, anew: usize, format: Format) -> Result<(), Failure> {
     let mut verifier = Verifier::default();
     for path in files {
         let name = path.display().to_string();
@@ -159,10 +159,12 @@ fn verify(files: &[PathBuf], last: Option<&str>, anew: bool, format: Format) -> 
     }
     let verified = verifier.end().map_err(failure)?;
     print(format, &as_json(&verified), || describe(&verified))?;
-    if let Some(place) = verified.beginnings.first().filter(|_| !anew) {
+    if let Some(place) = verified.beginnings.get(anew) {
         return Err(Failure::Refused(format!(
-            "a chain begins anew in {}, line {}, and whether lines are missing before it cannot be known; --anew takes it",
-            place.file, place.line
+            "a chain begins anew in {}, line {}, and whether lines are missing before it cannot be known; --anew {} takes it",
+            place.file,
+            place.line,
+            verified.beginnings.len()
         )));
     }
     match last.map(str::trim) {

@@ -189,16 +189,16 @@ fn check_audit(
     data_dir: &Path,
     plugin_dirs: &[PathBuf],
 ) -> Result<AuditSettings, Problem> {
-    let forbidden: Vec<PathBuf> =
-        [data_dir].into_iter().chain(plugin_dirs.iter().map(PathBuf::as_path)).map(Path::to_owned).collect();
+    // What the kernel shows as files is none.
+    let kernels = ["/dev", "/proc", "/sys"].map(Path::new);
+    let own = [data_dir].into_iter().chain(plugin_dirs.iter().map(PathBuf::as_path));
+    let forbidden: Vec<PathBuf> = own.chain(kernels).map(Path::to_owned).collect();
     let mut devices = Vec::new();
     for (index, device) in section.devices.into_iter().enumerate() {
         let problem = |message: String| (format!("audit.devices[{index}]"), message);
         let mut options = device.options;
         // Beside the configuration, as the certificate.
-        if let Some(path) = options.get_mut("path").or(None)
-            && path != "stdout"
-        {
+        if let Some(path) = options.get_mut("path") {
             *path = directory.join(&*path).display().to_string();
         }
         let name = device.name.unwrap_or_else(|| device.kind.clone());
@@ -208,7 +208,7 @@ fn check_audit(
             && let Some(forbidden) = forbidden.iter().find(|forbidden| path.starts_with(forbidden))
         {
             let message = format!(
-                "{} lies in {}: no audit log lies in data_dir or beside plugins",
+                "{} lies in {}: no audit log lies in data_dir, beside plugins or among devices",
                 path.display(),
                 forbidden.display()
             );

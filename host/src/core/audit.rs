@@ -125,7 +125,11 @@ impl Core {
                 Ok::<_, CoreError>((next, devices))
             })
             .await?;
-        self.audit.have(&specs(&devices));
+        // Not behind a sealing, which takes them away.
+        let _progress = self.progress();
+        if self.unsealed().is_ok() {
+            self.audit.have(&specs(&devices));
+        }
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Core, CoreError, SealStatus, Unsealed};
 use crate::{
+    audit::spec::Spec,
     barrier::Barrier,
     crypto::shares::Share,
     mounts::Mounts,
@@ -61,8 +62,8 @@ impl Core {
         if self.publish(
             Unsealed { barrier, mounts, policies: Policies::default(), admitted: Mutex::default() },
             epoch,
+            &devices,
         ) {
-            self.audit.have(&devices);
             tracing::info!(cluster = %record.cluster_id, "unsealed");
             self.upkeep.begin(self);
             self.reencrypter.begin(self);
@@ -158,12 +159,14 @@ impl Core {
     }
 
     /// Unseals, unless somebody has sealed or begun anew since, or was quicker.
-    fn publish(&self, unsealed: Unsealed, epoch: u64) -> bool {
+    fn publish(&self, unsealed: Unsealed, epoch: u64, devices: &[Spec]) -> bool {
         let mut progress = self.progress();
         let mut present = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
         if progress.epoch != epoch || present.is_some() {
             return false;
         }
+        // Before anybody can have the keys, and under the lock under which sealing takes them away.
+        self.audit.have(devices);
         *present = Some(Arc::new(unsealed));
         progress.forget();
         true

@@ -21,12 +21,23 @@ use crate::{
     core::{Caller, Unsealed},
 };
 
+/// About how many bytes the values of one body take in a line at most.
+const MOST_BYTES: usize = 256 * 1024;
+/// As much, where nobody has shown a token that lives.
+const STRANGERS_BYTES: usize = 4 * 1024;
+/// What is longer is hashed beside the other requests.
+const LONG_BYTES: usize = 256 * 1024;
+
 /// What the audit log says of one request.
+#[derive(Default)]
 pub(super) struct Trail {
+    /// The devices that there were when it was asked; the answer goes to the same.
     devices: Devices,
-    /// None while the server is sealed; then there is no key to hash with, and values are left out.
+    /// None where the server was sealed when it was asked; then there is no key to hash with, and values are left out.
     unsealed: Option<Arc<Unsealed>>,
     asked: Option<Asked>,
+    /// Whether a device has accepted what was asked.
+    is_written: bool,
 }
 
 struct Asked {
@@ -44,31 +55,35 @@ pub(super) struct Known<'a> {
 }
 
 impl Trail {
-    /// The trail of a request that begins now, by the devices and keys that there are now.
-    pub(super) fn of(call: &Call) -> Self {
-        // Who watches changes nothing, is told no secret, and must be answered when everything else fails.
-        let devices = if call.is_for_watchers() { Devices::default() } else { call.core.audit().devices() };
-        Self { devices, unsealed: call.core.unsealed().ok(), asked: None }
-    }
-
-    /// Says who asks for what, before it has an effect.
+    /// Says who asks for what, right before it has an effect: to the devices, and by the keys, that there are then.
     pub(super) async fn ask(&mut self, call: &Call, known: Known<'_>) -> Result<(), ApiError> {
+        // Who watches must be answered when everything else fails.
+        if call.needs_no_audit() {
+            return Ok(());
+        }
+        // The keys first: whoever has them has the devices of the unsealed server, too.
+        self.unsealed = call.core.unsealed().ok();
+        self.devices = call.core.audit().devices();
         if self.devices.are_none() {
             return Ok(());
         }
-        let asked = self.describe(call, &known);
-        let error = known.refused.map(ApiError::message);
+        let mut asked = self.describe(call, &known);
         let entry = Entry {
             time: clock::now(),
             kind: "request",
             auth: asked.auth.as_ref(),
             request: &asked.request,
             response: None,
-            error,
+            error: known.refused.map(why),
         };
-        let accepted = self.devices.accept(entry.text()).await;
+        let text = entry.text();
+        // The line of the answer names the request, and does not repeat it.
+        asked.request.data = None;
         self.asked = Some(asked);
-        accepted.map_err(|error| refused(&error, "nothing was done"))
+        let accepted = self.devices.accept(text).await;
+        accepted.map_err(|error| refused(&error, "nothing was done"))?;
+        self.is_written = true;
+        Ok(())
     }
 
     /// Says what is answered, and lets nothing else be answered.
@@ -77,22 +92,25 @@ impl Trail {
         call: &Call,
         answer: Result<Answer, ApiError>,
     ) -> Result<Answer, ApiError> {
-        // What was refused because nobody wrote it down needs no second line.
-        if self.devices.are_none() || matches!(answer, Err(ApiError::NotAudited(_))) {
-            return answer;
-        }
         if self.asked.is_none() {
             let known = Known { refused: answer.as_ref().err(), ..Known::default() };
             self.ask(call, known).await?;
         }
         let Some(asked) = &self.asked else { return answer };
+        if !self.is_written {
+            // It was refused for that, or its time was over while it waited.
+            return match answer {
+                Err(ApiError::NotAudited(_)) => answer,
+                _ => Err(not_audited("nothing was done")),
+            };
+        }
         let entry = Entry {
             time: clock::now(),
             kind: "response",
             auth: asked.auth.as_ref(),
             request: &asked.request,
             response: answer.as_ref().ok().map(|answer| self.told(answer)),
-            error: answer.as_ref().err().map(ApiError::message),
+            error: answer.as_ref().err().map(why),
         };
         let accepted = self.devices.accept(entry.text()).await;
         accepted.map_err(|error| refused(&error, "what was done is not told"))?;
@@ -114,12 +132,18 @@ impl Trail {
             Some(Mounted::Auth { at, mount }) => (format!("auth/{at}/"), mount.kind.clone()),
             None => (String::new(), String::new()),
         };
+        // What strangers send is not made much longer than it is.
+        let most = if known.caller.is_some() { MOST_BYTES } else { STRANGERS_BYTES };
         let data = self.hashes().and_then(|hashes| match call.action {
             Action::Read | Action::List => {
                 let query = call.query_parameters();
-                (!query.is_empty()).then(|| hashes.json(&serde_json::Value::Object(query).to_string()))
+                let query = (!query.is_empty()).then(|| serde_json::Value::Object(query).to_string());
+                query.map(|query| json(hashes, &query, most))
             }
-            _ => known.body.filter(|body| !body.is_empty()).map(|body| bytes(hashes, body)),
+            _ => {
+                let body = known.body.filter(|body| !body.is_empty());
+                body.map(|body| json(hashes, &String::from_utf8_lossy(body), most))
+            }
         });
         let request = Request {
             id: call.id.to_string(),
@@ -155,7 +179,8 @@ impl Trail {
         match answer {
             Answer::Nothing | Answer::Metrics(_) | Answer::Health(..) => Response::default(),
             Answer::Plain(body) => {
-                Response { data: self.hashes().map(|hashes| hashes.json(body.get())), ..Response::default() }
+                let data = self.hashes().map(|hashes| json(hashes, body.get(), MOST_BYTES));
+                Response { data, ..Response::default() }
             }
             Answer::Logical(logical) => self.logical(logical),
         }
@@ -185,22 +210,46 @@ impl Trail {
         };
         let data = logical.data.as_ref().filter(|data| data.get() != "null");
         Response {
-            data: data.and_then(|data| self.hashes().map(|hashes| hashes.json(data.get()))),
+            data: data.and_then(|data| self.hashes().map(|hashes| json(hashes, data.get(), MOST_BYTES))),
             auth: logical.auth.as_ref().map(made),
             wrap_info: logical.wrap_info.as_ref().map(wrapped),
         }
     }
 }
 
-fn bytes(hashes: Hashes<'_>, body: &Bytes) -> serde_json::Value {
-    match std::str::from_utf8(body) {
-        Ok(text) => hashes.json(text),
-        Err(_) => serde_json::Value::String(hashes.text(&data_encoding::HEXLOWER.encode(body))),
+/// Hashing much takes its time, in which this thread serves nobody else.
+fn json(hashes: Hashes<'_>, text: &str, most: usize) -> serde_json::Value {
+    if text.len() > LONG_BYTES {
+        tokio::task::block_in_place(|| hashes.json(text, most))
+    } else {
+        hashes.json(text, most)
     }
+}
+
+/// Why a request is refused or has failed, without what its client has written: that stands in quotation marks, and may be a
+/// secret in the wrong place.
+fn why(error: &ApiError) -> String {
+    let (mut said, mut is_quoted, mut is_escaped) = (String::new(), false, false);
+    for char in error.message().chars() {
+        match char {
+            '"' if !is_escaped => {
+                is_quoted = !is_quoted;
+                said.push_str(if is_quoted { "\"…" } else { "\"" });
+            }
+            _ if !is_quoted => said.push(char),
+            _ => {}
+        }
+        is_escaped = is_quoted && char == '\\' && !is_escaped;
+    }
+    said
 }
 
 fn refused(error: &AuditError, consequence: &str) -> ApiError {
     tracing::error!(%error, "a request is refused: it cannot be audited");
+    not_audited(consequence)
+}
+
+fn not_audited(consequence: &str) -> ApiError {
     ApiError::NotAudited(format!("the request cannot be audited, and {consequence}; see the server's log"))
 }
 
@@ -211,5 +260,22 @@ fn operation(action: Action) -> &'static str {
         Action::Patch => "patch",
         Action::Delete => "delete",
         Action::List => "list",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_write_is_not_in_the_reason() {
+        for (value, said) in
+            [("plain", "\"…\" is wrong"), ("a\"b", "\"…\" is wrong"), ("a\\", "\"…\" is wrong")]
+        {
+            let error = ApiError::bad_request(format!("{value:?} is wrong"));
+            assert_eq!(why(&error), said, "{value}");
+        }
+        assert_eq!(why(&ApiError::NotFound), "not found");
+        assert_eq!(why(&ApiError::PermissionDenied), "permission denied");
     }
 }

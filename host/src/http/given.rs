@@ -32,7 +32,7 @@ impl Number {
     pub(super) fn get(&self) -> Result<i64, String> {
         match self {
             Self::Number(number) => Ok(*number),
-            Self::Text(text) => text.trim().parse().map_err(|_| format!("{text:?} is not a number")),
+            Self::Text(text) => text.trim().parse().map_err(|_| "it is not a number".to_owned()),
         }
     }
 }
@@ -52,7 +52,7 @@ impl Truth {
             Self::Text(text) => match text.as_str() {
                 "true" | "1" => Ok(true),
                 "false" | "0" => Ok(false),
-                _ => Err(format!("{text:?} is neither true nor false")),
+                _ => Err("it is neither true nor false".to_owned()),
             },
         }
     }

@@ -97,6 +97,6 @@ fn requested_version(call: &Call) -> Result<Option<u64>, ApiError> {
     match text.parse() {
         Ok(0) => Ok(None),
         Ok(version) => Ok(Some(version)),
-        Err(_) => Err(ApiError::bad_request(format!("{text:?} is not the number of a version"))),
+        Err(_) => Err(ApiError::bad_request("version: it is not the number of a version")),
     }
 }

@@ -66,6 +66,29 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/generate-root/update", |at| Box::pin(ceremonies::root(at)))
             .open(SHARES)
             .attempt(),
+        // The names that OpenBao has given them.
+        Route::new(Read, "sys/rotate/root/init", |at| Box::pin(ceremonies::rekey_status(at))).open(SHARES),
+        Route::new(Write, "sys/rotate/root/init", |at| Box::pin(ceremonies::begin_rekey(at))).open(SHARES),
+        Route::new(Delete, "sys/rotate/root/init", |at| Box::pin(ceremonies::cancel_rekey(at))).open(SHARES),
+        Route::new(Write, "sys/rotate/root/update", |at| Box::pin(ceremonies::rekey(at)))
+            .open(SHARES)
+            .attempt(),
+        Route::new(Read, "sys/rotate/root/verify", |at| Box::pin(ceremonies::verification_status(at)))
+            .open(SHARES),
+        Route::new(Write, "sys/rotate/root/verify", |at| Box::pin(ceremonies::verify(at)))
+            .open(SHARES)
+            .attempt(),
+        Route::new(Delete, "sys/rotate/root/verify", |at| Box::pin(ceremonies::cancel_verification(at)))
+            .open(SHARES),
+        Route::new(Read, "sys/generate-root-token/attempt", |at| Box::pin(ceremonies::root_status(at)))
+            .open(SHARES),
+        Route::new(Write, "sys/generate-root-token/attempt", |at| Box::pin(ceremonies::begin_root(at)))
+            .open(SHARES),
+        Route::new(Delete, "sys/generate-root-token/attempt", |at| Box::pin(ceremonies::cancel_root(at)))
+            .open(SHARES),
+        Route::new(Write, "sys/generate-root-token/update", |at| Box::pin(ceremonies::root(at)))
+            .open(SHARES)
+            .attempt(),
         Route::new(Read, "sys/unseal-password", |at| Box::pin(password::read(at))).sudo(),
         Route::new(Write, "sys/unseal-password", |at| Box::pin(password::write(at))).sudo(),
         Route::new(Delete, "sys/unseal-password", |at| Box::pin(password::delete(at))).sudo(),

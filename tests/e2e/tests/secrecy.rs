@@ -85,6 +85,79 @@ fn search(shares: u8, threshold: u8) {
 }
 
 #[test]
+fn canary_is_in_no_audit_line_metric_core_dump_or_environment() {
+    let site = Site::new("sqlite");
+    let trail = site.path("audit.log");
+    site.configure(&format!(
+        "{}\n[audit]\ndevices = [{{ type = \"file\", path = {trail:?} }}]\n",
+        keyway_e2e::config("sqlite")
+    ));
+    // As somebody starts it who wants to have core dumps.
+    let server = site.start_under(&["sh", "-c", "ulimit -c unlimited; exec \"$0\" \"$@\""], &[]);
+    let keys = server.init(3, 2);
+    for share in keys.shares.iter().take(2) {
+        server.unseal(share);
+    }
+    let root = &keys.root_token;
+    let body = json!({ "data": { "canary": "canary-value", "nested": [{ "canary": ["canary-value"] }] } });
+    for (method, path) in
+        [("POST", "secret/data/app"), ("POST", "cubbyhole/app"), ("POST", "sys/wrapping/wrap")]
+    {
+        let headers = [("X-Vault-Token", root.as_str()), ("X-Vault-Wrap-TTL", "60")];
+        let answer = server.request_with(method, path, &headers, Some(&body.to_string()));
+        assert!(matches!(answer.status, 200 | 204), "{path}: {}", answer.text);
+    }
+    assert_eq!(server.get("secret/data/app", root).status, 200);
+    // What is refused, in each way in which a value can stand where none belongs.
+    for (method, path, body) in [
+        ("POST", "secret/data/app", "{\"data\":{},\"options\":{\"cas\":\"canary-value\"}}"),
+        ("POST", "secret/data/app", "{\"data\":\"canary-value\"}"),
+        ("POST", "secret/data/app", "canary-value"),
+        ("PATCH", "secret/data/app", "{\"data\":\"canary-value\"}"),
+        ("POST", "sys/unseal", "{\"key\":\"canary-value\"}"),
+        ("POST", "sys/rekey/update", "{\"key\":\"canary-value\",\"nonce\":\"x\"}"),
+        ("POST", "auth/token/lookup", "{\"token\":\"canary-value\"}"),
+        ("POST", "sys/wrapping/unwrap", "{\"token\":\"canary-value\"}"),
+    ] {
+        let answer = server.request(method, path, root, Some(body));
+        assert!(answer.status >= 400 && !answer.text.contains("canary-value"), "{path}: {}", answer.text);
+    }
+    server.get("secret/data/app", "kw.canary-value");
+    let metrics = server.get("sys/metrics", root).text;
+    let pid = server.pid();
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+
+    let mut searched = vec![
+        ("the audit log", fs::read(&trail).unwrap()),
+        ("the log", fs::read(site.log()).unwrap()),
+        ("the metrics", metrics.into_bytes()),
+        ("the environment", environment),
+    ];
+    assert!(searched[0].1.len() > 10_000, "there was something to search");
+    // An abort leaves no image of the memory: not here, where the kernel writes one by default.
+    let aborted = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(aborted, rustix::process::Signal::ABORT).unwrap();
+    assert!(!server.wait());
+    for entry in fs::read_dir(site.path("")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(!name.starts_with("core"), "{name} is a core dump");
+        if path.is_file() {
+            searched.push(("the server's directory", fs::read(path).unwrap()));
+        }
+    }
+    let secrets = keys.shares.iter().chain([root]).map(String::as_str).chain(["canary-value"]);
+    for secret in secrets {
+        for (place, bytes) in &searched {
+            assert!(!contains(bytes, secret.as_bytes()), "{secret} is in {place}");
+        }
+    }
+}
+
+#[test]
 fn ciphertext_moved_to_another_path_is_an_error_that_names_the_record() {
     let site = Site::new("sqlite");
     let server = site.start();

@@ -87,7 +87,8 @@ fn every_request_has_two_lines_and_no_value_is_in_the_clear() {
         (read["type"].as_str(), &read["response"]["data"]["data"]["password"]),
         (Some("response"), &json!(hash("canary-value")))
     );
-    assert_eq!(read["request"]["data"]["version"], hash("1"));
+    assert_eq!(app[2]["request"]["data"]["version"], hash("1"));
+    assert!(read["request"]["data"].is_null(), "said once");
     assert_eq!(read["auth"]["client_token"], hash(root));
     assert_eq!(read["auth"]["policies"], json!(["root"]));
     assert_eq!(read["request"]["mount_point"], "secret/");
@@ -112,6 +113,43 @@ fn every_request_has_two_lines_and_no_value_is_in_the_clear() {
     assert_eq!(server.post("sys/audit-hash/a", root, &json!({})).status, 400);
     let mode = fs::metadata(log(&site, "a")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    let (holds, said) = verify(&site, &[&log(&site, "a")]);
+    assert!(holds, "{said}");
+}
+
+#[test]
+fn tokens_at_the_watchers_paths_are_written_down_and_strangers_write_little() {
+    let (site, server, keys) = start("memory", |site| file(site, "a"));
+    let uses = serde_json::json!({ "num_uses": 2, "policies": ["root"] });
+    let made = server.post("auth/token/create", &keys.root_token, &uses).json();
+    let limited = made["auth"]["client_token"].as_str().unwrap().to_owned();
+    let count =
+        |path: &str| lines(&log(&site, "a")).iter().filter(|line| line["request"]["path"] == path).count();
+    assert_eq!(server.get("sys/metrics", &limited).status, 200);
+    assert_eq!(count("sys/metrics"), 2, "a use of a token is an effect");
+    assert_eq!(server.request("PUT", "sys/health", &limited, Some("{}")).status, 405);
+    assert_eq!(count("sys/health"), 2);
+    assert_eq!(server.get("sys/metrics", &limited).status, 403, "both uses are spent");
+    assert_eq!(count("sys/metrics"), 4);
+
+    let length = || fs::metadata(log(&site, "a")).unwrap().len();
+    let before = length();
+    let query: String = (0..1_500).map(|n| format!("a{n}&")).collect();
+    assert_eq!(server.get(&format!("secret/data/x?{query}"), "").status, 403);
+    assert!(length() - before < 4_000, "{} bytes", length() - before);
+    let before = length();
+    let body = format!("[{}]", vec!["1"; 3_000].join(","));
+    assert_eq!(server.request("POST", "sys/unseal", "", Some(&body)).status, 400);
+    assert!(length() - before < 4_000, "{} bytes", length() - before);
+    // Whoever has a token may say more, and not without bound.
+    let before = length();
+    let long: serde_json::Map<String, Value> = (0..20_000).map(|n| (format!("\u{1}{n}"), n.into())).collect();
+    let body = serde_json::json!({ "data": long });
+    assert_eq!(server.post("secret/data/x", &keys.root_token, &body).status, 200);
+    assert!(length() - before < 8_000, "{} bytes", length() - before);
+    server.kill();
+    let server = site.start();
+    server.unseal(&keys.shares[0]);
     let (holds, said) = verify(&site, &[&log(&site, "a")]);
     assert!(holds, "{said}");
 }

@@ -138,11 +138,41 @@ impl Case {
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = sys();
+    cases.extend(rekeying("sys/rekey/init", "sys/rekey/update", "sys/rekey/verify"));
+    cases.extend(root("sys/generate-root/attempt", "sys/generate-root/update"));
+    // The names that OpenBao has given them.
+    cases.extend(rekeying("sys/rotate/root/init", "sys/rotate/root/update", "sys/rotate/root/verify"));
+    cases.extend(root("sys/generate-root-token/attempt", "sys/generate-root-token/update"));
     cases.extend(access());
     cases.extend(tokens());
     cases.extend(approle::cases());
     cases.extend(secrets());
     cases
+}
+
+fn no_share() -> Value {
+    json!({ "key": "no share", "nonce": "n" })
+}
+
+fn rekeying(init: &'static str, update: &'static str, verify: &'static str) -> Vec<Case> {
+    vec![
+        case(Read, init, init, 200),
+        case(Write, init, init, 200).body(json!({ "secret_shares": 1, "secret_threshold": 1 })),
+        case(Delete, init, init, 204),
+        case(Write, update, update, 400).body(no_share()),
+        case(Read, verify, verify, 400),
+        case(Write, verify, verify, 400).body(no_share()),
+        case(Delete, verify, verify, 204),
+    ]
+}
+
+fn root(attempt: &'static str, update: &'static str) -> Vec<Case> {
+    vec![
+        case(Read, attempt, attempt, 200),
+        case(Write, attempt, attempt, 200).body(json!({})),
+        case(Delete, attempt, attempt, 204),
+        case(Write, update, update, 400).body(no_share()),
+    ]
 }
 
 fn sys() -> Vec<Case> {
@@ -157,21 +187,6 @@ fn sys() -> Vec<Case> {
         case(Write, "sys/seal", "sys/seal", 204).last(),
         case(Write, "sys/rotate", "sys/rotate", 204),
         case(Write, "sys/rotate/keyring", "sys/rotate/keyring", 204),
-        case(Read, "sys/rekey/init", "sys/rekey/init", 200),
-        case(Write, "sys/rekey/init", "sys/rekey/init", 200)
-            .body(json!({ "secret_shares": 1, "secret_threshold": 1 })),
-        case(Delete, "sys/rekey/init", "sys/rekey/init", 204),
-        case(Write, "sys/rekey/update", "sys/rekey/update", 400)
-            .body(json!({ "key": "no share", "nonce": "n" })),
-        case(Read, "sys/rekey/verify", "sys/rekey/verify", 400),
-        case(Write, "sys/rekey/verify", "sys/rekey/verify", 400)
-            .body(json!({ "key": "no share", "nonce": "n" })),
-        case(Delete, "sys/rekey/verify", "sys/rekey/verify", 204),
-        case(Read, "sys/generate-root/attempt", "sys/generate-root/attempt", 200),
-        case(Write, "sys/generate-root/attempt", "sys/generate-root/attempt", 200).body(json!({})),
-        case(Delete, "sys/generate-root/attempt", "sys/generate-root/attempt", 204),
-        case(Write, "sys/generate-root/update", "sys/generate-root/update", 400)
-            .body(json!({ "key": "no share", "nonce": "n" })),
         case(Read, "sys/key-status", "sys/key-status", 200),
         case(Read, "sys/metrics", "sys/metrics", 200),
         case(Read, "sys/backends", "sys/backends", 200),
