@@ -214,7 +214,7 @@ impl Core {
         self.look(request).await?;
         let initialised = initialise(&self.system, request, counts, repeat).await?;
         // Shares that were given before are void.
-        self.progress().forget();
+        self.progress().void();
         self.remember(initialised.cluster);
         tracing::info!(cluster = %initialised.cluster, "cluster initialised");
         Ok(initialised)
@@ -234,7 +234,7 @@ impl Core {
     pub fn seal(&self) {
         // Both under the lock of the progress, so that no unsealing that began before comes after.
         let mut progress = self.progress();
-        progress.forget();
+        progress.void();
         *self.unsealed.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.upkeep.end();
         self.reencrypter.end();

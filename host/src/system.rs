@@ -41,6 +41,16 @@ pub enum SystemError {
     Contended,
 }
 
+impl SystemError {
+    fn is_temporary(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_temporary(),
+            Self::Barrier(_) => true,
+            Self::Unopenable { .. } | Self::Contended => false,
+        }
+    }
+}
+
 /// The system's records, for one request.
 #[derive(Clone, Copy)]
 pub struct Records<'a> {
@@ -271,20 +281,29 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     ///
-    /// When the store cannot be scanned. A record that cannot be sealed anew is counted, and said in the log.
+    /// When the store does not serve, before anything of this part was done. A record that cannot be sealed anew is counted,
+    /// and said in the log.
     pub async fn reencrypt(&self, key: u32, after: &[u8]) -> Result<Resealed, SystemError> {
         let page = self.barrier.system().keys_behind(self.request, SYSTEM_KEYSPACE, b"", after).await?;
         let mut resealed = Resealed::default();
+        let mut done = None;
         for name in &page.keys {
-            resealed.seen += 1;
             match self.reencrypt_one(name, key).await {
                 Ok(sealed) => resealed.sealed += u64::from(sealed),
-                Err(SystemError::Storage(error)) => return Err(error.into()),
+                // A store that is away is no fault of the record's: what was done until then counts.
+                Err(error) if error.is_temporary() => {
+                    return match done {
+                        Some(done) => Ok(Resealed { next: Some(done), ..resealed }),
+                        None => Err(error),
+                    };
+                }
                 Err(error) => {
                     tracing::error!(%error, "a record of the system's cannot be sealed anew");
                     resealed.failed += 1;
                 }
             }
+            resealed.seen += 1;
+            done = Some(name.clone());
         }
         resealed.next = page.next;
         Ok(resealed)

@@ -128,27 +128,34 @@ impl AppRoles<'_> {
 
     /// Takes a role id for a role. One that leads to a role which has another by now is free.
     async fn claim(&self, name: &str, role_id: &str) -> Result<(), AppRoleError> {
+        const ATTEMPTS: u32 = 8;
         let key = self.role_id_key(role_id);
-        let held = self.records.get::<Named>(RecordKind::RoleId, &key).await?;
-        let condition = match held {
-            None => Condition::Absent,
-            Some(held) => {
-                let owner = self.role(&held.value.role).await?;
-                if held.value.role != name && owner.is_some_and(|owner| owner.role_id == role_id) {
-                    return Err(AppRoleError::Refused("role_id already in use".to_owned()));
+        let in_use = || AppRoleError::Refused("role_id already in use".to_owned());
+        for _ in 0..ATTEMPTS {
+            let held = self.records.get::<Named>(RecordKind::RoleId, &key).await?;
+            let condition = match held {
+                None => Condition::Absent,
+                Some(held) => {
+                    let owner = self.role(&held.value.role).await?;
+                    if held.value.role != name && owner.is_some_and(|owner| owner.role_id == role_id) {
+                        return Err(in_use());
+                    }
+                    Condition::Version(held.version)
                 }
-                Condition::Version(held.version)
+            };
+            let named = Named { role: name.to_owned() };
+            match self
+                .records
+                .put(&New { kind: RecordKind::RoleId, key: &key, value: &named }, condition)
+                .await
+            {
+                Ok(_) => return Ok(()),
+                // Another's claim, or the same record sealed anew.
+                Err(SystemError::Storage(error)) if error.is_lost_race() => {}
+                Err(error) => return Err(error.into()),
             }
-        };
-        let named = Named { role: name.to_owned() };
-        let new = New { kind: RecordKind::RoleId, key: &key, value: &named };
-        match self.records.put(&new, condition).await {
-            Ok(_) => Ok(()),
-            Err(SystemError::Storage(error)) if error.is_lost_race() => {
-                Err(AppRoleError::Refused("role_id already in use".to_owned()))
-            }
-            Err(error) => Err(error.into()),
         }
+        Err(in_use())
     }
 
     /// Removes a role with its secret ids. Its tokens live on.

@@ -46,6 +46,15 @@ impl Barrier {
         self.add_key(request).await.map(|_| true)
     }
 
+    /// Reads the keyring again, in which another host may have made a key.
+    ///
+    /// # Errors
+    ///
+    /// See [`BarrierError`].
+    pub async fn read_again(&self, request: RequestId) -> Result<(), BarrierError> {
+        self.refresh(request).await
+    }
+
     /// Reads the keyring again.
     pub(super) async fn refresh(&self, request: RequestId) -> Result<(), BarrierError> {
         let (record, _) = self.seal_record(request).await?;

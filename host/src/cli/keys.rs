@@ -148,6 +148,7 @@ fn progress(old: &Value) -> Vec<(&'static str, String)> {
         ("Secrets seen", old["seen"].to_string()),
         ("Sealed anew", old["sealed"].to_string()),
         ("Failed", old["failed"].to_string()),
+        ("Waits for", text(&old["waiting_for"])),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Core, CoreError, SealStatus};
+use super::{Core, CoreError, SealStatus, unseal::Since};
 use crate::{
     crypto::{
         key::SecretKey,
@@ -62,15 +62,17 @@ impl Core {
         password: Password,
     ) -> Result<SealStatus, CoreError> {
         let turn = self.password_turn()?;
-        let (record, version) = self.look(request).await?.ok_or(CoreError::NotInitialised)?;
+        let seals = self.progress().seals();
+        let (record, _) = self.look(request).await?.ok_or(CoreError::NotInitialised)?;
         if self.unsealed().is_ok() {
             return Ok(self.status_of(Some(&record)));
         }
-        let epoch = self.progress().epoch();
         let (derivation, _) = record.password().ok_or(CoreError::WrongPassword)?;
         let key = derive(derivation.clone(), password, turn).await?;
+        // That took its time, in which the password or the keys may have become others.
+        let (record, version) = self.look(request).await?.ok_or(CoreError::NotInitialised)?;
         let unlocked = record.unlock_by_password(&key).ok_or(CoreError::WrongPassword)?;
-        self.open_up(request, (record, version), unlocked, epoch).await
+        self.open_up(request, (record, version), unlocked, Since::Sealed(seals)).await
     }
 
     /// One at a time: each takes memory and time, and so many guesses are enough.

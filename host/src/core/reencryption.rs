@@ -2,6 +2,7 @@
 //! far it is stands in a record of the system's, so that it goes on after a restart.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -45,7 +46,13 @@ pub struct Reencryption {
     pub sealed: u64,
     /// Secrets, and records of the system's, that could not be.
     pub failed: u64,
+    /// What it waits for, where a store does not serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
     at: Place,
+    /// Mounts whose stores did not serve: they come last.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    left: BTreeSet<Uuid>,
 }
 
 /// Where it goes on: first the system's own records, then the mounts by their UUIDs.
@@ -66,11 +73,23 @@ impl Reencryption {
 
     fn new(key: u32) -> Self {
         let (started, at) = (clock::now(), Place::default());
-        Self { key, started, ended: None, is_cancelled: false, seen: 0, sealed: 0, failed: 0, at }
+        Self {
+            key,
+            started,
+            ended: None,
+            is_cancelled: false,
+            seen: 0,
+            sealed: 0,
+            failed: 0,
+            waiting_for: None,
+            at,
+            left: BTreeSet::new(),
+        }
     }
 
+    /// Whether nobody has gone on with it since.
     fn is_same_as(&self, other: &Self) -> bool {
-        (self.key, &self.started) == (other.key, &other.started)
+        (self.key, &self.started, &self.at) == (other.key, &other.started, &other.at)
     }
 }
 
@@ -79,19 +98,18 @@ impl Reencryption {
 pub(super) struct Reencrypter(Mutex<Option<JoinHandle<()>>>);
 
 impl Reencrypter {
+    /// Begins, unless it is at work already.
     pub(super) fn begin(&self, core: &Arc<Core>) {
-        self.replace(Some(tokio::spawn(run(Arc::downgrade(core)))));
+        let mut task = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if task.as_ref().is_none_or(JoinHandle::is_finished) {
+            *task = Some(tokio::spawn(run(Arc::downgrade(core))));
+        }
     }
 
     pub(super) fn end(&self) {
-        self.replace(None);
-    }
-
-    fn replace(&self, task: Option<JoinHandle<()>>) {
-        let former = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), task);
         // It can be cut off between any two steps.
-        if let Some(former) = former {
-            former.abort();
+        if let Some(task) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
         }
     }
 }
@@ -104,11 +122,15 @@ async fn run(core: Weak<Core>) {
             let Some(core) = core.upgrade() else { return };
             let Ok(unsealed) = core.unsealed() else { return };
             match core.reencrypt_part(&unsealed).await {
-                Ok(false) => return,
+                Ok(Part::Last) => return,
                 // As long as it took: half of the store's time is left to the requests.
-                Ok(true) => {
+                Ok(Part::Done) => {
                     retry = RETRY.0;
                     begun.elapsed()
+                }
+                Ok(Part::Waits) => {
+                    retry = (retry * 2).min(RETRY.1);
+                    retry
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the re-encryption has to wait");
@@ -140,11 +162,13 @@ impl Core {
     /// `Sealed`, and the store's.
     pub async fn begin_reencryption(self: &Arc<Self>, request: RequestId) -> Result<Reencryption, CoreError> {
         let unsealed = self.unsealed()?;
+        // Another host may have made a newer one.
+        unsealed.barrier().read_again(request).await?;
         let key = unsealed.barrier().key_use().key;
         let begun = unsealed
             .records(request)
             .change(RecordKind::Reencryption, KEY, |present: Option<Reencryption>| {
-                let running = present.filter(|present| present.is_running() && present.key == key);
+                let running = present.filter(|present| present.is_running() && present.key >= key);
                 let next = running.clone().unwrap_or_else(|| Reencryption::new(key));
                 let change = if running.is_some() { Next::Keep } else { Next::Put(next.clone()) };
                 Ok::<_, SystemError>((change, next))
@@ -169,75 +193,103 @@ impl Core {
         Ok(self.unsealed()?.records(request).change(RecordKind::Reencryption, KEY, cancelled).await?)
     }
 
-    /// Does the next part; whether there is more.
+    /// Does the next part.
     ///
     /// # Errors
     ///
     /// The store's.
-    pub async fn reencrypt_part(&self, unsealed: &Unsealed) -> Result<bool, CoreError> {
+    pub async fn reencrypt_part(&self, unsealed: &Unsealed) -> Result<Part, CoreError> {
         let request = RequestId::BACKGROUND;
         let held = unsealed.records(request).get::<Reencryption>(RecordKind::Reencryption, KEY).await?;
         let Some(present) = held.map(|held| held.value).filter(Reencryption::is_running) else {
-            return Ok(false);
+            return Ok(Part::Last);
         };
         let after = BASE64.decode(present.at.after.as_bytes()).unwrap_or_default();
-        let (mount, resealed) = if present.at.mount.is_nil() {
-            (Uuid::nil(), Some(unsealed.records(request).reencrypt(present.key, &after).await?))
+        let mount = present.at.mount;
+        let part = if mount.is_nil() {
+            // Without the system's own store nothing can be done at all.
+            Ok(Some(unsealed.records(request).reencrypt(present.key, &after).await?))
         } else {
-            self.reencrypt_mount(unsealed, &present, &after).await?
+            self.reencrypt_mount(unsealed, &present, &after).await
         };
-        let Resealed { seen, sealed, failed, next } = resealed.unwrap_or_default();
-        let next_place = match next {
-            Some(after) => Some(Place { mount, after: BASE64.encode(&after) }),
-            None => {
-                let table = unsealed.mounts.current();
-                let behind = table.iter().map(|(_, mount)| mount.uuid).filter(|uuid| *uuid > mount);
-                behind.min().map(|mount| Place { mount, after: String::new() })
+        let (resealed, waiting_for) = match part {
+            Ok(resealed) => (resealed.unwrap_or_default(), None),
+            // Another mount's store may serve.
+            Err(error) => (Resealed::default(), Some(error.to_string())),
+        };
+        let mut left = present.left.clone();
+        if let Some(reason) = &waiting_for {
+            tracing::warn!(reason, "a mount's records are sealed anew later");
+            left.insert(mount);
+        }
+        let mounts: Vec<Uuid> = unsealed.mounts.current().iter().map(|(_, mount)| mount.uuid).collect();
+        let behind = mounts.iter().copied().filter(|uuid| *uuid > mount).min();
+        let first = |mount| Place { mount, after: String::new() };
+        let (place, is_round_over) = match (&resealed.next, behind) {
+            (Some(after), _) => (Some(Place { mount, after: BASE64.encode(after) }), false),
+            (None, Some(next)) => (Some(first(next)), false),
+            // Those that were left, and are still mounted.
+            (None, None) => {
+                let again = left.iter().copied().find(|uuid| mounts.contains(uuid));
+                (again.map(first), true)
             }
         };
+        if let Some(place) = place.as_ref().filter(|_| is_round_over) {
+            left.remove(&place.mount);
+        }
         let changed = |stored: Option<Reencryption>| {
-            // Another one, or ended meanwhile.
+            // Another one, or somebody else's part, or ended meanwhile.
             let Some(stored) = stored.filter(|stored| stored.is_running() && stored.is_same_as(&present))
             else {
                 return Ok::<_, SystemError>((Next::Keep, None));
             };
             let next = Reencryption {
-                seen: stored.seen + seen,
-                sealed: stored.sealed + sealed,
-                failed: stored.failed + failed,
-                ended: next_place.is_none().then(clock::now),
-                at: next_place.clone().unwrap_or_default(),
+                seen: stored.seen + resealed.seen,
+                sealed: stored.sealed + resealed.sealed,
+                failed: stored.failed + resealed.failed,
+                ended: place.is_none().then(clock::now),
+                waiting_for: if place.is_none() { None } else { waiting_for.clone().or(stored.waiting_for) },
+                at: place.clone().unwrap_or_default(),
+                left: left.clone(),
                 ..stored
             };
             Ok((Next::Put(next.clone()), Some(next)))
         };
         let now = unsealed.records(request).change(RecordKind::Reencryption, KEY, changed).await?;
-        let Some(now) = now else { return Ok(true) };
-        if !now.is_running() {
-            let (seen, sealed, failed) = (now.seen, now.sealed, now.failed);
-            tracing::info!(key = now.key, seen, sealed, failed, "old records are sealed anew");
+        let Some(now) = now else { return Ok(Part::Done) };
+        if now.is_running() {
+            return Ok(if is_round_over { Part::Waits } else { Part::Done });
         }
-        Ok(now.is_running())
+        let (seen, sealed, failed) = (now.seen, now.sealed, now.failed);
+        tracing::info!(key = now.key, seen, sealed, failed, "old records are sealed anew");
+        Ok(Part::Last)
     }
 
-    /// A part of the mount that it is at, or of the first one behind that, where it was taken away meanwhile.
+    /// A part of the mount that it is at; none where that was taken away meanwhile.
     async fn reencrypt_mount(
         &self,
         unsealed: &Unsealed,
         present: &Reencryption,
         after: &[u8],
-    ) -> Result<(Uuid, Option<Resealed>), CoreError> {
+    ) -> Result<Option<Resealed>, CoreError> {
         let table = unsealed.mounts.current();
-        let place = present.at.mount;
-        let Some((path, mount)) = table.iter().find(|(_, mount)| mount.uuid == place) else {
-            return Ok((place, None));
-        };
+        let found = table.iter().find(|(_, mount)| mount.uuid == present.at.mount);
+        let Some((path, mount)) = found else { return Ok(None) };
         let storage = self.admitted(unsealed, &mount.backend, RequestId::BACKGROUND).await?;
         let engine = Engine::new(&unsealed.barrier, mount, storage, RequestId::BACKGROUND);
-        let resealed = engine
-            .reencrypt(present.key, after)
-            .await
-            .map_err(|error| CoreError::Reencryption { mount: path.to_owned(), source: Box::new(error) })?;
-        Ok((place, Some(resealed)))
+        let resealed = engine.reencrypt(present.key, after).await;
+        let failed = |error| CoreError::Reencryption { mount: path.to_owned(), source: Box::new(error) };
+        resealed.map(Some).map_err(failed)
     }
+}
+
+/// What became of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// It is done, and there are others.
+    Done,
+    /// What is left has to wait for its stores.
+    Waits,
+    /// There is nothing left.
+    Last,
 }

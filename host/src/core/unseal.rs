@@ -22,8 +22,19 @@ use crate::{
 pub(super) struct Progress {
     pub(super) nonce: Uuid,
     pub(super) shares: Vec<Share>,
-    /// Counts the times that somebody said to seal or to begin anew: an unsealing that began before does not count.
+    /// Counts the times that somebody said to seal or to begin anew: an unsealing by shares that began before does not count.
     epoch: u64,
+    /// Counts the times that somebody said to seal, or made a cluster: no unsealing that began before counts. Strangers cannot
+    /// say so, as they can say to begin anew.
+    seals: u64,
+}
+
+/// Since when nobody must have said otherwise, for an unsealing to count.
+pub(super) enum Since {
+    /// To seal, or to begin anew with the shares.
+    Begun(u64),
+    /// To seal.
+    Sealed(u64),
 }
 
 impl Core {
@@ -44,16 +55,16 @@ impl Core {
             return Ok(self.status_of(Some(&record)));
         };
         // The shares are kept until this has succeeded: a hiccup of the store must not cost them.
-        self.open_up(request, (record, version), unlocked, epoch).await
+        self.open_up(request, (record, version), unlocked, Since::Begun(epoch)).await
     }
 
-    /// Serves with these keys, unless somebody has sealed since `epoch`.
+    /// Serves with these keys, unless somebody has said otherwise since.
     pub(super) async fn open_up(
         self: &Arc<Self>,
         request: RequestId,
         (record, version): (SealRecord, Version),
         unlocked: Unlocked,
-        epoch: u64,
+        since: Since,
     ) -> Result<SealStatus, CoreError> {
         let barrier = Arc::new(Barrier::new(self.system.clone(), unlocked, self.settings.key_uses));
         let record = self.confirm(request, record, version, &barrier).await?;
@@ -61,7 +72,7 @@ impl Core {
         let devices = self.audit_devices(&barrier, request).await?;
         if self.publish(
             Unsealed { barrier, mounts, policies: Policies::default(), admitted: Mutex::default() },
-            epoch,
+            &since,
             &devices,
         ) {
             tracing::info!(cluster = %record.cluster_id, "unsealed");
@@ -159,10 +170,14 @@ impl Core {
     }
 
     /// Unseals, unless somebody has sealed or begun anew since, or was quicker.
-    fn publish(&self, unsealed: Unsealed, epoch: u64, devices: &[Spec]) -> bool {
+    fn publish(&self, unsealed: Unsealed, since: &Since, devices: &[Spec]) -> bool {
         let mut progress = self.progress();
         let mut present = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
-        if progress.epoch != epoch || present.is_some() {
+        let counts = match since {
+            Since::Begun(epoch) => progress.epoch == *epoch,
+            Since::Sealed(seals) => progress.seals == *seals,
+        };
+        if !counts || present.is_some() {
             return false;
         }
         // Before anybody can have the keys, and under the lock under which sealing takes them away.
@@ -174,11 +189,17 @@ impl Core {
 }
 
 impl Progress {
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch
+    pub(super) fn seals(&self) -> u64 {
+        self.seals
+    }
+
+    /// As `forget`, and no unsealing that is under way counts.
+    pub(super) fn void(&mut self) {
+        self.forget();
+        self.seals += 1;
     }
 
     pub(super) fn forget(&mut self) {
-        *self = Self { epoch: self.epoch + 1, ..Self::default() };
+        *self = Self { epoch: self.epoch + 1, seals: self.seals, ..Self::default() };
     }
 }

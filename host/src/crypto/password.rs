@@ -13,8 +13,8 @@ const MEMORY_KIB: u32 = 64 * 1024;
 const PASSES: u32 = 3;
 const LANES: u32 = 4;
 /// What a store may ask for at most: it is not trusted.
-const MOST_MEMORY_KIB: u32 = 1024 * 1024;
-const MOST_PASSES: u32 = 16;
+const MOST_MEMORY_KIB: u32 = 256 * 1024;
+const MOST_PASSES: u32 = 8;
 const MOST_LANES: u32 = 16;
 
 /// The shortest password, in bytes.

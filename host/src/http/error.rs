@@ -23,18 +23,6 @@ use crate::{
     token::TokenError,
 };
 
-/// The failures of a backend that another try, or an operator, may mend. All others, and those of a later interface, are
-/// defects.
-const TEMPORARY: [ErrorCode; 7] = [
-    ErrorCode::CANCELLED,
-    ErrorCode::CLOSED,
-    ErrorCode::CONFLICT,
-    ErrorCode::PERMISSION_DENIED,
-    ErrorCode::RESOURCE_EXHAUSTED,
-    ErrorCode::TIMEOUT,
-    ErrorCode::UNAVAILABLE,
-];
-
 /// An error as a client sees it.
 #[derive(Debug, Clone)]
 pub(super) enum ApiError {
@@ -164,7 +152,7 @@ impl From<StorageError> for ApiError {
             return Self::TooLarge(format!("the secret is larger than backend {backend:?} takes"));
         }
         let unknown = if error.is_unknown() { "; the change may have happened" } else { "" };
-        if TEMPORARY.contains(&code) {
+        if error.is_temporary() {
             return Self::Unavailable {
                 message: format!("backend {backend:?} is not available ({}){unknown}", code.name()),
                 retry_after_s: error.retry_after().map(|after| after.as_secs_f64().ceil() as u64),

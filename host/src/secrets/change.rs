@@ -30,6 +30,23 @@ pub(super) struct Change<'c> {
     pub(super) removed: Vec<Vec<u8>>,
 }
 
+impl Change<'_> {
+    fn condition(&self) -> Condition {
+        self.before.map_or(Condition::Absent, Condition::Version)
+    }
+
+    fn ops<'o>(&'o self, keyspace: &'o str, key: &'o [u8]) -> Vec<Op<'o>> {
+        let point = match self.next {
+            Some(next) => Op::put(Key::new(keyspace, key), next),
+            None => Op::delete(Key::new(keyspace, key)),
+        };
+        let mut ops = vec![point.when(self.condition())];
+        ops.extend(self.aside.as_ref().map(|(key, sealed)| Op::put(Key::new(keyspace, key), sealed)));
+        ops.extend(self.removed.iter().map(|key| Op::delete(Key::new(keyspace, key))));
+        ops
+    }
+}
+
 impl Engine<'_> {
     /// Makes a change.
     ///
@@ -38,14 +55,8 @@ impl Engine<'_> {
     /// The store's: a lost race where the secret is no longer as it was read.
     pub(super) async fn change(&self, change: &Change<'_>) -> Result<(), EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), metadata_key(change.path));
-        let condition = change.before.map_or(Condition::Absent, Condition::Version);
-        let point = match change.next {
-            Some(next) => Op::put(Key::new(&keyspace, &key), next),
-            None => Op::delete(Key::new(&keyspace, &key)),
-        };
-        let mut ops = vec![point.when(condition)];
-        ops.extend(change.aside.as_ref().map(|(key, sealed)| Op::put(Key::new(&keyspace, key), sealed)));
-        ops.extend(change.removed.iter().map(|key| Op::delete(Key::new(&keyspace, key))));
+        let condition = change.condition();
+        let ops = change.ops(&keyspace, &key);
         if ops.len() == 1 {
             return Ok(self.commit(change, condition).await?);
         }
@@ -53,6 +64,13 @@ impl Engine<'_> {
             return Ok(self.storage.apply(self.request, &ops).await?);
         }
         self.change_in_steps(change, condition).await
+    }
+
+    /// Whether all of a change happens at once.
+    pub(super) fn happens_at_once(&self, change: &Change<'_>) -> bool {
+        let (keyspace, key) = (self.mount.keyspace(), metadata_key(change.path));
+        let ops = change.ops(&keyspace, &key);
+        ops.len() == 1 || self.storage.takes_at_once(&ops)
     }
 
     async fn change_in_steps(&self, change: &Change<'_>, condition: Condition) -> Result<(), EngineError> {

@@ -68,6 +68,28 @@ pub enum EngineError {
     Storage(#[from] StorageError),
 }
 
+impl EngineError {
+    /// Whether a store does not serve just now: whatever was to be done may succeed later.
+    pub(super) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_temporary(),
+            Self::Barrier(error) | Self::Record(RecordError::Barrier { source: error, .. }) => {
+                !matches!(error, BarrierError::Open(_))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether others were quicker, or it is not known what happened.
+    pub(super) fn is_worth_another_look(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_lost_race() || error.is_unknown(),
+            Self::Contended => true,
+            _ => false,
+        }
+    }
+}
+
 /// A version that was read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {

@@ -44,6 +44,10 @@ pub struct VersionMetadata {
     write_id: String,
     /// The tag of its envelope, so that no other sealing can take its place.
     tag: String,
+    /// The tag of the envelope that is to take its place: known before that is in the store, so that no sweep takes it for one
+    /// that nothing refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next_tag: Option<String>,
 }
 
 /// A version that is about to be written.
@@ -63,13 +67,25 @@ impl VersionMetadata {
             deletion_time: deletion_time.map(|time| time.to_string()).unwrap_or_default(),
             destroyed: false,
             write_id: BASE64.encode(new.write_id.as_bytes()),
-            tag: envelope::tag(new.sealed).map(|tag| BASE64.encode(&tag)).unwrap_or_default(),
+            tag: written_tag(new.sealed),
+            next_tag: None,
         }
     }
 
     /// The same version, in another envelope.
     pub fn resealed(&self, sealed: &[u8]) -> Self {
-        Self { tag: envelope::tag(sealed).map(|tag| BASE64.encode(&tag)).unwrap_or_default(), ..self.clone() }
+        Self { tag: written_tag(sealed), next_tag: None, ..self.clone() }
+    }
+
+    /// The same version, which is to be in another envelope.
+    pub fn to_be_resealed(&self, sealed: &[u8]) -> Self {
+        Self { next_tag: Some(written_tag(sealed)), ..self.clone() }
+    }
+
+    /// The same version in the envelope that is to take its place; none where there is none.
+    pub fn next(&self) -> Option<Self> {
+        let tag = self.next_tag.clone()?;
+        Some(Self { tag, next_tag: None, ..self.clone() })
     }
 
     /// Whether it can be read at this time.
@@ -96,6 +112,10 @@ impl VersionMetadata {
     pub fn is_sealed_as(&self, sealed: &[u8]) -> bool {
         envelope::tag(sealed).is_some_and(|tag| self.tag() == tag)
     }
+}
+
+fn written_tag(sealed: &[u8]) -> String {
+    envelope::tag(sealed).map(|tag| BASE64.encode(&tag)).unwrap_or_default()
 }
 
 impl Metadata {

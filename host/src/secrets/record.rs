@@ -106,6 +106,16 @@ pub fn version_key(path: &SecretPath, version: u64, metadata: &VersionMetadata) 
     key
 }
 
+/// The keys of the records that one version may have: its own, and that of the envelope which is to take its place.
+pub fn version_keys(
+    path: &SecretPath,
+    version: u64,
+    metadata: &VersionMetadata,
+) -> impl Iterator<Item = Vec<u8>> {
+    let next = metadata.next().map(|next| version_key(path, version, &next));
+    [version_key(path, version, metadata)].into_iter().chain(next)
+}
+
 /// Seals and opens the records of one mount.
 pub struct Sealer<'a> {
     /// The keys.

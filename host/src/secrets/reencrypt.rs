@@ -2,19 +2,35 @@
 //! other, so that whoever reads or writes meanwhile loses nothing, and one that breaks off is done again. A version that
 //! is sealed anew has another tag, which its secret's metadata learns in the same change.
 
+use std::time::Duration;
+
 use keyway_loader::{Key, Put};
 
 use super::{
     change::Change,
     engine::{Engine, EngineError, Stored},
+    metadata::VersionMetadata,
     path::SecretPath,
     plain,
-    record::{METADATA_PREFIX, version_key},
+    record::{METADATA_PREFIX, RecordError, version_key, version_keys},
 };
 use crate::{barrier::Resealed, crypto::envelope::key_number};
 
-/// How often a secret that others keep changing is tried. What they write is sealed with the newest key anyway.
+/// How often races for one record are lost before it is left for the next time.
 const ATTEMPTS: u32 = 64;
+/// How long it waits behind a lost race.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How far one secret is.
+#[derive(Default)]
+struct OneSecret {
+    /// Older versions up to this one are done with.
+    done: u64,
+    /// Whether the current version is known not to open.
+    is_current_damaged: bool,
+    sealed: u64,
+    failed: bool,
+}
 
 impl Engine<'_> {
     /// Looks at some secrets of this mount behind the key `after`, and seals with the newest key what is sealed with one
@@ -22,29 +38,46 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// When the store cannot be scanned. A secret that cannot be sealed anew is counted, and said in the log.
+    /// When a store does not serve, before anything of this part was done. What cannot be sealed anew is counted, and said in
+    /// the log; it stays as it is.
     pub async fn reencrypt(&self, key: u32, after: &[u8]) -> Result<Resealed, EngineError> {
         let keyspace = self.mount.keyspace();
         let prefix = if self.mount.kv_version == 1 { plain::PREFIX } else { METADATA_PREFIX };
         let page = self.storage.keys_behind(self.request, &keyspace, prefix.as_bytes(), after).await?;
         let mut resealed = Resealed::default();
+        let mut done = None;
         for name in &page.keys {
-            resealed.seen += 1;
-            match self.reencrypt_one(name, prefix, key).await {
-                Ok(sealed) => resealed.sealed += sealed,
-                // A store that is away is no fault of the secret's.
-                Err(EngineError::Storage(error)) => return Err(error.into()),
+            let mut one = OneSecret::default();
+            let outcome = self.reencrypt_one(name, prefix, key, &mut one).await;
+            resealed.sealed += one.sealed;
+            match outcome {
+                // A store that is away is no fault of the secret's: what was done until then counts.
+                Err(error) if error.is_temporary() => {
+                    return match done {
+                        Some(done) => Ok(Resealed { next: Some(done), ..resealed }),
+                        None => Err(error),
+                    };
+                }
                 Err(error) => {
                     tracing::error!(%error, "a secret cannot be sealed anew");
                     resealed.failed += 1;
                 }
+                Ok(()) => resealed.failed += u64::from(one.failed),
             }
+            resealed.seen += 1;
+            done = Some(name.clone());
         }
         resealed.next = page.next;
         Ok(resealed)
     }
 
-    async fn reencrypt_one(&self, entry: &[u8], prefix: &str, key: u32) -> Result<u64, EngineError> {
+    async fn reencrypt_one(
+        &self,
+        entry: &[u8],
+        prefix: &str,
+        key: u32,
+        one: &mut OneSecret,
+    ) -> Result<(), EngineError> {
         let name = entry.strip_prefix(prefix.as_bytes()).and_then(|name| std::str::from_utf8(name).ok());
         let path = name.and_then(|name| SecretPath::parse(name).ok());
         let Some(path) = path else {
@@ -53,18 +86,24 @@ impl Engine<'_> {
                 self.mount.uuid
             )));
         };
-        let mut sealed = 0;
-        for _ in 0..ATTEMPTS {
+        let mut lost = 0;
+        while lost < ATTEMPTS {
             let step = if self.mount.kv_version == 1 {
                 self.reencrypt_plain(&path, entry, key).await
             } else {
-                self.reencrypt_step(&path, key).await
+                self.reencrypt_step(&path, key, one).await
             };
             match step {
-                Ok(false) => return Ok(sealed),
-                Ok(true) => sealed += 1,
+                Ok(false) => return Ok(()),
+                Ok(true) => {
+                    one.sealed += 1;
+                    lost = 0;
+                }
                 // Read again: it may be done, or be another's.
-                Err(EngineError::Storage(error)) if error.is_lost_race() || error.is_unknown() => {}
+                Err(error) if error.is_worth_another_look() => {
+                    lost += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -72,36 +111,97 @@ impl Engine<'_> {
     }
 
     /// Seals one record of a secret anew, where there is one to be; whether there was.
-    async fn reencrypt_step(&self, path: &SecretPath, key: u32) -> Result<bool, EngineError> {
+    async fn reencrypt_step(
+        &self,
+        path: &SecretPath,
+        key: u32,
+        one: &mut OneSecret,
+    ) -> Result<bool, EngineError> {
         let Some(stored) = self.load(path).await? else { return Ok(false) };
-        let Stored { opened, version } = &stored;
-        let number = opened.metadata.current_version;
-        if is_older(&opened.current, key) || opened.key < key {
-            return self.reencrypt_current(path, &stored, key).await.map(|()| true);
+        let metadata = &stored.opened.metadata;
+        let is_current_older = is_older(&stored.opened.current, key) && !one.is_current_damaged;
+        if is_current_older || stored.opened.key < key {
+            return self.reencrypt_current(path, &stored, key, one).await.map(|()| true);
         }
-        for (older, known) in opened.metadata.versions.iter().filter(|(older, _)| **older != number) {
-            if known.destroyed {
-                continue;
+        for (older, known) in metadata.versions.range(one.done + 1..metadata.current_version) {
+            if !known.destroyed && self.reencrypt_version(path, &stored, *older, key, one).await? {
+                return Ok(true);
             }
-            let Some(envelope) = self.load_version(path, *older, known).await? else {
-                return Err(self.sealer().missing(path, *older).into());
-            };
-            if !is_older(&envelope, key) {
-                continue;
-            }
-            let value = self.sealer().open_value(path, *older, known, &envelope).await?;
-            let anew = self.sealer().seal_value(path, *older, &value).await?;
-            let mut metadata = opened.metadata.clone();
-            let known_anew = known.resealed(&anew);
-            let aside = Some((version_key(path, *older, &known_anew), anew.as_slice()));
-            metadata.versions.insert(*older, known_anew);
-            let record = self.sealer().seal_record(path, &metadata, &opened.current).await?;
-            let removed = vec![version_key(path, *older, known)];
-            let before = Some(*version);
-            self.change(&Change { path, before, next: Some(&record), aside, removed }).await?;
-            return Ok(true);
+            one.done = *older;
         }
         Ok(false)
+    }
+
+    /// One older version, where it is sealed with an older key; whether it was.
+    async fn reencrypt_version(
+        &self,
+        path: &SecretPath,
+        stored: &Stored,
+        number: u64,
+        key: u32,
+        one: &mut OneSecret,
+    ) -> Result<bool, EngineError> {
+        let Stored { opened, version } = stored;
+        let Some(known) = opened.metadata.versions.get(&number) else { return Ok(false) };
+        let Some(envelope) = self.load_version(path, number, known).await? else {
+            // Removed, or sealed anew, since the metadata was read?
+            let now = self.metadata(path).await?;
+            if now.as_ref().and_then(|now| now.versions.get(&number)) == Some(known) {
+                self.cannot(&self.sealer().missing(path, number), one);
+            }
+            return Ok(false);
+        };
+        if !is_older(&envelope, key) {
+            return Ok(false);
+        }
+        let value = match self.sealer().open_value(path, number, known, &envelope).await {
+            Ok(value) => value,
+            Err(error @ RecordError::Unopenable { .. }) => {
+                self.cannot(&error, one);
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let anew = self.sealer().seal_value(path, number, &value).await?;
+        let with = async |known: VersionMetadata| {
+            let mut metadata = opened.metadata.clone();
+            metadata.versions.insert(number, known);
+            self.sealer().seal_record(path, &metadata, &opened.current).await
+        };
+        let known_anew = known.resealed(&anew);
+        let record = with(known_anew.clone()).await?;
+        let change = Change {
+            path,
+            before: Some(*version),
+            next: Some(&record),
+            aside: Some((version_key(path, number, &known_anew), anew.as_slice())),
+            removed: version_keys(path, number, known).collect(),
+        };
+        if self.happens_at_once(&change) {
+            self.change(&change).await?;
+            return Ok(true);
+        }
+        // In steps: the next envelope is known before it is in the store, so that no sweep in between removes it.
+        let announced = known.to_be_resealed(&anew);
+        let record = with(announced).await?;
+        let before = Some(*version);
+        self.change(&Change { path, before, next: Some(&record), aside: None, removed: Vec::new() }).await?;
+        let Some(now) = self.load(path).await? else { return Ok(false) };
+        let as_announced = now.opened.metadata.versions.get(&number).and_then(VersionMetadata::next);
+        if as_announced.as_ref() != Some(&known_anew) {
+            // Others were quicker: it is looked at again.
+            return Err(EngineError::Contended);
+        }
+        let mut metadata = now.opened.metadata.clone();
+        metadata.versions.insert(number, known_anew);
+        let record = self.sealer().seal_record(path, &metadata, &now.opened.current).await?;
+        self.change(&Change { before: Some(now.version), next: Some(&record), ..change }).await?;
+        Ok(true)
+    }
+
+    fn cannot(&self, error: &RecordError, one: &mut OneSecret) {
+        tracing::error!(%error, "a version cannot be sealed anew, and stays as it is");
+        one.failed = true;
     }
 
     /// The metadata, and with it the value of the current version.
@@ -110,18 +210,28 @@ impl Engine<'_> {
         path: &SecretPath,
         stored: &Stored,
         key: u32,
+        one: &mut OneSecret,
     ) -> Result<(), EngineError> {
         let mut metadata = stored.opened.metadata.clone();
         let number = metadata.current_version;
         let (mut current, mut removed) = (stored.opened.current.clone(), Vec::new());
-        if let Some(known) = metadata.current().filter(|_| is_older(&current, key)) {
-            let value = self.sealer().open_value(path, number, known, &current).await?;
-            let anew = self.sealer().seal_value(path, number, &value).await?;
-            // Where a change that broke off may have left a copy of it.
-            removed.push(version_key(path, number, known));
-            let known = known.resealed(&anew);
-            metadata.versions.insert(number, known);
-            current = anew;
+        let known =
+            metadata.current().filter(|_| is_older(&current, key) && !one.is_current_damaged).cloned();
+        if let Some(known) = known {
+            match self.sealer().open_value(path, number, &known, &current).await {
+                Ok(value) => {
+                    let anew = self.sealer().seal_value(path, number, &value).await?;
+                    // Where a change that broke off may have left a copy of it.
+                    removed.extend(version_keys(path, number, &known));
+                    metadata.versions.insert(number, known.resealed(&anew));
+                    current = anew;
+                }
+                Err(error @ RecordError::Unopenable { .. }) => {
+                    self.cannot(&error, one);
+                    one.is_current_damaged = true;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         let record = self.sealer().seal_record(path, &metadata, &current).await?;
         let before = Some(stored.version);

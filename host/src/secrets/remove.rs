@@ -5,7 +5,7 @@ use super::{
     engine::{Engine, EngineError, Stored},
     path::SecretPath,
     race::Race,
-    record::version_key,
+    record::version_keys,
 };
 
 impl Engine<'_> {
@@ -28,7 +28,7 @@ impl Engine<'_> {
                 return Ok(());
             }
             let kept = metadata.versions.iter().filter(|(_, version)| !version.destroyed);
-            let removed = kept.map(|(number, version)| version_key(path, *number, version)).collect();
+            let removed = kept.flat_map(|(number, version)| version_keys(path, *number, version)).collect();
             // Only as it was read: the versions of a secret that is made again meanwhile have other keys.
             let change = Change { path, before: Some(version), next: None, aside: None, removed };
             match self.change(&change).await {

@@ -7,7 +7,7 @@ use keyway_loader::{Delete, Entry, Key, Scan};
 use super::{
     engine::{Engine, EngineError},
     path::SecretPath,
-    record::{INTENT_PREFIX, path_of_intent, version_key, version_prefix},
+    record::{INTENT_PREFIX, path_of_intent, version_keys, version_prefix},
 };
 use crate::clock;
 
@@ -105,7 +105,7 @@ impl Engine<'_> {
             .iter()
             .flat_map(|metadata| &metadata.versions)
             .filter(|(_, version)| !version.destroyed)
-            .map(|(number, version)| version_key(path, *number, version))
+            .flat_map(|(number, version)| version_keys(path, *number, version))
             .collect();
         keys.retain(|key| !referred.contains(key));
         let keys: Vec<Key<'_>> = keys.iter().map(|key| Key::new(&keyspace, key)).collect();

@@ -8,7 +8,7 @@ use super::{
     metadata::Metadata,
     path::SecretPath,
     race::Race,
-    record::version_key,
+    record::version_keys,
 };
 use crate::clock;
 
@@ -115,7 +115,7 @@ impl Engine<'_> {
             .versions
             .iter()
             .filter(|(number, version)| version.destroyed && !was_destroyed(number))
-            .map(|(number, version)| version_key(path, *number, version))
+            .flat_map(|(number, version)| version_keys(path, *number, version))
             .collect();
         let record = self.sealer().seal_record(path, metadata, sealed.unwrap_or_default()).await?;
         let before = stored.map(|stored| stored.version);

@@ -10,7 +10,7 @@ use super::{
     metadata::{Metadata, NewVersion},
     path::SecretPath,
     race::Race,
-    record::version_key,
+    record::{version_key, version_keys},
 };
 use crate::{clock, crypto::key::random_bytes};
 
@@ -69,8 +69,12 @@ impl Engine<'_> {
                 return Ok(Written::Done(found));
             }
             if race.is_perhaps_changed_since(state) {
-                // Another's version with the number that ours would have had: ours was not written.
-                if !attempted.as_ref().is_some_and(|attempted| attempted.was_taken_by_another(metadata)) {
+                // Another's version with the number that ours would have had, or none yet: ours was not written, and on the
+                // record as it is now it cannot be any more.
+                let is_lost = |attempted: &Next| {
+                    attempted.was_taken_by_another(metadata) || attempted.is_not_there(metadata)
+                };
+                if !attempted.as_ref().is_some_and(is_lost) {
                     return Err(race.stays_unknown());
                 }
                 race.was_not_done();
@@ -139,7 +143,7 @@ impl Engine<'_> {
         let effective = metadata.settings.within(&self.mount.settings);
         let pruned = metadata.add(&NewVersion { now, write_id: mark, sealed: &sealed }, &effective);
         let removed = pruned.iter().filter(|(_, version)| !version.destroyed);
-        let removed = removed.map(|(number, version)| version_key(path, *number, version)).collect();
+        let removed = removed.flat_map(|(number, version)| version_keys(path, *number, version)).collect();
         let record = self.sealer().seal_record(path, &metadata, &sealed).await?;
         Ok(Next { metadata, record, removed })
     }
@@ -183,6 +187,14 @@ impl Next {
         now.is_some_and(|now| {
             now.created_time == self.metadata.created_time
                 && now.versions.contains_key(&self.metadata.current_version)
+        })
+    }
+
+    /// Whether the same secret has not come to this version yet.
+    fn is_not_there(&self, now: Option<&Metadata>) -> bool {
+        now.is_some_and(|now| {
+            now.created_time == self.metadata.created_time
+                && now.current_version < self.metadata.current_version
         })
     }
 

@@ -4,6 +4,18 @@ use std::time::Duration;
 
 use keyway_loader::{Error, ErrorCode, Outcome};
 
+/// The failures of a backend that another try, or an operator, may mend. All others, and those of a later interface, are
+/// defects.
+const TEMPORARY: [ErrorCode; 7] = [
+    ErrorCode::CANCELLED,
+    ErrorCode::CLOSED,
+    ErrorCode::CONFLICT,
+    ErrorCode::PERMISSION_DENIED,
+    ErrorCode::RESOURCE_EXHAUSTED,
+    ErrorCode::TIMEOUT,
+    ErrorCode::UNAVAILABLE,
+];
+
 /// A failed call to a backend.
 #[derive(Debug, thiserror::Error)]
 #[error("backend {backend:?}: {source}")]
@@ -35,6 +47,11 @@ impl StorageError {
     /// Whether the effect may have happened.
     pub fn is_unknown(&self) -> bool {
         self.source.outcome() == Outcome::UNKNOWN
+    }
+
+    /// Whether it is one that another try, or an operator, may mend; all others are the record's, or defects.
+    pub fn is_temporary(&self) -> bool {
+        TEMPORARY.contains(&self.source.code())
     }
 
     /// What kind of failure it was.

@@ -35,5 +35,6 @@ fn told(present: &Reencryption) -> Value {
         "seen": present.seen,
         "sealed": present.sealed,
         "failed": present.failed,
+        "waiting_for": present.waiting_for,
     })
 }
