@@ -83,8 +83,8 @@ fn list(client: &Client, format: Format) -> Result<(), Failure> {
                 .as_object()
                 .into_iter()
                 .flatten()
-                // What each token keeps for itself is no mount of anybody's.
-                .filter(|(_, mount)| mount["type"] != "cubbyhole")
+                // What is always there is no mount of anybody's.
+                .filter(|(_, mount)| mount["type"] != "cubbyhole" && mount["type"] != "system")
                 .map(|(path, mount)| {
                     let kind = format!("kv {}", mount["options"]["version"].as_str().unwrap_or("2"));
                     vec![path.clone(), kind, text(mount, "backend"), text(mount, "description")]

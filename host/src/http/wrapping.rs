@@ -60,7 +60,7 @@ pub(super) async fn wrap(at: &At<'_>, answer: Answer, ttl: u64, path: &str) -> R
     }
 }
 
-async fn keep(at: &At<'_>, kept: Kept) -> Result<Answer, ApiError> {
+async fn keep(at: &At<'_>, mut kept: Kept) -> Result<Answer, ApiError> {
     let tokens = at.unsealed()?.tokens(at.call.request());
     let entry = Entry {
         policies: vec![RESPONSE_WRAPPING.to_owned()],
@@ -71,6 +71,7 @@ async fn keep(at: &At<'_>, kept: Kept) -> Result<Answer, ApiError> {
         uses_left: Some(1),
         ..Entry::new().map_err(TokenError::from)?
     };
+    kept.created = entry.created.clone();
     let records = at.unsealed()?.records(at.call.request());
     // The token first: what is kept without one is tidied. Nobody has it yet.
     let token = tokens.make(None, &entry).await?;

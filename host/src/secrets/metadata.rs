@@ -147,9 +147,9 @@ impl Metadata {
         std::mem::replace(&mut self.versions, kept).into_iter().collect()
     }
 
-    /// The number of the oldest version.
+    /// The number of the oldest version; zero, as Vault has it, until one was one too many.
     pub fn oldest_version(&self) -> u64 {
-        self.versions.keys().next().copied().unwrap_or(0)
+        self.versions.keys().next().copied().filter(|oldest| *oldest > 1).unwrap_or(0)
     }
 }
 

@@ -107,6 +107,7 @@ fn kv_version(kind: &str, version: Option<&Value>) -> Result<u8, String> {
 pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
     let mut table = mount_table(&at.unsealed()?.mounts().current(), |_| true);
     table.insert("cubbyhole/".to_owned(), cubbyhole());
+    table.insert("sys/".to_owned(), system());
     Ok(Answer::flat(table))
 }
 
@@ -176,19 +177,28 @@ fn mount_answer(mount: &Mount) -> Value {
 
 /// What each token keeps for itself is always mounted.
 fn cubbyhole() -> Value {
+    builtin("cubbyhole", "per-token private secret storage", true)
+}
+
+fn system() -> Value {
+    builtin("system", "system endpoints used for control, policy and debugging", false)
+}
+
+/// What is there without being mounted.
+fn builtin(kind: &str, description: &str, is_local: bool) -> Value {
     json!({
-        "accessor": "cubbyhole_builtin",
+        "accessor": format!("{kind}_builtin"),
         "config": tune::config(&Tune::default()),
         "deprecation_status": "supported",
-        "description": "per-token private secret storage",
+        "description": description,
         "external_entropy_access": false,
-        "local": true,
+        "local": is_local,
         "options": null,
         "plugin_version": "",
         "running_plugin_version": env!("CARGO_PKG_VERSION"),
         "running_sha256": "",
         "seal_wrap": false,
-        "type": "cubbyhole",
+        "type": kind,
         "uuid": uuid::Uuid::nil(),
     })
 }

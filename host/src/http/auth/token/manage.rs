@@ -44,7 +44,12 @@ async fn named_by_accessor(at: &At<'_>) -> Result<(Live, u64), ApiError> {
 
 pub(super) async fn lookup_self(at: &At<'_>) -> Result<Answer, ApiError> {
     let token = at.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
-    Ok(Answer::system(told(&at.caller()?.live, token.expose())))
+    let mut told = told(&at.caller()?.live, token.expose());
+    // This is one of its uses.
+    if let Some(left) = at.caller()?.live.entry.uses_left {
+        told["num_uses"] = left.saturating_sub(1).into();
+    }
+    Ok(Answer::system(told))
 }
 
 pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
