@@ -70,6 +70,7 @@ impl Reader {
         text.replace("/usr/lib/keyway/plugins", built().to_str().unwrap())
             .replace("/etc/keyway", &format!("{site}etc"))
             .replace("/var/lib/keyway", &format!("{site}var"))
+            .replace("/var/log/keyway", &format!("{site}trail"))
             .replace("/usr/local/bin/keyway", built().join("keyway").to_str().unwrap())
             .replace("0.0.0.0:8200", &format!("0.0.0.0:{}", self.port))
             .replace("127.0.0.1:8200", &format!("127.0.0.1:{}", self.port))
@@ -131,6 +132,7 @@ fn operations_lead_to_a_protected_monitored_server() {
     let (etc, var) = (reader.site.path("etc"), reader.site.path("var"));
     fs::create_dir_all(&etc).unwrap();
     fs::create_dir_all(&var).unwrap();
+    fs::create_dir_all(reader.site.path("trail")).unwrap();
     let authority = Authority::new();
     authority.write_server(&etc);
     authority.write(&etc);
@@ -153,6 +155,9 @@ fn operations_lead_to_a_protected_monitored_server() {
         "\"sealed\":false",
         "keyway_unsealed 1",
         "team/kv is mounted",
+        "The policy app is in force",
+        "hmac-sha256:",
+        "Verified",
         "ready",
         "Sealed       false",
     ] {

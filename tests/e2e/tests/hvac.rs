@@ -7,7 +7,7 @@
 
 use std::{env, process::Command};
 
-use keyway_e2e::Site;
+use keyway_e2e::{Site, config};
 
 #[test]
 fn hvac_lives_through_a_cluster() {
@@ -29,8 +29,17 @@ fn hvac_makes_every_call_of_tokens_and_approle() {
     run("auth.py", true);
 }
 
-/// Runs a script against both backends, with the address of a server and, where it is unsealed, a root token.
+#[test]
+fn hvac_makes_every_call_of_the_audit() {
+    run_with("audit.py", true, "[audit]\napi = true\n");
+}
+
 fn run(script: &str, unsealed: bool) {
+    run_with(script, unsealed, "");
+}
+
+/// Runs a script against both backends, with these sections of the configuration, with the address of a server and, where it is unsealed, a root token.
+fn run_with(script: &str, unsealed: bool, sections: &str) {
     let Some(python) = env::var_os("KEYWAY_TEST_PYTHON") else {
         assert!(
             env::var("CI").as_deref() != Ok("true"),
@@ -43,6 +52,7 @@ fn run(script: &str, unsealed: bool) {
     };
     for plugin in ["memory", "sqlite"] {
         let site = Site::new(plugin);
+        site.configure(&format!("{}\n{sections}", config(plugin)));
         let server = site.start();
         let mut command = Command::new(&python);
         command.arg(format!("{}/python/{script}", env!("CARGO_MANIFEST_DIR"))).arg(&server.address);

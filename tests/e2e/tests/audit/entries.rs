@@ -119,7 +119,7 @@ fn every_request_has_two_lines_and_no_value_is_in_the_clear() {
 
 #[test]
 fn tokens_at_the_watchers_paths_are_written_down_and_strangers_write_little() {
-    let (site, server, keys) = start("memory", |site| file(site, "a"));
+    let (site, server, keys) = start("sqlite", |site| file(site, "a"));
     let uses = serde_json::json!({ "num_uses": 2, "policies": ["root"] });
     let made = server.post("auth/token/create", &keys.root_token, &uses).json();
     let limited = made["auth"]["client_token"].as_str().unwrap().to_owned();

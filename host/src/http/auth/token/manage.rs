@@ -46,8 +46,8 @@ pub(super) async fn lookup_self(at: &At<'_>) -> Result<Answer, ApiError> {
     let token = at.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
     let mut told = told(&at.caller()?.live, token.expose());
     // This is one of its uses.
-    if let Some(left) = at.caller()?.live.entry.uses_left {
-        told["num_uses"] = left.saturating_sub(1).into();
+    if let (Some(left), Some(fields)) = (at.caller()?.live.entry.uses_left, told.as_object_mut()) {
+        fields.insert("num_uses".to_owned(), left.saturating_sub(1).into());
     }
     Ok(Answer::system(told))
 }
