@@ -382,3 +382,50 @@ async fn backend_that_reads_an_earlier_state_is_refused() {
     let refused = try_start(&Disk::durable(), &Disk::stale(), directory.path()).await;
     assert!(matches!(refused, Err(CoreError::ReadsStale { backend }) if backend == "other"));
 }
+
+/// A mount whose store does not serve comes last, and keeps no other waiting; what it waits for is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn reencryption_goes_round_a_store_that_does_not_serve() {
+    let site = Site::new();
+    let (core, made) = site.begin().await;
+    let unsealed = authorised(&core, &made).await;
+    core.mount(&unsealed, REQUEST, &new_mount()).await.unwrap();
+    write(&core, &made).await.unwrap();
+    let beside = NewMount { path: MountPath::parse("beside").unwrap(), backend: None, ..new_mount() };
+    core.mount(&unsealed, REQUEST, &beside).await.unwrap();
+    let table = unsealed.mounts().current();
+    let mount = table.get("beside").unwrap().clone();
+    let engine = core.engine(&unsealed, &mount, REQUEST).await.unwrap();
+    let write = Write { content: Content::Whole(b"{}"), cas: None };
+    engine.write(&SecretPath::parse("a").unwrap(), &write).await.unwrap();
+    unsealed.barrier().rotate(REQUEST).await.unwrap();
+    site.other.play(Script::Fails);
+    let begun = core.begin_reencryption(REQUEST).await.unwrap();
+    assert!(begun.is_running() && begun.key == 2);
+    let until = async |is_so: fn(&keyway::core::Reencryption) -> bool| {
+        for _ in 0..1_200 {
+            let now = core.reencryption(REQUEST).await.unwrap().unwrap();
+            if is_so(&now) {
+                return now;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        unreachable!("{:?}", core.reencryption(REQUEST).await)
+    };
+    until(|now| now.waiting_for.is_some()).await;
+    // The other mount's, with its own store, are done meanwhile.
+    let keyspace = mount.keyspace();
+    for _ in 0..1_200 {
+        let storage = site.main.open().await;
+        let record = storage.get(REQUEST, keyway_loader::Key::new(&keyspace, b"m/a")).await.unwrap().unwrap();
+        if keyway::crypto::envelope::key_number(&record.value()[5..]) == Ok(2) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let waiting = core.reencryption(REQUEST).await.unwrap().unwrap();
+    assert!(waiting.is_running() && waiting.waiting_for.unwrap().contains("team/kv"));
+    site.other.play(Script::Well);
+    let done = until(|now| !now.is_running()).await;
+    assert_eq!((done.failed, done.is_cancelled, done.waiting_for), (0, false, None));
+}

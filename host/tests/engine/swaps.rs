@@ -12,10 +12,10 @@ use keyway::{
     cubbyhole::Cubbyhole,
     mounts::{AuthMount, auth::APPROLE},
     policy::{Policies, store::Written},
-    system::{Records, SystemError},
+    system::{New, Records, SystemError},
     token::{Entry, Tokens},
 };
-use keyway_loader::{Key, Put, Scan};
+use keyway_loader::{Condition, Key, Put, Scan};
 use serde_json::Value;
 
 use crate::chaos::{Disk, REQUEST, barrier, cluster};
@@ -27,6 +27,8 @@ fn kind_of(key: &str) -> Option<RecordKind> {
         ("policy/", RecordKind::Policy),
         ("token-role/", RecordKind::TokenRole),
         ("cubbyhole/", RecordKind::Cubbyhole),
+        ("audit/devices", RecordKind::AuditDevices),
+        ("reencryption", RecordKind::Reencryption),
     ];
     let approle = [
         ("/role/", RecordKind::AppRole),
@@ -58,6 +60,12 @@ async fn every_swap_of_two_records_of_the_system_is_noticed() {
         let role = approles.role(name).await.unwrap().unwrap();
         approles.make_secret_id(&role, &Default::default()).await.unwrap();
     }
+    for (key, kind) in
+        [("audit/devices", RecordKind::AuditDevices), ("reencryption", RecordKind::Reencryption)]
+    {
+        let new = New { kind, key: key.as_bytes(), value: &"x" };
+        records.put(&new, Condition::Absent).await.unwrap();
+    }
     let page = storage.scan(REQUEST, Scan::prefix("keyway-system", b"").with_max_items(1_000)).await.unwrap();
     let stored: Vec<(String, RecordKind, Vec<u8>)> = page
         .entries()
@@ -68,7 +76,7 @@ async fn every_swap_of_two_records_of_the_system_is_noticed() {
         })
         .collect();
     let kinds: HashSet<u8> = stored.iter().map(|(_, kind, _)| *kind as u8).collect();
-    assert_eq!((kinds.len(), stored.len()), (9, 20), "two of each, and root's");
+    assert_eq!((kinds.len(), stored.len()), (11, 22), "two of most kinds, and root's");
     for (key, kind, own) in &stored {
         let place = Key::new("keyway-system", key.as_bytes());
         for (other, _, bytes) in stored.iter().filter(|(other, ..)| other != key) {
