@@ -72,8 +72,8 @@ impl Audit {
         let configured: Vec<_> =
             settings.devices.iter().map(|spec| Arc::new(Device::start(spec, &settings.forbidden))).collect();
         for device in &configured {
-            let (audit, name) = (&device.spec().target, &device.spec().name);
-            tracing::info!(name, target = %audit, "audit device");
+            let Spec { name, target, .. } = device.spec();
+            tracing::info!(name, target = %target, "audit device");
         }
         Self { settings, configured, added: RwLock::default() }
     }

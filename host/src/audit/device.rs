@@ -226,12 +226,16 @@ impl Writer {
             self.fail(begun, &error);
             return self.refuse(batch, &error.to_string());
         }
-        if batch.iter().all(|job| job.entry.is_none()) {
+        let only_asked = batch.iter().all(|job| job.entry.is_none());
+        if only_asked {
             // Whoever only asks may have it opened by another behind it.
             self.sink.close();
         }
         for job in batch.iter().filter(|job| job.entry.is_none()) {
             tell(&job.told, Ok(()));
+        }
+        if only_asked {
+            return;
         }
         let mut chain = self.chain.clone().unwrap_or_default();
         let (mut text, mut lines) = (String::new(), Vec::new());
