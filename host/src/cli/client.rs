@@ -26,13 +26,15 @@ pub(super) struct Client {
     agent: ureq::Agent,
     address: String,
     token: Option<Zeroizing<String>>,
+    /// Where the token is from, for people; none where there is none.
+    token_from: Option<&'static str>,
 }
 
 /// An answer of any status.
 pub(super) struct Answer {
     pub(super) status: u16,
     text: String,
-    had_token: bool,
+    token_from: Option<&'static str>,
 }
 
 impl Client {
@@ -78,11 +80,14 @@ impl Client {
             .build()
             .new_agent();
         let address = address.trim_end_matches('/').to_owned();
-        let token = match variable(["KEYWAY_TOKEN", "VAULT_TOKEN"]) {
-            Some(token) => Some(Zeroizing::new(token)),
-            None => kept::token(&address)?,
+        let (token, token_from) = match variable(["KEYWAY_TOKEN", "VAULT_TOKEN"]) {
+            Some(token) => (Some(Zeroizing::new(token)), Some("the token in KEYWAY_TOKEN")),
+            None => match kept::token(&address)? {
+                Some(token) => (Some(token), Some("the token that `keyway login` has kept")),
+                None => (None, None),
+            },
         };
-        Ok(Self { agent, address, token })
+        Ok(Self { agent, address, token, token_from })
     }
 
     /// The server's address.
@@ -93,6 +98,7 @@ impl Client {
     /// Shows this token from now on.
     pub(super) fn show(&mut self, token: Zeroizing<String>) {
         self.token = Some(token);
+        self.token_from = Some("this token");
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Answer, Failure> {
@@ -158,7 +164,7 @@ impl Client {
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
         let text = body.map_err(|error| unavailable(&error))?;
-        Ok(Answer { status, text, had_token: self.token.is_some() })
+        Ok(Answer { status, text, token_from: self.token_from })
     }
 }
 
@@ -233,8 +239,9 @@ impl Answer {
             503 if said.starts_with("Keyway is sealed") => {
                 return Failure::Sealed(format!("{doing}: Keyway is sealed; unseal it with `keyway unseal`"));
             }
-            403 if self.had_token => {
-                format!("{doing}: {said}; the token that was shown is unknown here, or may not do this")
+            403 if self.token_from.is_some() => {
+                let token = self.token_from.unwrap_or_default();
+                format!("{doing}: {said}; {token} is unknown here, or may not do this")
             }
             403 => format!(
                 "{doing}: {said}; log in with `keyway login`, or set KEYWAY_TOKEN to a token that may"
