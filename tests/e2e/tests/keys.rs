@@ -1,4 +1,5 @@
 //! Rotation of keys, and initialisations that are repeated.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, time::Duration};
 
