@@ -6,7 +6,16 @@ use crate::process::{cargo, run};
 
 pub(crate) fn bench(names: &[&str]) -> Result<()> {
     // The libraries that are measured are built as they ship.
-    run(&mut cargo(&["build", "--release", "-p", "keyway-memory-plugin", "-p", "keyway-sqlite-plugin"]))?;
+    run(&mut cargo(&[
+        "build",
+        "--release",
+        "-p",
+        "keyway",
+        "-p",
+        "keyway-memory-plugin",
+        "-p",
+        "keyway-sqlite-plugin",
+    ]))?;
     let mut command = cargo(&["run", "--release", "-p", "keyway-bench", "--"]);
     command.args(names);
     run(&mut command)

@@ -1,13 +1,15 @@
 //! `cargo xtask bench`: each measurement against a baseline that runs in the same process, in turns, on the same bytes.
 //!
 //! [`boundary`] measures what the plugin boundary costs against `Arc<dyn async_trait>` in one binary; [`baseline`] is
-//! that. [`sqlite`] measures the SQLite plugin against plain rusqlite, [`loading`] what it takes until a plugin is open. [`plugin`] loads what is measured,
+//! that. [`sqlite`] measures the SQLite plugin against plain rusqlite, [`loading`] what it takes until a plugin is open,
+//! [`http`] what a server makes of it, audited or not. [`plugin`] loads what is measured,
 //! [`allocations`] counts what the host allocates, [`rounds`] is how anything is measured.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
 mod allocations;
 mod baseline;
 mod boundary;
+mod http;
 mod loading;
 mod plugin;
 mod rounds;
@@ -27,10 +29,13 @@ fn main() -> ExitCode {
         Some((first, rest)) if first == loading::CHILD => {
             return loading::child(rest).map_or_else(failed, |()| ExitCode::SUCCESS);
         }
+        Some((first, rest)) if first == http::BASELINE => {
+            return http::baseline(rest).map_or_else(failed, |()| ExitCode::SUCCESS);
+        }
         _ => {}
     }
     for name in if names.is_empty() {
-        vec!["boundary".to_owned(), "sqlite".to_owned(), "loading".to_owned()]
+        ["boundary", "sqlite", "loading", "http"].map(str::to_owned).to_vec()
     } else {
         names
     } {
@@ -38,8 +43,9 @@ fn main() -> ExitCode {
             "boundary" => boundary::run(),
             "sqlite" => sqlite::run(),
             "loading" => loading::run(),
+            "http" => http::run(),
             other => {
-                eprintln!("there is no benchmark {other:?}; there are: boundary, sqlite, loading");
+                eprintln!("there is no benchmark {other:?}; there are: boundary, sqlite, loading, http");
                 return ExitCode::from(2);
             }
         };
