@@ -270,7 +270,7 @@ fn run(command: Command, format: Format) -> Result<(), Failure> {
             keys::password(&client::Client::new(server)?, command, format)
         }
         Command::Operator { server, command: keys::Operator::GenerateRoot(command) } => {
-            keys::generate_root(&client::Client::new(server)?, command, format)
+            keys::generate_root(server, command, format)
         }
         Command::Login { server, login } => login::login(&mut client::Client::new(server)?, login, format),
         Command::Logout { server } => login::logout(&client::Client::new(server)?, format),

@@ -239,13 +239,12 @@ impl Answer {
             503 if said.starts_with("Keyway is sealed") => {
                 return Failure::Sealed(format!("{doing}: Keyway is sealed; unseal it with `keyway unseal`"));
             }
-            403 if self.token_from.is_some() => {
-                let token = self.token_from.unwrap_or_default();
-                format!("{doing}: {said}; {token} is unknown here, or may not do this")
-            }
-            403 => format!(
-                "{doing}: {said}; log in with `keyway login`, or set KEYWAY_TOKEN to a token that may"
-            ),
+            403 => match self.token_from {
+                Some(token) => format!("{doing}: {said}; {token} is unknown here, or may not do this"),
+                None => format!(
+                    "{doing}: {said}; log in with `keyway login`, or set KEYWAY_TOKEN to a token that may"
+                ),
+            },
             400 if said.starts_with("nothing is mounted") => {
                 format!("{doing}: {said}; `keyway mount list` shows what is")
             }

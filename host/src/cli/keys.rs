@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
+    Server,
     client::Client,
     failure::Failure,
+    operator::read_share,
     output::{Format, pairs, print, print_once},
     prompt,
 };
@@ -203,10 +205,7 @@ pub(super) fn rekey(client: &Client, command: Rekey, format: Format) -> Result<(
 
 /// Gives a share.
 fn give(client: &Client, path: &str, nonce: &str) -> Result<Value, Failure> {
-    let share = prompt::secret("Unseal share: ")?;
-    if share.trim().is_empty() {
-        return Err(Failure::Usage("no share was given".to_owned()));
-    }
+    let share = read_share()?;
     let body = Zeroizing::new(json!({ "key": share.trim(), "nonce": nonce }).to_string());
     client.post(path, &body)?.success("give the share")?.json()
 }
@@ -267,7 +266,7 @@ pub(super) fn password(client: &Client, command: Password, format: Format) -> Re
     }
 }
 
-pub(super) fn decode(encoded: &str, otp: Option<String>, format: Format) -> Result<(), Failure> {
+fn decode(encoded: &str, otp: Option<String>, format: Format) -> Result<(), Failure> {
     let otp = otp.map_or_else(|| prompt::secret("One-time password: "), |otp| Ok(otp.into()))?;
     let wrong = |why: &str| Failure::Usage(format!("the hidden token {why}"));
     let hidden = BASE64_NOPAD.decode(encoded.trim().trim_end_matches('=').as_bytes());
@@ -283,11 +282,12 @@ pub(super) fn decode(encoded: &str, otp: Option<String>, format: Format) -> Resu
     print_once(format, &json!({ "token": token.as_str() }), || format!("{}\n", token.as_str()))
 }
 
-pub(super) fn generate_root(client: &Client, command: Root, format: Format) -> Result<(), Failure> {
+pub(super) fn generate_root(server: Server, command: Root, format: Format) -> Result<(), Failure> {
     const PATH: &str = "sys/generate-root/attempt";
+    let client = || Client::new(server);
     match command {
         Root::Init => {
-            let begun = client.post(PATH, "{}")?.success("begin")?.json()?["data"].clone();
+            let begun = client()?.post(PATH, "{}")?.success("begin")?.json()?["data"].clone();
             print_once(format, &begun, || {
                 format!(
                     "One-time password: {}\nNonce: {}\n\nKeep the one-time password. {} shares are needed: give each with\n\
@@ -300,15 +300,16 @@ pub(super) fn generate_root(client: &Client, command: Root, format: Format) -> R
             })
         }
         Root::Status => {
-            let status = client.get(PATH)?.success("ask how far it is")?.json()?["data"].clone();
+            let status = client()?.get(PATH)?.success("ask how far it is")?.json()?["data"].clone();
             print(format, &status, || ceremony(&status, "nobody makes a root token"))
         }
         Root::Update { nonce } => {
+            let client = client()?;
             let nonce = match nonce {
                 Some(nonce) => nonce,
                 None => text(&client.get(PATH)?.success("ask how far it is")?.json()?["data"]["nonce"]),
             };
-            let given = give(client, "sys/generate-root/update", &nonce)?["data"].clone();
+            let given = give(&client, "sys/generate-root/update", &nonce)?["data"].clone();
             print_once(format, &given, || match given["complete"] == true {
                 true => format!(
                     "Hidden token: {}\n\nWhoever has the one-time password reads it with `keyway operator generate-root decode`.\n",
@@ -318,7 +319,7 @@ pub(super) fn generate_root(client: &Client, command: Root, format: Format) -> R
             })
         }
         Root::Cancel => {
-            client.delete(PATH)?.success("give up")?;
+            client()?.delete(PATH)?.success("give up")?;
             print(format, &json!({ "cancelled": true }), || "Given up.\n".to_owned())
         }
         Root::Decode { encoded, otp } => decode(&encoded, otp, format),

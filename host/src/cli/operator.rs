@@ -119,7 +119,8 @@ pub(super) fn seal(client: &Client, format: Format) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read_share() -> Result<Zeroizing<String>, Failure> {
+/// Asks for a share.
+pub(super) fn read_share() -> Result<Zeroizing<String>, Failure> {
     let line = prompt::secret("Unseal share: ")?;
     if line.trim().is_empty() {
         return Err(Failure::Usage("no share was given".to_owned()));

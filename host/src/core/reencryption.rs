@@ -9,7 +9,7 @@ use std::{
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 use uuid::Uuid;
 
 use super::{Core, CoreError, Unsealed};
@@ -93,28 +93,38 @@ impl Reencryption {
     }
 }
 
-/// The task, which runs from unsealing to sealing where there is something to do.
+/// The task, which waits from unsealing to sealing for something to do.
 #[derive(Default)]
-pub(super) struct Reencrypter(Mutex<Option<JoinHandle<()>>>);
+pub(super) struct Reencrypter {
+    hurry: Arc<Notify>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
 
 impl Reencrypter {
-    /// Begins, unless it is at work already.
     pub(super) fn begin(&self, core: &Arc<Core>) {
-        let mut task = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if task.as_ref().is_none_or(JoinHandle::is_finished) {
-            *task = Some(tokio::spawn(run(Arc::downgrade(core))));
-        }
+        let task = tokio::spawn(run(Arc::downgrade(core), Arc::clone(&self.hurry)));
+        self.replace(Some(task));
     }
 
     pub(super) fn end(&self) {
+        self.replace(None);
+    }
+
+    /// There is something to do. Told while the task looks, it looks again.
+    fn hurry(&self) {
+        self.hurry.notify_one();
+    }
+
+    fn replace(&self, task: Option<JoinHandle<()>>) {
+        let former = std::mem::replace(&mut *self.task.lock().unwrap_or_else(PoisonError::into_inner), task);
         // It can be cut off between any two steps.
-        if let Some(task) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            task.abort();
+        if let Some(former) = former {
+            former.abort();
         }
     }
 }
 
-async fn run(core: Weak<Core>) {
+async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
     let mut retry = RETRY.0;
     loop {
         let begun = Instant::now();
@@ -122,24 +132,27 @@ async fn run(core: Weak<Core>) {
             let Some(core) = core.upgrade() else { return };
             let Ok(unsealed) = core.unsealed() else { return };
             match core.reencrypt_part(&unsealed).await {
-                Ok(Part::Last) => return,
+                Ok(Part::Last) => None,
                 // As long as it took: half of the store's time is left to the requests.
                 Ok(Part::Done) => {
                     retry = RETRY.0;
-                    begun.elapsed()
+                    Some(begun.elapsed())
                 }
                 Ok(Part::Waits) => {
                     retry = (retry * 2).min(RETRY.1);
-                    retry
+                    Some(retry)
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the re-encryption has to wait");
                     retry = (retry * 2).min(RETRY.1);
-                    retry
+                    Some(retry)
                 }
             }
         };
-        tokio::time::sleep(rest).await;
+        match rest {
+            Some(rest) => tokio::time::sleep(rest).await,
+            None => hurry.notified().await,
+        }
     }
 }
 
@@ -160,7 +173,7 @@ impl Core {
     /// # Errors
     ///
     /// `Sealed`, and the store's.
-    pub async fn begin_reencryption(self: &Arc<Self>, request: RequestId) -> Result<Reencryption, CoreError> {
+    pub async fn begin_reencryption(&self, request: RequestId) -> Result<Reencryption, CoreError> {
         let unsealed = self.unsealed()?;
         // Another host may have made a newer one.
         unsealed.barrier().read_again(request).await?;
@@ -175,7 +188,7 @@ impl Core {
             })
             .await?;
         tracing::info!(key, "records that are sealed with older keys are sealed anew");
-        self.reencrypter.begin(self);
+        self.reencrypter.hurry();
         Ok(begun)
     }
 

@@ -414,18 +414,25 @@ async fn reencryption_goes_round_a_store_that_does_not_serve() {
     };
     until(|now| now.waiting_for.is_some()).await;
     // The other mount's, with its own store, are done meanwhile.
-    let keyspace = mount.keyspace();
+    let (keyspace, mut key) = (mount.keyspace(), 0);
     for _ in 0..1_200 {
         let storage = site.main.open().await;
         let record = storage.get(REQUEST, keyway_loader::Key::new(&keyspace, b"m/a")).await.unwrap().unwrap();
-        if keyway::crypto::envelope::key_number(&record.value()[5..]) == Ok(2) {
+        key = keyway::crypto::envelope::key_number(&record.value()[5..]).unwrap();
+        if key == 2 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    assert_eq!(key, 2, "it waits for a store that it does not need");
     let waiting = core.reencryption(REQUEST).await.unwrap().unwrap();
     assert!(waiting.is_running() && waiting.waiting_for.unwrap().contains("team/kv"));
     site.other.play(Script::Well);
     let done = until(|now| !now.is_running()).await;
     assert_eq!((done.failed, done.is_cancelled, done.waiting_for), (0, false, None));
+    // A second one begins by itself, too.
+    unsealed.barrier().rotate(REQUEST).await.unwrap();
+    core.begin_reencryption(REQUEST).await.unwrap();
+    let again = until(|now| now.key == 3 && !now.is_running()).await;
+    assert!(again.sealed > 0 && again.failed == 0, "{again:?}");
 }
