@@ -18,7 +18,8 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
-    audit::AuditSettings, barrier::UseBound, mounts::table::SECRETS, server::TlsFiles, storage::CallLimits,
+    audit::AuditSettings, barrier::UseBound, core::SwapSettings, mounts::table::SECRETS, server::TlsFiles,
+    storage::CallLimits,
 };
 
 /// The name of the lock file beside the configuration.
@@ -53,6 +54,8 @@ pub struct Config {
     pub key_age: Option<Duration>,
     /// Whether a password may unseal.
     pub passwords: bool,
+    /// How backends are swapped.
+    pub swaps: SwapSettings,
     /// The audit log.
     pub audit: AuditSettings,
     /// The backends by name.
@@ -240,6 +243,9 @@ mod tests {
             (format!("{GOOD}\n[limits]\nbackend_deadline_ms = 1\n"), "limits.backend_deadline_ms"),
             (format!("{GOOD}\n[limits]\nrequest = 5\n"), "request"),
             (format!("{GOOD}\n[keys]\nmax_uses = 12\n"), "keys.max_uses"),
+            (format!("{GOOD}\n[swap]\nopen_s = 0\n"), "swap.open_s"),
+            (format!("{GOOD}\n[swap]\nmax_error_percent = 101\n"), "swap.max_error_percent"),
+            (format!("{GOOD}\n[swap]\nwatch = 1\n"), "watch"),
             (format!("{GOOD}\n[keys]\nmax_age_days = 0\n"), "keys.max_age_days"),
             (format!("{GOOD}\n[audit]\ndevices = [{{ type = \"file\" }}]\n"), "audit.devices[0]: file_path"),
             (

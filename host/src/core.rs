@@ -1,7 +1,7 @@
 //! What the server is between its edge and its stores: sealed or not, and who may do what.
 //!
 //! [`audit`] knows the audit devices that were added, [`caller`] is who asks, [`unseal`] gathers shares, [`password`] is another way, [`ceremony`] is what else their holders do, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
-//! behind them, [`reencryption`] seals old records anew.
+//! behind them, [`reencryption`] seals old records anew, [`swap`] has another generation of a backend serve.
 
 mod audit;
 pub mod caller;
@@ -11,11 +11,17 @@ mod error;
 mod mount;
 mod password;
 mod reencryption;
+mod swap;
 mod unseal;
 mod upkeep;
 
 pub use self::{
-    caller::Caller, cluster::Known, error::CoreError, mount::NewMount, reencryption::Reencryption,
+    caller::Caller,
+    cluster::Known,
+    error::CoreError,
+    mount::NewMount,
+    reencryption::Reencryption,
+    swap::{LastSwap, Supply, SwapRequest, SwapSettings},
 };
 
 use std::{
@@ -28,7 +34,7 @@ use std::{
 use keyway_loader::{Backends, Down, Grant, Health, Slot};
 use uuid::Uuid;
 
-use self::{ceremony::Ceremonies, reencryption::Reencrypter, unseal::Progress, upkeep::Upkeep};
+use self::{ceremony::Ceremonies, reencryption::Reencrypter, swap::Swaps, unseal::Progress, upkeep::Upkeep};
 use crate::{
     audit::{Audit, AuditSettings},
     barrier::{Barrier, UseBound},
@@ -57,6 +63,7 @@ pub struct Core {
     passwords: Arc<tokio::sync::Semaphore>,
     reencrypter: Reencrypter,
     upkeep: Upkeep,
+    swaps: Swaps,
 }
 
 /// What the configuration says about it.
@@ -178,6 +185,7 @@ impl Core {
             passwords: Arc::new(tokio::sync::Semaphore::new(1)),
             reencrypter: Reencrypter::default(),
             upkeep: Upkeep::default(),
+            swaps: Swaps::default(),
             settings,
         })
     }

@@ -48,7 +48,12 @@ use self::{
     route::{Action, Route, Table},
     trace::Trace,
 };
-use crate::{core::Core, duration, storage::RequestId, token::Token};
+use crate::{
+    core::Core,
+    duration,
+    storage::{RequestId, unit},
+    token::Token,
+};
 
 /// The longest URI.
 const MAX_URI_BYTES: usize = 8 * 1024;
@@ -204,7 +209,8 @@ async fn answer_in_time(
     // Whoever watches must hear the truth when too much is going on, and strangers who dawdle take nobody's place.
     let _place = if call.takes_no_place() { None } else { Some(edge.place()?) };
     let mut trail = Trail::default();
-    let answer = tokio::time::timeout(edge.deadline, gate::pass(&call, body, &mut trail));
+    let passed = unit::as_one(gate::pass(&call, body, &mut trail));
+    let answer = tokio::time::timeout(edge.deadline, passed);
     let answer = answer.await.unwrap_or_else(|_| Err(ApiError::too_slow(edge.deadline)));
     Ok(trail.answer(&call, answer).await?.into_response(id))
 }

@@ -28,7 +28,7 @@ use crate::{
         keyring::Record,
     },
     seal::SYSTEM_KEYSPACE,
-    storage::{RequestId, StorageError},
+    storage::{RequestId, StorageError, unit},
 };
 
 /// How often a change that loses races is tried.
@@ -126,7 +126,7 @@ impl Mounts {
         edit: impl Fn(&mut MountTable) -> Result<T, MountError> + Send + Sync + 'static,
     ) -> Result<T, MountError> {
         let mounts = Arc::clone(self);
-        let edited = tokio::spawn(async move {
+        let edited = unit::spawn(async move {
             let _one_at_a_time = mounts.editing.lock().await;
             mounts.edit_stored(request, edit).await
         });

@@ -2,8 +2,10 @@
 
 pub mod core_dumps;
 pub mod files;
+mod listen;
 mod opener;
 mod patient;
+mod reload;
 mod serve;
 mod tls;
 
@@ -21,14 +23,13 @@ use keyway_loader::{
     stage::{self, StageError},
 };
 use thiserror::Error;
-use tokio::net::TcpListener;
 use uuid::Uuid;
 
 pub use self::tls::{ClientAuthority, Tls, TlsError, TlsFiles};
-use self::{opener::Opener, serve::Serving};
+use self::{opener::Opener, reload::Reloader, serve::Serving};
 use crate::{
     config::Config,
-    core::{Core, CoreError, CoreSettings},
+    core::{Core, CoreError, CoreSettings, Supply},
     http::{self, Edge},
     metrics::Metrics,
     storage::{RequestId, Storage},
@@ -76,6 +77,15 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// A socket was handed over that is not what the configuration says.
+    #[error("take over the socket that systemd listens on: {reason}")]
+    HandedOver {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nobody can say that the configuration has changed.
+    #[error("wait for SIGHUP")]
+    Signal(#[source] io::Error),
     /// The listener has no address.
     #[error("ask for the address of the listener")]
     Address(#[source] io::Error),
@@ -121,12 +131,16 @@ impl Server {
             .map_err(|source| ServerError::DataDir { path: config.data_dir.clone(), source })?;
         warn_of_writable_lock(&config.trust.lock_file);
         let tls = config.tls.as_ref().map(Tls::read).transpose()?;
-        let loader = loader(&config, &options.plugin_dirs).map_err(ServerError::Program)?;
+        let loader = Arc::new(loader(&config, &options.plugin_dirs).map_err(ServerError::Program)?);
         stage::prepare(&loader.staging_dir)?;
         loader.history.count_crashes();
-        let (opener, backends) = Opener::begin(loader, &config).await;
+        let reloader = Reloader::begin(&config, &options)?;
+        let (opener, backends) = Opener::begin(&loader, &config).await;
         let mut server = Self::over(&backends, &config, tls).await?;
         server.opener = Some(opener);
+        let (backends, swaps) = (config.backends.clone(), config.swaps);
+        server.core.take_from(Supply { loader, backends, swaps });
+        reloader.follow(&server.core);
         if let Some(cluster) = options.forget {
             server.core.forget_store(RequestId::BACKGROUND, cluster).await?;
         }
@@ -155,9 +169,7 @@ impl Server {
         };
         let core = Arc::new(Core::new(backends, settings, &metrics)?);
         let edge = Edge::new(Arc::clone(&core), metrics.clone(), &config.limits, config.open_metrics);
-        let address = config.listen;
-        let listener =
-            TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })?;
+        let listener = listen::listener(config.listen).await?;
         let serving = Serving {
             listener,
             tls,
@@ -221,6 +233,7 @@ pub fn loader(config: &Config, plugin_dirs: &[PathBuf]) -> io::Result<Loader> {
         history: History::new(staging_dir.clone()),
         staging_dir,
         host: env!("CARGO_PKG_VERSION").to_owned(),
+        most_images: config.swaps.images,
     })
 }
 

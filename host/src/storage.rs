@@ -4,20 +4,28 @@ pub mod breaker;
 mod error;
 mod guard;
 mod request;
+mod tally;
+pub mod unit;
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use keyway_loader::{
     Batch, BatchMode, BatchResult, CallContext, Capabilities, Condition, Delete, Down, DropKeyspace,
-    Durability, Error, ErrorCode, Features, Generation, Health, Key, Op, Page, Put, ReadConsistency, Record,
-    Reply, Scan, Sharing, Slot, Version, WriteId,
+    Durability, Error, ErrorCode, Features, Generation, Health, InUse, Key, Op, Page, Put, ReadConsistency,
+    Record, Reply, Scan, Sharing, Slot, Version, WriteId,
 };
 
 use self::{
     breaker::Circuit,
     guard::{Guard, Operation},
 };
-pub use self::{error::StorageError, guard::CallLimits, request::RequestId};
+pub use self::{error::StorageError, guard::CallLimits, request::RequestId, tally::Tallied};
 use crate::{
     crypto::key::{RandomError, random_bytes},
     metrics::{BackendMetrics, Metrics},
@@ -37,6 +45,10 @@ const READ_AT_ONCE: usize = 500;
 const REMOVED_AT_ONCE: usize = 500;
 /// How often a write whose outcome must be known is tried.
 const SETTLE_ATTEMPTS: u32 = 3;
+/// How long whoever asks for health waits for a backend that is being swapped.
+const SWAP_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a server that ends waits for a swap.
+const SWAP_ENDS: Duration = Duration::from_secs(10);
 /// How many keys are in one part of those that somebody goes through.
 const KEYS_AT_ONCE: u32 = 100;
 
@@ -73,6 +85,16 @@ impl Storage {
     pub fn guarded(backend: Arc<Slot>, limits: CallLimits, metrics: BackendMetrics) -> Self {
         let guard = Arc::new(Guard::new(backend.backend(), limits, metrics));
         Self { backend, guard }
+    }
+
+    /// The backend's place.
+    pub fn slot(&self) -> &Arc<Slot> {
+        &self.backend
+    }
+
+    /// What has become of the calls of the present generation.
+    pub fn tallied(&self) -> Tallied {
+        self.guard.tally.read()
     }
 
     /// Whether calls go through.
@@ -319,17 +341,27 @@ impl Storage {
     ///
     /// The backend's, where it cannot even tell.
     pub async fn health(&self, request: RequestId) -> Result<Health, StorageError> {
-        let open = self.open()?;
+        // While it is swapped, its answer is good when it is there again, or late.
+        let entered = tokio::time::timeout(SWAP_PATIENCE, self.enter()).await;
+        let open = entered.unwrap_or_else(|_| {
+            Err(self.error(Error::new(ErrorCode::UNAVAILABLE, "it is being swapped for another generation")))
+        })?;
         let health = self.guard.call_health(request, |call| open.health(call)).await;
         health.map_err(|source| self.error(source))
     }
 
-    /// Finishes what is in flight and closes the backend, where it is open.
+    /// Finishes what is in flight and closes the backend, where it is open, and what is left of former generations. No swap
+    /// begins any more.
     ///
     /// # Errors
     ///
     /// The backend's.
     pub async fn shutdown(&self, request: RequestId) -> Result<(), StorageError> {
+        // For good: whoever swaps has ended, or does not begin.
+        if let Ok(turn) = tokio::time::timeout(SWAP_ENDS, self.backend.turn()).await {
+            std::mem::forget(turn);
+        }
+        let _late = tokio::time::timeout(SWAP_ENDS, self.backend.drained()).await;
         let Ok(open) = self.generation() else { return Ok(()) };
         let closed = self.guard.call_shutdown(request, |call| open.shutdown(call)).await;
         closed.map_err(|source| self.error(source))
@@ -341,16 +373,40 @@ impl Storage {
         operation: Operation,
         make: impl FnOnce(&Generation, &CallContext<'_>) -> Reply<T>,
     ) -> Result<T, StorageError> {
-        let open = self.open()?;
-        let answer = self.guard.call(request, operation, |call| make(&open, call)).await;
+        let open = self.enter().await?;
+        let (begun, asked) = (Instant::now(), AtomicBool::new(false));
+        let calling = self.guard.call(request, operation, |call| {
+            asked.store(true, Ordering::Relaxed);
+            make(&open, call)
+        });
+        let answer = tokio::select! {
+            biased;
+            answer = calling => answer,
+            () = open.cancelled() => Err(cancelled(operation, asked.load(Ordering::Relaxed))),
+        };
+        let failure = answer.as_ref().err().map(Error::code);
+        self.guard.tally.count(open.number(), failure, begun.elapsed());
         answer.map_err(|source| self.error(source))
     }
 
-    fn open(&self) -> Result<Arc<Generation>, StorageError> {
-        self.generation().map_err(|down| self.error(Error::new(ErrorCode::UNAVAILABLE, down.summary)))
+    /// The generation that the present unit of work is to call.
+    async fn enter(&self) -> Result<InUse, StorageError> {
+        let pin = unit::pin(&self.backend);
+        let entered = self.backend.enter(pin.as_deref()).await;
+        let open = entered.map_err(|down| self.error(Error::new(ErrorCode::UNAVAILABLE, down.summary)))?;
+        self.guard.serves(open.number());
+        Ok(open)
     }
 
     fn error(&self, source: Error) -> StorageError {
         StorageError::new(self.name(), source)
     }
+}
+
+/// A call of a generation that was swapped for another, and did not end in time. What nobody has asked of the backend has not
+/// happened; what was, may have, where it writes.
+fn cancelled(operation: Operation, was_asked: bool) -> Error {
+    let message = "the backend was swapped while this ran, and it did not end in time";
+    let error = Error::new(ErrorCode::CANCELLED, message);
+    if operation.writes && was_asked { error.with_unknown_outcome() } else { error }
 }

@@ -133,7 +133,7 @@ pub async fn configure(plugin: &Plugin, backend: &BackendConfig) -> Result<Gener
         }
         return Err(error);
     }
-    Ok(Generation::new(backend.name.clone(), plugin.clone(), Box::new(store), context))
+    Ok(Generation::new(backend.clone(), plugin.clone(), Box::new(store), context))
 }
 
 /// What decides about a plugin is its descriptor: what is open must keep to it.

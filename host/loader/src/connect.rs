@@ -7,10 +7,12 @@ use thiserror::Error;
 
 use crate::{
     BackendConfig, Chain, ConfigureError, Digest, Generation, LoadError, Loader, Origin, Plugin, Requirement,
+    Sharing,
     configure::configure,
     discover::{Candidate, discover},
     history::{Marker, Opening},
     loader::{Admitted, PassedOver, StageFailure},
+    probe::{ProbeError, Rehearsed, rehearsal},
     report::Fix,
     trust::signed::signature_path,
 };
@@ -80,13 +82,89 @@ pub struct Foreseen {
 
 impl Loader {
     /// Loads the plugin for a backend, and says why it is not the one that was asked for, where it is not. Runs code of it on
-    /// this thread, for as long as its initializers take.
+    /// this thread, for as long as its initializers take. One that has not worked on this machine yet opens a store of its own
+    /// in a child process first.
     ///
     /// # Errors
     ///
     /// `Load`.
-    pub fn choose(&self, wanted: &Wanted, backend: &str) -> Result<(Plugin, Option<String>), ConnectError> {
-        self.choose_by(wanted, backend, |admitted| self.map(admitted))
+    pub fn choose(
+        &self,
+        wanted: &Wanted,
+        backend: &BackendConfig,
+    ) -> Result<(Plugin, Option<String>), ConnectError> {
+        self.choose_but(wanted, backend, &[])
+    }
+
+    /// The same, but for libraries that could not open the store, each with the reason.
+    ///
+    /// # Errors
+    ///
+    /// `Load`.
+    pub fn choose_but(
+        &self,
+        wanted: &Wanted,
+        backend: &BackendConfig,
+        failed: &[(Digest, String)],
+    ) -> Result<(Plugin, Option<String>), ConnectError> {
+        self.choose_by(wanted, &backend.name, |admitted| {
+            let digest = admitted.described.staged.digest;
+            match failed.iter().find(|(failed, _)| *failed == digest) {
+                Some((_, why)) => Err(StageFailure::Unopened(why.clone())),
+                None => self.take(admitted, backend),
+            }
+        })
+    }
+
+    /// Whether it is worth a try to open a store with another library than this one, which could not: only where another has
+    /// opened it before. What has worked last is not to blame.
+    pub fn may_be_to_blame(&self, plugin: &Plugin, backend: &str) -> bool {
+        let openings = self.history.openings(backend);
+        let last = openings.current.map(|opening| opening.sha256);
+        last.is_some() && last != plugin.digest().map(|digest| digest.to_string())
+    }
+
+    /// Rehearses, unless it has worked before, and maps.
+    pub(crate) fn take(&self, admitted: &Admitted, backend: &BackendConfig) -> Result<Plugin, StageFailure> {
+        if !self.has_worked(&admitted.described) {
+            self.prove(&admitted.described)?;
+            self.rehearse(admitted, backend)?;
+        }
+        self.map(admitted)
+    }
+
+    /// Opens a store in a child process.
+    pub(crate) fn rehearse(
+        &self,
+        admitted: &Admitted,
+        backend: &BackendConfig,
+    ) -> Result<Rehearsed, StageFailure> {
+        let described = &admitted.described;
+        let plugin = described.descriptor.label();
+        let Some(prober) = &self.prober else {
+            return Ok(Rehearsed::Skipped("there is no program to do it with".to_owned()));
+        };
+        if described.descriptor.capabilities.sharing == Sharing::MANY_HOSTS {
+            return Ok(Rehearsed::Skipped("its store is elsewhere".to_owned()));
+        }
+        match prober.rehearse(described, backend, &self.staging_dir) {
+            Ok(rehearsed) => {
+                if let Rehearsed::Skipped(why) = &rehearsed {
+                    tracing::info!(plugin, why, "it was not tried out on an empty store");
+                }
+                Ok(rehearsed)
+            }
+            Err(error @ (ProbeError::Start { .. } | ProbeError::Unable { .. })) => {
+                tracing::warn!(plugin, %error, "it was not tried out on an empty store");
+                Ok(Rehearsed::Skipped(error.to_string()))
+            }
+            Err(error) => {
+                if error.is_crash() {
+                    self.history.crashed_in_rehearsal(described.staged.digest, &plugin, &error);
+                }
+                Err(StageFailure::Rehearse(error))
+            }
+        }
     }
 
     /// The library that [`Self::choose`] would load, by what is remembered of probes. Runs no code of it.
@@ -114,7 +192,11 @@ impl Loader {
         let before: Vec<&Opening> =
             [&openings.current, &openings.previous].into_iter().flatten().filter(own).collect();
         let format = before.iter().map(|opening| opening.data_format).max();
-        let load = match self.first_usable(&wanted.plugin, format, &take) {
+        let take = |admitted: &Admitted| {
+            let digest = admitted.described.staged.digest.to_string();
+            if openings.set_aside.contains(&digest) { Err(StageFailure::SetAside) } else { take(admitted) }
+        };
+        let load = match self.first_usable(&wanted.plugin, format, take) {
             Ok(taken) => return Ok((taken, None)),
             Err(load) => load,
         };
@@ -141,7 +223,7 @@ impl Loader {
             fallbacks.push("no version has worked for this backend before".to_owned());
         }
         if wanted.plugin.name() == LAST_RESORT {
-            match self.last_resort(&load, format, &take) {
+            match self.last_resort(&load, format, take) {
                 Ok(taken) => {
                     return Ok((taken, Some(format!("it is the one beside the program, and {load}"))));
                 }
@@ -152,7 +234,7 @@ impl Loader {
     }
 
     /// The staged copy of a library that worked before, if it is whole and may still run.
-    fn reopen(&self, opening: &Opening, format: Option<u32>) -> Result<Admitted, StageFailure> {
+    pub(crate) fn reopen(&self, opening: &Opening, format: Option<u32>) -> Result<Admitted, StageFailure> {
         let path = self.history.copy_of(&opening.sha256);
         let candidate = Candidate { path, name: opening.plugin.clone(), place: opening.place.clone() };
         let admitted = self.admit(&candidate, &Requirement::any(&opening.plugin), format)?;
@@ -208,15 +290,20 @@ impl Loader {
         backend: &BackendConfig,
     ) -> Result<Generation, ConnectError> {
         let generation = configure(plugin, backend).await?;
-        if let (Some(digest), Some(place)) = (plugin.digest(), plugin.place()) {
-            if let Err(error) = self.keep_signature(plugin, digest) {
-                tracing::warn!(backend = backend.name, error = %Chain(&error), "a signature is not kept for a fallback");
-            }
-            let format = generation.capabilities().data_format;
-            self.history.worked(&backend.name, digest, plugin.descriptor(), format, place);
-        }
+        self.remember(&generation);
         let used = plugin.descriptor().label();
         Ok(generation.fallen_back(fallback.map(|why| format!("{used} is used: {why}"))))
+    }
+
+    /// Remembers that a backend works with its plugin.
+    pub(crate) fn remember(&self, generation: &Generation) {
+        let (plugin, backend) = (generation.plugin(), generation.backend());
+        let (Some(digest), Some(place)) = (plugin.digest(), plugin.place()) else { return };
+        if let Err(error) = self.keep_signature(plugin, digest) {
+            tracing::warn!(backend, error = %Chain(&error), "a signature is not kept for a fallback");
+        }
+        let format = generation.capabilities().data_format;
+        self.history.worked(backend, digest, plugin.descriptor(), format, place);
     }
 
     /// Beside the staged copy, where a fallback looks for it once the library is gone.
@@ -243,8 +330,11 @@ impl Loader {
         let Ok(entries) = fs::read_dir(&self.staging_dir) else { return };
         for path in entries.take(MAX_STAGED).filter_map(Result::ok).map(|entry| entry.path()) {
             let is_surplus = digest_of(&path).is_some_and(|digest| !kept.contains(&digest));
+            let remove = || {
+                if is_of_a_rehearsal(&path) { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }
+            };
             if (is_surplus || is_debris(&path))
-                && let Err(error) = fs::remove_file(&path)
+                && let Err(error) = remove()
             {
                 tracing::warn!(path = %path.display(), %error, "an old staged copy is not removed");
             }
@@ -258,6 +348,11 @@ fn is_debris(path: &Path) -> bool {
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('.'));
     let age = || path.symlink_metadata().ok()?.modified().ok()?.elapsed().ok();
     is_temporary && age().is_some_and(|age| age > DEBRIS)
+}
+
+fn is_of_a_rehearsal(path: &Path) -> bool {
+    path.is_dir()
+        && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(rehearsal::PREFIX))
 }
 
 /// By the file's name; of a copy, of its signature, and of nothing else.

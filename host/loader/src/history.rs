@@ -34,6 +34,8 @@ const CRASHES: usize = 2;
 const OPENING: &str = "opening backend ";
 /// The crashes that are remembered of a digest.
 const MAX_CRASHES: usize = 8;
+/// The libraries that are remembered as set aside for a backend.
+const MAX_SET_ASIDE: usize = 64;
 
 /// A history in a directory of its own, which is the staging directory.
 #[derive(Debug, Clone)]
@@ -95,6 +97,9 @@ pub struct Openings {
     pub current: Option<Opening>,
     /// The last one of another digest.
     pub previous: Option<Opening>,
+    /// The digests that were swapped for something older, and are not taken again unless somebody says so.
+    #[serde(default)]
+    pub set_aside: Vec<String>,
 }
 
 /// A backend that was opened and was healthy.
@@ -296,6 +301,11 @@ impl History {
         self.remember(self.edit_library(digest, plugin, |library| library.verdict = Some(verdict)));
     }
 
+    /// Remembers that a rehearsal has ended its process.
+    pub(crate) fn crashed_in_rehearsal(&self, digest: Digest, plugin: &str, error: &ProbeError) {
+        self.remember(self.crashed(digest, plugin, &format!("opening an empty store, {error}")));
+    }
+
     /// Marks that the host opens a backend with a library.
     pub(crate) fn begin_opening(&self, digest: Digest, plugin: &str, backend: &str) -> Option<Marker> {
         self.begin(digest, plugin, &what_of(backend))
@@ -353,6 +363,21 @@ impl History {
                 && openings.current.as_ref().is_some_and(|current| current.sha256 != before.sha256)
             {
                 openings.previous = Some(before);
+            }
+        }));
+    }
+
+    /// Remembers that a library was swapped for another: whether it is not to be taken again, and that the other one is.
+    pub(crate) fn swapped(&self, backend: &str, from: Option<Digest>, to: Option<Digest>, set_aside: bool) {
+        let name = |digest: Digest| digest.to_string();
+        let (from, to) = (from.map(name), to.map(name));
+        self.remember(self.edit(|records| {
+            let openings = records.backends.entry(backend.to_owned()).or_default();
+            openings.set_aside.retain(|digest| Some(digest) != to.as_ref() && Some(digest) != from.as_ref());
+            if let Some(from) = from.filter(|from| set_aside && to.as_ref() != Some(from)) {
+                openings.set_aside.push(from);
+                let surplus = openings.set_aside.len().saturating_sub(MAX_SET_ASIDE);
+                openings.set_aside.drain(..surplus);
             }
         }));
     }

@@ -14,7 +14,7 @@
 //! 9. [`register`]: generations of open backends.
 //!
 //! [`loader`] runs the stages, [`connect`] falls back where a plugin cannot be used, [`history`] remembers what happened to
-//! which library; [`store`] is the plain trait that an open backend is seen through, [`adapter`] its
+//! which library; [`swap`] has one generation follow another while it serves, [`readback`] tries a store before it serves. [`store`] is the plain trait that an open backend is seen through, [`adapter`] its
 //! implementation over the interface. None of the types of the layer beneath appear in it.
 //!
 //! ```no_run
@@ -41,12 +41,13 @@
 //!         history: History::new(staging_dir.clone()),
 //!         staging_dir,
 //!         host: env!("CARGO_PKG_VERSION").to_owned(),
+//!         most_images: 64,
 //!     };
 //!     loader.history.count_crashes(); // of this program's earlier lives
 //!     let wanted = Wanted { plugin: Requirement::parse("sqlite@^1")?, fallback: true };
-//!     let (plugin, fallback) = loader.choose(&wanted, "main")?;
 //!     let config = serde_json::json!({ "path": "example.db" });
 //!     let backend = BackendConfig { name: "main".into(), config, data_dir: "/var/lib/example".into() };
+//!     let (plugin, fallback) = loader.choose(&wanted, &backend)?;
 //!     let mark = loader.mark_opening(&plugin, "main");
 //!     let opened = loader.open_store(&plugin, fallback, &backend).await;
 //!     drop(mark);
@@ -70,12 +71,15 @@ pub mod trust;
 pub mod connect;
 pub mod history;
 pub mod loader;
+pub mod readback;
+pub mod swap;
 
 pub mod reply;
 pub mod report;
 pub mod store;
 
 mod adapter;
+mod failpoint;
 
 pub use configure::{BackendConfig, ConfigureError};
 pub use connect::{ConnectError, Wanted};
@@ -89,13 +93,14 @@ pub use keyway_abi::{
     ReadConsistency, Record, Records, RestoreMode, RestoreRecord, Scan, ScanOrder, Sharing, Version, WriteId,
 };
 pub use loader::{LoadError, Loader, Requirement};
-pub use open::Plugin;
+pub use open::{Images, Plugin, images};
 pub use probe::Prober;
-pub use register::{Backends, Down, Generation, Slot};
+pub use register::{Backends, Down, Generation, InUse, Pin, Slot};
 pub use reply::Reply;
 pub use report::{Chain, Fix};
 pub use stage::Digest;
 pub use store::{BackupStream, RestoreSink, Store, Transaction};
+pub use swap::{Swap, SwapError, Swapped};
 pub use trust::{Grant, LockFile, LockedPlugin, Policy, Trust, TrustedKey};
 
 /// The interface version that this loader was built with.

@@ -39,6 +39,8 @@ pub struct Loader {
     pub history: History,
     /// The version of the host, with which verdicts of probes hold.
     pub host: String,
+    /// Most images that the process may map; those that others have mapped count, too.
+    pub most_images: usize,
 }
 
 /// What a backend asks for: `name` or `name@requirement`.
@@ -319,7 +321,7 @@ impl Loader {
         }
     }
 
-    fn has_worked(&self, described: &Described) -> bool {
+    pub(crate) fn has_worked(&self, described: &Described) -> bool {
         self.history.library(described.staged.digest).is_some_and(|library| library.worked.is_some())
     }
 
@@ -332,7 +334,8 @@ impl Loader {
         }
         let _marker =
             self.history.begin(described.staged.digest, &described.descriptor.label(), "loaded by the host");
-        open(described, admitted.grant.clone(), admitted.place.clone()).map_err(StageFailure::Open)
+        open(described, admitted.grant.clone(), admitted.place.clone(), self.most_images)
+            .map_err(StageFailure::Open)
     }
 }
 

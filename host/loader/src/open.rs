@@ -1,9 +1,13 @@
 //! Stage 7: maps the library. The only place that runs `dlopen`.
 #![expect(unsafe_code, reason = "loading a library runs its initializers and trusts its symbols")]
 
+mod images;
 mod layout;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use abi_stable::{
     StableAbi,
@@ -12,7 +16,10 @@ use abi_stable::{
 use keyway_abi::{EXPORT_SYMBOL, StorageBackendRef};
 use thiserror::Error;
 
-pub use self::layout::Difference;
+pub use self::{
+    images::{Images, images},
+    layout::Difference,
+};
 use crate::{
     SearchPath,
     describe::{Described, Descriptor},
@@ -30,6 +37,15 @@ pub struct Plugin {
     origin: PluginOrigin,
     grant: Option<Grant>,
     place: Option<SearchPath>,
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin")
+            .field("descriptor", &self.descriptor.label())
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a plugin's code comes from.
@@ -137,6 +153,12 @@ pub enum OpenError {
         /// The first difference, and all of them.
         difference: Box<Difference>,
     },
+    /// There are as many images as there may be.
+    #[error("this process has mapped {count} images of plugins already, and images are never unmapped")]
+    Images {
+        /// How many there are.
+        count: usize,
+    },
     /// Its initialisation failed.
     #[error("{} fails to initialise: {reason}", path.display())]
     Initialise {
@@ -199,6 +221,7 @@ impl Fix for OpenError {
             Self::Layout { expected, .. } => format!(
                 "rebuild it with keyway-sdk for interface {expected} (`keyway plugin doctor --verbose` shows all differences)"
             ),
+            Self::Images { .. } => "restart the server, which maps only those that it uses, or raise the bound".to_owned(),
             Self::Initialise { .. } => "ask its author".to_owned(),
             Self::Lies { .. } => "do not use this file".to_owned(),
         }
@@ -210,8 +233,15 @@ impl Fix for OpenError {
 /// # Errors
 ///
 /// See [`OpenError`].
-pub(crate) fn open(described: &Described, grant: Grant, place: SearchPath) -> Result<Plugin, OpenError> {
+pub(crate) fn open(
+    described: &Described,
+    grant: Grant,
+    place: SearchPath,
+    most_images: usize,
+) -> Result<Plugin, OpenError> {
     let path = &described.staged.source;
+    let bytes = std::fs::metadata(&described.staged.path).map_or(0, |file| file.len());
+    images::take(described.staged.digest, bytes, most_images).map_err(|count| OpenError::Images { count })?;
     let header = map(&described.staged.path, path)?;
     let root = verify(header, path, &described.descriptor)?;
     let loaded = root.descriptor()();

@@ -6,6 +6,7 @@
 //! the host next. The trust stage decides who may.
 
 pub mod child;
+pub(crate) mod rehearsal;
 mod sandbox;
 mod watch;
 
@@ -14,6 +15,7 @@ use std::{ffi::OsString, io, path::PathBuf, process::Command, time::Duration};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::rehearsal::Rehearsed;
 use self::watch::{Ended, watch};
 use crate::{describe::Described, report::Fix};
 
@@ -81,10 +83,17 @@ pub struct Refused {
 impl Refused {
     /// What a stranger's file says must not paint on an operator's terminal.
     fn harmless(self) -> Self {
-        let clean =
-            |text: String| text.chars().filter(|letter| !letter.is_control() || *letter == '\n').collect();
-        Self { reason: clean(self.reason), fix: clean(self.fix), detail: self.detail.map(clean), ..self }
+        Self {
+            reason: harmless(self.reason),
+            fix: harmless(self.fix),
+            detail: self.detail.map(harmless),
+            ..self
+        }
     }
+}
+
+fn harmless(text: String) -> String {
+    text.chars().filter(|letter| !letter.is_control() || *letter == '\n').collect()
 }
 
 /// Why a library did not pass.
@@ -159,6 +168,12 @@ pub enum ProbeError {
     /// It was loaded, and does not fit.
     #[error("{}", .0.reason)]
     Refused(Refused),
+    /// It has opened a store, which answers wrongly.
+    #[error("{reason}")]
+    Wrong {
+        /// What it has answered to what.
+        reason: String,
+    },
 }
 
 fn tail(log: &[String]) -> String {
@@ -190,7 +205,7 @@ impl Fix for ProbeError {
             Self::Start { .. } | Self::Unable { .. } => {
                 "see that the program can be run, and that processes are to be had".to_owned()
             }
-            Self::Crashed { .. } | Self::Exited { .. } | Self::Forbidden { .. } => {
+            Self::Crashed { .. } | Self::Exited { .. } | Self::Forbidden { .. } | Self::Wrong { .. } => {
                 "do not use this file; tell its author".to_owned()
             }
             Self::TimedOut { .. } | Self::Memory { .. } | Self::Killed { .. } => {
@@ -241,6 +256,9 @@ impl Prober {
                 let refused = told("refused ").and_then(|text| serde_json::from_str::<Refused>(&text).ok());
                 if let Some(refused) = refused {
                     return Err(ProbeError::Refused(refused.harmless()));
+                }
+                if let Some(reason) = told("wrong ").and_then(|text| serde_json::from_str(&text).ok()) {
+                    return Err(ProbeError::Wrong { reason: harmless(reason) });
                 }
                 match told("passed ").and_then(|text| serde_json::from_str(&text).ok()) {
                     Some(passed) if code == 0 => Ok(passed),

@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use keyway_loader::{Policy, Requirement, Trust, TrustedKey, Wanted};
+use keyway_loader::{Policy, Requirement, Trust, TrustedKey, Wanted, swap::Deadlines};
 
 use super::{
     BackendSettings, Config, LOCK_FILE, Limits, MountConfig,
-    file::{AuditSection, File, KeysSection, LimitsSection, TlsSection, TrustSection},
+    file::{AuditSection, File, KeysSection, LimitsSection, SwapSection, TlsSection, TrustSection},
 };
 use crate::{
     audit::{
@@ -20,6 +20,7 @@ use crate::{
         spec::{Target, Written},
     },
     barrier::UseBound,
+    core::SwapSettings,
     mounts::{MountPath, table::SECRETS},
     server::{ClientAuthority, STAGING, TlsFiles},
     storage::CallLimits,
@@ -71,6 +72,7 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
         limits: check_limits(&file.limits)?,
         open_metrics: file.metrics.unauthenticated,
         passwords: file.seal.password,
+        swaps: check_swaps(&file.swap)?,
         audit: check_audit(file.audit, directory, &data_dir, &plugin_dirs)?,
         plugin_dirs,
         system_backend: file.system_backend,
@@ -81,6 +83,36 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
         data_dir,
         backends,
         mounts,
+    })
+}
+
+fn check_swaps(section: &SwapSection) -> Result<SwapSettings, Problem> {
+    let defaults = SwapSettings::default();
+    let bounded = |name: &str, given: Option<u32>, least: u32, most: u32| match given {
+        Some(value) if value < least || value > most => {
+            Err((format!("swap.{name}"), format!("it is from {least} to {most}")))
+        }
+        given => Ok(given),
+    };
+    let seconds = |name: &str, given: Option<u32>, least: u32, default: Duration| {
+        let given = bounded(name, given, least, 3_600)?;
+        Ok::<_, Problem>(given.map_or(default, |seconds| Duration::from_secs(seconds.into())))
+    };
+    let Deadlines { drain, close, open, copy } = defaults.deadlines;
+    let latency = bounded("max_latency_ms", section.max_latency_ms, 1, 60_000)?;
+    let images = bounded("max_images", section.max_images, 1, 10_000)?;
+    Ok(SwapSettings {
+        deadlines: Deadlines {
+            drain: seconds("drain_s", section.drain_s, 1, drain)?,
+            close: seconds("close_s", section.close_s, 1, close)?,
+            open: seconds("open_s", section.open_s, 1, open)?,
+            copy: seconds("copy_s", section.copy_s, 1, copy)?,
+        },
+        watch: seconds("watch_s", section.watch_s, 0, defaults.watch)?,
+        error_percent: bounded("max_error_percent", section.max_error_percent, 0, 100)?
+            .unwrap_or(defaults.error_percent),
+        latency: latency.map_or(defaults.latency, |ms| Duration::from_millis(ms.into())),
+        images: images.and_then(|images| usize::try_from(images).ok()).unwrap_or(defaults.images),
     })
 }
 

@@ -24,6 +24,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) metrics: MetricsSection,
     #[serde(default)]
+    pub(super) swap: SwapSection,
+    #[serde(default)]
     pub(super) seal: SealSection,
     #[serde(default)]
     pub(super) audit: AuditSection,
@@ -146,6 +148,20 @@ pub(super) struct LimitsSection {
     pub(super) drain_s: Option<u32>,
     pub(super) client_requests_per_s: Option<u32>,
     pub(super) client_attempts_per_minute: Option<u32>,
+}
+
+/// How backends are swapped; what is not there has its default, see [`SwapSettings`](crate::core::SwapSettings).
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SwapSection {
+    pub(super) drain_s: Option<u32>,
+    pub(super) open_s: Option<u32>,
+    pub(super) close_s: Option<u32>,
+    pub(super) copy_s: Option<u32>,
+    pub(super) watch_s: Option<u32>,
+    pub(super) max_error_percent: Option<u32>,
+    pub(super) max_latency_ms: Option<u32>,
+    pub(super) max_images: Option<u32>,
 }
 
 fn default_listen() -> String {

@@ -10,7 +10,7 @@ use crate::{
     },
     barrier::Barrier,
     crypto::envelope::RecordKind,
-    storage::RequestId,
+    storage::{RequestId, unit},
     system::{Next, Records},
 };
 
@@ -104,7 +104,7 @@ impl Core {
         edit: impl Fn(&mut Vec<Written>) -> Result<(), CoreError> + Send + Sync + 'static,
     ) -> Result<(), CoreError> {
         let core = Arc::clone(self);
-        let edited = tokio::spawn(async move { core.edit_devices_in_turn(request, edit).await });
+        let edited = unit::spawn(async move { core.edit_devices_in_turn(request, edit).await });
         let interrupted = || CoreError::AuditDevice("the server is stopping".to_owned());
         edited.await.unwrap_or_else(|_| Err(interrupted()))
     }

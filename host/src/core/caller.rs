@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{Core, CoreError, Unsealed};
 use crate::{
     policy::{Acl, PolicyError, store::Written},
-    storage::RequestId,
+    storage::{RequestId, unit},
     system::Records,
     token::{Live, Token, Tokens},
 };
@@ -54,7 +54,7 @@ impl Unsealed {
     ) -> Result<(), PolicyError> {
         let unsealed = Arc::clone(self);
         let put = async move { unsealed.policies.put(unsealed.records(request), &name, &written).await };
-        tokio::spawn(put).await.unwrap_or(Err(PolicyError::Interrupted))
+        unit::spawn(put).await.unwrap_or(Err(PolicyError::Interrupted))
     }
 
     /// Removes a policy, in the same way.
@@ -69,7 +69,7 @@ impl Unsealed {
     ) -> Result<(), PolicyError> {
         let unsealed = Arc::clone(self);
         let removed = async move { unsealed.policies.remove(unsealed.records(request), &name).await };
-        tokio::spawn(removed).await.unwrap_or(Err(PolicyError::Interrupted))
+        unit::spawn(removed).await.unwrap_or(Err(PolicyError::Interrupted))
     }
 
     /// Whether other hosts may have the system's store open, too.

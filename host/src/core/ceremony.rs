@@ -22,7 +22,7 @@ use crate::{
         shares::{Share, ShareHash, split},
     },
     seal::{NextKeys, SealRecord, ShareCounts},
-    storage::RequestId,
+    storage::{RequestId, unit},
     token::TokenError,
 };
 
@@ -414,7 +414,7 @@ impl Core {
         let core = Arc::clone(self);
         let before = self.ceremonies.set_state(attempt, State::Unknown);
         let before = before.ok_or_else(|| refused("the rekey was begun anew"))?;
-        let put = tokio::spawn(async move {
+        let put = unit::spawn(async move {
             let _quiet = quiet;
             let done = unsealed.barrier.rekey(request, &made.keys).await;
             core.ceremonies.set_state(attempt, before.after(&done));

@@ -1,5 +1,6 @@
 //! Why the server could not do what it was asked to.
 
+use keyway_loader::SwapError;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -88,6 +89,17 @@ pub enum CoreError {
         /// Which.
         backend: String,
     },
+    /// A backend was not swapped; what served before serves on, unless it says otherwise.
+    #[error(transparent)]
+    Swap(Box<SwapError>),
+    /// The backends of this server are not from plugins.
+    #[error("the backends of this server are linked into it, and cannot be swapped")]
+    NotFromPlugins,
+    /// Whatever opens the secrets of all backends would be lost.
+    #[error(
+        "the system backend holds the keys of all secrets, and is never discarded; migrate it, or stop the server"
+    )]
+    DiscardsSystem,
     /// A backend whose reads may be of an earlier state: versions would be lost, and revocations not seen.
     #[error(
         "backend {backend:?} may answer reads from an earlier state, which Keyway cannot build on; use another backend"

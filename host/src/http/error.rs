@@ -8,7 +8,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use keyway_loader::{Chain, ErrorCode};
+use keyway_loader::{Chain, ErrorCode, Fix, SwapError};
 use serde_json::json;
 
 use crate::{
@@ -268,9 +268,11 @@ impl From<CoreError> for ApiError {
             CoreError::Mounts(MountError::InUse { .. } | MountError::Hides(_) | MountError::Gone { .. }) => {
                 Self::BadRequest(error.to_string())
             }
-            CoreError::Configured { .. } | CoreError::NotForgotten { .. } => {
-                Self::BadRequest(error.to_string())
-            }
+            CoreError::Swap(error) => swap_error(&error),
+            CoreError::NotFromPlugins
+            | CoreError::DiscardsSystem
+            | CoreError::Configured { .. }
+            | CoreError::NotForgotten { .. } => Self::BadRequest(error.to_string()),
             CoreError::Marker(
                 MarkerError::Storage(error) | MarkerError::SealRecord(SealRecordError::Storage(error)),
             ) => error.into(),
@@ -287,6 +289,16 @@ impl From<CoreError> for ApiError {
             | CoreError::SealRecord(_) => logged(&error, error.to_string()),
             CoreError::Init(_) => internal(&error),
         }
+    }
+}
+
+/// Whoever may swap may know all that is known.
+fn swap_error(error: &SwapError) -> ApiError {
+    let message = format!("not swapped: {}; {}", Chain(error), error.fix());
+    match error {
+        SwapError::Busy => ApiError::unavailable(message),
+        error if error.is_refusal() => ApiError::BadRequest(message),
+        _ => ApiError::Internal(message),
     }
 }
 

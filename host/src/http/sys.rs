@@ -1,8 +1,9 @@
 //! The system's endpoints: [`access`] (policies, auth methods, leases), [`keys`] (init, unseal, seal, rotate, rekeying, root tokens),
-//! [`audit`] devices, [`mounts`] (with tune and remount), [`watch`] (health, measurements, backends).
+//! [`audit`] devices, [`mounts`] (with tune and remount), [`backends`] (with swap), [`watch`] (health, measurements).
 
 mod access;
 mod audit;
+mod backends;
 mod keys;
 mod mounts;
 mod watch;
@@ -11,7 +12,7 @@ use self::{
     access::{capabilities, leases, methods, policies},
     keys::{ceremonies, password, reencryption, seal},
     mounts::{remount, tune},
-    watch::{backends, health, metrics},
+    watch::{health, metrics},
 };
 use super::{
     route::{
@@ -96,6 +97,9 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Read, "sys/metrics", |at| Box::pin(metrics::metrics(at))),
         Route::new(Read, "sys/backends", |at| Box::pin(backends::all(at))),
         Route::new(Read, "sys/backends/{name}", |at| Box::pin(backends::one(at))),
+        Route::new(Write, "sys/backends/{name}/swap", |at| Box::pin(backends::swap::swap(at))).sudo(),
+        Route::new(Write, "sys/backends/{name}/rollback", |at| Box::pin(backends::swap::roll_back(at)))
+            .sudo(),
         Route::new(Read, "sys/internal/ui/mounts", |at| Box::pin(mounts::all_for_ui(at))).holders(FILTERED),
         Route::new(Read, "sys/internal/ui/mounts/{path}", |at| Box::pin(mounts::one_for_ui(at)))
             .holders(FILTERED),

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use keyway_loader::{
-    BackendConfig, Backends, CallContext, ConnectError, Down, Generation, Loader, Plugin, ReadConsistency,
-    Slot,
+    BackendConfig, Backends, CallContext, ConfigureError, ConnectError, Digest, Down, Generation, Loader,
+    Plugin, ReadConsistency, Slot,
 };
 use tokio::{
     runtime::Handle,
@@ -47,19 +47,21 @@ struct Attempt {
     turn: Arc<Semaphore>,
     /// The plugin, once it is loaded, and why it is not the one that is configured: only the store is tried again.
     chosen: Option<(Plugin, Option<String>)>,
+    /// The libraries that could not open the store, and why.
+    failed: Vec<(Digest, String)>,
 }
 
 impl Opener {
     /// Opens what can be opened soon; the rest follows in the background.
-    pub(super) async fn begin(loader: Loader, config: &Config) -> (Self, Backends) {
-        let (loader, turn) = (Arc::new(loader), Arc::new(Semaphore::new(1)));
+    pub(super) async fn begin(loader: &Arc<Loader>, config: &Config) -> (Self, Backends) {
+        let turn = Arc::new(Semaphore::new(1));
         let (mut backends, mut attempts, mut firsts) = (Backends::default(), JoinSet::new(), Vec::new());
         // The system backend first: without it nothing else is of use.
         let mut wanted: Vec<_> = config.backends.iter().collect();
         wanted.sort_by_key(|(name, _)| **name != config.system_backend);
         for (name, settings) in wanted {
             let attempt = Attempt {
-                loader: Arc::clone(&loader),
+                loader: Arc::clone(loader),
                 slot: backends.register(Slot::new(name)),
                 config: BackendConfig {
                     name: name.clone(),
@@ -69,6 +71,7 @@ impl Opener {
                 settings: settings.clone(),
                 turn: Arc::clone(&turn),
                 chosen: None,
+                failed: Vec::new(),
             };
             let (first, tried) = tokio::sync::oneshot::channel();
             attempts.spawn(attempt.run(first));
@@ -96,11 +99,16 @@ impl Opener {
 enum Tried {
     Open(Box<Generation>),
     Down(Down, /* passing: */ bool),
+    /// Another library may be able to.
+    Again,
 }
 
 impl Attempt {
     /// Until the backend is open, or there is no hope without somebody's doing.
     async fn run(mut self, first: tokio::sync::oneshot::Sender<()>) {
+        let slot = Arc::clone(&self.slot);
+        // Nobody swaps what is not open yet.
+        let _turn = slot.turn().await;
         let (mut first, mut pause) = (Some(first), FIRST_PAUSE);
         if let Some((down, pause)) = self.postponed() {
             tracing::error!(backend = self.slot.backend(), reason = down.reason, "backend not available");
@@ -113,9 +121,10 @@ impl Attempt {
             let (down, is_passing) = match tried {
                 Tried::Open(generation) => {
                     self.report(&generation);
-                    self.slot.open(*generation);
+                    let _none = self.slot.open(*generation);
                     return;
                 }
+                Tried::Again => continue,
                 Tried::Down(down, is_passing) => (down, is_passing),
             };
             let retry_s = is_passing.then_some(pause.as_secs());
@@ -151,7 +160,8 @@ impl Attempt {
 
     async fn attempt(&mut self) -> Tried {
         let Ok(turn) = self.turn.acquire().await else { return ended("the server is ending") };
-        let mut connecting = Box::pin(connect(&self.loader, &self.settings, &self.config, &mut self.chosen));
+        let mut connecting =
+            Box::pin(connect(&self.loader, &self.settings, &self.config, &mut self.chosen, &self.failed));
         let mut connected = timeout(TURN, &mut connecting).await;
         drop(turn);
         if connected.is_err() {
@@ -164,9 +174,18 @@ impl Attempt {
                 tracing::error!(backend = self.slot.backend(), reason, "backend not available");
                 self.slot.close(Down { summary: reason.clone(), reason });
                 // Not tried beside it: it may hold the store.
-                connecting.await
+                (&mut connecting).await
             }
         };
+        drop(connecting);
+        if matches!(connected, Ok(Err(ConnectError::Load { .. }))) {
+            self.failed.clear();
+        }
+        if let Ok(Err(ConnectError::Configure(error))) = &connected
+            && self.gives_way_to_another(error)
+        {
+            return Tried::Again;
+        }
         match connected {
             Ok(Ok(generation)) if generation.capabilities().read_consistency == ReadConsistency::EVENTUAL => {
                 if let Err(error) = generation.shutdown(&CallContext::background()).await {
@@ -184,6 +203,24 @@ impl Attempt {
                 Tried::Down(Down { summary, reason }, false)
             }
         }
+    }
+
+    /// A library that cannot open the store gives way to what has opened it before, where that is another one. When all have
+    /// been tried, the newest is tried again first.
+    fn gives_way_to_another(&mut self, error: &ConfigureError) -> bool {
+        let Some((plugin, fallback)) = self.chosen.take() else { return false };
+        let Some(digest) = plugin.digest() else { return false };
+        if !self.settings.wanted.fallback || !self.loader.may_be_to_blame(&plugin, &self.config.name) {
+            if self.failed.is_empty() {
+                self.chosen = Some((plugin, fallback));
+            }
+            self.failed.clear();
+            return false;
+        }
+        let why = keyway_loader::Chain(error).to_string();
+        tracing::error!(backend = self.slot.backend(), plugin = %plugin.descriptor(), why, "this version does not open the store");
+        self.failed.push((digest, why));
+        true
     }
 
     fn report(&self, generation: &Generation) {
@@ -206,12 +243,14 @@ async fn connect(
     settings: &BackendSettings,
     config: &BackendConfig,
     chosen: &mut Option<(Plugin, Option<String>)>,
+    failed: &[(Digest, String)],
 ) -> Result<Result<Generation, ConnectError>, JoinError> {
     let (plugin, fallback) = match chosen {
         Some(chosen) => chosen.clone(),
         None => {
-            let (loader, wanted, name) = (Arc::clone(loader), settings.wanted.clone(), config.name.clone());
-            match spawn_blocking(move || loader.choose(&wanted, &name)).await? {
+            let (loader, wanted, config) = (Arc::clone(loader), settings.wanted.clone(), config.clone());
+            let failed = failed.to_vec();
+            match spawn_blocking(move || loader.choose_but(&wanted, &config, &failed)).await? {
                 Ok(loaded) => chosen.insert(loaded).clone(),
                 Err(error) => return Ok(Err(error)),
             }

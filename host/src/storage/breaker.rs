@@ -68,6 +68,11 @@ impl Breaker {
         }
     }
 
+    /// Begins anew: what has failed is gone.
+    pub(super) fn reset(&self) {
+        *self.state() = State::default();
+    }
+
     /// Lets a call through, or not.
     pub(super) fn admit(&self, now: Instant) -> Result<Admitted<'_>, Refused> {
         let mut state = self.state();

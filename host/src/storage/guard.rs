@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{
     breaker::{Admitted, Breaker, Circuit, Refused},
     request::RequestId,
+    tally::Tally,
 };
 use crate::metrics::BackendMetrics;
 
@@ -52,6 +53,7 @@ pub(super) struct Guard {
     running: Semaphore,
     waiting: AtomicUsize,
     breaker: Breaker,
+    pub(super) tally: Tally,
     latest_health: tokio::sync::Mutex<Option<(Instant, Result<Health, Error>)>>,
     metrics: BackendMetrics,
 }
@@ -81,8 +83,16 @@ impl Guard {
             running: Semaphore::new(limits.running.get()),
             waiting: AtomicUsize::new(0),
             breaker: Breaker::default(),
+            tally: Tally::default(),
             latest_health: tokio::sync::Mutex::default(),
             metrics,
+        }
+    }
+
+    /// A generation is called. What a former one has failed says nothing about one that is new.
+    pub(super) fn serves(&self, generation: u64) {
+        if self.tally.begins(generation) {
+            self.breaker.reset();
         }
     }
 

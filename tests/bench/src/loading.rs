@@ -149,11 +149,12 @@ pub(crate) fn child(arguments: &[String]) -> Result<()> {
             history: History::new(staging_dir.clone()),
             staging_dir: staging_dir.clone(),
             host: env!("CARGO_PKG_VERSION").to_owned(),
+            most_images: usize::MAX,
         };
         let plugin = Requirement::parse("memory").map_err(|error| anyhow!(error))?;
         let backend = format!("backend{number}");
-        let (plugin, fallback) = loader.choose(&Wanted { plugin, fallback: false }, &backend)?;
         let config = BackendConfig { name: backend.clone(), config: json!({}), data_dir: directory.clone() };
+        let (plugin, fallback) = loader.choose(&Wanted { plugin, fallback: false }, &config)?;
         let _mark = loader.mark_opening(&plugin, &backend);
         open.push(block_on(loader.open_store(&plugin, fallback, &config))?);
     }

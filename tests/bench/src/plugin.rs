@@ -27,6 +27,7 @@ pub(crate) fn open(name: &str, config: Value, directory: &Path) -> Result<Genera
         history: History::new(directory.join("staged")),
         staging_dir: directory.join("staged"),
         host: env!("CARGO_PKG_VERSION").to_owned(),
+        most_images: usize::MAX,
     };
     let plugin = loader.load(&Requirement::parse(name).map_err(|error| anyhow!(error))?)?;
     let backend = BackendConfig { name: "bench".to_owned(), config, data_dir: directory.to_owned() };

@@ -94,6 +94,7 @@ fn load(library: &Path, directory: &Path) -> Result<Generation, Box<dyn Error>> 
         history: History::new(staging_dir.clone()),
         staging_dir,
         host: INTERFACE_VERSION.to_owned(),
+        most_images: usize::MAX,
     };
     let plugin = loader.load(&Requirement::parse("memory")?)?;
     let config = BackendConfig { name: "main".to_owned(), config: json!({}), data_dir: directory.to_owned() };

@@ -79,6 +79,7 @@ impl Workbench {
             history: History::new(staging_dir.clone()),
             staging_dir,
             host: "0.0.0-test".to_owned(),
+            most_images: usize::MAX,
         };
         Self { directory, loader }
     }

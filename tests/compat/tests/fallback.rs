@@ -17,7 +17,7 @@ fn copies_of_the_current_and_the_previous_build_are_kept_and_older_ones_removed(
     for build in [&b"1"[..], b"2", b"3"] {
         bench.put("memory", &[&library[..], build].concat());
         bench.lock("memory");
-        let (plugin, fallback) = bench.loader.choose(&wanted, "main").unwrap();
+        let (plugin, fallback) = bench.loader.choose(&wanted, &config).unwrap();
         assert_eq!(fallback, None);
         block_on(bench.loader.open_store(&plugin, fallback, &config)).unwrap();
         digests.push(plugin.digest().unwrap());
@@ -30,12 +30,12 @@ fn copies_of_the_current_and_the_previous_build_are_kept_and_older_ones_removed(
 
     // The file is gone: what worked last is used, if it is whole.
     fs::remove_file(bench.file("memory")).unwrap();
-    let (plugin, fallback) = bench.loader.choose(&wanted, "main").unwrap();
+    let (plugin, fallback) = bench.loader.choose(&wanted, &config).unwrap();
     assert_eq!(plugin.digest(), digests.last().copied());
     assert!(fallback.is_some_and(|why| why.contains("was not found")));
     let copy = bench.loader.history.copy_of(&digests[2].to_string());
     fs::remove_file(&copy).unwrap();
     fs::write(&copy, [&library[..], b"other"].concat()).unwrap();
-    let refused = bench.loader.choose(&wanted, "main").map(|_| ()).unwrap_err().to_string();
+    let refused = bench.loader.choose(&wanted, &config).map(|_| ()).unwrap_err().to_string();
     assert!(refused.contains("no fallback"), "{refused}");
 }

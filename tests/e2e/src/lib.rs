@@ -9,6 +9,7 @@
 )]
 
 pub mod disks;
+pub mod load;
 pub mod plugins;
 pub mod tls;
 

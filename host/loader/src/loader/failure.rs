@@ -27,6 +27,8 @@ pub enum StageName {
     Trust,
     /// Loaded in a child process.
     Probe,
+    /// Has opened a store in a child process.
+    Rehearse,
     /// Loaded.
     Open,
 }
@@ -40,6 +42,7 @@ impl StageName {
             Self::Check => "check",
             Self::Trust => "trust",
             Self::Probe => "probe",
+            Self::Rehearse => "rehearse",
             Self::Open => "open",
         }
     }
@@ -71,8 +74,14 @@ pub enum StageFailure {
     Quarantined(Quarantined),
     /// It did not survive a child process.
     Probe(ProbeError),
+    /// It has been swapped for another since it was tried, and nobody has said since that it is to be used.
+    SetAside,
+    /// It did not come through opening a store in a child process.
+    Rehearse(ProbeError),
     /// It could not be loaded.
     Open(OpenError),
+    /// It could not open the store, and this is why.
+    Unopened(String),
 }
 
 impl StageFailure {
@@ -81,10 +90,11 @@ impl StageFailure {
         match self {
             Self::Stage(_) | Self::Altered(_) => StageName::Stage,
             Self::Describe(_) => StageName::Describe,
-            Self::Check(_) | Self::Version(_) | Self::Format { .. } => StageName::Check,
+            Self::Check(_) | Self::Version(_) | Self::Format { .. } | Self::SetAside => StageName::Check,
             Self::Trust(_) => StageName::Trust,
             Self::Quarantined(_) | Self::Probe(_) => StageName::Probe,
-            Self::Open(_) => StageName::Open,
+            Self::Rehearse(_) => StageName::Rehearse,
+            Self::Open(_) | Self::Unopened(_) => StageName::Open,
         }
     }
 
@@ -118,7 +128,18 @@ impl StageFailure {
             Self::Probe(ProbeError::Start { .. } | ProbeError::Unable { .. } | ProbeError::Killed { .. }) => {
                 "it could not be probed"
             }
-            Self::Probe(ProbeError::Refused(_)) | Self::Open(_) => "it cannot be loaded",
+            Self::SetAside => "it was rolled back",
+            Self::Unopened(_) => "it cannot open the store",
+            Self::Rehearse(ProbeError::Crashed { .. } | ProbeError::Exited { .. }) => {
+                "it ends the process in which it opens a store"
+            }
+            Self::Rehearse(ProbeError::TimedOut { .. }) => "opening a store with it does not come to an end",
+            Self::Rehearse(ProbeError::Wrong { .. }) => "a store that it has opened answers wrongly",
+            Self::Rehearse(_) => "opening a store with it could not be tried",
+            Self::Open(OpenError::Images { .. }) => "too many images are mapped",
+            Self::Probe(ProbeError::Refused(_) | ProbeError::Wrong { .. }) | Self::Open(_) => {
+                "it cannot be loaded"
+            }
         }
     }
 
@@ -133,7 +154,12 @@ impl StageFailure {
 
     /// Whether it may be another time without anybody's doing.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Probe(error) if error.is_inconclusive())
+        match self {
+            Self::Probe(error) | Self::Rehearse(error) => error.is_inconclusive(),
+            // It may be the store.
+            Self::Unopened(_) => true,
+            _ => false,
+        }
     }
 
     /// Everything that is known, where the message is short for good reason.
@@ -150,10 +176,14 @@ impl StageFailure {
             Self::Stage(error) => Some(error),
             Self::Describe(error) => Some(error),
             Self::Check(error) => Some(error),
-            Self::Version(_) | Self::Format { .. } | Self::Altered(_) => None,
+            Self::Version(_)
+            | Self::Format { .. }
+            | Self::Altered(_)
+            | Self::SetAside
+            | Self::Unopened(_) => None,
             Self::Trust(error) => Some(error),
             Self::Quarantined(error) => Some(error),
-            Self::Probe(error) => Some(error),
+            Self::Probe(error) | Self::Rehearse(error) => Some(error),
             Self::Open(error) => Some(error),
         }
     }
@@ -169,6 +199,9 @@ impl fmt::Display for StageFailure {
             Self::Format { plugin, store } => {
                 write!(f, "it knows data formats up to {plugin}, and the store is in format {store}")
             }
+            Self::SetAside => f.write_str("it was rolled back"),
+            Self::Unopened(why) => f.write_str(why),
+            Self::Rehearse(error) => write!(f, "opening an empty store with it was tried: {}", Chain(error)),
             other => match other.inner() {
                 Some(error) => Chain(error).fmt(f),
                 None => Ok(()),
@@ -187,6 +220,10 @@ impl Fix for StageFailure {
             }
             Self::Version(version) => format!("a pre-release must be asked for, as NAME@={version}"),
             Self::Altered(_) => "install it again".to_owned(),
+            Self::Unopened(_) => "do not use this version with this store; tell its author".to_owned(),
+            Self::SetAside => {
+                "install another version, or say `keyway backend swap` to use it after all".to_owned()
+            }
             Self::Format { store, .. } => format!("install a version that knows data format {store}"),
             other => other.inner().map(Fix::fix).unwrap_or_default(),
         }

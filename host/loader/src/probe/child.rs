@@ -2,7 +2,11 @@
 
 use std::{ffi::OsString, fs::File, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
-use super::{LOADING, MARK, Passed, Refused, sandbox};
+use super::{
+    LOADING, MARK, Passed, Refused,
+    rehearsal::{self, Failed},
+    sandbox,
+};
 use crate::{
     Origin, Plugin, SearchPath,
     describe::describe,
@@ -16,20 +20,33 @@ use crate::{
 const PROCESSOR_TIME: Duration = Duration::from_secs(30);
 
 /// Loads a library and tells the parent on standard output how that went. The arguments are those that
-/// [`Prober`](super::Prober) puts behind its own: the staged library, and the file that it was copied from.
+/// [`Prober`](super::Prober) puts behind its own: the staged library, the file that it was copied from, and for a rehearsal
+/// a directory to open a store in.
 ///
 /// To be called by a program that an embedder names in [`Prober`](super::Prober), before it has done anything else: in
 /// particular while it has one thread.
 pub fn main(arguments: &[OsString]) -> ExitCode {
-    let [staged, source] = arguments else { return ExitCode::from(2) };
+    let (staged, source, scratch) = match arguments {
+        [staged, source] => (staged, source, None),
+        [staged, source, scratch] => (staged, source, Some(scratch)),
+        _ => return ExitCode::from(2),
+    };
     let skipped = sandbox::enter(PROCESSOR_TIME);
     let Ok(mut parent) = answers() else { return ExitCode::from(2) };
     if writeln!(parent, "{MARK}{LOADING}").is_err() {
         return ExitCode::from(2);
     }
-    let told = match load(staged.into(), source.into()) {
-        Ok(_) => serde_json::to_string(&Passed { skipped }).map(|text| format!("passed {text}")),
-        Err(refused) => serde_json::to_string(&refused).map(|text| format!("refused {text}")),
+    let loaded = load(staged.into(), source.into()).map_err(Failed::Refused);
+    let passed = loaded.and_then(|plugin| match scratch {
+        None => Ok(()),
+        Some(scratch) => rehearsal::perform(&plugin, scratch.into()),
+    });
+    let told = match passed {
+        Ok(()) => serde_json::to_string(&Passed { skipped }).map(|text| format!("passed {text}")),
+        Err(Failed::Refused(refused)) => {
+            serde_json::to_string(&refused).map(|text| format!("refused {text}"))
+        }
+        Err(Failed::Wrong(reason)) => serde_json::to_string(&reason).map(|text| format!("wrong {text}")),
     };
     match told {
         Ok(told) if writeln!(parent, "{MARK}{told}").is_ok() => ExitCode::SUCCESS,
@@ -78,7 +95,7 @@ pub fn load(path: PathBuf, source: PathBuf) -> Result<Plugin, Refused> {
     };
     let described = describe(staged).map_err(|error| refused(&error, Chain(&error).to_string()))?;
     let nowhere = SearchPath { directory: PathBuf::new(), origin: Origin::CommandLine };
-    open(&described, Grant::Unchecked, nowhere).map_err(|error| {
+    open(&described, Grant::Unchecked, nowhere, usize::MAX).map_err(|error| {
         let detail = error.detail().map(str::to_owned);
         let lasting = error.is_lasting();
         Refused { detail, lasting, ..refused(&error, Chain(&error).to_string()) }

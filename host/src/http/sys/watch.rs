@@ -1,5 +1,4 @@
-//! For whoever watches the server: [`health`], [`backends`], [`metrics`].
+//! For whoever watches the server: [`health`], [`metrics`].
 
-pub(super) mod backends;
 pub(super) mod health;
 pub(super) mod metrics;

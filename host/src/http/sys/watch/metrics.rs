@@ -1,5 +1,7 @@
 //! The measurements, for Prometheus.
 
+use keyway_loader::images;
+
 use crate::{
     core::Core,
     http::{answer::Answer, error::ApiError, route::At},
@@ -28,7 +30,35 @@ fn samples(core: &Core) -> Vec<Sample> {
             value: u64::from(core.unsealed().is_ok()),
         },
     ];
+    let images = images();
+    samples.push(Sample {
+        name: "keyway_plugin_images",
+        help: "Images of plugins that the process has mapped; none is ever unmapped.",
+        labels: Vec::new(),
+        value: images.count as u64,
+    });
+    samples.push(Sample {
+        name: "keyway_plugin_image_bytes",
+        help: "The bytes of the files of these images.",
+        labels: Vec::new(),
+        value: images.bytes,
+    });
+    for ((backend, outcome), value) in core.swap_counts() {
+        samples.push(Sample {
+            name: "keyway_backend_swaps_total",
+            help: "Swaps of backends by outcome: swapped, reopened, rolled_back, failed (the former generation serves), or lost \
+                   (none does).",
+            labels: vec![("backend", backend), ("outcome", outcome.to_owned())],
+            value,
+        });
+    }
     for storage in core.backends() {
+        samples.push(Sample {
+            name: "keyway_backend_draining",
+            help: "Former generations of a backend on which something still runs.",
+            labels: vec![("backend", storage.name().to_owned())],
+            value: storage.slot().draining() as u64,
+        });
         let backend = || ("backend", storage.name().to_owned());
         let generation = storage.generation();
         samples.push(Sample {

@@ -1,6 +1,8 @@
-//! Keyway's own: the backends that are configured, what they promise and how they are.
+//! Keyway's own: the backends that are configured, what they promise and how they are; [`swap`] has another generation serve.
 
-use keyway_loader::{Capabilities, Down};
+pub(in crate::http::sys) mod swap;
+
+use keyway_loader::{Capabilities, Down, Generation};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -20,19 +22,35 @@ pub(in crate::http::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
 
 /// One of them.
 pub(in crate::http::sys) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
-    let (call, name) = (at.call, at.name);
-    let names = call.core.backend_names();
-    let storage = call.core.backends().find(|storage| storage.name() == name).ok_or_else(|| {
-        ApiError::NoRoute(format!("there is no backend {name:?}; there are: {}", names.join(", ")))
-    })?;
-    Ok(Answer::system(describe(call, storage).await))
+    let storage = exists(at)?;
+    Ok(Answer::system(describe(at.call, storage).await))
+}
+
+/// The backend that the path names.
+fn exists<'a>(at: &At<'a>) -> Result<&'a Storage, ApiError> {
+    let (core, name) = (&at.call.core, at.name);
+    core.backends().find(|storage| storage.name() == name).ok_or_else(|| {
+        let names = core.backend_names().join(", ");
+        ApiError::NoRoute(format!("there is no backend {name:?}; there are: {names}"))
+    })
 }
 
 async fn describe(call: &Call, storage: &Storage) -> Value {
-    let open = match storage.generation() {
-        Ok(open) => open,
-        Err(down) => return describe_down(&down),
+    let mut described = match storage.generation() {
+        Ok(open) => describe_open(call, storage, &open).await,
+        Err(down) => describe_down(&down),
     };
+    if let Some(fields) = described.as_object_mut() {
+        let last = call.core.last_swap(storage.name()).map(|last| {
+            json!({ "time": last.time, "by": last.by, "outcome": last.outcome, "detail": last.detail })
+        });
+        fields.insert("last_swap".to_owned(), last.unwrap_or_default());
+        fields.insert("draining".to_owned(), storage.slot().draining().into());
+    }
+    described
+}
+
+async fn describe_open(call: &Call, storage: &Storage, open: &Generation) -> Value {
     let plugin = open.plugin();
     let descriptor = plugin.descriptor();
     let health = match storage.health(call.request()).await {

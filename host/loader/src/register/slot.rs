@@ -1,0 +1,218 @@
+//! A backend's place: which generation serves, and who waits while there is none.
+
+use std::sync::{
+    Arc, Mutex, PoisonError, RwLock,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::sync::Notify;
+
+use super::generation::{Generation, InUse, Stay};
+use crate::{BackendConfig, Plugin};
+
+/// Why a backend is not open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Down {
+    /// In a few words, without paths: for whoever asks.
+    pub summary: String,
+    /// What was tried, where, and what to do: for operators.
+    pub reason: String,
+}
+
+/// A backend's place: its present generation, or why there is none.
+#[derive(Debug)]
+pub struct Slot {
+    backend: String,
+    state: RwLock<State>,
+    /// Told whenever calls that wait may go on.
+    released: Notify,
+    /// Held by whoever opens, swaps or closes the backend.
+    turn: tokio::sync::Mutex<()>,
+    /// With what the generation before the present one was opened.
+    before: Mutex<Option<(Plugin, BackendConfig)>>,
+    /// Former generations that something still runs on.
+    draining: AtomicUsize,
+    drained: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    present: Result<Arc<Generation>, Down>,
+    /// Whether calls wait, because one generation is closed and another opened.
+    is_held: bool,
+}
+
+/// What a unit of work, say a request, remembers of a backend, so that all its calls go to one generation while that serves.
+#[derive(Debug, Default)]
+pub struct Pin(Mutex<Option<Stay>>);
+
+/// While it is there, calls wait. Dropped, they go to whatever is there then.
+#[must_use = "calls go on as soon as it is dropped"]
+pub(crate) struct Hold<'a>(&'a Slot);
+
+impl Slot {
+    /// The place of a backend that is not open yet.
+    pub fn new(backend: &str) -> Self {
+        let waiting = "it is being opened".to_owned();
+        Self::with(backend.to_owned(), Err(Down { summary: waiting.clone(), reason: waiting }))
+    }
+
+    fn with(backend: String, present: Result<Arc<Generation>, Down>) -> Self {
+        let state = RwLock::new(State { present, is_held: false });
+        Self {
+            backend,
+            state,
+            released: Notify::new(),
+            turn: tokio::sync::Mutex::default(),
+            before: Mutex::default(),
+            draining: AtomicUsize::new(0),
+            drained: Notify::new(),
+        }
+    }
+
+    /// The backend's name in the configuration.
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    /// The present generation, or why there is none: to look at. Whoever calls it takes [`Self::enter`], since this one may be
+    /// closed at any time.
+    ///
+    /// # Errors
+    ///
+    /// `Down`.
+    pub fn generation(&self) -> Result<Arc<Generation>, Down> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).present.clone()
+    }
+
+    /// A generation to call, which is not closed meanwhile: the one that the unit of work has stayed with, where that still
+    /// serves, and else the present one. Waits while the backend is closed and opened again for a swap.
+    ///
+    /// # Errors
+    ///
+    /// `Down`.
+    pub async fn enter(&self, pin: Option<&Pin>) -> Result<InUse, Down> {
+        loop {
+            if let Some(entered) = self.try_enter(pin) {
+                return entered;
+            }
+            let released = self.released.notified();
+            tokio::pin!(released);
+            // Before it is looked at again, so that nothing is missed in between.
+            released.as_mut().enable();
+            if let Some(entered) = self.try_enter(pin) {
+                return entered;
+            }
+            released.await;
+        }
+    }
+
+    /// None while calls wait.
+    fn try_enter(&self, pin: Option<&Pin>) -> Option<Result<InUse, Down>> {
+        // Counted under the lock: whoever holds the place afterwards sees all who came before.
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if state.is_held {
+            return None;
+        }
+        let present = match &state.present {
+            Ok(present) => present,
+            Err(down) => return Some(Err(down.clone())),
+        };
+        let Some(pin) = pin else { return Some(Ok(InUse::begin(present))) };
+        let mut stay = pin.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stays = stay.as_ref().is_some_and(|stay| !stay.generation().is_left());
+        if !stays {
+            *stay = Some(Stay::begin(present));
+        }
+        stay.as_ref().map(|stay| Ok(InUse::begin(stay.generation())))
+    }
+
+    /// Puts a generation into it; answers the one before. Calls that begin from now on go to the new one.
+    pub fn open(&self, generation: Generation) -> Option<Arc<Generation>> {
+        self.set(Ok(Arc::new(generation)))
+    }
+
+    /// Says why there is none.
+    pub fn close(&self, down: Down) {
+        self.set(Err(down));
+    }
+
+    fn set(&self, present: Result<Arc<Generation>, Down>) -> Option<Arc<Generation>> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut state.present, present).ok()
+    }
+
+    /// Former generations that something still runs on.
+    pub fn draining(&self) -> usize {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Waits until there are none.
+    pub async fn drained(&self) {
+        loop {
+            let drained = self.drained.notified();
+            tokio::pin!(drained);
+            drained.as_mut().enable();
+            if self.draining() == 0 {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// Counts one until it is dropped.
+    pub(crate) fn drain(self: &Arc<Self>) -> Draining {
+        self.draining.fetch_add(1, Ordering::AcqRel);
+        Draining(Arc::clone(self))
+    }
+
+    /// With what the generation before the present one was opened, in this process.
+    pub(crate) fn before(&self) -> Option<(Plugin, BackendConfig)> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_before(&self, former: &Generation) {
+        let before = (former.plugin().clone(), former.config().clone());
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    }
+
+    /// The turn to open, swap or close the backend.
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// The same, unless somebody else has it.
+    pub(crate) fn try_turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.turn.try_lock().ok()
+    }
+
+    /// Has calls wait from now on. To be taken by whoever has the turn.
+    pub(crate) fn hold(&self) -> Hold<'_> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).is_held = true;
+        Hold(self)
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.state.write().unwrap_or_else(PoisonError::into_inner).is_held = false;
+        self.0.released.notify_waiters();
+    }
+}
+
+/// A former generation that something still runs on.
+pub(crate) struct Draining(Arc<Slot>);
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        if self.0.draining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.drained.notify_waiters();
+        }
+    }
+}
+
+impl From<Generation> for Slot {
+    fn from(generation: Generation) -> Self {
+        Self::with(generation.backend().to_owned(), Ok(Arc::new(generation)))
+    }
+}

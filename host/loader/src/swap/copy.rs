@@ -1,0 +1,76 @@
+//! A swap of a volatile store, whose records are copied while calls wait.
+
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use super::{Chosen, SwapError, Swapping};
+use crate::{
+    BackupPull, BackupRecord, CallContext, Error, ErrorCode, Generation, RestoreMode, WriteId, failpoint,
+    readback,
+};
+
+/// Most records and bytes that are copied at a time.
+const RECORDS: u32 = 1_000;
+const BYTES: u64 = 4 * 1024 * 1024;
+
+impl Swapping {
+    /// Opens a new generation, copies the old one's records, and puts the new one into its place. Answers how many there were.
+    pub(super) async fn migrate(&self, old: &Arc<Generation>, chosen: &Chosen) -> Result<u64, SwapError> {
+        let new = self.open(&chosen.plugin, &chosen.config).await?;
+        failpoint::reached("opened");
+        if let Err(error) = self.try_out(old, &new, None).await {
+            self.discard(&new).await;
+            return Err(error);
+        }
+        let hold = self.slot.hold();
+        let (drain, most) = (self.swap.deadlines.drain, self.swap.deadlines.copy);
+        let copied = match timeout(drain, old.quiet()).await {
+            Err(_) => Err(SwapError::Late {
+                what: "ending what runs on the generation that serves",
+                deadline: drain,
+            }),
+            Ok(()) => match timeout(most, copy(old, &new)).await {
+                Err(_) => Err(SwapError::Late { what: "copying the records", deadline: most }),
+                Ok(copied) => copied.map_err(|source| SwapError::Copy { source }),
+            },
+        };
+        match copied {
+            Ok(records) => {
+                failpoint::reached("copied");
+                // What would still be written to it would be lost.
+                old.leave();
+                self.serve(old, new);
+                drop(hold);
+                self.retire(old);
+                Ok(records)
+            }
+            Err(error) => {
+                drop(hold);
+                self.discard(&new).await;
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn copy(old: &Generation, new: &Generation) -> Result<u64, Error> {
+    let call = CallContext::background();
+    let stream = old.backup(&call).await?;
+    let sink = new.restore(&call, RestoreMode::INTO_EMPTY).await?;
+    loop {
+        let chunk = stream.next(&call, BackupPull { max_items: RECORDS, max_bytes: BYTES }).await?;
+        // What is on the scratch keyspace is nobody's.
+        let is_kept = |record: &&BackupRecord| record.keyspace() != readback::KEYSPACE;
+        let records: Vec<_> = chunk.records().iter().filter(is_kept).map(BackupRecord::as_restore).collect();
+        if !records.is_empty() {
+            sink.write(&call, &records).await?;
+        }
+        if chunk.is_done() {
+            break;
+        }
+    }
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| Error::new(ErrorCode::INTERNAL, error.to_string()))?;
+    sink.finish(&call, WriteId::new(id)).await
+}

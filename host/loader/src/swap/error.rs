@@ -1,0 +1,167 @@
+//! Why a backend was not swapped.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::{
+    ConfigureError, Down, Error as StoreError, LoadError, loader::StageFailure, readback::ReadbackError,
+    report::Fix,
+};
+
+/// Why a new generation does not serve.
+#[derive(Debug, Error)]
+pub enum Unready {
+    /// Its store could not be opened, or is not healthy.
+    #[error(transparent)]
+    Configure(#[from] ConfigureError),
+    /// It answers wrongly, or is another store.
+    #[error(transparent)]
+    Readback(#[from] ReadbackError),
+}
+
+/// Why a backend was not swapped. The generation that served before serves on, but for `Lost`.
+#[derive(Debug, Error)]
+pub enum SwapError {
+    /// Somebody else swaps or opens it now.
+    #[error("the backend is being opened or swapped already")]
+    Busy,
+    /// There is nothing to be swapped.
+    #[error("the backend is not open: {}", .0.reason)]
+    NotOpen(Down),
+    /// No plugin can be used.
+    #[error(transparent)]
+    Load(Box<LoadError>),
+    /// Nothing served before.
+    #[error("the backend was never opened with another plugin, so there is none to go back to")]
+    NoPrevious,
+    /// What served before cannot be used any more.
+    #[error("{plugin}, which served before, cannot be used: {failure}")]
+    Previous {
+        /// Its name and version.
+        plugin: String,
+        /// Why.
+        failure: Box<StageFailure>,
+    },
+    /// Its records would be lost.
+    #[error("plugin {plugin} keeps its records in memory: a swap loses them")]
+    Volatile {
+        /// Its name and version.
+        plugin: String,
+    },
+    /// Its records are in its store, and stay there.
+    #[error("plugin {plugin} keeps its records in its store, where the next generation finds them")]
+    NotVolatile {
+        /// Its name and version.
+        plugin: String,
+    },
+    /// It promises less than what serves, which the server has relied on.
+    #[error("it promises less of {what} than what serves now")]
+    Promises {
+        /// Which level, feature or limit.
+        what: &'static str,
+    },
+    /// It could not be opened or tried.
+    #[error(transparent)]
+    Unready(Unready),
+    /// What serves cannot be written to.
+    #[error("what serves now cannot be tried")]
+    Mark(#[source] ReadbackError),
+    /// A step took too long.
+    #[error("{what} took longer than {} ms", deadline.as_millis())]
+    Late {
+        /// Which step.
+        what: &'static str,
+        /// How long it may take.
+        deadline: Duration,
+    },
+    /// What serves does not close.
+    #[error("what serves now does not close")]
+    Close {
+        /// The backend's words.
+        source: StoreError,
+    },
+    /// The records could not be copied.
+    #[error("the records could not be copied")]
+    Copy {
+        /// A backend's words.
+        source: StoreError,
+    },
+    /// Its task has ended.
+    #[error("the swap has broken off: {reason}")]
+    Interrupted {
+        /// How.
+        reason: String,
+    },
+    /// It failed, and what served before does not open again either.
+    #[error("{swap}; and what served before does not open again: {reopening}")]
+    Lost {
+        /// Why the swap failed.
+        swap: Box<SwapError>,
+        /// Why the former plugin does not open its store.
+        reopening: Box<SwapError>,
+    },
+}
+
+impl From<ConfigureError> for SwapError {
+    fn from(error: ConfigureError) -> Self {
+        Self::Unready(error.into())
+    }
+}
+
+impl From<ReadbackError> for SwapError {
+    fn from(error: ReadbackError) -> Self {
+        Self::Unready(error.into())
+    }
+}
+
+impl SwapError {
+    /// Whether it lies in what was asked for, and nothing was tried.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Load(_)
+                | Self::NoPrevious
+                | Self::Previous { .. }
+                | Self::Volatile { .. }
+                | Self::NotVolatile { .. }
+                | Self::Promises { .. }
+        )
+    }
+}
+
+impl Fix for SwapError {
+    fn fix(&self) -> String {
+        match self {
+            Self::Busy => "wait until that has ended".to_owned(),
+            Self::NotOpen(_) => "mend what keeps it from opening; it is tried again by itself".to_owned(),
+            Self::Load(_) => "see the fixes above".to_owned(),
+            Self::NoPrevious => "name the version: swap NAME --plugin NAME@=VERSION".to_owned(),
+            Self::Previous { failure, .. } => match &**failure {
+                StageFailure::Format { .. } => {
+                    "stop the server and put back the copy of the store from before its upgrade (operations manual, \"Back \
+                     over an upgrade of the data format\"); what was written since is not in it"
+                        .to_owned()
+                }
+                failure => failure.fix(),
+            },
+            Self::Volatile { .. } => {
+                "say --migrate to have them copied, or --discard to lose them".to_owned()
+            }
+            Self::NotVolatile { .. } => "leave out --migrate and --discard".to_owned(),
+            Self::Promises { .. } => {
+                "if that is meant, stop the server, and start it with the other plugin".to_owned()
+            }
+            Self::Unready(Unready::Readback(ReadbackError::Elsewhere)) => {
+                "give it the settings of the store that serves".to_owned()
+            }
+            Self::Unready(Unready::Readback(_)) => "do not use this plugin; tell its author".to_owned(),
+            Self::Unready(_) | Self::Copy { .. } | Self::Interrupted { .. } => {
+                "mend it, and swap again; the former generation serves on".to_owned()
+            }
+            Self::Mark(_) | Self::Close { .. } => "see how the backend is doing: `keyway backend health`".to_owned(),
+            Self::Late { .. } => "try again when less is going on; the former generation serves on".to_owned(),
+            Self::Lost { .. } => "mend the store; it is tried again by itself".to_owned(),
+        }
+    }
+}

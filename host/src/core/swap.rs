@@ -1,0 +1,366 @@
+//! Swaps of backends while the server serves: who asks, what is told of it, and the watch over what has just been swapped.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    time::{Duration, Instant},
+};
+
+use keyway_loader::{
+    Chain, Durability, Fix, Loader, Requirement, Swap, SwapError, Swapped,
+    swap::{Data, Deadlines, Target},
+};
+use serde_json::Value;
+
+use super::{Core, CoreError};
+use crate::{
+    audit::entry::{Entry, Request, Response},
+    clock,
+    config::BackendSettings,
+    storage::{Storage, Tallied},
+};
+
+/// How often a generation is looked at that has just been swapped in.
+const LOOK: Duration = Duration::from_millis(200);
+/// The fewest calls by which it is judged.
+const FEWEST: u64 = 20;
+
+/// What the configuration says about swaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SwapSettings {
+    /// How long each step may take.
+    pub deadlines: Deadlines,
+    /// For how long a new generation is watched; zero is not at all.
+    pub watch: Duration,
+    /// With more failed calls of 100 it is rolled back.
+    pub error_percent: u32,
+    /// With a longer time for 95 of 100 calls it is rolled back.
+    pub latency: Duration,
+    /// Most images of plugins in the process.
+    pub images: usize,
+}
+
+impl Default for SwapSettings {
+    fn default() -> Self {
+        Self {
+            deadlines: Deadlines::default(),
+            watch: Duration::from_secs(60),
+            error_percent: 10,
+            latency: Duration::from_secs(2),
+            images: 64,
+        }
+    }
+}
+
+/// Where the server's plugins come from.
+pub struct Supply {
+    /// Finds and loads them.
+    pub loader: Arc<Loader>,
+    /// What each backend asks for.
+    pub backends: BTreeMap<String, BackendSettings>,
+    /// How they are swapped.
+    pub swaps: SwapSettings,
+}
+
+/// A swap that somebody asks for.
+#[derive(Debug, Clone)]
+pub struct SwapRequest {
+    /// Back to the generation before.
+    pub back: bool,
+    /// Which plugin; none is the one of the configuration.
+    pub plugin: Option<Requirement>,
+    /// Which settings; none are those of the configuration.
+    pub config: Option<Value>,
+    /// What becomes of the data of a volatile store.
+    pub data: Data,
+}
+
+impl SwapRequest {
+    /// To the newest version that the configuration asks for, with its settings.
+    pub const NEWEST: Self = Self { back: false, plugin: None, config: None, data: Data::Kept };
+    /// To the generation before.
+    pub const BACK: Self = Self { back: true, ..Self::NEWEST };
+}
+
+/// What became of the last swap of a backend.
+#[derive(Debug, Clone)]
+pub struct LastSwap {
+    /// When it ended, in RFC 3339.
+    pub time: String,
+    /// Who asked for it: `request`, `reload` or `watch`.
+    pub by: &'static str,
+    /// What became of it.
+    pub outcome: &'static str,
+    /// The versions, or why it failed.
+    pub detail: String,
+}
+
+/// What is known about swaps.
+#[derive(Default)]
+pub(super) struct Swaps {
+    supply: RwLock<Option<Arc<Supply>>>,
+    last: Mutex<BTreeMap<String, LastSwap>>,
+    counts: Mutex<BTreeMap<(String, &'static str), u64>>,
+}
+
+impl Swaps {
+    fn supply(&self) -> Option<Arc<Supply>> {
+        self.supply.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, backend: &str, last: LastSwap) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((backend.to_owned(), last.outcome)).or_default() += 1;
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(backend.to_owned(), last);
+    }
+}
+
+impl Core {
+    /// Takes plugins from here, from now on.
+    pub fn take_from(&self, supply: Supply) {
+        *self.swaps.supply.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(supply));
+    }
+
+    /// What became of the last swap of a backend.
+    pub fn last_swap(&self, backend: &str) -> Option<LastSwap> {
+        self.swaps.last.lock().unwrap_or_else(PoisonError::into_inner).get(backend).cloned()
+    }
+
+    /// How many swaps there were, by backend and outcome.
+    pub fn swap_counts(&self) -> BTreeMap<(String, &'static str), u64> {
+        self.swaps.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Swaps a backend, as somebody with a token asks.
+    ///
+    /// # Errors
+    ///
+    /// `NoBackend`, `NotFromPlugins`, `DiscardsSystem`, `Swap`.
+    pub async fn swap(self: &Arc<Self>, name: &str, asked: SwapRequest) -> Result<Swapped, CoreError> {
+        self.swap_by("request", name, asked).await
+    }
+
+    /// Swaps a backend, and goes on to its end, whether or not the caller waits for it.
+    async fn swap_by(
+        self: &Arc<Self>,
+        by: &'static str,
+        name: &str,
+        asked: SwapRequest,
+    ) -> Result<Swapped, CoreError> {
+        let storage = self.backend(name)?.clone();
+        let supply = self.swaps.supply().ok_or(CoreError::NotFromPlugins)?;
+        if asked.data == Data::Discarded && storage.name() == self.system.name() {
+            return Err(CoreError::DiscardsSystem);
+        }
+        let core = Arc::clone(self);
+        let task = tokio::spawn(async move { core.swap_to_the_end(by, &storage, &supply, asked).await });
+        let broken = |error: tokio::task::JoinError| SwapError::Interrupted { reason: error.to_string() };
+        task.await
+            .unwrap_or_else(|error| Err(broken(error)))
+            .map_err(|error| CoreError::Swap(Box::new(error)))
+    }
+
+    async fn swap_to_the_end(
+        self: &Arc<Self>,
+        by: &'static str,
+        storage: &Storage,
+        supply: &Arc<Supply>,
+        asked: SwapRequest,
+    ) -> Result<Swapped, SwapError> {
+        let (name, is_back) = (storage.name(), asked.back);
+        let swap = plan(storage, supply, asked);
+        let swapped = supply.loader.swap(storage.slot(), swap).await;
+        match &swapped {
+            Ok(swapped) => {
+                let outcome = match (is_back, swapped.is_reopening()) {
+                    (_, true) => "reopened",
+                    (true, false) => "rolled_back",
+                    (false, false) => "swapped",
+                };
+                let (from, to) = (&swapped.from, &swapped.to);
+                let waited_ms = swapped.waited.as_millis();
+                tracing::warn!(
+                    backend = name, by, outcome,
+                    from = %format_args!("{} {}", from.plugin, from.version),
+                    to = %format_args!("{} {}", to.plugin, to.version),
+                    generation = to.generation, way = ?swapped.way, waited_ms, migrated = swapped.migrated,
+                    "backend swapped"
+                );
+                let detail = format!("{} {} → {} {}", from.plugin, from.version, to.plugin, to.version);
+                self.swaps.note(name, LastSwap { time: clock::now(), by, outcome, detail });
+                if let (Some(unsealed), true) = (self.unsealed().ok(), swapped.migrated.is_some()) {
+                    // Another store, which may want a marker.
+                    unsealed.dismiss(name);
+                }
+                if by != "watch" && !is_back && !swapped.is_reopening() {
+                    self.watch(storage, &supply.swaps, to.generation);
+                }
+            }
+            Err(error) => {
+                let outcome = if matches!(error, SwapError::Lost { .. }) { "lost" } else { "failed" };
+                let detail = Chain(error).to_string();
+                tracing::error!(
+                    backend = name,
+                    by,
+                    reason = detail,
+                    fix = error.fix(),
+                    "backend not swapped"
+                );
+                self.swaps.note(name, LastSwap { time: clock::now(), by, outcome, detail });
+            }
+        }
+        swapped
+    }
+
+    /// Rolls a new generation back if it does worse than the configuration allows.
+    fn watch(self: &Arc<Self>, storage: &Storage, settings: &SwapSettings, generation: u64) {
+        if settings.watch.is_zero() {
+            return;
+        }
+        let (core, storage, settings) = (Arc::downgrade(self), storage.clone(), *settings);
+        tokio::spawn(async move {
+            let begun = Instant::now();
+            while begun.elapsed() < settings.watch {
+                tokio::time::sleep(LOOK).await;
+                let tallied = storage.tallied();
+                if tallied.generation > generation {
+                    return;
+                }
+                if let Some(why) = settings.too_bad(&tallied) {
+                    roll_back(&core, &storage, &why).await;
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Says in the audit log what nobody with a token has asked for. Where no device accepts it, it is done all the same: what is
+    /// left alone would be worse.
+    async fn audit_by_itself(&self, by: &str, name: &str, what: &str, outcome: Result<String, String>) {
+        let request = Request {
+            id: uuid::Uuid::new_v4().to_string(),
+            operation: "update",
+            mount_point: String::new(),
+            mount_type: String::new(),
+            client_token: String::new(),
+            client_token_accessor: String::new(),
+            path: format!("sys/backends/{name}/{what}"),
+            data: Some(serde_json::json!({ "by": by })),
+            remote_address: String::new(),
+            remote_port: None,
+            wrap_ttl: None,
+        };
+        let (response, error) = match outcome {
+            Ok(detail) => {
+                let data = Some(serde_json::json!({ "detail": detail }));
+                (Some(Response { data, ..Response::default() }), None)
+            }
+            Err(error) => (None, Some(error)),
+        };
+        let entry =
+            Entry { time: clock::now(), kind: "response", auth: None, request: &request, response, error };
+        if let Err(error) = self.audit.devices().accept(entry.text()).await {
+            tracing::error!(%error, backend = name, "a swap is not in the audit log");
+        }
+    }
+
+    /// Swaps whatever the configuration, as it has just been read again, asks for in another version or with other settings.
+    pub async fn swap_to_configuration(self: &Arc<Self>) {
+        for name in self.backend_names().into_iter().map(str::to_owned).collect::<Vec<_>>() {
+            let Ok(storage) = self.backend(&name) else { continue };
+            let Some(supply) = self.swaps.supply() else { return };
+            match due(storage, &supply).await {
+                Ok(false) => {
+                    tracing::info!(backend = name, "it has the newest version and its settings already")
+                }
+                Ok(true) => {
+                    let done = self.swap_by("reload", &name, SwapRequest::NEWEST).await;
+                    let outcome = match &done {
+                        Ok(swapped) => Ok(format!("{} {}", swapped.to.plugin, swapped.to.version)),
+                        Err(error) => Err(Chain(error).to_string()),
+                    };
+                    self.audit_by_itself("reload", &name, "swap", outcome).await;
+                }
+                Err(reason) => tracing::error!(backend = name, reason, "it stays as it is"),
+            }
+        }
+    }
+}
+
+/// Whether the configuration asks for something else than what serves.
+async fn due(storage: &Storage, supply: &Arc<Supply>) -> Result<bool, String> {
+    let present = storage.generation().map_err(|down| format!("it is not open: {}", down.reason))?;
+    let settings = supply
+        .backends
+        .get(storage.name())
+        .ok_or("it is no longer in the configuration, which takes a restart")?;
+    let (supply, wanted, name) = (Arc::clone(supply), settings.wanted.clone(), storage.name().to_owned());
+    let foreseen = tokio::task::spawn_blocking(move || supply.loader.foresee(&wanted, &name));
+    let foreseen =
+        foreseen.await.map_err(|error| error.to_string())?.map_err(|error| Chain(&error).to_string())?;
+    let digest = foreseen.library.described.staged.digest;
+    let is_new = present.plugin().digest() != Some(digest) || present.config().config != settings.config;
+    if is_new && present.capabilities().durability == Durability::VOLATILE {
+        return Err("its store is volatile; say `keyway backend swap` with --migrate or --discard".to_owned());
+    }
+    Ok(is_new)
+}
+
+fn plan(storage: &Storage, supply: &Supply, asked: SwapRequest) -> Swap {
+    let configured = supply.backends.get(storage.name());
+    let wanted = || configured.map(|settings| settings.wanted.plugin.clone());
+    let settings = || configured.map(|settings| settings.config.clone());
+    let target = match (asked.back, asked.plugin.or_else(wanted)) {
+        (false, Some(plugin)) => Target::Newest(plugin),
+        (true, _) | (false, None) => Target::Previous,
+    };
+    let config = match asked.config {
+        Some(config) => Some(config),
+        None if asked.back => None,
+        None => settings(),
+    };
+    Swap { target, config, data: asked.data, deadlines: supply.swaps.deadlines }
+}
+
+async fn roll_back(core: &Weak<Core>, storage: &Storage, why: &str) {
+    let Some(core) = core.upgrade() else { return };
+    let name = storage.name();
+    tracing::error!(backend = name, why, "ROLLED BACK: the generation that was swapped in does too badly");
+    let data = if storage.is_volatile() { Data::Migrated } else { Data::Kept };
+    let done = core.swap_by("watch", name, SwapRequest { data, ..SwapRequest::BACK }).await;
+    let outcome = match &done {
+        Ok(swapped) => Ok(format!("{} {}: {why}", swapped.to.plugin, swapped.to.version)),
+        Err(error) => Err(format!("{why}; {}", Chain(error))),
+    };
+    core.audit_by_itself("watch", name, "rollback", outcome).await;
+}
+
+impl SwapSettings {
+    fn too_bad(&self, tallied: &Tallied) -> Option<String> {
+        if tallied.calls < FEWEST {
+            return None;
+        }
+        if tallied.failed * 100 > tallied.calls * u64::from(self.error_percent) {
+            let Tallied { failed, calls, .. } = tallied;
+            return Some(format!("{failed} of {calls} calls have failed"));
+        }
+        let (p95, most) = (tallied.p95.as_millis(), self.latency.as_millis());
+        (p95 > most).then(|| format!("95 of 100 calls take up to {p95} ms, more than {most}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generation_is_judged_by_failures_and_times_of_enough_calls() {
+        let settings = SwapSettings::default();
+        let tallied =
+            |calls, failed, p95| Tallied { generation: 1, calls, failed, p95: Duration::from_millis(p95) };
+        assert_eq!(settings.too_bad(&tallied(19, 19, 60_000)), None);
+        assert_eq!(settings.too_bad(&tallied(20, 2, 2_000)), None);
+        assert!(settings.too_bad(&tallied(20, 3, 1)).is_some_and(|why| why.starts_with("3 of 20")));
+        assert!(settings.too_bad(&tallied(20, 0, 2_001)).is_some_and(|why| why.contains("2001 ms")));
+    }
+}

@@ -1,0 +1,94 @@
+//! Reads the configuration again when the server is told to (SIGHUP), and swaps the backends to what it says then.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{ServerError, StartOptions, loader};
+use crate::{
+    config::Config,
+    core::{Core, Supply},
+};
+
+/// Waits for the signal. From its beginning on, the signal does not end the process.
+pub(super) struct Reloader {
+    #[cfg(unix)]
+    hangups: tokio::signal::unix::Signal,
+    file: PathBuf,
+    options: StartOptions,
+    /// What a running server cannot change, by its name.
+    fixed: Vec<(&'static str, String)>,
+}
+
+impl Reloader {
+    pub(super) fn begin(config: &Config, options: &StartOptions) -> Result<Self, ServerError> {
+        Ok(Self {
+            #[cfg(unix)]
+            hangups: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+                .map_err(ServerError::Signal)?,
+            file: config.file.clone(),
+            options: options.clone(),
+            fixed: fixed(config),
+        })
+    }
+
+    /// Follows the signal for as long as the server is there.
+    #[cfg(unix)]
+    pub(super) fn follow(mut self, core: &Arc<Core>) {
+        let core = Arc::downgrade(core);
+        tokio::spawn(async move {
+            while self.hangups.recv().await.is_some() {
+                let Some(core) = core.upgrade() else { return };
+                self.reload(&core).await;
+            }
+        });
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn follow(self, _core: &Arc<Core>) {}
+
+    /// A configuration that cannot be used changes nothing.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no such signal"))]
+    async fn reload(&self, core: &Arc<Core>) {
+        tracing::info!(file = %self.file.display(), "reloading the configuration");
+        let supply = match self.read() {
+            Ok(supply) => supply,
+            Err(error) => {
+                tracing::error!(error, "the configuration is not reloaded; everything stays as it is");
+                return;
+            }
+        };
+        core.take_from(supply);
+        core.swap_to_configuration().await;
+        tracing::info!("reloaded");
+    }
+
+    fn read(&self) -> Result<Supply, String> {
+        let config = Config::read(&self.file).map_err(|error| keyway_loader::Chain(&error).to_string())?;
+        if config.trust.has_unchecked() && !self.options.dev {
+            return Err(ServerError::Unchecked.to_string());
+        }
+        for ((setting, was), (_, is)) in self.fixed.iter().zip(fixed(&config)) {
+            if *was != is {
+                tracing::warn!(setting, "a change of this setting takes a restart");
+            }
+        }
+        let loader = loader(&config, &self.options.plugin_dirs).map_err(|error| error.to_string())?;
+        Ok(Supply { loader: Arc::new(loader), backends: config.backends, swaps: config.swaps })
+    }
+}
+
+fn fixed(config: &Config) -> Vec<(&'static str, String)> {
+    let backends: Vec<_> = config.backends.keys().collect();
+    vec![
+        ("listen", config.listen.to_string()),
+        ("tls", format!("{:?}", config.tls)),
+        ("limits", format!("{:?}", config.limits)),
+        ("data_dir", config.data_dir.display().to_string()),
+        ("system_backend", config.system_backend.clone()),
+        ("the names in backends", format!("{backends:?}")),
+        ("mounts", format!("{:?}", config.mounts)),
+        ("keys", format!("{:?} {:?}", config.key_uses, config.key_age)),
+        ("seal", format!("{:?}", config.passwords)),
+        ("metrics", format!("{:?}", config.open_metrics)),
+        ("audit", format!("{:?}", config.audit)),
+    ]
+}
