@@ -1,7 +1,7 @@
 //! Places where a test ends the process, as a loss of power or `kill -9` would.
 
-/// Ends the process here if `KEYWAY_DIES_AT` names this step. Nothing at all, unless it is built for tests.
-#[cfg(all(feature = "failpoints", unix))]
+/// Ends the process here if `KEYWAY_DIES_AT` names this step. Nothing at all in a release build.
+#[cfg(all(debug_assertions, unix))]
 pub(crate) fn reached(step: &str) {
     use rustix::process::{Signal, getpid, kill_process};
     if std::env::var("KEYWAY_DIES_AT").is_ok_and(|wanted| wanted == step) {
@@ -10,6 +10,6 @@ pub(crate) fn reached(step: &str) {
     }
 }
 
-/// Nothing, unless it is built for tests.
-#[cfg(not(all(feature = "failpoints", unix)))]
+/// Nothing.
+#[cfg(not(all(debug_assertions, unix)))]
 pub(crate) fn reached(_step: &str) {}

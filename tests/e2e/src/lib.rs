@@ -301,6 +301,16 @@ impl Server {
         self.try_request("GET", path, &[], None)
     }
 
+    /// POST of JSON, which may fail.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no answer.
+    pub fn try_post(&self, path: &str, token: &str, body: &Value) -> Result<Answer, Box<ureq::Error>> {
+        let answer = self.try_request("POST", path, &[("X-Vault-Token", token)], Some(&body.to_string()));
+        answer.map_err(Box::new)
+    }
+
     fn try_request(
         &self,
         method: &str,

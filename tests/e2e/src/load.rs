@@ -142,6 +142,27 @@ impl Outcome {
             assert_eq!(versions.len() as u64, last, "{path}: versions were given to nobody");
         }
     }
+
+    /// The same, after the server was killed: what was under way then may have happened, and need not.
+    pub fn check_after_a_crash(&self, kept: u64, read: impl Fn(&str, u64) -> Value) {
+        for (path, (version, _)) in &self.own {
+            let found = read(path, 0);
+            let there = found["metadata"]["version"].as_u64().unwrap_or_default();
+            assert!(there == *version || there == version + 1, "{path}: {version} was acknowledged: {found}");
+            assert!(there == 0 || found["data"]["value"] == there, "{path}: {found}");
+        }
+        for (path, versions) in &self.shared {
+            let last = versions.keys().last().copied().unwrap_or_default();
+            for (version, values) in versions {
+                assert_eq!(values.len(), 1, "{path}: version {version} was given twice: {values:?}");
+                // As many more may have been written as there were clients.
+                if version + kept > last + self.own.len() as u64 {
+                    let found = read(path, *version);
+                    assert_eq!(found["data"]["value"], values[0].as_str(), "{path} {version}: {found}");
+                }
+            }
+        }
+    }
 }
 
 fn own(number: usize) -> String {

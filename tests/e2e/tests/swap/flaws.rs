@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const FLAWS: [(&str, &str, bool); 11] = [
     ("crash", "it crashes the process that loads it: SIGABRT", true),
     ("hang", "it was not loaded within 10 s", true),
-    ("forgets", "making a record that is there answers wrongly", true),
+    ("forgets", "reading a record answers wrongly", true),
     ("hang later", "opening it took longer than 2000 ms", false),
     ("panic", "panic", false),
     ("panic later", "panic", false),
@@ -135,10 +135,10 @@ fn another_store_is_refused_and_so_is_nonsense() {
         (json!({ "plugin": "sqlite@^2" }), "its version is 1.0.0"),
         (json!({ "plugin": "gone" }), "was not found"),
         (json!({ "plugin": "no such name" }), "is not a plugin's name"),
-        (json!({ "plugin": "sqlite@x" }), "is not a version requirement"),
+        (json!({ "plugin": "sqlite@one" }), "is not a version requirement"),
         (json!({ "migrate": true }), "leave out --migrate"),
         (json!({ "force": true }), "force"),
-        (json!({ "config": "path" }), "config"),
+        (json!({ "config": "path" }), "of the wrong type"),
     ] {
         let answer = server.post("sys/backends/main/swap", &token, &body);
         assert!(answer.status == 400 || answer.status == 500, "{body}: {}", answer.text);

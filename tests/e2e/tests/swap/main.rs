@@ -8,4 +8,6 @@
 )]
 
 mod flaws;
+mod kills;
 mod load;
+mod restarts;
