@@ -176,7 +176,7 @@ enum Command {
         #[command(subcommand)]
         command: mount::Command,
     },
-    /// Ask a server for its backends: how they are, and what they promise.
+    /// A server's backends: how they are, what they promise, and having another version serve.
     Backend {
         #[command(flatten)]
         server: Server,
@@ -279,7 +279,7 @@ fn run(command: Command, format: Format) -> Result<(), Failure> {
         Command::Auth { server, command } => auth::run(&client::Client::new(server)?, command, format),
         Command::Kv { server, command } => kv::run(&client::Client::new(server)?, command, format),
         Command::Mount { server, command } => mount::run(&client::Client::new(server)?, command, format),
-        Command::Backend { server, command } => backend::run(&client::Client::new(server)?, command, format),
+        Command::Backend { server, command } => backend::run(server, command, format),
         Command::Audit { command } => audit::run(command, format),
         Command::Completions { shell } => generate::completions(Arguments::command(), shell),
         Command::Man { directory } => generate::manual(Arguments::command(), &directory),

@@ -6,8 +6,9 @@ use std::{fs, io, path::Path, time::Duration};
 use thiserror::Error;
 
 use crate::{
-    BackendConfig, Chain, ConfigureError, Digest, Generation, LoadError, Loader, Origin, Plugin, Requirement,
-    Sharing,
+    BackendConfig, CallContext, Chain, ConfigureError, Digest, Generation, LoadError, Loader, Origin, Plugin,
+    Requirement, RestoreMode, Sharing,
+    archive::{self, ArchiveError},
     configure::configure,
     discover::{Candidate, discover},
     history::{Marker, Opening},
@@ -69,6 +70,20 @@ impl ConnectError {
 
 fn passed(fallbacks: &[String]) -> String {
     fallbacks.iter().map(|line| format!("\n  no fallback: {line}")).collect()
+}
+
+/// Why a backup was not restored.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// The archive, or the store that was to take it.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// No plugin can be used.
+    #[error(transparent)]
+    Load(#[from] Box<LoadError>),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
 }
 
 /// What a backend would be opened with.
@@ -191,7 +206,8 @@ impl Loader {
         let own = |opening: &&Opening| opening.plugin == wanted.plugin.name();
         let before: Vec<&Opening> =
             [&openings.current, &openings.previous].into_iter().flatten().filter(own).collect();
-        let format = before.iter().map(|opening| opening.data_format).max();
+        // That of the last opening: the one before may have been of another store, in whose place a backup was put since.
+        let format = before.first().map(|opening| opening.data_format);
         let take = |admitted: &Admitted| {
             let digest = admitted.described.staged.digest.to_string();
             if openings.set_aside.contains(&digest) { Err(StageFailure::SetAside) } else { take(admitted) }
@@ -293,6 +309,44 @@ impl Loader {
         self.remember(&generation);
         let used = plugin.descriptor().label();
         Ok(generation.fallen_back(fallback.map(|why| format!("{used} is used: {why}"))))
+    }
+
+    /// Puts the records of an archive into a backend's store, with the newest usable version of a plugin. For a store that no
+    /// server has open. Answers with which version, and how many records there were.
+    ///
+    /// # Errors
+    ///
+    /// See [`RestoreError`].
+    pub async fn restore_store(
+        &self,
+        plugin: &Requirement,
+        backend: &BackendConfig,
+        archive: &Path,
+        mode: RestoreMode,
+    ) -> Result<(Plugin, u64), RestoreError> {
+        archive::verify(archive)?;
+        let generation = self.open_as_it_is(plugin, backend).await?;
+        let plugin = generation.plugin().clone();
+        let restored = archive::restore(&*generation, archive, mode).await;
+        let closed = generation.shutdown(&CallContext::background()).await;
+        let records = restored?;
+        closed.map_err(ArchiveError::Store)?;
+        Ok((plugin, records))
+    }
+
+    /// Opens a backend's store with the newest usable version of a plugin, whatever was known of a store in its place, and
+    /// remembers what it is. For a store that no server has open; whoever calls closes it.
+    ///
+    /// # Errors
+    ///
+    /// `Load` or `Connect`.
+    pub async fn open_as_it_is(
+        &self,
+        plugin: &Requirement,
+        backend: &BackendConfig,
+    ) -> Result<Generation, RestoreError> {
+        let plugin = self.first_usable(plugin, None, |admitted| self.map(admitted))?;
+        Ok(self.open_store(&plugin, None, backend).await?)
     }
 
     /// Remembers that a backend works with its plugin.

@@ -14,7 +14,7 @@
 //! 9. [`register`]: generations of open backends.
 //!
 //! [`loader`] runs the stages, [`connect`] falls back where a plugin cannot be used, [`history`] remembers what happened to
-//! which library; [`swap`] has one generation follow another while it serves, [`readback`] tries a store before it serves. [`store`] is the plain trait that an open backend is seen through, [`adapter`] its
+//! which library; [`swap`] has one generation follow another while it serves, [`readback`] tries a store before it serves, [`archive`] is a store's records in a file. [`store`] is the plain trait that an open backend is seen through, [`adapter`] its
 //! implementation over the interface. None of the types of the layer beneath appear in it.
 //!
 //! ```no_run
@@ -68,6 +68,7 @@ pub mod register;
 pub mod stage;
 pub mod trust;
 
+pub mod archive;
 pub mod connect;
 pub mod history;
 pub mod loader;

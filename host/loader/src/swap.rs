@@ -3,12 +3,13 @@
 //! Where the store may be open twice, the new generation is opened beside the old one, tried, and put into its place by one
 //! pointer; what runs on the old one ends there ([`beside`]). Where it may not, calls wait while the old one is closed and
 //! the new one opened, and the old one comes back if that fails ([`held`]). What is in a volatile store is copied or, if
-//! somebody says so, lost ([`copy`]). Whatever goes wrong before the new one serves leaves the old one serving.
+//! somebody says so, lost ([`copy`]). The data format stays as it is until somebody says otherwise ([`upgrade`]). Whatever goes wrong before the new one serves leaves the old one serving.
 
 mod beside;
 mod copy;
 mod error;
 mod held;
+mod upgrade;
 
 use std::{
     sync::Arc,
@@ -18,7 +19,10 @@ use std::{
 use serde_json::Value;
 use tokio::{runtime::Handle, sync::oneshot, task::spawn_blocking, time::timeout};
 
-pub use self::error::{SwapError, Unready};
+pub use self::{
+    error::{SwapError, Unready},
+    upgrade::Upgraded,
+};
 use crate::{
     BackendConfig, Capabilities, Digest, Durability, Generation, Loader, Plugin, Requirement, Sharing, Slot,
     configure::configure,

@@ -1,15 +1,17 @@
-//! `keyway backend`.
+//! `keyway backend`: [`swap`] has another version serve, [`restore`] puts a backup, or another store, in its place.
 #![expect(
     clippy::indexing_slicing,
     reason = "indexing a JSON value with a name answers null, and never panics"
 )]
 
-use std::fs;
+mod restore;
+mod swap;
 
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use super::{
+    Server,
     client::Client,
     failure::Failure,
     kv::encode,
@@ -29,26 +31,22 @@ pub(super) enum Command {
     ///
     /// The new version is loaded, tried, and put in the place of the old one; requests wait for it where the store can only be
     /// open once. If anything goes wrong, the old version serves on.
-    Swap {
-        /// Which backend.
-        name: String,
-        /// Another plugin or version than the configuration asks for, as NAME or NAME@REQUIREMENT. A restart goes by the
-        /// configuration again.
-        #[arg(long)]
-        plugin: Option<String>,
-        /// Other settings than the configuration's, as a JSON object or @FILE. A restart goes by the configuration again.
-        #[arg(long)]
-        config: Option<String>,
-        #[command(flatten)]
-        data: Data,
-    },
+    Swap(swap::Swap),
     /// Go back to the version that served before the last swap.
-    Rollback {
+    Rollback(swap::Rollback),
+    /// Bring the data format of a backend's store to that of its plugin, behind a backup in data_dir/backups.
+    ///
+    /// Older versions of the plugin cannot read the store afterwards.
+    Upgrade {
         /// Which backend.
         name: String,
-        #[command(flatten)]
-        data: Data,
     },
+    /// Put a backup into a backend's store, while no server has it open.
+    Restore(restore::Restore),
+    /// Take a backend's store as it is now, while no server has it open: for whoever has put an older copy in its place.
+    ///
+    /// The server remembers which data format each store has, and uses no version that does not know it.
+    Adopt(restore::Store),
     /// Say what a backend promises.
     Capabilities {
         /// Which.
@@ -56,82 +54,18 @@ pub(super) enum Command {
     },
 }
 
-/// What becomes of a store that is in memory.
-#[derive(Debug, clap::Args)]
-pub(super) struct Data {
-    /// Of a store that is in memory: copy its records.
-    #[arg(long, conflicts_with = "discard")]
-    migrate: bool,
-    /// Of a store that is in memory: lose its records.
-    #[arg(long)]
-    discard: bool,
-}
-
-pub(super) fn run(client: &Client, command: Command, format: Format) -> Result<(), Failure> {
+pub(super) fn run(server: Server, command: Command, format: Format) -> Result<(), Failure> {
+    let client = move || Client::new(server);
     match command {
-        Command::List => list(client, format),
-        Command::Health { name } => health(client, name.as_deref(), format),
-        Command::Swap { name, plugin, config, data } => {
-            let mut body = json!({ "migrate": data.migrate, "discard": data.discard });
-            if let (Some(fields), Some(plugin)) = (body.as_object_mut(), plugin) {
-                fields.insert("plugin".to_owned(), plugin.into());
-            }
-            if let (Some(fields), Some(config)) = (body.as_object_mut(), config) {
-                fields.insert("config".to_owned(), settings(&config)?);
-            }
-            swap(client, &name, "swap", &body, format)
-        }
-        Command::Rollback { name, data } => {
-            let body = json!({ "migrate": data.migrate, "discard": data.discard });
-            swap(client, &name, "rollback", &body, format)
-        }
-        Command::Capabilities { name } => capabilities(client, &name, format),
+        Command::List => list(&client()?, format),
+        Command::Health { name } => health(&client()?, name.as_deref(), format),
+        Command::Swap(given) => swap::swap(&client()?, given, format),
+        Command::Rollback(given) => swap::roll_back(&client()?, &given, format),
+        Command::Upgrade { name } => swap::upgrade(&client()?, &name, format),
+        Command::Restore(restore) => restore::restore(&restore, format),
+        Command::Adopt(store) => restore::adopt(&store, format),
+        Command::Capabilities { name } => capabilities(&client()?, &name, format),
     }
-}
-
-/// A JSON object, or the file behind an at sign.
-fn settings(given: &str) -> Result<Value, Failure> {
-    let text = match given.strip_prefix('@') {
-        Some(path) => {
-            fs::read_to_string(path).map_err(|error| Failure::Other(format!("read {path}: {error}")))?
-        }
-        None => given.to_owned(),
-    };
-    let settings: Value = serde_json::from_str(&text).map_err(|error| {
-        Failure::Usage(format!("--config is no JSON: {error}; write '{{\"path\": \"keyway.db\"}}' or @FILE"))
-    })?;
-    if settings.is_object() {
-        Ok(settings)
-    } else {
-        Err(Failure::Usage("--config is no JSON object".to_owned()))
-    }
-}
-
-fn swap(client: &Client, name: &str, what: &str, body: &Value, format: Format) -> Result<(), Failure> {
-    let url = format!("sys/backends/{}/{what}", encode(name));
-    let answer = client.post(&url, &body.to_string())?.success(&format!("{what} backend {name}"))?.json()?;
-    let swapped = &answer["data"];
-    print(format, swapped, || {
-        let side = |side: &Value| format!("{} {}", text(&side["plugin"]), text(&side["version"]));
-        let mut rows = vec![
-            ("Before", side(&swapped["from"])),
-            ("Now", side(&swapped["to"])),
-            ("SHA-256", text(&swapped["to"]["digest"])),
-            ("Generation", text(&swapped["to"]["generation"])),
-        ];
-        if swapped["kind"] == "reopening" {
-            rows.push(("Note", "the same library: its store was opened anew".to_owned()));
-        }
-        if swapped["way"] == "held" {
-            rows.push(("Requests waited", format!("{} ms", text(&swapped["waited_ms"]))));
-        }
-        if !swapped["migrated_records"].is_null() {
-            rows.push(("Records copied", text(&swapped["migrated_records"])));
-        }
-        rows.push(("Tried on an empty store", text(&swapped["rehearsal"])));
-        pairs(&rows)
-    })?;
-    Ok(())
 }
 
 fn backends(client: &Client, name: Option<&str>) -> Result<Map<String, Value>, Failure> {

@@ -1,5 +1,7 @@
 //! Why the server could not do what it was asked to.
 
+use std::path::PathBuf;
+
 use keyway_loader::SwapError;
 use thiserror::Error;
 use uuid::Uuid;
@@ -92,6 +94,14 @@ pub enum CoreError {
     /// A backend was not swapped; what served before serves on, unless it says otherwise.
     #[error(transparent)]
     Swap(Box<SwapError>),
+    /// What served before cannot read the data format that the store has now.
+    #[error("{swap}; a backup from before the upgrade is {}", archive.display())]
+    SwapBehindUpgrade {
+        /// Why.
+        swap: Box<SwapError>,
+        /// The backup.
+        archive: PathBuf,
+    },
     /// The backends of this server are not from plugins.
     #[error("the backends of this server are linked into it, and cannot be swapped")]
     NotFromPlugins,

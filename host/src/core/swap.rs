@@ -1,4 +1,7 @@
-//! Swaps of backends while the server serves: who asks, what is told of it, and the watch over what has just been swapped.
+//! Swaps of backends while the server serves: who asks, what is told of it, and the watch over what has just been swapped;
+//! [`upgrade`] brings a data format forward.
+
+mod upgrade;
 
 use std::{
     collections::BTreeMap,
@@ -155,9 +158,8 @@ impl Core {
         let core = Arc::clone(self);
         let task = tokio::spawn(async move { core.swap_to_the_end(by, &storage, &supply, asked).await });
         let broken = |error: tokio::task::JoinError| SwapError::Interrupted { reason: error.to_string() };
-        task.await
-            .unwrap_or_else(|error| Err(broken(error)))
-            .map_err(|error| CoreError::Swap(Box::new(error)))
+        let swapped = task.await.unwrap_or_else(|error| Err(broken(error)));
+        swapped.map_err(|error| self.explain(name, error))
     }
 
     async fn swap_to_the_end(

@@ -98,6 +98,7 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Read, "sys/backends", |at| Box::pin(backends::all(at))),
         Route::new(Read, "sys/backends/{name}", |at| Box::pin(backends::one(at))),
         Route::new(Write, "sys/backends/{name}/swap", |at| Box::pin(backends::swap::swap(at))).sudo(),
+        Route::new(Write, "sys/backends/{name}/upgrade", |at| Box::pin(backends::swap::upgrade(at))).sudo(),
         Route::new(Write, "sys/backends/{name}/rollback", |at| Box::pin(backends::swap::roll_back(at)))
             .sudo(),
         Route::new(Read, "sys/internal/ui/mounts", |at| Box::pin(mounts::all_for_ui(at))).holders(FILTERED),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::{
-    ConfigureError, Down, Error as StoreError, LoadError, loader::StageFailure, readback::ReadbackError,
-    report::Fix,
+    ConfigureError, Down, Error as StoreError, LoadError, archive::ArchiveError, loader::StageFailure,
+    readback::ReadbackError, report::Fix,
 };
 
 /// Why a new generation does not serve.
@@ -87,6 +87,24 @@ pub enum SwapError {
         /// A backend's words.
         source: StoreError,
     },
+    /// There is nothing to upgrade.
+    #[error("its data format, {format}, is its plugin's newest already")]
+    NewestFormat {
+        /// Which.
+        format: u32,
+    },
+    /// There is no backup to go back to.
+    #[error("the backup before the upgrade could not be made")]
+    Backup {
+        /// Why.
+        source: Box<ArchiveError>,
+    },
+    /// The upgrade has failed, and changed nothing.
+    #[error("the upgrade has failed")]
+    Upgrade {
+        /// The backend's words.
+        source: StoreError,
+    },
     /// Its task has ended.
     #[error("the swap has broken off: {reason}")]
     Interrupted {
@@ -126,6 +144,7 @@ impl SwapError {
                 | Self::Volatile { .. }
                 | Self::NotVolatile { .. }
                 | Self::Promises { .. }
+                | Self::NewestFormat { .. }
         )
     }
 }
@@ -156,6 +175,10 @@ impl Fix for SwapError {
                 "give it the settings of the store that serves".to_owned()
             }
             Self::Unready(Unready::Readback(_)) => "do not use this plugin; tell its author".to_owned(),
+            Self::NewestFormat { .. } => "swap to a later version first, if there is one".to_owned(),
+            Self::Backup { .. } | Self::Upgrade { .. } => {
+                "mend that, and try again; the store is as it was".to_owned()
+            }
             Self::Unready(_) | Self::Copy { .. } | Self::Interrupted { .. } => {
                 "mend it, and swap again; the former generation serves on".to_owned()
             }

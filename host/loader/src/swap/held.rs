@@ -72,7 +72,7 @@ impl Swapping {
     }
 
     /// The plugin that served before serves again. What has failed may hold the store for a while.
-    async fn open_again(&self, old: &Generation) -> Result<(), SwapError> {
+    pub(super) async fn open_again(&self, old: &Generation) -> Result<(), SwapError> {
         let begun = Instant::now();
         let most = self.swap.deadlines.close + self.swap.deadlines.open;
         loop {

@@ -8,6 +8,7 @@
 )]
 
 mod flaws;
+mod formats;
 mod kills;
 mod load;
 mod restarts;

@@ -1,9 +1,11 @@
-//! Swapping a backend, and going back.
+//! Swapping a backend, going back, and upgrading its data format.
+
+use std::time::Duration;
 
 use keyway_loader::{
     Requirement, Swapped,
     probe::Rehearsed,
-    swap::{Data, Side, Way},
+    swap::{Data, Side, Upgraded, Way},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -25,6 +27,7 @@ struct Body {
     config: Option<Map<String, Value>>,
     migrate: Option<Truth>,
     discard: Option<Truth>,
+    upgrade: Option<Truth>,
     #[serde(flatten)]
     other: Map<String, Value>,
 }
@@ -34,27 +37,62 @@ pub(in crate::http::sys) async fn swap(at: &At<'_>) -> Result<Answer, ApiError> 
     let plugin = body.plugin.as_deref().map(Requirement::parse).transpose();
     let plugin = plugin.map_err(|reason| ApiError::bad_request(format!("plugin: {reason}")))?;
     let config = body.config.clone().map(Value::Object);
-    answer(at, &body, SwapRequest { plugin, config, ..SwapRequest::NEWEST }).await
+    let upgrades = said("upgrade", &body.upgrade)?;
+    let mut swapped = answer(at, &body, SwapRequest { plugin, config, ..SwapRequest::NEWEST }).await?;
+    if upgrades {
+        let upgraded = at.call.core.upgrade_backend(at.name).await.map_err(|error| {
+            // The swap stands, and whoever asked for both must know.
+            tracing::warn!(backend = at.name, "swapped, and not upgraded");
+            ApiError::from(error)
+        })?;
+        if let Some(fields) = swapped.as_object_mut() {
+            fields.insert("upgrade".to_owned(), describe_upgrade(&upgraded));
+        }
+    }
+    Ok(Answer::system(swapped))
+}
+
+/// Brings the data format of the store to its plugin's.
+pub(in crate::http::sys) async fn upgrade(at: &At<'_>) -> Result<Answer, ApiError> {
+    let body: Map<String, Value> = at.json()?;
+    refuse_unknown(&body)?;
+    super::exists(at)?;
+    unit::let_go();
+    let upgraded = at.call.core.upgrade_backend(at.name).await?;
+    Ok(Answer::system(describe_upgrade(&upgraded)))
+}
+
+fn describe_upgrade(upgraded: &Upgraded) -> Value {
+    json!({
+        "from_data_format": upgraded.from,
+        "to_data_format": upgraded.to,
+        "backup": upgraded.backup.display().to_string(),
+        "backup_records": upgraded.records,
+        "waited_ms": millis(upgraded.waited),
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn said(name: &str, given: &Option<Truth>) -> Result<bool, ApiError> {
+    let truth = given.as_ref().map(Truth::get).transpose();
+    truth.map(Option::unwrap_or_default).map_err(|reason| ApiError::bad_request(format!("{name}: {reason}")))
 }
 
 pub(in crate::http::sys) async fn roll_back(at: &At<'_>) -> Result<Answer, ApiError> {
     let body: Body = at.json()?;
-    if body.plugin.is_some() || body.config.is_some() {
+    if body.plugin.is_some() || body.config.is_some() || body.upgrade.is_some() {
         return Err(ApiError::bad_request(
             "a rollback goes to the generation before; to choose one, swap to it with plugin and config",
         ));
     }
-    answer(at, &body, SwapRequest::BACK).await
+    Ok(Answer::system(answer(at, &body, SwapRequest::BACK).await?))
 }
 
-async fn answer(at: &At<'_>, body: &Body, asked: SwapRequest) -> Result<Answer, ApiError> {
+async fn answer(at: &At<'_>, body: &Body, asked: SwapRequest) -> Result<Value, ApiError> {
     refuse_unknown(&body.other)?;
-    let said = |name: &str, given: &Option<Truth>| {
-        let truth = given.as_ref().map(Truth::get).transpose();
-        truth
-            .map(Option::unwrap_or_default)
-            .map_err(|reason| ApiError::bad_request(format!("{name}: {reason}")))
-    };
     let data = match (said("migrate", &body.migrate)?, said("discard", &body.discard)?) {
         (true, true) => return Err(ApiError::bad_request("either migrate or discard, not both")),
         (true, false) => Data::Migrated,
@@ -65,7 +103,7 @@ async fn answer(at: &At<'_>, body: &Body, asked: SwapRequest) -> Result<Answer, 
     // What this request has used itself must not be waited for.
     unit::let_go();
     let swapped = at.call.core.swap(at.name, SwapRequest { data, ..asked }).await?;
-    Ok(Answer::system(describe(&swapped)))
+    Ok(describe(&swapped))
 }
 
 fn describe(swapped: &Swapped) -> Value {
@@ -77,7 +115,7 @@ fn describe(swapped: &Swapped) -> Value {
             Way::Beside => "beside",
             Way::Held => "held",
         },
-        "waited_ms": u64::try_from(swapped.waited.as_millis()).unwrap_or(u64::MAX),
+        "waited_ms": millis(swapped.waited),
         "migrated_records": swapped.migrated,
         "rehearsal": match &swapped.rehearsed {
             None => "not needed: it has worked before".to_owned(),

@@ -1,0 +1,127 @@
+//! Brings the data of a backend to the format of its plugin, behind a backup, while calls wait.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
+
+use super::{Data, Deadlines, Swap, SwapError, Swapping, Target};
+use crate::{
+    CallContext, Generation, Loader, Slot,
+    archive::{self, ArchiveError, Header},
+    failpoint,
+};
+
+/// An upgrade that has been made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgraded {
+    /// The data format before.
+    pub from: u32,
+    /// The data format now.
+    pub to: u32,
+    /// Everything as it was before.
+    pub backup: PathBuf,
+    /// The records in it.
+    pub records: u64,
+    /// How long calls waited.
+    pub waited: Duration,
+}
+
+impl Loader {
+    /// Upgrades the data format of a backend's store to that of its plugin, once all records are in an archive in the directory
+    /// `backups`. Goes on to its end, whether or not the caller waits for it.
+    ///
+    /// # Errors
+    ///
+    /// See [`SwapError`]: then nothing has changed, unless a deadline has passed in the upgrade itself.
+    pub async fn upgrade(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        backups: PathBuf,
+        deadlines: Deadlines,
+    ) -> Result<Upgraded, SwapError> {
+        let (loader, slot) = (Arc::clone(self), Arc::clone(slot));
+        let task = tokio::spawn(async move { loader.upgrade_to_the_end(&slot, &backups, deadlines).await });
+        task.await.unwrap_or_else(|error| Err(SwapError::Interrupted { reason: error.to_string() }))
+    }
+
+    async fn upgrade_to_the_end(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        backups: &Path,
+        deadlines: Deadlines,
+    ) -> Result<Upgraded, SwapError> {
+        let _turn = slot.try_turn().ok_or(SwapError::Busy)?;
+        let present = slot.generation().map_err(SwapError::NotOpen)?;
+        let (from, to) = (present.capabilities().data_format, present.plugin().descriptor().data_format);
+        if from >= to {
+            return Err(SwapError::NewestFormat { format: from });
+        }
+        let begun = Instant::now();
+        let _hold = slot.hold();
+        if timeout(deadlines.drain, present.quiet()).await.is_err() {
+            let what = "ending what runs on the generation that serves";
+            return Err(SwapError::Late { what, deadline: deadlines.drain });
+        }
+        let (backup, records) = back_up(&present, backups, deadlines.copy).await?;
+        failpoint::reached("backed up");
+        let upgrading = timeout(deadlines.copy, present.upgrade(&CallContext::background()));
+        let to = upgrading
+            .await
+            .map_err(|_| SwapError::Late { what: "upgrading the data format", deadline: deadlines.copy })?
+            .map_err(|source| SwapError::Upgrade { source })?;
+        failpoint::reached("upgraded");
+        self.open_upgraded(slot, &present, deadlines).await?;
+        Ok(Upgraded { from, to, backup, records, waited: begun.elapsed() })
+    }
+}
+
+impl Loader {
+    /// A store says what it promises when it is opened: that may be more now.
+    async fn open_upgraded(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        present: &Arc<Generation>,
+        deadlines: Deadlines,
+    ) -> Result<(), SwapError> {
+        let target = Target::Plugin(Box::new(present.plugin().clone()));
+        let swap = Swap { target, config: None, data: Data::Kept, deadlines };
+        let swapping = Swapping { loader: Arc::clone(self), slot: Arc::clone(slot), swap };
+        swapping.discard(present).await;
+        swapping.open_again(present).await?;
+        if let Ok(again) = slot.generation() {
+            self.remember(&again);
+        }
+        Ok(())
+    }
+}
+
+/// On a thread of its own, since it writes a file.
+async fn back_up(
+    present: &Arc<Generation>,
+    backups: &Path,
+    deadline: Duration,
+) -> Result<(PathBuf, u64), SwapError> {
+    let descriptor = present.plugin().descriptor();
+    let made = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let header = Header {
+        backend: present.backend().to_owned(),
+        plugin: descriptor.name.clone(),
+        version: descriptor.version.clone(),
+        data_format: present.capabilities().data_format,
+        made,
+    };
+    let Header { backend, data_format, .. } = &header;
+    let path = backups.join(format!("{backend}-{made}-format-{data_format}.kwarchive"));
+    let (present, to) = (Arc::clone(present), path.clone());
+    let writing = spawn_blocking(move || {
+        Handle::current().block_on(timeout(deadline, archive::write(&**present, &header, &to)))
+    });
+    let written = writing.await.map_err(|error| SwapError::Interrupted { reason: error.to_string() })?;
+    let written: Result<u64, ArchiveError> =
+        written.map_err(|_| SwapError::Late { what: "the backup before the upgrade", deadline })?;
+    Ok((path, written.map_err(|source| SwapError::Backup { source: Box::new(source) })?))
+}

@@ -1,0 +1,139 @@
+//! `keyway backend restore` and `adopt`: for a store that no server has open.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use keyway_loader::{
+    BackendConfig, CallContext, Chain, ConnectError, Loader, Requirement, RestoreMode,
+    archive::{self, ArchiveError},
+    connect::RestoreError,
+};
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use crate::{
+    cli::{
+        failure::Failure,
+        output::{Format, pairs, print},
+    },
+    config::Config,
+    server::loader,
+};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Restore {
+    #[command(flatten)]
+    store: Store,
+    /// The backup.
+    file: PathBuf,
+    /// Take the place of whatever is in the store; without it, only an empty store takes a backup.
+    #[arg(long)]
+    replace: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Store {
+    /// Which backend.
+    name: String,
+    /// The server's configuration.
+    #[arg(long)]
+    config: PathBuf,
+    /// Directories to look for plugins in, before all others.
+    #[arg(long)]
+    plugin_dir: Vec<PathBuf>,
+    /// Another version than the configuration asks for, as NAME@REQUIREMENT.
+    #[arg(long)]
+    plugin: Option<String>,
+}
+
+/// What is needed to open a store in this process.
+struct Site {
+    loader: Loader,
+    plugin: Requirement,
+    backend: BackendConfig,
+    runtime: Runtime,
+}
+
+impl Site {
+    fn of(store: &Store) -> Result<Self, Failure> {
+        let config = Config::read(&store.config)?;
+        let settings = config.backends.get(&store.name).ok_or_else(|| {
+            let names: Vec<_> = config.backends.keys().map(String::as_str).collect();
+            let (name, names) = (&store.name, names.join(", "));
+            Failure::NotFound(format!("there is no backend {name:?}; there are: {names}"))
+        })?;
+        let plugin = match &store.plugin {
+            Some(plugin) => Requirement::parse(plugin).map_err(Failure::Usage)?,
+            None => settings.wanted.plugin.clone(),
+        };
+        let backend = BackendConfig {
+            name: store.name.clone(),
+            config: settings.config.clone(),
+            data_dir: config.data_dir.clone(),
+        };
+        let loader = loader(&config, &store.plugin_dir)
+            .map_err(|error| Failure::Other(format!("find this program's own file: {error}")))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::Other(format!("start the runtime: {error}")))?;
+        Ok(Self { loader, plugin, backend, runtime })
+    }
+}
+
+/// With the plugin that the configuration asks for, in this process.
+pub(super) fn restore(given: &Restore, format: Format) -> Result<(), Failure> {
+    let (header, _) =
+        archive::verify(&given.file).map_err(|error| Failure::Other(Chain(&error).to_string()))?;
+    let Site { loader, plugin, backend, runtime } = Site::of(&given.store)?;
+    let mode = if given.replace { RestoreMode::REPLACE } else { RestoreMode::INTO_EMPTY };
+    let restored = runtime.block_on(loader.restore_store(&plugin, &backend, &given.file, mode));
+    let (plugin, records) = restored.map_err(failure)?;
+    let used = plugin.descriptor().label();
+    let told =
+        json!({ "backend": backend.name, "plugin": used, "records": records, "backup_of": header.backend });
+    print(format, &told, || {
+        pairs(&[
+            ("Backend", backend.name.clone()),
+            ("Plugin", used.clone()),
+            ("Records", records.to_string()),
+            ("Backup", format!("of backend {}, data format {}", header.backend, header.data_format)),
+            ("Next", "start the server, unseal it, and rotate the key: keyway rotate".to_owned()),
+        ])
+    })?;
+    Ok(())
+}
+
+/// Opens the store and closes it again: its format is known from then on.
+pub(super) fn adopt(store: &Store, format: Format) -> Result<(), Failure> {
+    let Site { loader, plugin, backend, runtime } = Site::of(store)?;
+    let opened = runtime.block_on(async {
+        let generation = loader.open_as_it_is(&plugin, &backend).await?;
+        let described = (generation.plugin().descriptor().label(), generation.capabilities().data_format);
+        generation.shutdown(&CallContext::background()).await.map_err(ArchiveError::Store)?;
+        Ok(described)
+    });
+    let (used, data_format) = opened.map_err(failure)?;
+    let told = json!({ "backend": backend.name, "plugin": used, "data_format": data_format });
+    print(format, &told, || {
+        pairs(&[
+            ("Backend", backend.name.clone()),
+            ("Plugin", used.clone()),
+            ("Data format", data_format.to_string()),
+            ("Next", "start the server, unseal it, and rotate the key: keyway rotate".to_owned()),
+        ])
+    })?;
+    Ok(())
+}
+
+fn failure(error: RestoreError) -> Failure {
+    match error {
+        RestoreError::Connect(ConnectError::Configure(error)) => {
+            Failure::Unavailable(format!("{}; see that no server has the store open", Chain(&error)))
+        }
+        RestoreError::Archive(error) => Failure::Other(format!(
+            "{}; a store that is not empty takes a backup only with --replace",
+            Chain(&error)
+        )),
+        RestoreError::Load(error) => Failure::Other(error.to_string()),
+        RestoreError::Connect(error) => Failure::Other(Chain(&error).to_string()),
+    }
+}
