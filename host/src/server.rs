@@ -138,8 +138,8 @@ impl Server {
         let (opener, backends) = Opener::begin(&loader, &config).await;
         let mut server = Self::over(&backends, &config, tls).await?;
         server.opener = Some(opener);
-        let (backends, swaps) = (config.backends.clone(), config.swaps);
-        server.core.take_from(Supply { loader, backends, swaps });
+        let (backends, swaps, data_dir) = (config.backends.clone(), config.swaps, config.data_dir.clone());
+        server.core.take_from(Supply { loader, data_dir, backends, swaps });
         reloader.follow(&server.core);
         if let Some(cluster) = options.forget {
             server.core.forget_store(RequestId::BACKGROUND, cluster).await?;

@@ -16,7 +16,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
 use tokio::{runtime::Handle, sync::oneshot, task::spawn_blocking, time::timeout};
 
 pub use self::{
@@ -24,7 +23,8 @@ pub use self::{
     upgrade::Upgraded,
 };
 use crate::{
-    BackendConfig, Capabilities, Digest, Durability, Generation, Loader, Plugin, Requirement, Sharing, Slot,
+    BackendConfig, Capabilities, Digest, Down, Durability, Generation, Loader, Plugin, Requirement, Sharing,
+    Slot,
     configure::configure,
     failpoint,
     loader::{Admitted, StageFailure},
@@ -40,10 +40,12 @@ const RELEASE: Duration = Duration::from_secs(1);
 pub struct Swap {
     /// The plugin.
     pub target: Target,
-    /// The plugin's settings; none are those that it has, or had where it goes back.
-    pub config: Option<Value>,
+    /// The backend's settings; none are those that it has, or had where it goes back.
+    pub config: Option<BackendConfig>,
     /// What becomes of the data of a volatile store.
     pub data: Data,
+    /// Whether a library that the backend was rolled back from may be taken again.
+    pub takes_set_aside: bool,
     /// How long each step may take.
     pub deadlines: Deadlines,
 }
@@ -130,8 +132,8 @@ impl Side {
 /// A swap that has been made.
 #[derive(Debug, Clone)]
 pub struct Swapped {
-    /// What served before.
-    pub from: Side,
+    /// What served before; none where the backend was not open.
+    pub from: Option<Side>,
     /// What serves now.
     pub to: Side,
     /// How.
@@ -147,7 +149,8 @@ pub struct Swapped {
 impl Swapped {
     /// Whether the library is the same, with its image and its statics, so that only the store was opened anew.
     pub fn is_reopening(&self) -> bool {
-        self.from.digest == self.to.digest && self.from.plugin == self.to.plugin
+        let is_same = |from: &Side| from.digest == self.to.digest && from.plugin == self.to.plugin;
+        self.from.as_ref().is_some_and(is_same)
     }
 }
 
@@ -165,6 +168,7 @@ impl Loader {
 }
 
 /// A swap under way.
+#[derive(Clone)]
 struct Swapping {
     loader: Arc<Loader>,
     slot: Arc<Slot>,
@@ -181,7 +185,10 @@ struct Chosen {
 impl Swapping {
     async fn run(&self) -> Result<Swapped, SwapError> {
         let _turn = self.slot.try_turn().ok_or(SwapError::Busy)?;
-        let old = self.slot.generation().map_err(SwapError::NotOpen)?;
+        let old = match self.slot.generation() {
+            Ok(old) => old,
+            Err(down) => return self.open_first(down).await,
+        };
         let is_volatile = old.capabilities().durability == Durability::VOLATILE;
         match (is_volatile, self.swap.data) {
             (true, Data::Kept) => {
@@ -192,7 +199,7 @@ impl Swapping {
             }
             _ => {}
         }
-        let chosen = self.choose(&old).await?;
+        let chosen = self.choose(Some(&old), old.config()).await?;
         failpoint::reached("chosen");
         let begun = Instant::now();
         let (way, migrated) = match self.swap.data {
@@ -213,7 +220,7 @@ impl Swapping {
         let waited = if way == Way::Held { begun.elapsed() } else { Duration::ZERO };
         let new = self.slot.generation().map_err(SwapError::NotOpen)?;
         Ok(Swapped {
-            from: Side::of(&old),
+            from: Some(Side::of(&old)),
             to: Side::of(&new),
             way,
             waited,
@@ -222,11 +229,32 @@ impl Swapping {
         })
     }
 
+    /// Opens a backend that is not open.
+    async fn open_first(&self, down: Down) -> Result<Swapped, SwapError> {
+        let Some(config) = &self.swap.config else { return Err(SwapError::NotOpen(down)) };
+        let chosen = self.choose(None, config).await?;
+        let new = self.open(&chosen.plugin, &chosen.config).await?;
+        if let Err(error) = self.try_out(None, &new, None).await {
+            self.discard(&new).await;
+            return Err(error);
+        }
+        self.loader.remember(&new);
+        self.loader.history.swapped(self.slot.backend(), None, new.plugin().digest(), false);
+        let to = Side::of(&new);
+        let _none = self.slot.open(new);
+        let rehearsed = chosen.rehearsed;
+        Ok(Swapped { from: None, to, way: Way::Beside, waited: Duration::ZERO, migrated: None, rehearsed })
+    }
+
     /// On a thread of its own: a stranger's code may keep it for as long as it likes.
-    async fn choose(&self, old: &Arc<Generation>) -> Result<Chosen, SwapError> {
+    async fn choose(
+        &self,
+        old: Option<&Arc<Generation>>,
+        config: &BackendConfig,
+    ) -> Result<Chosen, SwapError> {
         let (loader, slot, swap) = (Arc::clone(&self.loader), Arc::clone(&self.slot), self.swap.clone());
-        let old = Arc::clone(old);
-        let chosen = spawn_blocking(move || choose(&loader, &slot, &swap, &old));
+        let (old, config) = (old.cloned(), config.clone());
+        let chosen = spawn_blocking(move || choose(&loader, &slot, &swap, old.as_deref(), config));
         chosen.await.unwrap_or_else(|error| Err(SwapError::Interrupted { reason: error.to_string() }))
     }
 
@@ -257,11 +285,11 @@ impl Swapping {
     /// Whether a new generation may serve: it promises no less, it is the store that it should be, and it answers rightly.
     async fn try_out(
         &self,
-        old: &Generation,
+        old: Option<&Generation>,
         new: &Generation,
         mark: Option<&[u8]>,
     ) -> Result<(), SwapError> {
-        if let Some(what) = less(old, new, self.swap.data) {
+        if let Some(what) = old.and_then(|old| less(old, new, self.swap.data)) {
             return Err(SwapError::Promises { what });
         }
         let deadline = self.swap.deadlines.open;
@@ -335,19 +363,35 @@ impl Swapping {
     }
 }
 
-fn choose(loader: &Loader, slot: &Slot, swap: &Swap, old: &Generation) -> Result<Chosen, SwapError> {
-    let mut config = old.config().clone();
-    let format = (swap.data == Data::Kept).then(|| old.capabilities().data_format);
+fn choose(
+    loader: &Loader,
+    slot: &Slot,
+    swap: &Swap,
+    old: Option<&Generation>,
+    mut config: BackendConfig,
+) -> Result<Chosen, SwapError> {
+    let known = || loader.history.openings(slot.backend()).current.map(|opening| opening.data_format);
+    let format = match (old, swap.data) {
+        (_, Data::Migrated | Data::Discarded) => None,
+        (Some(old), Data::Kept) => Some(old.capabilities().data_format),
+        (None, Data::Kept) => known(),
+    };
     if let Some(settings) = &swap.config {
-        config.config = settings.clone();
+        config = settings.clone();
     }
     match &swap.target {
         Target::Plugin(plugin) => Ok(Chosen { plugin: (**plugin).clone(), config, rehearsed: None }),
         Target::Newest(requirement) => {
             let is_new = |admitted: &Admitted| {
-                !loader.has_worked(&admitted.described) || config.config != old.config().config
+                !loader.has_worked(&admitted.described)
+                    || old.is_some_and(|old| config.config != old.config().config)
             };
+            let openings = loader.history.openings(slot.backend());
             let take = |admitted: &Admitted| {
+                let digest = admitted.described.staged.digest.to_string();
+                if !swap.takes_set_aside && openings.set_aside.contains(&digest) {
+                    return Err(StageFailure::SetAside);
+                }
                 let mut rehearsed = None;
                 if is_new(admitted) {
                     loader.prove(&admitted.described)?;

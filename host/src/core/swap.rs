@@ -5,13 +5,14 @@ mod upgrade;
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
     time::{Duration, Instant},
 };
 
 use keyway_loader::{
-    Chain, Durability, Fix, Loader, Requirement, Swap, SwapError, Swapped,
-    swap::{Data, Deadlines, Target},
+    BackendConfig, Chain, Durability, Fix, Loader, Requirement, Swap, SwapError, Swapped,
+    swap::{Data, Deadlines, Side, Target},
 };
 use serde_json::Value;
 
@@ -59,6 +60,8 @@ impl Default for SwapSettings {
 pub struct Supply {
     /// Finds and loads them.
     pub loader: Arc<Loader>,
+    /// Where relative paths of their settings begin.
+    pub data_dir: PathBuf,
     /// What each backend asks for.
     pub backends: BTreeMap<String, BackendSettings>,
     /// How they are swapped.
@@ -170,7 +173,7 @@ impl Core {
         asked: SwapRequest,
     ) -> Result<Swapped, SwapError> {
         let (name, is_back) = (storage.name(), asked.back);
-        let swap = plan(storage, supply, asked);
+        let swap = plan(by, storage, supply, asked);
         let swapped = supply.loader.swap(storage.slot(), swap).await;
         match &swapped {
             Ok(swapped) => {
@@ -179,16 +182,15 @@ impl Core {
                     (true, false) => "rolled_back",
                     (false, false) => "swapped",
                 };
-                let (from, to) = (&swapped.from, &swapped.to);
-                let waited_ms = swapped.waited.as_millis();
+                let (to, waited_ms) = (&swapped.to, swapped.waited.as_millis());
+                let named = |side: &Side| format!("{} {}", side.plugin, side.version);
+                let from = swapped.from.as_ref().map_or_else(|| "nothing".to_owned(), named);
                 tracing::warn!(
-                    backend = name, by, outcome,
-                    from = %format_args!("{} {}", from.plugin, from.version),
-                    to = %format_args!("{} {}", to.plugin, to.version),
+                    backend = name, by, outcome, from, to = named(to),
                     generation = to.generation, way = ?swapped.way, waited_ms, migrated = swapped.migrated,
                     "backend swapped"
                 );
-                let detail = format!("{} {} → {} {}", from.plugin, from.version, to.plugin, to.version);
+                let detail = format!("{from} → {}", named(to));
                 self.swaps.note(name, LastSwap { time: clock::now(), by, outcome, detail });
                 if let (Some(unsealed), true) = (self.unsealed().ok(), swapped.migrated.is_some()) {
                     // Another store, which may want a marker.
@@ -291,7 +293,7 @@ impl Core {
 
 /// Whether the configuration asks for something else than what serves.
 async fn due(storage: &Storage, supply: &Arc<Supply>) -> Result<bool, String> {
-    let present = storage.generation().map_err(|down| format!("it is not open: {}", down.reason))?;
+    let Ok(present) = storage.generation() else { return Ok(true) };
     let settings = supply
         .backends
         .get(storage.name())
@@ -308,7 +310,8 @@ async fn due(storage: &Storage, supply: &Arc<Supply>) -> Result<bool, String> {
     Ok(is_new)
 }
 
-fn plan(storage: &Storage, supply: &Supply, asked: SwapRequest) -> Swap {
+/// A person may ask for what was rolled back; nobody else.
+fn plan(by: &str, storage: &Storage, supply: &Supply, asked: SwapRequest) -> Swap {
     let configured = supply.backends.get(storage.name());
     let wanted = || configured.map(|settings| settings.wanted.plugin.clone());
     let settings = || configured.map(|settings| settings.config.clone());
@@ -321,7 +324,10 @@ fn plan(storage: &Storage, supply: &Supply, asked: SwapRequest) -> Swap {
         None if asked.back => None,
         None => settings(),
     };
-    Swap { target, config, data: asked.data, deadlines: supply.swaps.deadlines }
+    let data_dir = supply.data_dir.clone();
+    let config = config.map(|config| BackendConfig { name: storage.name().to_owned(), config, data_dir });
+    let deadlines = supply.swaps.deadlines;
+    Swap { target, config, data: asked.data, takes_set_aside: by == "request", deadlines }
 }
 
 async fn roll_back(core: &Weak<Core>, storage: &Storage, why: &str) {

@@ -14,6 +14,7 @@ pub(super) struct Reloader {
     hangups: tokio::signal::unix::Signal,
     file: PathBuf,
     options: StartOptions,
+    data_dir: PathBuf,
     /// What a running server cannot change, by its name.
     fixed: Vec<(&'static str, String)>,
 }
@@ -26,6 +27,7 @@ impl Reloader {
                 .map_err(ServerError::Signal)?,
             file: config.file.clone(),
             options: options.clone(),
+            data_dir: config.data_dir.clone(),
             fixed: fixed(config),
         })
     }
@@ -62,7 +64,8 @@ impl Reloader {
     }
 
     fn read(&self) -> Result<Supply, String> {
-        let config = Config::read(&self.file).map_err(|error| keyway_loader::Chain(&error).to_string())?;
+        let mut config =
+            Config::read(&self.file).map_err(|error| keyway_loader::Chain(&error).to_string())?;
         if config.trust.has_unchecked() && !self.options.dev {
             return Err(ServerError::Unchecked.to_string());
         }
@@ -71,8 +74,10 @@ impl Reloader {
                 tracing::warn!(setting, "a change of this setting takes a restart");
             }
         }
+        config.data_dir.clone_from(&self.data_dir);
         let loader = loader(&config, &self.options.plugin_dirs).map_err(|error| error.to_string())?;
-        Ok(Supply { loader: Arc::new(loader), backends: config.backends, swaps: config.swaps })
+        let Config { data_dir, backends, swaps, .. } = config;
+        Ok(Supply { loader: Arc::new(loader), data_dir, backends, swaps })
     }
 }
 

@@ -23,7 +23,7 @@ impl Swapping {
             }
         };
         failpoint::reached("opened");
-        if let Err(error) = self.try_out(old, &new, mark.as_deref()).await {
+        if let Err(error) = self.try_out(Some(old), &new, mark.as_deref()).await {
             self.discard(&new).await;
             self.clean_after(old, is_same).await;
             return Err(error);

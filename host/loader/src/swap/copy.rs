@@ -19,7 +19,7 @@ impl Swapping {
     pub(super) async fn migrate(&self, old: &Arc<Generation>, chosen: &Chosen) -> Result<u64, SwapError> {
         let new = self.open(&chosen.plugin, &chosen.config).await?;
         failpoint::reached("opened");
-        if let Err(error) = self.try_out(old, &new, None).await {
+        if let Err(error) = self.try_out(Some(old), &new, None).await {
             self.discard(&new).await;
             return Err(error);
         }

@@ -12,6 +12,10 @@ use crate::{Chain, Down, Generation, failpoint};
 
 /// How long is waited between two attempts to open the former generation again.
 const PAUSE: Duration = Duration::from_millis(50);
+/// And later, in the background; twice as long before each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest such time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Swapping {
     /// Closes the old generation and opens a new one behind it; or the old one again.
@@ -63,12 +67,43 @@ impl Swapping {
     ) -> Result<Generation, SwapError> {
         let new = self.open(&chosen.plugin, &chosen.config).await?;
         failpoint::reached("opened");
-        if let Err(error) = self.try_out(old, &new, Some(mark)).await {
+        if let Err(error) = self.try_out(Some(old), &new, Some(mark)).await {
             self.discard(&new).await;
             return Err(error);
         }
         failpoint::reached("tried");
         Ok(new)
+    }
+
+    /// In the background, for as long as nobody has opened it.
+    fn keep_trying(&self, old: &Generation) {
+        let swapping = self.clone();
+        let (plugin, config) = (old.plugin().clone(), old.config().clone());
+        tokio::spawn(async move {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                let Some(_turn) = swapping.slot.try_turn() else { continue };
+                if swapping.slot.generation().is_ok() {
+                    return;
+                }
+                let backend = swapping.slot.backend();
+                match swapping.open(&plugin, &config).await {
+                    Ok(again) => {
+                        tracing::warn!(
+                            backend,
+                            "the store is open again, with the plugin that served before"
+                        );
+                        let _none = swapping.slot.open(again);
+                        return;
+                    }
+                    Err(error) => {
+                        tracing::error!(backend, error = %Chain(&error), "the store does not open again")
+                    }
+                }
+            }
+        });
     }
 
     /// The plugin that served before serves again. What has failed may hold the store for a while.
@@ -91,6 +126,7 @@ impl Swapping {
                     let reason = Chain(&error).to_string();
                     let summary = "a swap has failed, and the store does not open again".to_owned();
                     self.slot.close(Down { summary, reason });
+                    self.keep_trying(old);
                     return Err(error);
                 }
             }

@@ -88,7 +88,7 @@ impl Loader {
         deadlines: Deadlines,
     ) -> Result<(), SwapError> {
         let target = Target::Plugin(Box::new(present.plugin().clone()));
-        let swap = Swap { target, config: None, data: Data::Kept, deadlines };
+        let swap = Swap { target, config: None, data: Data::Kept, takes_set_aside: true, deadlines };
         let swapping = Swapping { loader: Arc::clone(self), slot: Arc::clone(slot), swap };
         swapping.discard(present).await;
         swapping.open_again(present).await?;

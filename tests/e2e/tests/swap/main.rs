@@ -11,4 +11,5 @@ mod flaws;
 mod formats;
 mod kills;
 mod load;
+mod reload;
 mod restarts;

@@ -108,7 +108,7 @@ async fn answer(at: &At<'_>, body: &Body, asked: SwapRequest) -> Result<Value, A
 
 fn describe(swapped: &Swapped) -> Value {
     json!({
-        "from": side(&swapped.from),
+        "from": swapped.from.as_ref().map(side),
         "to": side(&swapped.to),
         "kind": if swapped.is_reopening() { "reopening" } else { "swap" },
         "way": match swapped.way {
