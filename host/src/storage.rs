@@ -374,6 +374,9 @@ impl Storage {
         make: impl FnOnce(&Generation, &CallContext<'_>) -> Reply<T>,
     ) -> Result<T, StorageError> {
         let open = self.enter().await?;
+        if open.is_cancelled() {
+            return Err(self.error(cancelled(operation, false)));
+        }
         let (begun, asked) = (Instant::now(), AtomicBool::new(false));
         let calling = self.guard.call(request, operation, |call| {
             asked.store(true, Ordering::Relaxed);

@@ -4,6 +4,7 @@
 mod chaos;
 mod crashes;
 mod fixtures;
+mod generations;
 mod keys;
 mod mounts;
 mod outcomes;

@@ -120,7 +120,9 @@ impl Slot {
         };
         let Some(pin) = pin else { return Some(Ok(InUse::begin(present))) };
         let mut stay = pin.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let stays = stay.as_ref().is_some_and(|stay| !stay.generation().is_left());
+        // What has not ended in time is told so, and not moved to another generation.
+        let stays = |stay: &Stay| !stay.generation().is_left() || stay.generation().is_cancelled();
+        let stays = stay.as_ref().is_some_and(stays);
         if !stays {
             *stay = Some(Stay::begin(present));
         }
