@@ -123,7 +123,9 @@ impl Storage {
 
     /// What it promises; nothing while it is not open.
     fn capabilities(&self) -> Capabilities {
-        self.generation().map(|open| open.capabilities()).unwrap_or_default()
+        // Of the generation that the work is going to call.
+        let pin = unit::pin(&self.backend);
+        self.backend.look(pin.as_deref()).map(|open| open.capabilities()).unwrap_or_default()
     }
 
     /// Whether reads may be of an earlier state than what was acknowledged.
@@ -378,7 +380,7 @@ impl Storage {
             return Err(self.error(cancelled(operation, false)));
         }
         let (begun, asked) = (Instant::now(), AtomicBool::new(false));
-        let calling = self.guard.call(request, operation, |call| {
+        let calling = self.guard.call((request, open.number()), operation, |call| {
             asked.store(true, Ordering::Relaxed);
             make(&open, call)
         });

@@ -94,7 +94,7 @@ pub async fn write(store: &dyn Store, header: &Header, path: &Path) -> Result<u6
         loop {
             let max_items = u32::try_from(RECORDS).unwrap_or(u32::MAX);
             let chunk = stream.next(&call, BackupPull { max_items, max_bytes: BYTES }).await?;
-            for record in chunk.records().iter().filter(|record| record.keyspace() != readback::KEYSPACE) {
+            for record in chunk.records().iter().filter(|record| !readback::is_scratch(record.keyspace())) {
                 sink.record(&record.as_restore()).map_err(failed("write"))?;
             }
             if chunk.is_done() {
@@ -110,6 +110,15 @@ pub async fn write(store: &dyn Store, header: &Header, path: &Path) -> Result<u6
         .and_then(|directory| directory.sync_all())
         .map_err(failed("sync the directory of"))?;
     Ok(records)
+}
+
+/// What an archive says of itself. Whether it is whole is not known.
+///
+/// # Errors
+///
+/// `File` or `Damaged`.
+pub fn describe(path: &Path) -> Result<Header, ArchiveError> {
+    Source::open(path).map(|source| source.header)
 }
 
 /// Reads an archive to its end, and says what it is.
@@ -170,7 +179,7 @@ impl<W: Write> Sink<W> {
     fn begin(to: W, header: &Header) -> io::Result<Self> {
         let mut sink = Self { to, hash: Sha256::new(), records: 0 };
         sink.put(MAGIC)?;
-        sink.put_long(serde_json::to_string(header)?.as_bytes())?;
+        sink.put_long(serde_json::to_string(header)?.as_bytes(), SHORT)?;
         Ok(sink)
     }
 
@@ -179,18 +188,18 @@ impl<W: Write> Sink<W> {
         self.to.write_all(bytes)
     }
 
-    fn put_long(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= LONG);
+    fn put_long(&mut self, bytes: &[u8], most: u32) -> io::Result<()> {
+        let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= most);
         let length = length.ok_or_else(|| io::Error::other("a record is too long for an archive"))?;
         self.put(&length.to_be_bytes())?;
         self.put(bytes)
     }
 
     fn record(&mut self, record: &RestoreRecord<'_>) -> io::Result<()> {
-        self.put_long(record.key().keyspace().as_bytes())?;
-        self.put_long(record.key().bytes())?;
+        self.put_long(record.key().keyspace().as_bytes(), SHORT)?;
+        self.put_long(record.key().bytes(), SHORT)?;
         self.put(&record.expires_at_ms().unwrap_or_default().to_be_bytes())?;
-        self.put_long(record.value())?;
+        self.put_long(record.value(), LONG)?;
         self.records += 1;
         Ok(())
     }

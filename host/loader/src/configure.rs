@@ -116,11 +116,22 @@ impl ConfigureError {
 ///
 /// See [`ConfigureError`].
 pub async fn configure(plugin: &Plugin, backend: &BackendConfig) -> Result<Generation, ConfigureError> {
+    let mut cursor_key = [0; 32];
+    getrandom::fill(&mut cursor_key).map_err(|source| ConfigureError::Random { source })?;
+    configure_with(plugin, backend, cursor_key).await
+}
+
+/// The same, with the key of a former generation, so that its cursors go on.
+pub(crate) async fn configure_with(
+    plugin: &Plugin,
+    backend: &BackendConfig,
+    cursor_key: [u8; 32],
+) -> Result<Generation, ConfigureError> {
     let plugin_name = plugin.descriptor().label();
     check_settings(plugin.descriptor(), &backend.name, &backend.config)?;
     let failed =
         |source| ConfigureError::Open { backend: backend.name.clone(), plugin: plugin_name.clone(), source };
-    let (opening, context) = open(plugin, backend)?;
+    let (opening, context) = open(plugin, backend, cursor_key)?;
     let store = opening.await.map_err(failed)?;
     let checked = match check_claims(&store, plugin, backend, &plugin_name) {
         Ok(()) => check_health(&store, backend, &plugin_name).await,
@@ -133,7 +144,7 @@ pub async fn configure(plugin: &Plugin, backend: &BackendConfig) -> Result<Gener
         }
         return Err(error);
     }
-    Ok(Generation::new(backend.clone(), plugin.clone(), Box::new(store), context))
+    Ok(Generation::new(backend.clone(), plugin.clone(), Box::new(store), context, cursor_key))
 }
 
 /// What decides about a plugin is its descriptor: what is open must keep to it.
@@ -174,10 +185,9 @@ async fn check_health(
 fn open(
     plugin: &Plugin,
     backend: &BackendConfig,
+    cursor_key: [u8; 32],
 ) -> Result<(crate::Reply<ForeignStore>, &'static services::ServiceContext), ConfigureError> {
     let config_json = backend.config.to_string();
-    let mut cursor_key = [0; 32];
-    getrandom::fill(&mut cursor_key).map_err(|source| ConfigureError::Random { source })?;
     let opening = services::Opening {
         backend_name: &backend.name,
         config_json: &config_json,

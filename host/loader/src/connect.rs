@@ -6,8 +6,8 @@ use std::{fs, io, path::Path, time::Duration};
 use thiserror::Error;
 
 use crate::{
-    BackendConfig, CallContext, Chain, ConfigureError, Digest, Generation, LoadError, Loader, Origin, Plugin,
-    Requirement, RestoreMode, Sharing,
+    BackendConfig, CallContext, Chain, ConfigureError, Descriptor, Digest, Durability, Generation, LoadError,
+    Loader, Origin, Plugin, Requirement, RestoreMode, Sharing,
     archive::{self, ArchiveError},
     configure::configure,
     discover::{Candidate, discover},
@@ -84,6 +84,12 @@ pub enum RestoreError {
     /// The store cannot be opened.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// What is restored would be gone when it closes.
+    #[error("plugin {plugin} keeps its records in memory: a backup cannot be restored into it")]
+    Volatile {
+        /// Its name and version.
+        plugin: String,
+    },
 }
 
 /// What a backend would be opened with.
@@ -208,21 +214,29 @@ impl Loader {
             [&openings.current, &openings.previous].into_iter().flatten().filter(own).collect();
         // That of the last opening: the one before may have been of another store, in whose place a backup was put since.
         let format = before.first().map(|opening| opening.data_format);
-        let take = |admitted: &Admitted| {
+        let kept = |admitted: &Admitted| {
             let digest = admitted.described.staged.digest.to_string();
             if openings.set_aside.contains(&digest) { Err(StageFailure::SetAside) } else { take(admitted) }
         };
-        let load = match self.first_usable(&wanted.plugin, format, take) {
+        let load = match self.first_usable(&wanted.plugin, format, kept) {
             Ok(taken) => return Ok((taken, None)),
             Err(load) => load,
         };
+        // Before nothing serves at all, what was rolled back has to.
+        let rolled_back = || {
+            if openings.set_aside.is_empty() {
+                return None;
+            }
+            let taken = self.first_usable(&wanted.plugin, format, &take).ok()?;
+            Some((taken, Some("it was rolled back, and nothing else can be used".to_owned())))
+        };
         if !wanted.fallback {
             let fallbacks = vec!["the configuration says fallback = false".to_owned()];
-            return Err(ConnectError::Load { load, fallbacks });
+            return rolled_back().ok_or(ConnectError::Load { load, fallbacks });
         }
         let mut fallbacks = Vec::new();
         for opening in before {
-            match self.reopen(opening, format).and_then(|admitted| take(&admitted)) {
+            match self.reopen(opening, format).and_then(|admitted| kept(&admitted)) {
                 Ok(taken) => {
                     return Ok((taken, Some(format!("it worked last for this backend, and {load}"))));
                 }
@@ -239,14 +253,25 @@ impl Loader {
             fallbacks.push("no version has worked for this backend before".to_owned());
         }
         if wanted.plugin.name() == LAST_RESORT {
-            match self.last_resort(&load, format, take) {
+            match self.last_resort(&load, format, kept) {
                 Ok(taken) => {
                     return Ok((taken, Some(format!("it is the one beside the program, and {load}"))));
                 }
                 Err(lines) => fallbacks.extend(lines),
             }
         }
-        Err(ConnectError::Load { load, fallbacks })
+        rolled_back().ok_or(ConnectError::Load { load, fallbacks })
+    }
+
+    /// The digests of all versions of a plugin that are newer than one of them.
+    pub(crate) fn newer_than(&self, descriptor: &Descriptor) -> Vec<Digest> {
+        let candidates = discover(&self.search).candidates.into_iter();
+        let named = candidates.filter(|candidate| candidate.name == descriptor.name);
+        let newer = named.filter_map(|candidate| {
+            let described = self.describe(&candidate).ok()?;
+            (described.descriptor.version > descriptor.version).then_some(described.staged.digest)
+        });
+        newer.collect()
     }
 
     /// The staged copy of a library that worked before, if it is whole and may still run.
@@ -327,7 +352,10 @@ impl Loader {
         archive::verify(archive)?;
         let generation = self.open_as_it_is(plugin, backend).await?;
         let plugin = generation.plugin().clone();
-        let restored = archive::restore(&*generation, archive, mode).await;
+        let restored = match generation.capabilities().durability {
+            Durability::VOLATILE => Err(RestoreError::Volatile { plugin: plugin.descriptor().label() }),
+            _ => archive::restore(&*generation, archive, mode).await.map_err(RestoreError::from),
+        };
         let closed = generation.shutdown(&CallContext::background()).await;
         let records = restored?;
         closed.map_err(ArchiveError::Store)?;
@@ -346,7 +374,10 @@ impl Loader {
         backend: &BackendConfig,
     ) -> Result<Generation, RestoreError> {
         let plugin = self.first_usable(plugin, None, |admitted| self.map(admitted))?;
-        Ok(self.open_store(&plugin, None, backend).await?)
+        let generation = self.open_store(&plugin, None, backend).await?;
+        // Whoever does that has chosen.
+        self.history.set_aside(&backend.name, plugin.digest(), &[]);
+        Ok(generation)
     }
 
     /// Remembers that a backend works with its plugin.

@@ -7,6 +7,7 @@
 
 mod file;
 mod marker;
+mod openings;
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use self::marker::Marker;
+pub use self::{
+    marker::Marker,
+    openings::{Opening, Openings},
+};
 use crate::{
     Digest, SearchPath,
     describe::Descriptor,
@@ -34,8 +38,6 @@ const CRASHES: usize = 2;
 const OPENING: &str = "opening backend ";
 /// The crashes that are remembered of a digest.
 const MAX_CRASHES: usize = 8;
-/// The libraries that are remembered as set aside for a backend.
-const MAX_SET_ASIDE: usize = 64;
 
 /// A history in a directory of its own, which is the staging directory.
 #[derive(Debug, Clone)]
@@ -88,33 +90,6 @@ pub struct Crash {
     pub at: u64,
     /// During what, and how.
     pub what: String,
-}
-
-/// With which libraries a backend was opened.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Openings {
-    /// The last one.
-    pub current: Option<Opening>,
-    /// The last one of another digest.
-    pub previous: Option<Opening>,
-    /// The digests that were swapped for something older, and are not taken again unless somebody says so.
-    #[serde(default)]
-    pub set_aside: Vec<String>,
-}
-
-/// A backend that was opened and was healthy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Opening {
-    /// The plugin's name.
-    pub plugin: String,
-    /// Its version.
-    pub version: semver::Version,
-    /// The library's SHA-256.
-    pub sha256: String,
-    /// The data format that the store had.
-    pub data_format: u32,
-    /// The directory that the library was found in, whose policy it must still pass.
-    pub place: SearchPath,
 }
 
 /// Why something could not be remembered.
@@ -363,21 +338,6 @@ impl History {
                 && openings.current.as_ref().is_some_and(|current| current.sha256 != before.sha256)
             {
                 openings.previous = Some(before);
-            }
-        }));
-    }
-
-    /// Remembers that a library was swapped for another: whether it is not to be taken again, and that the other one is.
-    pub(crate) fn swapped(&self, backend: &str, from: Option<Digest>, to: Option<Digest>, set_aside: bool) {
-        let name = |digest: Digest| digest.to_string();
-        let (from, to) = (from.map(name), to.map(name));
-        self.remember(self.edit(|records| {
-            let openings = records.backends.entry(backend.to_owned()).or_default();
-            openings.set_aside.retain(|digest| Some(digest) != to.as_ref() && Some(digest) != from.as_ref());
-            if let Some(from) = from.filter(|from| set_aside && to.as_ref() != Some(from)) {
-                openings.set_aside.push(from);
-                let surplus = openings.set_aside.len().saturating_sub(MAX_SET_ASIDE);
-                openings.set_aside.drain(..surplus);
             }
         }));
     }

@@ -213,6 +213,16 @@ impl Loader {
         format: Option<u32>,
         take: impl Fn(&Admitted) -> Result<T, StageFailure>,
     ) -> Result<T, Box<LoadError>> {
+        self.first_usable_with(requirement, format, take).map(|(taken, _)| taken)
+    }
+
+    /// The same, with what was passed over on the way.
+    pub(crate) fn first_usable_with<T>(
+        &self,
+        requirement: &Requirement,
+        format: Option<u32>,
+        take: impl Fn(&Admitted) -> Result<T, StageFailure>,
+    ) -> Result<(T, Box<LoadError>), Box<LoadError>> {
         let Discovered { candidates, places } = discover(&self.search);
         let mut passed_over = Vec::new();
         let mut usable = Vec::new();
@@ -228,7 +238,8 @@ impl Loader {
             match take(&admitted) {
                 Ok(taken) => {
                     report(&admitted.described, &passed_over);
-                    return Ok(taken);
+                    let passed = LoadError { requirement: requirement.clone(), places, passed_over };
+                    return Ok((taken, Box::new(passed)));
                 }
                 Err(reason) => {
                     passed_over.push(PassedOver { path: admitted.described.staged.source, reason })

@@ -186,6 +186,11 @@ impl ProbeError {
         matches!(self, Self::Crashed { .. } | Self::Exited { .. })
     }
 
+    /// Whether it wanted a larger file than it may write.
+    pub(crate) fn is_for_want_of_room(&self) -> bool {
+        matches!(self, Self::Crashed { signal, .. } if signal == "SIGXFSZ")
+    }
+
     /// Whether another attempt may end otherwise.
     pub fn is_inconclusive(&self) -> bool {
         matches!(

@@ -11,8 +11,11 @@ use thiserror::Error;
 
 use crate::Store;
 
-/// The keyspace. What is in it is nobody's, and may be dropped at any time.
-pub const KEYSPACE: &str = "keyway-scratch";
+/// How the keyspaces begin. What is in them is nobody's, and may be dropped at any time. Each swap has one of its own, since
+/// several hosts may swap at a time.
+pub const KEYSPACES: &str = "keyway-scratch-";
+/// The age at which one is nobody's, in seconds: a swap that has made it is over.
+const ABANDONED: u64 = 3_600;
 
 const MARK: &[u8] = b"mark";
 const FIRST: &[u8] = b"r/first";
@@ -22,7 +25,7 @@ const SECOND: &[u8] = b"r/second";
 #[derive(Debug, Error)]
 pub enum ReadbackError {
     /// It does not do it.
-    #[error("on the keyspace {KEYSPACE:?}, {step} fails")]
+    #[error("on a keyspace of its own, {step} fails")]
     Fails {
         /// What was tried.
         step: &'static str,
@@ -30,7 +33,7 @@ pub enum ReadbackError {
         source: Error,
     },
     /// It answers what is not so.
-    #[error("on the keyspace {KEYSPACE:?}, {step} answers wrongly")]
+    #[error("on a keyspace of its own, {step} answers wrongly")]
     Wrong {
         /// What was tried.
         step: &'static str,
@@ -40,112 +43,153 @@ pub enum ReadbackError {
     Elsewhere,
 }
 
-/// Something that nobody else has written.
-pub(crate) fn mark() -> Result<Vec<u8>, ReadbackError> {
-    let mut mark = [0; 24];
-    let (random, time) = mark.split_at_mut(16);
-    getrandom::fill(random).map_err(|error| ReadbackError::Fails {
-        step: "asking for random bytes",
-        source: Error::new(ErrorCode::INTERNAL, error.to_string()),
-    })?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    time.copy_from_slice(&now.to_be_bytes());
-    Ok(mark.to_vec())
+/// A keyspace that nobody else has, for one swap.
+#[derive(Debug, Clone)]
+pub(crate) struct Scratch {
+    keyspace: String,
+    mark: [u8; 16],
 }
 
-/// Leaves a mark for whoever opens the same store next.
-pub(crate) async fn leave(store: &dyn Store, mark: &[u8]) -> Result<(), ReadbackError> {
-    let step = "leaving a mark";
-    let put = Put::new(Key::new(KEYSPACE, MARK), mark).with_write_id(write_id(step)?);
-    store.put(&CallContext::background(), put).await.map(drop).map_err(failed(step))
-}
-
-/// Whether the mark is there that was left through another generation.
-pub(crate) async fn find(store: &dyn Store, mark: &[u8]) -> Result<(), ReadbackError> {
-    let step = "looking for a mark";
-    let found =
-        store.get(&CallContext::background(), Key::new(KEYSPACE, MARK)).await.map_err(failed(step))?;
-    if found.is_some_and(|record| record.value() == mark) { Ok(()) } else { Err(ReadbackError::Elsewhere) }
-}
-
-/// Makes, reads, replaces, refuses, lists and removes records, and leaves nothing behind.
-pub(crate) async fn check(store: &dyn Store) -> Result<(), ReadbackError> {
-    remove(store).await?;
-    let first = make(store).await?;
-    let second = replace(store, first).await?;
-    if store.capabilities().features.contains(Features::ATOMIC_BATCH) {
-        exchange(store, second).await?;
+impl Scratch {
+    pub(crate) fn new() -> Result<Self, ReadbackError> {
+        let mut mark = [0; 16];
+        let random =
+            getrandom::fill(&mut mark).map_err(|error| Error::new(ErrorCode::INTERNAL, error.to_string()));
+        random.map_err(failed("asking for random bytes"))?;
+        let name = u64::from_be_bytes(mark.first_chunk().copied().unwrap_or_default());
+        Ok(Self { keyspace: format!("{KEYSPACES}{}-{name:016x}", now()), mark })
     }
-    remove(store).await?;
-    let step = "reading a record whose keyspace was dropped";
-    expect(read(store, FIRST, step).await?.is_none() && read(store, SECOND, step).await?.is_none(), step)
 }
 
-async fn make(store: &dyn Store) -> Result<Version, ReadbackError> {
-    let step = "reading what is not there";
-    expect(read(store, FIRST, step).await?.is_none(), step)?;
-    let step = "making a record";
-    let put = |value| Put::new(Key::new(KEYSPACE, FIRST), value).when(Condition::Absent);
-    let version = write(store, put(b"one"), step).await?.map_err(failed(step))?;
-    let step = "making a record that is there";
-    let refused = write(store, put(b"two"), step).await?;
-    expect(refused.is_err_and(|error| error.code() == ErrorCode::ALREADY_EXISTS), step)?;
-    let step = "reading a record";
-    expect(read(store, FIRST, step).await? == Some((b"one".to_vec(), version)), step)?;
-    Ok(version)
+/// Whether a keyspace is one of these.
+pub(crate) fn is_scratch(keyspace: &str) -> bool {
+    keyspace.starts_with(KEYSPACES)
 }
 
-async fn replace(store: &dyn Store, first: Version) -> Result<Version, ReadbackError> {
-    let put = |value| Put::new(Key::new(KEYSPACE, FIRST), value).when(Condition::Version(first));
-    let step = "replacing a record by its version";
-    let second = write(store, put(b"two"), step).await?.map_err(failed(step))?;
-    expect(second != first, step)?;
-    let step = "replacing a record by a version that it no longer has";
-    let refused = write(store, put(b"three"), step).await?;
-    expect(refused.is_err_and(|error| error.code() == ErrorCode::PRECONDITION_FAILED), step)?;
-    let step = "reading a record that was replaced";
-    expect(read(store, FIRST, step).await? == Some((b"two".to_vec(), second)), step)?;
-    let step = "listing the keys";
-    let scan = Scan::prefix(KEYSPACE, b"r/").keys_only().with_max_items(10);
-    let page = store.scan(&CallContext::background(), scan).await.map_err(failed(step))?;
-    let keys: Vec<&[u8]> = page.entries().iter().map(|entry| entry.key()).collect();
-    expect(keys == [FIRST], step)?;
-    Ok(second)
+/// Drops those that swaps have left behind which were killed. What stays, harms nobody.
+pub(crate) async fn tidy(store: &dyn Store) -> Result<(), ReadbackError> {
+    let step = "looking for what is left behind";
+    let names = store.keyspaces(&CallContext::background(), KEYSPACES).await.map_err(failed(step))?;
+    for name in names.iter().take_while(|name| is_scratch(name)) {
+        let made = name.strip_prefix(KEYSPACES).and_then(|rest| rest.split('-').next()?.parse().ok());
+        if made.is_none_or(|made: u64| now().saturating_sub(made) > ABANDONED) {
+            drop_keyspace(store, name).await?;
+        }
+    }
+    Ok(())
 }
 
-/// One record goes as another comes, or neither.
-async fn exchange(store: &dyn Store, version: Version) -> Result<(), ReadbackError> {
-    let step = "a batch";
-    let (first, second) = (Key::new(KEYSPACE, FIRST), Key::new(KEYSPACE, SECOND));
-    let ops = [Op::delete(first).when(Condition::Version(version)), Op::put(second, b"four")];
-    let batch = Batch::new(&ops, BatchMode::Atomic, write_id(step)?);
-    store.apply(&CallContext::background(), batch).await.map_err(failed(step))?;
-    let is_gone = read(store, FIRST, step).await?.is_none();
-    expect(is_gone && read(store, SECOND, step).await?.is_some_and(|(value, _)| value == b"four"), step)
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Drops the keyspace with whatever is in it.
-pub(crate) async fn remove(store: &dyn Store) -> Result<(), ReadbackError> {
+impl Scratch {
+    /// Leaves a mark for whoever opens the same store next.
+    pub(crate) async fn leave_mark(&self, store: &dyn Store) -> Result<(), ReadbackError> {
+        let step = "leaving a mark";
+        self.write(store, Put::new(self.key(MARK), &self.mark), step).await?.map(drop).map_err(failed(step))
+    }
+
+    /// Whether the mark is there that was left through another generation.
+    pub(crate) async fn find_mark(&self, store: &dyn Store) -> Result<(), ReadbackError> {
+        let found = self.read(store, MARK, "looking for a mark").await?;
+        if found.is_some_and(|(value, _)| value == self.mark) {
+            Ok(())
+        } else {
+            Err(ReadbackError::Elsewhere)
+        }
+    }
+
+    /// Makes, reads, replaces, refuses, lists and removes records, and leaves nothing behind.
+    pub(crate) async fn check(&self, store: &dyn Store) -> Result<(), ReadbackError> {
+        let first = self.make(store).await?;
+        let second = self.replace(store, first).await?;
+        if store.capabilities().features.contains(Features::ATOMIC_BATCH) {
+            self.exchange(store, second).await?;
+        }
+        self.remove(store).await?;
+        let step = "reading a record whose keyspace was dropped";
+        let is_gone = self.read(store, FIRST, step).await?.is_none();
+        expect(is_gone && self.read(store, SECOND, step).await?.is_none(), step)
+    }
+
+    /// Drops the keyspace with whatever is in it.
+    pub(crate) async fn remove(&self, store: &dyn Store) -> Result<(), ReadbackError> {
+        drop_keyspace(store, &self.keyspace).await
+    }
+
+    async fn make(&self, store: &dyn Store) -> Result<Version, ReadbackError> {
+        let step = "reading what is not there";
+        expect(self.read(store, FIRST, step).await?.is_none(), step)?;
+        let step = "making a record";
+        let put = |value| Put::new(self.key(FIRST), value).when(Condition::Absent);
+        let version = self.write(store, put(b"one"), step).await?.map_err(failed(step))?;
+        let step = "making a record that is there";
+        let refused = self.write(store, put(b"two"), step).await?;
+        expect(refused.is_err_and(|error| error.code() == ErrorCode::ALREADY_EXISTS), step)?;
+        let step = "reading a record";
+        expect(self.read(store, FIRST, step).await? == Some((b"one".to_vec(), version)), step)?;
+        Ok(version)
+    }
+
+    async fn replace(&self, store: &dyn Store, first: Version) -> Result<Version, ReadbackError> {
+        let put = |value| Put::new(self.key(FIRST), value).when(Condition::Version(first));
+        let step = "replacing a record by its version";
+        let second = self.write(store, put(b"two"), step).await?.map_err(failed(step))?;
+        expect(second != first, step)?;
+        let step = "replacing a record by a version that it no longer has";
+        let refused = self.write(store, put(b"three"), step).await?;
+        expect(refused.is_err_and(|error| error.code() == ErrorCode::PRECONDITION_FAILED), step)?;
+        let step = "reading a record that was replaced";
+        expect(self.read(store, FIRST, step).await? == Some((b"two".to_vec(), second)), step)?;
+        let step = "listing the keys";
+        let scan = Scan::prefix(&self.keyspace, b"r/").keys_only().with_max_items(10);
+        let page = store.scan(&CallContext::background(), scan).await.map_err(failed(step))?;
+        let keys: Vec<&[u8]> = page.entries().iter().map(|entry| entry.key()).collect();
+        expect(keys == [FIRST], step)?;
+        Ok(second)
+    }
+
+    /// One record goes as another comes, or neither.
+    async fn exchange(&self, store: &dyn Store, version: Version) -> Result<(), ReadbackError> {
+        let step = "a batch";
+        let first = Op::delete(self.key(FIRST)).when(Condition::Version(version));
+        let ops = [first, Op::put(self.key(SECOND), b"four")];
+        let batch = Batch::new(&ops, BatchMode::Atomic, write_id(step)?);
+        store.apply(&CallContext::background(), batch).await.map_err(failed(step))?;
+        let is_gone = self.read(store, FIRST, step).await?.is_none();
+        let has_come = self.read(store, SECOND, step).await?.is_some_and(|(value, _)| value == b"four");
+        expect(is_gone && has_come, step)
+    }
+
+    async fn read(
+        &self,
+        store: &dyn Store,
+        key: &[u8],
+        step: &'static str,
+    ) -> Result<Option<(Vec<u8>, Version)>, ReadbackError> {
+        let found = store.get(&CallContext::background(), self.key(key)).await.map_err(failed(step))?;
+        Ok(found.map(|record| (record.value().to_vec(), record.version())))
+    }
+
+    async fn write(
+        &self,
+        store: &dyn Store,
+        put: Put<'_>,
+        step: &'static str,
+    ) -> Result<Result<Version, Error>, ReadbackError> {
+        Ok(store.put(&CallContext::background(), put.with_write_id(write_id(step)?)).await)
+    }
+
+    fn key<'a>(&'a self, key: &'a [u8]) -> Key<'a> {
+        Key::new(&self.keyspace, key)
+    }
+}
+
+async fn drop_keyspace(store: &dyn Store, keyspace: &str) -> Result<(), ReadbackError> {
     let step = "dropping the keyspace";
-    let drop = DropKeyspace::new(KEYSPACE, write_id(step)?);
+    let drop = DropKeyspace::new(keyspace, write_id(step)?);
     store.drop_keyspace(&CallContext::background(), drop).await.map(|_| ()).map_err(failed(step))
-}
-
-async fn read(
-    store: &dyn Store,
-    key: &[u8],
-    step: &'static str,
-) -> Result<Option<(Vec<u8>, Version)>, ReadbackError> {
-    let found = store.get(&CallContext::background(), Key::new(KEYSPACE, key)).await.map_err(failed(step))?;
-    Ok(found.map(|record| (record.value().to_vec(), record.version())))
-}
-
-async fn write(
-    store: &dyn Store,
-    put: Put<'_>,
-    step: &'static str,
-) -> Result<Result<Version, Error>, ReadbackError> {
-    Ok(store.put(&CallContext::background(), put.with_write_id(write_id(step)?)).await)
 }
 
 fn write_id(step: &'static str) -> Result<WriteId, ReadbackError> {

@@ -1,4 +1,5 @@
-//! Has one generation of a backend follow another while it serves.
+//! Has one generation of a backend follow another while it serves. [`choose`] finds the library, [`trial`] says whether it may
+//! serve.
 //!
 //! Where the store may be open twice, the new generation is opened beside the old one, tried, and put into its place by one
 //! pointer; what runs on the old one ends there ([`beside`]). Where it may not, calls wait while the old one is closed and
@@ -6,34 +7,40 @@
 //! somebody says so, lost ([`copy`]). The data format stays as it is until somebody says otherwise ([`upgrade`]). Whatever goes wrong before the new one serves leaves the old one serving.
 
 mod beside;
+mod choose;
 mod copy;
 mod error;
 mod held;
+mod trial;
 mod upgrade;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::oneshot, task::spawn_blocking, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::oneshot,
+    task::{JoinError, spawn_blocking},
+    time::timeout,
+};
 
 pub use self::{
     error::{SwapError, Unready},
     upgrade::Upgraded,
 };
 use crate::{
-    BackendConfig, Capabilities, Digest, Down, Durability, Generation, Loader, Plugin, Requirement, Sharing,
-    Slot,
-    configure::configure,
+    BackendConfig, Digest, Down, Durability, Generation, Loader, Plugin, Requirement, Sharing, Slot,
+    configure::{configure, configure_with},
     failpoint,
-    loader::{Admitted, StageFailure},
     probe::Rehearsed,
-    readback,
+    readback::Scratch,
 };
 
 /// How long a generation that nobody uses any more may take for whatever was cancelled on it.
 const RELEASE: Duration = Duration::from_secs(1);
+/// How long writing down what serves is waited for.
+const REMEMBER: Duration = Duration::from_secs(5);
+/// The longest that calls wait for others to end before a store of one opener is closed.
+const LONGEST_HOLD: Duration = Duration::from_secs(5);
 
 /// What is to be swapped for what.
 #[derive(Debug, Clone)]
@@ -46,6 +53,8 @@ pub struct Swap {
     pub data: Data,
     /// Whether a library that the backend was rolled back from may be taken again.
     pub takes_set_aside: bool,
+    /// Only if this generation serves, by its number; none is whichever.
+    pub only_from: Option<u64>,
     /// How long each step may take.
     pub deadlines: Deadlines,
 }
@@ -75,7 +84,7 @@ pub enum Data {
 /// How long each step of a swap may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// What runs on the old generation.
+    /// What runs on the old generation; where calls wait for it, 5 s at most.
     pub drain: Duration,
     /// Closing a generation.
     pub close: Duration,
@@ -140,6 +149,8 @@ pub struct Swapped {
     pub way: Way,
     /// How long calls waited.
     pub waited: Duration,
+    /// Whether its library or its settings are others.
+    pub is_changed: bool,
     /// The records that were copied.
     pub migrated: Option<u64>,
     /// Whether the library was tried on an empty store in a child process; none where it had worked before.
@@ -162,8 +173,9 @@ impl Loader {
     /// See [`SwapError`]: the old generation serves, but for [`SwapError::Lost`].
     pub async fn swap(self: &Arc<Self>, slot: &Arc<Slot>, swap: Swap) -> Result<Swapped, SwapError> {
         let swapping = Swapping { loader: Arc::clone(self), slot: Arc::clone(slot), swap };
+        let recovering = swapping.clone();
         let task = tokio::spawn(async move { swapping.run().await });
-        task.await.unwrap_or_else(|error| Err(SwapError::Interrupted { reason: error.to_string() }))
+        task.await.unwrap_or_else(|error| Err(recovering.interrupted(&error)))
     }
 }
 
@@ -189,6 +201,9 @@ impl Swapping {
             Ok(old) => old,
             Err(down) => return self.open_first(down).await,
         };
+        if self.swap.only_from.is_some_and(|number| number != old.number()) {
+            return Err(SwapError::Overtaken);
+        }
         let is_volatile = old.capabilities().durability == Durability::VOLATILE;
         match (is_volatile, self.swap.data) {
             (true, Data::Kept) => {
@@ -201,32 +216,64 @@ impl Swapping {
         }
         let chosen = self.choose(Some(&old), old.config()).await?;
         failpoint::reached("chosen");
-        let begun = Instant::now();
-        let (way, migrated) = match self.swap.data {
+        let none = Duration::ZERO;
+        let (way, waited, migrated) = match self.swap.data {
             Data::Kept if may_be_open_twice(&old, &chosen.plugin) => {
                 self.open_beside(&old, &chosen, true).await?;
-                (Way::Beside, None)
+                (Way::Beside, none, None)
             }
-            Data::Kept => {
-                self.open_behind(&old, &chosen).await?;
-                (Way::Held, None)
+            Data::Kept => (Way::Held, self.open_behind(&old, &chosen).await?, None),
+            Data::Migrated => {
+                let (records, waited) = self.migrate(&old, &chosen).await?;
+                (Way::Held, waited, Some(records))
             }
-            Data::Migrated => (Way::Held, Some(self.migrate(&old, &chosen).await?)),
             Data::Discarded => {
                 self.open_beside(&old, &chosen, false).await?;
-                (Way::Beside, None)
+                (Way::Beside, none, None)
             }
         };
-        let waited = if way == Way::Held { begun.elapsed() } else { Duration::ZERO };
         let new = self.slot.generation().map_err(SwapError::NotOpen)?;
-        Ok(Swapped {
-            from: Some(Side::of(&old)),
-            to: Side::of(&new),
-            way,
-            waited,
-            migrated,
-            rehearsed: chosen.rehearsed,
-        })
+        self.remember(&old, &new).await;
+        let (from, to) = (Some(Side::of(&old)), Side::of(&new));
+        let is_changed = is_changed(&old, &new);
+        Ok(Swapped { from, to, way, waited, is_changed, migrated, rehearsed: chosen.rehearsed })
+    }
+
+    /// Writes down what serves now, on a thread of its own: whoever else has the file may keep it for a while.
+    async fn remember(&self, old: &Arc<Generation>, new: &Arc<Generation>) {
+        let (loader, backend) = (Arc::clone(&self.loader), self.slot.backend().to_owned());
+        let is_back = matches!(self.swap.target, Target::Previous);
+        let (old, new) = (Arc::clone(old), Arc::clone(new));
+        let remembering = spawn_blocking(move || {
+            let (from, to) = (old.plugin(), new.plugin());
+            let is_same_plugin = from.descriptor().name == to.descriptor().name;
+            let is_older = is_same_plugin && from.descriptor().version > to.descriptor().version;
+            let mut aside: Vec<Digest> = Vec::new();
+            if is_older || is_back {
+                // And what is newer than what serves now, which nobody has chosen either.
+                aside.extend(from.digest());
+                aside.extend(loader.newer_than(to.descriptor()));
+            }
+            loader.remember(&new);
+            loader.history.set_aside(&backend, to.digest(), &aside);
+        });
+        if timeout(REMEMBER, remembering).await.is_err() {
+            tracing::warn!(backend = self.slot.backend(), "what serves now is not written down yet");
+        }
+        failpoint::reached("remembered");
+    }
+
+    /// A task that has broken off may have closed what served.
+    fn interrupted(&self, error: &JoinError) -> SwapError {
+        let reason = error.to_string();
+        if let Ok(closed) = self.slot.generation()
+            && closed.is_left()
+        {
+            let summary = "a swap has broken off".to_owned();
+            self.slot.close(Down { summary, reason: reason.clone() });
+            self.keep_trying(&closed);
+        }
+        SwapError::Interrupted { reason }
     }
 
     /// Opens a backend that is not open.
@@ -234,28 +281,25 @@ impl Swapping {
         let Some(config) = &self.swap.config else { return Err(SwapError::NotOpen(down)) };
         let chosen = self.choose(None, config).await?;
         let new = self.open(&chosen.plugin, &chosen.config).await?;
-        if let Err(error) = self.try_out(None, &new, None).await {
+        if let Err(error) = self.try_out(None, &new, &Scratch::new()?, false).await {
             self.discard(&new).await;
             return Err(error);
         }
-        self.loader.remember(&new);
-        self.loader.history.swapped(self.slot.backend(), None, new.plugin().digest(), false);
         let to = Side::of(&new);
         let _none = self.slot.open(new);
+        if let Ok(new) = self.slot.generation() {
+            self.remember(&new, &new).await;
+        }
         let rehearsed = chosen.rehearsed;
-        Ok(Swapped { from: None, to, way: Way::Beside, waited: Duration::ZERO, migrated: None, rehearsed })
-    }
-
-    /// On a thread of its own: a stranger's code may keep it for as long as it likes.
-    async fn choose(
-        &self,
-        old: Option<&Arc<Generation>>,
-        config: &BackendConfig,
-    ) -> Result<Chosen, SwapError> {
-        let (loader, slot, swap) = (Arc::clone(&self.loader), Arc::clone(&self.slot), self.swap.clone());
-        let (old, config) = (old.cloned(), config.clone());
-        let chosen = spawn_blocking(move || choose(&loader, &slot, &swap, old.as_deref(), config));
-        chosen.await.unwrap_or_else(|error| Err(SwapError::Interrupted { reason: error.to_string() }))
+        Ok(Swapped {
+            from: None,
+            to,
+            way: Way::Beside,
+            waited: Duration::ZERO,
+            is_changed: true,
+            migrated: None,
+            rehearsed,
+        })
     }
 
     /// Opens a store and asks for its health, on a thread of its own.
@@ -263,11 +307,24 @@ impl Swapping {
         let deadline = self.swap.deadlines.open;
         let mark = self.loader.mark_opening(plugin, &config.name);
         let (send, opened) = oneshot::channel();
+        let (ended, has_ended) = oneshot::channel::<()>();
+        // For as long as it is being opened; a server that is told to stop meanwhile has not crashed, and ends this.
+        tokio::spawn(async move {
+            let _mark = mark;
+            let _ended = has_ended.await;
+        });
         let (plugin, config) = (plugin.clone(), config.clone());
         let close = self.swap.deadlines.close;
+        // Lists that are read in pages go on over a swap.
+        let cursor_key = self.slot.generation().ok().map(|present| present.cursor_key());
         spawn_blocking(move || {
-            let opened = Handle::current().block_on(configure(&plugin, &config));
-            drop(mark);
+            let opened = Handle::current().block_on(async {
+                match cursor_key {
+                    Some(key) => configure_with(&plugin, &config, key).await,
+                    None => configure(&plugin, &config).await,
+                }
+            });
+            drop(ended);
             // Nobody waits any more: what has come too late must not hold the store.
             if let Err(Ok(late)) = send.send(opened)
                 && let Err(error) = Handle::current().block_on(late.close(close))
@@ -282,55 +339,11 @@ impl Swapping {
         }
     }
 
-    /// Whether a new generation may serve: it promises no less, it is the store that it should be, and it answers rightly.
-    async fn try_out(
-        &self,
-        old: Option<&Generation>,
-        new: &Generation,
-        mark: Option<&[u8]>,
-    ) -> Result<(), SwapError> {
-        if let Some(what) = old.and_then(|old| less(old, new, self.swap.data)) {
-            return Err(SwapError::Promises { what });
-        }
-        let deadline = self.swap.deadlines.open;
-        let tried = async {
-            if let Some(mark) = mark {
-                readback::find(&**new, mark).await?;
-            }
-            readback::check(&**new).await
-        };
-        let tried = timeout(deadline, tried).await;
-        Ok(tried.map_err(|_| SwapError::Late { what: "reading back", deadline })??)
-    }
-
-    /// Leaves a mark in the store that serves.
-    async fn leave_mark(&self, old: &Generation) -> Result<Vec<u8>, SwapError> {
-        let deadline = self.swap.deadlines.open;
-        let mark = readback::mark().map_err(SwapError::Mark)?;
-        let left = timeout(deadline, readback::leave(&**old, &mark)).await;
-        left.map_err(|_| SwapError::Late { what: "writing to the store that serves", deadline })?
-            .map_err(SwapError::Mark)?;
-        Ok(mark)
-    }
-
-    /// Removes what is left on the scratch keyspace; if it stays, it harms nobody.
-    async fn clean(&self, generation: &Generation) {
-        let cleaned = timeout(self.swap.deadlines.open, readback::remove(&**generation)).await;
-        if !matches!(cleaned, Ok(Ok(()))) {
-            tracing::warn!(backend = self.slot.backend(), "the scratch keyspace is left behind");
-        }
-    }
-
-    /// Puts a generation that was tried into service, and remembers with what it was opened.
+    /// Puts a generation that was tried into service.
     fn serve(&self, old: &Generation, new: Generation) {
-        let from = old.plugin();
-        let is_older = from.descriptor().version > new.plugin().descriptor().version;
-        let set_aside = is_older || matches!(self.swap.target, Target::Previous);
-        let (from, to) = (from.digest(), new.plugin().digest());
-        self.loader.remember(&new);
-        self.loader.history.swapped(self.slot.backend(), from, to, set_aside);
-        failpoint::reached("remembered");
-        self.slot.set_before(old);
+        if is_changed(old, &new) {
+            self.slot.set_before(old);
+        }
         let _former = self.slot.open(new);
         failpoint::reached("serving");
     }
@@ -363,97 +376,12 @@ impl Swapping {
     }
 }
 
-fn choose(
-    loader: &Loader,
-    slot: &Slot,
-    swap: &Swap,
-    old: Option<&Generation>,
-    mut config: BackendConfig,
-) -> Result<Chosen, SwapError> {
-    let known = || loader.history.openings(slot.backend()).current.map(|opening| opening.data_format);
-    let format = match (old, swap.data) {
-        (_, Data::Migrated | Data::Discarded) => None,
-        (Some(old), Data::Kept) => Some(old.capabilities().data_format),
-        (None, Data::Kept) => known(),
-    };
-    if let Some(settings) = &swap.config {
-        config = settings.clone();
-    }
-    match &swap.target {
-        Target::Plugin(plugin) => Ok(Chosen { plugin: (**plugin).clone(), config, rehearsed: None }),
-        Target::Newest(requirement) => {
-            let is_new = |admitted: &Admitted| {
-                !loader.has_worked(&admitted.described)
-                    || old.is_some_and(|old| config.config != old.config().config)
-            };
-            let openings = loader.history.openings(slot.backend());
-            let take = |admitted: &Admitted| {
-                let digest = admitted.described.staged.digest.to_string();
-                if !swap.takes_set_aside && openings.set_aside.contains(&digest) {
-                    return Err(StageFailure::SetAside);
-                }
-                let mut rehearsed = None;
-                if is_new(admitted) {
-                    loader.prove(&admitted.described)?;
-                    rehearsed = Some(loader.rehearse(admitted, &config)?);
-                }
-                Ok((loader.map(admitted)?, rehearsed))
-            };
-            let (plugin, rehearsed) =
-                loader.first_usable(requirement, format, take).map_err(SwapError::Load)?;
-            Ok(Chosen { plugin, config, rehearsed })
-        }
-        Target::Previous => {
-            let (plugin, former) = previous(loader, slot, format)?;
-            if let (Some(former), None) = (former, &swap.config) {
-                config = former;
-            }
-            Ok(Chosen { plugin, config, rehearsed: None })
-        }
-    }
-}
-
-/// With what the generation before was opened: as this process knows it, or as it is written down.
-fn previous(
-    loader: &Loader,
-    slot: &Slot,
-    format: Option<u32>,
-) -> Result<(Plugin, Option<BackendConfig>), SwapError> {
-    if let Some((plugin, config)) = slot.before() {
-        let knows = plugin.descriptor().data_format;
-        return match format {
-            Some(store) if knows < store => Err(SwapError::Previous {
-                plugin: plugin.descriptor().label(),
-                failure: Box::new(StageFailure::Format { plugin: knows, store }),
-            }),
-            _ => Ok((plugin, Some(config))),
-        };
-    }
-    let opening = loader.history.openings(slot.backend()).previous.ok_or(SwapError::NoPrevious)?;
-    let refused = |failure| SwapError::Previous {
-        plugin: format!("{} {}", opening.plugin, opening.version),
-        failure: Box::new(failure),
-    };
-    let admitted = loader.reopen(&opening, format).map_err(refused)?;
-    Ok((loader.map(&admitted).map_err(refused)?, None))
+/// Whether it is more than the same store opened anew.
+fn is_changed(old: &Generation, new: &Generation) -> bool {
+    old.plugin().origin() != new.plugin().origin() || old.config().config != new.config().config
 }
 
 fn may_be_open_twice(old: &Generation, plugin: &Plugin) -> bool {
     let least = Sharing::ONE_PROCESS;
     old.capabilities().sharing >= least && plugin.descriptor().capabilities.sharing >= least
-}
-
-/// What a new generation promises less of than the old one.
-fn less(old: &Generation, new: &Generation, data: Data) -> Option<&'static str> {
-    let old = old.capabilities();
-    let least = match data {
-        Data::Kept => old,
-        // Another store: what does not fit into it fails when it is copied.
-        Data::Migrated | Data::Discarded => Capabilities {
-            read_consistency: old.read_consistency,
-            durability: old.durability,
-            ..Capabilities::LEAST
-        },
-    };
-    least.beyond(&new.capabilities())
 }

@@ -94,6 +94,9 @@ pub enum CoreError {
     /// A backend was not swapped; what served before serves on, unless it says otherwise.
     #[error(transparent)]
     Swap(Box<SwapError>),
+    /// The data format was not upgraded.
+    #[error(transparent)]
+    Upgrade(Box<SwapError>),
     /// What served before cannot read the data format that the store has now.
     #[error("{swap}; a backup from before the upgrade is {}", archive.display())]
     SwapBehindUpgrade {
@@ -105,6 +108,9 @@ pub enum CoreError {
     /// The backends of this server are not from plugins.
     #[error("the backends of this server are linked into it, and cannot be swapped")]
     NotFromPlugins,
+    /// Nobody knows what it is to be swapped to.
+    #[error("the backend is no longer in the configuration; name a plugin, or put it back and reload")]
+    NotConfigured,
     /// Whatever opens the secrets of all backends would be lost.
     #[error(
         "the system backend holds the keys of all secrets, and is never discarded; migrate it, or stop the server"

@@ -11,7 +11,7 @@ use std::{
 };
 
 use keyway_loader::{
-    BackendConfig, Chain, Durability, Fix, Loader, Requirement, Swap, SwapError, Swapped,
+    BackendConfig, Chain, Durability, Fix, Generation, Loader, Requirement, Swap, SwapError, Swapped,
     swap::{Data, Deadlines, Side, Target},
 };
 use serde_json::Value;
@@ -79,11 +79,14 @@ pub struct SwapRequest {
     pub config: Option<Value>,
     /// What becomes of the data of a volatile store.
     pub data: Data,
+    /// Only if this generation serves.
+    pub only_from: Option<u64>,
 }
 
 impl SwapRequest {
     /// To the newest version that the configuration asks for, with its settings.
-    pub const NEWEST: Self = Self { back: false, plugin: None, config: None, data: Data::Kept };
+    pub const NEWEST: Self =
+        Self { back: false, plugin: None, config: None, data: Data::Kept, only_from: None };
     /// To the generation before.
     pub const BACK: Self = Self { back: true, ..Self::NEWEST };
 }
@@ -114,7 +117,7 @@ impl Swaps {
         self.supply.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn note(&self, backend: &str, last: LastSwap) {
+    pub(super) fn note(&self, backend: &str, last: LastSwap) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry((backend.to_owned(), last.outcome)).or_default() += 1;
         self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(backend.to_owned(), last);
@@ -158,8 +161,11 @@ impl Core {
         if asked.data == Data::Discarded && storage.name() == self.system.name() {
             return Err(CoreError::DiscardsSystem);
         }
+        let is_back = asked.back;
+        let swap = plan(by, &storage, &supply, asked).ok_or(CoreError::NotConfigured)?;
         let core = Arc::clone(self);
-        let task = tokio::spawn(async move { core.swap_to_the_end(by, &storage, &supply, asked).await });
+        let task =
+            tokio::spawn(async move { core.swap_to_the_end(by, &storage, &supply, swap, is_back).await });
         let broken = |error: tokio::task::JoinError| SwapError::Interrupted { reason: error.to_string() };
         let swapped = task.await.unwrap_or_else(|error| Err(broken(error)));
         swapped.map_err(|error| self.explain(name, error))
@@ -170,10 +176,10 @@ impl Core {
         by: &'static str,
         storage: &Storage,
         supply: &Arc<Supply>,
-        asked: SwapRequest,
+        swap: Swap,
+        is_back: bool,
     ) -> Result<Swapped, SwapError> {
-        let (name, is_back) = (storage.name(), asked.back);
-        let swap = plan(by, storage, supply, asked);
+        let name = storage.name();
         let swapped = supply.loader.swap(storage.slot(), swap).await;
         match &swapped {
             Ok(swapped) => {
@@ -192,16 +198,12 @@ impl Core {
                 );
                 let detail = format!("{from} → {}", named(to));
                 self.swaps.note(name, LastSwap { time: clock::now(), by, outcome, detail });
-                if let (Some(unsealed), true) = (self.unsealed().ok(), swapped.migrated.is_some()) {
-                    // Another store, which may want a marker.
-                    unsealed.dismiss(name);
-                }
-                if by != "watch" && !is_back && !swapped.is_reopening() {
-                    self.watch(storage, &supply.swaps, to.generation);
+                if by != "watch" && !is_back && swapped.is_changed && swapped.from.is_some() {
+                    self.watch(storage, &supply.swaps);
                 }
             }
             Err(error) => {
-                let outcome = if matches!(error, SwapError::Lost { .. }) { "lost" } else { "failed" };
+                let outcome = if error.is_loss() { "lost" } else { "failed" };
                 let detail = Chain(error).to_string();
                 tracing::error!(
                     backend = name,
@@ -217,21 +219,36 @@ impl Core {
     }
 
     /// Rolls a new generation back if it does worse than the configuration allows.
-    fn watch(self: &Arc<Self>, storage: &Storage, settings: &SwapSettings, generation: u64) {
+    fn watch(self: &Arc<Self>, storage: &Storage, settings: &SwapSettings) {
         if settings.watch.is_zero() {
             return;
         }
         let (core, storage, settings) = (Arc::downgrade(self), storage.clone(), *settings);
+        let is_it = |present: &Generation, digest, config: &Value| {
+            present.plugin().digest() == digest && present.config().config == *config
+        };
+        let Ok(watched) = storage.generation() else { return };
         tokio::spawn(async move {
+            let (digest, config) = (watched.plugin().digest(), watched.config().config.clone());
+            drop(watched);
             let begun = Instant::now();
             while begun.elapsed() < settings.watch {
                 tokio::time::sleep(LOOK).await;
+                let generation = match storage.generation() {
+                    // It may have been opened anew, when another swap has failed.
+                    Ok(present) if is_it(&present, digest, &config) => present.number(),
+                    // Somebody else was quicker, whose own the present one is.
+                    Ok(_) => return,
+                    Err(_) => continue,
+                };
                 let tallied = storage.tallied();
-                if tallied.generation > generation {
-                    return;
+                // Nobody has called it yet.
+                if tallied.generation != generation {
+                    continue;
                 }
-                if let Some(why) = settings.too_bad(&tallied) {
-                    roll_back(&core, &storage, &why).await;
+                if let Some(why) = settings.too_bad(&tallied)
+                    && roll_back(&core, &storage, generation, &why).await
+                {
                     return;
                 }
             }
@@ -298,11 +315,19 @@ async fn due(storage: &Storage, supply: &Arc<Supply>) -> Result<bool, String> {
         .backends
         .get(storage.name())
         .ok_or("it is no longer in the configuration, which takes a restart")?;
+    let requirement = settings.wanted.plugin.clone();
+    let admits = |version| requirement.admits(version);
     let (supply, wanted, name) = (Arc::clone(supply), settings.wanted.clone(), storage.name().to_owned());
     let foreseen = tokio::task::spawn_blocking(move || supply.loader.foresee(&wanted, &name));
     let foreseen =
         foreseen.await.map_err(|error| error.to_string())?.map_err(|error| Chain(&error).to_string())?;
     let digest = foreseen.library.described.staged.digest;
+    let (serves, found) = (present.plugin().descriptor(), &foreseen.library.described.descriptor);
+    let is_older = serves.name == found.name && found.version < serves.version;
+    // Its file may be gone for a moment, while it is replaced.
+    if is_older && admits(&serves.version) && present.config().config == settings.config {
+        return Ok(false);
+    }
     let is_new = present.plugin().digest() != Some(digest) || present.config().config != settings.config;
     if is_new && present.capabilities().durability == Durability::VOLATILE {
         return Err("its store is volatile; say `keyway backend swap` with --migrate or --discard".to_owned());
@@ -310,37 +335,49 @@ async fn due(storage: &Storage, supply: &Arc<Supply>) -> Result<bool, String> {
     Ok(is_new)
 }
 
-/// A person may ask for what was rolled back; nobody else.
-fn plan(by: &str, storage: &Storage, supply: &Supply, asked: SwapRequest) -> Swap {
+/// A person may ask for what was rolled back; nobody else. None where the backend is no longer in the configuration, so that
+/// nobody knows what it is to be.
+fn plan(by: &str, storage: &Storage, supply: &Supply, asked: SwapRequest) -> Option<Swap> {
     let configured = supply.backends.get(storage.name());
-    let wanted = || configured.map(|settings| settings.wanted.plugin.clone());
-    let settings = || configured.map(|settings| settings.config.clone());
-    let target = match (asked.back, asked.plugin.or_else(wanted)) {
-        (false, Some(plugin)) => Target::Newest(plugin),
-        (true, _) | (false, None) => Target::Previous,
+    let target = match asked.plugin {
+        _ if asked.back => Target::Previous,
+        Some(plugin) => Target::Newest(plugin),
+        None => Target::Newest(configured?.wanted.plugin.clone()),
     };
     let config = match asked.config {
         Some(config) => Some(config),
         None if asked.back => None,
-        None => settings(),
+        None => configured.map(|settings| settings.config.clone()),
     };
     let data_dir = supply.data_dir.clone();
     let config = config.map(|config| BackendConfig { name: storage.name().to_owned(), config, data_dir });
-    let deadlines = supply.swaps.deadlines;
-    Swap { target, config, data: asked.data, takes_set_aside: by == "request", deadlines }
+    Some(Swap {
+        target,
+        config,
+        data: asked.data,
+        takes_set_aside: by == "request",
+        only_from: asked.only_from,
+        deadlines: supply.swaps.deadlines,
+    })
 }
 
-async fn roll_back(core: &Weak<Core>, storage: &Storage, why: &str) {
-    let Some(core) = core.upgrade() else { return };
+/// Whether that is over, one way or the other; else it is tried again.
+async fn roll_back(core: &Weak<Core>, storage: &Storage, generation: u64, why: &str) -> bool {
+    let Some(core) = core.upgrade() else { return true };
     let name = storage.name();
-    tracing::error!(backend = name, why, "ROLLED BACK: the generation that was swapped in does too badly");
+    tracing::error!(backend = name, why, "ROLLING BACK: the generation that was swapped in does too badly");
     let data = if storage.is_volatile() { Data::Migrated } else { Data::Kept };
-    let done = core.swap_by("watch", name, SwapRequest { data, ..SwapRequest::BACK }).await;
+    let back = SwapRequest { data, only_from: Some(generation), ..SwapRequest::BACK };
+    let done = core.swap_by("watch", name, back).await;
     let outcome = match &done {
         Ok(swapped) => Ok(format!("{} {}: {why}", swapped.to.plugin, swapped.to.version)),
         Err(error) => Err(format!("{why}; {}", Chain(error))),
     };
     core.audit_by_itself("watch", name, "rollback", outcome).await;
+    match done {
+        Err(CoreError::Swap(error)) => error.is_refusal(),
+        _ => true,
+    }
 }
 
 impl SwapSettings {

@@ -268,13 +268,15 @@ impl From<CoreError> for ApiError {
             CoreError::Mounts(MountError::InUse { .. } | MountError::Hides(_) | MountError::Gone { .. }) => {
                 Self::BadRequest(error.to_string())
             }
-            CoreError::Swap(error) => swap_error(&error, ""),
+            CoreError::Swap(error) => swap_error("not swapped", &error, ""),
+            CoreError::Upgrade(error) => swap_error("not upgraded", &error, ""),
             CoreError::SwapBehindUpgrade { swap, archive } => {
                 let found = format!(". The backup from before the upgrade is {}", archive.display());
-                swap_error(&swap, &found)
+                swap_error("not swapped", &swap, &found)
             }
             CoreError::NotFromPlugins
             | CoreError::DiscardsSystem
+            | CoreError::NotConfigured
             | CoreError::Configured { .. }
             | CoreError::NotForgotten { .. } => Self::BadRequest(error.to_string()),
             CoreError::Marker(
@@ -297,8 +299,8 @@ impl From<CoreError> for ApiError {
 }
 
 /// Whoever may swap may know all that is known.
-fn swap_error(error: &SwapError, more: &str) -> ApiError {
-    let message = format!("not swapped: {}; {}{more}", Chain(error), error.fix());
+fn swap_error(what: &str, error: &SwapError, more: &str) -> ApiError {
+    let message = format!("{what}: {}; {}{more}", Chain(error), error.fix());
     match error {
         SwapError::Busy => ApiError::unavailable(message),
         error if error.is_refusal() => ApiError::BadRequest(message),

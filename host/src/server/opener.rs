@@ -4,13 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use keyway_loader::{
-    BackendConfig, Backends, CallContext, ConfigureError, ConnectError, Digest, Down, Generation, Loader,
-    Plugin, ReadConsistency, Slot,
+    BackendConfig, Backends, CallContext, Chain, ConnectError, Digest, Down, Generation, Loader, Plugin,
+    ReadConsistency, Slot,
 };
 use tokio::{
     runtime::Handle,
-    sync::Semaphore,
-    task::{JoinError, JoinSet, spawn_blocking},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{JoinError, JoinHandle, JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
 
@@ -30,6 +30,8 @@ const DEATHS: u32 = 2;
 const AFTER_DEATHS: Duration = Duration::from_secs(30);
 /// The longest such time.
 const LONGEST_AFTER_DEATHS: Duration = Duration::from_secs(600);
+/// How long a library that has failed waits for its second chance.
+const SECOND_CHANCE: Duration = Duration::from_millis(300);
 /// The longest time between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -45,10 +47,14 @@ struct Attempt {
     config: BackendConfig,
     /// One at a time, as long as none takes long, so that a crash of the process is laid at the right door.
     turn: Arc<Semaphore>,
+    /// The first turn of all, for whom it is.
+    first_turn: Option<OwnedSemaphorePermit>,
     /// The plugin, once it is loaded, and why it is not the one that is configured: only the store is tried again.
     chosen: Option<(Plugin, Option<String>)>,
     /// The libraries that could not open the store, and why.
     failed: Vec<(Digest, String)>,
+    /// The library that has failed once.
+    suspected: Option<Digest>,
 }
 
 impl Opener {
@@ -70,8 +76,10 @@ impl Opener {
                 },
                 settings: settings.clone(),
                 turn: Arc::clone(&turn),
+                first_turn: Arc::clone(&turn).try_acquire_owned().ok(),
                 chosen: None,
                 failed: Vec::new(),
+                suspected: None,
             };
             let (first, tried) = tokio::sync::oneshot::channel();
             attempts.spawn(attempt.run(first));
@@ -106,19 +114,22 @@ enum Tried {
 impl Attempt {
     /// Until the backend is open, or there is no hope without somebody's doing.
     async fn run(mut self, first: tokio::sync::oneshot::Sender<()>) {
-        let slot = Arc::clone(&self.slot);
-        // Nobody swaps what is not open yet.
-        let _turn = slot.turn().await;
         let (mut first, mut pause) = (Some(first), FIRST_PAUSE);
         if let Some((down, pause)) = self.postponed() {
             tracing::error!(backend = self.slot.backend(), reason = down.reason, "backend not available");
             self.slot.close(down);
             drop(first.take());
+            self.first_turn = None;
             sleep(pause).await;
         }
         loop {
-            let tried = self.attempt().await;
-            let (down, is_passing) = match tried {
+            let slot = Arc::clone(&self.slot);
+            // Nobody swaps what is being opened; between two attempts whoever likes may open it with something else.
+            let turn = slot.turn().await;
+            if slot.generation().is_ok() {
+                return;
+            }
+            let (down, is_passing) = match self.attempt().await {
                 Tried::Open(generation) => {
                     self.report(&generation);
                     let _none = self.slot.open(*generation);
@@ -139,6 +150,7 @@ impl Attempt {
             if !is_passing {
                 return;
             }
+            drop(turn);
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -159,67 +171,119 @@ impl Attempt {
     }
 
     async fn attempt(&mut self) -> Tried {
-        let Ok(turn) = self.turn.acquire().await else { return ended("the server is ending") };
-        let mut connecting =
-            Box::pin(connect(&self.loader, &self.settings, &self.config, &mut self.chosen, &self.failed));
-        let mut connected = timeout(TURN, &mut connecting).await;
+        let turn = match self.first_turn.take() {
+            Some(turn) => Ok(turn),
+            None => Arc::clone(&self.turn).acquire_owned().await,
+        };
+        let Ok(turn) = turn else { return ended("the server is ending") };
+        let (plugin, fallback) = match self.choose().await {
+            Ok(Ok(chosen)) => chosen,
+            Ok(Err(error)) => {
+                self.failed.clear();
+                return down(&error);
+            }
+            Err(error) => return broken(&error),
+        };
+        let mut opening = self.open(&plugin, fallback);
+        let mut opened = timeout(TURN, &mut opening).await;
         drop(turn);
-        if connected.is_err() {
-            connected = timeout(OPEN, &mut connecting).await;
+        if opened.is_err() {
+            opened = timeout(OPEN, &mut opening).await;
         }
-        let connected = match connected {
-            Ok(connected) => connected,
+        let opened = match opened {
+            Ok(opened) => opened,
             Err(_) => {
                 let reason = format!("it has not opened within {} s", OPEN.as_secs());
+                if self.is_to_blame(&plugin) && self.blame(&plugin, reason.clone()) {
+                    // It may hold the store, until it is closed.
+                    tokio::spawn(async move {
+                        if let Ok(Ok(late)) = opening.await {
+                            close(&late).await;
+                        }
+                    });
+                    return Tried::Again;
+                }
                 tracing::error!(backend = self.slot.backend(), reason, "backend not available");
                 self.slot.close(Down { summary: reason.clone(), reason });
                 // Not tried beside it: it may hold the store.
-                (&mut connecting).await
+                opening.await
             }
         };
-        drop(connecting);
-        if matches!(connected, Ok(Err(ConnectError::Load { .. }))) {
-            self.failed.clear();
-        }
-        if let Ok(Err(ConnectError::Configure(error))) = &connected
-            && self.gives_way_to_another(error)
-        {
-            return Tried::Again;
-        }
-        match connected {
+        match opened {
             Ok(Ok(generation)) if generation.capabilities().read_consistency == ReadConsistency::EVENTUAL => {
-                if let Err(error) = generation.shutdown(&CallContext::background()).await {
-                    tracing::warn!(backend = self.slot.backend(), %error, "a backend did not close");
-                }
+                close(&generation).await;
                 ended("its reads may be of an earlier state, which Keyway's records do not bear")
             }
             Ok(Ok(generation)) => Tried::Open(Box::new(generation)),
-            Ok(Err(error)) => {
-                let reason = keyway_loader::Chain(&error).to_string();
-                Tried::Down(Down { summary: error.summary(), reason }, error.is_passing())
-            }
-            Err(error) => {
-                let (summary, reason) = ("opening it has failed".to_owned(), error.to_string());
-                Tried::Down(Down { summary, reason }, false)
-            }
+            Ok(Err(error)) => self.failed_to_open(&plugin, error).await,
+            Err(error) => broken(&error),
         }
     }
 
-    /// A library that cannot open the store gives way to what has opened it before, where that is another one. When all have
-    /// been tried, the newest is tried again first.
-    fn gives_way_to_another(&mut self, error: &ConfigureError) -> bool {
-        let Some((plugin, fallback)) = self.chosen.take() else { return false };
-        let Some(digest) = plugin.digest() else { return false };
-        if !self.settings.wanted.fallback || !self.loader.may_be_to_blame(&plugin, &self.config.name) {
-            if self.failed.is_empty() {
-                self.chosen = Some((plugin, fallback));
-            }
-            self.failed.clear();
-            return false;
+    /// The plugin, loaded on a thread of its own: a stranger's code may keep it for as long as it likes.
+    async fn choose(&mut self) -> Result<Result<(Plugin, Option<String>), ConnectError>, JoinError> {
+        if let Some(chosen) = &self.chosen {
+            return Ok(Ok(chosen.clone()));
         }
-        let why = keyway_loader::Chain(error).to_string();
-        tracing::error!(backend = self.slot.backend(), plugin = %plugin.descriptor(), why, "this version does not open the store");
+        let (loader, wanted) = (Arc::clone(&self.loader), self.settings.wanted.clone());
+        let (config, failed) = (self.config.clone(), self.failed.clone());
+        let why = failed.last().map(|(_, why)| why.clone());
+        let chosen = spawn_blocking(move || loader.choose_but(&wanted, &config, &failed)).await?;
+        Ok(chosen.map(|(plugin, fallback)| {
+            // An older version than the newest one is a fallback, too.
+            let fallback = fallback.or(why.map(|why| format!("a newer one does not open the store: {why}")));
+            self.chosen.insert((plugin, fallback)).clone()
+        }))
+    }
+
+    fn open(
+        &self,
+        plugin: &Plugin,
+        fallback: Option<String>,
+    ) -> JoinHandle<Result<Generation, ConnectError>> {
+        let (loader, plugin, config) = (Arc::clone(&self.loader), plugin.clone(), self.config.clone());
+        tokio::spawn(async move {
+            // Goes with this task: a server that is told to stop meanwhile has not crashed.
+            let _mark = loader.mark_opening(&plugin, &config.name);
+            let opening = spawn_blocking(move || {
+                Handle::current().block_on(loader.open_store(&plugin, fallback, &config))
+            });
+            opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        })
+    }
+
+    /// A library that cannot open the store gives way to what has opened it before, where that is another one; but not at its
+    /// first failure, which may be the store's. When all have been tried, the newest is tried again first.
+    async fn failed_to_open(&mut self, plugin: &Plugin, error: ConnectError) -> Tried {
+        if !self.is_to_blame(plugin) {
+            if !self.failed.is_empty() {
+                self.chosen = None;
+                self.failed.clear();
+            }
+            return down(&error);
+        }
+        let digest = plugin.digest();
+        if error.is_passing() && self.suspected != digest {
+            self.suspected = digest;
+            sleep(SECOND_CHANCE).await;
+            return Tried::Again;
+        }
+        let why = Chain(&error).to_string();
+        if self.blame(plugin, why) { Tried::Again } else { down(&error) }
+    }
+
+    fn is_to_blame(&self, plugin: &Plugin) -> bool {
+        self.settings.wanted.fallback && self.loader.may_be_to_blame(plugin, &self.config.name)
+    }
+
+    fn blame(&mut self, plugin: &Plugin, why: String) -> bool {
+        let Some(digest) = plugin.digest() else { return false };
+        tracing::error!(
+            backend = self.slot.backend(), plugin = %plugin.descriptor(), why,
+            "this version does not open the store"
+        );
         self.failed.push((digest, why));
+        self.chosen = None;
         true
     }
 
@@ -237,27 +301,18 @@ fn ended(reason: &str) -> Tried {
     Tried::Down(Down { summary: reason.to_owned(), reason: reason.to_owned() }, false)
 }
 
-/// Loads and opens on threads of their own: a stranger's code may keep them for as long as it likes.
-async fn connect(
-    loader: &Arc<Loader>,
-    settings: &BackendSettings,
-    config: &BackendConfig,
-    chosen: &mut Option<(Plugin, Option<String>)>,
-    failed: &[(Digest, String)],
-) -> Result<Result<Generation, ConnectError>, JoinError> {
-    let (plugin, fallback) = match chosen {
-        Some(chosen) => chosen.clone(),
-        None => {
-            let (loader, wanted, config) = (Arc::clone(loader), settings.wanted.clone(), config.clone());
-            let failed = failed.to_vec();
-            match spawn_blocking(move || loader.choose_but(&wanted, &config, &failed)).await? {
-                Ok(loaded) => chosen.insert(loaded).clone(),
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-    };
-    // Goes with this future: a server that is told to stop meanwhile has not crashed.
-    let _mark = loader.mark_opening(&plugin, &config.name);
-    let (loader, config) = (Arc::clone(loader), config.clone());
-    spawn_blocking(move || Handle::current().block_on(loader.open_store(&plugin, fallback, &config))).await
+fn down(error: &ConnectError) -> Tried {
+    let reason = Chain(error).to_string();
+    Tried::Down(Down { summary: error.summary(), reason }, error.is_passing())
+}
+
+fn broken(error: &JoinError) -> Tried {
+    let summary = "opening it has failed".to_owned();
+    Tried::Down(Down { summary, reason: error.to_string() }, false)
+}
+
+async fn close(generation: &Generation) {
+    if let Err(error) = generation.shutdown(&CallContext::background()).await {
+        tracing::warn!(backend = generation.backend(), %error, "a backend did not close");
+    }
 }

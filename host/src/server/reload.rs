@@ -64,8 +64,8 @@ impl Reloader {
     }
 
     fn read(&self) -> Result<Supply, String> {
-        let mut config =
-            Config::read(&self.file).map_err(|error| keyway_loader::Chain(&error).to_string())?;
+        let mut config = Config::read(&self.file)
+            .map_err(|error| without_excerpt(&keyway_loader::Chain(&error).to_string()))?;
         if config.trust.has_unchecked() && !self.options.dev {
             return Err(ServerError::Unchecked.to_string());
         }
@@ -79,6 +79,14 @@ impl Reloader {
         let Config { data_dir, backends, swaps, .. } = config;
         Ok(Supply { loader: Arc::new(loader), data_dir, backends, swaps })
     }
+}
+
+/// Without the lines of the file that a parser shows: a password may stand there.
+fn without_excerpt(text: &str) -> String {
+    let is_excerpt = |line: &&str| {
+        line.trim_start_matches([' ', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']).starts_with('|')
+    };
+    text.lines().filter(|line| !is_excerpt(line)).collect::<Vec<_>>().join(" ")
 }
 
 fn fixed(config: &Config) -> Vec<(&'static str, String)> {

@@ -6,10 +6,11 @@ use keyway_loader::{Error, ErrorCode, Outcome};
 
 /// The failures of a backend that another try, or an operator, may mend. All others, and those of a later interface, are
 /// defects.
-const TEMPORARY: [ErrorCode; 7] = [
+const TEMPORARY: [ErrorCode; 8] = [
     ErrorCode::CANCELLED,
     ErrorCode::CLOSED,
     ErrorCode::CONFLICT,
+    ErrorCode::CURSOR_EXPIRED,
     ErrorCode::PERMISSION_DENIED,
     ErrorCode::RESOURCE_EXHAUSTED,
     ErrorCode::TIMEOUT,

@@ -103,7 +103,7 @@ impl Guard {
     /// Makes a call within the bounds.
     pub(super) async fn call<T>(
         &self,
-        request: RequestId,
+        (request, generation): (RequestId, u64),
         operation: Operation,
         make: impl FnOnce(&CallContext<'_>) -> Reply<T>,
     ) -> Result<T, Error> {
@@ -116,6 +116,8 @@ impl Guard {
                 return Err(self.overloaded("calls before this one took most of its time"));
             }
             let admitted = self.breaker.admit(Instant::now()).map_err(|refused| self.resting(refused))?;
+            // A former generation's failure says nothing about the one that serves now.
+            let is_down = |result: &Result<T, Error>| is_down(result) && self.tally.is_of(generation);
             self.timed(request, operation, remaining, admitted, make, is_down).await
         };
         let result = result.await;

@@ -65,6 +65,11 @@ impl Tally {
         true
     }
 
+    /// Whether it is this generation's.
+    pub(super) fn is_of(&self, generation: u64) -> bool {
+        self.generation.load(Ordering::Acquire) == generation
+    }
+
     /// Counts a call of a generation; those of former ones count for nothing.
     pub(super) fn count(&self, generation: u64, failure: Option<ErrorCode>, took: Duration) {
         if self.generation.load(Ordering::Relaxed) != generation {

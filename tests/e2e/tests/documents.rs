@@ -14,7 +14,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use keyway_e2e::{Site, built, tls::Authority};
+use keyway_e2e::{Site, built, plugins, tls::Authority};
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 const README: &str = include_str!("../../../README.md");
@@ -58,7 +58,8 @@ struct Reader {
 impl Reader {
     fn new() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let site = Site::new("sqlite");
+        // Plugins of its own: what a document installs, nobody else is to find.
+        let site = plugins::site();
         let path = format!("{}:{}", built().display(), std::env::var("PATH").unwrap());
         let environment = vec![("PATH".to_owned(), path)];
         Self { site, port, environment, shares: Vec::new(), token: String::new() }
@@ -67,7 +68,7 @@ impl Reader {
     /// The text with this test's directories and port.
     fn here(&self, text: &str) -> String {
         let site = self.site.path("").display().to_string();
-        text.replace("/usr/lib/keyway/plugins", built().to_str().unwrap())
+        text.replace("/usr/lib/keyway/plugins", &format!("{site}plugins"))
             .replace("/etc/keyway", &format!("{site}etc"))
             .replace("/var/lib/keyway", &format!("{site}var"))
             .replace("/var/log/keyway", &format!("{site}trail"))
@@ -138,8 +139,12 @@ fn operations_lead_to_a_protected_monitored_server() {
     authority.write(&etc);
     let config = reader.here(&of("toml").next().unwrap().text);
     fs::write(etc.join("keyway.toml"), config).unwrap();
-    let unit = &of("ini").next().unwrap().text;
+    let mut units = of("ini");
+    let (unit, socket) = (&units.next().unwrap().text, &units.next().unwrap().text);
     check_unit(unit, reader.site.path("keyway.service"));
+    check_unit(socket, reader.site.path("keyway.socket"));
+    let given = reader.site.path("libkeyway_sqlite.so");
+    fs::write(given, plugins::version("sqlite", "1.1.0")).unwrap();
     let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
     let mut consoles = of("console").filter(|block| block.is_run);
     // Locked and checked, then started as systemd would.
@@ -160,9 +165,15 @@ fn operations_lead_to_a_protected_monitored_server() {
         "Verified",
         "ready",
         "Sealed       false",
+        "outcome=\"swapped\"} 1",
     ] {
         assert!(said.contains(expected), "{expected} is not in\n{said}");
     }
+    // Shipped, rolled back, and swapped to by hand.
+    let versions: Vec<&str> = ["1.0.0", "1.1.0", "1.0.0", "1.1.0"].into();
+    let listed = said.lines().filter(|line| line.contains("main") && line.contains("power loss"));
+    let listed: Vec<_> = listed.filter_map(|line| line.split_whitespace().nth(2)).collect();
+    assert_eq!(listed, versions, "{said}");
     assert!(server.terminate());
 }
 
@@ -174,7 +185,10 @@ fn check_unit(unit: &str, path: impl AsRef<Path>) {
     match checked {
         Ok(checked) => {
             let said = String::from_utf8_lossy(&checked.stderr);
-            let ours: Vec<&str> = said.lines().filter(|line| line.contains("keyway.service:")).collect();
+            let ours: Vec<&str> = said
+                .lines()
+                .filter(|line| line.contains("keyway.service:") || line.contains("keyway.socket:"))
+                .collect();
             assert!(ours.is_empty(), "{ours:#?}");
         }
         Err(error) => eprintln!("SKIPPED: the unit is not verified: systemd-analyze: {error}"),

@@ -89,7 +89,9 @@ fn host_that_its_plugin_takes_down_in_open_comes_back_without_it() {
     let site = site();
     put(&site, "faulty", &read("faulty"));
     lock(&site);
-    with_extra(&site, "faulty", "config = { open = \"abort\" }");
+    with_extra(&site, "faulty", "config = { open = \"abort when there\" }");
+    fs::create_dir_all(site.path("data")).unwrap();
+    fs::write(site.path("data/there"), "").unwrap();
     for _ in 0..2 {
         let died = site.run(&["server", "--config", "keyway.toml"]);
         assert_eq!(died.status.code(), None, "it did not die: {}", said(&died));
@@ -115,7 +117,9 @@ fn backend_that_takes_down_the_server_with_a_plugin_that_has_worked_lets_the_oth
     let keys = server.init_and_unseal();
     assert!(server.terminate());
     // Its store is damaged since.
-    with_extra(&site, "faulty", "config = { open = \"abort\" }");
+    with_extra(&site, "faulty", "config = { open = \"abort when there\" }");
+    fs::create_dir_all(site.path("data")).unwrap();
+    fs::write(site.path("data/there"), "").unwrap();
     for _ in 0..2 {
         assert_eq!(site.run(&["server", "--config", "keyway.toml"]).status.code(), None, "it did not die");
     }
@@ -136,7 +140,9 @@ fn backend_that_hangs_in_open_keeps_nobody_waiting_for_long() {
     put(&site, "faulty", &read("faulty"));
     lock(&site);
     for open in ["block", "never"] {
-        with_extra(&site, "faulty", &format!("config = {{ open = \"{open}\" }}"));
+        with_extra(&site, "faulty", &format!("config = {{ open = \"{open} when there\" }}"));
+        fs::create_dir_all(site.path("data")).unwrap();
+        fs::write(site.path("data/there"), "").unwrap();
         let server = site.start();
         assert_eq!(state(&server, "extra"), "not available: it is being opened");
         assert_eq!(state(&server, "main"), "ready");

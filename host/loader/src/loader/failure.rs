@@ -162,6 +162,11 @@ impl StageFailure {
         }
     }
 
+    /// Whether it lies in the library, and not in what was asked for.
+    pub fn is_defect(&self) -> bool {
+        !matches!(self, Self::Version(_) | Self::Format { .. } | Self::SetAside)
+    }
+
     /// Everything that is known, where the message is short for good reason.
     pub fn detail(&self) -> Option<&str> {
         match self {
@@ -201,6 +206,12 @@ impl fmt::Display for StageFailure {
             }
             Self::SetAside => f.write_str("it was rolled back"),
             Self::Unopened(why) => f.write_str(why),
+            Self::Rehearse(ProbeError::Crashed { signal, .. }) => {
+                write!(f, "it crashes the process in which it opens an empty store: {signal}")
+            }
+            Self::Rehearse(ProbeError::TimedOut { deadline, .. }) => {
+                write!(f, "it has not opened an empty store within {} s", deadline.as_secs())
+            }
             Self::Rehearse(error) => write!(f, "opening an empty store with it was tried: {}", Chain(error)),
             other => match other.inner() {
                 Some(error) => Chain(error).fmt(f),

@@ -18,6 +18,10 @@ use crate::{
 
 /// The processor time that it may use, whatever its parent's deadline is.
 const PROCESSOR_TIME: Duration = Duration::from_secs(30);
+/// The longest file that a library may write that is only loaded.
+const FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// The longest file of a store that is opened for a try: some begin with a large one that is mostly empty.
+const STORE_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// Loads a library and tells the parent on standard output how that went. The arguments are those that
 /// [`Prober`](super::Prober) puts behind its own: the staged library, the file that it was copied from, and for a rehearsal
@@ -31,7 +35,8 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         [staged, source, scratch] => (staged, source, Some(scratch)),
         _ => return ExitCode::from(2),
     };
-    let skipped = sandbox::enter(PROCESSOR_TIME);
+    let file_bytes = if scratch.is_some() { STORE_BYTES } else { FILE_BYTES };
+    let skipped = sandbox::enter(PROCESSOR_TIME, file_bytes);
     let Ok(mut parent) = answers() else { return ExitCode::from(2) };
     if writeln!(parent, "{MARK}{LOADING}").is_err() {
         return ExitCode::from(2);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ProbeError, Prober, Refused, watch::watch};
-use crate::{BackendConfig, Chain, Plugin, configure::configure, describe::Described, readback};
+use crate::{BackendConfig, Chain, Plugin, configure::configure, describe::Described, readback::Scratch};
 
 /// How the directories begin that rehearsals take place in.
 pub(crate) const PREFIX: &str = ".rehearsal-";
@@ -75,6 +75,8 @@ impl Prober {
         match self.judge(ended) {
             Ok(_) => Ok(Rehearsed::Passed),
             Err(ProbeError::Refused(refused)) => Ok(Rehearsed::Skipped(refused.reason)),
+            // Files may be larger than in a probe, and yet too large for this.
+            Err(error) if error.is_for_want_of_room() => Ok(Rehearsed::Skipped(error.to_string())),
             Err(
                 error
                 @ (ProbeError::Forbidden { .. } | ProbeError::Memory { .. } | ProbeError::Killed { .. }),
@@ -93,7 +95,9 @@ fn elsewhere(config: &Value) -> Option<String> {
         Value::String(text) => {
             let path = Path::new(text);
             let leaves = path.components().any(|part| part.as_os_str() == OsStr::new(".."));
-            (path.is_absolute() || leaves || text.contains("://")).then(|| "a place".to_owned())
+            // A URL, a home directory, a place among other words.
+            let is_more = text.contains([':', '~', '\\', '=']);
+            (path.is_absolute() || leaves || is_more).then(|| "a place".to_owned())
         }
         Value::Array(values) => values.iter().find_map(elsewhere),
         Value::Object(fields) => {
@@ -118,7 +122,8 @@ pub(super) fn perform(plugin: &Plugin, scratch: PathBuf) -> Result<(), Failed> {
     runtime.block_on(async {
         let generation = configure(plugin, &backend).await;
         let generation = generation.map_err(|error| unable(Chain(&error).to_string()))?;
-        let checked = readback::check(&*generation).await;
+        let scratch = Scratch::new().map_err(|error| unable(Chain(&error).to_string()))?;
+        let checked = scratch.check(&*generation).await;
         checked.map_err(|error| Failed::Wrong(Chain(&error).to_string()))?;
         let closed = generation.shutdown(&crate::CallContext::background()).await;
         closed.map_err(|error| Failed::Wrong(format!("it does not close: {error}")))

@@ -6,17 +6,14 @@ use std::time::Duration;
 /// The address space, in bytes: more than the memory that it may use, because programs reserve more than they use.
 #[cfg(unix)]
 const ADDRESS_SPACE: u64 = 4 * 1024 * 1024 * 1024;
-/// The longest file that it may write, in bytes.
-#[cfg(unix)]
-const FILE_SIZE: u64 = 16 * 1024 * 1024;
 /// The files that it may have open.
 #[cfg(unix)]
 const OPEN_FILES: u64 = 64;
 
-/// Restricts this process for good. Answers what could not be restricted, and why.
+/// Restricts this process for good; `file_bytes` is the longest file that it may write. Answers what could not be restricted, and why.
 ///
 /// To be called while the process has one thread.
-pub(super) fn enter(deadline: Duration) -> Vec<String> {
+pub(super) fn enter(deadline: Duration, file_bytes: u64) -> Vec<String> {
     let mut skipped = Vec::new();
     let mut note = |what: &str, done: Result<(), String>| {
         if let Err(why) = done {
@@ -25,7 +22,7 @@ pub(super) fn enter(deadline: Duration) -> Vec<String> {
     };
     note("end with the parent", follow_parent());
     note("open files", close_files());
-    note("resource limits", limit(deadline));
+    note("resource limits", limit(deadline, file_bytes));
     note("processes and network", forbid());
     skipped
 }
@@ -49,7 +46,7 @@ fn close_files() -> Result<(), String> {
 }
 
 #[cfg(unix)]
-fn limit(deadline: Duration) -> Result<(), String> {
+fn limit(deadline: Duration, file_bytes: u64) -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let seconds = deadline.as_secs();
     // Soft and hard: at the soft limit of processor time comes a signal that tells what it is.
@@ -57,7 +54,7 @@ fn limit(deadline: Duration) -> Result<(), String> {
         (Resource::As, ADDRESS_SPACE, ADDRESS_SPACE),
         (Resource::Core, 0, 0),
         (Resource::Cpu, seconds, seconds + 5),
-        (Resource::Fsize, FILE_SIZE, FILE_SIZE),
+        (Resource::Fsize, file_bytes, file_bytes),
         (Resource::Nofile, OPEN_FILES, OPEN_FILES),
     ];
     let mut failed = Vec::new();
@@ -156,7 +153,7 @@ fn close_files() -> Result<(), String> {
 }
 
 #[cfg(not(unix))]
-fn limit(_deadline: Duration) -> Result<(), String> {
+fn limit(_deadline: Duration, _file_bytes: u64) -> Result<(), String> {
     Err("not on this system".to_owned())
 }
 

@@ -22,6 +22,7 @@ pub struct Generation {
     plugin: Plugin,
     store: Box<dyn Store>,
     context: &'static ServiceContext,
+    cursor_key: [u8; 32],
     fallback: Option<String>,
     /// Calls that run on it.
     calls: Count,
@@ -39,6 +40,7 @@ impl Generation {
         plugin: Plugin,
         store: Box<dyn Store>,
         context: &'static ServiceContext,
+        cursor_key: [u8; 32],
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
@@ -47,6 +49,7 @@ impl Generation {
             plugin,
             store,
             context,
+            cursor_key,
             fallback: None,
             calls: Count::default(),
             pins: Count::default(),
@@ -73,6 +76,11 @@ impl Generation {
     /// The plugin that it was opened with.
     pub fn plugin(&self) -> &Plugin {
         &self.plugin
+    }
+
+    /// What its cursors are authenticated with.
+    pub(crate) fn cursor_key(&self) -> [u8; 32] {
+        self.cursor_key
     }
 
     pub(crate) fn fallen_back(self, fallback: Option<String>) -> Self {

@@ -85,6 +85,17 @@ impl Slot {
         self.state.read().unwrap_or_else(PoisonError::into_inner).present.clone()
     }
 
+    /// The same, as a unit of work sees it: the generation that it stays with.
+    ///
+    /// # Errors
+    ///
+    /// `Down`.
+    pub fn look(&self, pin: Option<&Pin>) -> Result<Arc<Generation>, Down> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let present = state.present.as_ref().map_err(Down::clone)?;
+        Ok(pin.map_or_else(|| Arc::clone(present), |pin| pin.stay_with(present)))
+    }
+
     /// A generation to call, which is not closed meanwhile: the one that the unit of work has stayed with, where that still
     /// serves, and else the present one. Waits while the backend is closed and opened again for a swap.
     ///
@@ -119,14 +130,7 @@ impl Slot {
             Err(down) => return Some(Err(down.clone())),
         };
         let Some(pin) = pin else { return Some(Ok(InUse::begin(present))) };
-        let mut stay = pin.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // What has not ended in time is told so, and not moved to another generation.
-        let stays = |stay: &Stay| !stay.generation().is_left() || stay.generation().is_cancelled();
-        let stays = stay.as_ref().is_some_and(stays);
-        if !stays {
-            *stay = Some(Stay::begin(present));
-        }
-        stay.as_ref().map(|stay| Ok(InUse::begin(stay.generation())))
+        Some(Ok(InUse::begin(&pin.stay_with(present))))
     }
 
     /// Puts a generation into it; answers the one before. Calls that begin from now on go to the new one.
@@ -192,6 +196,22 @@ impl Slot {
     pub(crate) fn hold(&self) -> Hold<'_> {
         self.state.write().unwrap_or_else(PoisonError::into_inner).is_held = true;
         Hold(self)
+    }
+}
+
+impl Pin {
+    /// The generation that the work stays with, or this one from now on.
+    fn stay_with(&self, present: &Arc<Generation>) -> Arc<Generation> {
+        let mut stay = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has not ended in time is told so, and not moved to another generation.
+        let stays = |stay: &Stay| !stay.generation().is_left() || stay.generation().is_cancelled();
+        match stay.as_ref().filter(|stay| stays(stay)) {
+            Some(stay) => Arc::clone(stay.generation()),
+            None => {
+                *stay = Some(Stay::begin(present));
+                Arc::clone(present)
+            }
+        }
     }
 }
 

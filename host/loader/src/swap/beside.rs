@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Chosen, SwapError, Swapping};
-use crate::{Generation, failpoint};
+use crate::{Generation, failpoint, readback::Scratch};
 
 impl Swapping {
     /// Opens a new generation beside the old one, and puts it into its place. `is_same` says that it must be the same store.
@@ -13,30 +13,35 @@ impl Swapping {
         chosen: &Chosen,
         is_same: bool,
     ) -> Result<(), SwapError> {
-        let mark = if is_same { Some(self.leave_mark(old).await?) } else { None };
+        let scratch = Scratch::new()?;
+        let is_marked = is_same && self.leave_mark(old, chosen, &scratch).await?;
         failpoint::reached("marked");
-        let new = match self.open(&chosen.plugin, &chosen.config).await {
-            Ok(new) => new,
-            Err(error) => {
-                self.clean_after(old, is_same).await;
-                return Err(error);
+        let opened = match self.open(&chosen.plugin, &chosen.config).await {
+            Ok(new) => {
+                failpoint::reached("opened");
+                match self.try_out(Some(old), &new, &scratch, is_marked).await {
+                    Ok(()) => Ok(new),
+                    Err(error) => {
+                        self.discard(&new).await;
+                        Err(error)
+                    }
+                }
             }
+            Err(error) => Err(error),
         };
-        failpoint::reached("opened");
-        if let Err(error) = self.try_out(Some(old), &new, mark.as_deref()).await {
-            self.discard(&new).await;
-            self.clean_after(old, is_same).await;
-            return Err(error);
-        }
-        failpoint::reached("tried");
-        self.serve(old, new);
-        self.retire(old);
-        Ok(())
-    }
-
-    async fn clean_after(&self, old: &Generation, is_marked: bool) {
-        if is_marked {
-            self.clean(old).await;
+        match opened {
+            Ok(new) => {
+                failpoint::reached("tried");
+                self.serve(old, new);
+                self.retire(old);
+                Ok(())
+            }
+            Err(error) => {
+                if is_marked {
+                    self.clean(old, &scratch).await;
+                }
+                Err(error)
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::{
-    ConfigureError, Down, Error as StoreError, LoadError, archive::ArchiveError, loader::StageFailure,
+    Chain, ConfigureError, Down, Error as StoreError, LoadError, archive::ArchiveError, loader::StageFailure,
     readback::ReadbackError, report::Fix,
 };
 
@@ -32,6 +32,9 @@ pub enum SwapError {
     /// No plugin can be used.
     #[error(transparent)]
     Load(Box<LoadError>),
+    /// A newer version than the one that serves is there, and cannot be used.
+    #[error("nothing newer than what serves can be used: {0}")]
+    NothingNewer(Box<LoadError>),
     /// Nothing served before.
     #[error("the backend was never opened with another plugin, so there is none to go back to")]
     NoPrevious,
@@ -99,12 +102,29 @@ pub enum SwapError {
         /// Why.
         source: Box<ArchiveError>,
     },
-    /// The upgrade has failed, and changed nothing.
-    #[error("the upgrade has failed")]
+    /// The upgrade has failed.
+    #[error("the upgrade has failed, and the store has data format {format}")]
     Upgrade {
         /// The backend's words.
         source: StoreError,
+        /// Which it has.
+        format: u32,
     },
+    /// The backend says that it has upgraded, and has not.
+    #[error("the backend says that it has upgraded its store, which has data format {format} as before")]
+    NotUpgraded {
+        /// Which.
+        format: u32,
+    },
+    /// It is upgraded, or not, and down.
+    #[error("the store does not open again behind its upgrade: {}", Chain(reopening.as_ref()))]
+    NotReopened {
+        /// Why not.
+        reopening: Box<SwapError>,
+    },
+    /// Another swap was quicker.
+    #[error("another swap was made meanwhile")]
+    Overtaken,
     /// Its task has ended.
     #[error("the swap has broken off: {reason}")]
     Interrupted {
@@ -112,7 +132,7 @@ pub enum SwapError {
         reason: String,
     },
     /// It failed, and what served before does not open again either.
-    #[error("{swap}; and what served before does not open again: {reopening}")]
+    #[error("{swap}; and what served before does not open again: {}", Chain(reopening.as_ref()))]
     Lost {
         /// Why the swap failed.
         swap: Box<SwapError>,
@@ -134,17 +154,25 @@ impl From<ReadbackError> for SwapError {
 }
 
 impl SwapError {
+    /// Whether nothing serves now.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::NotReopened { .. })
+    }
+
     /// Whether it lies in what was asked for, and nothing was tried.
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
             Self::Load(_)
+                | Self::NothingNewer(_)
                 | Self::NoPrevious
                 | Self::Previous { .. }
                 | Self::Volatile { .. }
                 | Self::NotVolatile { .. }
                 | Self::Promises { .. }
                 | Self::NewestFormat { .. }
+                | Self::Overtaken
+                | Self::Unready(Unready::Configure(ConfigureError::Invalid { .. }))
         )
     }
 }
@@ -154,7 +182,7 @@ impl Fix for SwapError {
         match self {
             Self::Busy => "wait until that has ended".to_owned(),
             Self::NotOpen(_) => "mend what keeps it from opening; it is tried again by itself".to_owned(),
-            Self::Load(_) => "see the fixes above".to_owned(),
+            Self::Load(_) | Self::NothingNewer(_) => "see the fixes above".to_owned(),
             Self::NoPrevious => "name the version: swap NAME --plugin NAME@=VERSION".to_owned(),
             Self::Previous { failure, .. } => match &**failure {
                 StageFailure::Format { .. } => {
@@ -179,12 +207,14 @@ impl Fix for SwapError {
             Self::Backup { .. } | Self::Upgrade { .. } => {
                 "mend that, and try again; the store is as it was".to_owned()
             }
+            Self::NotUpgraded { .. } => "tell the plugin's author".to_owned(),
+            Self::Overtaken => "look at what serves now: keyway backend list".to_owned(),
             Self::Unready(_) | Self::Copy { .. } | Self::Interrupted { .. } => {
                 "mend it, and swap again; the former generation serves on".to_owned()
             }
             Self::Mark(_) | Self::Close { .. } => "see how the backend is doing: `keyway backend health`".to_owned(),
             Self::Late { .. } => "try again when less is going on; the former generation serves on".to_owned(),
-            Self::Lost { .. } => "mend the store; it is tried again by itself".to_owned(),
+            Self::Lost { .. } | Self::NotReopened { .. } => "mend the store; it is tried again by itself".to_owned(),
         }
     }
 }

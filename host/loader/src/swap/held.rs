@@ -7,8 +7,8 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 
-use super::{Chosen, SwapError, Swapping};
-use crate::{Chain, Down, Generation, failpoint};
+use super::{Chosen, LONGEST_HOLD, SwapError, Swapping};
+use crate::{Chain, Down, Generation, failpoint, readback::Scratch};
 
 /// How long is waited between two attempts to open the former generation again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -18,24 +18,27 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Swapping {
-    /// Closes the old generation and opens a new one behind it; or the old one again.
-    pub(super) async fn open_behind(&self, old: &Arc<Generation>, chosen: &Chosen) -> Result<(), SwapError> {
-        let mark = self.leave_mark(old).await?;
+    /// Closes the old generation and opens a new one behind it; or the old one again. Answers how long calls have waited.
+    pub(super) async fn open_behind(
+        &self,
+        old: &Arc<Generation>,
+        chosen: &Chosen,
+    ) -> Result<Duration, SwapError> {
+        let scratch = Scratch::new()?;
+        let is_marked = self.leave_mark(old, chosen, &scratch).await?;
         failpoint::reached("marked");
+        let begun = Instant::now();
         let hold = self.slot.hold();
-        if timeout(self.swap.deadlines.drain, old.quiet()).await.is_err() {
+        if let Err(late) = self.drain_in_hold(old).await {
             drop(hold);
-            self.clean(old).await;
-            return Err(SwapError::Late {
-                what: "ending what runs on the generation that serves",
-                deadline: self.swap.deadlines.drain,
-            });
+            self.clean(old, &scratch).await;
+            return Err(late);
         }
         failpoint::reached("drained");
         let opened = match old.close(self.swap.deadlines.close).await {
             Ok(()) => {
                 failpoint::reached("closed");
-                self.open_next(old, chosen, &mark).await
+                self.open_next(old, chosen, &scratch, is_marked).await
             }
             Err(source) => Err(SwapError::Close { source }),
         };
@@ -43,12 +46,15 @@ impl Swapping {
             Ok(new) => {
                 self.serve(old, new);
                 drop(hold);
-                Ok(())
+                Ok(begun.elapsed())
             }
             Err(error) => {
                 let back = self.open_again(old).await;
                 failpoint::reached("back");
                 drop(hold);
+                if let Ok(again) = self.slot.generation() {
+                    self.clean(&again, &scratch).await;
+                }
                 match back {
                     Ok(()) => Err(error),
                     Err(reopening) => {
@@ -59,15 +65,23 @@ impl Swapping {
         }
     }
 
+    /// Waits until no call runs on it, while others wait to begin.
+    pub(super) async fn drain_in_hold(&self, old: &Generation) -> Result<(), SwapError> {
+        let deadline = self.swap.deadlines.drain.min(LONGEST_HOLD);
+        let what = "ending what runs on the generation that serves";
+        timeout(deadline, old.quiet()).await.map_err(|_| SwapError::Late { what, deadline })
+    }
+
     async fn open_next(
         &self,
         old: &Generation,
         chosen: &Chosen,
-        mark: &[u8],
+        scratch: &Scratch,
+        is_marked: bool,
     ) -> Result<Generation, SwapError> {
         let new = self.open(&chosen.plugin, &chosen.config).await?;
         failpoint::reached("opened");
-        if let Err(error) = self.try_out(Some(old), &new, Some(mark)).await {
+        if let Err(error) = self.try_out(Some(old), &new, scratch, is_marked).await {
             self.discard(&new).await;
             return Err(error);
         }
@@ -76,7 +90,7 @@ impl Swapping {
     }
 
     /// In the background, for as long as nobody has opened it.
-    fn keep_trying(&self, old: &Generation) {
+    pub(super) fn keep_trying(&self, old: &Generation) {
         let swapping = self.clone();
         let (plugin, config) = (old.plugin().clone(), old.config().clone());
         tokio::spawn(async move {
@@ -113,7 +127,6 @@ impl Swapping {
         loop {
             match self.open(old.plugin(), old.config()).await {
                 Ok(again) => {
-                    self.clean(&again).await;
                     let again = again.fallen_back(old.fallback().map(str::to_owned));
                     let _closed = self.slot.open(again);
                     return Ok(());

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
 
-use super::{Data, Deadlines, Swap, SwapError, Swapping, Target};
+use super::{Data, Deadlines, REMEMBER, Swap, SwapError, Swapping, Target};
 use crate::{
     CallContext, Generation, Loader, Slot,
     archive::{self, ArchiveError, Header},
@@ -60,42 +60,40 @@ impl Loader {
         if from >= to {
             return Err(SwapError::NewestFormat { format: from });
         }
+        let late = |what, deadline| move |_| SwapError::Late { what, deadline };
+        // Former generations, which do not know the new format.
+        let drained = timeout(deadlines.drain, slot.drained()).await;
+        drained.map_err(late("ending what runs on the former generation", deadlines.drain))?;
+        let target = Target::Plugin(Box::new(present.plugin().clone()));
+        let (data, takes_set_aside) = (Data::Kept, true);
+        let swap = Swap { target, config: None, data, takes_set_aside, only_from: None, deadlines };
+        let swapping = Swapping { loader: Arc::clone(self), slot: Arc::clone(slot), swap };
         let begun = Instant::now();
         let _hold = slot.hold();
-        if timeout(deadlines.drain, present.quiet()).await.is_err() {
-            let what = "ending what runs on the generation that serves";
-            return Err(SwapError::Late { what, deadline: deadlines.drain });
-        }
+        swapping.drain_in_hold(&present).await?;
         let (backup, records) = back_up(&present, backups, deadlines.copy).await?;
         failpoint::reached("backed up");
-        let upgrading = timeout(deadlines.copy, present.upgrade(&CallContext::background()));
-        let to = upgrading
-            .await
-            .map_err(|_| SwapError::Late { what: "upgrading the data format", deadline: deadlines.copy })?
-            .map_err(|source| SwapError::Upgrade { source })?;
+        let upgraded = timeout(deadlines.copy, present.upgrade(&CallContext::background())).await;
         failpoint::reached("upgraded");
-        self.open_upgraded(slot, &present, deadlines).await?;
-        Ok(Upgraded { from, to, backup, records, waited: begun.elapsed() })
-    }
-}
-
-impl Loader {
-    /// A store says what it promises when it is opened: that may be more now.
-    async fn open_upgraded(
-        self: &Arc<Self>,
-        slot: &Arc<Slot>,
-        present: &Arc<Generation>,
-        deadlines: Deadlines,
-    ) -> Result<(), SwapError> {
-        let target = Target::Plugin(Box::new(present.plugin().clone()));
-        let swap = Swap { target, config: None, data: Data::Kept, takes_set_aside: true, deadlines };
-        let swapping = Swapping { loader: Arc::clone(self), slot: Arc::clone(slot), swap };
-        swapping.discard(present).await;
-        swapping.open_again(present).await?;
-        if let Ok(again) = slot.generation() {
-            self.remember(&again);
+        // A store says what it promises when it is opened: that may be more now. And whoever does not know what has become of
+        // the upgrade learns it.
+        swapping.discard(&present).await;
+        let again = swapping.open_again(&present).await;
+        again.map_err(|error| SwapError::NotReopened { reopening: Box::new(error) })?;
+        let again = slot.generation().map_err(SwapError::NotOpen)?;
+        let loader = Arc::clone(self);
+        let format = again.capabilities().data_format;
+        let remembering = spawn_blocking(move || loader.remember(&again));
+        if timeout(REMEMBER, remembering).await.is_err() {
+            tracing::warn!(backend = slot.backend(), "the new data format is not written down yet");
         }
-        Ok(())
+        match upgraded {
+            _ if format >= to => {}
+            Ok(Ok(_)) => return Err(SwapError::NotUpgraded { format }),
+            Ok(Err(source)) => return Err(SwapError::Upgrade { source, format }),
+            Err(late_by) => return Err(late("upgrading the data format", deadlines.copy)(late_by)),
+        }
+        Ok(Upgraded { from, to: format, backup, records, waited: begun.elapsed() })
     }
 }
 
@@ -118,7 +116,11 @@ async fn back_up(
     let path = backups.join(format!("{backend}-{made}-format-{data_format}.kwarchive"));
     let (present, to) = (Arc::clone(present), path.clone());
     let writing = spawn_blocking(move || {
-        Handle::current().block_on(timeout(deadline, archive::write(&**present, &header, &to)))
+        Handle::current().block_on(timeout(deadline, async {
+            let records = archive::write(&**present, &header, &to).await?;
+            // What cannot be read is none.
+            archive::verify(&to).map(|_| records)
+        }))
     });
     let written = writing.await.map_err(|error| SwapError::Interrupted { reason: error.to_string() })?;
     let written: Result<u64, ArchiveError> =

@@ -1,10 +1,11 @@
 //! `keyway backend restore` and `adopt`: for a store that no server has open.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use clap::Args;
 use keyway_loader::{
-    BackendConfig, CallContext, Chain, ConnectError, Loader, Requirement, RestoreMode,
+    BackendConfig, CallContext, Chain, ConfigureError, ConnectError, ErrorCode, Loader, Requirement,
+    RestoreMode,
     archive::{self, ArchiveError},
     connect::RestoreError,
 };
@@ -29,6 +30,9 @@ pub(in crate::cli) struct Restore {
     /// Take the place of whatever is in the store; without it, only an empty store takes a backup.
     #[arg(long)]
     replace: bool,
+    /// Take a backup of another backend.
+    #[arg(long)]
+    of_another: bool,
 }
 
 #[derive(Debug, Args)]
@@ -125,15 +129,21 @@ pub(super) fn adopt(store: &Store, format: Format) -> Result<(), Failure> {
 }
 
 fn failure(error: RestoreError) -> Failure {
+    let text = |error: &dyn std::error::Error| Chain(error).to_string();
     match error {
-        RestoreError::Connect(ConnectError::Configure(error)) => {
-            Failure::Unavailable(format!("{}; see that no server has the store open", Chain(&error)))
+        RestoreError::Connect(ConnectError::Configure(error @ ConfigureError::Open { .. })) => {
+            Failure::Unavailable(format!("{}; see that no server has the store open", text(&error)))
         }
-        RestoreError::Archive(error) => Failure::Other(format!(
-            "{}; a store that is not empty takes a backup only with --replace",
-            Chain(&error)
-        )),
+        RestoreError::Archive(ArchiveError::File { doing, path, source })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            Failure::NotFound(format!("{doing} {}: {source}", path.display()))
+        }
+        RestoreError::Archive(ArchiveError::Store(error)) if error.code() == ErrorCode::INVALID_ARGUMENT => {
+            Failure::Refused(format!("{error}; a store that is not empty takes a backup only with --replace"))
+        }
+        RestoreError::Volatile { .. } => Failure::Refused(text(&error)),
         RestoreError::Load(error) => Failure::Other(error.to_string()),
-        RestoreError::Connect(error) => Failure::Other(Chain(&error).to_string()),
+        error => Failure::Other(text(&error)),
     }
 }

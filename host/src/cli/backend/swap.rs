@@ -21,8 +21,8 @@ use crate::cli::{
 pub(in crate::cli) struct Swap {
     /// Which backend.
     name: String,
-    /// Another plugin or version than the configuration asks for, as NAME or NAME@REQUIREMENT. A restart goes by the
-    /// configuration again.
+    /// Another plugin or version than the configuration asks for, as NAME or NAME@REQUIREMENT. A restart takes
+    /// the newest again that the configuration asks for, but for versions that were swapped for something older.
     #[arg(long)]
     plugin: Option<String>,
     /// Other settings than the configuration's, as a JSON object or @FILE. A restart goes by the configuration again.

@@ -1,10 +1,16 @@
 //! Upgrades of a backend's data format, and what there is to go back to.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use keyway_loader::{Chain, Fix, SwapError, archive, loader::StageFailure, swap::Upgraded};
+use tokio::task::JoinError;
 
-use crate::core::{Core, CoreError};
+use super::{LastSwap, Supply};
+use crate::{
+    clock,
+    core::{Core, CoreError},
+    storage::Storage,
+};
 
 /// Where backups are that are made before upgrades, in the data directory.
 const BACKUPS: &str = "backups";
@@ -14,22 +20,35 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `NoBackend`, `NotFromPlugins`, `Swap`.
-    pub async fn upgrade_backend(&self, name: &str) -> Result<Upgraded, CoreError> {
-        let storage = self.backend(name)?;
+    /// `NoBackend`, `NotFromPlugins`, `Upgrade`.
+    pub async fn upgrade_backend(self: &Arc<Self>, name: &str) -> Result<Upgraded, CoreError> {
+        let storage = self.backend(name)?.clone();
         let supply = self.swaps.supply().ok_or(CoreError::NotFromPlugins)?;
-        let (slot, deadlines) = (storage.slot(), supply.swaps.deadlines);
-        let upgraded = supply.loader.upgrade(slot, self.backups(), deadlines).await;
-        match &upgraded {
+        let core = Arc::clone(self);
+        // To its end, whether or not anybody waits for it.
+        let upgrading = tokio::spawn(async move { core.upgrade_to_the_end(&storage, &supply).await });
+        let broken = |error: JoinError| SwapError::Interrupted { reason: error.to_string() };
+        let upgraded = upgrading.await.unwrap_or_else(|error| Err(broken(error)));
+        upgraded.map_err(|error| CoreError::Upgrade(Box::new(error)))
+    }
+
+    async fn upgrade_to_the_end(&self, storage: &Storage, supply: &Supply) -> Result<Upgraded, SwapError> {
+        let (name, deadlines) = (storage.name(), supply.swaps.deadlines);
+        let upgraded = supply.loader.upgrade(storage.slot(), self.backups(), deadlines).await;
+        let (outcome, detail) = match &upgraded {
             Ok(Upgraded { from, to, backup, records, waited }) => {
                 let (waited_ms, backup) = (waited.as_millis(), backup.display());
                 tracing::warn!(backend = name, from, to, %backup, records, waited_ms, "data format upgraded");
+                ("upgraded", format!("data format {from} → {to}"))
             }
             Err(error) => {
-                tracing::error!(backend = name, reason = %Chain(error), fix = error.fix(), "data format not upgraded");
+                let reason = Chain(error).to_string();
+                tracing::error!(backend = name, reason, fix = error.fix(), "data format not upgraded");
+                (if error.is_loss() { "lost" } else { "failed" }, reason)
             }
-        }
-        upgraded.map_err(|error| CoreError::Swap(Box::new(error)))
+        };
+        self.swaps.note(name, LastSwap { time: clock::now(), by: "request", outcome, detail });
+        upgraded
     }
 
     /// Whoever cannot go back because the data format is too new is told of the backup that was made before.
@@ -53,10 +72,10 @@ impl Core {
         self.settings.data_dir.join(BACKUPS)
     }
 
-    /// The newest whole backup of a backend in a data format that is known.
+    /// The newest backup of a backend in a data format that is known.
     fn newest_backup(&self, name: &str, knows: u32) -> Option<PathBuf> {
         let made = |path: &PathBuf| {
-            let (header, _) = archive::verify(path).ok()?;
+            let header = archive::describe(path).ok()?;
             (header.backend == name && header.data_format <= knows).then_some(header.made)
         };
         let files = std::fs::read_dir(self.backups()).ok()?.filter_map(|entry| Some(entry.ok()?.path()));

@@ -191,6 +191,13 @@ fn sys() -> Vec<Case> {
         case(Read, "sys/metrics", "sys/metrics", 200),
         case(Read, "sys/backends", "sys/backends", 200),
         case(Read, "sys/backends/{name}", "sys/backends/main", 200),
+        case(Write, "sys/backends/{name}/swap", "sys/backends/main/swap", 200)
+            .body(json!({ "migrate": true })),
+        // There is no former version.
+        case(Write, "sys/backends/{name}/rollback", "sys/backends/main/rollback", 400)
+            .body(json!({ "migrate": true })),
+        // There is no newer format.
+        case(Write, "sys/backends/{name}/upgrade", "sys/backends/main/upgrade", 400),
         case(Read, "sys/internal/ui/mounts", "sys/internal/ui/mounts", 200),
         case(Read, "sys/internal/ui/mounts/{path}", "sys/internal/ui/mounts/secret/a", 200),
         case(Read, "sys/mounts", "sys/mounts", 200),

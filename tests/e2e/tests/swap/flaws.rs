@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use keyway_e2e::{Server, Site, load::Load, plugins, within};
+
+use crate::reload::hang_up;
 use serde_json::{Value, json};
 
 /// What is wrong with a version, what the answer says of it, and whether that was found before any request had to wait.
 const FLAWS: [(&str, &str, bool); 11] = [
-    ("crash", "it crashes the process that loads it: SIGABRT", true),
-    ("hang", "it was not loaded within 10 s", true),
+    ("crash", "it crashes the process in which it opens an empty store: SIGABRT", true),
+    ("hang", "it has not opened an empty store within 10 s", true),
     ("forgets", "reading a record answers wrongly", true),
     ("hang later", "opening it took longer than 2000 ms", false),
     ("panic", "panic", false),
@@ -55,6 +57,7 @@ fn version_that_fails_behind_its_swap_is_rolled_back_by_itself() {
     for (flaw, settings, why) in [
         ("fails later", "max_error_percent = 5", "calls have failed"),
         ("slow later", "max_latency_ms = 50", "95 of 100 calls take up to"),
+        ("read-only later", "max_error_percent = 5", "calls have failed"),
     ] {
         let site = plugins::site();
         let audit = site.path("audit.log");
@@ -62,7 +65,8 @@ fn version_that_fails_behind_its_swap_is_rolled_back_by_itself() {
         let text = format!("{}\n[swap]\n{settings}\n\n{device}\n", plugins::configuration(&site));
         site.configure(&text);
         let server = site.start();
-        let token = server.init_and_unseal().root_token;
+        let keys = server.init_and_unseal();
+        let token = keys.root_token.clone();
         assert_eq!(server.post("secret/data/a", &token, &json!({ "data": { "value": 1 } })).status, 200);
         plugins::ship(&site, "libkeyway_sqlite-1.1.0.so", &plugins::flawed(flaw));
         plugins::lock(&site);
@@ -73,11 +77,13 @@ fn version_that_fails_behind_its_swap_is_rolled_back_by_itself() {
         let is_back = || {
             // So that there is something to judge by.
             let _answer = server.get("secret/data/a", &token);
-            site.log_text().contains("ROLLED BACK")
+            let _answer = server.post("secret/data/b", &token, &json!({ "data": { "value": 1 } }));
+            site.log_text().contains("ROLLING BACK")
         };
         within(Duration::from_secs(30), is_back);
         let serves = || server.get("secret/data/a", &token).status == 200;
         within(Duration::from_secs(30), serves);
+        within(Duration::from_secs(30), || generation(&server, &token)["last_swap"]["by"] == "watch");
         let now = generation(&server, &token);
         assert_eq!((&now["version"], &now["last_swap"]["by"]), (&json!("1.0.0"), &json!("watch")), "{now}");
         assert_eq!(now["last_swap"]["outcome"], "rolled_back", "{now}");
@@ -89,7 +95,17 @@ fn version_that_fails_behind_its_swap_is_rolled_back_by_itself() {
         assert!(server.terminate());
         let server = site.start();
         assert!(site.log_text().contains("it was rolled back"), "{}", site.log_text());
-        drop(server);
+        server.unseal(&keys.shares[0]);
+        assert_eq!(generation(&server, &token)["version"], "1.0.0", "{flaw}");
+        // Nor does a reload, whatever else has changed.
+        let reloaded = text.replace("\"keyway.db\"", "\"./keyway.db\"");
+        site.configure(&reloaded);
+        hang_up(&server);
+        within(Duration::from_secs(30), || generation(&server, &token)["last_swap"]["by"] == "reload");
+        assert_eq!(generation(&server, &token)["version"], "1.0.0", "{flaw}");
+        // But whoever names it, gets it.
+        let named = server.post("sys/backends/main/swap", &token, &json!({}));
+        assert_eq!(named.json()["data"]["to"]["version"], "1.1.0", "{}", named.text);
     }
 }
 
@@ -149,6 +165,13 @@ fn another_store_is_refused_and_so_is_nonsense() {
     assert_eq!(back.status, 400, "{}", back.text);
     assert!(back.error().contains("none to go back to"), "{}", back.error());
     assert_eq!(server.post("sys/backends/gone/swap", &token, &json!({})).status, 404);
+    // A newer version that cannot be used is not passed over in silence.
+    plugins::ship(&site, "libkeyway_sqlite-1.1.0.so", &plugins::flawed("forgets"));
+    plugins::lock(&site);
+    let newer = server.post("sys/backends/main/swap", &token, &json!({}));
+    assert_eq!(newer.status, 400, "{}", newer.text);
+    assert!(newer.error().contains("nothing newer than what serves can be used"), "{}", newer.error());
+    std::fs::remove_file(site.path("plugins/libkeyway_sqlite-1.1.0.so")).unwrap();
     // The same library, and nothing else to swap to.
     let reopened = server.post("sys/backends/main/swap", &token, &json!({}));
     assert_eq!(reopened.json()["data"]["kind"], "reopening", "{}", reopened.text);

@@ -1,5 +1,7 @@
 //! A hundred swaps while 64 clients read and write: no request fails, no version is lost or given twice.
 
+use std::time::Duration;
+
 use keyway_e2e::{
     Server, Site,
     load::{Load, Outcome},
@@ -60,6 +62,9 @@ fn swap_under_load(server: &Server, token: &str, body: impl Fn(usize) -> Value) 
     }
     let outcome = load.end();
     assert_eq!(outcome.failures, [""; 0]);
+    // Far above what a busy machine needs, far below what a swap that holds everybody would take.
+    let slowest = outcome.times.iter().map(|(_, took)| *took).max().unwrap_or_default();
+    assert!(slowest < Duration::from_secs(10), "a request has waited {slowest:?}");
     outcome
 }
 

@@ -19,7 +19,7 @@ use rustix::{
 };
 use serde_json::{Value, json};
 
-fn hang_up(server: &Server) {
+pub(crate) fn hang_up(server: &Server) {
     let pid = i32::try_from(server.pid()).ok().and_then(Pid::from_raw).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyway_loader::{
-    Requirement, Swapped,
+    Chain, Fix, Requirement, SwapError, Swapped,
     probe::Rehearsed,
     swap::{Data, Side, Upgraded, Way},
 };
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    core::SwapRequest,
+    core::{CoreError, SwapRequest},
     http::{
         answer::Answer,
         error::ApiError,
@@ -40,13 +40,19 @@ pub(in crate::http::sys) async fn swap(at: &At<'_>) -> Result<Answer, ApiError> 
     let upgrades = said("upgrade", &body.upgrade)?;
     let mut swapped = answer(at, &body, SwapRequest { plugin, config, ..SwapRequest::NEWEST }).await?;
     if upgrades {
-        let upgraded = at.call.core.upgrade_backend(at.name).await.map_err(|error| {
+        let upgraded = match at.call.core.upgrade_backend(at.name).await {
+            Ok(upgraded) => describe_upgrade(&upgraded),
+            // There is nothing to do.
+            Err(CoreError::Upgrade(error)) if matches!(*error, SwapError::NewestFormat { .. }) => Value::Null,
             // The swap stands, and whoever asked for both must know.
-            tracing::warn!(backend = at.name, "swapped, and not upgraded");
-            ApiError::from(error)
-        })?;
+            Err(CoreError::Upgrade(error)) => {
+                let (why, fix) = (Chain(error.as_ref()), error.fix());
+                return Err(ApiError::Internal(format!("swapped, but not upgraded: {why}; {fix}")));
+            }
+            Err(error) => return Err(error.into()),
+        };
         if let Some(fields) = swapped.as_object_mut() {
-            fields.insert("upgrade".to_owned(), describe_upgrade(&upgraded));
+            fields.insert("upgrade".to_owned(), upgraded);
         }
     }
     Ok(Answer::system(swapped))
