@@ -2,7 +2,7 @@
 //!
 //! [`boundary`] measures what the plugin boundary costs against `Arc<dyn async_trait>` in one binary; [`baseline`] is
 //! that. [`sqlite`] measures the SQLite plugin against plain rusqlite, [`loading`] what it takes until a plugin is open,
-//! [`http`] what a server makes of it, audited or not. [`plugin`] loads what is measured,
+//! [`http`] what a server makes of it, audited or not, [`swap`] what requests notice of a swap; [`server`] starts the servers. [`plugin`] loads what is measured,
 //! [`allocations`] counts what the host allocates, [`rounds`] is how anything is measured.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
@@ -13,7 +13,9 @@ mod http;
 mod loading;
 mod plugin;
 mod rounds;
+mod server;
 mod sqlite;
+mod swap;
 
 use std::process::ExitCode;
 
@@ -35,7 +37,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     for name in if names.is_empty() {
-        ["boundary", "sqlite", "loading", "http"].map(str::to_owned).to_vec()
+        ["boundary", "sqlite", "loading", "http", "swap"].map(str::to_owned).to_vec()
     } else {
         names
     } {
@@ -44,8 +46,11 @@ fn main() -> ExitCode {
             "sqlite" => sqlite::run(),
             "loading" => loading::run(),
             "http" => http::run(),
+            "swap" => swap::run(),
             other => {
-                eprintln!("there is no benchmark {other:?}; there are: boundary, sqlite, loading, http");
+                eprintln!(
+                    "there is no benchmark {other:?}; there are: boundary, sqlite, loading, http, swap"
+                );
                 return ExitCode::from(2);
             }
         };
