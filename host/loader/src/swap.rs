@@ -170,7 +170,7 @@ impl Loader {
     ///
     /// # Errors
     ///
-    /// See [`SwapError`]: the old generation serves, but for [`SwapError::Lost`].
+    /// See [`SwapError`]: the old generation serves, but for [`SwapError::is_loss`].
     pub async fn swap(self: &Arc<Self>, slot: &Arc<Slot>, swap: Swap) -> Result<Swapped, SwapError> {
         let swapping = Swapping { loader: Arc::clone(self), slot: Arc::clone(slot), swap };
         let recovering = swapping.clone();

@@ -105,3 +105,17 @@ fn fixed(config: &Config) -> Vec<(&'static str, String)> {
         ("audit", format!("{:?}", config.audit)),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn password_in_a_line_that_cannot_be_understood_is_not_told() {
+        let error = toml::from_str::<toml::Table>("a = 1\nconfig = { password = \"hunter2\" pool = 4 }");
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("hunter2"), "the parser shows it: {text}");
+        let told = without_excerpt(&text);
+        assert!(!told.contains("hunter2") && told.contains("line 2"), "{told}");
+    }
+}

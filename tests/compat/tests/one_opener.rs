@@ -1,4 +1,5 @@
-//! One opener of a SQLite store, and no more: what the conformance suite, which opens one after the other, does not see.
+//! One opener of a SQLite store, and no more images than may be mapped: what the conformance suite, which opens one after the
+//! other, does not see.
 
 use keyway_compat::Workbench;
 use serde_json::json;
@@ -32,4 +33,21 @@ fn sqlite_is_not_opened_by_a_second_copy_of_the_library() {
     assert!(text.contains(&format!("in use by process {}", std::process::id())), "{text}");
     futures_executor::block_on(first.shutdown(&keyway_loader::CallContext::background())).unwrap();
     bench.open("sqlite", json!({ "path": "k.db" })).unwrap();
+}
+
+#[test]
+fn no_image_beyond_the_bound_is_mapped_and_one_that_is_mapped_needs_no_place() {
+    let mut bench = Workbench::with("memory");
+    bench.load("memory").unwrap();
+    bench.loader.most_images = 0;
+    bench.load("memory").unwrap();
+    let mut other = std::fs::read(bench.file("memory")).unwrap();
+    other.extend_from_slice(b"another build, of the test of images");
+    bench.put("memory", &other);
+    bench.lock("memory");
+    let refused = bench.load("memory").map(|_| ()).unwrap_err().to_string();
+    assert!(
+        refused.contains("images of plugins already") && refused.contains("restart the server"),
+        "{refused}"
+    );
 }

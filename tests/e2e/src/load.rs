@@ -28,7 +28,7 @@ struct State {
     stop: AtomicBool,
     requests: AtomicU64,
     failures: Mutex<Vec<String>>,
-    slowest: Mutex<Vec<(Instant, Duration)>>,
+    times: Mutex<Vec<(Instant, Duration)>>,
 }
 
 /// What the clients have come to.
@@ -39,8 +39,8 @@ pub struct Outcome {
     pub failures: Vec<String>,
     /// Each request's end, and how long it took.
     pub times: Vec<(Instant, Duration)>,
-    /// By secret: the version that was acknowledged last, and its value, of secrets with one writer.
-    pub own: BTreeMap<String, (u64, u64)>,
+    /// By secret: the version that was acknowledged last, which is also its value, of secrets with one writer.
+    pub own: BTreeMap<String, u64>,
     /// By secret: each version that was acknowledged, with its value, of secrets with many writers.
     pub shared: BTreeMap<String, BTreeMap<u64, Vec<String>>>,
 }
@@ -107,12 +107,12 @@ impl Load {
         let mut outcome = Outcome {
             requests: self.shared.requests.load(Ordering::Relaxed),
             failures: self.shared.failures.lock().expect("no client panics").clone(),
-            times: self.shared.slowest.lock().expect("no client panics").clone(),
+            times: self.shared.times.lock().expect("no client panics").clone(),
             own: BTreeMap::new(),
             shared: BTreeMap::new(),
         };
         for client in clients {
-            outcome.own.insert(own(client.number), (client.version, client.version));
+            outcome.own.insert(own(client.number), client.version);
             for (path, version, value) in client.acknowledged {
                 outcome.shared.entry(path).or_default().entry(version).or_default().push(value);
             }
@@ -125,10 +125,10 @@ impl Outcome {
     /// Fails where a version was given twice, or what was acknowledged is not there, as `read` answers the data of a secret's
     /// version; of each secret the last `kept` versions are there.
     pub fn check(&self, kept: u64, read: impl Fn(&str, u64) -> Value) {
-        for (path, (version, value)) in self.own.iter().filter(|(_, (version, _))| *version > 0) {
+        for (path, version) in self.own.iter().filter(|(_, version)| **version > 0) {
             let found = read(path, 0);
             assert_eq!(found["metadata"]["version"], *version, "{path}: {found}");
-            assert_eq!(found["data"]["value"], *value, "{path}: {found}");
+            assert_eq!(found["data"]["value"], *version, "{path}: {found}");
         }
         for (path, versions) in &self.shared {
             let last = versions.keys().last().copied().unwrap_or_default();
@@ -145,7 +145,7 @@ impl Outcome {
 
     /// The same, after the server was killed: what was under way then may have happened, and need not.
     pub fn check_after_a_crash(&self, kept: u64, read: impl Fn(&str, u64) -> Value) {
-        for (path, (version, _)) in &self.own {
+        for (path, version) in &self.own {
             let found = read(path, 0);
             let there = found["metadata"]["version"].as_u64().unwrap_or_default();
             assert!(there == *version || there == version + 1, "{path}: {version} was acknowledged: {found}");
@@ -227,7 +227,7 @@ impl Client {
         let begun = Instant::now();
         let answer = self.exchange(method, path, body);
         shared.requests.fetch_add(1, Ordering::Relaxed);
-        shared.slowest.lock().expect("no client panics").push((Instant::now(), begun.elapsed()));
+        shared.times.lock().expect("no client panics").push((Instant::now(), begun.elapsed()));
         match answer {
             Ok(answer) => Some(answer),
             Err(error) => {

@@ -20,7 +20,7 @@ pub enum Unready {
     Readback(#[from] ReadbackError),
 }
 
-/// Why a backend was not swapped. The generation that served before serves on, but for `Lost`.
+/// Why a backend was not swapped or upgraded. The generation that served before serves on, but for [`Self::is_loss`].
 #[derive(Debug, Error)]
 pub enum SwapError {
     /// Somebody else swaps or opens it now.
@@ -181,7 +181,7 @@ impl Fix for SwapError {
     fn fix(&self) -> String {
         match self {
             Self::Busy => "wait until that has ended".to_owned(),
-            Self::NotOpen(_) => "mend what keeps it from opening; it is tried again by itself".to_owned(),
+            Self::NotOpen(_) => "mend what keeps it from opening, and open it: keyway backend swap".to_owned(),
             Self::Load(_) | Self::NothingNewer(_) => "see the fixes above".to_owned(),
             Self::NoPrevious => "name the version: swap NAME --plugin NAME@=VERSION".to_owned(),
             Self::Previous { failure, .. } => match &**failure {
