@@ -100,6 +100,21 @@ impl<'a> ScanPlan<'a> {
         self.max_items
     }
 
+    /// Most bytes of the page: keys and values, or keys alone where values are left out; one item may be larger.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// What every key begins with, for a store that finds common prefixes itself.
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// What ends a common prefix, if any does.
+    pub fn delimiter(&self) -> Option<&[u8]> {
+        self.delimiter.as_deref()
+    }
+
     /// The same walk as a scan, for a backend that hands it on to another. That one's cursor is none here: where its page has
     /// one, set [`resume_behind`].
     pub fn as_scan(&self) -> Scan<'_> {

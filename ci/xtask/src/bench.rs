@@ -15,6 +15,8 @@ pub(crate) fn bench(names: &[&str]) -> Result<()> {
         "keyway-memory-plugin",
         "-p",
         "keyway-sqlite-plugin",
+        "-p",
+        "keyway-postgres-plugin",
     ]))?;
     let mut command = cargo(&["run", "--release", "-p", "keyway-bench", "--"]);
     command.args(names);

@@ -7,14 +7,20 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use keyway_private_postgres::{Missing, Options, Server};
 use serde_json::Value;
 
-use crate::process::{cargo, root, run, target_dir};
+use crate::process::{cargo, is_ci, root, run, target_dir};
 
-/// Every official plugin, and the settings that it is tested with.
-const PLUGINS: [(&str, &str); 2] = [("memory", "{}"), ("sqlite", r#"{"path": "k.db"}"#)];
+/// Every official plugin.
+const PLUGINS: [&str; 3] = ["memory", "sqlite", POSTGRES];
+/// The one that takes a server.
+const POSTGRES: &str = "postgres";
 /// A report on the same plugin that proves what a library alone cannot: over a store that can be had to fail.
-const OVER_FAULTS: [(&str, &str, &str); 1] = [("sqlite", "keyway-faults", "sqlite-over-faults")];
+const OVER_FAULTS: [(&str, &str, &str); 2] = [
+    ("sqlite", "keyway-faults", "sqlite-over-faults"),
+    (POSTGRES, "keyway-private-postgres", "postgres-over-faults"),
+];
 
 /// Names the directory in which the suite's test programs keep their reports.
 pub(crate) const REPORTS: &str = "KEYWAY_CONFORMANCE_REPORTS";
@@ -69,11 +75,30 @@ pub(crate) fn conform(wanted: Wanted) -> Result<()> {
 pub(crate) fn conform_libraries(wanted: Wanted) -> Result<()> {
     let reports = reports()?;
     build(wanted)?;
-    for (plugin, config) in PLUGINS {
-        run(&mut suite(wanted, plugin, config, &reports))?;
+    run(&mut suite(wanted, "memory", "{}", &reports))?;
+    run(&mut suite(wanted, "sqlite", r#"{"path": "k.db"}"#, &reports))?;
+    if let Some(server) = postgres()? {
+        // By the socket, without a password.
+        let config = format!(r#"{{"url": "{}"}}"#, server.url());
+        run(&mut suite(wanted, POSTGRES, &config, &reports))?;
+    } else {
+        eprintln!("xtask: SKIPPED: the README's table, which has a column for PostgreSQL");
+        return Ok(());
     }
     let table = table(&reports)?;
     update(&root().join("README.md"), &table, wanted.writes)
+}
+
+/// A server; none, with a visible line, on a machine that may do without.
+fn postgres() -> Result<Option<Server>> {
+    match Server::start(&Options { settings: &["max_connections=200"], ..Options::default() }) {
+        Ok(server) => Ok(Some(server)),
+        Err(error) if error.is::<Missing>() && !is_ci() => {
+            eprintln!("xtask: SKIPPED: the conformance of PostgreSQL's plugin ({error:#})");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn profile(wanted: Wanted) -> PathBuf {
@@ -81,8 +106,15 @@ fn profile(wanted: Wanted) -> PathBuf {
 }
 
 fn build(wanted: Wanted) -> Result<()> {
-    let mut arguments =
-        vec!["build", "-p", "keyway", "-p", "keyway-sqlite-plugin", "-p", "keyway-memory-plugin"];
+    let mut arguments = vec!["build", "-p", "keyway"];
+    arguments.extend([
+        "-p",
+        "keyway-sqlite-plugin",
+        "-p",
+        "keyway-memory-plugin",
+        "-p",
+        "keyway-postgres-plugin",
+    ]);
     arguments.extend(wanted.is_full.then_some("--release"));
     run(&mut cargo(&arguments))
 }
@@ -165,7 +197,7 @@ fn size(bytes: u64) -> String {
 }
 
 fn table(reports: &Path) -> Result<String> {
-    let columns = PLUGINS.iter().map(|(name, _)| Column::of(name, reports)).collect::<Result<Vec<_>>>()?;
+    let columns = PLUGINS.iter().map(|name| Column::of(name, reports)).collect::<Result<Vec<_>>>()?;
     let mut text = String::new();
     let mut row = |name: &str, cell: &dyn Fn(&Column) -> String| {
         let cells: Vec<String> = columns.iter().map(cell).collect();

@@ -23,7 +23,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                    --full runs all rounds on release builds: about three quarters of an hour
   variants         build what tests/compat/tests/evolution.rs loads, and say which variables name it
   tidy             the conventions that no other tool checks
-  bench [NAME]     measure; without a name, everything (boundary, sqlite, loading, http, swap)
+  bench [NAME]     measure; without a name, everything (boundary, sqlite, loading, http, swap, postgres)
 ";
 
 fn main() -> ExitCode {

@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
+use keyway_private_postgres::Binaries;
 
 use crate::process::{is_ci, run};
 
@@ -21,6 +22,7 @@ const PROGRAMS: [(&str, &str); 9] = [
 
 /// Sees to it that they are there; says so where they are not, on a machine that may do without.
 pub(crate) fn prepare() -> Result<()> {
+    prepare_postgres()?;
     for (program, package) in PROGRAMS {
         if is_there(program) {
             continue;
@@ -36,6 +38,20 @@ pub(crate) fn prepare() -> Result<()> {
             bail!("{program} is missing: install the package {package}");
         }
     }
+    Ok(())
+}
+
+/// PostgreSQL's programs are in no path.
+fn prepare_postgres() -> Result<()> {
+    let Err(missing) = Binaries::find() else { return Ok(()) };
+    if !is_ci() {
+        eprintln!("xtask: SKIPPED: the tests with PostgreSQL ({missing})");
+        return Ok(());
+    }
+    if rustix::process::geteuid().is_root() {
+        install("postgresql")?;
+    }
+    Binaries::find()?;
     Ok(())
 }
 

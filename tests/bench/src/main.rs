@@ -2,8 +2,8 @@
 //!
 //! [`boundary`] measures what the plugin boundary costs against `Arc<dyn async_trait>` in one binary; [`baseline`] is
 //! that. [`sqlite`] measures the SQLite plugin against plain rusqlite, [`loading`] what it takes until a plugin is open,
-//! [`http`] what a server makes of it, audited or not, [`swap`] what requests notice of a swap; [`server`] starts the servers. [`plugin`] loads what is measured,
-//! [`allocations`] counts what the host allocates, [`rounds`] is how anything is measured.
+//! [`http`] what a server makes of it, audited or not, [`swap`] what requests notice of a swap; [`server`] starts the servers.
+//! [`postgres`] measures the PostgreSQL plugin against `pgbench`. [`plugin`] loads what is measured, [`allocations`] counts what the host allocates, [`rounds`] is how anything is measured.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
 mod allocations;
@@ -12,6 +12,7 @@ mod boundary;
 mod http;
 mod loading;
 mod plugin;
+mod postgres;
 mod rounds;
 mod server;
 mod sqlite;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     for name in if names.is_empty() {
-        ["boundary", "sqlite", "loading", "http", "swap"].map(str::to_owned).to_vec()
+        ["boundary", "sqlite", "loading", "http", "swap", "postgres"].map(str::to_owned).to_vec()
     } else {
         names
     } {
@@ -47,9 +48,10 @@ fn main() -> ExitCode {
             "loading" => loading::run(),
             "http" => http::run(),
             "swap" => swap::run(),
+            "postgres" => postgres::run(),
             other => {
                 eprintln!(
-                    "there is no benchmark {other:?}; there are: boundary, sqlite, loading, http, swap"
+                    "there is no benchmark {other:?}; there are: boundary, sqlite, loading, http, swap, postgres"
                 );
                 return ExitCode::from(2);
             }

@@ -68,6 +68,11 @@ pub type Named = (&'static str, fn() -> Result<Subject, String>);
 /// }
 /// ```
 pub fn main(subjects: &[Named]) -> ExitCode {
+    main_for(subjects, &[])
+}
+
+/// As [`main`], for a program that is there for a few cases: these are run where the command line names none.
+pub fn main_for(subjects: &[Named], words: &[&str]) -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == CHILD) {
         return child::main(|order| {
@@ -77,7 +82,12 @@ pub fn main(subjects: &[Named]) -> ExitCode {
     }
     match parse(&arguments) {
         Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(options)) => run(subjects, &options, env::var_os(REPORTS).map(PathBuf::from).as_deref()),
+        Ok(Some(mut options)) => {
+            if options.only.is_empty() {
+                options.only = words.iter().map(|word| (*word).to_owned()).collect();
+            }
+            run(subjects, &options, env::var_os(REPORTS).map(PathBuf::from).as_deref())
+        }
         Err(problem) => {
             eprintln!("{problem}\n{USAGE}");
             ExitCode::from(2)

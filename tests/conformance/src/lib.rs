@@ -36,7 +36,7 @@ pub mod suite;
 
 pub use case::{Case, Effort, Stop, Verdict};
 pub use cases::cases;
-pub use command::{Named, main};
+pub use command::{Named, main, main_for};
 pub use faults::{Faults, FaultsIn, Trouble, Unoffered};
 pub use harness::Harness;
 pub use random::Random;

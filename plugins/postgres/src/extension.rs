@@ -1,0 +1,55 @@
+//! What this backend alone can: figures of the server's, and queries that only read.
+
+use keyway_sdk::{AbiBytes, Error, ErrorCode, Result};
+
+use crate::{
+    client::Client,
+    error,
+    rows::column,
+    session::Deadline,
+    sql::{self, Sql},
+};
+
+/// Figures of the server and the store, as a JSON object. The request is empty.
+const STAT: &str = "pg.stat";
+/// The rows of a query, as a JSON array of objects. The request is one SQL statement that only reads.
+const QUERY: &str = "pg.query";
+
+pub(crate) const NAMES: &[&str] = &[STAT, QUERY];
+
+/// Most rows of a query.
+const MOST_ROWS: u32 = 1_000;
+/// Longest query, in bytes.
+const LONGEST: usize = 64 * 1024;
+
+pub(crate) async fn run(client: &Client, deadline: Deadline, name: &str, request: &[u8]) -> Result<AbiBytes> {
+    match name {
+        STAT => {
+            let rows = client.read_alone(STAT, deadline, Sql::Stat, &[]).await?;
+            let row = rows.first().ok_or_else(|| error::unexpected(STAT))?;
+            Ok(AbiBytes::copy_from_slice(column::<&str>(row, 0, STAT)?.as_bytes()))
+        }
+        QUERY if !client.allows_queries => {
+            let message =
+                "pg.query is switched off: allow_queries = true in the backend's config switches it on";
+            Err(Error::new(ErrorCode::PERMISSION_DENIED, message))
+        }
+        QUERY => query(client, deadline, request).await,
+        _ => Err(Error::new(ErrorCode::NOT_FOUND, format!("there is no extension named {name}"))),
+    }
+}
+
+/// In a transaction that only reads and is rolled back.
+async fn query(client: &Client, deadline: Deadline, request: &[u8]) -> Result<AbiBytes> {
+    let text = std::str::from_utf8(request)
+        .ok()
+        .filter(|text| !text.trim().is_empty() && text.len() <= LONGEST)
+        .ok_or_else(|| {
+            Error::new(ErrorCode::INVALID_ARGUMENT, "the request is one SQL query, at most 64 KiB")
+        })?;
+    let mut session = client.session(deadline).await?;
+    session.begin(deadline, false, true).await?;
+    let answer = session.query_text(QUERY, deadline, &sql::as_json(text, MOST_ROWS)).await?;
+    session.rollback(deadline).await?;
+    Ok(AbiBytes::copy_from_slice(answer.as_bytes()))
+}
