@@ -64,6 +64,8 @@ pub struct Core {
     reencrypter: Reencrypter,
     upkeep: Upkeep,
     swaps: Swaps,
+    /// What the seal record said last, for an unsealed server whose store is away.
+    seal_seen: Mutex<Option<SealStatus>>,
 }
 
 /// What the configuration says about it.
@@ -185,6 +187,7 @@ impl Core {
             passwords: Arc::new(tokio::sync::Semaphore::new(1)),
             reencrypter: Reencrypter::default(),
             upkeep: Upkeep::default(),
+            seal_seen: Mutex::default(),
             swaps: Swaps::default(),
             settings,
         })
@@ -200,6 +203,11 @@ impl Core {
         let mut names: Vec<&str> = self.backends.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    /// Whether other hosts may have the system's store open, too.
+    pub fn system_is_shared(&self) -> bool {
+        self.system.is_shared_by_hosts()
     }
 
     /// The name of the system backend's plugin; none while it is not open.
@@ -228,14 +236,20 @@ impl Core {
         Ok(initialised)
     }
 
-    /// How far the seal is.
+    /// How far the seal is. A server that is unsealed says so, whatever its store does.
     ///
     /// # Errors
     ///
-    /// When the seal record cannot be read.
+    /// When the seal record cannot be read, and the server is sealed.
     pub async fn seal_status(&self, request: RequestId) -> Result<SealStatus, CoreError> {
-        let looked = self.look(request).await?;
-        Ok(self.status_of(looked.as_ref().map(|(record, _)| record)))
+        match self.look(request).await {
+            Ok(looked) => Ok(self.status_of(looked.as_ref().map(|(record, _)| record))),
+            Err(error) => self.seal_seen().clone().filter(|_| self.unsealed().is_ok()).ok_or(error),
+        }
+    }
+
+    fn seal_seen(&self) -> std::sync::MutexGuard<'_, Option<SealStatus>> {
+        self.seal_seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the keys out of reach. Requests that run end with the keys that they have.
@@ -320,7 +334,7 @@ impl Core {
     fn status_of(&self, record: Option<&SealRecord>) -> SealStatus {
         let sealed = self.unsealed().is_err();
         let progress = self.progress();
-        SealStatus {
+        let status = SealStatus {
             initialised: record.is_some(),
             sealed,
             threshold: record.map_or(0, |record| record.threshold),
@@ -328,7 +342,9 @@ impl Core {
             progress: progress.shares.len(),
             nonce: if progress.nonce.is_nil() { String::new() } else { progress.nonce.to_string() },
             cluster: record.filter(|_| !sealed).map(|record| record.cluster_id),
-        }
+        };
+        *self.seal_seen() = (!sealed).then(|| status.clone());
+        status
     }
 }
 

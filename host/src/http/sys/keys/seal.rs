@@ -19,10 +19,12 @@ pub(in crate::http::sys) async fn is_initialised(at: &At<'_>) -> Result<Answer, 
 }
 
 /// There is no leader: every host reads and writes for itself.
-pub(in crate::http::sys) async fn leader(_: &At<'_>) -> Result<Answer, ApiError> {
+/// There is no leader: where hosts share a store each does everything, and so says of itself that it is one.
+pub(in crate::http::sys) async fn leader(at: &At<'_>) -> Result<Answer, ApiError> {
+    let is_shared = at.call.core.system_is_shared();
     Ok(Answer::plain(json!({
-        "ha_enabled": false,
-        "is_self": false,
+        "ha_enabled": is_shared,
+        "is_self": is_shared && at.call.core.unsealed().is_ok(),
         "leader_address": "",
         "leader_cluster_address": "",
         "performance_standby": false,
@@ -42,7 +44,12 @@ pub(in crate::http::sys) async fn rotate(at: &At<'_>) -> Result<Answer, ApiError
 
 /// The key that seals.
 pub(in crate::http::sys) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> {
-    let key = at.unsealed()?.barrier().key_use();
+    let unsealed = at.unsealed()?;
+    if unsealed.is_shared_by_hosts() {
+        // Another host may have made a newer one.
+        unsealed.barrier().read_again(at.call.request()).await?;
+    }
+    let key = unsealed.barrier().key_use();
     let made = i64::try_from(key.made).ok().and_then(|made| jiff::Timestamp::from_second(made).ok());
     Ok(Answer::flat(json!({
         "term": key.key,
