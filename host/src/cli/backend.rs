@@ -41,6 +41,10 @@ pub(super) enum Command {
         /// Which backend.
         name: String,
     },
+    /// Write all records of a backend's store to a file, while no server has it open: what `restore` takes, with any plugin.
+    ///
+    /// What is in it is sealed; the keys are in it, too, under the shares. Relative paths are relative to this directory.
+    Archive(restore::Archive),
     /// Put a backup into a backend's store, while no server has it open.
     Restore(restore::Restore),
     /// Take a backend's store as it is now, while no server has it open: for whoever has put an older copy in its place.
@@ -62,6 +66,7 @@ pub(super) fn run(server: Server, command: Command, format: Format) -> Result<()
         Command::Swap(given) => swap::swap(&client()?, given, format),
         Command::Rollback(given) => swap::roll_back(&client()?, &given, format),
         Command::Upgrade { name } => swap::upgrade(&client()?, &name, format),
+        Command::Archive(archive) => restore::archive(&archive, format),
         Command::Restore(restore) => restore::restore(&restore, format),
         Command::Adopt(store) => restore::adopt(&store, format),
         Command::Capabilities { name } => capabilities(&client()?, &name, format),

@@ -13,6 +13,7 @@ use crate::{
     backup::PostgresBackup,
     client::{Client, TRANSACTION_AGE_MS},
     config::{Config, SCHEMA},
+    connect::Parameter,
     error::{self, Effect},
     extension, health,
     ops::{On, owned},
@@ -26,6 +27,8 @@ use crate::{
 
 /// Most names that one answer of `keyspaces` holds.
 const KEYSPACES_PAGE: i64 = 1_000;
+/// How many keys are read among other calls' point reads; with more, an answer may be long.
+const FEW: usize = 8;
 /// The most transactions that any configuration allows.
 const MOST_TRANSACTIONS: u64 = 500;
 
@@ -115,7 +118,12 @@ impl Backend for Postgres {
     fn get_many(self: &Arc<Self>, call: &CallContext<'_>, keys: &[Key<'_>]) -> Reply<Records> {
         let (keyspaces, keys): (Vec<_>, Vec<_>) = keys.iter().copied().map(owned).unzip();
         self.call(call, |client, deadline| async move {
-            let rows = client.read("get_many", deadline, Sql::GetMany, &[&keyspaces, &keys]).await?;
+            let parameters: [Parameter<'_>; 2] = [&keyspaces, &keys];
+            let rows = if keys.len() <= FEW {
+                client.read("get_many", deadline, Sql::GetMany, &parameters).await?
+            } else {
+                client.read_alone("get_many", deadline, Sql::GetMany, &parameters).await?
+            };
             let mut found: Vec<Option<Record>> = std::iter::repeat_with(|| None).take(keys.len()).collect();
             for row in &rows {
                 let nth: i32 = column(row, 0, "get_many")?;
@@ -206,7 +214,9 @@ impl Backend for Postgres {
         self.call(call, |client, deadline| async move {
             let rows = client.write("drop_keyspace", deadline, Sql::DropKeyspace, &[&name]).await?;
             client.want_upkeep();
-            Ok(!rows.is_empty())
+            let row =
+                rows.first().ok_or_else(|| error::unexpected("drop_keyspace").with_unknown_outcome())?;
+            column(row, 0, "drop_keyspace")
         })
     }
 

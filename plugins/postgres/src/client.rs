@@ -232,6 +232,8 @@ impl Client {
         let Turn { mut session, _turn } = self.turn(deadline).await?;
         match session.rows(doing, Effect::None, deadline, sql, parameters).await {
             Err(error) if error.code() == ErrorCode::UNAVAILABLE && !session.is_usable() => {
+                // Its place first: others wait for one, too.
+                drop(session);
                 self.session(deadline).await?.rows(doing, Effect::None, deadline, sql, parameters).await
             }
             answer => answer,

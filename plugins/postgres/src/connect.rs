@@ -68,6 +68,10 @@ impl Connection {
         answer
     }
 
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     pub(crate) fn client(&self) -> &tokio_postgres::Client {
         &self.client
     }
@@ -153,11 +157,8 @@ impl Connector {
                 return Err(error::not_yet(&failures.last, u64::try_from(left.as_millis()).unwrap_or(0) + 1));
             }
         }
-        let made = match timeout(self.timeout, self.attempt()).await {
-            Ok(made) => made.map_err(|source| error::unreachable(&source)),
-            Err(_) => Err(error::connect_timeout()),
-        };
-        match made {
+        let made = timeout(self.timeout, self.attempt()).await;
+        match made.unwrap_or_else(|_| Err(error::connect_timeout())) {
             Ok(connection) => {
                 if self.failures().take().is_some() {
                     tracing::info!("the database answers again");
@@ -183,12 +184,12 @@ impl Connector {
         *failures = Some(Failures { wait, not_before: Instant::now() + wait, last: error.clone() });
     }
 
-    async fn attempt(&self) -> std::result::Result<Connection, tokio_postgres::Error> {
+    async fn attempt(&self) -> Result<Connection> {
         let (client, io) = loop {
             match self.target.config.connect(self.target.tls.clone()).await {
                 // A Unix socket says so where the server has not yet taken those who came before.
                 Err(source) if is_crowded(&source) => sleep(CROWDED).await,
-                connected => break connected?,
+                connected => break connected.map_err(|source| error::unreachable(&source))?,
             }
         };
         tokio::spawn(async move {
@@ -196,7 +197,11 @@ impl Connector {
                 tracing::debug!(reason = error::chain(&source), "a connection was lost");
             }
         });
-        client.batch_execute(&self.settings).await?;
+        let told = client.simple_query(&self.settings).await.map_err(|source| error::unreachable(&source))?;
+        // A standby lags behind: what it answers is not what was acknowledged last.
+        if sql::first_row(&told).and_then(|row| row.get("in_recovery")) == Some("t") {
+            return Err(error::standby());
+        }
         let statements = [const { OnceCell::const_new() }; Sql::ALL.len()];
         Ok(Connection {
             client,

@@ -153,6 +153,12 @@ pub(crate) fn unreachable(source: &tokio_postgres::Error) -> Error {
     }
 }
 
+/// The server is a standby.
+pub(crate) fn standby() -> Error {
+    let message = "connect: the server is a standby, which may lag behind: name the one that takes writes, or all of them";
+    Error::new(ErrorCode::UNAVAILABLE, message).with_retry_after_ms(RETRY_AFTER_MS)
+}
+
 /// No connection was made in time.
 pub(crate) fn connect_timeout() -> Error {
     let message = "connect: the server did not answer in time";

@@ -19,6 +19,8 @@ pub(crate) const NAMES: &[&str] = &[STAT, QUERY];
 
 /// Most rows of a query.
 const MOST_ROWS: u32 = 1_000;
+/// Longest answer, in bytes.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// Longest query, in bytes.
 const LONGEST: usize = 64 * 1024;
 
@@ -49,7 +51,17 @@ async fn query(client: &Client, deadline: Deadline, request: &[u8]) -> Result<Ab
         })?;
     let mut session = client.session(deadline).await?;
     session.begin(deadline, false, true).await?;
-    let answer = session.query_text(QUERY, deadline, &sql::as_json(text, MOST_ROWS)).await?;
-    session.rollback(deadline).await?;
-    Ok(AbiBytes::copy_from_slice(answer.as_bytes()))
+    let answer = session.query_text(QUERY, deadline, &sql::as_json(text, MOST_ROWS, MOST_BYTES)).await;
+    // Whatever it has left in the session (a lock, a setting) goes with it.
+    session.spoil();
+    let text = answer.map_err(|error| match error.native_code() {
+        // What is wrong with a query is no outage.
+        code if code.starts_with("SQLSTATE 42") || code == "SQLSTATE 25006" => {
+            Error::new(ErrorCode::INVALID_ARGUMENT, error.message().to_owned())
+                .with_native_code(code.to_owned())
+        }
+        _ => error,
+    })?;
+    let text = text.ok_or_else(|| Error::new(ErrorCode::TOO_LARGE, "the answer has more than 8 MiB"))?;
+    Ok(AbiBytes::copy_from_slice(text.as_bytes()))
 }

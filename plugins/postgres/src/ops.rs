@@ -1,6 +1,6 @@
 //! Single operations on a connection: by themselves, or in a transaction.
 
-use keyway_sdk::{Condition, Key, Page, Record, Result, Version, paging::ScanPlan};
+use keyway_sdk::{Condition, Key, OpKind, Page, Record, Result, Version, paging::ScanPlan};
 
 use crate::{
     connect::Parameter,
@@ -83,13 +83,26 @@ impl On<'_> {
         condition: Condition,
         number: impl Fn(Version) -> Option<i64>,
     ) -> Result<bool> {
-        match Asked::of(condition, number) {
+        match Asked::of(condition, &number) {
             Asked::Any => {
                 let rows = self
                     .session
                     .rows("delete", self.effect, self.deadline, Sql::Delete, &[&keyspace, &key])
                     .await?;
-                rows.first().map_or(Ok(false), |row| column(row, 0, "delete"))
+                if let Some(row) = rows.first() {
+                    return column(row, 0, "delete");
+                }
+                // Nothing there; or what was there went while this waited for its lock, and something else came in its place.
+                let op = OwnedOp {
+                    kind: OpKind::Delete,
+                    keyspace: keyspace.to_vec(),
+                    key: key.to_vec(),
+                    value: Vec::new(),
+                    expires_at_ms: None,
+                    condition,
+                };
+                let applied = self.apply(std::slice::from_ref(&op), false, 0, number).await?;
+                Ok(applied.first().is_some_and(|one| one.existed))
             }
             Asked::Absent => match self.get(keyspace, key, |_| Version::numbered(0, 0)).await? {
                 Some(_) => Err(failed_condition(condition)),
@@ -121,7 +134,16 @@ impl On<'_> {
         patience_ms: i32,
         number: impl Fn(Version) -> Option<i64>,
     ) -> Result<Vec<Applied>> {
-        let arrays = Arrays::of(ops, number);
+        self.apply_arrays(&Arrays::of(ops.iter(), number), is_atomic, patience_ms).await
+    }
+
+    /// As [`On::apply`].
+    pub(crate) async fn apply_arrays(
+        &mut self,
+        arrays: &Arrays<'_>,
+        is_atomic: bool,
+        patience_ms: i32,
+    ) -> Result<Vec<Applied>> {
         let parameters: [Parameter<'_>; 9] = [
             &is_atomic,
             &patience_ms,

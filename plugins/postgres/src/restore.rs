@@ -55,6 +55,11 @@ fn not_empty() -> Error {
     Error::new(ErrorCode::INVALID_ARGUMENT, "the store is not empty, and the restore wants one that is")
 }
 
+fn given_up() -> Error {
+    let message = "the restore was given up: more than an hour went by without a record";
+    Error::new(ErrorCode::RESOURCE_EXHAUSTED, message)
+}
+
 impl Filled {
     async fn write(&mut self, client: &Client, deadline: Deadline, records: &[Owned]) -> Result<()> {
         let mut session = client.session(deadline).await?;
@@ -71,6 +76,12 @@ impl Filled {
                 }
             };
             spaces.push(space);
+        }
+        // All of them: while one is filled the others must not be taken for abandoned.
+        let all: Vec<i64> = self.keyspaces.values().copied().collect();
+        let kept = session.rows("restore", Effect::Commits, deadline, Sql::Keep, &[&all]).await?;
+        if kept.len() != all.len() {
+            return Err(given_up());
         }
         // One that comes twice in a statement would meet itself: the last one counts.
         let mut last: BTreeMap<(i64, &[u8]), &Owned> = BTreeMap::new();
@@ -95,10 +106,7 @@ impl Filled {
         match column::<i16>(row, 0, "restore")? {
             0 => {}
             1 => return Err(not_empty()),
-            _ => {
-                let message = "the restore was given up: more than an hour went by without a record";
-                return Err(Error::new(ErrorCode::RESOURCE_EXHAUSTED, message));
-            }
+            _ => return Err(given_up()),
         }
         self.keyspaces.clear();
         Ok(self.records)

@@ -143,12 +143,15 @@ pub(crate) struct Arrays<'a> {
 }
 
 impl<'a> Arrays<'a> {
-    pub(crate) fn of(ops: &'a [OwnedOp], number: impl Fn(Version) -> Option<i64>) -> Self {
-        let mut arrays = Self { places: (0..ops.len()).collect(), ..Self::default() };
-        arrays
-            .places
-            .sort_by_key(|place| ops.get(*place).map(|op| (op.keyspace.as_slice(), op.key.as_slice())));
-        for op in arrays.places.iter().filter_map(|place| ops.get(*place)) {
+    pub(crate) fn of(
+        ops: impl Iterator<Item = &'a OwnedOp>,
+        number: impl Fn(Version) -> Option<i64>,
+    ) -> Self {
+        let mut sorted: Vec<(usize, &OwnedOp)> = ops.enumerate().collect();
+        sorted.sort_by_key(|(_, op)| (op.keyspace.as_slice(), op.key.as_slice()));
+        let mut arrays = Self::default();
+        for (place, op) in sorted {
+            arrays.places.push(place);
             let (condition, version) = Asked::of(op.condition, &number).parts();
             arrays.kinds.push(match op.kind {
                 OpKind::Put => 1,

@@ -58,6 +58,11 @@ impl Deadline {
         Self { ends: Instant::now() + left.saturating_sub(grace), grace }
     }
 
+    /// The same, or what is sooner.
+    pub(crate) fn no_later_than(self, ends: Instant) -> Self {
+        Self { ends: self.ends.min(ends), ..self }
+    }
+
     /// What is left of it.
     pub(crate) fn left(&self) -> Duration {
         self.ends.saturating_duration_since(Instant::now())
@@ -121,7 +126,7 @@ impl Session {
         doing: &'static str,
         deadline: Deadline,
         sql: &str,
-    ) -> Result<String> {
+    ) -> Result<Option<String>> {
         self.run(doing, Effect::None, deadline, async |connection| {
             let row = connection.client().query_one(sql, &[]).await?;
             row.try_get(0)
@@ -137,7 +142,9 @@ impl Session {
         read_only: bool,
     ) -> Result<()> {
         self.state = State::InTransaction;
-        self.command("begin", Effect::None, deadline, &sql::begin(is_serializable, read_only)).await
+        let schema = self.connection.as_ref().map(|connection| connection.schema().clone());
+        let Some(schema) = schema else { return Err(error::closed()) };
+        self.command("begin", Effect::None, deadline, &sql::begin(&schema, is_serializable, read_only)).await
     }
 
     pub(crate) async fn commit(&mut self, deadline: Deadline, effect: Effect) -> Result<()> {
@@ -156,6 +163,11 @@ impl Session {
         if self.state == State::InTransaction {
             self.state = State::Idle;
         }
+    }
+
+    /// The connection is not used again: somebody may have left something in its session.
+    pub(crate) fn spoil(&mut self) {
+        self.state = State::Spoiled;
     }
 
     /// Whether a call was dropped before it was answered, or the connection lost.
@@ -187,6 +199,9 @@ impl Session {
             _ => State::Idle,
         };
         match ended {
+            // A commit that waits for a synchronous standby is not undone when it is cancelled: the server says that it is done, and
+            // warns that no standby may have it.
+            Some(Ok(_)) if was_cancelled && effect == Effect::Commits => Err(error::too_late(doing, effect)),
             Some(ended) => ended.map_err(|source| error::failed(doing, effect, &source)),
             None => Err(error::too_late(doing, effect)),
         }

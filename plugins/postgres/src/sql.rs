@@ -147,9 +147,8 @@ statements! {
     Apply = "SELECT nth, code, new_version, existed FROM keyway.apply($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     /// The names behind one.
     Keyspaces = "SELECT s.name FROM keyway.spaces s WHERE s.name > $1 ORDER BY s.name LIMIT $2";
-    /// Takes a keyspace its name; its records are orphans from now on.
-    DropKeyspace = "WITH gone AS (DELETE FROM keyway.spaces s WHERE s.name = $1 RETURNING s.id) \
-         INSERT INTO keyway.orphans (id, due) SELECT g.id, now() FROM gone g RETURNING id";
+    /// Takes a keyspace its name; see the schema.
+    DropKeyspace = "SELECT keyway.drop_space($1)";
     /// Writes a mark, for health.
     Mark = "UPDATE keyway.meta SET value = value + 1 WHERE name = 'mark' RETURNING value";
     /// Writes a record of nobody's, in a transaction that is rolled back. No keyspace has the number zero.
@@ -173,9 +172,11 @@ statements! {
     IsEmpty = "SELECT keyway.is_empty()";
     /// A number for a keyspace that a restore fills.
     Stage = "INSERT INTO keyway.orphans (id, due) VALUES (nextval('keyway.numbers'), now() + interval '1 hour') RETURNING id";
-    /// Records for such keyspaces, which are kept for another hour.
-    StageRecords = "WITH kept AS (UPDATE keyway.orphans SET due = now() + interval '1 hour' WHERE id = ANY ($1)) \
-         INSERT INTO keyway.records (space, key, version, expires_at_ms, value) \
+    /// Keeps all that a restore fills for another hour; answers those for which it is not too late.
+    Keep = "UPDATE keyway.orphans SET due = clock_timestamp() + interval '1 hour' \
+         WHERE id = ANY ($1) AND due > clock_timestamp() RETURNING id";
+    /// Records for such keyspaces.
+    StageRecords = "INSERT INTO keyway.records (space, key, version, expires_at_ms, value) \
          SELECT u.space, u.key, nextval('keyway.numbers'), u.expiry, u.value \
          FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bytea[]) AS u (space, key, expiry, value) \
          ON CONFLICT (space, key) DO UPDATE SET \
@@ -186,9 +187,11 @@ statements! {
     Publish = "SELECT keyway.publish($1, $2, $3)";
     /// Orphans whose records may be removed.
     DueOrphans = "SELECT o.id FROM keyway.orphans o WHERE o.due <= now() ORDER BY o.id";
-    /// Removes up to `$1` of an orphan's records; answers how many.
+    /// Removes up to `$1` records of what is an orphan still; answers how many.
     RemoveOrphaned = "WITH gone AS (DELETE FROM keyway.records WHERE ctid = ANY (ARRAY( \
-         SELECT r.ctid FROM keyway.records r WHERE r.space = $2 LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING 1) \
+         SELECT r.ctid FROM keyway.records r WHERE r.space = $2 AND EXISTS ( \
+             SELECT FROM keyway.orphans o WHERE o.id = $2 AND o.due <= now()) \
+         LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING 1) \
          SELECT count(*) FROM gone";
     /// Forgets an orphan, an hour after it had its last record: no write that had found its number is on its way then.
     RemoveOrphan = "DELETE FROM keyway.orphans o WHERE o.id = $1 AND o.due < now() - interval '1 hour' \
@@ -220,22 +223,29 @@ impl Sql {
 }
 
 /// What begins a transaction and fixes its snapshot, in one round trip.
-pub(crate) fn begin(is_serializable: bool, read_only: bool) -> String {
+pub(crate) fn begin(schema: &Schema, is_serializable: bool, read_only: bool) -> String {
     let isolation = if is_serializable { "SERIALIZABLE" } else { "REPEATABLE READ" };
     let access = if read_only { " READ ONLY" } else { "" };
-    format!("BEGIN ISOLATION LEVEL {isolation}{access}; SELECT 1")
+    // What writes holds that lock before its snapshot is fixed, so that no keyspace is dropped beneath it.
+    let lock = if read_only {
+        String::new()
+    } else {
+        schema.text("LOCK TABLE keyway.records IN ROW EXCLUSIVE MODE; ")
+    };
+    format!("BEGIN ISOLATION LEVEL {isolation}{access}; {lock}SELECT 1")
 }
 
 pub(crate) const COMMIT: &str = "COMMIT";
 pub(crate) const ROLLBACK: &str = "ROLLBACK";
 
-/// What a new connection is told. The planner's ways without an index are closed to it: each statement has one, and a table
+/// What a new connection is told, and whether it leads to a standby: the first row's `in_recovery`. The planner's ways without an index are closed to it: each statement has one, and a table
 /// that was never analyzed must not make it forget that. Settings that an older server does not have are left out.
 pub(crate) fn session(settings: Session) -> String {
     let mut sql = String::from(
         "SET search_path = pg_catalog; SET jit = off; SET plan_cache_mode = force_generic_plan; \
          SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
          SET default_transaction_isolation = 'read committed'; SET bytea_output = 'hex'; SET client_min_messages = warning; \
+         SELECT pg_is_in_recovery() AS in_recovery; \
          SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \
          SELECT set_config('client_connection_check_interval', '1s', false) \
          WHERE current_setting('client_connection_check_interval', true) IS NOT NULL; ",
@@ -258,9 +268,10 @@ pub(crate) struct Session {
 
 /// A read-only query of an operator's, its rows as a JSON array. What is not one statement fails as a syntax error, since it is
 /// prepared; what writes fails in a transaction that only reads.
-pub(crate) fn as_json(query: &str, most_rows: u32) -> String {
+pub(crate) fn as_json(query: &str, most_rows: u32, most_bytes: usize) -> String {
     format!(
-        "SELECT coalesce(json_agg(q), '[]')::text FROM (SELECT * FROM ({}\n) AS query LIMIT {most_rows}) q",
+        "SELECT CASE WHEN length(t) <= {most_bytes} THEN t END FROM (SELECT coalesce(json_agg(q), '[]')::text AS t \
+         FROM (SELECT * FROM ({}\n) AS query LIMIT {most_rows}) q) texts",
         query.trim().trim_end_matches(';')
     )
 }

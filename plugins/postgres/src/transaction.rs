@@ -16,7 +16,7 @@ use keyway_sdk::{
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit},
     task::AbortHandle,
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use crate::{
@@ -42,6 +42,8 @@ struct Work {
     ended: Ended,
     /// Given back when the transaction ends, whoever still holds it.
     place: Option<OwnedSemaphorePermit>,
+    /// When it is too old.
+    ends: Instant,
     own: u64,
     written: Written,
     /// The numbers of all own writes, also of those that were written over.
@@ -69,6 +71,7 @@ impl PostgresTransaction {
             session: Some(session),
             ended: Ended::Failed,
             place: Some(place),
+            ends: Instant::now() + Duration::from_millis(TRANSACTION_AGE_MS),
             own,
             written: Written::new(),
             numbers: HashSet::new(),
@@ -143,8 +146,8 @@ impl Work {
             self.end(Ended::Failed);
         }
         let why = self.why();
-        let Self { session, numbers, own, .. } = self;
-        session.as_mut().map(|session| Open { session, numbers, own: *own }).ok_or(why)
+        let Self { session, numbers, own, ends, .. } = self;
+        session.as_mut().map(|session| Open { session, numbers, own: *own, ends: *ends }).ok_or(why)
     }
 
     /// What is left of the transaction after an operation's answer.
@@ -168,11 +171,13 @@ struct Open<'a> {
     session: &'a mut Session,
     numbers: &'a HashSet<i64>,
     own: u64,
+    ends: Instant,
 }
 
 impl Open<'_> {
     fn on(&mut self, deadline: Deadline) -> On<'_> {
-        On { session: self.session, effect: Effect::None, deadline }
+        // A statement that is under way when the transaction is too old is ended, too.
+        On { session: self.session, effect: Effect::None, deadline: deadline.no_later_than(self.ends) }
     }
 }
 

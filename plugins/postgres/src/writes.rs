@@ -1,25 +1,26 @@
 //! Single writes, several in a statement: whoever waits for a turn is taken along by the first who gets one, and all share a
 //! transaction and its sync.
 //!
-//! A statement that holds the writes of many must not wait for a lock that somebody has: then none of them is done, and each is done
-//! again by itself. Until then other writes of that key stay where they are.
+//! A key has one write under way at a time. A statement that holds the writes of many must not wait for a lock that somebody has: then
+//! none of them is done, and each is done again by itself; one that is by itself gives its turn to others while it waits.
 
 use std::{
     collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use keyway_sdk::{OpKind, Outcome, Result};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
-    time::{sleep_until, timeout_at},
+    time::{sleep, sleep_until, timeout_at},
 };
 
 use crate::{
     client::Client,
     error::{self, Effect},
     ops::On,
-    rows::{Applied, OwnedOp, failed_condition},
+    rows::{Applied, Arrays, OwnedOp, failed_condition},
     session::Deadline,
 };
 
@@ -28,35 +29,45 @@ const TURNS: usize = 4;
 /// Most writes of a statement, and most bytes that they hold; a larger one goes by itself.
 const MOST_WRITES: usize = 64;
 const MOST_BYTES: usize = 1024 * 1024;
-/// How long a statement with the writes of many waits for a lock, in milliseconds.
-const PATIENCE_MS: i32 = 20;
+/// How long a statement with the writes of many waits for each lock, and one that is by itself keeps its turn, in milliseconds.
+const PATIENCE_MS: u16 = 20;
 
 /// Writes that wait for their turn.
 pub(crate) struct Writes {
     waiting: Mutex<Waiting>,
     turns: Arc<Semaphore>,
-    /// A key is no longer [`Waiting::alone`].
+    /// A key is no longer [`Waiting::under_way`].
     freed: Notify,
 }
 
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
-    /// The keys whose writes are being done by themselves.
-    alone: HashSet<(Vec<u8>, Vec<u8>)>,
+    /// The keys of writes that are being done.
+    under_way: HashSet<Place>,
     last: u64,
 }
+
+/// A keyspace and a key.
+type Place = (Vec<u8>, Vec<u8>);
 
 struct Job {
     number: u64,
     op: OwnedOp,
     deadline: Deadline,
     done: oneshot::Sender<Result<Applied>>,
+    /// Kept until the write is done, which a close waits for, whoever waits for its answer.
+    _call: OwnedSemaphorePermit,
 }
 
 impl Job {
-    fn place(&self) -> (Vec<u8>, Vec<u8>) {
+    fn place(&self) -> Place {
         (self.op.keyspace.clone(), self.op.key.clone())
+    }
+
+    fn answer(self, answer: Result<Applied>) {
+        // Whoever went away hears nothing of it.
+        let _gone = self.done.send(answer);
     }
 }
 
@@ -69,12 +80,24 @@ impl Writes {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those that go together, in their order, each key once.
+    /// Writes of those keys may be taken again.
+    fn free(&self, places: &[Place]) {
+        {
+            let mut waiting = self.waiting();
+            for place in places {
+                waiting.under_way.remove(place);
+            }
+        }
+        self.freed.notify_waiters();
+    }
+
+    /// Those that go together, in their order, each key once; they are under way from now on.
     fn take(&self) -> Vec<Job> {
         let mut waiting = self.waiting();
-        let Waiting { jobs, alone, .. } = &mut *waiting;
+        let Waiting { jobs, under_way, .. } = &mut *waiting;
         let (mut taken, mut left) = (Vec::new(), VecDeque::with_capacity(jobs.len()));
-        let (mut places, mut bytes, mut is_full) = (HashSet::new(), 0, false);
+        // Behind one of the same key that stays, the next must stay as well.
+        let (mut stay, mut bytes, mut is_full) = (HashSet::new(), 0, false);
         for job in jobs.drain(..) {
             if job.done.is_closed() {
                 // Nobody waits for it any more, and it has not begun.
@@ -84,11 +107,12 @@ impl Writes {
             let size = job.op.key.len() + job.op.value.len();
             is_full =
                 is_full || taken.len() == MOST_WRITES || (!taken.is_empty() && bytes + size > MOST_BYTES);
-            // Behind one of the same key that stays, the next must stay as well.
-            if is_full || alone.contains(&place) || !places.insert(place) {
+            if is_full || stay.contains(&place) || under_way.contains(&place) {
+                stay.insert(place);
                 left.push_back(job);
             } else {
                 bytes += size;
+                under_way.insert(place);
                 taken.push(job);
             }
         }
@@ -100,12 +124,13 @@ impl Writes {
 /// Does a write, among others.
 pub(crate) async fn write(client: &Arc<Client>, deadline: Deadline, op: OwnedOp) -> Result<Applied> {
     let writes = client.writes();
+    let call = client.enter()?;
     let (done, mut answer) = oneshot::channel();
     let number = {
         let mut waiting = writes.waiting();
         waiting.last += 1;
         let number = waiting.last;
-        waiting.jobs.push_back(Job { number, op, deadline, done });
+        waiting.jobs.push_back(Job { number, op, deadline, done, _call: call });
         number
     };
     let led = async {
@@ -151,60 +176,97 @@ fn lost() -> keyway_sdk::Error {
 }
 
 async fn run(client: Arc<Client>, jobs: Vec<Job>, turn: OwnedSemaphorePermit) {
+    if jobs.len() == 1 {
+        let mut turn = Some(turn);
+        for job in jobs {
+            alone(&client, job, turn.take()).await;
+        }
+        return;
+    }
     let Some(deadline) = jobs.iter().map(|job| job.deadline).max_by_key(|deadline| deadline.ends) else {
         return;
     };
-    let (mut senders, mut ops, mut deadlines) = (Vec::new(), Vec::new(), Vec::new());
-    for job in jobs {
-        senders.push(job.done);
-        ops.push(job.op);
-        deadlines.push(job.deadline);
-    }
-    let done = together(&client, deadline, &ops).await;
+    let (jobs, done) = together(&client, deadline, jobs).await;
+    drop(turn);
+    let places: Vec<Place> = jobs.iter().map(Job::place).collect();
     match done {
         Ok(applied) => {
-            drop(turn);
-            for (sender, (op, one)) in senders.into_iter().zip(ops.iter().zip(applied)) {
-                let answer = if one.is_done { Ok(one) } else { Err(failed_condition(op.condition)) };
-                // Whoever went away hears nothing of it.
-                let _gone = sender.send(answer);
+            client.writes().free(&places);
+            for (job, one) in jobs.into_iter().zip(applied) {
+                let answer = if one.is_done { Ok(one) } else { Err(failed_condition(job.op.condition)) };
+                job.answer(answer);
             }
         }
-        Err(error) if error.outcome() == Outcome::NOT_APPLIED && ops.len() > 1 => {
-            client
-                .writes()
-                .waiting()
-                .alone
-                .extend(ops.iter().map(|op| (op.keyspace.clone(), op.key.clone())));
-            drop(turn);
-            for ((sender, op), deadline) in senders.into_iter().zip(ops).zip(deadlines) {
-                tokio::spawn(alone(Arc::clone(&client), deadline, op, sender));
+        Err(error) if error.outcome() == Outcome::NOT_APPLIED => {
+            for job in jobs {
+                let client = Arc::clone(&client);
+                tokio::spawn(async move { alone(&client, job, None).await });
             }
         }
         Err(error) => {
-            drop(turn);
-            for sender in senders {
-                let _gone = sender.send(Err(error.clone()));
+            client.writes().free(&places);
+            for job in jobs {
+                job.answer(Err(error.clone()));
             }
         }
     }
 }
 
-/// One by its own statement, several by that for batches.
-async fn together(client: &Client, deadline: Deadline, ops: &[OwnedOp]) -> Result<Vec<Applied>> {
-    let mut session = client.session(deadline).await?;
+/// Several by the statement for batches: those that somebody still waits for when there is a connection.
+async fn together(client: &Client, deadline: Deadline, jobs: Vec<Job>) -> (Vec<Job>, Result<Vec<Applied>>) {
+    let mut session = match client.session(deadline).await {
+        Ok(session) => session,
+        Err(error) => return (jobs, Err(error)),
+    };
+    let (gone, jobs): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.done.is_closed());
+    let gone: Vec<Place> = gone.iter().map(Job::place).collect();
+    client.writes().free(&gone);
+    let arrays = Arrays::of(jobs.iter().map(|job| &job.op), |version| client.number(version));
     let mut on = On { session: &mut session, effect: Effect::Commits, deadline };
-    match ops {
-        [op] => Ok(vec![one(&mut on, client, op).await?]),
-        _ => {
-            let applied = on.apply(ops, false, PATIENCE_MS, |version| client.number(version)).await?;
-            if applied.len() == ops.len() {
-                Ok(applied)
-            } else {
-                Err(error::unexpected("apply").with_unknown_outcome())
-            }
+    let applied = on.apply_arrays(&arrays, false, i32::from(PATIENCE_MS)).await;
+    drop(arrays);
+    let applied = applied.and_then(|applied| {
+        let is_whole = applied.len() == jobs.len();
+        is_whole.then_some(applied).ok_or_else(|| error::unexpected("apply").with_unknown_outcome())
+    });
+    (jobs, applied)
+}
+
+/// One by its own statement.
+async fn alone(client: &Client, job: Job, turn: Option<OwnedSemaphorePermit>) {
+    let place = job.place();
+    by_itself(client, job, turn).await;
+    client.writes().free(&[place]);
+}
+
+/// See [`alone`]. It keeps the turn while it does not wait for long, and ends when nobody waits for it.
+async fn by_itself(client: &Client, job: Job, turn: Option<OwnedSemaphorePermit>) {
+    let Job { op, deadline, mut done, _call, .. } = job;
+    let answer = {
+        let work = async {
+            let mut session = client.session(deadline).await?;
+            let mut on = On { session: &mut session, effect: Effect::Commits, deadline };
+            one(&mut on, client, &op).await
+        };
+        let mut work = std::pin::pin!(work);
+        let patience = Duration::from_millis(u64::from(PATIENCE_MS));
+        let early = tokio::select! {
+            biased;
+            answer = &mut work => Some(answer),
+            () = done.closed() => return,
+            () = sleep(patience) => None,
+        };
+        drop(turn);
+        match early {
+            Some(answer) => answer,
+            None => tokio::select! {
+                biased;
+                answer = &mut work => answer,
+                () = done.closed() => return,
+            },
         }
-    }
+    };
+    let _gone = done.send(answer);
 }
 
 async fn one(on: &mut On<'_>, client: &Client, op: &OwnedOp) -> Result<Applied> {
@@ -214,18 +276,4 @@ async fn one(on: &mut On<'_>, client: &Client, op: &OwnedOp) -> Result<Applied> 
         _ => (None, on.delete(&op.keyspace, &op.key, op.condition, number).await?),
     };
     Ok(Applied { is_done: true, version, existed, nth: 0 })
-}
-
-/// One that has to wait for a lock, or is refused.
-async fn alone(client: Arc<Client>, deadline: Deadline, op: OwnedOp, done: oneshot::Sender<Result<Applied>>) {
-    let answer = match client.session(deadline).await {
-        Ok(mut session) => {
-            let mut on = On { session: &mut session, effect: Effect::Commits, deadline };
-            one(&mut on, &client, &op).await
-        }
-        Err(error) => Err(error),
-    };
-    client.writes().waiting().alone.remove(&(op.keyspace, op.key));
-    client.writes().freed.notify_waiters();
-    let _gone = done.send(answer);
 }

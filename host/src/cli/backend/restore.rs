@@ -1,12 +1,16 @@
-//! `keyway backend restore` and `adopt`: for a store that no server has open.
+//! `keyway backend archive`, `restore` and `adopt`: for a store that no server has open.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use clap::Args;
 use keyway_loader::{
     BackendConfig, CallContext, Chain, ConfigureError, ConnectError, ErrorCode, Loader, Requirement,
     RestoreMode,
-    archive::{self, ArchiveError},
+    archive::{self, ArchiveError, Header},
     connect::RestoreError,
 };
 use serde_json::json;
@@ -33,6 +37,14 @@ pub(in crate::cli) struct Restore {
     /// Take a backup of another backend.
     #[arg(long)]
     of_another: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Archive {
+    #[command(flatten)]
+    store: Store,
+    /// The file; it must not exist yet.
+    file: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +113,44 @@ pub(super) fn restore(given: &Restore, format: Format) -> Result<(), Failure> {
             ("Records", records.to_string()),
             ("Backup", format!("of backend {}, data format {}", header.backend, header.data_format)),
             ("Next", "start the server, unseal it, and rotate the key: keyway rotate".to_owned()),
+        ])
+    })?;
+    Ok(())
+}
+
+/// With the plugin that the configuration asks for, in this process. A store without a record is none that anybody meant.
+pub(super) fn archive(given: &Archive, format: Format) -> Result<(), Failure> {
+    let Site { loader, plugin, backend, runtime } = Site::of(&given.store)?;
+    let file = std::path::absolute(&given.file)
+        .map_err(|source| Failure::Usage(format!("{}: {source}", given.file.display())))?;
+    let written = runtime.block_on(async {
+        let generation = loader.open_as_it_is(&plugin, &backend).await?;
+        let descriptor = generation.plugin().descriptor();
+        let header = Header {
+            backend: backend.name.clone(),
+            plugin: descriptor.name.clone(),
+            version: descriptor.version.clone(),
+            data_format: generation.capabilities().data_format,
+            made: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        };
+        let written = archive::write(&*generation, &header, &file).await;
+        generation.shutdown(&CallContext::background()).await.map_err(ArchiveError::Store)?;
+        Ok((descriptor.label(), written?))
+    });
+    let (used, records) = written.map_err(failure)?;
+    if records == 0 {
+        // Nobody misses it.
+        let _kept = std::fs::remove_file(&file);
+        let message = format!("the store of backend {:?} is empty: nothing was written", backend.name);
+        return Err(Failure::Refused(message));
+    }
+    let told = json!({ "backend": backend.name, "plugin": used, "records": records, "file": file });
+    print(format, &told, || {
+        pairs(&[
+            ("Backend", backend.name.clone()),
+            ("Plugin", used.clone()),
+            ("Records", records.to_string()),
+            ("File", file.display().to_string()),
         ])
     })?;
     Ok(())

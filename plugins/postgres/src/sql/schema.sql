@@ -77,20 +77,37 @@ BEGIN
     SELECT s.id INTO in_space FROM keyway.spaces s WHERE s.name = of_name;
     at := CASE WHEN is_reverse THEN upper_bound ELSE lower_bound END;
     FOR item IN 0..max_items LOOP
-        IF is_reverse THEN
+        -- A bound that is not there is no part of a statement: otherwise it would be none of the index's.
+        IF is_reverse AND at IS NULL THEN
             SELECT r.key, r.version, r.expires_at_ms, length(r.value) AS bytes,
                 CASE WHEN NOT keys_only AND (item = 0 OR seen + length(r.key) + length(r.value) <= max_bytes)
                     THEN r.value END AS value
             INTO present FROM keyway.records r
-            WHERE r.space = in_space AND r.key >= lower_bound AND (at IS NULL OR r.key < at)
+            WHERE r.space = in_space AND r.key >= lower_bound
                 AND (r.expires_at_ms IS NULL OR r.expires_at_ms > keyway.moment())
             ORDER BY r.space DESC, r.key DESC LIMIT 1;
+        ELSIF is_reverse THEN
+            SELECT r.key, r.version, r.expires_at_ms, length(r.value) AS bytes,
+                CASE WHEN NOT keys_only AND (item = 0 OR seen + length(r.key) + length(r.value) <= max_bytes)
+                    THEN r.value END AS value
+            INTO present FROM keyway.records r
+            WHERE r.space = in_space AND r.key >= lower_bound AND r.key < at
+                AND (r.expires_at_ms IS NULL OR r.expires_at_ms > keyway.moment())
+            ORDER BY r.space DESC, r.key DESC LIMIT 1;
+        ELSIF upper_bound IS NULL THEN
+            SELECT r.key, r.version, r.expires_at_ms, length(r.value) AS bytes,
+                CASE WHEN NOT keys_only AND (item = 0 OR seen + length(r.key) + length(r.value) <= max_bytes)
+                    THEN r.value END AS value
+            INTO present FROM keyway.records r
+            WHERE r.space = in_space AND r.key >= at
+                AND (r.expires_at_ms IS NULL OR r.expires_at_ms > keyway.moment())
+            ORDER BY r.space, r.key LIMIT 1;
         ELSE
             SELECT r.key, r.version, r.expires_at_ms, length(r.value) AS bytes,
                 CASE WHEN NOT keys_only AND (item = 0 OR seen + length(r.key) + length(r.value) <= max_bytes)
                     THEN r.value END AS value
             INTO present FROM keyway.records r
-            WHERE r.space = in_space AND r.key >= at AND (upper_bound IS NULL OR r.key < upper_bound)
+            WHERE r.space = in_space AND r.key >= at AND r.key < upper_bound
                 AND (r.expires_at_ms IS NULL OR r.expires_at_ms > keyway.moment())
             ORDER BY r.space, r.key LIMIT 1;
         END IF;
@@ -143,6 +160,8 @@ BEGIN
     IF patience_ms > 0 THEN
         PERFORM set_config('lock_timeout', patience_ms::text, true);
     END IF;
+    -- Before the number of any keyspace is looked up: it stays that keyspace's to the end.
+    LOCK TABLE keyway.records IN ROW EXCLUSIVE MODE;
     FOR op IN
         SELECT n::integer - 1 AS n, kind, name, key, value, expiry, condition, version
         FROM unnest(kinds, of_names, of_keys, of_values, expiries, conditions, of_versions) WITH ORDINALITY
@@ -177,7 +196,9 @@ BEGIN
                 END IF;
                 EXIT;
             END IF;
-            -- Absent. A delete that asks nothing has nothing to do, nor has a check that stands for itself.
+            -- Absent, unless somebody whom the look above has waited for has put another row there. A delete that asks nothing
+            -- has nothing to do, nor has a check that stands for itself.
+            CONTINUE WHEN EXISTS (SELECT FROM keyway.records r WHERE r.space = in_space AND r.key = op.key);
             EXIT WHEN op.kind <> 1 AND (op.condition <> 1 OR NOT is_atomic);
             IF in_space IS NULL THEN
                 INSERT INTO keyway.spaces AS s (id, name) VALUES (nextval('keyway.numbers'), in_name)
@@ -214,21 +235,33 @@ EXCEPTION WHEN SQLSTATE 'KW001' THEN
 END
 $body$;
 
+-- Takes a keyspace its name; its records are orphans from then on. Whoever writes has looked its number up before, or finds none.
+CREATE FUNCTION keyway.drop_space(of_name bytea) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE
+AS $body$
+BEGIN
+    LOCK TABLE keyway.records IN SHARE MODE;
+    WITH gone AS (DELETE FROM keyway.spaces s WHERE s.name = of_name RETURNING s.id)
+    INSERT INTO keyway.orphans (id, due) SELECT g.id, now() FROM gone g;
+    RETURN FOUND;
+END
+$body$;
+
 -- Gives the keyspaces that a restore has filled their names, in place of all that have one. Answers 0 done, 1 the store
 -- has records and must not, 2 the restore was given up meanwhile.
 CREATE FUNCTION keyway.publish(ids bigint[], of_names bytea[], into_empty boolean) RETURNS smallint
     LANGUAGE plpgsql VOLATILE
 AS $body$
 BEGIN
+    -- In the order in which writers take them.
+    LOCK TABLE keyway.records IN SHARE MODE;
     LOCK TABLE keyway.spaces IN SHARE ROW EXCLUSIVE MODE;
-    IF into_empty THEN
-        LOCK TABLE keyway.records IN SHARE MODE;
-        IF NOT keyway.is_empty() THEN
-            RETURN 1;
-        END IF;
+    IF into_empty AND NOT keyway.is_empty() THEN
+        RETURN 1;
     END IF;
+    -- Records of one that is due may be gone already.
     PERFORM FROM keyway.orphans o WHERE o.id = ANY (ids) FOR UPDATE;
-    IF (SELECT count(*) FROM keyway.orphans o WHERE o.id = ANY (ids)) <> cardinality(ids) THEN
+    IF (SELECT count(*) FROM keyway.orphans o WHERE o.id = ANY (ids) AND o.due > clock_timestamp()) <> cardinality(ids) THEN
         RETURN 2;
     END IF;
     WITH gone AS (DELETE FROM keyway.spaces s RETURNING s.id)

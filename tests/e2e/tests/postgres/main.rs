@@ -1,6 +1,8 @@
 //! Servers on PostgreSQL: one while the database is in trouble, and several on one database.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "for tests, which fail by panicking")]
 
+mod chaos;
+mod grow;
 mod hosts;
 mod outages;
 

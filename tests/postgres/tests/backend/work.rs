@@ -29,10 +29,15 @@ fn page_visits_one_row_more_than_it_answers() {
             let page = block_on(store.scan(&call(), scan)).unwrap();
             assert_eq!(page.entries().len() + page.prefixes().len(), 100);
         }
+        // Nine keys, and all the others on either side.
+        for scan in [Scan::prefix(&name, b"0000000"), Scan::prefix(&name, b"0000000").in_reverse()] {
+            let page = block_on(store.scan(&call(), scan.delimited_by(b"/"))).unwrap();
+            assert_eq!((page.prefixes().len(), page.cursor()), (9, None));
+        }
         fetched() - before
     };
     let (few, many) = (visited_in(1_000), visited_in(100_000));
-    assert_eq!((few, many), (202, 202));
+    assert_eq!((few, many), (220, 220));
 }
 
 #[test]
@@ -140,4 +145,56 @@ fn checks_of_absent_keys_in_two_batches_exclude_each_other() {
             "round {round}: two batches that each checked the absence of what the other wrote both took place"
         );
     }
+}
+
+#[test]
+fn delete_beside_a_transaction_that_puts_the_key_again_leaves_nothing() {
+    let Some(server) = needed(&Options::default()) else { return };
+    let store = open(&server);
+    put(&store, b"k", b"before").unwrap();
+    thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let again = "DELETE FROM keyway.records; INSERT INTO keyway.records (space, version, key, value) \
+                         SELECT id, nextval('keyway.numbers'), 'k', 'again' FROM keyway.spaces";
+            server.sql(&format!("BEGIN; {again}; SELECT pg_sleep(1); COMMIT")).unwrap()
+        });
+        thread::sleep(Duration::from_millis(500));
+        let delete = keyway_loader::Delete::new(Key::new("test", b"k"));
+        assert!(block_on(store.delete(&call(), delete)).unwrap());
+        other.join().unwrap();
+    });
+    assert_eq!(value(&store, b"k").unwrap(), None);
+}
+
+#[test]
+fn batch_beside_a_dropped_keyspace_is_whole() {
+    let Some(server) = needed(&Options::default()) else { return };
+    let store = open(&server);
+    put(&store, b"held", b"before").unwrap();
+    block_on(store.put(&call(), Put::new(Key::new("a", b"old"), b"v"))).unwrap();
+    thread::scope(|scope| {
+        let holder = scope.spawn(|| {
+            let lock = "SELECT FROM keyway.records WHERE key = 'held' FOR UPDATE";
+            server.sql(&format!("BEGIN; {lock}; SELECT pg_sleep(1.5); COMMIT")).unwrap()
+        });
+        thread::sleep(Duration::from_millis(500));
+        let batch = scope.spawn(|| {
+            let ops = [Op::put(Key::new("a", b"new"), b"v"), Op::put(Key::new("test", b"held"), b"after")];
+            block_on(store.apply(&call(), Batch::new(&ops, BatchMode::Atomic, WriteId::new([5; 16]))))
+                .unwrap();
+        });
+        thread::sleep(Duration::from_millis(300));
+        let dropped = scope.spawn(|| {
+            let drop = keyway_loader::DropKeyspace::new("a", WriteId::new([6; 16]));
+            block_on(store.drop_keyspace(&call(), drop)).unwrap()
+        });
+        thread::sleep(Duration::from_millis(300));
+        // The batch has not taken place. If the drop has, the batch is behind it, and its record stays.
+        let is_behind = dropped.is_finished() && value(&store, b"held").unwrap() == Some(b"before".to_vec());
+        batch.join().unwrap();
+        assert!(dropped.join().unwrap());
+        let record = block_on(store.get(&call(), Key::new("a", b"new"))).unwrap();
+        assert_eq!(record.is_some(), is_behind);
+        holder.join().unwrap();
+    });
 }
