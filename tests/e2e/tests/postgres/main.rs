@@ -1,5 +1,10 @@
 //! Servers on PostgreSQL: one while the database is in trouble, and several on one database.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "for tests, which fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "for tests, which fail by panicking"
+)]
 
 mod chaos;
 mod grow;
