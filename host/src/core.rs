@@ -42,7 +42,7 @@ use crate::{
     metrics::Metrics,
     mounts::{Mount, Mounts},
     policy::Policies,
-    seal::{Initialised, SealRecord, ShareCounts, initialise},
+    seal::{Initialised, SealRecord, SealRecordError, ShareCounts, initialise},
     secrets::Engine,
     storage::{CallLimits, RequestId, Storage, StorageError},
 };
@@ -236,15 +236,19 @@ impl Core {
         Ok(initialised)
     }
 
-    /// How far the seal is. A server that is unsealed says so, whatever its store does.
+    /// How far the seal is. A server that is unsealed says so while its store is away.
     ///
     /// # Errors
     ///
-    /// When the seal record cannot be read, and the server is sealed.
+    /// When the seal record is not there or another's, or cannot be read and the server is sealed.
     pub async fn seal_status(&self, request: RequestId) -> Result<SealStatus, CoreError> {
         match self.look(request).await {
             Ok(looked) => Ok(self.status_of(looked.as_ref().map(|(record, _)| record))),
-            Err(error) => self.seal_seen().clone().filter(|_| self.unsealed().is_ok()).ok_or(error),
+            // A store that answers, and has lost the record or another's, is no store that is away.
+            Err(error @ CoreError::SealRecord(SealRecordError::Storage(_))) => {
+                self.seal_seen().clone().filter(|_| self.unsealed().is_ok()).ok_or(error)
+            }
+            Err(error) => Err(error),
         }
     }
 

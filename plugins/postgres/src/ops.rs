@@ -1,6 +1,6 @@
 //! Single operations on a connection: by themselves, or in a transaction.
 
-use keyway_sdk::{Condition, Key, OpKind, Page, Record, Result, Version, paging::ScanPlan};
+use keyway_sdk::{Key, Page, Record, Result, Version, paging::ScanPlan};
 
 use crate::{
     connect::Parameter,
@@ -78,30 +78,21 @@ impl On<'_> {
     /// Removes a record if its condition holds; whether it existed.
     pub(crate) async fn delete(
         &mut self,
-        keyspace: &[u8],
-        key: &[u8],
-        condition: Condition,
+        op: &OwnedOp,
         number: impl Fn(Version) -> Option<i64>,
     ) -> Result<bool> {
+        let (keyspace, key, condition) = (&op.keyspace, &op.key, op.condition);
         match Asked::of(condition, &number) {
             Asked::Any => {
                 let rows = self
                     .session
-                    .rows("delete", self.effect, self.deadline, Sql::Delete, &[&keyspace, &key])
+                    .rows("delete", self.effect, self.deadline, Sql::Delete, &[keyspace, key])
                     .await?;
                 if let Some(row) = rows.first() {
                     return column(row, 0, "delete");
                 }
                 // Nothing there; or what was there went while this waited for its lock, and something else came in its place.
-                let op = OwnedOp {
-                    kind: OpKind::Delete,
-                    keyspace: keyspace.to_vec(),
-                    key: key.to_vec(),
-                    value: Vec::new(),
-                    expires_at_ms: None,
-                    condition,
-                };
-                let applied = self.apply(std::slice::from_ref(&op), false, 0, number).await?;
+                let applied = self.apply(std::slice::from_ref(op), false, 0, number).await?;
                 Ok(applied.first().is_some_and(|one| one.existed))
             }
             Asked::Absent => match self.get(keyspace, key, |_| Version::numbered(0, 0)).await? {
@@ -111,13 +102,7 @@ impl On<'_> {
             Asked::Number(number) => {
                 let rows = self
                     .session
-                    .rows(
-                        "delete",
-                        self.effect,
-                        self.deadline,
-                        Sql::DeleteVersion,
-                        &[&keyspace, &key, &number],
-                    )
+                    .rows("delete", self.effect, self.deadline, Sql::DeleteVersion, &[keyspace, key, &number])
                     .await?;
                 if rows.is_empty() { Err(failed_condition(condition)) } else { Ok(true) }
             }

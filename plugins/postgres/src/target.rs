@@ -273,5 +273,7 @@ mod tests {
             assert!(!text.message().contains("sesame"), "{url}: {text}");
         }
         assert!(refused("postgres://h/d?sslmod=disable").contains("sslmod"));
+        // An address beside a socket's directory would be used in its place, without TLS.
+        assert!(refused("postgres:///d?host=%2Frun&hostaddr=10.0.0.5").contains("hostaddr"));
     }
 }

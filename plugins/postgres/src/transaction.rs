@@ -224,17 +224,15 @@ impl Transaction for PostgresTransaction {
     }
 
     fn delete(&self, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
-        let (keyspace, key) = owned(delete.key());
-        let condition = delete.condition();
+        let op = OwnedOp::delete(&delete);
         self.run(call, move |client, work, deadline| async move {
             let work = &mut *work.lock().await;
             work.writes = true;
             let mut open = work.open()?;
             let own = open.own;
-            let number = |version| meant(&client, own, version);
-            let answer = open.on(deadline).delete(&keyspace, &key, condition, number).await;
+            let answer = open.on(deadline).delete(&op, |version| meant(&client, own, version)).await;
             let existed = work.noted(answer)?;
-            work.written.remove(&(keyspace, key));
+            work.written.remove(&(op.keyspace, op.key));
             Ok(existed)
         })
     }

@@ -273,7 +273,7 @@ async fn one(on: &mut On<'_>, client: &Client, op: &OwnedOp) -> Result<Applied> 
     let number = |version| client.number(version);
     let (version, existed) = match op.kind {
         OpKind::Put => (Some(on.put(op, number).await?), false),
-        _ => (None, on.delete(&op.keyspace, &op.key, op.condition, number).await?),
+        _ => (None, on.delete(op, number).await?),
     };
     Ok(Applied { is_done: true, version, existed, nth: 0 })
 }

@@ -166,6 +166,17 @@ fn server_without_a_free_connection() {
     trial.recovers("out of connections");
 }
 
+/// One that answers and has lost everything is not away: nobody is told that all is as it was.
+#[test]
+fn database_that_was_emptied() {
+    let Some(trial) = Trial::begin(&Options::default()) else { return };
+    trial.is_unsealed();
+    trial.database.sql("TRUNCATE keyway.records").unwrap();
+    assert_ne!(trial.server.get("sys/seal-status", "").status, 200);
+    let (status, body) = health(&trial.server);
+    assert_ne!(status, 200, "{body}");
+}
+
 #[test]
 fn disk_that_is_full() {
     if !private::is_root() {

@@ -198,3 +198,29 @@ fn batch_beside_a_dropped_keyspace_is_whole() {
         holder.join().unwrap();
     });
 }
+
+#[test]
+fn restore_that_was_taken_for_abandoned_does_not_end_well() {
+    let Some(server) = needed(&Options::default()) else { return };
+    let store = open(&server);
+    put(&store, b"before", b"v").unwrap();
+    for is_late_at_the_end in [false, true] {
+        let restore = block_on(store.restore(&call(), keyway_loader::RestoreMode::REPLACE)).unwrap();
+        let record = |keyspace, key| keyway_loader::RestoreRecord::new(Key::new(keyspace, key), b"v", 0);
+        block_on(restore.write(&call(), &[record("first", b"k")])).unwrap();
+        // While another one is filled, the first is kept too.
+        server.sql("UPDATE keyway.orphans SET due = now() + interval '1 minute'").unwrap();
+        block_on(restore.write(&call(), &[record("second", b"k")])).unwrap();
+        let kept = "SELECT count(*) FROM keyway.orphans WHERE due > now() + interval '50 minutes'";
+        assert_eq!(server.sql(kept).unwrap(), "2");
+        server.sql("UPDATE keyway.orphans SET due = now()").unwrap();
+        let error = if is_late_at_the_end {
+            block_on(restore.finish(&call(), WriteId::new([8; 16]))).map(|_| ()).unwrap_err()
+        } else {
+            block_on(restore.write(&call(), &[record("second", b"l")])).unwrap_err()
+        };
+        assert_eq!(error.code(), ErrorCode::RESOURCE_EXHAUSTED, "{error}");
+        drop(restore);
+        assert_eq!(value(&store, b"before").unwrap(), Some(b"v".to_vec()));
+    }
+}
