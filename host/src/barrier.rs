@@ -133,7 +133,7 @@ impl Barrier {
     ) -> Result<Zeroizing<Vec<u8>>, BarrierError> {
         match self.keyring().open(record, sealed) {
             Err(OpenError::UnknownKey(_)) => {
-                self.refresh(request).await?;
+                self.read_again(request).await?;
                 Ok(self.keyring().open(record, sealed)?)
             }
             opened => Ok(opened?),

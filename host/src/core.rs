@@ -1,8 +1,9 @@
 //! What the server is between its edge and its stores: sealed or not, and who may do what.
 //!
-//! [`audit`] knows the audit devices that were added, [`caller`] is who asks, [`unseal`] gathers shares, [`password`] is another way, [`ceremony`] is what else their holders do, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
+//! [`arrival`] is what is read when a request comes, [`audit`] knows the audit devices that were added, [`caller`] is who asks, [`unseal`] gathers shares, [`password`] is another way, [`ceremony`] is what else their holders do, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
 //! behind them, [`reencryption`] seals old records anew, [`swap`] has another generation of a backend serve.
 
+pub mod arrival;
 mod audit;
 pub mod caller;
 pub mod ceremony;
@@ -27,14 +28,21 @@ pub use self::{
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
 use keyway_loader::{Backends, Down, Grant, Health, Slot};
 use uuid::Uuid;
 
-use self::{ceremony::Ceremonies, reencryption::Reencrypter, swap::Swaps, unseal::Progress, upkeep::Upkeep};
+use self::{
+    arrival::{Lineages, Seen},
+    ceremony::Ceremonies,
+    reencryption::Reencrypter,
+    swap::Swaps,
+    unseal::Progress,
+    upkeep::Upkeep,
+};
 use crate::{
     audit::{Audit, AuditSettings},
     barrier::{Barrier, UseBound},
@@ -95,6 +103,9 @@ pub struct Unsealed {
     policies: Policies,
     /// Backends whose markers were seen to be this cluster's.
     admitted: Mutex<HashSet<String>>,
+    /// What other hosts have changed, as far as is known.
+    seen: Seen,
+    lineages: Lineages,
 }
 
 /// How far the seal is.
@@ -243,7 +254,13 @@ impl Core {
     /// When the seal record is not there or another's, or cannot be read and the server is sealed.
     pub async fn seal_status(&self, request: RequestId) -> Result<SealStatus, CoreError> {
         match self.look(request).await {
-            Ok(looked) => Ok(self.status_of(looked.as_ref().map(|(record, _)| record))),
+            Ok(looked) => {
+                let record = looked.as_ref().map(|(record, _)| record);
+                if let Some(record) = record {
+                    self.seal_if_rekeyed(request, record).await?;
+                }
+                Ok(self.status_of(record))
+            }
             // A store that answers, and has lost the record or another's, is no store that is away.
             Err(error @ CoreError::SealRecord(SealRecordError::Storage(_))) => {
                 self.seal_seen().clone().filter(|_| self.unsealed().is_ok()).ok_or(error)
@@ -252,22 +269,50 @@ impl Core {
         }
     }
 
-    fn seal_seen(&self) -> std::sync::MutexGuard<'_, Option<SealStatus>> {
+    /// A host whose keys were changed on another says that it is sealed, though nobody has asked it for anything else.
+    async fn seal_if_rekeyed(&self, request: RequestId, record: &SealRecord) -> Result<(), CoreError> {
+        let Ok(unsealed) = self.unsealed() else { return Ok(()) };
+        if unsealed.barrier.has_keys_of(record) {
+            return Ok(());
+        }
+        // Unless it is this host that changes them.
+        match self.read_keys_again(&unsealed, request).await {
+            Err(CoreError::Sealed) => Ok(()),
+            read => read,
+        }
+    }
+
+    fn seal_seen(&self) -> MutexGuard<'_, Option<SealStatus>> {
         self.seal_seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the keys out of reach. Requests that run end with the keys that they have.
     pub fn seal(&self) {
+        self.seal_when(|_| true);
+    }
+
+    /// Puts these keys out of reach, unless others have taken their place; whether it did.
+    fn seal_this(&self, unsealed: &Arc<Unsealed>) -> bool {
+        self.seal_when(|present| present.is_some_and(|present| Arc::ptr_eq(present, unsealed)))
+    }
+
+    fn seal_when(&self, is_meant: impl FnOnce(Option<&Arc<Unsealed>>) -> bool) -> bool {
         // Both under the lock of the progress, so that no unsealing that began before comes after.
         let mut progress = self.progress();
+        let mut present = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
+        if !is_meant(present.as_ref()) {
+            return false;
+        }
+        *present = None;
+        drop(present);
         progress.void();
-        *self.unsealed.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.upkeep.end();
         self.reencrypter.end();
         self.ceremonies.forget();
         self.audit.have(&[]);
         drop(progress);
         tracing::info!("sealed");
+        true
     }
 
     /// What an unsealed server holds.

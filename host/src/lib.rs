@@ -18,6 +18,7 @@ pub mod audit;
 pub mod barrier;
 pub mod core;
 pub mod cubbyhole;
+pub mod epoch;
 pub mod mounts;
 pub mod policy;
 pub mod seal;

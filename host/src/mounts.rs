@@ -27,6 +27,7 @@ use crate::{
         envelope::{OpenError, RecordKind},
         keyring::Record,
     },
+    epoch,
     seal::SYSTEM_KEYSPACE,
     storage::{RequestId, StorageError, unit},
 };
@@ -186,6 +187,6 @@ async fn write(
     let sealed = barrier.seal(request, &Record::system(RecordKind::Mounts, MOUNTS_KEY), &text).await?;
     let put = Put::new(Key::new(SYSTEM_KEYSPACE, MOUNTS_KEY), &sealed)
         .when(version.map_or(Condition::Absent, Condition::Version));
-    barrier.system().put_settled(request, put).await?;
+    epoch::put(barrier.system(), request, put).await?;
     Ok(())
 }

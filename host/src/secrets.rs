@@ -19,7 +19,7 @@ pub mod sweep;
 pub mod versions;
 pub mod write;
 
-pub use engine::{Engine, EngineError, Found, Part, Read};
+pub use engine::{Engine, EngineError, Found, Part, Read, place_of};
 pub use metadata::{Metadata, VersionMetadata};
 pub use path::{FolderPath, SecretPath};
 pub use settings::Settings;

@@ -1,9 +1,11 @@
 //! The way to the backends: every call within the bounds of its backend's [`guard`], every failure with the backend's name.
 
+pub mod ahead;
 pub mod breaker;
 mod error;
 mod guard;
 mod request;
+mod settle;
 mod tally;
 pub mod unit;
 
@@ -16,12 +18,13 @@ use std::{
 };
 
 use keyway_loader::{
-    Batch, BatchMode, BatchResult, CallContext, Capabilities, Condition, Delete, Down, DropKeyspace,
-    Durability, Error, ErrorCode, Features, Generation, Health, InUse, Key, Op, Page, Put, ReadConsistency,
-    Record, Reply, Scan, Sharing, Slot, Version, WriteId,
+    Batch, BatchMode, BatchResult, CallContext, Capabilities, Delete, Down, DropKeyspace, Durability, Error,
+    ErrorCode, Features, Generation, Health, InUse, Key, Op, Page, Put, ReadConsistency, Record, Reply, Scan,
+    Sharing, Slot, Version, WriteId,
 };
 
 use self::{
+    ahead::{Ahead, Place},
     breaker::Circuit,
     guard::{Guard, Operation},
 };
@@ -43,8 +46,6 @@ const DROP_KEYSPACE: Operation = Operation::write("drop_keyspace");
 const READ_AT_ONCE: usize = 500;
 /// Most records that one call removes.
 const REMOVED_AT_ONCE: usize = 500;
-/// How often a write whose outcome must be known is tried.
-const SETTLE_ATTEMPTS: u32 = 3;
 /// How long whoever asks for health waits for a backend that is being swapped.
 const SWAP_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a server that ends waits for a swap.
@@ -138,6 +139,11 @@ impl Storage {
         self.generation().is_ok_and(|open| open.capabilities().sharing == Sharing::MANY_HOSTS)
     }
 
+    /// Whether it changes several records at once.
+    pub fn has_atomic_batches(&self) -> bool {
+        self.capabilities().features.contains(Features::ATOMIC_BATCH)
+    }
+
     /// Whether everything is gone when the backend closes. What is not open counts as lasting: nothing is forgotten for it.
     pub fn is_volatile(&self) -> bool {
         self.generation().is_ok_and(|open| open.capabilities().durability == Durability::VOLATILE)
@@ -171,6 +177,21 @@ impl Storage {
         Ok(records)
     }
 
+    /// Reads what is probably wanted soon, in one call.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn read_ahead(&self, request: RequestId, places: Vec<Place>) -> Result<Ahead, StorageError> {
+        let keys: Vec<Key<'_>> = places.iter().map(Place::key).collect();
+        let records = match keys.as_slice() {
+            [] => Vec::new(),
+            [key] => vec![self.get(request, *key).await?],
+            keys => self.get_many(request, keys).await?,
+        };
+        Ok(Ahead::new(places, records))
+    }
+
     /// Writes one record.
     ///
     /// # Errors
@@ -179,39 +200,6 @@ impl Storage {
     pub async fn put(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
         let put = put.with_write_id(write_id().map_err(|source| self.error(source))?);
         self.call(request, PUT, |open, call| open.put(call, put)).await
-    }
-
-    /// Writes one record whose value nobody else would write (it is sealed, or holds a random part), and finds out what
-    /// has become of it where the backend does not know.
-    ///
-    /// # Errors
-    ///
-    /// The backend's; unknown only where it also cannot be read.
-    pub async fn put_settled(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
-        let mut attempts = 0;
-        loop {
-            let error = match self.put(request, put).await {
-                Ok(version) => return Ok(version),
-                Err(error) if error.is_unknown() => error,
-                // The attempt before may have been the one that was quicker.
-                Err(error) if error.is_lost_race() && attempts > 0 => error,
-                Err(error) => return Err(error),
-            };
-            attempts += 1;
-            // If it cannot be read either, it stays unknown.
-            let Ok(stored) = self.get(request, put.key()).await else { return Err(error) };
-            if let Some(record) = stored.as_ref().filter(|record| record.value() == put.value()) {
-                return Ok(record.version());
-            }
-            let condition = stored.map_or(Condition::Absent, |record| Condition::Version(record.version()));
-            if put.condition() != Condition::Any && put.condition() != condition {
-                let lost = Error::new(ErrorCode::PRECONDITION_FAILED, "somebody else was quicker");
-                return Err(self.error(lost));
-            }
-            if attempts == SETTLE_ATTEMPTS {
-                return Err(error);
-            }
-        }
     }
 
     /// Removes one record.
@@ -261,41 +249,6 @@ impl Storage {
         }
     }
 
-    /// Unconditional writes that come before a conditional one, which is the commit point: in one atomic batch where
-    /// the backend has them, and otherwise in this order, so that what is not committed is never referred to. The keys
-    /// of the former must be such that nobody else writes them.
-    ///
-    /// # Errors
-    ///
-    /// The backend's.
-    pub async fn commit(
-        &self,
-        request: RequestId,
-        before: &[Op<'_>],
-        point: Put<'_>,
-    ) -> Result<(), StorageError> {
-        let mut ops = before.to_vec();
-        ops.push(Op::put(point.key(), point.value()).when(point.condition()));
-        if self.takes_at_once(&ops) {
-            return self.apply(request, &ops).await;
-        }
-        for op in before {
-            let put = Put::new(op.key(), op.value()).when(Condition::Any);
-            // Nothing refers to it before the commit point, and its key is its own: its outcome does not matter.
-            self.put(request, put).await.map_err(StorageError::not_applied)?;
-        }
-        self.put(request, point).await.map(|_| ())
-    }
-
-    /// Whether the backend takes these operations as one atomic batch.
-    pub fn takes_at_once(&self, ops: &[Op<'_>]) -> bool {
-        let capabilities = self.capabilities();
-        let bytes: usize = ops.iter().map(|op| op.key().bytes().len() + op.value().len()).sum();
-        capabilities.features.contains(Features::ATOMIC_BATCH)
-            && ops.len() as u64 <= capabilities.limits.batch_ops
-            && bytes as u64 <= capabilities.limits.batch_bytes
-    }
-
     /// Removes a keyspace with all its records; answers whether it existed.
     ///
     /// # Errors
@@ -312,9 +265,14 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn apply(&self, request: RequestId, ops: &[Op<'_>]) -> Result<(), StorageError> {
+        self.apply_all(request, ops).await.map(|_| ())
+    }
+
+    /// As [`apply`](Self::apply), with what each operation did.
+    async fn apply_all(&self, request: RequestId, ops: &[Op<'_>]) -> Result<BatchResult, StorageError> {
         let id = write_id().map_err(|source| self.error(source))?;
         let batch = Batch::new(ops, BatchMode::Atomic, id);
-        self.call(request, APPLY, |open, call| open.apply(call, batch)).await.map(|_| ())
+        self.call(request, APPLY, |open, call| open.apply(call, batch)).await
     }
 
     /// Removes several records, each for itself.

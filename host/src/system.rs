@@ -12,8 +12,9 @@ use crate::{
         envelope::{OpenError, RecordKind, key_number},
         keyring::Record,
     },
+    epoch,
     seal::SYSTEM_KEYSPACE,
-    storage::{RequestId, StorageError},
+    storage::{RequestId, StorageError, ahead::Ahead},
 };
 
 /// How often a change that loses races is tried.
@@ -56,6 +57,10 @@ impl SystemError {
 pub struct Records<'a> {
     barrier: &'a Barrier,
     request: RequestId,
+    /// What was read already.
+    ahead: Option<&'a Ahead>,
+    /// Whether hosts keep in memory what is written, so that they are to know of it.
+    is_kept_by_hosts: bool,
 }
 
 /// A record as it is in the store.
@@ -90,7 +95,19 @@ pub enum Next<T> {
 impl<'a> Records<'a> {
     /// The records behind this barrier.
     pub fn new(barrier: &'a Barrier, request: RequestId) -> Self {
-        Self { barrier, request }
+        Self { barrier, request, ahead: None, is_kept_by_hosts: false }
+    }
+
+    /// What was read ahead is not read again.
+    #[must_use]
+    pub fn having_read(self, ahead: &'a Ahead) -> Self {
+        Self { ahead: Some(ahead), ..self }
+    }
+
+    /// Records that hosts keep in memory: whoever changes one tells all of them.
+    #[must_use]
+    pub fn kept_by_hosts(self) -> Self {
+        Self { is_kept_by_hosts: true, ..self }
     }
 
     /// The record of a key.
@@ -103,10 +120,18 @@ impl<'a> Records<'a> {
         kind: RecordKind,
         key: &[u8],
     ) -> Result<Option<Held<T>>, SystemError> {
-        let stored = self.barrier.system().get(self.request, Key::new(SYSTEM_KEYSPACE, key)).await?;
+        let place = Key::new(SYSTEM_KEYSPACE, key);
+        let read;
+        let stored = match self.ahead.and_then(|ahead| ahead.get(place)) {
+            Some(stored) => stored,
+            None => {
+                read = self.barrier.system().get(self.request, place).await?;
+                read.as_ref()
+            }
+        };
         match stored {
             None => Ok(None),
-            Some(stored) => Ok(Some(self.open(kind, key, &stored).await?)),
+            Some(stored) => Ok(Some(self.open(kind, key, stored).await?)),
         }
     }
 
@@ -121,12 +146,21 @@ impl<'a> Records<'a> {
         keys: &[Vec<u8>],
     ) -> Result<Vec<Option<Held<T>>>, SystemError> {
         let wanted: Vec<Key<'_>> = keys.iter().map(|key| Key::new(SYSTEM_KEYSPACE, key)).collect();
-        let stored = self.barrier.system().get_many(self.request, &wanted).await?;
+        let ahead: Option<Vec<_>> =
+            self.ahead.and_then(|ahead| wanted.iter().map(|place| ahead.get(*place)).collect());
+        let read;
+        let stored: Vec<Option<&keyway_loader::Record>> = match ahead {
+            Some(stored) => stored,
+            None => {
+                read = self.barrier.system().get_many(self.request, &wanted).await?;
+                read.iter().map(Option::as_ref).collect()
+            }
+        };
         let mut held = Vec::with_capacity(stored.len());
         for (key, stored) in keys.iter().zip(stored) {
             held.push(match stored {
                 None => None,
-                Some(stored) => Some(self.open(kind, key, &stored).await?),
+                Some(stored) => Some(self.open(kind, key, stored).await?),
             });
         }
         Ok(held)
@@ -144,7 +178,12 @@ impl<'a> Records<'a> {
     ) -> Result<Version, SystemError> {
         let sealed = self.seal(new).await?;
         let put = Put::new(Key::new(SYSTEM_KEYSPACE, new.key), &sealed).when(condition);
-        Ok(self.barrier.system().put_settled(self.request, put).await?)
+        let system = self.barrier.system();
+        Ok(if self.is_kept_by_hosts {
+            epoch::put(system, self.request, put).await?
+        } else {
+            system.put_settled(self.request, put).await?
+        })
     }
 
     /// Writes a record to which another refers that is new: first that one, then, and only where there is none yet, the
@@ -220,8 +259,14 @@ impl<'a> Records<'a> {
 
     async fn remove_when(&self, key: &[u8], condition: Condition) -> Result<(), SystemError> {
         let place = Key::new(SYSTEM_KEYSPACE, key);
-        match self.barrier.system().delete(self.request, Delete::new(place).when(condition)).await {
-            Ok(_) => Ok(()),
+        let system = self.barrier.system();
+        let removed = if self.is_kept_by_hosts {
+            epoch::delete(system, self.request, place, condition).await
+        } else {
+            system.delete(self.request, Delete::new(place).when(condition)).await.map(|_| ())
+        };
+        match removed {
+            Ok(()) => Ok(()),
             // Whether it was this removal that did it, nobody needs to know.
             Err(error) if error.is_unknown() => {
                 let left = self.barrier.system().get(self.request, place).await?;

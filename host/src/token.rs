@@ -151,7 +151,8 @@ impl TokenName {
         is_name.then(|| Self(text.to_owned()))
     }
 
-    fn key(&self) -> Vec<u8> {
+    /// The key of its record.
+    pub fn key(&self) -> Vec<u8> {
         [TOKEN_PREFIX, self.0.as_bytes()].concat()
     }
 }

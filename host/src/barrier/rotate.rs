@@ -50,12 +50,19 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// See [`BarrierError`].
+    /// See [`BarrierError`]: `Rekeyed` where the root key is another.
     pub async fn read_again(&self, request: RequestId) -> Result<(), BarrierError> {
+        // Not while this host changes the keys itself: those in the store may be ahead of its own.
+        let _one_at_a_time = self.uses.changing().await;
         self.refresh(request).await
     }
 
-    /// Reads the keyring again.
+    /// Whether the root key of this host is that of the record.
+    pub fn has_keys_of(&self, record: &SealRecord) -> bool {
+        !matches!(record.keyring(&self.root()), Err(OpenError::NotAuthentic))
+    }
+
+    /// As [`read_again`](Self::read_again), for whoever changes the keys already.
     pub(super) async fn refresh(&self, request: RequestId) -> Result<(), BarrierError> {
         let (record, _) = self.seal_record(request).await?;
         self.publish(self.keyring_in(&record)?);

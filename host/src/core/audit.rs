@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Core, CoreError};
+use super::{Core, CoreError, Unsealed};
 use crate::{
     audit::{
         Audit,
@@ -97,6 +97,18 @@ impl Core {
         Ok(specs(&held.map(|held| held.value).unwrap_or_default()))
     }
 
+    /// Has the devices that other hosts have added, and no longer those that they have removed.
+    pub(super) async fn read_audit_devices_again(
+        &self,
+        unsealed: &Unsealed,
+        request: RequestId,
+    ) -> Result<(), CoreError> {
+        let _turn = self.devices_turn.lock().await;
+        let devices = self.audit_devices(&unsealed.barrier, request).await?;
+        self.have_devices(&devices);
+        Ok(())
+    }
+
     /// Changes the devices in the store, then those that are there; goes on to its end whether or not the caller waits.
     async fn edit_devices(
         self: &Arc<Self>,
@@ -118,6 +130,7 @@ impl Core {
         let unsealed = self.unsealed()?;
         let devices: Vec<Written> = unsealed
             .records(request)
+            .kept_by_hosts()
             .change(RecordKind::AuditDevices, KEY, |devices: Option<Vec<Written>>| {
                 let mut devices = devices.unwrap_or_default();
                 edit(&mut devices)?;
@@ -125,12 +138,16 @@ impl Core {
                 Ok::<_, CoreError>((next, devices))
             })
             .await?;
-        // Not behind a sealing, which takes them away.
+        self.have_devices(&specs(&devices));
+        Ok(())
+    }
+
+    /// Not behind a sealing, which takes them away.
+    fn have_devices(&self, devices: &[Spec]) {
         let _progress = self.progress();
         if self.unsealed().is_ok() {
-            self.audit.have(&specs(&devices));
+            self.audit.have(devices);
         }
-        Ok(())
     }
 }
 

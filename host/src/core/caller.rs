@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{Core, CoreError, Unsealed};
 use crate::{
     policy::{Acl, PolicyError, store::Written},
-    storage::{RequestId, unit},
+    storage::{RequestId, ahead::Ahead, unit},
     system::Records,
     token::{Live, Token, Tokens},
 };
@@ -19,7 +19,7 @@ pub struct Caller {
 }
 
 impl Core {
-    /// Who shows this token.
+    /// Who shows this token; what was read ahead is not read again.
     ///
     /// # Errors
     ///
@@ -30,10 +30,12 @@ impl Core {
         request: RequestId,
         token: Option<&Token>,
         address: Option<IpAddr>,
+        ahead: &Ahead,
     ) -> Result<Caller, CoreError> {
         let token = token.ok_or(CoreError::PermissionDenied)?;
-        let live = unsealed.tokens(request).lookup_from(token, address).await?;
+        let live = unsealed.tokens(request).having_read(ahead).lookup_from(token, address).await?;
         let live = live.ok_or(CoreError::PermissionDenied)?;
+        unsealed.learn(&live);
         let acl = unsealed.acl(request, &live.entry.policies).await?;
         Ok(Caller { live, acl })
     }
@@ -70,22 +72,6 @@ impl Unsealed {
         let unsealed = Arc::clone(self);
         let removed = async move { unsealed.policies.remove(unsealed.records(request), &name).await };
         unit::spawn(removed).await.unwrap_or(Err(PolicyError::Interrupted))
-    }
-
-    /// Whether other hosts may have the system's store open, too.
-    pub fn is_shared_by_hosts(&self) -> bool {
-        self.barrier.system().is_shared_by_hosts()
-    }
-
-    /// Takes over what other hosts have changed of mounts and policies, so that it binds every request that begins after it. A
-    /// host that is alone knows everything already.
-    ///
-    /// # Errors
-    ///
-    /// The store's.
-    pub async fn catch_up(&self, request: RequestId) -> Result<(), CoreError> {
-        self.policies.forget();
-        Ok(self.mounts.refresh(request).await?)
     }
 
     /// The tokens, for one request.

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use keyway_loader::Version;
 use uuid::Uuid;
 
-use super::{Core, CoreError, SealStatus, Unsealed};
+use super::{
+    Core, CoreError, SealStatus, Unsealed,
+    arrival::{Lineages, Seen},
+};
 use crate::{
     audit::spec::Spec,
     barrier::Barrier,
@@ -71,7 +74,14 @@ impl Core {
         let mounts = Mounts::load(&barrier, request, &self.settings.mounts).await?;
         let devices = self.audit_devices(&barrier, request).await?;
         if self.publish(
-            Unsealed { barrier, mounts, policies: Policies::default(), admitted: Mutex::default() },
+            Unsealed {
+                barrier,
+                mounts,
+                policies: Policies::default(),
+                admitted: Mutex::default(),
+                seen: Seen::default(),
+                lineages: Lineages::default(),
+            },
             &since,
             &devices,
         ) {

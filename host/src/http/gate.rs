@@ -20,6 +20,8 @@ use crate::{
     json::has_repeated_name,
     mounts::auth::APPROLE,
     policy::{Ask, Capabilities, Operation},
+    secrets::SecretPath,
+    storage::ahead::{Ahead, Place},
 };
 
 /// Where a request goes.
@@ -41,18 +43,17 @@ pub(super) async fn pass(call: &Call, body: Body, trail: &mut Trail) -> Result<A
 }
 
 async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> Result<Answer, ApiError> {
-    catch_up(call).await?;
-    let found = target(call);
+    let (found, ahead) = arrive(call).await?;
     if let Ok(Some(target)) = &found {
         call.label.is(target.table, target.route);
         if target.is_open(call) {
-            return pass_open(call, target, body, trail).await;
+            return pass_open(call, target, &ahead, body, trail).await;
         }
     }
     // Whoever may not ask is not told what there is.
     let unsealed = call.core.unsealed()?;
     let address = call.peer.map(|peer| peer.ip());
-    let caller = call.core.caller(&unsealed, call.request(), call.token.as_ref(), address).await;
+    let caller = call.core.caller(&unsealed, call.request(), call.token.as_ref(), address, &ahead).await;
     let target = match found {
         Ok(Some(target)) => target,
         Ok(None) | Err(_) => {
@@ -82,6 +83,7 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
         call,
         name: &target.name,
         unsealed: Some(unsealed),
+        ahead: &ahead,
         caller: Some(caller),
         mounted: target.mounted,
         body: Bytes::new(),
@@ -109,6 +111,15 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
 }
 
 impl Target {
+    /// The record that it reads first, where that is in the system's store.
+    fn first_read(&self, call: &Call) -> Option<Place> {
+        let Some(Mounted::Secrets { mount, .. }) = self.mounted.as_ref().filter(|_| self.route.reads_secret)
+        else {
+            return None;
+        };
+        call.core.place_in_system(mount, &SecretPath::parse(&self.name).ok()?)
+    }
+
     /// Whether whoever reaches the listener may ask.
     fn is_open(&self, call: &Call) -> bool {
         let is_metrics = self.route.pattern == "sys/metrics";
@@ -119,6 +130,7 @@ impl Target {
 async fn pass_open(
     call: &Call,
     target: &Target,
+    ahead: &Ahead,
     body: &mut Option<Body>,
     trail: &mut Trail,
 ) -> Result<Answer, ApiError> {
@@ -134,7 +146,7 @@ async fn pass_open(
     let known = Known { mounted: mounted.as_ref(), body: Some(&body), ..Known::default() };
     trail.ask(call, known).await?;
     let path = target.route.policy_path(call.path.as_str(), &target.name, call.action);
-    let at = At { call, name: &target.name, unsealed, caller: None, mounted, body, path };
+    let at = At { call, name: &target.name, unsealed, ahead, caller: None, mounted, body, path };
     let answer = (target.route.run)(&at).await?;
     match call.wrap_ttl {
         Some(ttl) => wrapping::wrap(&at, answer, ttl, call.path.as_str()).await,
@@ -142,18 +154,22 @@ async fn pass_open(
     }
 }
 
-/// Where other hosts share the store, takes over what they have changed, for whoever shows a token that is alive: strangers
-/// give nobody work.
-async fn catch_up(call: &Call) -> Result<(), ApiError> {
-    // Whoever watches, or unseals, is answered whatever the store does.
-    if call.takes_no_place() {
-        return Ok(());
+/// The route, and what is read in one call before anything is decided.
+async fn arrive(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Ahead), ApiError> {
+    let found = target(call);
+    let Ok(unsealed) = call.core.unsealed() else { return Ok((found, Ahead::default())) };
+    let known = found.as_ref().ok().and_then(Option::as_ref);
+    // Whoever watches, or unseals, is answered whatever the store does; and who shows nothing is refused without it, but for
+    // those who log in.
+    let needs_nothing = call.token.is_none() && !call.path.as_str().starts_with("auth/");
+    if call.takes_no_place() || needs_nothing {
+        return Ok((found, Ahead::default()));
     }
-    let (Ok(unsealed), Some(token)) = (call.core.unsealed(), &call.token) else { return Ok(()) };
-    if unsealed.is_shared_by_hosts() && unsealed.tokens(call.request()).lookup(token).await?.is_some() {
-        unsealed.catch_up(call.request()).await?;
-    }
-    Ok(())
+    let first = known.and_then(|target| target.first_read(call));
+    let arrival = call.core.arrive(&unsealed, call.request(), call.token.as_ref(), first).await?;
+    // The mounts may be others by now.
+    let found = if arrival.has_caught_up { target(call) } else { found };
+    Ok((found, arrival.ahead))
 }
 
 /// The route of a path: none where there is none.

@@ -21,7 +21,7 @@ use crate::{
 pub(super) static ROUTES: Table = Table {
     base: "kv1/",
     routes: &[
-        Route::new(Read, "{path}", |at| Box::pin(read(at))),
+        Route::new(Read, "{path}", |at| Box::pin(read(at))).reading_secret(),
         Route::new(List, "{path}", |at| Box::pin(list(at))),
         Route::new(Write, "{path}", |at| Box::pin(write(at)))
             .with_value()
@@ -31,7 +31,8 @@ pub(super) static ROUTES: Table = Table {
 };
 
 async fn engine<'a>(at: &'a At<'_>) -> Result<Engine<'a>, ApiError> {
-    Ok(at.call.core.engine(at.unsealed()?, at.secrets()?.1, at.call.request()).await?)
+    let engine = at.call.core.engine(at.unsealed()?, at.secrets()?.1, at.call.request()).await?;
+    Ok(engine.having_read(at.ahead))
 }
 
 fn secret(at: &At<'_>) -> Result<SecretPath, ApiError> {

@@ -29,7 +29,7 @@ pub(super) static ROUTES: Table = Table {
     routes: &[
         Route::new(Read, "config", |at| Box::pin(config::read(at))),
         Route::new(Write, "config", |at| Box::pin(config::write(at))),
-        Route::new(Read, "data/{path}", |at| Box::pin(data::read(at))),
+        Route::new(Read, "data/{path}", |at| Box::pin(data::read(at))).reading_secret(),
         Route::new(Write, "data/{path}", |at| Box::pin(data::write(at)))
             .with_value()
             .creating(|at| Box::pin(exists(at))),
@@ -38,19 +38,20 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "delete/{path}", |at| Box::pin(versions::alter(at, Fate::Delete))),
         Route::new(Write, "undelete/{path}", |at| Box::pin(versions::alter(at, Fate::Undelete))),
         Route::new(Write, "destroy/{path}", |at| Box::pin(versions::alter(at, Fate::Destroy))),
-        Route::new(Read, "metadata/{path}", |at| Box::pin(metadata::read(at))),
+        Route::new(Read, "metadata/{path}", |at| Box::pin(metadata::read(at))).reading_secret(),
         Route::new(List, "metadata/{path}", |at| Box::pin(metadata::list(at))),
         Route::new(Write, "metadata/{path}", |at| Box::pin(metadata::write(at)))
             .creating(|at| Box::pin(exists(at))),
         Route::new(Patch, "metadata/{path}", |at| Box::pin(metadata::patch(at))),
         Route::new(Delete, "metadata/{path}", |at| Box::pin(metadata::delete(at))),
-        Route::new(Read, "subkeys/{path}", |at| Box::pin(subkeys::read(at))),
+        Route::new(Read, "subkeys/{path}", |at| Box::pin(subkeys::read(at))).reading_secret(),
     ],
 };
 
 /// The engine of the mount that the request is for.
 async fn engine<'a>(at: &'a At<'_>) -> Result<Engine<'a>, ApiError> {
-    Ok(at.call.core.engine(at.unsealed()?, at.secrets()?.1, at.call.request()).await?)
+    let engine = at.call.core.engine(at.unsealed()?, at.secrets()?.1, at.call.request()).await?;
+    Ok(engine.having_read(at.ahead))
 }
 
 /// The secret that the request names.

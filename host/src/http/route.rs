@@ -9,6 +9,7 @@ use super::{Call, answer::Answer, error::ApiError, gate::policy_path};
 use crate::{
     core::{Caller, Unsealed},
     mounts::{AuthMount, Mount},
+    storage::ahead::Ahead,
 };
 
 /// What a method asks for: PUT is POST, LIST is also `GET ?list=true`.
@@ -69,6 +70,8 @@ pub struct Route {
     pub(super) is_attempt: bool,
     /// Whether its answer can be wrapped though it is open.
     pub(super) wraps: bool,
+    /// Whether what is known of a secret is the first thing that it reads.
+    pub(super) reads_secret: bool,
     pub(super) body: BodyLimit,
     pub(super) exists: Option<Exists>,
     pub(super) run: Endpoint,
@@ -89,6 +92,8 @@ pub(super) struct At<'c> {
     pub(super) name: &'c str,
     /// None where the server is sealed, which the routes that are not open never see.
     pub(super) unsealed: Option<Arc<Unsealed>>,
+    /// What was read when it arrived.
+    pub(super) ahead: &'c Ahead,
     /// None where the route is open.
     pub(super) caller: Option<Caller>,
     /// The mount that the path lies in, for the routes of mounts.
@@ -116,6 +121,7 @@ impl Route {
             folds_case: false,
             is_attempt: false,
             wraps: false,
+            reads_secret: false,
             body: BodyLimit::Small,
             exists: None,
             run,
@@ -145,6 +151,11 @@ impl Route {
     /// An open route whose answer can be wrapped.
     pub(super) const fn wrappable(self) -> Self {
         Self { wraps: true, ..self }
+    }
+
+    /// A route that reads a secret.
+    pub(super) const fn reading_secret(self) -> Self {
+        Self { reads_secret: true, ..self }
     }
 
     /// With names that count in lower case.

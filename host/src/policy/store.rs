@@ -156,7 +156,7 @@ impl Policies {
         }
         written.rules().map_err(|reason| PolicyError::Malformed { name: name.to_owned(), reason })?;
         let new = New { kind: RecordKind::Policy, key: &key(name), value: written };
-        let put = records.put(&new, Condition::Any).await;
+        let put = records.kept_by_hosts().put(&new, Condition::Any).await;
         // Even where it failed: it may have happened.
         self.forget();
         put.map(|_| ()).map_err(PolicyError::from)
@@ -171,7 +171,7 @@ impl Policies {
         if matches!(name, ROOT | DEFAULT | RESPONSE_WRAPPING) {
             return Err(PolicyError::Reserved { name: name.to_owned(), reason: "delete" });
         }
-        let removed = records.remove(&key(name)).await;
+        let removed = records.kept_by_hosts().remove(&key(name)).await;
         self.forget();
         Ok(removed?)
     }

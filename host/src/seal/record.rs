@@ -20,6 +20,7 @@ use crate::{
         password::Derivation,
         shares::{Share, ShareHash, combine},
     },
+    epoch,
     storage::{RequestId, Storage, StorageError},
 };
 
@@ -188,7 +189,8 @@ impl SealRecord {
     ) -> Result<Version, StorageError> {
         let bytes = self.to_bytes();
         let put = Put::new(seal_key(), &bytes).when(Condition::Version(version));
-        storage.put_settled(request, put).await
+        // Hosts keep the keyring that is in it.
+        epoch::put(storage, request, put).await
     }
 
     /// Whether somebody has unsealed with these shares.

@@ -1,7 +1,7 @@
 //! The engine of one mount, for one request: reading and listing. What changes secrets is beside it: [`write`](mod@super::write),
 //! [`versions`](super::versions), [`remove`](super::remove), all through [`change`](super::change).
 
-use keyway_loader::{Key, Scan, Version, WriteId};
+use keyway_loader::{Key, Record, Scan, Version, WriteId};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -9,6 +9,7 @@ use super::{
     merge::MergeError,
     metadata::{Metadata, VersionMetadata},
     path::{FolderPath, SecretPath},
+    plain,
     record::{OpenedRecord, RecordError, Sealer, folder_prefix, metadata_key, version_key},
 };
 use crate::{
@@ -16,7 +17,10 @@ use crate::{
     clock,
     crypto::key::RandomError,
     mounts::Mount,
-    storage::{RequestId, Storage, StorageError},
+    storage::{
+        RequestId, Storage, StorageError,
+        ahead::{Ahead, Place},
+    },
 };
 
 /// Most names that one list answers with.
@@ -28,6 +32,8 @@ pub struct Engine<'a> {
     pub(super) mount: &'a Mount,
     pub(super) storage: &'a Storage,
     pub(super) request: RequestId,
+    /// What was read already, for the first look at a secret.
+    pub(super) ahead: Option<&'a Ahead>,
 }
 
 /// Why an operation failed.
@@ -129,7 +135,13 @@ pub(super) struct Stored {
 impl<'a> Engine<'a> {
     /// The engine of a mount.
     pub fn new(barrier: &'a Barrier, mount: &'a Mount, storage: &'a Storage, request: RequestId) -> Self {
-        Self { barrier, mount, storage, request }
+        Self { barrier, mount, storage, request, ahead: None }
+    }
+
+    /// What was read ahead is not read again.
+    #[must_use]
+    pub fn having_read(self, ahead: &'a Ahead) -> Self {
+        Self { ahead: Some(ahead), ..self }
     }
 
     /// Reads the current version, or an older one.
@@ -138,7 +150,7 @@ impl<'a> Engine<'a> {
     ///
     /// See [`EngineError`].
     pub async fn read(&self, path: &SecretPath, version: Option<u64>) -> Result<Read, EngineError> {
-        let mut stored = self.load(path).await?;
+        let mut stored = self.load_first(path).await?;
         loop {
             let Some(Stored { opened, .. }) = stored else { return Ok(Read::Missing) };
             let OpenedRecord { metadata, current, .. } = opened;
@@ -174,7 +186,7 @@ impl<'a> Engine<'a> {
     ///
     /// See [`EngineError`].
     pub async fn metadata(&self, path: &SecretPath) -> Result<Option<Metadata>, EngineError> {
-        Ok(self.load(path).await?.map(|stored| stored.opened.metadata))
+        Ok(self.load_first(path).await?.map(|stored| stored.opened.metadata))
     }
 
     /// The names in a folder in order; those of folders end with a slash. Values are not read.
@@ -229,13 +241,27 @@ impl<'a> Engine<'a> {
         Sealer { barrier: self.barrier, request: self.request, mount: self.mount.uuid }
     }
 
+    /// As [`load`](Self::load); what was read ahead is as good.
+    async fn load_first(&self, path: &SecretPath) -> Result<Option<Stored>, EngineError> {
+        let place = place_of(self.mount, path);
+        match self.ahead.and_then(|ahead| ahead.get(place.key())) {
+            None => self.load(path).await,
+            Some(None) => Ok(None),
+            Some(Some(record)) => self.opened(path, record).await.map(Some),
+        }
+    }
+
+    async fn opened(&self, path: &SecretPath, record: &Record) -> Result<Stored, EngineError> {
+        let opened = self.sealer().open_record(path, record.value()).await?;
+        Ok(Stored { opened, version: record.version() })
+    }
+
     pub(super) async fn load(&self, path: &SecretPath) -> Result<Option<Stored>, EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), metadata_key(path));
-        let Some(record) = self.storage.get(self.request, Key::new(&keyspace, &key)).await? else {
-            return Ok(None);
-        };
-        let opened = self.sealer().open_record(path, record.value()).await?;
-        Ok(Some(Stored { opened, version: record.version() }))
+        match self.storage.get(self.request, Key::new(&keyspace, &key)).await? {
+            None => Ok(None),
+            Some(record) => self.opened(path, &record).await.map(Some),
+        }
     }
 
     pub(super) async fn load_version(
@@ -248,6 +274,12 @@ impl<'a> Engine<'a> {
         let record = self.storage.get(self.request, Key::new(&keyspace, &key)).await?;
         Ok(record.map(|record| record.value().to_vec()))
     }
+}
+
+/// Where the record lies that a secret is read from first.
+pub fn place_of(mount: &Mount, path: &SecretPath) -> Place {
+    let key = if mount.kv_version == 1 { plain::key_of(path.as_str()) } else { metadata_key(path) };
+    Place::of(Key::new(&mount.keyspace(), &key))
 }
 
 /// The first key that a name behind `after` can have: all keys in a folder of that name lie before it.

@@ -13,7 +13,7 @@ use crate::{
     clock,
     crypto::envelope::RecordKind,
     mounts::MountTable,
-    storage::RequestId,
+    storage::{RequestId, ahead::Ahead},
     system::{New, Next, Records, SystemError},
 };
 
@@ -69,6 +69,12 @@ impl<'a> Tokens<'a> {
     /// The tokens behind this barrier.
     pub fn new(barrier: &'a Barrier, request: RequestId, table: Arc<MountTable>) -> Self {
         Self { barrier, records: Records::new(barrier, request), table }
+    }
+
+    /// What was read ahead is not read again.
+    #[must_use]
+    pub fn having_read(self, ahead: &'a Ahead) -> Self {
+        Self { records: self.records.having_read(ahead), ..self }
     }
 
     /// Whether the auth method that made it was disabled. One that this host does not know yet was not.

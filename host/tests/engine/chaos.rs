@@ -23,7 +23,7 @@ use keyway_memory_backend::Memory;
 use keyway_sdk::{
     Backend, Batch, BatchResult, CallContext, Capabilities, Delete, DropKeyspace, Durability, Error,
     ErrorCode, Features, Health, Key, Limits, OpKind, OpenContext, Page, PluginInfo, Put, ReadConsistency,
-    Record, Reply, Version,
+    Record, Records, Reply, Sharing, Version,
     paging::ScanPlan,
     schemars::{self, JsonSchema},
     serde::{self, Deserialize},
@@ -69,6 +69,8 @@ struct Platter {
     batch_ops: u64,
     durable: bool,
     stale: bool,
+    /// Whether several hosts may have it open.
+    shared: bool,
     script: Mutex<Script>,
     points: AtomicU64,
     changes: AtomicU64,
@@ -98,7 +100,16 @@ impl Disk {
         Self::make(batch_ops, false, false)
     }
 
+    /// An empty store for several hosts, with or without atomic batches.
+    pub(crate) fn shared(batches: bool) -> Self {
+        Self::of(if batches { 1_000 } else { 0 }, (true, false, true))
+    }
+
     fn make(batch_ops: u64, durable: bool, stale: bool) -> Self {
+        Self::of(batch_ops, (durable, stale, false))
+    }
+
+    fn of(batch_ops: u64, (durable, stale, shared): (bool, bool, bool)) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let memory = Memory::new(&keyway_memory_backend::Config::default()).map(Arc::new).unwrap();
@@ -107,6 +118,7 @@ impl Disk {
             batch_ops,
             durable,
             stale,
+            shared,
             script: Mutex::new(Script::Well),
             points: AtomicU64::new(0),
             changes: AtomicU64::new(0),
@@ -288,6 +300,7 @@ impl Backend for Chaotic {
         config_schema: "true",
         capabilities: Capabilities {
             durability: Durability::POWER_LOSS,
+            sharing: Sharing::MANY_HOSTS,
             limits: Limits { batch_ops: u64::MAX, ..Limits::USUAL },
             ..Memory::PLUGIN.capabilities
         },
@@ -310,7 +323,8 @@ impl Backend for Chaotic {
         let durability = if self.platter.durable { Durability::POWER_LOSS } else { inner.durability };
         let stale = ReadConsistency::EVENTUAL;
         let read_consistency = if self.platter.stale { stale } else { inner.read_consistency };
-        let inner = Capabilities { durability, read_consistency, ..inner };
+        let sharing = if self.platter.shared { Sharing::MANY_HOSTS } else { inner.sharing };
+        let inner = Capabilities { durability, read_consistency, sharing, ..inner };
         match self.platter.batch_ops {
             0 => Capabilities { features: Features::EMPTY, ..inner },
             batch_ops => Capabilities { limits: Limits { batch_ops, ..inner.limits }, ..inner },
@@ -319,6 +333,10 @@ impl Backend for Chaotic {
 
     fn get(self: &Arc<Self>, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
         self.platter.read(|| self.platter.memory.get(call, key))
+    }
+
+    fn get_many(self: &Arc<Self>, call: &CallContext<'_>, keys: &[Key<'_>]) -> Reply<Records> {
+        self.platter.read(|| self.platter.memory.get_many(call, keys))
     }
 
     fn put(self: &Arc<Self>, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {

@@ -1,79 +1,19 @@
 //! A crash at every step of making and taking away a mount, and markers of clusters.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use keyway::{
-    core::{Core, CoreError, CoreSettings, NewMount, Unsealed},
-    metrics::Metrics,
+    core::{Core, CoreError, NewMount},
     mounts::{MountPath, Tune},
     seal::{Initialised, ShareCounts},
     secrets::{Content, Read, SecretPath, Write},
-    token::Token,
 };
-use keyway_loader::Backends;
 use tempfile::TempDir;
 
-use crate::chaos::{Disk, REQUEST, Script};
-
-/// A server over two stores and a data directory, which outlive it.
-struct Site {
-    main: Disk,
-    other: Disk,
-    data_dir: TempDir,
-}
-
-impl Site {
-    fn new() -> Self {
-        let data_dir = TempDir::new().unwrap();
-        Self { main: Disk::durable(), other: Disk::durable(), data_dir }
-    }
-
-    async fn start(&self) -> Arc<Core> {
-        start(&self.main, &self.other, self.data_dir.path()).await
-    }
-
-    /// A new cluster, unsealed.
-    async fn begin(&self) -> (Arc<Core>, Initialised) {
-        let core = self.start().await;
-        let made = core.init(REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.unwrap();
-        (unsealed(core, &made).await, made)
-    }
-}
-
-async fn start(main: &Disk, other: &Disk, data_dir: &Path) -> Arc<Core> {
-    Arc::new(try_start(main, other, data_dir).await.unwrap())
-}
-
-async fn try_start(main: &Disk, other: &Disk, data_dir: &Path) -> Result<Core, CoreError> {
-    let mut backends = Backends::default();
-    backends.register(main.generation("main").await);
-    backends.register(other.generation("other").await);
-    let settings = CoreSettings {
-        audit: keyway::audit::AuditSettings::default(),
-        passwords: false,
-        system_backend: "main".to_owned(),
-        mounts: Default::default(),
-        key_uses: Default::default(),
-        key_age: None,
-        data_dir: data_dir.to_owned(),
-        calls: Default::default(),
-    };
-    Core::new(&backends, settings, &Metrics::new())
-}
-
-async fn unsealed(core: Arc<Core>, made: &Initialised) -> Arc<Core> {
-    let share = keyway::crypto::shares::Share::from_bytes(made.shares[0].expose()).unwrap();
-    assert!(!core.unseal(REQUEST, share).await.unwrap().sealed);
-    core
-}
-
-async fn authorised(core: &Core, made: &Initialised) -> Arc<Unsealed> {
-    let unsealed = core.unsealed().unwrap();
-    let token = Token::presented(made.root_token.expose());
-    let caller = core.caller(&unsealed, REQUEST, Some(&token), None).await.unwrap();
-    assert!(caller.acl.is_root());
-    unsealed
-}
+use crate::{
+    chaos::{Disk, REQUEST, Script},
+    site::{Site, authorised, start, try_start, unsealed},
+};
 
 fn team() -> MountPath {
     MountPath::parse("team/kv").unwrap()

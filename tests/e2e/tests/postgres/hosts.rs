@@ -1,6 +1,13 @@
 //! Several hosts on one database: what one has done binds the next request on every other.
 
-use keyway_e2e::{Server, Site};
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use keyway_e2e::{Server, Site, within};
 use keyway_private_postgres::{Options, needed};
 use serde_json::json;
 
@@ -18,8 +25,16 @@ struct Hosts {
 
 impl Hosts {
     fn begin(count: usize) -> Option<Self> {
+        Self::begin_with(count, "")
+    }
+
+    /// As `begin`, with more in the hosts' configurations.
+    fn begin_with(count: usize, more: &str) -> Option<Self> {
         let database = needed(&Options { settings: &["max_connections=200"], ..Options::default() })?;
         let sites: Vec<Site> = (0..count).map(|_| site(&database)).collect();
+        for site in &sites {
+            site.configure(&format!("{}\n{more}", std::fs::read_to_string(site.config()).unwrap()));
+        }
         let first = sites[0].start();
         let keys = first.init_and_unseal();
         let share = keys.shares[0].clone();
@@ -160,4 +175,142 @@ fn host_that_is_killed_or_sealed_leaves_the_others_serving() {
     let back = hosts.sites[0].start();
     assert!(!back.unseal(&hosts.share));
     assert_eq!(back.get("secret/data/app", &hosts.root).status, 200);
+}
+
+/// How many calls of a kind have reached the system's backend.
+fn calls(server: &Server, root: &str, operation: &str) -> u64 {
+    let text = server.get("sys/metrics", root).text;
+    let name =
+        format!("keyway_backend_calls_total{{backend=\"main\",operation=\"{operation}\",result=\"ok\"}} ");
+    text.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
+}
+
+#[test]
+fn secret_its_token_and_the_epoch_are_read_in_one_round_trip() {
+    let Some(hosts) = Hosts::begin(2) else { return };
+    let policy = json!({ "policy": "path \"secret/*\" { capabilities = [\"read\"] }" });
+    assert_eq!(hosts.servers[0].post("sys/policies/acl/reader", &hosts.root, &policy).status, 204);
+    let body = json!({ "data": { "k": "v" } });
+    assert_eq!(hosts.servers[0].post("secret/data/app", &hosts.root, &body).status, 200);
+    // A child of the root token: its parent is read with it.
+    let (token, reader) = (hosts.token(&["reader"]), &hosts.servers[1]);
+    let operations = ["get", "get_many", "scan", "apply", "put"];
+    for _ in 0..2 {
+        assert_eq!(reader.get("secret/data/app", &token).status, 200);
+        calls(reader, &hosts.root, "get");
+    }
+    let count = || operations.map(|operation| calls(reader, &hosts.root, operation));
+    // What asking costs is no part of it.
+    let (first, second) = (count(), count());
+    for _ in 0..100 {
+        assert_eq!(reader.get("secret/data/app", &token).status, 200);
+    }
+    let third = count();
+    for (index, operation) in operations.iter().enumerate() {
+        let asking = second[index] - first[index];
+        let expected = if *operation == "get_many" { 100 } else { 0 };
+        assert_eq!(
+            third[index] - second[index] - asking,
+            expected,
+            "{operation}: {first:?} {second:?} {third:?}"
+        );
+    }
+}
+
+#[test]
+fn host_whose_keys_another_has_replaced_seals_itself_and_opens_with_the_new_shares() {
+    let Some(hosts) = Hosts::begin(3) else { return };
+    let body = json!({ "data": { "k": "v" } });
+    assert_eq!(hosts.servers[1].post("secret/data/app", &hosts.root, &body).status, 200);
+    let rekey = json!({ "secret_shares": 1, "secret_threshold": 1, "require_verification": false });
+    let begun = hosts.servers[0].post("sys/rekey/init", &hosts.root, &rekey).json();
+    let update = json!({ "key": hosts.share, "nonce": begun["nonce"] });
+    let made = hosts.servers[0].post("sys/rekey/update", "", &update);
+    assert_eq!(made.status, 200, "{}", made.text);
+    let share = made.json()["keys"][0].as_str().unwrap().to_owned();
+    // The host that did it goes on; of the others one is asked for a secret, the other how it is.
+    assert_eq!(hosts.servers[0].get("secret/data/app", &hosts.root).status, 200);
+    let refused = hosts.servers[1].get("secret/data/app", &hosts.root);
+    assert!(refused.status == 503 && refused.error().contains("sealed"), "{}", refused.text);
+    assert_eq!(hosts.servers[2].get("sys/seal-status", "").json()["sealed"], json!(true));
+    for host in [1, 2] {
+        let server = &hosts.servers[host];
+        assert_eq!(server.get("sys/health", "").status, 503);
+        assert_eq!(server.get("sys/leader", "").json()["is_self"], json!(false));
+        assert!(hosts.sites[host].log_text().contains("the keys were changed on another host"));
+        assert_eq!(server.post("sys/unseal", "", &json!({ "key": hosts.share })).status, 400);
+        assert!(!server.unseal(&share));
+        assert_eq!(server.post("secret/data/app", &hosts.root, &body).status, 200);
+    }
+    assert_eq!(hosts.servers[0].get("secret/data/app", &hosts.root).json()["data"]["metadata"]["version"], 3);
+}
+
+#[test]
+fn audit_device_that_one_host_adds_binds_the_next_request_on_every_other() {
+    let Some(hosts) = Hosts::begin_with(2, "[audit]\napi = true\n") else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let read = Arc::new(Mutex::new(String::new()));
+    let heard = Arc::clone(&read);
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let heard = Arc::clone(&heard);
+            std::thread::spawn(move || {
+                for line in BufReader::new(socket).lines().map_while(Result::ok) {
+                    heard.lock().unwrap().push_str(&line);
+                }
+            });
+        }
+    });
+    let device = json!({ "type": "socket", "options": { "address": address, "socket_type": "tcp" } });
+    let added = hosts.servers[0].post("sys/audit/far", &hosts.root, &device);
+    assert_eq!(added.status, 204, "{}", added.text);
+    assert_eq!(hosts.servers[1].get("secret/data/of-the-other-host", &hosts.root).status, 404);
+    within(Duration::from_secs(20), || read.lock().unwrap().contains("of-the-other-host"));
+    assert!(hosts.servers[1].get("sys/audit", &hosts.root).json()["data"]["far/"].is_object());
+    assert_eq!(hosts.servers[1].request("DELETE", "sys/audit/far", &hosts.root, None).status, 204);
+    assert_eq!(hosts.servers[0].get("secret/data/behind-it", &hosts.root).status, 404);
+    assert!(hosts.servers[0].get("sys/audit", &hosts.root).json()["data"]["far/"].is_null());
+    assert!(!read.lock().unwrap().contains("behind-it"));
+}
+
+#[test]
+fn auth_method_that_one_host_enables_or_disables_binds_the_next_login_on_every_other() {
+    let Some(hosts) = Hosts::begin(2) else { return };
+    let (one, other) = (&hosts.servers[0], &hosts.servers[1]);
+    for round in 0..5 {
+        let path = format!("auth/app{round}");
+        assert_eq!(one.post(&format!("sys/{path}"), &hosts.root, &json!({ "type": "approle" })).status, 204);
+        let role = json!({ "bind_secret_id": false, "secret_id_bound_cidrs": [], "token_bound_cidrs": ["127.0.0.1/32"] });
+        let made = one.post(&format!("{path}/role/r"), &hosts.root, &role);
+        assert_eq!(made.status, 204, "{}", made.text);
+        let id = one.get(&format!("{path}/role/r/role-id"), &hosts.root).json()["data"]["role_id"].clone();
+        let login = || other.post(&format!("{path}/login"), "", &json!({ "role_id": id }));
+        let in_it = login();
+        assert_eq!(in_it.status, 200, "{}", in_it.text);
+        assert_eq!(one.request("DELETE", &format!("sys/{path}"), &hosts.root, None).status, 204);
+        let refused = login();
+        assert!(matches!(refused.status, 403 | 404), "{}", refused.text);
+    }
+}
+
+#[test]
+fn policies_that_many_write_on_many_hosts_are_all_written() {
+    let Some(hosts) = Hosts::begin(3) else { return };
+    std::thread::scope(|scope| {
+        for writer in 0..24_usize {
+            let (servers, root) = (&hosts.servers, &hosts.root);
+            scope.spawn(move || {
+                for round in 0..10 {
+                    let server = &servers[(writer + round) % 3];
+                    let text = format!("path \"secret/data/{round}\" {{ capabilities = [\"read\"] }}");
+                    let policy = json!({ "policy": text });
+                    let put = server.post(&format!("sys/policies/acl/p{writer}"), root, &policy);
+                    assert_eq!(put.status, 204, "{}", put.text);
+                    let read = servers[writer % 3].get(&format!("sys/policies/acl/p{writer}"), root);
+                    assert_eq!(read.json()["data"]["policy"], json!(text));
+                }
+            });
+        }
+    });
 }

@@ -59,7 +59,7 @@ fn refuse(other: &Map<String, Value>, names: &[&str]) -> Result<(), ApiError> {
 async fn is_administrator(at: &At<'_>, path: &str) -> Result<bool, ApiError> {
     let (call, unsealed) = (at.call, at.unsealed()?);
     let address = call.peer.map(|peer| peer.ip());
-    match call.core.caller(unsealed, call.request(), call.token.as_ref(), address).await {
+    match call.core.caller(unsealed, call.request(), call.token.as_ref(), address, at.ahead).await {
         Ok(caller) => Ok(caller.acl.has_sudo(path, false)),
         Err(CoreError::PermissionDenied) => Ok(false),
         Err(error) => Err(error.into()),

@@ -45,9 +45,9 @@ pub(in crate::http::sys) async fn rotate(at: &At<'_>) -> Result<Answer, ApiError
 /// The key that seals.
 pub(in crate::http::sys) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> {
     let unsealed = at.unsealed()?;
-    if unsealed.is_shared_by_hosts() {
+    if at.call.core.system_is_shared() {
         // Another host may have made a newer one.
-        unsealed.barrier().read_again(at.call.request()).await?;
+        at.call.core.read_keys_again(unsealed, at.call.request()).await?;
     }
     let key = unsealed.barrier().key_use();
     let made = i64::try_from(key.made).ok().and_then(|made| jiff::Timestamp::from_second(made).ok());

@@ -1,0 +1,38 @@
+//! Records that are read before it is known whether all of them are wanted: one call instead of several.
+
+use keyway_loader::{Key, Record};
+
+/// Where a record lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    keyspace: String,
+    key: Vec<u8>,
+}
+
+/// What was read together.
+#[derive(Debug, Default)]
+pub struct Ahead(Vec<(Place, Option<Record>)>);
+
+impl Place {
+    /// The place of a key.
+    pub fn of(key: Key<'_>) -> Self {
+        Self { keyspace: key.keyspace().to_owned(), key: key.bytes().to_vec() }
+    }
+
+    /// Its key.
+    pub fn key(&self) -> Key<'_> {
+        Key::new(&self.keyspace, &self.key)
+    }
+}
+
+impl Ahead {
+    pub(super) fn new(places: Vec<Place>, records: Vec<Option<Record>>) -> Self {
+        Self(places.into_iter().zip(records).collect())
+    }
+
+    /// The record of a key as it was then; none where nobody looked.
+    pub fn get(&self, key: Key<'_>) -> Option<Option<&Record>> {
+        let found = self.0.iter().find(|(place, _)| place.key() == key);
+        found.map(|(_, record)| record.as_ref())
+    }
+}

@@ -1,0 +1,111 @@
+//! Writes whose outcome is found out, and writes that belong together.
+
+use keyway_loader::{Condition, Error, ErrorCode, Features, Op, OpResult, Put, Version};
+
+use super::{RequestId, Storage, StorageError};
+
+/// How often a write whose outcome must be known is tried.
+const SETTLE_ATTEMPTS: u32 = 3;
+
+impl Storage {
+    /// Writes one record whose value nobody else would write (it is sealed, or holds a random part), and finds out what
+    /// has become of it where the backend does not know.
+    ///
+    /// # Errors
+    ///
+    /// The backend's; unknown only where it also cannot be read.
+    pub async fn put_settled(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
+        self.put_settled_with(request, put, &[]).await
+    }
+
+    /// As [`put_settled`](Self::put_settled), together with other writes where the backend does several at once, and without
+    /// them where it does not.
+    ///
+    /// # Errors
+    ///
+    /// The backend's; unknown only where it also cannot be read.
+    pub async fn put_settled_with(
+        &self,
+        request: RequestId,
+        put: Put<'_>,
+        others: &[Op<'_>],
+    ) -> Result<Version, StorageError> {
+        let mut attempts = 0;
+        loop {
+            let error = match self.put_with(request, put, others).await {
+                Ok(version) => return Ok(version),
+                Err(error) if error.is_unknown() => error,
+                // The attempt before may have been the one that was quicker.
+                Err(error) if error.is_lost_race() && attempts > 0 => error,
+                Err(error) => return Err(error),
+            };
+            attempts += 1;
+            // If it cannot be read either, it stays unknown.
+            let Ok(stored) = self.get(request, put.key()).await else { return Err(error) };
+            if let Some(record) = stored.as_ref().filter(|record| record.value() == put.value()) {
+                return Ok(record.version());
+            }
+            let condition = stored.map_or(Condition::Absent, |record| Condition::Version(record.version()));
+            if put.condition() != Condition::Any && put.condition() != condition {
+                let lost = Error::new(ErrorCode::PRECONDITION_FAILED, "somebody else was quicker");
+                return Err(self.error(lost));
+            }
+            if attempts == SETTLE_ATTEMPTS {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn put_with(
+        &self,
+        request: RequestId,
+        put: Put<'_>,
+        others: &[Op<'_>],
+    ) -> Result<Version, StorageError> {
+        let mut ops = vec![Op::put(put.key(), put.value()).when(put.condition())];
+        ops.extend_from_slice(others);
+        if others.is_empty() || !self.takes_at_once(&ops) {
+            return self.put(request, put).await;
+        }
+        let results = self.apply_all(request, &ops).await?;
+        let written = results.iter().next().and_then(Result::ok).map(OpResult::version);
+        written.ok_or_else(|| {
+            self.error(Error::new(ErrorCode::INTERNAL, "a batch was answered without its results"))
+        })
+    }
+
+    /// Unconditional writes that come before a conditional one, which is the commit point: in one atomic batch where
+    /// the backend has them, and otherwise in this order, so that what is not committed is never referred to. The keys
+    /// of the former must be such that nobody else writes them.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn commit(
+        &self,
+        request: RequestId,
+        before: &[Op<'_>],
+        point: Put<'_>,
+    ) -> Result<(), StorageError> {
+        let mut ops = before.to_vec();
+        ops.push(Op::put(point.key(), point.value()).when(point.condition()));
+        if self.takes_at_once(&ops) {
+            return self.apply(request, &ops).await;
+        }
+        for op in before {
+            let put = Put::new(op.key(), op.value()).when(Condition::Any);
+            // Nothing refers to it before the commit point, and its key is its own: its outcome does not matter.
+            self.put(request, put).await.map_err(StorageError::not_applied)?;
+        }
+        self.put(request, point).await.map(|_| ())
+    }
+
+    /// Whether the backend takes these operations as one atomic batch.
+    pub fn takes_at_once(&self, ops: &[Op<'_>]) -> bool {
+        let capabilities = self.capabilities();
+        let bytes: usize = ops.iter().map(|op| op.key().bytes().len() + op.value().len()).sum();
+        capabilities.features.contains(Features::ATOMIC_BATCH)
+            && ops.len() as u64 <= capabilities.limits.batch_ops
+            && bytes as u64 <= capabilities.limits.batch_bytes
+    }
+}
