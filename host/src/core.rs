@@ -47,6 +47,7 @@ use crate::{
     audit::{Audit, AuditSettings},
     barrier::{Barrier, UseBound},
     config::MountConfig,
+    lease::Leases,
     metrics::Metrics,
     mounts::{Mount, Mounts},
     policy::Policies,
@@ -71,6 +72,7 @@ pub struct Core {
     passwords: Arc<tokio::sync::Semaphore>,
     reencrypter: Reencrypter,
     upkeep: Upkeep,
+    leases: Arc<Leases>,
     swaps: Swaps,
     /// What the seal record said last, for an unsealed server whose store is away.
     seal_seen: Mutex<Option<SealStatus>>,
@@ -198,6 +200,7 @@ impl Core {
             passwords: Arc::new(tokio::sync::Semaphore::new(1)),
             reencrypter: Reencrypter::default(),
             upkeep: Upkeep::default(),
+            leases: Arc::default(),
             seal_seen: Mutex::default(),
             swaps: Swaps::default(),
             settings,

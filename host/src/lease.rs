@@ -5,7 +5,7 @@
 //! host writes to the system's store for this work is written in one batch with a check that the fence still stands, so that
 //! one who was paused, or cut off, and comes back behind another's taking writes nothing any more. `lease/NAME/beat` changes
 //! while the holder works. Whoever sees neither change for a [`TERM`], by a clock of its own, takes the lease; clocks of
-//! different machines are never compared for that.
+//! different machines are never compared for that. Neither is sealed: there is nothing in them.
 
 use std::{
     collections::HashMap,
@@ -14,21 +14,20 @@ use std::{
     time::Duration,
 };
 
-use keyway_loader::{Condition, ErrorCode, Key, Op, Version};
-use serde::{Deserialize, Serialize};
+use keyway_loader::{Condition, ErrorCode, Key, Op, Put, Record, Version};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
     clock,
-    crypto::envelope::RecordKind,
     epoch::{self, Others},
     seal::SYSTEM_KEYSPACE,
     storage::{
+        RequestId, Storage, StorageError,
         ahead::Place,
         unit::{self, Fence},
     },
-    system::{Held, New, Records, SystemError},
 };
 
 /// How long a holder may say nothing.
@@ -61,7 +60,7 @@ pub enum Asked {
     Held(Lease),
     /// Another host has it.
     Busy,
-    /// The work was done, by whomever, so long ago.
+    /// The work was done, by whomever, and is due again after so long.
     Done(Duration),
 }
 
@@ -93,8 +92,8 @@ struct Beat {
     number: Uuid,
     /// Whether it has ended.
     is_released: bool,
-    /// When the work was done, in Unix seconds; zero where it never was.
-    done: u64,
+    /// When the work is due again, in Unix seconds, as far as the holder knows; zero is now.
+    due: u64,
 }
 
 /// The work was broken off, because the lease is another host's by now.
@@ -109,41 +108,46 @@ impl Default for Leases {
 }
 
 impl Leases {
-    /// Asks for a lease; `rest` is for how long the work need not be done again.
+    /// Asks for a lease; `patience` is how long the work may be left alone where it was done, at most.
     ///
     /// # Errors
     ///
     /// The store's.
     pub async fn ask(
         &self,
-        records: Records<'_>,
+        system: &Storage,
         name: &'static str,
-        rest: Duration,
-    ) -> Result<Asked, SystemError> {
-        if epoch::others(records.system()) != Others::Tell {
+        patience: Duration,
+    ) -> Result<Asked, StorageError> {
+        if epoch::others(system) != Others::Tell {
             return Ok(Asked::Held(Lease(None)));
         }
-        let held = records.get::<Holder>(RecordKind::Lease, &key(name)).await?;
-        let beat = records.get::<Beat>(RecordKind::Lease, &beat_key(name)).await?;
-        if let Some(held) = &held {
-            let is_released = beat.as_ref().is_some_and(|beat| beat.value.is_of(held) && beat.value.is_released);
-            let is_over = is_released || held.value.host == self.host;
-            if !is_over && !self.is_silent(name, held, beat.as_ref()) {
+        let (fence, beat) = (key(name), beat_key(name));
+        let both = [place(&fence), place(&beat)];
+        let mut stored = system.get_many(RequestId::BACKGROUND, &both).await?.into_iter();
+        let (fence, beat) = (stored.next().flatten(), stored.next().flatten());
+        if let Some(fence) = &fence {
+            let (holder, last) = (read::<Holder>(fence), beat.as_ref().and_then(read::<Beat>));
+            let released = last.filter(|last| {
+                last.is_released && holder.as_ref().is_some_and(|holder| holder.id == last.id)
+            });
+            let is_own = holder.is_some_and(|holder| holder.host == self.host);
+            let look = Look { fence: fence.version(), beat: beat.as_ref().map(Record::version) };
+            if released.is_none() && !is_own && !self.is_silent(name, look) {
                 return Ok(Asked::Busy);
             }
-            let done = beat.as_ref().map_or(0, |beat| beat.value.done);
-            let ago = Duration::from_secs(clock::unix_seconds().saturating_sub(done));
-            // A time in the future is a clock's that was set back.
-            if is_released && done <= clock::unix_seconds() && ago < rest {
-                return Ok(Asked::Done(ago));
+            let due = released.map_or(0, |last| last.due).saturating_sub(clock::unix_seconds());
+            // The clock of the one who did it may be wrong.
+            let wait = Duration::from_secs(due).min(patience);
+            if !wait.is_zero() {
+                return Ok(Asked::Done(wait));
             }
         }
-        self.take(records, name, held.as_ref(), beat.as_ref()).await
+        self.take(system, name, fence.as_ref(), beat.as_ref()).await
     }
 
     /// Whether nothing of the lease has changed for a term.
-    fn is_silent(&self, name: &'static str, held: &Held<Holder>, beat: Option<&Held<Beat>>) -> bool {
-        let look = Look { fence: held.version, beat: beat.map(|beat| beat.version) };
+    fn is_silent(&self, name: &'static str, look: Look) -> bool {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let known = watched.entry(name).or_insert_with(|| Watched { look, since: Instant::now() });
         if known.look != look {
@@ -154,20 +158,22 @@ impl Leases {
 
     async fn take(
         &self,
-        records: Records<'_>,
+        system: &Storage,
         name: &'static str,
-        held: Option<&Held<Holder>>,
-        beat: Option<&Held<Beat>>,
-    ) -> Result<Asked, SystemError> {
+        fence: Option<&Record>,
+        beat: Option<&Record>,
+    ) -> Result<Asked, StorageError> {
         let holder = Holder { host: self.host, id: Uuid::new_v4() };
-        let condition = |version: Option<Version>| version.map_or(Condition::Absent, Condition::Version);
-        let (fence, beat_key) = (key(name), beat_key(name));
-        let new = New { kind: RecordKind::Lease, key: &fence, value: &holder };
+        let condition = |stored: Option<&Record>| {
+            stored.map_or(Condition::Absent, |stored| Condition::Version(stored.version()))
+        };
+        let (fence_key, beat_key, text) = (key(name), beat_key(name), text(&holder));
+        let put = Put::new(place(&fence_key), &text).when(condition(fence));
         // Unless the one who has it has just said that it works.
-        let silent = Op::check(Key::new(SYSTEM_KEYSPACE, &beat_key), condition(beat.map(|beat| beat.version)));
-        match records.put_with(&new, condition(held.map(|held| held.version)), &[silent]).await {
+        let silent = Op::check(place(&beat_key), condition(beat));
+        match system.put_settled_with(RequestId::BACKGROUND, put, &[silent]).await {
             Ok(version) => Ok(Asked::Held(Lease(Some(Taken { name, id: holder.id, fence: version })))),
-            Err(SystemError::Storage(error)) if error.is_lost_race() => Ok(Asked::Busy),
+            Err(error) if error.is_lost_race() => Ok(Asked::Busy),
             Err(error) => Err(error),
         }
     }
@@ -179,22 +185,21 @@ impl Lease {
     /// # Errors
     ///
     /// `Lost`: the work was broken off.
-    pub async fn during<T>(&self, records: Records<'_>, work: impl Future<Output = T>) -> Result<T, Lost> {
+    pub async fn during<T>(&self, system: &Storage, work: impl Future<Output = T>) -> Result<T, Lost> {
         let Some(taken) = &self.0 else { return Ok(work.await) };
-        let place = Place::of(Key::new(SYSTEM_KEYSPACE, &key(taken.name)));
-        let fence = Fence::new(records.system(), place, taken.fence);
+        let fence = Fence::new(system, Place::of(place(&key(taken.name))), taken.fence);
         tokio::select! {
             biased;
             done = unit::fenced(fence, work) => Ok(done),
-            lost = taken.beats(records) => Err(lost),
+            lost = taken.beats(system) => Err(lost),
         }
     }
 
-    /// Gives it back; `is_done`: the work need not be done again so soon.
-    pub async fn release(self, records: Records<'_>, is_done: bool) {
+    /// Gives it back; the work is due again after `rest`.
+    pub async fn release(self, system: &Storage, rest: Duration) {
         let Some(taken) = &self.0 else { return };
-        let done = if is_done { clock::unix_seconds() } else { 0 };
-        if let Err(error) = taken.beat(records, true, done).await {
+        let due = clock::unix_seconds().saturating_add(rest.as_secs());
+        if let Err(error) = taken.beat(system, true, due).await {
             // Others take it when its term is over.
             tracing::debug!(%error, lease = taken.name, "a lease was not given back");
         }
@@ -203,28 +208,24 @@ impl Lease {
 
 impl Taken {
     /// Says that this host works, until another has taken the lease.
-    async fn beats(&self, records: Records<'_>) -> Lost {
+    async fn beats(&self, system: &Storage) -> Lost {
         loop {
-            match self.beat(records, false, 0).await {
-                Err(SystemError::Storage(error)) if error.code() == ErrorCode::PRECONDITION_FAILED => return Lost,
+            match self.beat(system, false, 0).await {
+                Err(error) if error.code() == ErrorCode::PRECONDITION_FAILED => return Lost,
                 // While the store is away nobody else can take it either; and behind that the fence holds.
                 Ok(()) | Err(_) => tokio::time::sleep(BEAT).await,
             }
         }
     }
 
-    async fn beat(&self, records: Records<'_>, is_released: bool, done: u64) -> Result<(), SystemError> {
-        let beat = Beat { id: self.id, number: Uuid::new_v4(), is_released, done };
-        let (fence, beat_key) = (key(self.name), beat_key(self.name));
-        let new = New { kind: RecordKind::Lease, key: &beat_key, value: &beat };
-        let stands = Op::check(Key::new(SYSTEM_KEYSPACE, &fence), Condition::Version(self.fence));
-        records.put_with(&new, Condition::Any, &[stands]).await.map(|_| ())
-    }
-}
-
-impl Beat {
-    fn is_of(&self, held: &Held<Holder>) -> bool {
-        self.id == held.value.id
+    async fn beat(&self, system: &Storage, is_released: bool, due: u64) -> Result<(), StorageError> {
+        let text = text(&Beat { id: self.id, number: Uuid::new_v4(), is_released, due });
+        let (fence, beat) = (key(self.name), beat_key(self.name));
+        let stands = Op::check(place(&fence), Condition::Version(self.fence));
+        system
+            .put_settled_with(RequestId::BACKGROUND, Put::new(place(&beat), &text), &[stands])
+            .await
+            .map(|_| ())
     }
 }
 
@@ -234,4 +235,17 @@ fn key(name: &str) -> Vec<u8> {
 
 fn beat_key(name: &str) -> Vec<u8> {
     format!("lease/{name}/beat").into_bytes()
+}
+
+fn place(key: &[u8]) -> Key<'_> {
+    Key::new(SYSTEM_KEYSPACE, key)
+}
+
+fn text(said: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(said).expect("a lease is plain data")
+}
+
+/// None for what this version does not understand: whoever wrote it is there for as long as it changes.
+fn read<T: DeserializeOwned>(record: &Record) -> Option<T> {
+    serde_json::from_slice(record.value()).ok()
 }

@@ -3,7 +3,7 @@
 //! A request on its way down: [`http`] (routes, Vault's shapes, status codes) → [`core`] (sealed or not, who may) →
 //! [`secrets`] (versions, check-and-set) → [`barrier`] (keys, and how often they
 //! are used) → [`crypto`] (the envelope) → [`storage`] (deadline, limits, circuit breaker) → `keyway-loader`'s `Store` →
-//! the plugin. Beside it: [`seal`] (shares and keys), [`mounts`], [`token`]; [`config`] and [`server`] put them together;
+//! the plugin. Beside it: [`seal`] (shares and keys), [`mounts`], [`token`]; [`epoch`] and [`lease`] are for hosts that share a store; [`config`] and [`server`] put them together;
 //! [`cli`] is the command line, [`clock`] the time,
 //! [`json`] what the JSON libraries leave open, [`metrics`] what is measured.
 
@@ -19,6 +19,7 @@ pub mod barrier;
 pub mod core;
 pub mod cubbyhole;
 pub mod epoch;
+pub mod lease;
 pub mod mounts;
 pub mod policy;
 pub mod seal;

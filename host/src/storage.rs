@@ -19,8 +19,8 @@ use std::{
 
 use keyway_loader::{
     Batch, BatchMode, BatchResult, CallContext, Capabilities, Delete, Down, DropKeyspace, Durability, Error,
-    ErrorCode, Features, Generation, Health, InUse, Key, Op, Page, Put, ReadConsistency, Record, Reply, Scan,
-    Sharing, Slot, Version, WriteId,
+    ErrorCode, Features, Generation, Health, InUse, Key, Op, OpResult, Page, Put, ReadConsistency, Record,
+    Reply, Scan, Sharing, Slot, Version, WriteId,
 };
 
 use self::{
@@ -198,6 +198,9 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn put(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
+        if unit::fence(&self.backend).is_some() {
+            return Ok(self.apply_one(request, settle::operation(put)).await?.version());
+        }
         let put = put.with_write_id(write_id().map_err(|source| self.error(source))?);
         self.call(request, PUT, |open, call| open.put(call, put)).await
     }
@@ -208,6 +211,10 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn delete(&self, request: RequestId, delete: Delete<'_>) -> Result<bool, StorageError> {
+        if unit::fence(&self.backend).is_some() {
+            let op = Op::delete(delete.key()).when(delete.condition());
+            return Ok(self.apply_one(request, op).await?.existed());
+        }
         let delete = delete.with_write_id(write_id().map_err(|source| self.error(source))?);
         self.call(request, DELETE, |open, call| open.delete(call, delete)).await
     }
@@ -268,11 +275,27 @@ impl Storage {
         self.apply_all(request, ops).await.map(|_| ())
     }
 
-    /// As [`apply`](Self::apply), with what each operation did.
+    /// As [`apply`](Self::apply), with what each operation did. Work that is done behind a fence does nothing any more where that is
+    /// gone.
     async fn apply_all(&self, request: RequestId, ops: &[Op<'_>]) -> Result<BatchResult, StorageError> {
         let id = write_id().map_err(|source| self.error(source))?;
-        let batch = Batch::new(ops, BatchMode::Atomic, id);
-        self.call(request, APPLY, |open, call| open.apply(call, batch)).await
+        let Some(fence) = unit::fence(&self.backend) else {
+            let batch = Batch::new(ops, BatchMode::Atomic, id);
+            return self.call(request, APPLY, |open, call| open.apply(call, batch)).await;
+        };
+        let fenced = [&[fence.check()], ops].concat();
+        let batch = Batch::new(&fenced, BatchMode::Atomic, id);
+        let applied = self.call(request, APPLY, |open, call| open.apply(call, batch)).await;
+        let results = applied.map_err(StorageError::fenced_off)?;
+        Ok(results.iter().skip(1).map(|result| result.copied().map_err(Error::clone)).collect())
+    }
+
+    async fn apply_one(&self, request: RequestId, op: Op<'_>) -> Result<OpResult, StorageError> {
+        let results = self.apply_all(request, &[op]).await?;
+        let done = results.iter().next().and_then(Result::ok).copied();
+        done.ok_or_else(|| {
+            self.error(Error::new(ErrorCode::INTERNAL, "a batch was answered without its results"))
+        })
     }
 
     /// Removes several records, each for itself.
@@ -281,9 +304,15 @@ impl Storage {
     ///
     /// The backend's, for the first record that could not be removed.
     pub async fn delete_all(&self, request: RequestId, keys: &[Key<'_>]) -> Result<(), StorageError> {
+        let is_fenced = unit::fence(&self.backend).is_some();
         let limit = usize::try_from(self.capabilities().limits.batch_ops).unwrap_or(usize::MAX);
+        let limit = limit.saturating_sub(usize::from(is_fenced));
         for keys in keys.chunks(limit.clamp(1, REMOVED_AT_ONCE)) {
             let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::delete(*key)).collect();
+            if is_fenced {
+                self.apply(request, &ops).await?;
+                continue;
+            }
             let id = write_id().map_err(|source| self.error(source))?;
             let batch = Batch::new(&ops, BatchMode::Independent, id);
             let results: BatchResult =

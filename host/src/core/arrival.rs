@@ -131,6 +131,16 @@ impl Core {
         Ok(Arrival { ahead, has_caught_up })
     }
 
+    /// As [`arrive`](Self::arrive), for work that no request asked for.
+    pub(super) async fn keep_up(&self, unsealed: &Arc<Unsealed>) -> Result<(), CoreError> {
+        let request = RequestId::BACKGROUND;
+        match epoch::others(&self.system) {
+            Others::Absent => Ok(()),
+            Others::Tell => self.arrive(unsealed, request, None, None).await.map(|_| ()),
+            Others::Silent => self.catch_up(unsealed, request).await,
+        }
+    }
+
     /// The place of a secret's first record, where it is in the system's store, too.
     pub fn place_in_system(&self, mount: &Mount, path: &SecretPath) -> Option<Place> {
         (mount.backend == self.system.name()).then(|| secrets::place_of(mount, path))

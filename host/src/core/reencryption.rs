@@ -17,12 +17,17 @@ use crate::{
     barrier::Resealed,
     clock,
     crypto::envelope::RecordKind,
+    epoch::{self, Others},
+    lease::Asked,
     secrets::Engine,
     storage::RequestId,
     system::{Next, SystemError},
 };
 
 const KEY: &[u8] = b"reencryption";
+const LEASE: &str = "reencryption";
+/// How often a host looks whether there is something to do, where others may have begun it.
+const LOOK: Duration = Duration::from_secs(20);
 /// How long it rests when a store does not answer, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -125,34 +130,80 @@ impl Reencrypter {
 }
 
 async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
+    loop {
+        let Some(rest) = in_turn(&core).await else { return };
+        tokio::select! {
+            () = tokio::time::sleep(rest) => {}
+            () = hurry.notified() => {}
+        }
+    }
+}
+
+/// Goes on with one that is under way, unless another host does; answers how long to rest, and nothing at the end.
+async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
+    let (system, leases, nothing_to_do) = {
+        let core = core.upgrade()?;
+        // Another host may begin one, or leave one.
+        let rest = if epoch::others(&core.system) == Others::Tell { LOOK } else { Duration::MAX };
+        match core.reencryption(RequestId::BACKGROUND).await {
+            Ok(Some(present)) if present.is_running() => {}
+            Ok(_) => return Some(rest),
+            Err(CoreError::Sealed) => return None,
+            Err(error) => {
+                tracing::warn!(%error, "whether old records are to be sealed anew is not known");
+                return Some(RETRY.1);
+            }
+        }
+        (core.system.clone(), Arc::clone(&core.leases), rest)
+    };
+    let lease = match leases.ask(&system, LEASE, Duration::ZERO).await {
+        Ok(Asked::Held(lease)) => lease,
+        Ok(Asked::Busy | Asked::Done(_)) => return Some(LOOK),
+        Err(error) => {
+            tracing::warn!(%error, "the re-encryption has to wait");
+            return Some(RETRY.1);
+        }
+    };
+    match lease.during(&system, work(core)).await {
+        Ok(Some(())) => {
+            lease.release(&system, Duration::ZERO).await;
+            Some(nothing_to_do)
+        }
+        Ok(None) => None,
+        Err(lost) => {
+            tracing::warn!(%lost, "the re-encryption was broken off");
+            Some(LOOK)
+        }
+    }
+}
+
+/// Does part after part, to the end; nothing where the server was sealed before.
+async fn work(core: &Weak<Core>) -> Option<()> {
     let mut retry = RETRY.0;
     loop {
         let begun = Instant::now();
         let rest = {
-            let Some(core) = core.upgrade() else { return };
-            let Ok(unsealed) = core.unsealed() else { return };
+            let core = core.upgrade()?;
+            let unsealed = core.unsealed().ok()?;
             match core.reencrypt_part(&unsealed).await {
-                Ok(Part::Last) => None,
+                Ok(Part::Last) => return Some(()),
                 // As long as it took: half of the store's time is left to the requests.
                 Ok(Part::Done) => {
                     retry = RETRY.0;
-                    Some(begun.elapsed())
+                    begun.elapsed()
                 }
                 Ok(Part::Waits) => {
                     retry = (retry * 2).min(RETRY.1);
-                    Some(retry)
+                    retry
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the re-encryption has to wait");
                     retry = (retry * 2).min(RETRY.1);
-                    Some(retry)
+                    retry
                 }
             }
         };
-        match rest {
-            Some(rest) => tokio::time::sleep(rest).await,
-            None => hurry.notified().await,
-        }
+        tokio::time::sleep(rest).await;
     }
 }
 
@@ -211,12 +262,14 @@ impl Core {
     /// # Errors
     ///
     /// The store's.
-    pub async fn reencrypt_part(&self, unsealed: &Unsealed) -> Result<Part, CoreError> {
+    pub async fn reencrypt_part(&self, unsealed: &Arc<Unsealed>) -> Result<Part, CoreError> {
         let request = RequestId::BACKGROUND;
         let held = unsealed.records(request).get::<Reencryption>(RecordKind::Reencryption, KEY).await?;
         let Some(present) = held.map(|held| held.value).filter(Reencryption::is_running) else {
             return Ok(Part::Last);
         };
+        // It may have been begun on another host, with a key that this one has not seen yet, and there may be other mounts.
+        self.keep_up(unsealed).await?;
         let after = BASE64.decode(present.at.after.as_bytes()).unwrap_or_default();
         let mount = present.at.mount;
         let part = if mount.is_nil() {

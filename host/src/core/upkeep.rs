@@ -11,6 +11,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 use super::{Core, CoreError, Unsealed};
 use crate::{
     approle, clock,
+    lease::Asked,
     mounts::{Leaving, MountError},
     seal::marker,
     secrets::{Engine, EngineError},
@@ -18,10 +19,13 @@ use crate::{
     token::Tidied,
 };
 
+const LEASE: &str = "upkeep";
 /// How long it rests when there is nothing to do.
 const REST: Duration = Duration::from_secs(600);
 /// How long a write that began before a mount was taken away may still be under way: far longer than a request may take.
 const UNDER_WAY: Duration = Duration::from_secs(4_000);
+/// How long it rests when another host is at it, and there is something to do at once.
+const BUSY_REST: Duration = Duration::from_secs(2);
 /// How long it rests when something failed, or is too young to be swept.
 const SHORT_REST: Duration = Duration::from_secs(60);
 
@@ -63,26 +67,67 @@ impl Upkeep {
 }
 
 async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
+    let mut is_hurried = true;
     loop {
         let rest = {
             let Some(core) = core.upgrade() else { return };
             let Ok(unsealed) = core.unsealed() else { return };
-            core.tidy(&unsealed, false).await
+            match core.tidy_in_turn(&unsealed, is_hurried).await {
+                Turn::Had(rest) => {
+                    is_hurried = false;
+                    rest
+                }
+                // What is to be done at once is done behind the other host.
+                Turn::Another if is_hurried => BUSY_REST,
+                Turn::Another => SHORT_REST,
+            }
         };
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
-            () = hurry.notified() => {}
+            () = hurry.notified() => is_hurried = true,
         }
     }
 }
 
+/// Whose turn it was.
+enum Turn {
+    /// This host's, or nobody's: there is nothing to do for so long.
+    Had(Duration),
+    /// Another's.
+    Another,
+}
+
 impl Core {
+    /// Tidies, unless another host of the same store does, or has done so just now.
+    async fn tidy_in_turn(&self, unsealed: &Arc<Unsealed>, is_hurried: bool) -> Turn {
+        let patience = if is_hurried { Duration::ZERO } else { REST };
+        let lease = match self.leases.ask(&self.system, LEASE, patience).await {
+            Ok(Asked::Held(lease)) => lease,
+            Ok(Asked::Busy) => return Turn::Another,
+            Ok(Asked::Done(wait)) => return Turn::Had(wait),
+            Err(error) => {
+                tracing::warn!(%error, "what is left to be done behind the requests has to wait");
+                return Turn::Had(SHORT_REST);
+            }
+        };
+        match lease.during(&self.system, self.tidy(unsealed, false)).await {
+            Ok(rest) => {
+                lease.release(&self.system, rest).await;
+                Turn::Had(rest)
+            }
+            Err(lost) => {
+                tracing::warn!(%lost, "tidying was broken off");
+                Turn::Another
+            }
+        }
+    }
+
     /// Does what there is to do; answers how long to rest. `all` takes it that no request is under way any more, which is
     /// right where nobody else can be at work.
-    pub async fn tidy(&self, unsealed: &Unsealed, all: bool) -> Duration {
+    pub async fn tidy(&self, unsealed: &Arc<Unsealed>, all: bool) -> Duration {
         let mut rest = REST;
-        if let Err(error) = unsealed.mounts.refresh(RequestId::BACKGROUND).await {
-            tracing::warn!(%error, "the table of mounts cannot be read again");
+        if let Err(error) = self.keep_up(unsealed).await {
+            tracing::warn!(%error, "what other hosts have changed cannot be read");
             rest = SHORT_REST;
         }
         rest = rest.min(self.tidy_access_in_turn(unsealed, all).await);

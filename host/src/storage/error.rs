@@ -37,6 +37,15 @@ impl StorageError {
         Self { source, ..self }
     }
 
+    /// The failure of a batch that begins with the check of a fence: where it was that, it is no race that was lost.
+    pub(super) fn fenced_off(self) -> Self {
+        if self.source.index() != Some(0) || self.source.code() != ErrorCode::PRECONDITION_FAILED {
+            return self;
+        }
+        let message = "another host has taken over what this one was doing";
+        Self { source: Error::new(ErrorCode::CANCELLED, message), ..self }
+    }
+
     /// Whether a condition did not hold: somebody else was quicker.
     pub fn is_lost_race(&self) -> bool {
         let code = self.source.code();

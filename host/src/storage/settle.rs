@@ -2,7 +2,7 @@
 
 use keyway_loader::{Condition, Error, ErrorCode, Features, Op, OpResult, Put, Version};
 
-use super::{RequestId, Storage, StorageError};
+use super::{RequestId, Storage, StorageError, unit};
 
 /// How often a write whose outcome must be known is tried.
 const SETTLE_ATTEMPTS: u32 = 3;
@@ -62,7 +62,7 @@ impl Storage {
         put: Put<'_>,
         others: &[Op<'_>],
     ) -> Result<Version, StorageError> {
-        let mut ops = vec![Op::put(put.key(), put.value()).when(put.condition())];
+        let mut ops = vec![operation(put)];
         ops.extend_from_slice(others);
         if others.is_empty() || !self.takes_at_once(&ops) {
             return self.put(request, put).await;
@@ -88,7 +88,7 @@ impl Storage {
         point: Put<'_>,
     ) -> Result<(), StorageError> {
         let mut ops = before.to_vec();
-        ops.push(Op::put(point.key(), point.value()).when(point.condition()));
+        ops.push(operation(point));
         if self.takes_at_once(&ops) {
             return self.apply(request, &ops).await;
         }
@@ -105,7 +105,14 @@ impl Storage {
         let capabilities = self.capabilities();
         let bytes: usize = ops.iter().map(|op| op.key().bytes().len() + op.value().len()).sum();
         capabilities.features.contains(Features::ATOMIC_BATCH)
-            && ops.len() as u64 <= capabilities.limits.batch_ops
+            // With the check of a fence.
+            && ops.len() as u64 + u64::from(unit::fence(self.slot()).is_some()) <= capabilities.limits.batch_ops
             && bytes as u64 <= capabilities.limits.batch_bytes
     }
+}
+
+/// A write as one of several.
+pub(super) fn operation(put: Put<'_>) -> Op<'_> {
+    let op = Op::put(put.key(), put.value()).when(put.condition());
+    op.expiring_at_ms(put.expires_at_ms().unwrap_or_default())
 }

@@ -1,16 +1,29 @@
-//! A unit of work: a request, say. All its calls of a backend go to one generation, for as long as that serves.
+//! A unit of work: a request, say. All its calls of a backend go to one generation, for as long as that serves. And work that is done
+//! under a lease: all its writes are checked against the lease's fence.
 
 use std::{
     future::Future,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use keyway_loader::{Pin, Slot};
+use keyway_loader::{Condition, Op, Pin, Slot, Version};
 use tokio::task::JoinHandle;
 
-/// Each backend that the work has called, and the generation that it stays with.
+use super::{Storage, ahead::Place};
+
 #[derive(Clone, Default)]
-struct Unit(Arc<Mutex<Vec<Stay>>>);
+struct Unit {
+    /// Each backend that the work has called, and the generation that it stays with; none where it stays with none.
+    stays: Option<Arc<Mutex<Vec<Stay>>>>,
+    fence: Option<Arc<Fence>>,
+}
+
+/// The version of a record without which nothing is written to its backend.
+pub struct Fence {
+    slot: Arc<Slot>,
+    place: Place,
+    version: Version,
+}
 
 struct Stay {
     slot: Arc<Slot>,
@@ -23,7 +36,13 @@ tokio::task_local! {
 
 /// Does something as one unit of work.
 pub async fn as_one<F: Future>(work: F) -> F::Output {
-    UNIT.scope(Unit::default(), work).await
+    UNIT.scope(Unit { stays: Some(Arc::default()), fence: None }, work).await
+}
+
+/// Does something behind a fence.
+pub async fn fenced<F: Future>(fence: Fence, work: F) -> F::Output {
+    let unit = UNIT.try_with(Unit::clone).unwrap_or_default();
+    UNIT.scope(Unit { fence: Some(Arc::new(fence)), ..unit }, work).await
 }
 
 /// Does something beside the present task, as part of its unit of work.
@@ -41,19 +60,41 @@ where
 
 /// Stays with nothing any more: for whoever swaps what it has used itself.
 pub fn let_go() {
-    let _outside = UNIT.try_with(|unit| unit.0.lock().unwrap_or_else(PoisonError::into_inner).clear());
+    let _outside = UNIT.try_with(|unit| {
+        if let Some(stays) = &unit.stays {
+            stays.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    });
 }
 
 /// What the present unit of work stays with at this backend; none outside of one.
 pub(super) fn pin(slot: &Arc<Slot>) -> Option<Arc<Pin>> {
     let found = UNIT.try_with(|unit| {
-        let mut stays = unit.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stays = unit.stays.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(stay) = stays.iter().find(|stay| Arc::ptr_eq(&stay.slot, slot)) {
-            return Arc::clone(&stay.pin);
+            return Some(Arc::clone(&stay.pin));
         }
         let pin = Arc::<Pin>::default();
         stays.push(Stay { slot: Arc::clone(slot), pin: Arc::clone(&pin) });
-        pin
+        Some(pin)
     });
-    found.ok()
+    found.ok().flatten()
+}
+
+/// The fence behind which the present work writes to this backend; none where there is none.
+pub(super) fn fence(slot: &Arc<Slot>) -> Option<Arc<Fence>> {
+    let fence = UNIT.try_with(|unit| unit.fence.clone()).ok().flatten();
+    fence.filter(|fence| Arc::ptr_eq(&fence.slot, slot))
+}
+
+impl Fence {
+    /// This version of the record at this place.
+    pub fn new(storage: &Storage, place: Place, version: Version) -> Self {
+        Self { slot: Arc::clone(storage.slot()), place, version }
+    }
+
+    /// Fails where the record is another by now.
+    pub(super) fn check(&self) -> Op<'_> {
+        Op::check(self.place.key(), Condition::Version(self.version))
+    }
 }

@@ -311,3 +311,31 @@ async fn host_that_changes_the_keys_itself_is_never_sealed_by_it() {
     }
     changing.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn reencryption_that_its_host_leaves_is_gone_on_with_by_another() {
+    let cluster = Cluster::begin(Disk::shared(true), 3).await;
+    let [one, other, third] = [0, 1, 2].map(|host| &cluster.hosts[host]);
+    let unsealed = authorised(one, &cluster.made).await;
+    one.mount(&unsealed, REQUEST, &new_mount("kv")).await.unwrap();
+    for number in 0..700 {
+        write(one, &format!("s{number}")).await;
+    }
+    unsealed.barrier().rotate(REQUEST).await.unwrap();
+    one.begin_reencryption(REQUEST).await.unwrap();
+    let seen = async |host: &Arc<Core>| host.reencryption(REQUEST).await.unwrap().unwrap();
+    while seen(other).await.seen < 100 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // It gives nothing back: its lease has to run out.
+    one.seal();
+    let left = seen(other).await;
+    assert!(left.is_running());
+    let begun = tokio::time::Instant::now();
+    while seen(third).await.is_running() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(begun.elapsed() < Duration::from_secs(120), "nobody goes on with it");
+    }
+    let done = seen(third).await;
+    assert!(done.failed == 0 && done.sealed >= 700, "{done:?}");
+}

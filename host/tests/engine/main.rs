@@ -7,6 +7,7 @@ mod fixtures;
 mod generations;
 mod hosts;
 mod keys;
+mod leases;
 mod mounts;
 mod outcomes;
 mod reencrypt;

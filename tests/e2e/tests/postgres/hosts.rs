@@ -314,3 +314,28 @@ fn policies_that_many_write_on_many_hosts_are_all_written() {
         }
     });
 }
+
+#[test]
+fn reencryption_whose_host_is_killed_is_gone_on_with_by_another() {
+    let Some(mut hosts) = Hosts::begin(3) else { return };
+    for number in 0..600 {
+        let path = format!("secret/data/s{number}");
+        assert_eq!(
+            hosts.servers[number % 3].post(&path, &hosts.root, &json!({ "data": { "n": number } })).status,
+            200
+        );
+    }
+    assert!(matches!(hosts.servers[1].post("sys/rotate", &hosts.root, &json!({})).status, 200 | 204));
+    assert_eq!(hosts.servers[0].post("sys/reencrypt", &hosts.root, &json!({})).status, 200);
+    hosts.servers.remove(0).kill();
+    let status = || hosts.servers[0].get("sys/reencrypt", &hosts.root).json()["data"].clone();
+    assert_eq!(status()["state"], json!("running"));
+    within(Duration::from_secs(120), || status()["state"] == "done");
+    let done = status();
+    assert_eq!(done["failed"], json!(0), "{done}");
+    assert!(done["sealed"].as_u64().unwrap() >= 600, "{done}");
+    for number in [0, 299, 599] {
+        let read = hosts.servers[1].get(&format!("secret/data/s{number}"), &hosts.root).json();
+        assert_eq!(read["data"]["data"]["n"], json!(number));
+    }
+}
