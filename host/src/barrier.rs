@@ -132,8 +132,8 @@ impl Barrier {
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, BarrierError> {
         match self.keyring().open(record, sealed) {
-            Err(OpenError::UnknownKey(_)) => {
-                self.read_again(request).await?;
+            Err(OpenError::UnknownKey(number)) => {
+                self.read_until(request, number).await?;
                 Ok(self.keyring().open(record, sealed)?)
             }
             opened => Ok(opened?),

@@ -4,15 +4,17 @@
 //!
 //! The mark is random, and not sealed: who can replay it can replay what it stands for, too.
 
-use keyway_loader::{Condition, Delete, Key, Op, Put, Record, Version};
+use keyway_loader::{Condition, Delete, Key, Op, Put, Record, Sharing, Version};
 use uuid::Uuid;
 
 use crate::{
     seal::SYSTEM_KEYSPACE,
-    storage::{RequestId, Storage, StorageError},
+    storage::{Beside, RequestId, Storage, StorageError},
 };
 
 const KEY: &[u8] = b"epoch";
+/// What is written at once, at most: a record, the mark, and the check of a fence.
+const MOST_TOGETHER: u64 = 3;
 
 /// A mark as it was read; none where nothing was changed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,12 +44,16 @@ pub fn place() -> Key<'static> {
 }
 
 /// How the hosts of this store learn of each other's changes.
-pub fn others(system: &Storage) -> Others {
-    match (system.is_shared_by_hosts(), system.has_atomic_batches()) {
-        (false, _) => Others::Absent,
-        (true, true) => Others::Tell,
-        (true, false) => Others::Silent,
-    }
+///
+/// # Errors
+///
+/// The store's: one that is not open says nothing of itself.
+pub fn others(system: &Storage) -> Result<Others, StorageError> {
+    Ok(match system.sharing()? {
+        Sharing::MANY_HOSTS if system.takes_together(MOST_TOGETHER) => Others::Tell,
+        Sharing::MANY_HOSTS => Others::Silent,
+        _ => Others::Absent,
+    })
 }
 
 /// As [`Storage::put_settled`], and every host knows of it.
@@ -56,8 +62,7 @@ pub fn others(system: &Storage) -> Others {
 ///
 /// The store's.
 pub async fn put(system: &Storage, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
-    let mark = Uuid::new_v4();
-    system.put_settled_with(request, put, &[Op::put(place(), mark.as_bytes())]).await
+    system.put_settled_with(request, put, Beside::Mark(place())).await
 }
 
 /// As [`Storage::delete`], and every host knows of it.

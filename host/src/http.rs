@@ -146,6 +146,11 @@ impl Call {
         self.is_for_watchers() || matches!(self.path.as_str(), "sys/init" | "sys/unseal")
     }
 
+    /// Whether, where nobody has to show a token, it is answered by what the server knows, or looks into the store by itself.
+    fn needs_no_store(&self) -> bool {
+        self.takes_no_place() || self.path.as_str() == "sys/leader"
+    }
+
     fn is_for_watchers(&self) -> bool {
         self.action == Action::Read
             && matches!(self.path.as_str(), "sys/health" | "sys/metrics" | "sys/seal-status")

@@ -24,7 +24,7 @@ use crate::{
     epoch::{self, Others},
     seal::SYSTEM_KEYSPACE,
     storage::{
-        RequestId, Storage, StorageError,
+        Beside, RequestId, Storage, StorageError,
         ahead::Place,
         unit::{self, Fence},
     },
@@ -119,7 +119,7 @@ impl Leases {
         name: &'static str,
         patience: Duration,
     ) -> Result<Asked, StorageError> {
-        if epoch::others(system) != Others::Tell {
+        if epoch::others(system)? != Others::Tell {
             return Ok(Asked::Held(Lease(None)));
         }
         let (fence, beat) = (key(name), beat_key(name));
@@ -171,7 +171,7 @@ impl Leases {
         let put = Put::new(place(&fence_key), &text).when(condition(fence));
         // Unless the one who has it has just said that it works.
         let silent = Op::check(place(&beat_key), condition(beat));
-        match system.put_settled_with(RequestId::BACKGROUND, put, &[silent]).await {
+        match system.put_settled_with(RequestId::BACKGROUND, put, Beside::Check(silent)).await {
             Ok(version) => Ok(Asked::Held(Lease(Some(Taken { name, id: holder.id, fence: version })))),
             Err(error) if error.is_lost_race() => Ok(Asked::Busy),
             Err(error) => Err(error),
@@ -223,7 +223,7 @@ impl Taken {
         let (fence, beat) = (key(self.name), beat_key(self.name));
         let stands = Op::check(place(&fence), Condition::Version(self.fence));
         system
-            .put_settled_with(RequestId::BACKGROUND, Put::new(place(&beat), &text), &[stands])
+            .put_settled_with(RequestId::BACKGROUND, Put::new(place(&beat), &text), Beside::Check(stands))
             .await
             .map(|_| ())
     }

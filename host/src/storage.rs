@@ -19,8 +19,8 @@ use std::{
 
 use keyway_loader::{
     Batch, BatchMode, BatchResult, CallContext, Capabilities, Delete, Down, DropKeyspace, Durability, Error,
-    ErrorCode, Features, Generation, Health, InUse, Key, Op, OpResult, Page, Put, ReadConsistency, Record,
-    Reply, Scan, Sharing, Slot, Version, WriteId,
+    ErrorCode, Generation, Health, InUse, Key, Op, OpResult, Page, Put, ReadConsistency, Record, Reply, Scan,
+    Sharing, Slot, Version, WriteId,
 };
 
 use self::{
@@ -28,7 +28,7 @@ use self::{
     breaker::Circuit,
     guard::{Guard, Operation},
 };
-pub use self::{error::StorageError, guard::CallLimits, request::RequestId, tally::Tallied};
+pub use self::{error::StorageError, guard::CallLimits, request::RequestId, settle::Beside, tally::Tallied};
 use crate::{
     crypto::key::{RandomError, random_bytes},
     metrics::{BackendMetrics, Metrics},
@@ -139,9 +139,14 @@ impl Storage {
         self.generation().is_ok_and(|open| open.capabilities().sharing == Sharing::MANY_HOSTS)
     }
 
-    /// Whether it changes several records at once.
-    pub fn has_atomic_batches(&self) -> bool {
-        self.capabilities().features.contains(Features::ATOMIC_BATCH)
+    /// Who else may have it open.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not open: then nobody knows.
+    pub fn sharing(&self) -> Result<Sharing, StorageError> {
+        let open = self.generation().map_err(|down| self.down(&down))?;
+        Ok(open.capabilities().sharing)
     }
 
     /// Whether everything is gone when the backend closes. What is not open counts as lasting: nothing is forgotten for it.
@@ -385,9 +390,13 @@ impl Storage {
     async fn enter(&self) -> Result<InUse, StorageError> {
         let pin = unit::pin(&self.backend);
         let entered = self.backend.enter(pin.as_deref()).await;
-        let open = entered.map_err(|down| self.error(Error::new(ErrorCode::UNAVAILABLE, down.summary)))?;
+        let open = entered.map_err(|down| self.down(&down))?;
         self.guard.serves(open.number());
         Ok(open)
+    }
+
+    fn down(&self, down: &Down) -> StorageError {
+        self.error(Error::new(ErrorCode::UNAVAILABLE, down.summary.as_str()))
     }
 
     fn error(&self, source: Error) -> StorageError {

@@ -57,6 +57,15 @@ impl Barrier {
         self.refresh(request).await
     }
 
+    /// As [`read_again`](Self::read_again), unless somebody has found this key meanwhile.
+    pub(super) async fn read_until(&self, request: RequestId, number: u32) -> Result<(), BarrierError> {
+        let _one_at_a_time = self.uses.changing().await;
+        if self.keyring().newest() >= number {
+            return Ok(());
+        }
+        self.refresh(request).await
+    }
+
     /// Whether the root key of this host is that of the record.
     pub fn has_keys_of(&self, record: &SealRecord) -> bool {
         !matches!(record.keyring(&self.root()), Err(OpenError::NotAuthentic))
@@ -124,6 +133,22 @@ impl Barrier {
             }
         }
         Err(BarrierError::Contended)
+    }
+
+    /// Finds out what has become of a [`rekey`](Self::rekey) whose outcome is unknown; whether these keys are in force, and taken into
+    /// use.
+    ///
+    /// # Errors
+    ///
+    /// See [`BarrierError`].
+    pub async fn settle_rekey(&self, request: RequestId, next: &NextKeys) -> Result<bool, BarrierError> {
+        let _one_at_a_time = self.uses.changing().await;
+        let (record, _) = self.seal_record(request).await?;
+        let is_in_force = record.has_shares(&next.shares);
+        if is_in_force {
+            self.adopt(&next.root, record.keyring(&next.root)?);
+        }
+        Ok(is_in_force)
     }
 
     /// Makes a password's key another way to the root key, or takes that way away.

@@ -3,7 +3,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use keyway_loader::Key;
@@ -28,56 +29,68 @@ const MOST_ANCESTORS: usize = 5;
 /// The most tokens whose ancestors are known.
 const MOST_LINEAGES: usize = 4_096;
 
-/// What was found.
-pub struct Arrival {
-    /// What was read.
-    pub ahead: Ahead,
-    /// Whether others have changed something, mounts perhaps, since this host looked last.
-    pub has_caught_up: bool,
-}
-
 /// Which changes of other hosts this one knows.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// None before the first request.
-    epoch: Mutex<Option<Epoch>>,
+    known: Mutex<Seeing>,
     /// Held by whoever takes over what others have changed.
     turn: tokio::sync::Mutex<()>,
 }
 
+#[derive(Default)]
+struct Seeing {
+    /// None before the first request.
+    epoch: Option<Epoch>,
+    /// When the last taking over began that came to its end.
+    begun: Option<Instant>,
+}
+
 impl Seen {
-    fn is(&self, epoch: &Epoch) -> bool {
-        self.epoch.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(epoch)
+    fn known(&self) -> MutexGuard<'_, Seeing> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, epoch: Epoch) {
-        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = Some(epoch);
+    fn is(&self, epoch: &Epoch) -> bool {
+        self.known().epoch.as_ref() == Some(epoch)
+    }
+
+    /// Whether everything was read again by somebody who began after this.
+    fn is_newer_than(&self, read: Instant) -> bool {
+        self.known().begun.is_some_and(|begun| begun >= read)
+    }
+
+    fn set(&self, epoch: Epoch, begun: Instant) {
+        *self.known() = Seeing { epoch: Some(epoch), begun: Some(begun) };
     }
 }
 
-/// Where the ancestors of tokens lie that were shown before. They never change; whether they live is read each time.
+/// Tokens that were found alive, and where their ancestors lie: these never change. Whether all of them live is read each time.
 #[derive(Default)]
 pub(super) struct Lineages(Mutex<HashMap<TokenName, Arc<[Place]>>>);
 
 impl Lineages {
-    fn of(&self, name: &TokenName) -> Arc<[Place]> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(name).cloned().unwrap_or_default()
+    fn known(&self) -> MutexGuard<'_, HashMap<TokenName, Arc<[Place]>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, name: &TokenName) -> Option<Arc<[Place]>> {
+        self.known().get(name).cloned()
     }
 
     fn learn(&self, live: &Live) {
         let ancestors = &live.entry.ancestors;
-        if ancestors.is_empty() || ancestors.len() > MOST_ANCESTORS {
-            return;
-        }
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.contains_key(&live.name) {
+        let mut known = self.known();
+        if ancestors.len() > MOST_ANCESTORS || known.contains_key(&live.name) {
             return;
         }
         if known.len() >= MOST_LINEAGES {
             known.clear();
         }
         known.insert(live.name.clone(), ancestors.iter().map(|ancestor| place_of(&ancestor.name)).collect());
+    }
+
+    fn forget(&self, name: &TokenName) {
+        self.known().remove(name);
     }
 }
 
@@ -87,7 +100,8 @@ fn place_of(token: &TokenName) -> Place {
 
 impl Core {
     /// Reads what a request with this token, for this secret, needs first; and takes over what other hosts have changed, so that
-    /// it binds every request that begins after it.
+    /// it binds every request that begins after it. A secret is read ahead only for a token that was alive before: strangers give
+    /// nobody work.
     ///
     /// # Errors
     ///
@@ -98,43 +112,80 @@ impl Core {
         request: RequestId,
         token: Option<&Token>,
         secret: Option<Place>,
-    ) -> Result<Arrival, CoreError> {
-        let others = epoch::others(&self.system);
+    ) -> Result<Ahead, CoreError> {
+        let others = epoch::others(&self.system).map_err(SystemError::from)?;
         let mut places = Vec::new();
-        if let Some(token) = token.filter(|token| token.is_plausible()) {
-            let name = unsealed.tokens(request).name(token);
-            places.push(place_of(&name));
-            places.extend_from_slice(&unsealed.lineages.of(&name));
-            places.extend(secret);
-        }
         if others == Others::Tell {
             places.push(Place::of(epoch::place()));
         }
-        let ahead = self.system.read_ahead(request, places).await.map_err(SystemError::from)?;
-        let has_caught_up = match others {
-            Others::Absent => false,
+        let name =
+            token.filter(|token| token.is_plausible()).map(|token| unsealed.tokens(request).name(token));
+        let mut secret = secret;
+        if let Some(name) = &name {
+            places.push(place_of(name));
+            match unsealed.lineages.of(name) {
+                Some(ancestors) => places.extend_from_slice(&ancestors),
+                None => secret = None,
+            }
+        }
+        let policies = unsealed.policies.clock();
+        let ahead = self.read_ahead(request, places, secret).await?;
+        let read = Instant::now();
+        match others {
+            Others::Absent => {}
             Others::Tell => {
                 let epoch = Epoch::of(ahead.get(epoch::place()).flatten());
-                self.take_over(unsealed, request, epoch).await?
+                self.take_over(unsealed, request, epoch, read).await?;
             }
-            Others::Silent => match token {
-                // For whoever shows a token that is alive: strangers give nobody work.
-                Some(token)
-                    if unsealed.tokens(request).having_read(&ahead).lookup(token).await?.is_some() =>
-                {
-                    self.catch_up(unsealed, request).await?;
-                    true
+            Others::Silent => {
+                if let Some(token) = token {
+                    self.catch_up_for(unsealed, request, token, &ahead).await?;
                 }
-                _ => false,
-            },
-        };
-        Ok(Arrival { ahead, has_caught_up })
+            }
+        }
+        Ok(ahead.at(policies))
+    }
+
+    /// A secret that cannot be read is no reason not to look at the token.
+    async fn read_ahead(
+        &self,
+        request: RequestId,
+        places: Vec<Place>,
+        secret: Option<Place>,
+    ) -> Result<Ahead, SystemError> {
+        if let Some(secret) = secret {
+            let all = [places.as_slice(), &[secret]].concat();
+            match self.system.read_ahead(request, all).await {
+                Err(error) if !error.is_temporary() => {}
+                read => return Ok(read?),
+            }
+        }
+        Ok(self.system.read_ahead(request, places).await?)
+    }
+
+    /// Reads everything again for whoever shows a token that is alive.
+    async fn catch_up_for(
+        &self,
+        unsealed: &Arc<Unsealed>,
+        request: RequestId,
+        token: &Token,
+        ahead: &Ahead,
+    ) -> Result<(), CoreError> {
+        match unsealed.tokens(request).having_read(ahead).lookup(token).await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => self.catch_up(unsealed, request).await,
+            Err(error) => {
+                // The keys may be others by now.
+                self.read_keys_again(unsealed, request).await?;
+                Err(error.into())
+            }
+        }
     }
 
     /// As [`arrive`](Self::arrive), for work that no request asked for.
     pub(super) async fn keep_up(&self, unsealed: &Arc<Unsealed>) -> Result<(), CoreError> {
         let request = RequestId::BACKGROUND;
-        match epoch::others(&self.system) {
+        match epoch::others(&self.system).map_err(SystemError::from)? {
             Others::Absent => Ok(()),
             Others::Tell => self.arrive(unsealed, request, None, None).await.map(|_| ()),
             Others::Silent => self.catch_up(unsealed, request).await,
@@ -146,35 +197,40 @@ impl Core {
         (mount.backend == self.system.name()).then(|| secrets::place_of(mount, path))
     }
 
-    /// Whether this host had to take over what others have changed.
+    /// Takes over what others have changed, where the mark that was read at `read` is not the one that is known.
     async fn take_over(
         &self,
         unsealed: &Arc<Unsealed>,
         request: RequestId,
         epoch: Epoch,
-    ) -> Result<bool, CoreError> {
+        read: Instant,
+    ) -> Result<(), CoreError> {
         if unsealed.seen.is(&epoch) {
-            return Ok(false);
+            return Ok(());
         }
         let _turn = unsealed.seen.turn.lock().await;
-        if !unsealed.seen.is(&epoch) {
-            self.catch_up(unsealed, request).await?;
-            // What was read is of this epoch or a later one, which the next request finds then.
-            unsealed.seen.set(epoch);
+        if unsealed.seen.is(&epoch) || unsealed.seen.is_newer_than(read) {
+            return Ok(());
         }
-        Ok(true)
+        let begun = Instant::now();
+        self.catch_up(unsealed, request).await?;
+        // What was read is of this epoch or a later one, which the next request finds then.
+        unsealed.seen.set(epoch, begun);
+        Ok(())
     }
 
     /// Reads again what this host keeps in memory. Broken off, it begins anew with the next request.
     async fn catch_up(&self, unsealed: &Arc<Unsealed>, request: RequestId) -> Result<(), CoreError> {
+        // The keys first: with others nothing else can be opened.
+        self.read_keys_again(unsealed, request).await?;
         unsealed.policies.forget();
         unsealed.mounts.refresh(request).await?;
-        self.read_keys_again(unsealed, request).await?;
+        unsealed.keep_admitted();
         self.read_audit_devices_again(unsealed, request).await
     }
 
     /// Reads the keyring again. A host whose root key is another's by now seals itself: it could not write much longer, and
-    /// whoever has changed the keys wants that the former ones serve nobody.
+    /// whoever has changed the keys wants that the former ones serve nobody. Unless they are of a rekeying of its own.
     ///
     /// # Errors
     ///
@@ -185,6 +241,7 @@ impl Core {
         request: RequestId,
     ) -> Result<(), CoreError> {
         match unsealed.barrier.read_again(request).await {
+            Err(BarrierError::Rekeyed) if self.finds_its_own_keys(request, unsealed).await? => Ok(()),
             Err(error @ BarrierError::Rekeyed) => {
                 if self.seal_this(unsealed) {
                     tracing::error!(%error, "sealed");
@@ -197,8 +254,13 @@ impl Core {
 }
 
 impl Unsealed {
-    /// Remembers what the next request with this token reads first.
+    /// Remembers a token that is alive, and what the next request with it reads first.
     pub(super) fn learn(&self, live: &Live) {
         self.lineages.learn(live);
+    }
+
+    /// A token that is not alive.
+    pub(super) fn unlearn(&self, token: &TokenName) {
+        self.lineages.forget(token);
     }
 }

@@ -4,7 +4,10 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
-    policy::{Acl, PolicyError, store::Written},
+    policy::{
+        Acl, PolicyError,
+        store::{Kept, Written},
+    },
     storage::{RequestId, ahead::Ahead, unit},
     system::Records,
     token::{Live, Token, Tokens},
@@ -16,6 +19,8 @@ pub struct Caller {
     pub live: Live,
     /// What its policies allow.
     pub acl: Arc<Acl>,
+    /// Since when that is known, by [`Policies::clock`](crate::policy::Policies::clock).
+    pub since: u64,
 }
 
 impl Core {
@@ -34,10 +39,14 @@ impl Core {
     ) -> Result<Caller, CoreError> {
         let token = token.ok_or(CoreError::PermissionDenied)?;
         let live = unsealed.tokens(request).having_read(ahead).lookup_from(token, address).await?;
-        let live = live.ok_or(CoreError::PermissionDenied)?;
+        let Some(live) = live else {
+            unsealed.unlearn(&unsealed.tokens(request).name(token));
+            return Err(CoreError::PermissionDenied);
+        };
         unsealed.learn(&live);
-        let acl = unsealed.acl(request, &live.entry.policies).await?;
-        Ok(Caller { live, acl })
+        let Kept { acl, since } =
+            unsealed.policies.acl(unsealed.records(request), &live.entry.policies).await?;
+        Ok(Caller { live, acl, since })
     }
 }
 
@@ -90,6 +99,6 @@ impl Unsealed {
     ///
     /// See [`PolicyError`].
     pub async fn acl(&self, request: RequestId, policies: &[String]) -> Result<Arc<Acl>, PolicyError> {
-        self.policies.acl(self.records(request), policies).await
+        Ok(self.policies.acl(self.records(request), policies).await?.acl)
     }
 }

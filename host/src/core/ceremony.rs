@@ -3,6 +3,7 @@
 
 mod root;
 mod state;
+mod unknown;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

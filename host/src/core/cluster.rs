@@ -125,7 +125,9 @@ impl Core {
         let backend = || name.to_owned();
         let was_used = unsealed.mounts.current().has_used(name);
         let owner = match marker::owner(storage, request).await? {
-            Some(owner) => owner,
+            Some(owner) if owner != cluster || was_used || self.system.is_volatile() => owner,
+            // Written anew where it is there: another host may have forgotten the backend, and be about to remove it.
+            Some(_) => marker::claim(storage, request, cluster).await?,
             None if was_used => return Err(CoreError::SecretsLost { backend: backend(), cluster }),
             // A cluster that is gone with the process leaves no mark on others.
             None if self.system.is_volatile() => cluster,
@@ -150,6 +152,15 @@ impl Core {
 impl Unsealed {
     fn has_admitted(&self, backend: &str) -> bool {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner).contains(backend)
+    }
+
+    /// Looks again at the markers of backends that another host has forgotten.
+    pub(super) fn keep_admitted(&self) {
+        let table = self.mounts.current();
+        self.admitted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|backend| table.has_used(backend));
     }
 
     /// The next use looks at the marker again.

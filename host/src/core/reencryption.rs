@@ -144,7 +144,11 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
     let (system, leases, nothing_to_do) = {
         let core = core.upgrade()?;
         // Another host may begin one, or leave one.
-        let rest = if epoch::others(&core.system) == Others::Tell { LOOK } else { Duration::MAX };
+        let rest = if epoch::others(&core.system).is_ok_and(|others| others != Others::Tell) {
+            Duration::MAX
+        } else {
+            LOOK
+        };
         match core.reencryption(RequestId::BACKGROUND).await {
             Ok(Some(present)) if present.is_running() => {}
             Ok(_) => return Some(rest),

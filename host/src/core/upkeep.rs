@@ -128,7 +128,7 @@ impl Core {
         let mut rest = REST;
         if let Err(error) = self.keep_up(unsealed).await {
             tracing::warn!(%error, "what other hosts have changed cannot be read");
-            rest = SHORT_REST;
+            return SHORT_REST;
         }
         rest = rest.min(self.tidy_access_in_turn(unsealed, all).await);
         if let Some(age) = self.settings.key_age
@@ -237,13 +237,19 @@ impl Core {
         if !is_quiet {
             return Ok(false);
         }
+        let storage = self.backend(&leaving.backend)?;
+        // Before the backend is forgotten: whoever mounts something on it behind that writes the marker anew.
+        let marker = marker::version(storage, RequestId::BACKGROUND).await?;
         let gone = leaving.clone();
         let was_last = unsealed.mounts.edit(RequestId::BACKGROUND, move |table| Ok(table.forget(&gone)));
         if was_last.await? {
             // The backend can be another cluster's, or this one's anew.
             unsealed.dismiss(&leaving.backend);
-            let (storage, cluster) = (self.backend(&leaving.backend)?, unsealed.barrier.cluster());
-            marker::remove(storage, RequestId::BACKGROUND, cluster).await?;
+            if let Some((owner, version)) = marker
+                && owner == unsealed.barrier.cluster()
+            {
+                marker::remove_this(storage, RequestId::BACKGROUND, version).await?;
+            }
         }
         Ok(true)
     }

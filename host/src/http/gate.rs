@@ -1,6 +1,8 @@
 //! The gate: takes a request to its route, once it is known who asks and that they may. Policy and endpoint see the same
 //! path: decoded once, names in lower case where the endpoint has them so, a slash at the end of lists and nowhere else.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -43,7 +45,7 @@ pub(super) async fn pass(call: &Call, body: Body, trail: &mut Trail) -> Result<A
 }
 
 async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> Result<Answer, ApiError> {
-    let (found, ahead) = arrive(call).await?;
+    let (found, mut ahead) = arrive(call).await?;
     if let Ok(Some(target)) = &found {
         call.label.is(target.table, target.route);
         if target.is_open(call) {
@@ -79,6 +81,12 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
         }
         caller => caller?,
     };
+    // What was read before the policies that decide over it are known is read again, behind the decision.
+    if caller.since > ahead.clock()
+        && let Some(place) = target.first_read(call)
+    {
+        ahead.forget(&place);
+    }
     let mut at = At {
         call,
         name: &target.name,
@@ -159,17 +167,20 @@ async fn arrive(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Ahead)
     let found = target(call);
     let Ok(unsealed) = call.core.unsealed() else { return Ok((found, Ahead::default())) };
     let known = found.as_ref().ok().and_then(Option::as_ref);
-    // Whoever watches, or unseals, is answered whatever the store does; and who shows nothing is refused without it, but for
-    // those who log in.
-    let needs_nothing = call.token.is_none() && !call.path.as_str().starts_with("auth/");
-    if call.takes_no_place() || needs_nothing {
+    let is_open = known.is_some_and(|target| target.is_open(call));
+    // Whoever watches, or unseals, is answered whatever the store does; and who shows nothing where a token is needed is refused
+    // without it.
+    let may_log_in = call.path.as_str().starts_with("auth/");
+    if (is_open && call.needs_no_store()) || (call.token.is_none() && !is_open && !may_log_in) {
         return Ok((found, Ahead::default()));
     }
+    let table = unsealed.mounts().current();
+    let token = call.token.as_ref().filter(|_| !is_open);
     let first = known.and_then(|target| target.first_read(call));
-    let arrival = call.core.arrive(&unsealed, call.request(), call.token.as_ref(), first).await?;
-    // The mounts may be others by now.
-    let found = if arrival.has_caught_up { target(call) } else { found };
-    Ok((found, arrival.ahead))
+    let ahead = call.core.arrive(&unsealed, call.request(), token, first).await?;
+    // The mounts may be others by now, whoever has taken that over.
+    let found = if Arc::ptr_eq(&table, &unsealed.mounts().current()) { found } else { target(call) };
+    Ok((found, ahead))
 }
 
 /// The route of a path: none where there is none.
@@ -251,7 +262,7 @@ async fn authorise(at: &mut At<'_>, route: &Route, body: &mut Option<Body>) -> R
     let (call, path) = (at.call, at.path.clone());
     let path = path.as_str();
     let is_bound = !matches!(route.access, Access::Holder(_));
-    let acl = std::sync::Arc::clone(&at.caller()?.acl);
+    let acl = Arc::clone(&at.caller()?.acl);
     if is_bound {
         if !may(at.caller()?, operations(call.action), path) {
             return Err(ApiError::PermissionDenied);

@@ -68,7 +68,18 @@ pub struct Policies {
 struct Compiled {
     /// Counts the changes, so that nothing that was read before one is kept behind it.
     changes: u64,
-    acls: HashMap<Vec<String>, Arc<Acl>>,
+    /// Goes on with each set that is kept.
+    clock: u64,
+    acls: HashMap<Vec<String>, Kept>,
+}
+
+/// What these policies allow.
+#[derive(Clone)]
+pub struct Kept {
+    /// The rules.
+    pub acl: Arc<Acl>,
+    /// Since when they are, by [`Policies::clock`].
+    pub since: u64,
 }
 
 impl Written {
@@ -94,16 +105,21 @@ impl Written {
 }
 
 impl Policies {
+    /// A time: what is kept since then or before was read before then, and has not changed since as far as is known.
+    pub fn clock(&self) -> u64 {
+        self.compiled().clock
+    }
+
     /// The rules of these policies together. Those that are not there say nothing.
     ///
     /// # Errors
     ///
     /// See [`PolicyError`].
-    pub async fn acl(&self, records: Records<'_>, names: &[String]) -> Result<Arc<Acl>, PolicyError> {
+    pub async fn acl(&self, records: Records<'_>, names: &[String]) -> Result<Kept, PolicyError> {
         let changes = {
             let compiled = self.compiled();
-            if let Some(acl) = compiled.acls.get(names) {
-                return Ok(Arc::clone(acl));
+            if let Some(kept) = compiled.acls.get(names) {
+                return Ok(kept.clone());
             }
             compiled.changes
         };
@@ -120,13 +136,15 @@ impl Policies {
         }
         let acl = Arc::new(Acl::new(&policies));
         let mut compiled = self.compiled();
+        compiled.clock += 1;
+        let kept = Kept { acl, since: compiled.clock };
         if compiled.changes == changes {
             if compiled.acls.len() >= MAX_COMPILED {
                 compiled.acls.clear();
             }
-            compiled.acls.insert(names.to_vec(), Arc::clone(&acl));
+            compiled.acls.insert(names.to_vec(), kept.clone());
         }
-        Ok(acl)
+        Ok(kept)
     }
 
     /// A policy as it was written.

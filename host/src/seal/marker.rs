@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keyway_loader::{Condition, Delete, Key, Put};
+use keyway_loader::{Condition, Delete, Key, Put, Version};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -23,6 +23,8 @@ use crate::storage::{RequestId, Storage, StorageError};
 const MARKER_KEY: &[u8] = b"cluster";
 const FILE: &str = "cluster.json";
 const FORMAT: u32 = 1;
+/// How often a marker that others write at the same time is tried.
+const ATTEMPTS: u32 = 8;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,9 +64,7 @@ pub enum MarkerError {
 ///
 /// See [`MarkerError`].
 pub async fn read(storage: &Storage, request: RequestId) -> Result<Option<Uuid>, MarkerError> {
-    let Some(record) = storage.get(request, marker_key()).await? else { return Ok(None) };
-    let malformed = || MarkerError::Malformed { backend: storage.name().to_owned() };
-    parse(record.value()).map(Some).ok_or_else(malformed)
+    Ok(version(storage, request).await?.map(|(owner, _)| owner))
 }
 
 /// Whose records a backend that is not the system's holds: by its marker, or by a seal record, where it was the system's of
@@ -80,16 +80,55 @@ pub async fn owner(storage: &Storage, request: RequestId) -> Result<Option<Uuid>
     Ok(SealRecord::load(storage, request).await?.map(|record| record.cluster_id))
 }
 
-/// Marks a backend as this cluster's, unless it has a marker; answers whose it is.
+/// Marks a backend as this cluster's, unless it is another's; answers whose it is. A marker of this cluster's is written anew: a host that
+/// is about to remove the one that was there removes it no more.
 ///
 /// # Errors
 ///
 /// See [`MarkerError`].
 pub async fn claim(storage: &Storage, request: RequestId, cluster: Uuid) -> Result<Uuid, MarkerError> {
     let bytes = bytes_of(cluster);
-    match storage.put_settled(request, Put::new(marker_key(), &bytes).when(Condition::Absent)).await {
-        Ok(_) => Ok(cluster),
-        Err(error) if error.is_lost_race() => Ok(read(storage, request).await?.ok_or(error)?),
+    let mut attempts = 0;
+    loop {
+        let condition = match version(storage, request).await? {
+            None => Condition::Absent,
+            Some((owner, _)) if owner != cluster => return Ok(owner),
+            Some((_, version)) => Condition::Version(version),
+        };
+        attempts += 1;
+        match storage.put_settled(request, Put::new(marker_key(), &bytes).when(condition)).await {
+            Ok(_) => return Ok(cluster),
+            Err(error) if error.is_lost_race() && attempts < ATTEMPTS => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The cluster that a backend's marker names, and the marker's version, where there is one.
+///
+/// # Errors
+///
+/// See [`MarkerError`].
+pub async fn version(storage: &Storage, request: RequestId) -> Result<Option<(Uuid, Version)>, MarkerError> {
+    let Some(record) = storage.get(request, marker_key()).await? else { return Ok(None) };
+    let malformed = || MarkerError::Malformed { backend: storage.name().to_owned() };
+    let owner = parse(record.value()).ok_or_else(malformed)?;
+    Ok(Some((owner, record.version())))
+}
+
+/// Takes off this very marker; whether it was still there.
+///
+/// # Errors
+///
+/// The store's.
+pub async fn remove_this(
+    storage: &Storage,
+    request: RequestId,
+    version: Version,
+) -> Result<bool, MarkerError> {
+    match storage.delete(request, Delete::new(marker_key()).when(Condition::Version(version))).await {
+        Ok(was_there) => Ok(was_there),
+        Err(error) if error.is_lost_race() => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -100,10 +139,10 @@ pub async fn claim(storage: &Storage, request: RequestId, cluster: Uuid) -> Resu
 ///
 /// See [`MarkerError`].
 pub async fn remove(storage: &Storage, request: RequestId, cluster: Uuid) -> Result<bool, MarkerError> {
-    if read(storage, request).await? != Some(cluster) {
-        return Ok(false);
+    match version(storage, request).await? {
+        Some((owner, version)) if owner == cluster => remove_this(storage, request, version).await,
+        _ => Ok(false),
     }
-    Ok(storage.delete(request, Delete::new(marker_key())).await?)
 }
 
 fn marker_key() -> Key<'static> {

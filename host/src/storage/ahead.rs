@@ -11,7 +11,10 @@ pub struct Place {
 
 /// What was read together.
 #[derive(Debug, Default)]
-pub struct Ahead(Vec<(Place, Option<Record>)>);
+pub struct Ahead {
+    records: Vec<(Place, Option<Record>)>,
+    clock: u64,
+}
 
 impl Place {
     /// The place of a key.
@@ -26,13 +29,29 @@ impl Place {
 }
 
 impl Ahead {
+    /// With what a clock of the reader's showed before.
+    #[must_use]
+    pub fn at(self, clock: u64) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// What the reader's clock showed before.
+    pub fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    /// The record of this place is to be read again.
+    pub fn forget(&mut self, place: &Place) {
+        self.records.retain(|(known, _)| known != place);
+    }
+
     pub(super) fn new(places: Vec<Place>, records: Vec<Option<Record>>) -> Self {
-        Self(places.into_iter().zip(records).collect())
+        Self { records: places.into_iter().zip(records).collect(), clock: 0 }
     }
 
     /// The record of a key as it was then; none where nobody looked.
     pub fn get(&self, key: Key<'_>) -> Option<Option<&Record>> {
-        let found = self.0.iter().find(|(place, _)| place.key() == key);
+        let found = self.records.iter().find(|(place, _)| place.key() == key);
         found.map(|(_, record)| record.as_ref())
     }
 }

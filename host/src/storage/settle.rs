@@ -1,11 +1,24 @@
 //! Writes whose outcome is found out, and writes that belong together.
 
-use keyway_loader::{Condition, Error, ErrorCode, Features, Op, OpResult, Put, Version};
+use keyway_loader::{Condition, Error, ErrorCode, Features, Key, Op, OpResult, Put, Version};
+
+use uuid::Uuid;
 
 use super::{RequestId, Storage, StorageError, unit};
 
 /// How often a write whose outcome must be known is tried.
 const SETTLE_ATTEMPTS: u32 = 3;
+
+/// What is written together with a record.
+#[derive(Clone, Copy)]
+pub enum Beside<'a> {
+    /// Nothing.
+    Nothing,
+    /// A condition, without which the record is not written.
+    Check(Op<'a>),
+    /// A record with a random mark, another one for each attempt: one that comes late is none that somebody knows.
+    Mark(Key<'a>),
+}
 
 impl Storage {
     /// Writes one record whose value nobody else would write (it is sealed, or holds a random part), and finds out what
@@ -15,24 +28,24 @@ impl Storage {
     ///
     /// The backend's; unknown only where it also cannot be read.
     pub async fn put_settled(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
-        self.put_settled_with(request, put, &[]).await
+        self.put_settled_with(request, put, Beside::Nothing).await
     }
 
-    /// As [`put_settled`](Self::put_settled), together with other writes where the backend does several at once, and without
-    /// them where it does not.
+    /// As [`put_settled`](Self::put_settled), with something beside it, in one batch. A backend without batches leaves it out.
     ///
     /// # Errors
     ///
-    /// The backend's; unknown only where it also cannot be read.
+    /// The backend's; unknown only where it also cannot be read; `TOO_LARGE` where the backend has batches, and takes none that is as
+    /// large.
     pub async fn put_settled_with(
         &self,
         request: RequestId,
         put: Put<'_>,
-        others: &[Op<'_>],
+        beside: Beside<'_>,
     ) -> Result<Version, StorageError> {
         let mut attempts = 0;
         loop {
-            let error = match self.put_with(request, put, others).await {
+            let error = match self.put_with(request, put, beside).await {
                 Ok(version) => return Ok(version),
                 Err(error) if error.is_unknown() => error,
                 // The attempt before may have been the one that was quicker.
@@ -60,12 +73,24 @@ impl Storage {
         &self,
         request: RequestId,
         put: Put<'_>,
-        others: &[Op<'_>],
+        beside: Beside<'_>,
     ) -> Result<Version, StorageError> {
-        let mut ops = vec![operation(put)];
-        ops.extend_from_slice(others);
-        if others.is_empty() || !self.takes_at_once(&ops) {
-            return self.put(request, put).await;
+        let mark = Uuid::new_v4();
+        let other = match beside {
+            Beside::Nothing => return self.put(request, put).await,
+            Beside::Check(check) => check,
+            Beside::Mark(place) => Op::put(place, mark.as_bytes()),
+        };
+        let ops = [operation(put), other];
+        if !self.takes_at_once(&ops) {
+            return match self.takes_together(ops.len() as u64) && self.is_shared_by_hosts() {
+                // Left out it would be missed.
+                true => {
+                    Err(self
+                        .error(Error::new(ErrorCode::TOO_LARGE, "the record is longer than a batch may be")))
+                }
+                false => self.put(request, put).await,
+            };
         }
         let results = self.apply_all(request, &ops).await?;
         let written = results.iter().next().and_then(Result::ok).map(OpResult::version);
@@ -100,14 +125,17 @@ impl Storage {
         self.put(request, point).await.map(|_| ())
     }
 
-    /// Whether the backend takes these operations as one atomic batch.
+    /// Whether the backend takes these operations as one atomic batch, with the check of a fence where the work has one.
     pub fn takes_at_once(&self, ops: &[Op<'_>]) -> bool {
-        let capabilities = self.capabilities();
         let bytes: usize = ops.iter().map(|op| op.key().bytes().len() + op.value().len()).sum();
-        capabilities.features.contains(Features::ATOMIC_BATCH)
-            // With the check of a fence.
-            && ops.len() as u64 + u64::from(unit::fence(self.slot()).is_some()) <= capabilities.limits.batch_ops
-            && bytes as u64 <= capabilities.limits.batch_bytes
+        let count = ops.len() as u64 + u64::from(unit::fence(self.slot()).is_some());
+        self.takes_together(count) && bytes as u64 <= self.capabilities().limits.batch_bytes
+    }
+
+    /// Whether the backend has atomic batches of so many operations.
+    pub fn takes_together(&self, ops: u64) -> bool {
+        let capabilities = self.capabilities();
+        capabilities.features.contains(Features::ATOMIC_BATCH) && ops <= capabilities.limits.batch_ops
     }
 }
 

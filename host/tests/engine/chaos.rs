@@ -100,9 +100,9 @@ impl Disk {
         Self::make(batch_ops, false, false)
     }
 
-    /// An empty store for several hosts, with or without atomic batches.
-    pub(crate) fn shared(batches: bool) -> Self {
-        Self::of(if batches { 1_000 } else { 0 }, (true, false, true))
+    /// An empty store for several hosts that takes batches of so many operations.
+    pub(crate) fn shared(batch_ops: u64) -> Self {
+        Self::of(batch_ops, (true, false, true))
     }
 
     fn make(batch_ops: u64, durable: bool, stale: bool) -> Self {

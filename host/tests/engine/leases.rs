@@ -10,7 +10,7 @@ use std::{
 
 use keyway::{
     lease::{Asked, Lease, Leases, Lost, TERM},
-    storage::{Storage, StorageError},
+    storage::{Beside, Storage, StorageError},
 };
 use keyway_loader::{Condition, Delete, Key, Op, Put};
 
@@ -51,7 +51,7 @@ fn place(key: &[u8]) -> Key<'_> {
 
 #[tokio::test(start_paused = true)]
 async fn one_host_holds_it_and_the_others_wait_until_it_is_given_back() {
-    let disk = Disk::shared(true);
+    let disk = Disk::shared(1_000);
     let (one, other) = (Host::new(&disk).await, Host::new(&disk).await);
     for _ in 0..3 {
         let lease = one.held().await.unwrap();
@@ -66,7 +66,7 @@ async fn one_host_holds_it_and_the_others_wait_until_it_is_given_back() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_done_just_now_is_left_alone_for_as_long_as_somebody_has_patience() {
-    let disk = Disk::shared(true);
+    let disk = Disk::shared(1_000);
     let (one, other) = (Host::new(&disk).await, Host::new(&disk).await);
     one.held().await.unwrap().release(&one.storage, Duration::from_secs(600)).await;
     for host in [&one, &other] {
@@ -80,7 +80,7 @@ async fn what_was_done_just_now_is_left_alone_for_as_long_as_somebody_has_patien
 
 #[tokio::test(start_paused = true)]
 async fn host_that_says_nothing_is_replaced_after_a_term_and_not_before() {
-    let disk = Disk::shared(true);
+    let disk = Disk::shared(1_000);
     let (one, other) = (Host::new(&disk).await, Host::new(&disk).await);
     let lease = one.held().await.unwrap();
     assert!(other.held().await.is_none(), "it sees it for the first time");
@@ -97,7 +97,7 @@ async fn host_that_says_nothing_is_replaced_after_a_term_and_not_before() {
 
 #[tokio::test(start_paused = true)]
 async fn work_that_takes_longer_than_a_term_keeps_its_lease() {
-    let disk = Disk::shared(true);
+    let disk = Disk::shared(1_000);
     let (one, other) = (Host::new(&disk).await, Host::new(&disk).await);
     let lease = one.held().await.unwrap();
     let work = lease.during(&one.storage, tokio::time::sleep(TERM * 10));
@@ -116,7 +116,7 @@ async fn work_that_takes_longer_than_a_term_keeps_its_lease() {
 /// Everything that a stale host may try, behind a fence that is gone.
 #[tokio::test(start_paused = true)]
 async fn host_that_comes_back_writes_nothing_any_more_and_is_told() {
-    let disk = Disk::shared(true);
+    let disk = Disk::shared(1_000);
     let (one, other) = (Host::new(&disk).await, Host::new(&disk).await);
     for key in [b"kept-1", b"kept-2"] {
         one.storage.put(REQUEST, Put::new(place(key), b"x")).await.unwrap();
@@ -137,7 +137,7 @@ async fn host_that_comes_back_writes_nothing_any_more_and_is_told() {
             storage.put(REQUEST, put).await.map(|_| ()),
             settled,
             storage.put(REQUEST, conditional).await.map(|_| ()),
-            storage.put_settled_with(REQUEST, put, &[Op::put(place(b"beside"), b"x")]).await.map(|_| ()),
+            storage.put_settled_with(REQUEST, put, Beside::Mark(place(b"beside"))).await.map(|_| ()),
             storage.commit(REQUEST, &[Op::put(place(b"before"), b"x")], put).await,
             storage.apply(REQUEST, &[Op::put(place(b"new"), b"x")]).await,
             storage.delete(REQUEST, Delete::new(place(b"kept-1"))).await.map(|_| ()),
@@ -160,7 +160,7 @@ async fn host_that_comes_back_writes_nothing_any_more_and_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn work_behind_a_fence_that_stands_is_done_and_races_are_races() {
-    let disk = Disk::shared(true);
+    let disk = Disk::shared(1_000);
     let one = Host::new(&disk).await;
     let storage = &one.storage;
     let lease = one.held().await.unwrap();
@@ -184,7 +184,7 @@ async fn work_behind_a_fence_that_stands_is_done_and_races_are_races() {
 async fn crash_at_any_step_leaves_a_lease_that_somebody_gets_and_one_alone() {
     for done in [false, true] {
         for at in 0..6 {
-            let disk = Disk::shared(true);
+            let disk = Disk::shared(1_000);
             let hosts = [Host::new(&disk).await, Host::new(&disk).await, Host::new(&disk).await];
             disk.play(Script::Crash { at, done });
             if let Ok(Asked::Held(lease)) = hosts[0].ask(Duration::ZERO).await {
@@ -215,7 +215,7 @@ async fn store_of_one_host_needs_no_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_that_ask_at_a_time_one_gets_it() {
-    let disk = Disk::shared(true);
+    let disk = Disk::shared(1_000);
     let holders = Arc::new(AtomicU64::new(0));
     let mut asking = Vec::new();
     for _ in 0..8 {

@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use keyway::{
     core::{Core, CoreError, NewMount},
     mounts::{MountPath, Tune},
-    seal::{Initialised, ShareCounts},
+    seal::{Initialised, ShareCounts, marker},
     secrets::{Content, Read, SecretPath, Write},
 };
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use crate::{
     chaos::{Disk, REQUEST, Script},
@@ -375,4 +376,18 @@ async fn reencryption_goes_round_a_store_that_does_not_serve() {
     core.begin_reencryption(REQUEST).await.unwrap();
     let again = until(|now| now.key == 3 && !now.is_running()).await;
     assert!(again.sealed > 0 && again.failed == 0, "{again:?}");
+}
+
+#[tokio::test]
+async fn marker_that_was_written_anew_is_not_removed_by_who_saw_the_one_before() {
+    let storage = Disk::durable().open().await;
+    let cluster = Uuid::from_u128(7);
+    assert_eq!(marker::claim(&storage, REQUEST, cluster).await.unwrap(), cluster);
+    let (_, before) = marker::version(&storage, REQUEST).await.unwrap().unwrap();
+    assert_eq!(marker::claim(&storage, REQUEST, cluster).await.unwrap(), cluster);
+    assert!(!marker::remove_this(&storage, REQUEST, before).await.unwrap());
+    assert_eq!(marker::claim(&storage, REQUEST, Uuid::from_u128(8)).await.unwrap(), cluster);
+    let (_, now) = marker::version(&storage, REQUEST).await.unwrap().unwrap();
+    assert!(marker::remove_this(&storage, REQUEST, now).await.unwrap());
+    assert!(marker::version(&storage, REQUEST).await.unwrap().is_none());
 }

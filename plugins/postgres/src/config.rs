@@ -28,8 +28,8 @@ pub struct Config {
     /// underscores.
     #[serde(default = "usual_schema")]
     pub schema: String,
-    /// The most connections that this host has open. A few are shared by point reads; each write, page and transaction has one
-    /// of the others to itself.
+    /// The most connections that this host has open. A few are shared by point reads, and a few by writes
+    /// that go together; each page, transaction, backup and restore has one to itself.
     #[serde(default = "connections")]
     #[schemars(range(min = 8, max = 1_000))]
     pub connections: u32,

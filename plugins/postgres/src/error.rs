@@ -3,7 +3,8 @@
 //! Sources: <https://www.postgresql.org/docs/current/errcodes-appendix.html> for what the codes mean, and
 //! <https://www.postgresql.org/docs/current/protocol-flow.html> for what an error does to a transaction: one of severity
 //! ERROR aborts it, so that nothing was changed. FATAL and PANIC end the session, perhaps behind a commit (as where the wait for
-//! a synchronous standby is cut short); then, as where the connection is lost, the outcome is unknown.
+//! a synchronous standby is cut short); then, as where the connection is lost, the outcome is unknown. So it is where the code says
+//! just that: `40003`, and class `08`, which proxies and extensions send.
 
 use keyway_sdk::{Error, ErrorCode};
 use tokio_postgres::error::{DbError, Severity};
@@ -76,6 +77,11 @@ fn meaning(state: &str) -> ErrorCode {
     exact.or_else(class).map_or(ErrorCode::INTERNAL, |(_, code)| *code)
 }
 
+/// Whether the server's word proves that nothing was changed.
+fn is_proof(state: &str, severity: Option<Severity>) -> bool {
+    severity == Some(Severity::Error) && state != "40003" && !state.starts_with("08")
+}
+
 /// Whether it can be tried again soon.
 fn is_passing(code: ErrorCode) -> bool {
     [ErrorCode::UNAVAILABLE, ErrorCode::RESOURCE_EXHAUSTED, ErrorCode::CONFLICT, ErrorCode::TIMEOUT]
@@ -85,7 +91,7 @@ fn is_passing(code: ErrorCode) -> bool {
 /// What the client library's `source` means.
 pub(crate) fn failed(doing: &str, effect: Effect, source: &tokio_postgres::Error) -> Error {
     let (error, is_proof) = match source.as_db_error() {
-        Some(said) => (by_server(doing, said), said.parsed_severity() == Some(Severity::Error)),
+        Some(said) => (by_server(doing, said), is_proof(said.code().code(), said.parsed_severity())),
         None => (by_client(doing, source), false),
     };
     match effect {
@@ -251,6 +257,21 @@ mod tests {
             ("99999", ErrorCode::INTERNAL),
         ] {
             assert_eq!(meaning(state), code, "{state}");
+        }
+    }
+
+    #[test]
+    fn only_an_error_of_the_statement_proves_that_nothing_was_changed() {
+        let (error, fatal, panic) = (Some(Severity::Error), Some(Severity::Fatal), Some(Severity::Panic));
+        for state in ["40001", "40P01", "23505", "53100", "57014", "55P03", "25006", "42501", "XX000"] {
+            assert!(is_proof(state, error), "{state}");
+            assert!(!is_proof(state, fatal) && !is_proof(state, panic) && !is_proof(state, None), "{state}");
+        }
+        for state in ["40003", "08000", "08003", "08006", "08007", "08P01"] {
+            assert!(!is_proof(state, error), "{state}");
+        }
+        for (state, severity) in [("57P01", fatal), ("57P02", fatal), ("57P03", fatal)] {
+            assert!(!is_proof(state, severity), "{state}");
         }
     }
 }

@@ -153,9 +153,9 @@ statements! {
     Mark = "UPDATE keyway.meta SET value = value + 1 WHERE name = 'mark' RETURNING value";
     /// Writes a record of nobody's, in a transaction that is rolled back. No keyspace has the number zero.
     Weight = "INSERT INTO keyway.records (space, version, key, value) VALUES (0, 0, 'weight', $1)";
-    /// Reads the mark.
-    ReadMark = "SELECT value, pg_is_in_recovery(), current_setting('transaction_read_only')::boolean \
-         FROM keyway.meta WHERE name = 'mark'";
+    /// Reads the mark, and looks for a record of nobody's, which waits where somebody has locked the table.
+    ReadMark = "SELECT value, pg_is_in_recovery(), current_setting('transaction_read_only')::boolean, \
+         EXISTS (SELECT FROM keyway.records r WHERE r.space = 0) FROM keyway.meta WHERE name = 'mark'";
     /// The first keyspace whose name is `$1` or behind it, for a backup.
     SpaceFrom = "SELECT s.id, s.name FROM keyway.spaces s WHERE s.name >= $1 ORDER BY s.name LIMIT 1";
     /// The same, behind the name.

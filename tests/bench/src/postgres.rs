@@ -1,7 +1,12 @@
 //! What the PostgreSQL plugin adds to PostgreSQL: the library as it ships against `pgbench` with the same statements, prepared, over
 //! the same Unix socket, with as many connections.
 //!
+//! [`latency`] is how long calls take below the full rate, [`archives`] what backing up and restoring takes.
+//!
 //! `pgbench` sends the key as a number and has the value in its statement: it puts fewer bytes on the wire.
+
+mod archives;
+mod latency;
 
 use std::{
     path::Path,
@@ -42,19 +47,28 @@ pub(crate) fn run() -> Result<()> {
         "{KEYS} records of {VALUE_BYTES} bytes, {CLIENTS} clients, as many connections; calls a second: median (lowest to highest)"
     );
     println!("{:<18} {:>26} {:>26} {:>7}", "", "pgbench", "plugin", "ratio");
+    let mut full = Vec::new();
     for (name, sql, work) in [("get", get_sql(), Work::Get), ("put", put_sql(), Work::Put)] {
         for clients in [CLIENTS, 1] {
             let script = directory.path().join(format!("{name}.sql"));
             std::fs::write(&script, &sql)?;
             let (mut theirs, mut ours) = (Vec::new(), Vec::new());
             for _ in 0..ROUNDS {
-                theirs.push(pgbench(&server, &script, clients)?);
+                theirs.push(pgbench(&server, &script, clients, &[])?);
                 ours.push(drive(&runtime, &store, work, clients)?);
             }
-            report(&format!("{name}, {clients} clients"), theirs, ours, clients == 1);
+            let base = report(&format!("{name}, {clients} clients"), theirs, ours, clients == 1);
+            if clients == CLIENTS {
+                full.push((name, script, work, base));
+            }
         }
     }
-    pages(&runtime, &store, &server)
+    println!("99th percentile, ms, at 70 % of pgbench's rate");
+    for (name, script, work, rate) in &full {
+        latency::run(&server, &runtime, &store, (name, script, *work), *rate)?;
+    }
+    pages(&runtime, &store, &server)?;
+    archives::run(&server, &runtime, &store, u64::from(MANY + 2 * KEYS), directory.path())
 }
 
 #[derive(Clone, Copy)]
@@ -95,7 +109,7 @@ fn key(n: u32) -> [u8; 4] {
 }
 
 /// Calls a second.
-fn pgbench(server: &Server, script: &Path, clients: usize) -> Result<f64> {
+fn pgbench(server: &Server, script: &Path, clients: usize, more: &[&str]) -> Result<f64> {
     let mut pgbench = Command::new(server.binaries().program("pgbench"));
     pgbench.args(["-n", "-M", "prepared", "-U", "admin", "-j", "2"]).arg("-h").arg(server.socket());
     pgbench.args([
@@ -106,7 +120,8 @@ fn pgbench(server: &Server, script: &Path, clients: usize) -> Result<f64> {
         "-T",
         &ROUND.as_secs().to_string(),
     ]);
-    let output = pgbench.arg("-f").arg(script).arg("postgres").output().context("start pgbench")?;
+    let output =
+        pgbench.args(more).arg("-f").arg(script).arg("postgres").output().context("start pgbench")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
     let rate =
@@ -125,17 +140,7 @@ fn drive(runtime: &Runtime, store: &Arc<Generation>, work: Work, clients: usize)
                 let (mut n, value) = (client as u32 * 7_919, value());
                 while !over.load(Ordering::Relaxed) {
                     n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    let key = key((n >> 8) % KEYS);
-                    let call = CallContext::background();
-                    match work {
-                        Work::Get => ensure!(
-                            store.get(&call, Key::new(KEYSPACE, &key)).await?.is_some(),
-                            "a record is there"
-                        ),
-                        Work::Put => {
-                            store.put(&call, Put::new(Key::new(KEYSPACE, &key), &value)).await?;
-                        }
-                    }
+                    call(&store, work, n, &value).await?;
                     calls.fetch_add(1, Ordering::Relaxed);
                 }
                 anyhow::Ok(())
@@ -150,7 +155,23 @@ fn drive(runtime: &Runtime, store: &Arc<Generation>, work: Work, clients: usize)
     Ok(calls.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64())
 }
 
-fn report(name: &str, mut theirs: Vec<f64>, mut ours: Vec<f64>, is_alone: bool) {
+/// One call, for a key that the random number chooses.
+async fn call(store: &Generation, work: Work, random: u32, value: &[u8]) -> Result<()> {
+    let (key, call) = (key((random >> 8) % KEYS), CallContext::background());
+    match work {
+        Work::Get => {
+            let found = store.get(&call, Key::new(KEYSPACE, &key)).await?;
+            ensure!(found.is_some(), "a record is there");
+        }
+        Work::Put => {
+            store.put(&call, Put::new(Key::new(KEYSPACE, &key), value)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Answers the middle of `theirs`.
+fn report(name: &str, mut theirs: Vec<f64>, mut ours: Vec<f64>, is_alone: bool) -> f64 {
     let middle = |rates: &mut Vec<f64>| {
         rates.sort_by(f64::total_cmp);
         let at = |place: usize| rates.get(place).copied().unwrap_or(f64::NAN);
@@ -161,6 +182,7 @@ fn report(name: &str, mut theirs: Vec<f64>, mut ours: Vec<f64>, is_alone: bool) 
     if is_alone {
         println!("{:<18} {:.1} µs a call more than pgbench", "", 1e6 / own - 1e6 / base);
     }
+    base
 }
 
 fn fill(runtime: &Runtime, store: &Generation, keyspace: &str, keys: u32, value: &[u8]) -> Result<()> {

@@ -1,5 +1,7 @@
 //! One server.
 
+mod standby;
+
 use std::{
     fs,
     net::TcpListener,
@@ -91,7 +93,9 @@ impl Server {
         }
         let made = initdb.stdin(Stdio::null()).output().context("start initdb")?;
         ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let hba = options.hba.unwrap_or("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n");
+        let hba = options.hba.unwrap_or(
+            "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n",
+        );
         fs::write(data.join("pg_hba.conf"), hba).context("write pg_hba.conf")?;
         let mut settings: Vec<String> =
             options.settings.iter().map(|setting| (*setting).to_owned()).collect();

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use keyway_e2e::{Keys, Server, Site};
+use keyway_e2e::{Keys, Server, Site, built, plugins};
 use keyway_private_postgres::{Options, needed};
 use serde_json::json;
 
@@ -24,35 +24,70 @@ fn blocks(language: &str) -> Vec<String> {
 /// A machine: where its files are, and what stands for the manual's places.
 struct Machine<'a> {
     site: Site,
+    server: Option<Server>,
     database: &'a keyway_private_postgres::Server,
 }
 
 impl<'a> Machine<'a> {
     fn new(database: &'a keyway_private_postgres::Server) -> Self {
-        let site = Site::new("sqlite");
-        // What the manual's paths stand for, and the data directory that a start would make.
+        // As installed: SQLite's plugin alone, and a data directory of the server's user.
+        let site = plugins::site();
         fs::create_dir(site.path("data")).unwrap();
-        Self { site, database }
+        let _wrapper = site.as_nobody();
+        Self { site, server: None, database }
+    }
+
+    /// What makes a command the server's user's.
+    fn as_keyway() -> &'static [&'static str] {
+        if rustix::process::geteuid().is_root() {
+            &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        } else {
+            &[]
+        }
+    }
+
+    fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
+    }
+
+    fn starts(&mut self) {
+        self.server = Some(self.site.start_under(Self::as_keyway(), &[]));
     }
 
     fn here(&self, text: &str) -> String {
         let socket = self.database.socket().display().to_string().replace('/', "%2F");
         // A private server has a socket of its own, where the manual's has a name and a certificate.
         let place = format!("@{socket}:{}/keyway", self.database.port());
+        let owner = if Self::as_keyway().is_empty() { "" } else { "-o 65534 -g 65534" };
         text.replace("/etc/keyway/keyway.toml", self.site.config().to_str().unwrap())
+            .replace("runuser -u keyway --", &Self::as_keyway().join(" "))
+            .replace("-o keyway -g keyway", owner)
+            .replace("/usr/lib/keyway/plugins", self.site.path("plugins").to_str().unwrap())
+            .replace("target/release", built().to_str().unwrap())
             .replace("@db.example.org:5432/keyway?sslrootcert=/etc/keyway/db-ca.pem", &place)
             .replace("/var/lib/keyway", self.site.path("data").to_str().unwrap())
     }
 
-    /// Types the lines of a block, against a server where there is one; each must succeed.
-    fn types(&self, block: &str, server: Option<(&Server, &Keys)>) -> String {
+    /// Types the lines of a block; each must succeed.
+    fn types(&mut self, block: &str, keys: &Keys) -> String {
         let mut said = String::new();
-        let mut shares = server.map(|(_, keys)| keys.shares.clone()).unwrap_or_default();
+        let mut shares = keys.shares.clone();
         for line in block.lines().filter_map(|line| line.strip_prefix("$ ")) {
+            match line {
+                "systemctl stop keyway" => {
+                    assert!(self.server.take().unwrap().terminate());
+                    continue;
+                }
+                "systemctl start keyway" => {
+                    self.starts();
+                    continue;
+                }
+                _ => {}
+            }
             let path = format!("{}:{}", keyway_e2e::built().display(), std::env::var("PATH").unwrap());
             let mut shell = Command::new("bash");
             shell.args(["-ec", &self.here(line)]).current_dir(self.site.path("")).env("PATH", path);
-            if let Some((server, keys)) = server {
+            if let Some(server) = &self.server {
                 shell.env("KEYWAY_ADDR", &server.address).env("KEYWAY_TOKEN", &keys.root_token);
             }
             let mut shell =
@@ -66,8 +101,22 @@ impl<'a> Machine<'a> {
             let is_fine = output.status.success() || line == "keyway status";
             assert!(is_fine, "{line}\n{told}{}", String::from_utf8_lossy(&output.stderr));
             said.push_str(&told);
+            said.push_str(&String::from_utf8_lossy(&output.stderr));
         }
+        assert!(
+            !said.contains("correct%20horse") && !said.contains("correct horse"),
+            "the password was said: {said}"
+        );
         said
+    }
+
+    /// Makes the file with the database's place, and writes it with an editor.
+    fn writes_where_it_is(&mut self, make: &str, keys: &Keys) {
+        self.types(make, keys);
+        let file = self.site.path("data/postgres.url");
+        fs::write(&file, self.here(&blocks("text")[0])).unwrap();
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     /// The configuration with the manual's backend in place of SQLite's.
@@ -83,8 +132,9 @@ impl<'a> Machine<'a> {
 fn server_on_sqlite_becomes_three_hosts_on_postgresql() {
     let hba = "local all admin trust\nlocal all all scram-sha-256\n";
     let Some(database) = needed(&Options { hba: Some(hba), ..Options::default() }) else { return };
-    let first = Machine::new(&database);
-    let server = first.site.start();
+    let mut first = Machine::new(&database);
+    first.starts();
+    let server = first.server();
     let keys = server.init(5, 3);
     for share in &keys.shares[..3] {
         server.unseal(share);
@@ -96,46 +146,40 @@ fn server_on_sqlite_becomes_three_hosts_on_postgresql() {
     let made = server.post("auth/token/create", &keys.root_token, &json!({ "policies": ["reader"] })).json();
     let reader = made["auth"]["client_token"].as_str().unwrap().to_owned();
 
-    let sql = blocks("sql");
-    for statement in sql[0].lines() {
+    for statement in blocks("sql")[0].lines() {
         database.sql(statement).unwrap();
     }
     let consoles = blocks("console");
     let [url, archive, lock, restore, back, join] = consoles.as_slice() else { panic!("{consoles:#?}") };
-    first.types(url, None);
-    let mode = fs::metadata(first.site.path("data/postgres.url")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    assert!(server.terminate());
-    let said = first.types(archive, None);
+    first.writes_where_it_is(url, &keys);
+    let said = first.types(archive, &keys);
     assert!(said.contains("main.archive"), "{said}");
     first.names_the_other_backend();
-    first.types(lock, None);
-    first.types(restore, None);
-    let server = first.site.start();
-    let said = first.types(back, Some((&server, &keys)));
+    first.types(lock, &keys);
+    first.types(restore, &keys);
+    let said = first.types(back, &keys);
     assert!(said.contains("correct-horse"), "{said}");
 
-    let mut servers = vec![server];
     let mut machines = vec![first];
     for _ in 0..2 {
-        let next = Machine::new(&database);
+        let mut next = Machine::new(&database);
         next.names_the_other_backend();
-        next.types(url, None);
-        next.types(lock, None);
-        let server = next.site.start();
-        let said = next.types(join, Some((&server, &keys)));
+        next.writes_where_it_is(url, &keys);
+        let install = lock.lines().find(|line| line.starts_with("$ install")).unwrap();
+        next.types(install, &keys);
+        let said = next.types(join, &keys);
         assert!(said.contains("correct-horse"), "{said}");
-        servers.push(server);
         machines.push(next);
     }
     // What was there before is there on each of them, tokens too; and what one does, the others know.
-    for server in &servers {
+    for server in machines.iter().map(Machine::server) {
         let read = server.get("secret/data/app/db", &reader);
         assert_eq!(read.json()["data"]["data"]["password"], json!("correct-horse"), "{}", read.text);
     }
-    let revoked = servers[2].post("auth/token/revoke", &keys.root_token, &json!({ "token": reader }));
+    let revoked =
+        machines[2].server().post("auth/token/revoke", &keys.root_token, &json!({ "token": reader }));
     assert_eq!(revoked.status, 204);
-    for server in &servers {
+    for server in machines.iter().map(Machine::server) {
         assert_eq!(server.get("secret/data/app/db", &reader).status, 403);
     }
     for machine in &machines {

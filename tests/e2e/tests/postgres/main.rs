@@ -10,6 +10,7 @@ mod chaos;
 mod grow;
 mod hosts;
 mod outages;
+mod swap;
 
 use keyway_e2e::{Server, Site, built};
 use keyway_private_postgres as private;

@@ -18,10 +18,13 @@ pub(in crate::http::sys) async fn is_initialised(at: &At<'_>) -> Result<Answer, 
     Ok(Answer::plain(json!({ "initialized": status.initialised })))
 }
 
-/// There is no leader: every host reads and writes for itself.
 /// There is no leader: where hosts share a store each does everything, and so says of itself that it is one.
 pub(in crate::http::sys) async fn leader(at: &At<'_>) -> Result<Answer, ApiError> {
     let is_shared = at.call.core.system_is_shared();
+    if is_shared {
+        // Perhaps it has been sealed by what another host did. While the store is away it is what it was.
+        let _known = at.call.core.seal_status(at.call.request()).await;
+    }
     Ok(Answer::plain(json!({
         "ha_enabled": is_shared,
         "is_self": is_shared && at.call.core.unsealed().is_ok(),

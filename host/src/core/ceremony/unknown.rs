@@ -1,0 +1,37 @@
+//! Keys of a rekeying whose outcome is unknown: they may be in force, and then this host is the only one that has them.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Ceremonies, Made, state::State};
+use crate::{
+    core::{Core, CoreError, Unsealed},
+    storage::RequestId,
+};
+
+impl Ceremonies {
+    /// Keys that may be in force.
+    fn perhaps_in_force(&self) -> Option<(Uuid, Arc<Made>)> {
+        let rekeying = self.rekeying();
+        let rekeying = rekeying.as_ref().filter(|rekeying| rekeying.state == State::Unknown)?;
+        Some((rekeying.nonce, Arc::clone(rekeying.made.as_ref()?)))
+    }
+}
+
+impl Core {
+    /// Whether the keys in force, which are not those that this host has, are of a rekeying of its own whose outcome it did not know.
+    /// Then it has them.
+    pub(in crate::core) async fn finds_its_own_keys(
+        &self,
+        request: RequestId,
+        unsealed: &Unsealed,
+    ) -> Result<bool, CoreError> {
+        let Some((attempt, made)) = self.ceremonies.perhaps_in_force() else { return Ok(false) };
+        if !unsealed.barrier.settle_rekey(request, &made.keys).await? {
+            return Ok(false);
+        }
+        self.ceremonies.set_state(attempt, State::InForce);
+        Ok(true)
+    }
+}
