@@ -236,6 +236,10 @@ impl Backend for Postgres {
         })
     }
 
+    fn upgrade(self: &Arc<Self>, call: &CallContext<'_>) -> Reply<u32> {
+        self.call(call, |client, deadline| async move { client.upgrade(deadline).await })
+    }
+
     fn extension(self: &Arc<Self>, call: &CallContext<'_>, name: &str, request: &[u8]) -> Reply<AbiBytes> {
         let (name, request) = (name.to_owned(), request.to_vec());
         self.call(

@@ -108,6 +108,18 @@ impl Client {
         Ok(client)
     }
 
+    /// Brings the schema to the newest data format, on a connection of its own; answers which it has.
+    pub(crate) async fn upgrade(&self, deadline: Deadline) -> Result<u32> {
+        let connection = self.connector.connect().await?;
+        // Dropped, the connection takes the transaction with it.
+        let migrated = timeout(deadline.left(), sql::migrate(connection.client(), self.connector.schema()));
+        let format = match migrated.await {
+            Ok(format) => format.map_err(|source| error::failed("upgrade", Effect::Commits, &source))?,
+            Err(_) => return Err(error::too_late("upgrade", Effect::Commits)),
+        };
+        u32::try_from(format).map_err(|_| error::unexpected("upgrade"))
+    }
+
     pub(crate) fn context(&self) -> &OpenContext {
         &self.context
     }

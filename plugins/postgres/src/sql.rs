@@ -2,12 +2,14 @@
 //!
 //! All are prepared once a connection. Each names its tables with their schema, so that no search path can lead it elsewhere.
 
+mod migrate;
 mod schema;
 
 use std::fmt::Write as _;
 
 use tokio_postgres::SimpleQueryMessage;
 
+pub(crate) use migrate::migrate;
 pub(crate) use schema::{DATA_FORMAT, Found, create, look};
 
 /// How the SQL below names the schema; [`Schema::text`] puts the configured name in its place.

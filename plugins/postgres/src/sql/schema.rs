@@ -9,8 +9,13 @@ pub(crate) const DATA_FORMAT: u32 = 1;
 
 const TEXT: &str = include_str!("schema.sql");
 
-/// Two hosts that find no schema at the same time make it one behind the other. The number is "keyw" in ASCII.
+/// Two hosts that make or change a schema at the same time do it one behind the other. The number is "keyw" in ASCII.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1801812343, hashtext('SCHEMA'))";
+
+/// Held to the end of the transaction by whoever changes the schema.
+pub(super) fn lock(schema: &Schema) -> String {
+    LOCK.replace("SCHEMA", schema.name())
+}
 
 /// What a database has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +61,7 @@ pub(crate) async fn look(client: &Client, schema: &Schema) -> Result<Found, Erro
 
 /// Makes the schema, in one transaction, unless somebody else has meanwhile.
 pub(crate) async fn create(client: &Client, schema: &Schema) -> Result<Found, Error> {
-    let lock = LOCK.replace("SCHEMA", schema.name());
-    client.batch_execute(&format!("BEGIN; {lock}")).await?;
+    client.batch_execute(&format!("BEGIN; {}", lock(schema))).await?;
     let made = match look(client, schema).await? {
         Found::Nothing => {
             let text = schema.text(TEXT).replace("EXISTS keyway;", &format!("EXISTS {};", schema.name()));

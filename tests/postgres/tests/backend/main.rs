@@ -1,6 +1,7 @@
 //! What the backend makes of its settings, of its server's trouble, and how it does its work.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "for tests, which fail by panicking")]
 
+mod bounds;
 mod settings;
 mod standby;
 mod trouble;

@@ -158,7 +158,7 @@ fn role_that_is_dropped_is_denied_and_taken_up_again() {
 }
 
 /// A server whose commits wait for a standby that never comes: they have happened here, and are not acknowledged.
-fn without_its_standby(server: &Server) {
+pub(crate) fn without_its_standby(server: &Server) {
     server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").unwrap();
     server.sql("SET synchronous_commit = local; SELECT pg_reload_conf()").unwrap();
     thread::sleep(Duration::from_millis(300));
