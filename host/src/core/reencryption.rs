@@ -155,7 +155,7 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
             Err(CoreError::Sealed) => return None,
             Err(error) => {
                 tracing::warn!(%error, "whether old records are to be sealed anew is not known");
-                return Some(RETRY.1);
+                return Some(LOOK);
             }
         }
         (core.system.clone(), Arc::clone(&core.leases), rest)
@@ -165,7 +165,7 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
         Ok(Asked::Busy | Asked::Done(_)) => return Some(LOOK),
         Err(error) => {
             tracing::warn!(%error, "the re-encryption has to wait");
-            return Some(RETRY.1);
+            return Some(LOOK);
         }
     };
     match lease.during(&system, work(core)).await {
