@@ -1,7 +1,9 @@
 //! What the server is between its edge and its stores: sealed or not, and who may do what.
 //!
-//! [`arrival`] is what is read when a request comes, [`audit`] knows the audit devices that were added, [`caller`] is who asks, [`unseal`] gathers shares, [`password`] is another way, [`ceremony`] is what else their holders do, [`cluster`] knows whose stores these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done
-//! behind them, [`reencryption`] seals old records anew, [`swap`] has another generation of a backend serve.
+//! [`arrival`] is what is read when a request comes, [`caller`] is who asks, [`audit`] knows the audit devices that were added.
+//! [`unseal`] gathers shares, [`password`] is another way, [`ceremony`] is what else their holders do. [`cluster`] knows whose stores
+//! these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done behind them, [`reencryption`] seals old
+//! records anew, [`swap`] has another generation of a backend serve.
 
 pub mod arrival;
 mod audit;

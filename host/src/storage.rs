@@ -24,7 +24,7 @@ use keyway_loader::{
 };
 
 use self::{
-    ahead::{Ahead, Place},
+    ahead::{Ahead, Found, Place},
     breaker::Circuit,
     guard::{Guard, Operation},
 };
@@ -136,7 +136,7 @@ impl Storage {
 
     /// Whether other hosts may have it open, too.
     pub fn is_shared_by_hosts(&self) -> bool {
-        self.generation().is_ok_and(|open| open.capabilities().sharing == Sharing::MANY_HOSTS)
+        self.sharing().is_ok_and(|sharing| sharing == Sharing::MANY_HOSTS)
     }
 
     /// Who else may have it open.
@@ -161,6 +161,23 @@ impl Storage {
     /// The backend's.
     pub async fn get(&self, request: RequestId, key: Key<'_>) -> Result<Option<Record>, StorageError> {
         self.call(request, GET, |open, call| open.get(call, key)).await
+    }
+
+    /// As [`get`](Self::get), unless the record was read ahead.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn get_behind<'a>(
+        &self,
+        request: RequestId,
+        key: Key<'_>,
+        ahead: Option<&'a Ahead>,
+    ) -> Result<Found<'a>, StorageError> {
+        match ahead.and_then(|ahead| ahead.get(key)) {
+            Some(record) => Ok(Found::Ahead(record)),
+            None => Ok(Found::Now(self.get(request, key).await?)),
+        }
     }
 
     /// The records of several keys, in their order, as far as they are there.
@@ -204,7 +221,7 @@ impl Storage {
     /// The backend's.
     pub async fn put(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
         if unit::fence(&self.backend).is_some() {
-            return Ok(self.apply_one(request, settle::operation(put)).await?.version());
+            return Ok(self.apply_for_first(request, &[settle::operation(put)]).await?.version());
         }
         let put = put.with_write_id(write_id().map_err(|source| self.error(source))?);
         self.call(request, PUT, |open, call| open.put(call, put)).await
@@ -218,7 +235,7 @@ impl Storage {
     pub async fn delete(&self, request: RequestId, delete: Delete<'_>) -> Result<bool, StorageError> {
         if unit::fence(&self.backend).is_some() {
             let op = Op::delete(delete.key()).when(delete.condition());
-            return Ok(self.apply_one(request, op).await?.existed());
+            return Ok(self.apply_for_first(request, &[op]).await?.existed());
         }
         let delete = delete.with_write_id(write_id().map_err(|source| self.error(source))?);
         self.call(request, DELETE, |open, call| open.delete(call, delete)).await
@@ -295,8 +312,9 @@ impl Storage {
         Ok(results.iter().skip(1).map(|result| result.copied().map_err(Error::clone)).collect())
     }
 
-    async fn apply_one(&self, request: RequestId, op: Op<'_>) -> Result<OpResult, StorageError> {
-        let results = self.apply_all(request, &[op]).await?;
+    /// As [`apply`](Self::apply); what the first operation did.
+    async fn apply_for_first(&self, request: RequestId, ops: &[Op<'_>]) -> Result<OpResult, StorageError> {
+        let results = self.apply_all(request, ops).await?;
         let done = results.iter().next().and_then(Result::ok).copied();
         done.ok_or_else(|| {
             self.error(Error::new(ErrorCode::INTERNAL, "a batch was answered without its results"))

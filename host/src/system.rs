@@ -121,15 +121,7 @@ impl<'a> Records<'a> {
         key: &[u8],
     ) -> Result<Option<Held<T>>, SystemError> {
         let place = Key::new(SYSTEM_KEYSPACE, key);
-        let read;
-        let stored = match self.ahead.and_then(|ahead| ahead.get(place)) {
-            Some(stored) => stored,
-            None => {
-                read = self.barrier.system().get(self.request, place).await?;
-                read.as_ref()
-            }
-        };
-        match stored {
+        match self.barrier.system().get_behind(self.request, place, self.ahead).await?.record() {
             None => Ok(None),
             Some(stored) => Ok(Some(self.open(kind, key, stored).await?)),
         }

@@ -1,7 +1,7 @@
 //! The engine of one mount, for one request: reading and listing. What changes secrets is beside it: [`write`](mod@super::write),
 //! [`versions`](super::versions), [`remove`](super::remove), all through [`change`](super::change).
 
-use keyway_loader::{Key, Record, Scan, Version, WriteId};
+use keyway_loader::{Key, Scan, Version, WriteId};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -243,25 +243,23 @@ impl<'a> Engine<'a> {
 
     /// As [`load`](Self::load); what was read ahead is as good.
     async fn load_first(&self, path: &SecretPath) -> Result<Option<Stored>, EngineError> {
-        let place = place_of(self.mount, path);
-        match self.ahead.and_then(|ahead| ahead.get(place.key())) {
-            None => self.load(path).await,
-            Some(None) => Ok(None),
-            Some(Some(record)) => self.opened(path, record).await.map(Some),
-        }
-    }
-
-    async fn opened(&self, path: &SecretPath, record: &Record) -> Result<Stored, EngineError> {
-        let opened = self.sealer().open_record(path, record.value()).await?;
-        Ok(Stored { opened, version: record.version() })
+        self.load_behind(path, self.ahead).await
     }
 
     pub(super) async fn load(&self, path: &SecretPath) -> Result<Option<Stored>, EngineError> {
+        self.load_behind(path, None).await
+    }
+
+    async fn load_behind(
+        &self,
+        path: &SecretPath,
+        ahead: Option<&Ahead>,
+    ) -> Result<Option<Stored>, EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), metadata_key(path));
-        match self.storage.get(self.request, Key::new(&keyspace, &key)).await? {
-            None => Ok(None),
-            Some(record) => self.opened(path, &record).await.map(Some),
-        }
+        let found = self.storage.get_behind(self.request, Key::new(&keyspace, &key), ahead).await?;
+        let Some(record) = found.record() else { return Ok(None) };
+        let opened = self.sealer().open_record(path, record.value()).await?;
+        Ok(Some(Stored { opened, version: record.version() }))
     }
 
     pub(super) async fn load_version(

@@ -19,16 +19,8 @@ impl Engine<'_> {
     /// See [`EngineError`].
     pub async fn read_plain(&self, path: &SecretPath) -> Result<Option<Zeroizing<Vec<u8>>>, EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), key_of(path.as_str()));
-        let place = Key::new(&keyspace, &key);
-        let read;
-        let record = match self.ahead.and_then(|ahead| ahead.get(place)) {
-            Some(record) => record,
-            None => {
-                read = self.storage.get(self.request, place).await?;
-                read.as_ref()
-            }
-        };
-        let Some(record) = record else { return Ok(None) };
+        let found = self.storage.get_behind(self.request, Key::new(&keyspace, &key), self.ahead).await?;
+        let Some(record) = found.record() else { return Ok(None) };
         let opened = self.barrier.open(self.request, &self.plain_record(&key), record.value()).await;
         let opened = opened.map_err(|source| self.sealer().error(path, source))?;
         Ok(Some(opened))

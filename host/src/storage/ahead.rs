@@ -16,6 +16,24 @@ pub struct Ahead {
     clock: u64,
 }
 
+/// A record that was read ahead, or just now.
+pub enum Found<'a> {
+    /// Ahead.
+    Ahead(Option<&'a Record>),
+    /// Now.
+    Now(Option<Record>),
+}
+
+impl Found<'_> {
+    /// The record; none where there is none.
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Ahead(record) => *record,
+            Self::Now(record) => record.as_ref(),
+        }
+    }
+}
+
 impl Place {
     /// The place of a key.
     pub fn of(key: Key<'_>) -> Self {

@@ -1,7 +1,6 @@
 //! Writes whose outcome is found out, and writes that belong together.
 
-use keyway_loader::{Condition, Error, ErrorCode, Features, Key, Op, OpResult, Put, Version};
-
+use keyway_loader::{Condition, Error, ErrorCode, Features, Key, Op, Put, Version};
 use uuid::Uuid;
 
 use super::{RequestId, Storage, StorageError, unit};
@@ -31,12 +30,12 @@ impl Storage {
         self.put_settled_with(request, put, Beside::Nothing).await
     }
 
-    /// As [`put_settled`](Self::put_settled), with something beside it, in one batch. A backend without batches leaves it out.
+    /// As [`put_settled`](Self::put_settled), with something beside it, in one batch. It is left out where the backend has no such
+    /// batches, or no other host would miss it.
     ///
     /// # Errors
     ///
-    /// The backend's; unknown only where it also cannot be read; `TOO_LARGE` where the backend has batches, and takes none that is as
-    /// large.
+    /// The backend's; unknown only where it also cannot be read; `TOO_LARGE` where other hosts would miss what does not fit.
     pub async fn put_settled_with(
         &self,
         request: RequestId,
@@ -83,20 +82,13 @@ impl Storage {
         };
         let ops = [operation(put), other];
         if !self.takes_at_once(&ops) {
-            return match self.takes_together(ops.len() as u64) && self.is_shared_by_hosts() {
-                // Left out it would be missed.
-                true => {
-                    Err(self
-                        .error(Error::new(ErrorCode::TOO_LARGE, "the record is longer than a batch may be")))
-                }
-                false => self.put(request, put).await,
-            };
+            if self.takes_together(ops.len() as u64) && self.is_shared_by_hosts() {
+                let message = "the record is longer than a batch may be, and without one other hosts would not hear of it";
+                return Err(self.error(Error::new(ErrorCode::TOO_LARGE, message)));
+            }
+            return self.put(request, put).await;
         }
-        let results = self.apply_all(request, &ops).await?;
-        let written = results.iter().next().and_then(Result::ok).map(OpResult::version);
-        written.ok_or_else(|| {
-            self.error(Error::new(ErrorCode::INTERNAL, "a batch was answered without its results"))
-        })
+        Ok(self.apply_for_first(request, &ops).await?.version())
     }
 
     /// Unconditional writes that come before a conditional one, which is the commit point: in one atomic batch where

@@ -27,7 +27,7 @@ const SECRETS: usize = 12;
 const KEPT: u64 = 10;
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long after a fault somebody may still be told of it: a circuit that is open is tried after a second, then after two.
+/// How long after a fault a request may begin that still fails for it: the host, or its address, may be the one before.
 const ECHO: Duration = Duration::from_secs(1);
 
 /// What a writer asked, and what came of it.
