@@ -152,6 +152,16 @@ impl Answer {
         Self::Logical(Logical { is_accepted: true, warnings: vec![warning.to_owned()], ..Logical::default() })
     }
 
+    /// How long its data is.
+    pub(super) fn size_bytes(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Logical(logical) => logical.data.as_ref().map_or(0, |data| data.get().len()),
+            Self::Plain(body) | Self::Health(_, body) => body.get().len(),
+            Self::Metrics(text) => text.len(),
+        }
+    }
+
     /// The answer as it is sent.
     pub(super) fn into_response(self, id: Uuid) -> Response {
         match self {
