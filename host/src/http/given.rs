@@ -3,10 +3,13 @@
 
 use ipnet::IpNet;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Call, error::ApiError};
 use crate::{duration::Given, token::networks};
+
+/// The query parameters of a list.
+pub(super) const PART: &[&str] = &["after", "limit"];
 
 /// Which part of a list the query asks for: behind which name, and how many. As OpenBao has it, nothing, zero and less are
 /// no limit.
@@ -84,17 +87,9 @@ pub(super) fn says_nothing(value: &Value) -> bool {
         Value::Null | Value::Bool(false) => true,
         Value::Bool(true) => false,
         Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => matches!(text.as_str(), "" | "0" | "0s"),
+        Value::String(text) => matches!(text.to_lowercase().as_str(), "" | "0" | "0s" | "f" | "false"),
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.is_empty(),
-    }
-}
-
-/// Honoured or refused, never ignored: fields that nobody knows, unless they say nothing.
-pub(super) fn refuse_unknown(other: &Map<String, Value>) -> Result<(), ApiError> {
-    match other.iter().find(|(_, value)| !says_nothing(value)) {
-        Some((name, _)) => Err(ApiError::bad_request(format!("{name} is not supported here; leave it out"))),
-        None => Ok(()),
     }
 }
 

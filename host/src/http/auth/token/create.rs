@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::{
     clock,
@@ -12,7 +11,7 @@ use crate::{
         answer::Answer,
         auth::auth,
         error::ApiError,
-        given::{Number, Texts, Truth, refuse_unknown, seconds},
+        given::{Number, Texts, Truth, seconds},
         route::At,
     },
     mounts::{Tune, auth::TOKEN},
@@ -38,8 +37,6 @@ struct CreateRequest {
     kind: Option<String>,
     entity_alias: Option<String>,
     role_name: Option<String>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
 }
 
 pub(super) async fn create(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -103,7 +100,6 @@ impl CreateRequest {
                 return Err(ApiError::bad_request(format!("type {kind:?} is not supported; write service")));
             }
         }
-        refuse_unknown(&self.other)?;
         if self.entity_alias.as_ref().is_some_and(|alias| !alias.is_empty()) {
             return Err(ApiError::bad_request("entity_alias is not supported"));
         }
