@@ -1,8 +1,8 @@
 //! Durations as Go writes them, which is how Vault's clients do: `1h30m`, `90s`, `0s`. A bare number is seconds.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
-const NS: [(&str, i128); 9] = [
+const NS: [(&str, i128); 8] = [
     ("ns", 1),
     ("us", 1_000),
     ("µs", 1_000),
@@ -11,8 +11,6 @@ const NS: [(&str, i128); 9] = [
     ("s", 1_000_000_000),
     ("m", 60_000_000_000),
     ("h", 3_600_000_000_000),
-    // Not Go's, but Vault takes it.
-    ("d", 86_400_000_000_000),
 ];
 
 /// A duration in a request: text or seconds.
@@ -23,6 +21,8 @@ pub enum Given {
     Seconds(i64),
     /// Text.
     Text(String),
+    /// No duration.
+    Other(IgnoredAny),
 }
 
 impl Given {
@@ -35,6 +35,7 @@ impl Given {
         match self {
             Self::Seconds(seconds) => seconds.checked_mul(1_000_000_000).ok_or_else(too_long),
             Self::Text(text) => parse(text),
+            Self::Other(_) => Err(wrong()),
         }
     }
 }
@@ -45,7 +46,6 @@ impl Given {
 ///
 /// A line that says what is wrong with it.
 pub fn parse(text: &str) -> Result<i64, String> {
-    let wrong = || "it is no duration; write such as 1h30m, 90s or 0s".to_owned();
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -54,6 +54,10 @@ pub fn parse(text: &str) -> Result<i64, String> {
     let mut rest = unsigned;
     if let Ok(seconds) = unsigned.parse::<u64>() {
         total = i128::from(seconds) * 1_000_000_000;
+        rest = "";
+    } else if let Some(days) = unsigned.strip_suffix('d') {
+        // Not Go's, but Vault takes whole days without other units.
+        total = i128::from(days.parse::<u64>().map_err(|_| wrong())?) * 86_400_000_000_000;
         rest = "";
     } else if unsigned.is_empty() {
         return Err(wrong());
@@ -87,6 +91,10 @@ fn scaled(number: &str, factor: i128) -> Option<i128> {
     let whole = digits(whole)?.checked_mul(factor)?;
     let fraction = digits(fraction)?.checked_mul(factor)?.checked_div(10_i128.checked_pow(places)?)?;
     whole.checked_add(fraction)
+}
+
+fn wrong() -> String {
+    "it is no duration; write such as 1h30m, 90s or 0s".to_owned()
 }
 
 fn too_long() -> String {
@@ -158,7 +166,24 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for wrong in ["", "-", "h", "1w", "1h 30m", "1..5s", ".s", "1mm", "s1", "99999999h", "1e3s", "٣s"] {
+        for wrong in [
+            "",
+            "-",
+            "h",
+            "1w",
+            "1h 30m",
+            "1..5s",
+            ".s",
+            "1mm",
+            "s1",
+            "99999999h",
+            "1e3s",
+            "٣s",
+            "1d1h",
+            "1.5d",
+            "+-1d",
+            "0x10",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

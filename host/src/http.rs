@@ -2,7 +2,7 @@
 //!
 //! [`edge`] bounds what is served at a time, [`limit`] what one client may ask for; [`path`] decodes and checks paths, [`trace`] reads trace contexts. [`route`] says
 //! what a route is, and [`gate`] takes a request to its own: who asks, may they, the body. [`sys`], [`auth`], [`kv1`], [`kv2`] and [`cubbyhole`]
-//! are the endpoints, each with a table of its routes; [`wrapping`] keeps an answer for whoever shows its token. [`body`] reads bodies, [`given`] what clients write in them;
+//! are the endpoints, each with a table of its routes; [`wrapping`] keeps an answer for whoever shows its token. [`body`] reads bodies, [`given`] what clients write in them, [`fields`] deals with what no endpoint reads;
 //! [`audit`] says what was asked and answered; [`answer`] is Vault's envelope, [`error`] its error bodies, and only these two know status codes.
 
 mod answer;
@@ -12,6 +12,7 @@ mod body;
 mod cubbyhole;
 mod edge;
 mod error;
+mod fields;
 mod gate;
 mod given;
 mod kv1;
@@ -21,6 +22,7 @@ mod path;
 pub mod route;
 mod sys;
 mod trace;
+mod unsupported;
 mod wrapping;
 
 use std::{

@@ -162,6 +162,22 @@ impl Answer {
         }
     }
 
+    /// With one more warning, if there is one. An answer without a body gets one.
+    pub(super) fn warning(self, warning: Option<String>) -> Self {
+        let Some(warning) = warning else { return self };
+        match self {
+            Self::Nothing => Self::Logical(Logical { warnings: vec![warning], ..Logical::default() }),
+            Self::Logical(mut logical) => {
+                logical.warnings.push(warning);
+                Self::Logical(logical)
+            }
+            Self::Plain(body) => Self::Plain(warned(body, warning)),
+            Self::Health(status, body) => Self::Health(status, warned(body, warning)),
+            // A comment of Prometheus' text format.
+            Self::Metrics(text) => Self::Metrics(format!("# {warning}\n{text}")),
+        }
+    }
+
     /// The answer as it is sent.
     pub(super) fn into_response(self, id: Uuid) -> Response {
         match self {
@@ -205,6 +221,17 @@ impl Logical {
             flat: self.flat(),
         };
         (status, Json(envelope)).into_response()
+    }
+}
+
+/// A body without an envelope, with a warning beside its fields.
+fn warned(body: Box<RawValue>, warning: String) -> Box<RawValue> {
+    match serde_json::from_str::<Map<String, Value>>(body.get()) {
+        Ok(mut fields) => {
+            fields.insert("warnings".to_owned(), json!([warning]));
+            raw(fields)
+        }
+        Err(_) => body,
     }
 }
 

@@ -71,9 +71,11 @@ pub(super) async fn discard(mut body: Body) {
 }
 
 impl At<'_> {
-    /// The body; an empty one is an empty object.
+    /// The body; an empty one and `null` are an empty object.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        parse(&self.body)
+        let (body, unread) = parse(&self.body)?;
+        self.report(unread)?;
+        Ok(body)
     }
 }
 
@@ -112,13 +114,18 @@ pub(super) fn expect_merge_patch(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::UnsupportedMediaType(format!("PATCH takes Content-Type {MERGE_PATCH}")))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+/// A body, and the fields in it that its type does not have; a dot leads into an object.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<String>), ApiError> {
+    let bytes = if matches!(bytes.trim_ascii(), b"" | b"null") { b"{}" } else { bytes };
     if depth(bytes) > MAX_DEPTH {
         return Err(ApiError::bad_request(format!("JSON is nested at most {MAX_DEPTH} deep")));
     }
     // Without serde_json's text, which quotes what it does not like: clients log what they are answered.
-    serde_json::from_slice(bytes).map_err(|error| {
+    let mut unread = Vec::new();
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let body = serde_ignored::deserialize(&mut deserializer, |path| unread.push(dotted(&path)))
+        .and_then(|body| deserializer.end().map(|()| body));
+    body.map(|body| (body, unread)).map_err(|error: serde_json::Error| {
         let problem = if error.is_data() {
             "has a field twice, of the wrong type or not known, or lacks one"
         } else {
@@ -130,6 +137,20 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
             error.column()
         ))
     })
+}
+
+/// The names on the way to a field, parted by dots.
+fn dotted(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            dotted(parent)
+        }
+        Path::Map { parent: Path::Root, key } => key.clone(),
+        Path::Map { parent, key } => format!("{}.{key}", dotted(parent)),
+        Path::Seq { parent, index } => format!("{}.{index}", dotted(parent)),
+    }
 }
 
 /// How deep brackets are nested outside of strings.

@@ -13,6 +13,7 @@ use super::{
     audit::{Known, Trail},
     auth, body, cubbyhole,
     error::ApiError,
+    fields::Unread,
     kv1, kv2,
     route::{Access, Action, At, Mounted, Route, Table, find},
     sys, wrapping,
@@ -89,6 +90,8 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
     }
     let mut at = At {
         call,
+        route: target.route,
+        unread: Unread::default(),
         name: &target.name,
         unsealed: Some(unsealed),
         ahead: &ahead,
@@ -111,7 +114,14 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
     if !counted {
         return Err(ApiError::PermissionDenied);
     }
-    let answer = (target.route.run)(&at).await?;
+    run(at).await
+}
+
+/// Runs the endpoint of a request that may pass.
+async fn run(mut at: At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
+    at.check_unread()?;
+    let answer = (at.route.run)(&at).await?.warning(std::mem::take(&mut at.unread).warning());
     match call.wrap_ttl {
         Some(ttl) => wrapping::wrap(&at, answer, ttl, call.path.as_str()).await,
         None => Ok(answer),
@@ -154,12 +164,19 @@ async fn pass_open(
     let known = Known { mounted: mounted.as_ref(), body: Some(&body), ..Known::default() };
     trail.ask(call, known).await?;
     let path = target.route.policy_path(call.path.as_str(), &target.name, call.action);
-    let at = At { call, name: &target.name, unsealed, ahead, caller: None, mounted, body, path };
-    let answer = (target.route.run)(&at).await?;
-    match call.wrap_ttl {
-        Some(ttl) => wrapping::wrap(&at, answer, ttl, call.path.as_str()).await,
-        None => Ok(answer),
-    }
+    run(At {
+        call,
+        route: target.route,
+        unread: Unread::default(),
+        name: &target.name,
+        unsealed,
+        ahead,
+        caller: None,
+        mounted,
+        body,
+        path,
+    })
+    .await
 }
 
 /// The route, and what is read in one call before anything is decided.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 use super::{
     answer::{Answer, Logical},
     error::ApiError,
-    given::part,
+    given::{PART, part},
     route::{
         Action::{Delete, List, Read, Write},
         At, Route, Table,
@@ -22,7 +22,7 @@ pub(super) static ROUTES: Table = Table {
     base: "kv1/",
     routes: &[
         Route::new(Read, "{path}", |at| Box::pin(read(at))).reading_secret(),
-        Route::new(List, "{path}", |at| Box::pin(list(at))),
+        Route::new(List, "{path}", |at| Box::pin(list(at))).query(PART),
         Route::new(Write, "{path}", |at| Box::pin(write(at)))
             .with_value()
             .creating(|at| Box::pin(exists(at))),

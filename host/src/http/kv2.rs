@@ -16,10 +16,12 @@ use super::{
     Call,
     answer::Answer,
     error::ApiError,
+    given::PART,
     route::{
         Action::{Delete, List, Patch, Read, Write},
         At, Route, Table,
     },
+    unsupported,
 };
 use crate::secrets::{Engine, Fate, Found, SecretPath};
 
@@ -29,22 +31,27 @@ pub(super) static ROUTES: Table = Table {
     routes: &[
         Route::new(Read, "config", |at| Box::pin(config::read(at))),
         Route::new(Write, "config", |at| Box::pin(config::write(at))),
-        Route::new(Read, "data/{path}", |at| Box::pin(data::read(at))).reading_secret(),
+        Route::new(Read, "data/{path}", |at| Box::pin(data::read(at))).query(&["version"]).reading_secret(),
         Route::new(Write, "data/{path}", |at| Box::pin(data::write(at)))
+            .refusing(unsupported::DATA)
             .with_value()
             .creating(|at| Box::pin(exists(at))),
-        Route::new(Patch, "data/{path}", |at| Box::pin(data::patch(at))).with_value(),
+        Route::new(Patch, "data/{path}", |at| Box::pin(data::patch(at)))
+            .refusing(unsupported::DATA)
+            .with_value(),
         Route::new(Delete, "data/{path}", |at| Box::pin(data::delete(at))),
         Route::new(Write, "delete/{path}", |at| Box::pin(versions::alter(at, Fate::Delete))),
         Route::new(Write, "undelete/{path}", |at| Box::pin(versions::alter(at, Fate::Undelete))),
         Route::new(Write, "destroy/{path}", |at| Box::pin(versions::alter(at, Fate::Destroy))),
         Route::new(Read, "metadata/{path}", |at| Box::pin(metadata::read(at))).reading_secret(),
-        Route::new(List, "metadata/{path}", |at| Box::pin(metadata::list(at))),
+        Route::new(List, "metadata/{path}", |at| Box::pin(metadata::list(at))).query(PART),
         Route::new(Write, "metadata/{path}", |at| Box::pin(metadata::write(at)))
             .creating(|at| Box::pin(exists(at))),
         Route::new(Patch, "metadata/{path}", |at| Box::pin(metadata::patch(at))),
         Route::new(Delete, "metadata/{path}", |at| Box::pin(metadata::delete(at))),
-        Route::new(Read, "subkeys/{path}", |at| Box::pin(subkeys::read(at))).reading_secret(),
+        Route::new(Read, "subkeys/{path}", |at| Box::pin(subkeys::read(at)))
+            .query(&["version", "depth"])
+            .reading_secret(),
     ],
 };
 

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Call, answer::Answer, error::ApiError, gate::policy_path};
+use super::{Call, answer::Answer, error::ApiError, fields::Unread, gate::policy_path};
 use crate::{
     core::{Caller, Unsealed},
     mounts::{AuthMount, Mount},
@@ -73,6 +73,12 @@ pub struct Route {
     /// Whether what is known of a secret is the first thing that it reads.
     pub(super) reads_secret: bool,
     pub(super) body: BodyLimit,
+    /// Whether the endpoint reads the fields of its body.
+    pub(super) reads_body: bool,
+    /// The query parameters that the endpoint reads.
+    pub(super) query: &'static [&'static str],
+    /// Fields and query parameters that Vault or OpenBao know here and Keyway does not support; a dot leads into an object.
+    pub unsupported: &'static [&'static str],
     pub(super) exists: Option<Exists>,
     pub(super) run: Endpoint,
 }
@@ -88,6 +94,9 @@ pub struct Table {
 /// A request at its route.
 pub(super) struct At<'c> {
     pub(super) call: &'c Call,
+    pub(super) route: &'static Route,
+    /// What the request has and the endpoint does not read.
+    pub(super) unread: Unread,
     /// What stands in the place of `{name}` or `{path}`.
     pub(super) name: &'c str,
     /// None where the server is sealed, which the routes that are not open never see.
@@ -123,6 +132,9 @@ impl Route {
             wraps: false,
             reads_secret: false,
             body: BodyLimit::Small,
+            reads_body: matches!(action, Action::Write | Action::Patch),
+            query: &[],
+            unsupported: &[],
             exists: None,
             run,
         }
@@ -161,6 +173,26 @@ impl Route {
     /// With names that count in lower case.
     pub(super) const fn folding_case(self) -> Self {
         Self { folds_case: true, ..self }
+    }
+
+    /// A write whose body has no fields.
+    pub(super) const fn without_fields(self) -> Self {
+        Self { reads_body: false, ..self }
+    }
+
+    /// A deletion that reads the fields of its body.
+    pub(super) const fn with_fields(self) -> Self {
+        Self { reads_body: true, ..self }
+    }
+
+    /// With these query parameters.
+    pub(super) const fn query(self, names: &'static [&'static str]) -> Self {
+        Self { query: names, ..self }
+    }
+
+    /// With fields that are refused by name.
+    pub(super) const fn refusing(self, names: &'static [&'static str]) -> Self {
+        Self { unsupported: names, ..self }
     }
 
     /// With bodies as long as the value of a secret.

@@ -19,8 +19,20 @@ use super::{
         Action::{Delete, List, Read, Write},
         Route, Table,
     },
-    wrapping,
+    unsupported, wrapping,
 };
+
+/// What a health check may ask for.
+const HEALTH: &[&str] = &[
+    "activecode",
+    "drsecondarycode",
+    "perfstandbyok",
+    "performancestandbycode",
+    "sealedcode",
+    "standbycode",
+    "standbyok",
+    "uninitcode",
+];
 
 /// The level of Vault's protocol that is spoken: clients switch features on by it. Keyway's own version stands beside it.
 const VAULT_LEVEL: &str = "1.15.0";
@@ -34,24 +46,29 @@ const FILTERED: &str = "it tells each token of what that token may use";
 pub(super) static ROUTES: Table = Table {
     base: "",
     routes: &[
-        Route::new(Read, "sys/health", |at| Box::pin(health::health(at))).open(FOR_WATCHERS),
+        Route::new(Read, "sys/health", |at| Box::pin(health::health(at))).query(HEALTH).open(FOR_WATCHERS),
         Route::new(Read, "sys/seal-status", |at| Box::pin(seal::status(at)))
             .open("a sealed server can check no token"),
         Route::new(Read, "sys/leader", |at| Box::pin(seal::leader(at)))
             .open("clients ask before they have a token"),
         Route::new(Read, "sys/init", |at| Box::pin(seal::is_initialised(at))).open(NO_TOKEN_YET),
-        Route::new(Write, "sys/init", |at| Box::pin(seal::init(at))).open(NO_TOKEN_YET).attempt(),
+        Route::new(Write, "sys/init", |at| Box::pin(seal::init(at)))
+            .refusing(unsupported::INIT)
+            .open(NO_TOKEN_YET)
+            .attempt(),
         Route::new(Write, "sys/unseal", |at| Box::pin(seal::unseal(at)))
             .open("a share is what is shown")
             .attempt(),
-        Route::new(Write, "sys/seal", |at| Box::pin(seal::seal(at))).sudo(),
-        Route::new(Write, "sys/rotate", |at| Box::pin(seal::rotate(at))).sudo(),
-        Route::new(Write, "sys/rotate/keyring", |at| Box::pin(seal::rotate(at))).sudo(),
+        Route::new(Write, "sys/seal", |at| Box::pin(seal::seal(at))).without_fields().sudo(),
+        Route::new(Write, "sys/rotate", |at| Box::pin(seal::rotate(at))).without_fields().sudo(),
+        Route::new(Write, "sys/rotate/keyring", |at| Box::pin(seal::rotate(at))).without_fields().sudo(),
         Route::new(Read, "sys/reencrypt", |at| Box::pin(reencryption::status(at))),
-        Route::new(Write, "sys/reencrypt", |at| Box::pin(reencryption::begin(at))).sudo(),
+        Route::new(Write, "sys/reencrypt", |at| Box::pin(reencryption::begin(at))).without_fields().sudo(),
         Route::new(Delete, "sys/reencrypt", |at| Box::pin(reencryption::cancel(at))).sudo(),
         Route::new(Read, "sys/rekey/init", |at| Box::pin(ceremonies::rekey_status(at))).open(SHARES),
-        Route::new(Write, "sys/rekey/init", |at| Box::pin(ceremonies::begin_rekey(at))).open(SHARES),
+        Route::new(Write, "sys/rekey/init", |at| Box::pin(ceremonies::begin_rekey(at)))
+            .refusing(unsupported::REKEY)
+            .open(SHARES),
         Route::new(Delete, "sys/rekey/init", |at| Box::pin(ceremonies::cancel_rekey(at))).open(SHARES),
         Route::new(Write, "sys/rekey/update", |at| Box::pin(ceremonies::rekey(at))).open(SHARES).attempt(),
         Route::new(Read, "sys/rekey/verify", |at| Box::pin(ceremonies::verification_status(at))).open(SHARES),
@@ -61,6 +78,7 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Read, "sys/generate-root/attempt", |at| Box::pin(ceremonies::root_status(at)))
             .open(SHARES),
         Route::new(Write, "sys/generate-root/attempt", |at| Box::pin(ceremonies::begin_root(at)))
+            .refusing(unsupported::ROOT)
             .open(SHARES),
         Route::new(Delete, "sys/generate-root/attempt", |at| Box::pin(ceremonies::cancel_root(at)))
             .open(SHARES),
@@ -69,7 +87,9 @@ pub(super) static ROUTES: Table = Table {
             .attempt(),
         // The names that OpenBao has given them.
         Route::new(Read, "sys/rotate/root/init", |at| Box::pin(ceremonies::rekey_status(at))).open(SHARES),
-        Route::new(Write, "sys/rotate/root/init", |at| Box::pin(ceremonies::begin_rekey(at))).open(SHARES),
+        Route::new(Write, "sys/rotate/root/init", |at| Box::pin(ceremonies::begin_rekey(at)))
+            .refusing(unsupported::REKEY)
+            .open(SHARES),
         Route::new(Delete, "sys/rotate/root/init", |at| Box::pin(ceremonies::cancel_rekey(at))).open(SHARES),
         Route::new(Write, "sys/rotate/root/update", |at| Box::pin(ceremonies::rekey(at)))
             .open(SHARES)
@@ -84,6 +104,7 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Read, "sys/generate-root-token/attempt", |at| Box::pin(ceremonies::root_status(at)))
             .open(SHARES),
         Route::new(Write, "sys/generate-root-token/attempt", |at| Box::pin(ceremonies::begin_root(at)))
+            .refusing(unsupported::ROOT)
             .open(SHARES),
         Route::new(Delete, "sys/generate-root-token/attempt", |at| Box::pin(ceremonies::cancel_root(at)))
             .open(SHARES),
@@ -98,7 +119,9 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Read, "sys/backends", |at| Box::pin(backends::all(at))),
         Route::new(Read, "sys/backends/{name}", |at| Box::pin(backends::one(at))),
         Route::new(Write, "sys/backends/{name}/swap", |at| Box::pin(backends::swap::swap(at))).sudo(),
-        Route::new(Write, "sys/backends/{name}/upgrade", |at| Box::pin(backends::swap::upgrade(at))).sudo(),
+        Route::new(Write, "sys/backends/{name}/upgrade", |at| Box::pin(backends::swap::upgrade(at)))
+            .without_fields()
+            .sudo(),
         Route::new(Write, "sys/backends/{name}/rollback", |at| Box::pin(backends::swap::roll_back(at)))
             .sudo(),
         Route::new(Read, "sys/internal/ui/mounts", |at| Box::pin(mounts::all_for_ui(at))).holders(FILTERED),
@@ -106,30 +129,41 @@ pub(super) static ROUTES: Table = Table {
             .holders(FILTERED),
         Route::new(Read, "sys/mounts", |at| Box::pin(mounts::all(at))),
         Route::new(Read, "sys/mounts/{path}/tune", |at| Box::pin(tune::read(at))),
-        Route::new(Write, "sys/mounts/{path}/tune", |at| Box::pin(tune::write(at))),
+        Route::new(Write, "sys/mounts/{path}/tune", |at| Box::pin(tune::write(at)))
+            .refusing(unsupported::TUNE),
         Route::new(Read, "sys/mounts/{path}", |at| Box::pin(mounts::one(at))),
-        Route::new(Write, "sys/mounts/{path}", |at| Box::pin(mounts::make(at))),
+        Route::new(Write, "sys/mounts/{path}", |at| Box::pin(mounts::make(at))).refusing(unsupported::MOUNT),
         Route::new(Delete, "sys/mounts/{path}", |at| Box::pin(mounts::take_away(at))),
         Route::new(Write, "sys/remount", |at| Box::pin(remount::remount(at))).sudo(),
         Route::new(Read, "sys/remount/status/{name}", |at| Box::pin(remount::status(at))),
         Route::new(Read, "sys/auth", |at| Box::pin(methods::all(at))),
         Route::new(Read, "sys/auth/{path}/tune", |at| Box::pin(tune::read_auth(at))).sudo(),
-        Route::new(Write, "sys/auth/{path}/tune", |at| Box::pin(tune::write_auth(at))).sudo(),
+        Route::new(Write, "sys/auth/{path}/tune", |at| Box::pin(tune::write_auth(at)))
+            .refusing(unsupported::TUNE)
+            .sudo(),
         Route::new(Read, "sys/auth/{path}", |at| Box::pin(methods::one(at))).sudo(),
-        Route::new(Write, "sys/auth/{path}", |at| Box::pin(methods::enable(at))).sudo(),
+        Route::new(Write, "sys/auth/{path}", |at| Box::pin(methods::enable(at)))
+            .refusing(unsupported::MOUNT)
+            .sudo(),
         Route::new(Delete, "sys/auth/{path}", |at| Box::pin(methods::disable(at))).sudo(),
         Route::new(Read, "sys/audit", |at| Box::pin(audit::all(at))).sudo(),
-        Route::new(Write, "sys/audit/{path}", |at| Box::pin(audit::enable(at))).sudo(),
+        Route::new(Write, "sys/audit/{path}", |at| Box::pin(audit::enable(at)))
+            .refusing(unsupported::AUDIT)
+            .sudo(),
         Route::new(Delete, "sys/audit/{path}", |at| Box::pin(audit::disable(at))).sudo(),
         Route::new(Write, "sys/audit-hash/{path}", |at| Box::pin(audit::hash(at))).sudo(),
         Route::new(Read, "sys/policy", |at| Box::pin(policies::all(at))),
         Route::new(List, "sys/policy", |at| Box::pin(policies::all(at))),
         Route::new(Read, "sys/policy/{name}", |at| Box::pin(policies::read_rules(at))).folding_case(),
-        Route::new(Write, "sys/policy/{name}", |at| Box::pin(policies::write(at))).folding_case(),
+        Route::new(Write, "sys/policy/{name}", |at| Box::pin(policies::write(at)))
+            .refusing(unsupported::POLICY)
+            .folding_case(),
         Route::new(Delete, "sys/policy/{name}", |at| Box::pin(policies::delete(at))).folding_case(),
         Route::new(List, "sys/policies/acl", |at| Box::pin(policies::list(at))),
         Route::new(Read, "sys/policies/acl/{name}", |at| Box::pin(policies::read(at))).folding_case(),
-        Route::new(Write, "sys/policies/acl/{name}", |at| Box::pin(policies::write(at))).folding_case(),
+        Route::new(Write, "sys/policies/acl/{name}", |at| Box::pin(policies::write(at)))
+            .refusing(unsupported::POLICY)
+            .folding_case(),
         Route::new(Delete, "sys/policies/acl/{name}", |at| Box::pin(policies::delete(at))).folding_case(),
         Route::new(Read, "sys/policies/spike/{name}", |at| Box::pin(policies::read_spike(at))).folding_case(),
         Route::new(Write, "sys/policies/spike/{name}", |at| Box::pin(policies::write_spike(at)))
@@ -154,6 +188,6 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/revoke", |at| Box::pin(leases::revoke(at))),
         Route::new(Write, "sys/leases/revoke-prefix/{path}", |at| Box::pin(leases::revoke_prefix(at))).sudo(),
         Route::new(Write, "sys/leases/revoke-force/{path}", |at| Box::pin(leases::revoke_prefix(at))).sudo(),
-        Route::new(Write, "sys/leases/tidy", |at| Box::pin(leases::tidy(at))),
+        Route::new(Write, "sys/leases/tidy", |at| Box::pin(leases::tidy(at))).without_fields(),
     ],
 };

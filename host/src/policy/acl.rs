@@ -29,6 +29,15 @@ pub enum Operation {
     Delete,
     /// Listing.
     List,
+    /// Listing all folders below.
+    Scan,
+}
+
+impl Operation {
+    /// Whether its path is a folder: the rules for the slash at the end of the path are those of lists.
+    pub const fn is_of_folder(self) -> bool {
+        matches!(self, Self::List | Self::Scan)
+    }
 }
 
 /// A request, as far as policies look at it.
@@ -36,7 +45,7 @@ pub enum Operation {
 pub struct Ask<'a> {
     /// What is asked for.
     pub operation: Operation,
-    /// Its path behind `/v1/`; that of a list ends with a slash.
+    /// Its path after `/v1/`; that of a list or a scan ends with a slash.
     pub path: &'a str,
     /// Its parameters: the fields of its body, or of its query where it reads.
     pub parameters: &'a Map<String, Value>,
@@ -128,7 +137,7 @@ impl Acl {
 
     /// Whether an operation can be allowed at a path, apart from what its request holds.
     pub fn may(&self, operation: Operation, path: &str) -> bool {
-        let found = || self.permissions(path, operation == Operation::List);
+        let found = || self.permissions(path, operation.is_of_folder());
         self.is_root || found().is_some_and(|found| found.grant(operation))
     }
 
@@ -164,7 +173,7 @@ impl Acl {
         if self.is_root {
             return true;
         }
-        let Some(found) = self.permissions(ask.path, ask.operation == Operation::List) else { return false };
+        let Some(found) = self.permissions(ask.path, ask.operation.is_of_folder()) else { return false };
         found.allow(ask)
     }
 
@@ -244,6 +253,7 @@ impl Permissions {
             Operation::Patch => Capabilities::PATCH,
             Operation::Delete => Capabilities::DELETE,
             Operation::List => Capabilities::LIST,
+            Operation::Scan => Capabilities::SCAN,
         };
         !self.capabilities.has(Capabilities::DENY) && self.capabilities.has(needed)
     }
@@ -251,7 +261,7 @@ impl Permissions {
     fn allow(&self, ask: &Ask<'_>) -> bool {
         self.grant(ask.operation)
             && self.allow_wrapping(ask.wrapping_s)
-            && (matches!(ask.operation, Operation::Delete | Operation::List)
+            && (matches!(ask.operation, Operation::Delete | Operation::List | Operation::Scan)
                 || self.allow_parameters(ask.parameters))
     }
 

@@ -27,9 +27,11 @@ impl Capabilities {
     pub const SUDO: Self = Self(1 << 6);
     /// Changing parts of what is there.
     pub const PATCH: Self = Self(1 << 7);
+    /// Listing names in all folders below.
+    pub const SCAN: Self = Self(1 << 8);
 
     /// Their names, in the order in which OpenBao tells them.
-    const NAMES: [(&'static str, Self); 8] = [
+    const NAMES: [(&'static str, Self); 9] = [
         ("sudo", Self::SUDO),
         ("read", Self::READ),
         ("list", Self::LIST),
@@ -37,6 +39,7 @@ impl Capabilities {
         ("delete", Self::DELETE),
         ("create", Self::CREATE),
         ("patch", Self::PATCH),
+        ("scan", Self::SCAN),
         ("deny", Self::DENY),
     ];
 

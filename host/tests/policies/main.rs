@@ -12,13 +12,14 @@ use serde_json::{Map, Value, json};
 
 use self::model::{Model, Stanza};
 
-const OPERATIONS: [Operation; 6] = [
+const OPERATIONS: [Operation; 7] = [
     Operation::Read,
     Operation::Create,
     Operation::Update,
     Operation::Patch,
     Operation::Delete,
     Operation::List,
+    Operation::Scan,
 ];
 
 /// Few segments, so that patterns and paths meet often.
@@ -40,7 +41,7 @@ fn pattern() -> impl Strategy<Value = String> {
 
 fn stanza() -> impl Strategy<Value = Stanza> {
     let capability = prop::sample::select(vec![
-        "create", "read", "update", "patch", "delete", "list", "sudo", "read", "list",
+        "create", "read", "update", "patch", "delete", "list", "scan", "sudo", "read", "list",
     ]);
     let capabilities = prop_oneof![
         9 => prop::collection::vec(capability.prop_map(str::to_owned), 0..4),

@@ -71,7 +71,7 @@ impl Model<'_> {
 
     pub(crate) fn capabilities(&self, path: &str) -> Vec<&'static str> {
         let stanzas = self.counting(path, true);
-        let order = ["sudo", "read", "list", "update", "delete", "create", "patch"];
+        let order = ["sudo", "read", "list", "update", "delete", "create", "patch", "scan"];
         let has =
             |name: &&&str| stanzas.iter().any(|stanza| stanza.capabilities.iter().any(|had| had == **name));
         let names: Vec<&str> = order.iter().filter(has).copied().collect();
@@ -79,7 +79,7 @@ impl Model<'_> {
     }
 
     pub(crate) fn allows(&self, ask: &Ask<'_>) -> bool {
-        let stanzas = self.counting(ask.path, ask.operation == Operation::List);
+        let stanzas = self.counting(ask.path, matches!(ask.operation, Operation::List | Operation::Scan));
         if stanzas.iter().any(|stanza| stanza.denies()) {
             return false;
         }
@@ -99,7 +99,7 @@ impl Model<'_> {
         {
             return false;
         }
-        if matches!(ask.operation, Operation::Delete | Operation::List) {
+        if matches!(ask.operation, Operation::Delete | Operation::List | Operation::Scan) {
             return true;
         }
         let required = stanzas.iter().flat_map(|stanza| &stanza.required);

@@ -16,6 +16,7 @@ use crate::{
             Action::{Delete, List, Read, Write},
             At, Endpoint, Route, Table,
         },
+        unsupported,
     },
 };
 
@@ -46,6 +47,7 @@ pub(in crate::http) static ROUTES: Table = Table {
         Route::new(List, "role", |at| Box::pin(roles::list(at))),
         Route::new(Read, "role/{name}", |at| Box::pin(roles::read(at))).folding_case(),
         Route::new(Write, "role/{name}", |at| Box::pin(roles::write(at)))
+            .refusing(unsupported::APPROLE)
             .folding_case()
             .creating(|at| Box::pin(roles::exists(at))),
         Route::new(Delete, "role/{name}", |at| Box::pin(roles::delete(at))).folding_case(),
@@ -60,6 +62,7 @@ pub(in crate::http) static ROUTES: Table = Table {
         Route::new(Write, "role/{name}/secret-id/destroy", |at| Box::pin(secret_ids::destroy(at)))
             .folding_case(),
         Route::new(Delete, "role/{name}/secret-id/destroy", |at| Box::pin(secret_ids::destroy(at)))
+            .with_fields()
             .folding_case(),
         Route::new(Write, "role/{name}/secret-id-accessor/lookup", |at| {
             Box::pin(secret_ids::lookup_accessor(at))
@@ -72,8 +75,9 @@ pub(in crate::http) static ROUTES: Table = Table {
         Route::new(Delete, "role/{name}/secret-id-accessor/destroy", |at| {
             Box::pin(secret_ids::destroy_accessor(at))
         })
+        .with_fields()
         .folding_case(),
-        Route::new(Write, "tidy/secret-id", |at| Box::pin(secret_ids::tidy(at))),
+        Route::new(Write, "tidy/secret-id", |at| Box::pin(secret_ids::tidy(at))).without_fields(),
         reads("role/{name}/policies"),
         writes("role/{name}/policies"),
         deletes("role/{name}/policies"),

@@ -7,15 +7,26 @@ use serde_json::{Map, Value, json};
 
 use super::{engine, secret, settings};
 use crate::{
-    http::{answer::Answer, body, error::ApiError, given::part, route::At},
+    duration::Given,
+    http::{
+        answer::Answer,
+        body,
+        error::ApiError,
+        given::{Number, Truth, part},
+        route::At,
+    },
     secrets::{EngineError, FolderPath, Metadata, Part, metadata::check_custom},
 };
 
 /// What is to be known of a secret.
 #[derive(Deserialize)]
 struct MetadataRequest {
-    #[serde(flatten)]
-    settings: settings::Changes,
+    #[serde(default, deserialize_with = "settings::said")]
+    max_versions: Option<Option<Number>>,
+    #[serde(default, deserialize_with = "settings::said")]
+    cas_required: Option<Option<Truth>>,
+    #[serde(default, deserialize_with = "settings::said")]
+    delete_version_after: Option<Option<Given>>,
     #[serde(default, deserialize_with = "settings::said")]
     custom_metadata: Option<Option<BTreeMap<String, Option<String>>>>,
 }
@@ -53,7 +64,12 @@ pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
 async fn edit(at: &At<'_>, patches: bool) -> Result<Answer, ApiError> {
     let (engine, path) = (engine(at).await?, secret(at)?);
     let request: MetadataRequest = at.json()?;
-    let changes = request.settings.check().map_err(ApiError::bad_request)?;
+    let changes = settings::Changes {
+        max_versions: request.max_versions,
+        cas_required: request.cas_required,
+        delete_version_after: request.delete_version_after,
+    };
+    let changes = changes.check().map_err(ApiError::bad_request)?;
     let custom = request.custom_metadata;
     if !patches && custom.iter().flatten().any(|custom| custom.values().any(Option::is_none)) {
         return Err(ApiError::bad_request("the values of custom_metadata must be text"));

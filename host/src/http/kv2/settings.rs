@@ -13,11 +13,11 @@ use crate::{
 #[derive(Default, Deserialize)]
 pub(super) struct Changes {
     #[serde(default, deserialize_with = "said")]
-    max_versions: Option<Option<Number>>,
+    pub(super) max_versions: Option<Option<Number>>,
     #[serde(default, deserialize_with = "said")]
-    cas_required: Option<Option<Truth>>,
+    pub(super) cas_required: Option<Option<Truth>>,
     #[serde(default, deserialize_with = "said")]
-    delete_version_after: Option<Option<Given>>,
+    pub(super) delete_version_after: Option<Option<Given>>,
 }
 
 /// Tells a `null` from a field that is not there.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     audit::{Device, redact::Hashes, spec::Written},
-    http::{answer::Answer, error::ApiError, given::refuse_unknown, route::At},
+    http::{answer::Answer, error::ApiError, route::At},
 };
 
 #[derive(Deserialize)]
@@ -16,8 +16,6 @@ struct EnableRequest {
     kind: Option<String>,
     description: Option<String>,
     options: Option<BTreeMap<String, Value>>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +50,6 @@ fn told(device: &Device, is_configured: bool) -> Value {
 
 pub(super) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: EnableRequest = at.json()?;
-    refuse_unknown(&request.other)?;
     let mut options = BTreeMap::new();
     for (name, value) in request.options.unwrap_or_default() {
         let text = match value {

@@ -10,12 +10,7 @@ use serde_json::{Map, Value, json};
 use self::tune::TuneRequest;
 use crate::{
     core::NewMount,
-    http::{
-        answer::Answer,
-        error::ApiError,
-        given::{refuse_unknown, says_nothing},
-        route::At,
-    },
+    http::{answer::Answer, error::ApiError, given::says_nothing, route::At},
     mounts::{Mount, MountPath, MountTable, Tune},
     policy::Acl,
 };
@@ -30,8 +25,6 @@ struct MountRequest {
     options: Option<Map<String, Value>>,
     #[serde(default)]
     config: Option<TuneRequest>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
 }
 
 pub(super) async fn take_away(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -59,8 +52,6 @@ pub(super) async fn make(at: &At<'_>) -> Result<Answer, ApiError> {
     let options = request.options.unwrap_or_default();
     let kv_version = kv_version(&request.kind, options.get("version")).map_err(ApiError::bad_request)?;
     let said = |name: &str| Err(ApiError::bad_request(format!("{name} is not supported here; leave it out")));
-    // Honoured or refused, never ignored.
-    refuse_unknown(&request.other)?;
     let mut backend = None;
     for (name, value) in &options {
         match (name.as_str(), value) {

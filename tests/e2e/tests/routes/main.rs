@@ -4,6 +4,7 @@
 
 mod approle;
 mod cases;
+mod fields;
 
 use std::collections::HashMap;
 

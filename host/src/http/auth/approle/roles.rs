@@ -10,7 +10,7 @@ use crate::{
     http::{
         answer::Answer,
         error::ApiError,
-        given::{Number, Texts, Truth, refuse_unknown, seconds},
+        given::{Number, Texts, Truth, seconds},
         route::At,
     },
     token::plan::named,
@@ -38,8 +38,11 @@ struct RoleRequest {
     token_type: Option<String>,
     local_secret_ids: Option<Truth>,
     enable_local_secret_ids: Option<Truth>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct RoleIdRequest {
+    role_id: Option<String>,
 }
 
 /// The settings that have a path of their own: its last part, and their names.
@@ -87,7 +90,7 @@ pub(super) async fn read_role_id(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 pub(super) async fn write_role_id(at: &At<'_>) -> Result<Answer, ApiError> {
-    let request: RoleRequest = at.json()?;
+    let request: RoleIdRequest = at.json()?;
     role(at).await?;
     let role_id = request.role_id.filter(|id| !id.is_empty());
     let role_id = Some(role_id.ok_or_else(|| ApiError::bad_request("missing role_id"))?);
@@ -114,6 +117,7 @@ pub(super) async fn write_field(at: &At<'_>) -> Result<Answer, ApiError> {
     let (name, body) = (field(at)?, at.json::<Map<String, Value>>()?);
     role(at).await?;
     let old = name.strip_prefix("token_").unwrap_or(name);
+    at.report(body.keys().filter(|field| *field != name && *field != old).cloned().collect())?;
     let value = body
         .get(name)
         .or_else(|| body.get(old))
@@ -134,7 +138,6 @@ fn only(name: &str, value: Value) -> Result<RoleRequest, ApiError> {
 }
 
 async fn edit(at: &At<'_>, request: &RoleRequest) -> Result<Answer, ApiError> {
-    refuse_unknown(&request.other)?;
     if !matches!(request.token_type.as_deref(), None | Some("" | "service" | "default" | "default-service")) {
         return Err(ApiError::bad_request("token_type: only service tokens are supported"));
     }

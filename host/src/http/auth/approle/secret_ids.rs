@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{approles, roles::role};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     http::{
         answer::Answer,
         error::ApiError,
-        given::{Number, Texts, refuse_unknown, seconds},
+        given::{Number, Texts, seconds},
         route::At,
     },
 };
@@ -25,8 +25,6 @@ struct SecretIdRequest {
     token_bound_cidrs: Option<Texts>,
     num_uses: Option<Number>,
     ttl: Option<Given>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
 }
 
 /// An object, or its text.
@@ -60,7 +58,6 @@ async fn make_as(
     request: &SecretIdRequest,
     secret_id: Option<String>,
 ) -> Result<Answer, ApiError> {
-    refuse_unknown(&request.other)?;
     let role = role(at).await?;
     if secret_id.as_ref().is_some_and(|id| id.len() > 4_096 || id.chars().any(char::is_control)) {
         return Err(ApiError::bad_request("secret_id has at most 4096 bytes, and no control characters"));

@@ -1,9 +1,6 @@
 //! Making tokens.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::{
     clock,
@@ -12,7 +9,7 @@ use crate::{
         answer::Answer,
         auth::auth,
         error::ApiError,
-        given::{Number, Texts, Truth, refuse_unknown, seconds},
+        given::{Number, Pairs, Text, Texts, Truth, seconds},
         route::At,
     },
     mounts::{Tune, auth::TOKEN},
@@ -21,7 +18,7 @@ use crate::{
 
 #[derive(Deserialize)]
 struct CreateRequest {
-    id: Option<String>,
+    id: Option<Text>,
     policies: Option<Texts>,
     no_parent: Option<Truth>,
     no_default_policy: Option<Truth>,
@@ -32,19 +29,17 @@ struct CreateRequest {
     explicit_max_ttl: Option<Given>,
     period: Option<Given>,
     num_uses: Option<Number>,
-    display_name: Option<String>,
-    meta: Option<BTreeMap<String, String>>,
+    display_name: Option<Text>,
+    meta: Option<Pairs>,
     #[serde(rename = "type")]
-    kind: Option<String>,
-    entity_alias: Option<String>,
-    role_name: Option<String>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
+    kind: Option<Text>,
+    entity_alias: Option<Text>,
+    role_name: Option<Text>,
 }
 
 pub(super) async fn create(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: CreateRequest = at.json()?;
-    if request.role_name.as_ref().is_some_and(|name| !name.is_empty()) {
+    if request.role_name.as_ref().and_then(Text::filled).is_some() {
         // Whether its path is allowed, nobody has looked at.
         return Err(ApiError::bad_request("role_name stands in the path: auth/token/create/NAME"));
     }
@@ -97,17 +92,16 @@ impl CreateRequest {
             truth.as_ref().map_or(Ok(otherwise), Truth::get).map_err(said(name))
         };
         // Honoured or refused, never ignored.
-        match self.kind.as_deref() {
-            None | Some("" | "service" | "default" | "default-service") => {}
+        match self.kind.as_ref().and_then(Text::filled) {
+            None | Some("service" | "default" | "default-service") => {}
             Some(kind) => {
                 return Err(ApiError::bad_request(format!("type {kind:?} is not supported; write service")));
             }
         }
-        refuse_unknown(&self.other)?;
-        if self.entity_alias.as_ref().is_some_and(|alias| !alias.is_empty()) {
+        if self.entity_alias.as_ref().and_then(Text::filled).is_some() {
             return Err(ApiError::bad_request("entity_alias is not supported"));
         }
-        let id = self.id.clone().filter(|id| !id.is_empty());
+        let id = self.id.as_ref().and_then(Text::filled).map(str::to_owned);
         if let Some(id) = &id {
             let is_plain = id.len() <= 256 && id.bytes().all(|byte| byte.is_ascii_graphic());
             // Others are looked up in ways that random ones are not.
@@ -124,7 +118,7 @@ impl CreateRequest {
         };
         Ok(Wanted {
             id,
-            policies: self.policies.as_ref().map(Texts::get),
+            policies: self.policies.as_ref().map(Texts::get_unparted),
             by_orphans_path: false,
             no_parent: truth("no_parent", &self.no_parent, false)?,
             no_default_policy: truth("no_default_policy", &self.no_default_policy, false)?,
@@ -134,8 +128,8 @@ impl CreateRequest {
             period: seconds("period", self.period.as_ref())?,
             num_uses: u64::try_from(num_uses)
                 .map_err(|_| ApiError::bad_request("number of uses cannot be negative"))?,
-            display_name: self.display_name.clone().unwrap_or_default(),
-            meta: self.meta.clone(),
+            display_name: self.display_name.clone().unwrap_or_default().0,
+            meta: self.meta.as_ref().map(Pairs::get).transpose().map_err(said("meta"))?,
         })
     }
 }

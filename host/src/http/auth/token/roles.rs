@@ -1,14 +1,14 @@
 //! Roles that tokens are made by.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{
     duration::Given,
     http::{
         answer::Answer,
         error::ApiError,
-        given::{Number, Texts, Truth, refuse_unknown, seconds},
+        given::{Number, Texts, Truth, seconds},
         route::At,
     },
     token::{TokenError, plan::named, role::Role},
@@ -34,8 +34,6 @@ struct RoleRequest {
     path_suffix: Option<String>,
     token_type: Option<String>,
     allowed_entity_aliases: Option<Texts>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
 }
 
 pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -58,7 +56,6 @@ pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
 
 pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: RoleRequest = at.json()?;
-    refuse_unknown(&request.other)?;
     if !matches!(request.token_type.as_deref(), None | Some("" | "service" | "default-service" | "default")) {
         return Err(ApiError::bad_request("token_type: only service tokens are supported"));
     }

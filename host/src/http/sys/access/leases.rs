@@ -10,22 +10,40 @@ use crate::{
     http::{
         answer::{Answer, Logical},
         error::ApiError,
-        given::seconds,
+        given::{Truth, seconds},
         route::At,
     },
     token::{Live, TokenName},
 };
 
 #[derive(Deserialize)]
-struct LeaseRequest {
+struct LookupRequest {
+    lease_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RenewRequest {
     lease_id: Option<String>,
     increment: Option<Given>,
 }
 
-/// The lease that the path or the body names.
-async fn named(at: &At<'_>) -> Result<(String, Option<Live>, u64), ApiError> {
-    let request: LeaseRequest = at.json()?;
-    let id = request.lease_id.filter(|id| !id.is_empty()).or_else(|| Some(at.name.to_owned()));
+#[derive(Deserialize)]
+struct RevokeRequest {
+    lease_id: Option<String>,
+    /// Revoking is always done when it is answered.
+    #[serde(rename = "sync")]
+    _sync: Option<Truth>,
+}
+
+#[derive(Deserialize)]
+struct PrefixRequest {
+    #[serde(rename = "sync")]
+    _sync: Option<Truth>,
+}
+
+/// The lease that the body or the path names.
+async fn named(at: &At<'_>, lease_id: Option<String>) -> Result<(String, Option<Live>), ApiError> {
+    let id = lease_id.filter(|id| !id.is_empty()).or_else(|| Some(at.name.to_owned()));
     let id =
         id.filter(|id| !id.is_empty()).ok_or_else(|| ApiError::bad_request("lease_id must be specified"))?;
     let tokens = at.unsealed()?.tokens(at.call.request());
@@ -36,7 +54,7 @@ async fn named(at: &At<'_>) -> Result<(String, Option<Live>, u64), ApiError> {
             .filter(|live| live.entry.path == path && live.entry.expires.is_some()),
         None => None,
     };
-    Ok((id, live, seconds("increment", request.increment.as_ref())?))
+    Ok((id, live))
 }
 
 fn invalid() -> ApiError {
@@ -44,7 +62,7 @@ fn invalid() -> ApiError {
 }
 
 pub(in crate::http::sys) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
-    let (id, live, _) = named(at).await?;
+    let (id, live) = named(at, at.json::<LookupRequest>()?.lease_id).await?;
     let entry = live.ok_or_else(invalid)?.entry;
     Ok(Answer::system(json!({
         "expire_time": entry.expire_time(),
@@ -72,7 +90,9 @@ pub(in crate::http::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> 
 }
 
 pub(in crate::http::sys) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
-    let (id, live, increment) = named(at).await?;
+    let request: RenewRequest = at.json()?;
+    let increment = seconds("increment", request.increment.as_ref())?;
+    let (id, live) = named(at, request.lease_id).await?;
     let name = live.ok_or_else(|| ApiError::bad_request("lease not found or lease is not renewable"))?.name;
     let entry = at.unsealed()?.tokens(at.call.request()).renew(&name, Some(increment)).await?;
     Ok(Answer::Logical(Logical {
@@ -84,7 +104,7 @@ pub(in crate::http::sys) async fn renew(at: &At<'_>) -> Result<Answer, ApiError>
 }
 
 pub(in crate::http::sys) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
-    let (_, live, _) = named(at).await?;
+    let (_, live) = named(at, at.json::<RevokeRequest>()?.lease_id).await?;
     if let Some(live) = live {
         at.unsealed()?.tokens(at.call.request()).revoke(&live.name).await?;
         at.call.core.hurry();
@@ -94,6 +114,7 @@ pub(in crate::http::sys) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError
 
 /// All leases below a path.
 pub(in crate::http::sys) async fn revoke_prefix(at: &At<'_>) -> Result<Answer, ApiError> {
+    let PrefixRequest { .. } = at.json()?;
     let folder = at.name.trim_end_matches('/');
     if folder.is_empty() {
         return Err(ApiError::bad_request("the prefix is missing"));

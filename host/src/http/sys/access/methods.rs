@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::mounts::tune::{self, TuneRequest};
 use crate::{
-    http::{answer::Answer, error::ApiError, given::refuse_unknown, route::At},
+    http::{answer::Answer, error::ApiError, route::At},
     mounts::{
         AuthMount, MountPath,
         auth::{APPROLE, TOKEN},
@@ -20,8 +20,6 @@ struct EnableRequest {
     description: Option<String>,
     #[serde(default)]
     config: Option<TuneRequest>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
 }
 
 pub(in crate::http::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -76,8 +74,6 @@ pub(in crate::http::sys) async fn enable(at: &At<'_>) -> Result<Answer, ApiError
             "there is no auth method of type {kind:?}; write {APPROLE}"
         )));
     }
-    // Honoured or refused, never ignored.
-    refuse_unknown(&request.other)?;
     let mut mount = AuthMount::new(kind, request.description.as_deref().unwrap_or_default());
     if let Some(config) = &request.config {
         config.apply(&mut mount.tune)?;

@@ -20,7 +20,6 @@ struct PolicyRequest {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct SpikeRequest {
     #[serde(alias = "spiffeid_pattern", alias = "spiffeidPattern", alias = "spiffeIdPattern")]
     spiffe_id_pattern: String,

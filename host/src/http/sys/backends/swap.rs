@@ -12,12 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     core::{CoreError, SwapRequest},
-    http::{
-        answer::Answer,
-        error::ApiError,
-        given::{Truth, refuse_unknown},
-        route::At,
-    },
+    http::{answer::Answer, error::ApiError, given::Truth, route::At},
     storage::unit,
 };
 
@@ -28,8 +23,6 @@ struct Body {
     migrate: Option<Truth>,
     discard: Option<Truth>,
     upgrade: Option<Truth>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
 }
 
 pub(in crate::http::sys) async fn swap(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -60,8 +53,6 @@ pub(in crate::http::sys) async fn swap(at: &At<'_>) -> Result<Answer, ApiError> 
 
 /// Brings the data format of the store to its plugin's.
 pub(in crate::http::sys) async fn upgrade(at: &At<'_>) -> Result<Answer, ApiError> {
-    let body: Map<String, Value> = at.json()?;
-    refuse_unknown(&body)?;
     super::exists(at)?;
     unit::let_go();
     let upgraded = at.call.core.upgrade_backend(at.name).await?;
@@ -98,7 +89,6 @@ pub(in crate::http::sys) async fn roll_back(at: &At<'_>) -> Result<Answer, ApiEr
 }
 
 async fn answer(at: &At<'_>, body: &Body, asked: SwapRequest) -> Result<Value, ApiError> {
-    refuse_unknown(&body.other)?;
     let data = match (said("migrate", &body.migrate)?, said("discard", &body.discard)?) {
         (true, true) => return Err(ApiError::bad_request("either migrate or discard, not both")),
         (true, false) => Data::Migrated,

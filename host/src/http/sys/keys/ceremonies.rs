@@ -2,7 +2,7 @@
 
 use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -16,7 +16,7 @@ use crate::{
     http::{
         answer::Answer,
         error::ApiError,
-        given::{Number, Truth, says_nothing},
+        given::{Number, Truth},
         route::At,
     },
     seal::ShareCounts,
@@ -28,8 +28,6 @@ struct RekeyRequest {
     secret_shares: Option<Number>,
     secret_threshold: Option<Number>,
     require_verification: Option<Truth>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -41,18 +39,6 @@ struct ShareRequest {
 #[derive(Deserialize)]
 struct RootRequest {
     otp: Option<String>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
-}
-
-/// Honoured or refused, never ignored: shares that are not encrypted as asked would be a leak.
-fn refuse(other: &Map<String, Value>, names: &[&str]) -> Result<(), ApiError> {
-    for name in names {
-        if other.get(*name).is_some_and(|value| !says_nothing(value)) {
-            return Err(ApiError::bad_request(format!("{name} is not supported")));
-        }
-    }
-    Ok(())
 }
 
 /// Whether a token is shown that may do there what only administrators may.
@@ -110,7 +96,6 @@ pub(in crate::http::sys) async fn rekey_status(at: &At<'_>) -> Result<Answer, Ap
 
 pub(in crate::http::sys) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: RekeyRequest = at.json()?;
-    refuse(&request.other, &["pgp_keys", "backup"])?;
     let number = |given: &Option<Number>, otherwise: u64| -> Result<u64, String> {
         let given = given.as_ref().map(Number::get).transpose()?;
         given.map_or(Ok(otherwise), |number| {
@@ -199,7 +184,6 @@ fn told_of_root(status: &RootStatus, otp: &str) -> Value {
 
 pub(in crate::http::sys) async fn begin_root(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: RootRequest = at.json()?;
-    refuse(&request.other, &["pgp_key"])?;
     let (otp, told) = match request.otp.filter(|otp| !otp.is_empty()) {
         Some(otp) => (Zeroizing::new(otp.into_bytes()), String::new()),
         // Made here, it is told once, to whoever begins.

@@ -2,7 +2,7 @@
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{super::VAULT_LEVEL, password::parse};
 use crate::{
@@ -97,18 +97,10 @@ struct InitRequest {
     /// Keyway's own: other keys for a cluster that nobody has unsealed yet.
     #[serde(default)]
     repeat: bool,
-    #[serde(flatten)]
-    other: Map<String, Value>,
 }
 
 pub(in crate::http::sys) async fn init(at: &At<'_>) -> Result<Answer, ApiError> {
     let (call, body) = (at.call, at.json::<InitRequest>()?);
-    // Honoured or refused, never ignored: shares that are not encrypted as asked would be a leak.
-    for unsupported in ["pgp_keys", "root_token_pgp_key", "recovery_pgp_keys"] {
-        if body.other.get(unsupported).is_some_and(|value| !is_empty(value)) {
-            return Err(ApiError::bad_request(format!("{unsupported} is not supported")));
-        }
-    }
     let counts = ShareCounts::new(body.secret_shares.unwrap_or(5), body.secret_threshold.unwrap_or(3))
         .map_err(ApiError::bad_request)?;
     let initialised = call.core.init(call.request(), counts, body.repeat).await?;
@@ -118,15 +110,6 @@ pub(in crate::http::sys) async fn init(at: &At<'_>) -> Result<Answer, ApiError> 
         "keys_base64": shares().map(|share| BASE64.encode(share)).collect::<Vec<_>>(),
         "root_token": initialised.root_token.expose(),
     })))
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
-    }
 }
 
 #[derive(Deserialize)]

@@ -5,12 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     duration::Given,
-    http::{
-        answer::Answer,
-        error::ApiError,
-        given::{Texts, says_nothing, seconds},
-        route::At,
-    },
+    http::{answer::Answer, error::ApiError, given::seconds, route::At},
     mounts::{MountError, Tune, table::Mount},
 };
 
@@ -23,23 +18,18 @@ pub(in crate::http::sys) struct TuneRequest {
     listing_visibility: Option<String>,
     options: Option<Map<String, Value>>,
     token_type: Option<String>,
-    force_no_cache: Option<Value>,
-    audit_non_hmac_request_keys: Option<Texts>,
-    audit_non_hmac_response_keys: Option<Texts>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
 }
 
 impl TuneRequest {
     /// Changes what a mount says.
     pub(in crate::http::sys) fn apply(&self, tune: &mut Tune) -> Result<(), ApiError> {
-        let refused =
-            |name: &str| ApiError::bad_request(format!("{name} is not supported here; leave it out"));
-        if self.default_lease_ttl.is_some() {
-            tune.default_lease_ttl = seconds_or_system("default_lease_ttl", self.default_lease_ttl.as_ref())?;
-        }
-        if self.max_lease_ttl.is_some() {
-            tune.max_lease_ttl = seconds_or_system("max_lease_ttl", self.max_lease_ttl.as_ref())?;
+        for (name, given, present) in [
+            ("default_lease_ttl", &self.default_lease_ttl, &mut tune.default_lease_ttl),
+            ("max_lease_ttl", &self.max_lease_ttl, &mut tune.max_lease_ttl),
+        ] {
+            if let Some(seconds) = lease_ttl(name, given.as_ref())? {
+                *present = seconds;
+            }
         }
         if tune.max_lease_ttl > 0 && tune.default_lease_ttl > tune.max_lease_ttl {
             return Err(ApiError::bad_request("default_lease_ttl is longer than max_lease_ttl"));
@@ -57,21 +47,6 @@ impl TuneRequest {
         {
             return Err(ApiError::bad_request("token_type: only service tokens are supported"));
         }
-        for (name, keys) in [
-            ("audit_non_hmac_request_keys", &self.audit_non_hmac_request_keys),
-            ("audit_non_hmac_response_keys", &self.audit_non_hmac_response_keys),
-        ] {
-            if keys.as_ref().is_some_and(|keys| !keys.get().is_empty()) {
-                return Err(refused(name));
-            }
-        }
-        let others = self.other.iter().map(|(name, value)| (name.as_str(), value));
-        let others = others.chain(self.force_no_cache.iter().map(|value| ("force_no_cache", value)));
-        for (name, value) in others {
-            if !says_nothing(value) {
-                return Err(refused(name));
-            }
-        }
         Ok(())
     }
 
@@ -82,11 +57,14 @@ impl TuneRequest {
     }
 }
 
-/// Zero, nothing and `system` are as the system has it.
-fn seconds_or_system(name: &str, given: Option<&Given>) -> Result<u64, ApiError> {
+/// The limit that is asked for, in seconds; zero and `system` are the system's. None leaves it as it is: the `bao`
+/// command sends an empty text for each limit that it was not told to change.
+fn lease_ttl(name: &str, given: Option<&Given>) -> Result<Option<u64>, ApiError> {
     match given {
-        Some(Given::Text(text)) if matches!(text.as_str(), "system" | "") => Ok(0),
-        given => seconds(name, given),
+        None => Ok(None),
+        Some(Given::Text(text)) if text.is_empty() => Ok(None),
+        Some(Given::Text(text)) if text == "system" => Ok(Some(0)),
+        given => seconds(name, given).map(Some),
     }
 }
 
