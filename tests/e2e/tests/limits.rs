@@ -104,7 +104,7 @@ fn requests_of_one_client_are_bounded_and_whoever_watches_is_answered() {
 /// before the first of them is answered.
 #[test]
 fn large_requests_delay_no_small_one() {
-    const FIELDS: usize = 200_000;
+    const FIELDS: usize = 50_000;
     /// A server that computes on the threads that serve answers at most a few before the first large one.
     const SERVED: usize = 40;
     let site = Site::new("memory");
