@@ -125,12 +125,14 @@ fn check_mount(mount: &str, section: MountConfig) -> Result<(String, MountConfig
     Ok((path.as_str().to_owned(), section))
 }
 
-/// A mount inside another must not hide the other's own paths.
+/// No mount lies inside another: it would hide the other's secrets.
 fn check_nesting(mounts: &BTreeMap<String, MountConfig>) -> Result<(), Problem> {
     for mount in mounts.keys() {
         let path = MountPath::parse(mount).map_err(|message| (format!("mounts.{mount}"), message))?;
         let others = mounts.keys().map(String::as_str).filter(|other| other.len() < mount.len());
-        path.check_beside(others).map_err(|message| (format!("mounts.{mount}"), message))?;
+        if let Some(other) = path.overlapped_by(others) {
+            return Err((format!("mounts.{mount}"), format!("path is already in use at {other}/")));
+        }
     }
     Ok(())
 }

@@ -2,8 +2,6 @@
 
 use crate::secrets::FolderPath;
 
-/// What of a mount's own paths comes first behind it.
-const PARTS: [&str; 7] = ["config", "data", "delete", "destroy", "metadata", "subkeys", "undelete"];
 /// What cannot be mounted.
 const RESERVED: [&str; 5] = ["sys", "auth", "cubbyhole", "identity", "audit"];
 
@@ -35,24 +33,12 @@ impl MountPath {
         &self.0
     }
 
-    /// Whether this mount can be beside the others: a mount inside another must not hide the other's own paths.
-    ///
-    /// # Errors
-    ///
-    /// A line that says what would be hidden.
-    pub fn check_beside<'a>(&self, others: impl Iterator<Item = &'a str>) -> Result<(), String> {
-        for other in others {
-            for (inner, outer) in [(self.as_str(), other), (other, self.as_str())] {
-                let behind = inner.strip_prefix(outer).and_then(|rest| rest.strip_prefix('/'));
-                let part = behind.and_then(|behind| behind.split('/').next());
-                if let Some(part) = part.filter(|part| PARTS.contains(part)) {
-                    return Err(format!(
-                        "a mount at {inner} would hide {outer}/{part}, where the secrets of {outer} are; choose another path"
-                    ));
-                }
-            }
-        }
-        Ok(())
+    /// The first of other paths that is this one, lies inside it, or has it inside: the secrets of the outer mount would be hidden.
+    pub fn overlapped_by<'a>(&self, mut others: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+        let is_inside = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        others.find(|other| is_inside(self.as_str(), other) || is_inside(other, self.as_str()))
     }
 }
 

@@ -172,25 +172,9 @@ impl MountTable {
     ///
     /// # Errors
     ///
-    /// Where the path is taken, or one of the two would hide the other's secrets.
+    /// `InUse` if the path is taken, or one of the two lies inside the other.
     pub fn mount(&mut self, path: &MountPath, mount: Mount) -> Result<(), MountError> {
-        if self.mounts.contains_key(path.as_str()) {
-            return Err(MountError::InUse { path: path.as_str().to_owned() });
-        }
-        path.check_beside(self.mounts.keys().map(String::as_str)).map_err(MountError::Hides)?;
-        for (other, present) in &self.mounts {
-            // All of what is below such a mount are its secrets.
-            let hides = |inner: &str, outer: &str, version: u8| {
-                version == 1 && inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
-            };
-            if hides(path.as_str(), other, present.kv_version)
-                || hides(other, path.as_str(), mount.kv_version)
-            {
-                let message =
-                    format!("{}/ and {other}/: a mount of KV version 1 has no mounts inside", path.as_str());
-                return Err(MountError::Hides(message));
-            }
-        }
+        self.check_free(path)?;
         self.mounts.insert(path.as_str().to_owned(), mount);
         Ok(())
     }
@@ -201,11 +185,24 @@ impl MountTable {
     ///
     /// `Gone`, and as [`mount`](Self::mount).
     pub fn move_mount(&mut self, from: &str, to: &MountPath) -> Result<Uuid, MountError> {
-        let mut mount = self.mounts.remove(from).ok_or_else(|| MountError::Gone { path: from.to_owned() })?;
+        let gone = || MountError::Gone { path: from.to_owned() };
+        if !self.mounts.contains_key(from) {
+            return Err(gone());
+        }
+        // The mount itself is in the way, too.
+        self.check_free(to)?;
+        let mut mount = self.mounts.remove(from).ok_or_else(gone)?;
         let uuid = mount.uuid;
         mount.moved_from = Some(from.to_owned());
-        self.mount(to, mount)?;
+        self.mounts.insert(to.as_str().to_owned(), mount);
         Ok(uuid)
+    }
+
+    fn check_free(&self, path: &MountPath) -> Result<(), MountError> {
+        match path.overlapped_by(self.mounts.keys().map(String::as_str)) {
+            Some(other) => Err(MountError::InUse { path: other.to_owned() }),
+            None => Ok(()),
+        }
     }
 
     /// Takes a mount away; its keyspace is dropped later. Whether there was one.
@@ -298,11 +295,21 @@ mod tests {
     }
 
     #[test]
-    fn mount_that_would_hide_anothers_secrets_is_refused_in_either_order() {
-        for (there, new) in [("secret", "secret/data"), ("secret/metadata/x", "secret")] {
-            let mut table = table(&[there]);
+    fn mount_inside_another_is_refused_in_either_order_and_when_moved() {
+        for (there, new) in [("secret", "secret/team"), ("secret/team/a", "secret"), ("secret", "secret")] {
+            let mut table = table(&[there, "other"]);
             let path = MountPath::parse(new).unwrap();
-            assert!(matches!(table.mount(&path, Mount::new("main")), Err(MountError::Hides(_))), "{new}");
+            let in_use = |refused: Option<MountError>| {
+                let text = refused.unwrap().to_string();
+                assert_eq!(text, format!("path is already in use at {there}/"), "{new}");
+            };
+            in_use(table.mount(&path, Mount::new("main")).err());
+            in_use(table.move_mount("other", &path).err());
+            assert!(table.get("other").is_some() && table.iter().count() == 2);
         }
+        let mut table = table(&["secret"]);
+        assert!(table.move_mount("secret", &MountPath::parse("secret/inside").unwrap()).is_err());
+        table.move_mount("secret", &MountPath::parse("secrets").unwrap()).unwrap();
+        assert_eq!(table.get("secrets").unwrap().moved_from.as_deref(), Some("secret"));
     }
 }

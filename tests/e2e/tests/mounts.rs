@@ -24,8 +24,8 @@ fn mounts_on_three_backends_keep_their_secrets_apart() {
     let made = json!({ "type": "kv", "description": "for a while", "options": { "version": 2, "backend": "scratch" } });
     assert_eq!(server.post("sys/mounts/tmp/kv", token, &made).status, 204);
     let made = json!({ "type": "kv-v2" });
-    assert_eq!(server.request("PUT", "sys/mounts/tmp/kv/inner/", token, Some(&made.to_string())).status, 204);
-    let mounts = ["secret", "team%20a/kv", "tmp/kv", "tmp/kv/inner"];
+    assert_eq!(server.request("PUT", "sys/mounts/tmp/inner/", token, Some(&made.to_string())).status, 204);
+    let mounts = ["secret", "team%20a/kv", "tmp/kv", "tmp/inner"];
     for mount in mounts {
         let body = json!({ "data": { "in": mount } });
         assert_eq!(server.post(&format!("{mount}/data/a"), token, &body).status, 200, "{mount}");
@@ -36,17 +36,17 @@ fn mounts_on_three_backends_keep_their_secrets_apart() {
     }
     let listed = server.get("sys/mounts", token).json();
     assert_eq!(listed["data"]["tmp/kv/"]["backend"], "scratch");
-    assert_eq!(listed["tmp/kv/inner/"]["backend"], "main");
+    assert_eq!(listed["tmp/inner/"]["backend"], "main");
     assert_eq!(listed["data"]["team a/kv/"]["options"]["version"], "2");
     assert_eq!(server.get("sys/mounts/tmp/kv", token).json()["data"]["description"], "for a while");
-    let ui = server.get("sys/internal/ui/mounts/tmp/kv/inner/data/a", token).json();
-    assert_eq!(ui["data"]["path"], "tmp/kv/inner/");
+    let ui = server.get("sys/internal/ui/mounts/tmp/inner/data/a", token).json();
+    assert_eq!(ui["data"]["path"], "tmp/inner/");
 
     // Over a restart: what the API made is in the store, and what was in memory is gone.
     assert!(server.terminate());
     let server = site.start();
     server.unseal(&keys.shares[0]);
-    assert_eq!(server.get("tmp/kv/inner/data/a", token).status, 200);
+    assert_eq!(server.get("tmp/inner/data/a", token).status, 200);
     assert_eq!(server.get("team%20a/kv/data/a", token).status, 200);
     assert_eq!(server.get("tmp/kv/data/a", token).status, 404);
 }
@@ -86,7 +86,7 @@ fn mounts_that_cannot_be_are_refused_with_a_reason() {
     let token = &keys.root_token;
     for (path, body, reason) in [
         ("secret", json!({ "type": "kv-v2" }), "already in use at secret/"),
-        ("secret/data/x", json!({ "type": "kv-v2" }), "would hide"),
+        ("secret/data/x", json!({ "type": "kv-v2" }), "path is already in use at secret/"),
         ("sys/x", json!({ "type": "kv-v2" }), "reserved"),
         ("x", json!({ "type": "kv", "options": { "version": "3" } }), "no such version of kv"),
         ("x", json!({ "type": "kv-v2", "options": { "version": 1 } }), "no such version of kv"),
