@@ -2,7 +2,7 @@
 //!
 //! [`edge`] bounds what is served at a time, [`limit`] what one client may ask for; [`path`] decodes and checks paths, [`trace`] reads trace contexts. [`route`] says
 //! what a route is, and [`gate`] takes a request to its own: who asks, may they, the body. [`sys`], [`auth`], [`kv1`], [`kv2`] and [`cubbyhole`]
-//! are the endpoints, each with a table of its routes; [`wrapping`] keeps an answer for whoever shows its token. [`body`] reads bodies, [`given`] what clients write in them, [`fields`] deals with what no endpoint reads;
+//! are the endpoints, each with a table of its routes; [`unnamed`] answers for paths that name no secret; [`wrapping`] keeps an answer for whoever shows its token. [`body`] reads bodies, [`given`] what clients write in them, [`fields`] deals with what no endpoint reads;
 //! [`audit`] says what was asked and answered; [`answer`] is Vault's envelope, [`error`] its error bodies, and only these two know status codes.
 
 mod answer;
@@ -22,6 +22,7 @@ mod path;
 pub mod route;
 mod sys;
 mod trace;
+mod unnamed;
 mod unsupported;
 mod wrapping;
 
@@ -231,7 +232,7 @@ async fn answer_in_time(
 /// Methods that nobody knows are one label: there are endlessly many.
 fn method_label(method: &Method) -> &str {
     match method.as_str() {
-        known @ ("GET" | "HEAD" | "PUT" | "POST" | "PATCH" | "DELETE" | "LIST") => known,
+        known @ ("GET" | "HEAD" | "PUT" | "POST" | "PATCH" | "DELETE" | "LIST" | "SCAN") => known,
         _ => "other",
     }
 }
@@ -296,14 +297,21 @@ fn check_head(parts: &Parts) -> Result<(), ApiError> {
 fn action(method: &Method, query: &str) -> Result<Action, ApiError> {
     // What Go's ParseBool takes for true.
     let is_true = |value: &str| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True");
-    let lists = query.split('&').any(|pair| pair.strip_prefix("list=").is_some_and(is_true));
+    let asks = |name: &str| {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.any(|(known, value)| known == name && is_true(value))
+    };
+    let (lists, scans) = (asks("list"), asks("scan"));
     match method.as_str() {
+        "GET" if lists && scans => Err(ApiError::bad_request("list and scan exclude each other")),
+        "GET" if scans => Ok(Action::Scan),
         "GET" if lists => Ok(Action::List),
         "GET" | "HEAD" => Ok(Action::Read),
         "PUT" | "POST" => Ok(Action::Write),
         "PATCH" => Ok(Action::Patch),
         "DELETE" => Ok(Action::Delete),
         "LIST" => Ok(Action::List),
+        "SCAN" => Ok(Action::Scan),
         _ => Err(ApiError::MethodNotAllowed),
     }
 }

@@ -62,7 +62,7 @@ pub struct PolicyResults {
 pub struct Request {
     /// The request's number, which its client is told.
     pub id: String,
-    /// `read`, `update`, `patch`, `delete` or `list`.
+    /// `read`, `update`, `patch`, `delete`, `list` or `scan`.
     pub operation: &'static str,
     /// The mount that the path lies in.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -142,6 +142,16 @@ impl Answer {
         Ok(Self::system(json!({ "keys": names })))
     }
 
+    /// Names in a folder and in all folders below; without any, the answer is empty, as OpenBao has it.
+    pub(super) fn scanned(names: &[String]) -> Self {
+        if names.is_empty() { Self::kv(json!({})) } else { Self::kv(json!({ "keys": names })) }
+    }
+
+    /// 404 with what to do instead.
+    pub(super) fn hint(hint: String) -> Self {
+        Self::Logical(Logical { is_gone: true, warnings: vec![hint], ..Logical::default() })
+    }
+
     /// A body that has no envelope.
     pub(super) fn plain(data: impl Serialize) -> Self {
         Self::Plain(raw(data))

@@ -133,7 +133,7 @@ impl Trail {
         // What strangers send is not made much longer than it is.
         let most = if known.caller.is_some() { MOST_BYTES } else { STRANGERS_BYTES };
         let data = self.hashes().and_then(|hashes| match call.action {
-            Action::Read | Action::List => {
+            Action::Read | Action::List | Action::Scan => {
                 let query = call.query_parameters();
                 let query = (!query.is_empty()).then(|| serde_json::Value::Object(query).to_string());
                 query.map(|query| hashes.json(&query, most))
@@ -249,6 +249,7 @@ fn operation(action: Action) -> &'static str {
         Action::Patch => "patch",
         Action::Delete => "delete",
         Action::List => "list",
+        Action::Scan => "scan",
     }
 }
 

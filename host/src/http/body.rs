@@ -45,7 +45,7 @@ pub(super) async fn read(
     is_open: bool,
 ) -> Result<Bytes, ApiError> {
     match (call.action, limit) {
-        (Action::Read | Action::List, _) => Ok(Bytes::new()),
+        (Action::Read | Action::List | Action::Scan, _) => Ok(Bytes::new()),
         _ if is_open => {
             let read = tokio::time::timeout(OPEN_BODY, collect(call, body, MAX_OPEN_BODY_BYTES, true));
             read.await.map_err(|_| ApiError::body_timeout(OPEN_BODY))?

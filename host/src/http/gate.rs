@@ -16,7 +16,7 @@ use super::{
     fields::Unread,
     kv1, kv2,
     route::{Access, Action, At, Mounted, Route, Table, find},
-    sys, wrapping,
+    sys, unnamed, wrapping,
 };
 use crate::{
     core::{Caller, CoreError},
@@ -66,7 +66,7 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
             let refusal = match found {
                 _ if !allowed => ApiError::PermissionDenied,
                 Err(error) => error,
-                Ok(_) => no_route(call, &unsealed),
+                Ok(_) => no_route(call),
             };
             trail
                 .ask(call, Known { caller: Some(&caller), refused: Some(&refusal), ..Known::default() })
@@ -121,6 +121,9 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
 async fn run(mut at: At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     at.check_unread()?;
+    if let Some(answer) = unnamed::answer(&at)? {
+        return Ok(answer);
+    }
     let answer = (at.route.run)(&at).await?.warning(std::mem::take(&mut at.unread).warning());
     match call.wrap_ttl {
         Some(ttl) => wrapping::wrap(&at, answer, ttl, call.path.as_str()).await,
@@ -241,22 +244,17 @@ fn target(call: &Call) -> Result<Option<Target>, ApiError> {
     Ok(found.map(|(route, name)| Target { table, route, name: name.to_owned(), mounted: Some(mounted) }))
 }
 
-fn no_route(call: &Call, unsealed: &crate::core::Unsealed) -> ApiError {
+fn no_route(call: &Call) -> ApiError {
     let path = call.path.as_str().trim_end_matches('/');
-    let table = unsealed.mounts().current();
-    ApiError::NoRoute(match table.resolve(path) {
-        _ if path.starts_with("sys/") || path.starts_with("auth/") => {
-            format!("no handler for route {path:?}")
-        }
-        Some((at, ..)) => format!("unsupported path {path:?}: a secret of this mount is under {at}/data/"),
-        None => format!("no handler for route {path:?}: nothing is mounted there"),
-    })
+    let is_fixed = path.starts_with("sys/") || path.starts_with("auth/");
+    let reason = if is_fixed { "" } else { ": nothing is mounted there" };
+    ApiError::NoRoute(format!("no handler for route {path:?}{reason}"))
 }
 
 /// The path as policies see it: a slash at the end of lists and nowhere else.
 pub(super) fn policy_path(path: &str, action: Action) -> String {
     let path = path.trim_end_matches('/');
-    if action == Action::List { format!("{path}/") } else { path.to_owned() }
+    if action.is_of_folder() { format!("{path}/") } else { path.to_owned() }
 }
 
 /// What an action may be, by what is there already.
@@ -267,6 +265,7 @@ fn operations(action: Action) -> &'static [Operation] {
         Action::Patch => &[Operation::Patch],
         Action::Delete => &[Operation::Delete],
         Action::List => &[Operation::List],
+        Action::Scan => &[Operation::Scan],
     }
 }
 
@@ -284,7 +283,7 @@ async fn authorise(at: &mut At<'_>, route: &Route, body: &mut Option<Body>) -> R
         if !may(at.caller()?, operations(call.action), path) {
             return Err(ApiError::PermissionDenied);
         }
-        if route.needs_sudo && !acl.has_sudo(path, call.action == Action::List) {
+        if route.needs_sudo && !acl.has_sudo(path, call.action.is_of_folder()) {
             return Err(ApiError::PermissionDenied);
         }
     }
@@ -297,6 +296,7 @@ async fn authorise(at: &mut At<'_>, route: &Route, body: &mut Option<Body>) -> R
         Action::Patch => Operation::Patch,
         Action::Delete => Operation::Delete,
         Action::List => Operation::List,
+        Action::Scan => Operation::Scan,
         Action::Write => written(at, route, path).await?,
     };
     let parameters = if acl.looks_at_parameters(path) { parameters(at)? } else { Map::new() };

@@ -7,7 +7,7 @@ use super::{
     error::ApiError,
     given::{PART, part},
     route::{
-        Action::{Delete, List, Read, Write},
+        Action::{Delete, List, Read, Scan, Write},
         At, Route, Table,
     },
 };
@@ -23,6 +23,7 @@ pub(super) static ROUTES: Table = Table {
     routes: &[
         Route::new(Read, "{path}", |at| Box::pin(read(at))).reading_secret(),
         Route::new(List, "{path}", |at| Box::pin(list(at))).query(PART),
+        Route::new(Scan, "{path}", |at| Box::pin(scan(at))).query(PART),
         Route::new(Write, "{path}", |at| Box::pin(write(at)))
             .with_value()
             .creating(|at| Box::pin(exists(at))),
@@ -92,6 +93,13 @@ async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
         return Err(ApiError::NotFound);
     }
     Ok(Answer::kv(json!({ "keys": names })))
+}
+
+async fn scan(at: &At<'_>) -> Result<Answer, ApiError> {
+    let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
+    let (after, limit) = part(at.call)?;
+    let part = crate::secrets::Part { after: after.as_deref(), limit };
+    Ok(Answer::scanned(&engine(at).await?.scan_plain(&folder, part).await?))
 }
 
 async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {

@@ -18,7 +18,7 @@ use super::{
     error::ApiError,
     given::PART,
     route::{
-        Action::{Delete, List, Patch, Read, Write},
+        Action::{Delete, List, Patch, Read, Scan, Write},
         At, Route, Table,
     },
     unsupported,
@@ -30,7 +30,7 @@ pub(super) static ROUTES: Table = Table {
     base: "kv/",
     routes: &[
         Route::new(Read, "config", |at| Box::pin(config::read(at))),
-        Route::new(Write, "config", |at| Box::pin(config::write(at))),
+        Route::new(Write, "config", |at| Box::pin(config::write(at))).refusing(unsupported::KV_CONFIG),
         Route::new(Read, "data/{path}", |at| Box::pin(data::read(at))).query(&["version"]).reading_secret(),
         Route::new(Write, "data/{path}", |at| Box::pin(data::write(at)))
             .refusing(unsupported::DATA)
@@ -45,13 +45,22 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "destroy/{path}", |at| Box::pin(versions::alter(at, Fate::Destroy))),
         Route::new(Read, "metadata/{path}", |at| Box::pin(metadata::read(at))).reading_secret(),
         Route::new(List, "metadata/{path}", |at| Box::pin(metadata::list(at))).query(PART),
+        Route::new(Scan, "metadata/{path}", |at| Box::pin(metadata::scan(at))).query(PART),
         Route::new(Write, "metadata/{path}", |at| Box::pin(metadata::write(at)))
             .creating(|at| Box::pin(exists(at))),
         Route::new(Patch, "metadata/{path}", |at| Box::pin(metadata::patch(at))),
         Route::new(Delete, "metadata/{path}", |at| Box::pin(metadata::delete(at))),
+        Route::new(List, "detailed-metadata/{path}", |at| Box::pin(metadata::list_detailed(at))).query(PART),
+        Route::new(Scan, "detailed-metadata/{path}", |at| Box::pin(metadata::list_detailed(at))).query(PART),
         Route::new(Read, "subkeys/{path}", |at| Box::pin(subkeys::read(at)))
             .query(&["version", "depth"])
             .reading_secret(),
+        Route::new(Read, "{path}", |at| Box::pin(hint(at))),
+        Route::new(List, "{path}", |at| Box::pin(hint(at))),
+        Route::new(Scan, "{path}", |at| Box::pin(hint(at))),
+        Route::new(Write, "{path}", |at| Box::pin(hint(at))),
+        Route::new(Patch, "{path}", |at| Box::pin(hint(at))),
+        Route::new(Delete, "{path}", |at| Box::pin(hint(at))),
     ],
 };
 
@@ -64,6 +73,22 @@ async fn engine<'a>(at: &'a At<'_>) -> Result<Engine<'a>, ApiError> {
 /// The secret that the request names.
 fn secret(at: &At<'_>) -> Result<SecretPath, ApiError> {
     SecretPath::parse(at.name).map_err(ApiError::bad_request)
+}
+
+/// What to use instead of a path that has none of the words which version 2 puts before the name of a secret; in OpenBao's words.
+async fn hint(at: &At<'_>) -> Result<Answer, ApiError> {
+    let command = match at.call.action {
+        Read => "get",
+        List => "list",
+        Scan => "scan",
+        Write => "put",
+        Patch => "patch",
+        Delete => "delete",
+    };
+    Ok(Answer::hint(format!(
+        "Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. If using the \
+         OpenBao CLI, use 'bao kv {command}' for this operation."
+    )))
 }
 
 /// Whether there is such a secret, perhaps one whose versions are all deleted.

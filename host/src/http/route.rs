@@ -12,7 +12,7 @@ use crate::{
     storage::ahead::Ahead,
 };
 
-/// What a method asks for: PUT is POST, LIST is also `GET ?list=true`.
+/// What a method asks for: PUT is POST, LIST is also `GET ?list=true`, SCAN `GET ?scan=true`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// GET and HEAD.
@@ -25,6 +25,20 @@ pub enum Action {
     Delete,
     /// LIST.
     List,
+    /// SCAN: as LIST, with all folders below.
+    Scan,
+}
+
+impl Action {
+    /// Whether its path is a folder: policies see it with a slash at its end.
+    pub const fn is_of_folder(self) -> bool {
+        matches!(self, Self::List | Self::Scan)
+    }
+
+    /// Whether it brings something to be kept.
+    pub(super) const fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Patch)
+    }
 }
 
 /// Who may ask.
@@ -89,6 +103,13 @@ pub struct Table {
     pub base: &'static str,
     /// The routes, the more special ones first.
     pub routes: &'static [Route],
+}
+
+impl Table {
+    /// Whether some routes are more special than the one that takes every path.
+    fn has_others(&self) -> bool {
+        self.routes.iter().any(|route| route.pattern != "{path}")
+    }
 }
 
 /// A request at its route.
@@ -239,11 +260,15 @@ pub(super) fn find<'p>(
 ) -> Result<Option<(&'static Route, &'p str)>, ApiError> {
     let mut is_known = false;
     for route in table.routes {
+        // What takes every path takes none that another route has.
+        if is_known && route.pattern == "{path}" && table.has_others() {
+            continue;
+        }
         let Some(name) = matched(route.pattern, path) else { continue };
         if route.action == action {
             return Ok(Some((route, name)));
         }
-        is_known = true;
+        is_known |= route.pattern != "{path}" || !table.has_others();
     }
     if is_known { Err(ApiError::MethodNotAllowed) } else { Ok(None) }
 }

@@ -75,5 +75,8 @@ pub(super) const REKEY: &[&str] = &["backup", "pgp_keys"];
 /// When a root token is asked for.
 pub(super) const ROOT: &[&str] = &["pgp_key"];
 
+/// On the settings of a mount of KV version 2: OpenBao has it there, and does not look at it.
+pub(super) const KV_CONFIG: &[&str] = &["metadata_cas"];
+
 /// On the data of a secret: the version that a read asks for.
 pub(super) const DATA: &[&str] = &["version"];

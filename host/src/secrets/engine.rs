@@ -126,6 +126,15 @@ pub struct Part<'a> {
     pub limit: Option<usize>,
 }
 
+/// Which of the names below a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Those in it; those of folders in it end with a slash.
+    Level,
+    /// Those of all secrets, however many folders are between.
+    All,
+}
+
 /// A secret as it is in the store, with the version of its record.
 pub(super) struct Stored {
     pub(super) opened: OpenedRecord,
@@ -195,27 +204,37 @@ impl<'a> Engine<'a> {
     ///
     /// See [`EngineError`].
     pub async fn list(&self, folder: &FolderPath, part: Part<'_>) -> Result<Vec<String>, EngineError> {
-        self.list_below(folder_prefix(folder), part).await
+        self.list_below(folder_prefix(folder), part, Depth::Level).await
     }
 
-    /// The names on the level below a prefix of keys.
+    /// The names in a folder and in all folders below, in order, seen from the folder.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`].
+    pub async fn scan(&self, folder: &FolderPath, part: Part<'_>) -> Result<Vec<String>, EngineError> {
+        self.list_below(folder_prefix(folder), part, Depth::All).await
+    }
+
+    /// The names below a prefix of keys.
     pub(super) async fn list_below(
         &self,
         prefix: Vec<u8>,
         part: Part<'_>,
+        depth: Depth,
     ) -> Result<Vec<String>, EngineError> {
         let keyspace = self.mount.keyspace();
-        let start = part.after.map(|after| first_key_behind(&prefix, after)).unwrap_or_default();
+        let start = part.after.map(|after| first_key_behind(&prefix, after, depth)).unwrap_or_default();
         let wanted = part.limit.unwrap_or(usize::MAX);
         let (mut names, mut cursor) = (Vec::<String>::new(), Vec::new());
         loop {
             let left = u32::try_from(wanted - names.len()).unwrap_or(u32::MAX);
             let scan = Scan::prefix(&keyspace, &prefix)
                 .starting_at(&start)
-                .delimited_by(b"/")
                 .keys_only()
                 .with_max_items(left.min(Scan::MAX_PAGE_ITEMS))
                 .resuming_at(&cursor);
+            let scan = if depth == Depth::Level { scan.delimited_by(b"/") } else { scan };
             let page = self.storage.scan(self.request, scan).await?;
             let keys = page.entries().iter().map(keyway_loader::Entry::key);
             let folders = page.prefixes().iter().map(|prefix| &**prefix);
@@ -281,11 +300,11 @@ pub fn place_of(mount: &Mount, path: &SecretPath) -> Place {
 }
 
 /// The first key that a name behind `after` can have: all keys in a folder of that name lie before it.
-fn first_key_behind(prefix: &[u8], after: &str) -> Vec<u8> {
+fn first_key_behind(prefix: &[u8], after: &str, depth: Depth) -> Vec<u8> {
     let name = after.as_bytes();
     match name.strip_suffix(b"/") {
-        Some(folder) => [prefix, folder, &[b'/' + 1]].concat(),
-        None => [prefix, name, &[0]].concat(),
+        Some(folder) if depth == Depth::Level => [prefix, folder, &[b'/' + 1]].concat(),
+        _ => [prefix, name, &[0]].concat(),
     }
 }
 

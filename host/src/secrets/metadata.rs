@@ -26,8 +26,15 @@ pub struct Metadata {
     /// What its owners wrote beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<BTreeMap<String, String>>,
+    /// How often its owners changed the settings or what they wrote beside it: what `metadata_cas` compares with.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub metadata_version: u64,
     /// Its versions by number.
     pub versions: BTreeMap<u64, VersionMetadata>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The metadata of one version.
@@ -127,6 +134,7 @@ impl Metadata {
             updated_time: now.to_string(),
             settings: Settings::default(),
             custom: None,
+            metadata_version: 0,
             versions: BTreeMap::new(),
         }
     }
@@ -166,30 +174,47 @@ pub fn check_custom(custom: &BTreeMap<String, String>) -> Result<(), String> {
         return Err(format!("custom_metadata has at most {MAX_NAMES} names"));
     }
     for (name, value) in custom {
-        let is_plain = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
+        let is_plain = |text: &str| !text.is_empty() && text.chars().all(is_printable);
         if name.len() > MAX_NAME_BYTES || !is_plain(name) {
             return Err(format!(
-                "a name in custom_metadata has 1 to {MAX_NAME_BYTES} bytes and no control characters"
+                "a name in custom_metadata has 1 to {MAX_NAME_BYTES} bytes and no unprintable characters"
             ));
         }
         if value.len() > MAX_VALUE_BYTES || !is_plain(value) {
             return Err(format!(
-                "custom_metadata {name:?}: a value has 1 to {MAX_VALUE_BYTES} bytes and no control characters"
+                "custom_metadata {name:?}: a value has 1 to {MAX_VALUE_BYTES} bytes and no unprintable characters"
             ));
         }
     }
     Ok(())
 }
 
+/// Whether a character is a letter, mark, number, punctuation, symbol or the ordinary space, as Go's `unicode.IsPrint` says: the
+/// standard library escapes the others. A mark is escaped only at the beginning of a text.
+fn is_printable(character: char) -> bool {
+    let text = ['a', character];
+    matches!(character, '"' | '\'' | '\\') || String::from_iter(text).escape_debug().eq(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unprintable_characters_are_those_that_go_has() {
+        assert!("aé1€'\"\\ 漢e\u{301}🔑".chars().all(is_printable));
+        for hidden in
+            ['\0', '\t', '\n', '\u{7f}', '\u{ad}', '\u{a0}', '\u{200b}', '\u{2028}', '\u{3000}', '\u{e000}']
+        {
+            assert!(!is_printable(hidden), "{hidden:?}");
+        }
+    }
 
     const NEW: NewVersion<'static> =
         NewVersion { now: Timestamp::UNIX_EPOCH, write_id: WriteId::new([1; 16]), sealed: &[7; 40] };
 
     fn effective(max_versions: u32, delete_version_after_ns: i64) -> Effective {
-        Settings { max_versions, cas_required: false, delete_version_after_ns }.within(&Settings::default())
+        Settings { max_versions, delete_version_after_ns, ..Settings::default() }.within(&Settings::default())
     }
 
     #[test]

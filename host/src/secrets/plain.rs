@@ -4,7 +4,7 @@ use keyway_loader::{Delete, Key, Put};
 use zeroize::Zeroizing;
 
 use super::{
-    engine::{Engine, EngineError, Part},
+    engine::{Depth, Engine, EngineError, Part},
     path::{FolderPath, SecretPath},
 };
 use crate::crypto::{envelope::RecordKind, keyring::Record};
@@ -55,7 +55,16 @@ impl Engine<'_> {
     ///
     /// See [`EngineError`].
     pub async fn list_plain(&self, folder: &FolderPath, part: Part<'_>) -> Result<Vec<String>, EngineError> {
-        self.list_below(key_of(folder.as_str()), part).await
+        self.list_below(key_of(folder.as_str()), part, Depth::Level).await
+    }
+
+    /// The names of secrets without versions in a folder and in all folders below, in order, seen from the folder.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`].
+    pub async fn scan_plain(&self, folder: &FolderPath, part: Part<'_>) -> Result<Vec<String>, EngineError> {
+        self.list_below(key_of(folder.as_str()), part, Depth::All).await
     }
 
     pub(super) fn plain_record<'k>(&self, key: &'k [u8]) -> Record<'k> {

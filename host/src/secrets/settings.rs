@@ -20,6 +20,13 @@ pub struct Settings {
     pub cas_required: bool,
     /// After how many nanoseconds a version counts as deleted; negative: never, whatever the other side says.
     pub delete_version_after_ns: i64,
+    /// Whether changes of the metadata must say which state of it they follow.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub metadata_cas_required: bool,
+}
+
+fn is_false(truth: &bool) -> bool {
+    !truth
 }
 
 impl Settings {
@@ -37,6 +44,7 @@ impl Settings {
         Effective {
             max_versions: said.unwrap_or(DEFAULT_MAX_VERSIONS),
             cas_required: self.cas_required || mount.cas_required,
+            metadata_cas_required: self.metadata_cas_required || mount.metadata_cas_required,
             lifetime: lifetime.filter(|_| !never).map(Duration::from_nanos),
         }
     }
@@ -49,6 +57,8 @@ pub struct Effective {
     pub max_versions: u32,
     /// Whether writes must say which version they follow.
     pub cas_required: bool,
+    /// Whether changes of the metadata must say which state of it they follow.
+    pub metadata_cas_required: bool,
     /// How long a version can be read.
     pub lifetime: Option<Duration>,
 }
@@ -66,7 +76,7 @@ mod tests {
     use super::*;
 
     fn settings(max_versions: u32, cas_required: bool, delete_version_after_ns: i64) -> Settings {
-        Settings { max_versions, cas_required, delete_version_after_ns }
+        Settings { max_versions, cas_required, delete_version_after_ns, ..Settings::default() }
     }
 
     #[test]

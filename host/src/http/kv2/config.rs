@@ -13,7 +13,7 @@ pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
 
 pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     let ((path, mount), unsealed) = (at.secrets()?, at.unsealed()?);
-    let changes = at.json::<settings::Changes>()?.check().map_err(ApiError::bad_request)?;
+    let changes = at.json::<settings::Changes>()?.written().check().map_err(ApiError::bad_request)?;
     let (path, uuid) = (path.to_owned(), mount.uuid);
     let edited = unsealed.mounts().edit(at.call.request(), move |table| {
         let mount = table.get_mut(&path).filter(|mount| mount.uuid == uuid);

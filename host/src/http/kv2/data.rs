@@ -1,9 +1,9 @@
 //! `data`: reading, writing, patching, and deleting the current version.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::{VersionAnswer, deleted, engine, requested_version, secret};
+use super::{VersionAnswer, deleted, engine, requested_version, secret, settings::said};
 use crate::{
     http::{answer::Answer, body, error::ApiError, given::Number, route::At},
     json::has_repeated_name,
@@ -19,12 +19,13 @@ struct WriteRequest {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Options {
-    cas: Option<Number>,
+    /// `null` is zero.
+    #[serde(default, deserialize_with = "said")]
+    cas: Option<Option<Number>>,
     /// How Go's client says that it patches, which the method says already.
     #[serde(rename = "method")]
-    _method: Option<String>,
+    _method: Option<IgnoredAny>,
 }
 
 #[derive(Serialize)]
@@ -73,7 +74,8 @@ async fn write_version(at: &At<'_>, patches: bool) -> Result<Answer, ApiError> {
         return Err(ApiError::bad_request("\"data\" has the same name twice in one object"));
     }
     // A negative number matches no version.
-    let cas = request.options.and_then(|options| options.cas).map(|cas| cas.get()).transpose();
+    let cas = request.options.and_then(|options| options.cas);
+    let cas = cas.map(|cas| cas.map_or(Ok(0), |cas| cas.get())).transpose();
     let cas = cas.map_err(|problem| ApiError::bad_request(format!("options.cas: {problem}")))?;
     let cas = cas.map(|cas| u64::try_from(cas).unwrap_or(u64::MAX));
     let bytes = value.get().as_bytes();
@@ -81,6 +83,6 @@ async fn write_version(at: &At<'_>, patches: bool) -> Result<Answer, ApiError> {
     match engine.write(&path, &Write { content, cas }).await? {
         Written::Done(found) => Ok(Answer::kv(VersionAnswer::new(&found))),
         Written::Missing => Err(ApiError::NotFound),
-        Written::Deleted(found) => Ok(deleted("data", &found)),
+        Written::Deleted(found) => Ok(Answer::kv_deleted(VersionAnswer::new(&found))),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{engine, secret, settings};
 use crate::{
@@ -13,9 +13,9 @@ use crate::{
         body,
         error::ApiError,
         given::{Number, Truth, part},
-        route::At,
+        route::{Action, At},
     },
-    secrets::{EngineError, FolderPath, Metadata, Part, metadata::check_custom},
+    secrets::{EngineError, FolderPath, Metadata, Part, SecretPath, metadata::check_custom},
 };
 
 /// What is to be known of a secret.
@@ -28,7 +28,12 @@ struct MetadataRequest {
     #[serde(default, deserialize_with = "settings::said")]
     delete_version_after: Option<Option<Given>>,
     #[serde(default, deserialize_with = "settings::said")]
-    custom_metadata: Option<Option<BTreeMap<String, Option<String>>>>,
+    metadata_cas_required: Option<Option<Truth>>,
+    /// `null` is zero.
+    #[serde(default, deserialize_with = "settings::said")]
+    metadata_cas: Option<Option<Number>>,
+    #[serde(default, deserialize_with = "settings::said")]
+    custom_metadata: Option<Option<Box<RawValue>>>,
 }
 
 pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -60,6 +65,47 @@ pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::kv(json!({ "keys": names })))
 }
 
+pub(super) async fn scan(at: &At<'_>) -> Result<Answer, ApiError> {
+    let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
+    let (after, limit) = part(at.call)?;
+    let names = engine(at).await?.scan(&folder, Part { after: after.as_deref(), limit }).await?;
+    Ok(Answer::scanned(&names))
+}
+
+/// Most secrets whose metadata one list has: each is read for itself.
+const MAX_DETAILED: usize = 1_000;
+
+pub(super) async fn list_detailed(at: &At<'_>) -> Result<Answer, ApiError> {
+    let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
+    let (after, limit) = part(at.call)?;
+    let engine = engine(at).await?;
+    let part = Part { after: after.as_deref(), limit };
+    let names = match at.call.action {
+        Action::Scan => engine.scan(&folder, part).await?,
+        _ => engine.list(&folder, part).await?,
+    };
+    if names.len() > MAX_DETAILED {
+        return Err(ApiError::bad_request(format!(
+            "the folder holds more than {MAX_DETAILED} names; ask for them in parts, with limit and after"
+        )));
+    }
+    let mut details = Map::new();
+    for name in &names {
+        let detail = match SecretPath::parse(&format!("{}{name}", folder.as_str())) {
+            // Removed meanwhile, it has none.
+            Ok(path) => engine.metadata(&path).await?.map(|metadata| metadata_answer(&metadata)),
+            Err(_) => None,
+        };
+        let detail = Value::Object(detail.unwrap_or_default());
+        at.call.hold(detail.to_string().len(), false)?;
+        details.insert(name.clone(), detail);
+    }
+    if names.is_empty() && at.call.action == Action::List {
+        return Err(ApiError::NotFound);
+    }
+    Ok(Answer::kv(json!({ "keys": names, "key_info": details })))
+}
+
 /// A patch merges custom metadata and needs a secret; a write replaces them and makes one.
 async fn edit(at: &At<'_>, patches: bool) -> Result<Answer, ApiError> {
     let (engine, path) = (engine(at).await?, secret(at)?);
@@ -68,12 +114,22 @@ async fn edit(at: &At<'_>, patches: bool) -> Result<Answer, ApiError> {
         max_versions: request.max_versions,
         cas_required: request.cas_required,
         delete_version_after: request.delete_version_after,
+        metadata_cas_required: request.metadata_cas_required,
     };
+    let changes = if patches { changes } else { changes.written() };
     let changes = changes.check().map_err(ApiError::bad_request)?;
-    let custom = request.custom_metadata;
-    if !patches && custom.iter().flatten().any(|custom| custom.values().any(Option::is_none)) {
-        return Err(ApiError::bad_request("the values of custom_metadata must be text"));
+    if changes.is_negative() {
+        return Err(ApiError::bad_request("delete_version_after: it is negative"));
     }
+    let cas = request.metadata_cas.map(|cas| cas.map_or(Ok(0), |cas| cas.get())).transpose();
+    let cas = cas.map_err(|problem| ApiError::bad_request(format!("metadata_cas: {problem}")))?;
+    let custom =
+        request.custom_metadata.map(|custom| custom.map_or(Ok(None), |custom| texts(&custom, patches)));
+    let custom = custom.transpose()?;
+    if custom.is_none() && changes.is_empty() {
+        return Ok(Answer::Nothing);
+    }
+    let of_mount = at.secrets()?.1.settings;
     let merged = |before: Option<&BTreeMap<String, String>>| {
         let Some(given) = &custom else { return before.cloned() };
         let given = given.as_ref()?;
@@ -87,11 +143,48 @@ async fn edit(at: &At<'_>, patches: bool) -> Result<Answer, ApiError> {
         Some(merged)
     };
     let edited = engine.edit(&path, !patches, |metadata, _| {
+        let is_required = metadata.settings.within(&of_mount).metadata_cas_required;
+        check_cas(metadata, cas, is_required).map_err(EngineError::Custom)?;
+        metadata.metadata_version += 1;
         changes.apply(&mut metadata.settings);
         metadata.custom = merged(metadata.custom.as_ref());
         metadata.custom.as_ref().map_or(Ok(()), check_custom).map_err(EngineError::Custom)
     });
     if edited.await? { Ok(Answer::Nothing) } else { Err(ApiError::NotFound) }
+}
+
+/// Whether the change may follow the present state of the metadata.
+fn check_cas(metadata: &Metadata, cas: Option<i64>, is_required: bool) -> Result<(), String> {
+    let is_new = (metadata.current_version, metadata.metadata_version) == (0, 0);
+    match cas.map(u64::try_from) {
+        None if is_required => Err("metadata check-and-set parameter required for this call".to_owned()),
+        None => Ok(()),
+        Some(Ok(cas)) if cas == metadata.metadata_version => Ok(()),
+        Some(_) if is_new => Err("metadata_cas must be 0 when creating new metadata".to_owned()),
+        Some(_) => Err("metadata check-and-set parameter does not match the current version".to_owned()),
+    }
+}
+
+/// Custom metadata as text: numbers as they are written, truth values as 1 and 0. None takes all of it back. In a patch, `null` takes a
+/// name back; elsewhere it is no text.
+fn texts(given: &RawValue, patches: bool) -> Result<Option<BTreeMap<String, Option<String>>>, ApiError> {
+    let wrong = || ApiError::bad_request("custom_metadata: it is an object with texts");
+    if given.get().strip_prefix('[').is_some_and(|rest| rest.trim_start() == "]") {
+        return Ok(None);
+    }
+    let values: BTreeMap<String, Box<RawValue>> = serde_json::from_str(given.get()).map_err(|_| wrong())?;
+    let text = |(name, value): (String, Box<RawValue>)| {
+        let text = match value.get() {
+            "null" => (!patches).then(String::new),
+            "true" => Some("1".to_owned()),
+            "false" => Some("0".to_owned()),
+            text if text.starts_with('"') => Some(serde_json::from_str(text).map_err(|_| wrong())?),
+            nested if nested.starts_with(['{', '[']) => return Err(wrong()),
+            number => Some(number.to_owned()),
+        };
+        Ok((name, text))
+    };
+    values.into_iter().map(text).collect::<Result<_, _>>().map(Some)
 }
 
 fn metadata_answer(metadata: &Metadata) -> Map<String, Value> {
@@ -109,6 +202,7 @@ fn metadata_answer(metadata: &Metadata) -> Map<String, Value> {
         .collect();
     let mut answer = settings::answer(&metadata.settings);
     answer.insert("created_time".to_owned(), metadata.created_time.clone().into());
+    answer.insert("current_metadata_version".to_owned(), metadata.metadata_version.into());
     answer.insert("current_version".to_owned(), metadata.current_version.into());
     answer.insert("custom_metadata".to_owned(), json!(metadata.custom));
     answer.insert("oldest_version".to_owned(), metadata.oldest_version().into());

@@ -3,7 +3,7 @@
 use crate::approle;
 use keyway_host::http::route::{
     Action,
-    Action::{Delete, List, Patch, Read, Write},
+    Action::{Delete, List, Patch, Read, Scan, Write},
 };
 use serde_json::{Value, json};
 
@@ -359,6 +359,7 @@ fn secrets() -> Vec<Case> {
         case(Write, "kv/destroy/{path}", "secret/destroy/s", 204).secret().body(versions()),
         case(Read, "kv/metadata/{path}", "secret/metadata/s", 200).secret(),
         case(List, "kv/metadata/{path}", "secret/metadata", 200).secret(),
+        case(Scan, "kv/metadata/{path}", "secret/metadata", 200).secret(),
         case(Write, "kv/metadata/{path}", "secret/metadata/s", 204)
             .body(json!({ "max_versions": 5 }))
             .creating(),
@@ -366,9 +367,19 @@ fn secrets() -> Vec<Case> {
             .secret()
             .body(json!({ "max_versions": 5 })),
         case(Delete, "kv/metadata/{path}", "secret/metadata/s", 204).secret(),
+        case(List, "kv/detailed-metadata/{path}", "secret/detailed-metadata", 200).secret(),
+        case(Scan, "kv/detailed-metadata/{path}", "secret/detailed-metadata", 200).secret(),
         case(Read, "kv/subkeys/{path}", "secret/subkeys/s", 200).secret(),
+        // Every other path has a hint.
+        case(Read, "kv/{path}", "secret/s", 404),
+        case(List, "kv/{path}", "secret/s", 404),
+        case(Scan, "kv/{path}", "secret/s", 404),
+        case(Write, "kv/{path}", "secret/s", 404).body(json!({ "a": 1 })),
+        case(Patch, "kv/{path}", "secret/s", 404).body(json!({ "a": 1 })),
+        case(Delete, "kv/{path}", "secret/s", 404),
         case(Read, "kv1/{path}", "plain/p/s", 200).plain(),
         case(List, "kv1/{path}", "plain/p", 200).plain(),
+        case(Scan, "kv1/{path}", "plain/p", 200).plain(),
         case(Write, "kv1/{path}", "plain/new", 204).body(json!({ "a": 1 })).creating(),
         case(Delete, "kv1/{path}", "plain/p/s", 204).plain(),
     ];

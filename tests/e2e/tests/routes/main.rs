@@ -24,6 +24,7 @@ fn method(action: Action) -> &'static str {
         Action::Patch => "PATCH",
         Action::Delete => "DELETE",
         Action::List => "LIST",
+        Action::Scan => "SCAN",
     }
 }
 
@@ -35,10 +36,11 @@ fn capability(action: Action) -> &'static str {
         Action::Patch => "patch",
         Action::Delete => "delete",
         Action::List => "list",
+        Action::Scan => "scan",
     }
 }
 
-const ALL: [&str; 7] = ["create", "read", "update", "patch", "delete", "list", "sudo"];
+const ALL: [&str; 8] = ["create", "read", "update", "patch", "delete", "list", "scan", "sudo"];
 
 struct World {
     server: Server,
@@ -171,7 +173,7 @@ fn check(world: &World, route: &Route, case: &Case) -> Vec<String> {
     }
     // As policies see it: decoded, and with a slash at the end of a list.
     let seen = case.seen.map_or_else(|| path.clone(), str::to_owned);
-    let seen = if route.action == Action::List { format!("{}/", seen.trim_end_matches('/')) } else { seen };
+    let seen = if route.action.is_of_folder() { format!("{}/", seen.trim_end_matches('/')) } else { seen };
     if let Access::Holder(reason) = route.access {
         assert!(!reason.is_empty(), "{name} asks no policy, for no reason");
         let answer = ask(&world.token(&json!({ "*": { "capabilities": ["read"] } })), &path, body);

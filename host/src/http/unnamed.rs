@@ -1,0 +1,47 @@
+//! Requests for a secret whose path names a folder or nothing: answered as OpenBao answers them, before anything is read or changed.
+
+use super::{
+    answer::Answer,
+    error::ApiError,
+    route::{Action, At, Mounted},
+};
+
+/// The answer, if the path of the request names no secret.
+///
+/// # Errors
+///
+/// That nothing can be written there, or that there is nothing.
+pub(super) fn answer(at: &At<'_>) -> Result<Option<Answer>, ApiError> {
+    let path = at.call.path.as_str();
+    let (is_folder, is_root) = (path.ends_with('/'), at.name.trim_end_matches('/').is_empty());
+    if !names_secret(at) || !(is_folder || is_root) {
+        return Ok(None);
+    }
+    match at.call.action {
+        Action::Write | Action::Patch if is_folder => {
+            Err(ApiError::bad_request("cannot write to a path ending in '/'"))
+        }
+        Action::Delete if is_folder => Ok(Some(Answer::Nothing)),
+        Action::Read if is_folder => Err(ApiError::NotFound),
+        _ if has_versions(at) => {
+            let hint = "Non-listing operations on the root of a K/V v2 mount are not supported.";
+            Ok(Some(Answer::hint(hint.to_owned())))
+        }
+        Action::Delete => Ok(Some(Answer::Nothing)),
+        Action::Read => Err(ApiError::NotFound),
+        _ => Err(ApiError::bad_request("missing path")),
+    }
+}
+
+/// Whether the route's path ends with the name of one secret.
+fn names_secret(at: &At<'_>) -> bool {
+    let is_of_secrets =
+        matches!(at.mounted, Some(Mounted::Secrets { .. })) || at.call.path.as_str().starts_with("cubbyhole");
+    // The paths that version 2 does not have are answered by their own endpoint.
+    let is_unknown = has_versions(at) && at.route.pattern == "{path}" && !at.call.action.writes();
+    is_of_secrets && !is_unknown && at.route.pattern.ends_with("{path}") && !at.call.action.is_of_folder()
+}
+
+fn has_versions(at: &At<'_>) -> bool {
+    matches!(&at.mounted, Some(Mounted::Secrets { mount, .. }) if mount.kv_version == 2)
+}
