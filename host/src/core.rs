@@ -17,6 +17,7 @@ mod reencryption;
 mod swap;
 mod unseal;
 mod upkeep;
+mod versioning;
 
 pub use self::{
     caller::Caller,

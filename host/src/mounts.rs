@@ -18,7 +18,7 @@ use thiserror::Error;
 pub use self::{
     auth::{AuthMount, Tune},
     path::MountPath,
-    table::{Leaving, Mount, MountTable},
+    table::{Leaving, Mount, MountTable, Upgrade},
 };
 use crate::{
     barrier::{Barrier, BarrierError},

@@ -24,11 +24,11 @@ const LEASE: &str = "upkeep";
 /// How long it rests when there is nothing to do.
 const REST: Duration = Duration::from_secs(600);
 /// How long a write that began before a mount was taken away may still be under way: far longer than a request may take.
-const UNDER_WAY: Duration = Duration::from_secs(4_000);
+pub(super) const UNDER_WAY: Duration = Duration::from_secs(4_000);
 /// How long it rests when another host is at it, and there is something to do at once.
 const BUSY_REST: Duration = Duration::from_secs(2);
 /// How long it rests when something failed, or is too young to be swept.
-const SHORT_REST: Duration = Duration::from_secs(60);
+pub(super) const SHORT_REST: Duration = Duration::from_secs(60);
 
 /// How long tokens are left alone behind a tidying, at least.
 const TIDY_PAUSE: Duration = Duration::from_secs(5);
@@ -131,6 +131,7 @@ impl Core {
             tracing::warn!(%error, "what other hosts have changed cannot be read");
             return SHORT_REST;
         }
+        rest = self.upgrade_mounts(unsealed, all).await.unwrap_or(rest);
         rest = rest.min(self.tidy_access_in_turn(unsealed, all).await);
         if let Some(age) = self.settings.key_age
             && let Err(error) = unsealed.barrier.rotate_older_than(RequestId::BACKGROUND, age).await

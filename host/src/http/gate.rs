@@ -27,6 +27,10 @@ use crate::{
     storage::ahead::{Ahead, Place},
 };
 
+/// While the secrets of a mount are given versions; in OpenBao's words.
+const UPGRADING: &str = "Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period and \
+                         will resume service shortly.";
+
 /// Where a request goes.
 struct Target {
     table: &'static Table,
@@ -121,6 +125,11 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
 async fn run(mut at: At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     at.check_unread()?;
+    if let Some(Mounted::Secrets { mount, .. }) = &at.mounted
+        && mount.upgrade.is_some_and(|upgrade| !upgrade.serves)
+    {
+        return Err(ApiError::bad_request(UPGRADING));
+    }
     if let Some(answer) = unnamed::answer(&at)? {
         return Ok(answer);
     }

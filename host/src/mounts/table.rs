@@ -38,12 +38,25 @@ pub struct Mount {
     /// Which of Vault's key-value engines it is: 1 has no versions, 2 has.
     #[serde(default = "kv_version_2", skip_serializing_if = "is_kv_version_2")]
     pub kv_version: u8,
+    /// Whether its secrets are being given versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
     /// What it says about what it gives out.
     #[serde(default, skip_serializing_if = "is_default_tune")]
     pub tune: Tune,
     /// Where it was before it was moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_from: Option<String>,
+}
+
+/// A change of a mount from KV version 1 to 2, which goes on in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upgrade {
+    /// When it began, in Unix seconds: writes of version 1 that were under way may end after that.
+    pub since: u64,
+    /// Whether all secrets that were there have versions, and the mount serves again.
+    pub serves: bool,
 }
 
 fn kv_version_2() -> u8 {
@@ -72,6 +85,7 @@ impl Mount {
             description: String::new(),
             settings: Settings::default(),
             kv_version: 2,
+            upgrade: None,
             tune: Tune::default(),
             moved_from: None,
         }
@@ -202,6 +216,28 @@ impl MountTable {
         match path.overlapped_by(self.mounts.keys().map(String::as_str)) {
             Some(other) => Err(MountError::InUse { path: other.to_owned() }),
             None => Ok(()),
+        }
+    }
+
+    /// Makes a mount one of KV version 2, and has its secrets given versions, unless it is one already.
+    ///
+    /// # Errors
+    ///
+    /// `Gone`.
+    pub fn begin_upgrade(&mut self, path: &str, since: u64) -> Result<(), MountError> {
+        let gone = || MountError::Gone { path: path.to_owned() };
+        let mount = self.mounts.get_mut(path).ok_or_else(gone)?;
+        if mount.kv_version == 1 {
+            mount.kv_version = 2;
+            mount.upgrade = Some(Upgrade { since, serves: false });
+        }
+        Ok(())
+    }
+
+    /// Takes an upgrade of a mount to its next state, unless that is gone or the upgrade ended.
+    pub fn set_upgrade(&mut self, mount: Uuid, upgrade: Option<Upgrade>) {
+        if let Some(mount) = self.mounts.values_mut().find(|known| known.uuid == mount) {
+            mount.upgrade = mount.upgrade.and(upgrade);
         }
     }
 

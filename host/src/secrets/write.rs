@@ -56,8 +56,16 @@ impl Engine<'_> {
     ///
     /// See [`EngineError`]. After a storage error with an unknown outcome the version may have been written.
     pub async fn write(&self, path: &SecretPath, write: &Write<'_>) -> Result<Written, EngineError> {
-        // The mark of this write in the metadata, the same for all its attempts.
-        let mark = WriteId::new(random_bytes()?);
+        self.write_marked(path, write, WriteId::new(random_bytes()?)).await
+    }
+
+    /// As [`write`](Self::write), with the mark of this write in the metadata: the same for all its attempts.
+    pub(super) async fn write_marked(
+        &self,
+        path: &SecretPath,
+        write: &Write<'_>,
+        mark: WriteId,
+    ) -> Result<Written, EngineError> {
         let (mut race, mut attempted) = (Race::begin(), None::<Next>);
         loop {
             let stored = race.survive(self.load(path).await)?;

@@ -16,3 +16,4 @@ mod site;
 mod swaps;
 mod tampering;
 mod unavailable;
+mod versioning;

@@ -152,3 +152,42 @@ fn lost_store_is_told_from_a_new_one_and_forgotten_by_the_word() {
     let again = site.run(&["server", "--config", config.to_str().unwrap(), "--forget-store", &cluster]);
     assert_eq!(again.status.code(), Some(5), "an option that was left in place destroys nothing");
 }
+
+#[test]
+fn mount_of_version_1_is_upgraded_though_the_server_is_killed() {
+    const SECRETS: usize = 150;
+    let site = Site::new("sqlite");
+    let mut server = site.start();
+    let keys = server.init_and_unseal();
+    let token = &keys.root_token;
+    let version = |version: &str| json!({ "type": "kv", "options": { "version": version } });
+    assert_eq!(server.post("sys/mounts/old", token, &version("1")).status, 204);
+    for secret in 0..SECRETS {
+        assert_eq!(server.post(&format!("old/s/{secret}"), token, &json!({ "n": secret })).status, 204);
+    }
+    let tune = |server: &Server, to: &str| server.post("sys/mounts/old/tune", token, &version(to));
+    assert_eq!(tune(&server, "3").error(), "invalid version provided: 3");
+    assert_eq!(tune(&server, "1").status, 204);
+    let begun = tune(&server, "2");
+    assert!(begun.status == 200 && begun.text.contains("from version 1 to version 2"), "{}", begun.text);
+    // Killed while it is done, as far as that goes, and gone on with after unsealing.
+    server.kill();
+    server = site.start();
+    server.unseal(&keys.shares[0]);
+    keyway_e2e::within(Duration::from_secs(60), || {
+        let answer = server.get("old/config", token);
+        let waits = answer.text.contains("Upgrading from non-versioned to versioned data");
+        assert!(answer.status == 200 || (answer.status == 400 && waits), "{}", answer.text);
+        answer.status == 200
+    });
+    for secret in 0..SECRETS {
+        let read = server.get(&format!("old/data/s/{secret}"), token);
+        let (data, version) = (&read.json()["data"]["data"], &read.json()["data"]["metadata"]["version"]);
+        assert_eq!((data, version), (&json!({ "n": secret }), &json!(1)), "{}", read.text);
+    }
+    let names = server.request("SCAN", "old/metadata", token, None).json()["data"]["keys"].clone();
+    assert_eq!(names.as_array().unwrap().len(), SECRETS);
+    assert_eq!(server.get("sys/mounts/old/tune", token).json()["data"]["options"]["version"], "2");
+    assert_eq!(tune(&server, "1").error(), "cannot downgrade mount from version 2");
+    assert_eq!(tune(&server, "2").status, 204);
+}

@@ -122,14 +122,11 @@ pub(in crate::http::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError>
     let request: TuneRequest = at.json()?;
     let table = at.unsealed()?.mounts().current();
     let mount = table.get(&path).ok_or_else(|| gone(&path))?;
-    if request.kv_version().is_some_and(|version| version != mount.kv_version.to_string()) {
-        let message = "the version of a mount cannot be changed: make another mount, and move its secrets with `keyway kv export` \
-                       and `import`";
-        return Err(ApiError::bad_request(message));
-    }
+    let upgrades = request.kv_version().map_or(Ok(false), |version| upgrades(mount.kv_version, &version))?;
+    let core = &at.call.core;
     let mut tune = mount.tune.clone();
     request.apply(&mut tune)?;
-    let uuid = mount.uuid;
+    let (uuid, tuned) = (mount.uuid, path.clone());
     let edited = at.unsealed()?.mounts().edit(at.call.request(), move |table| {
         let mount = table.get_mut(&path).filter(|mount: &&mut Mount| mount.uuid == uuid);
         let mount = mount.ok_or_else(|| MountError::Gone { path: path.clone() })?;
@@ -140,7 +137,24 @@ pub(in crate::http::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError>
         Ok(())
     });
     edited.await?;
-    Ok(Answer::Nothing)
+    if !upgrades {
+        return Ok(Answer::Nothing);
+    }
+    core.upgrade_mount(at.unsealed()?, at.call.request(), &tuned).await?;
+    let warning = "Upgrading mount from version 1 to version 2. This mount will be unavailable for a brief period and will resume \
+                   service shortly.";
+    Ok(Answer::Nothing.warning(Some(warning.to_owned())))
+}
+
+/// Whether a mount of a version of KV is to become one of version 2; in OpenBao's words where that cannot be.
+fn upgrades(present: u8, wanted: &str) -> Result<bool, ApiError> {
+    match (present, wanted) {
+        (1, "2") => Ok(true),
+        (1, "1") | (2, "2") => Ok(false),
+        (2, "1") => Err(ApiError::bad_request("cannot downgrade mount from version 2")),
+        (_, "") => Err(ApiError::bad_request("invalid version provided: 0")),
+        (_, other) => Err(ApiError::bad_request(format!("invalid version provided: {other}"))),
+    }
 }
 
 pub(in crate::http::sys) async fn read_auth(at: &At<'_>) -> Result<Answer, ApiError> {
