@@ -199,8 +199,11 @@ impl MountTable {
     ///
     /// # Errors
     ///
-    /// `Gone`, and as [`mount`](Self::mount).
+    /// `Gone`, and as [`mount`](Self::mount); `InUse` if it is there already.
     pub fn move_mount(&mut self, from: &str, to: &MountPath) -> Result<Uuid, MountError> {
+        if from == to.as_str() {
+            return Err(MountError::InUse { path: from.to_owned() });
+        }
         let mut mount = self.mounts.remove(from).ok_or_else(|| MountError::Gone { path: from.to_owned() })?;
         let uuid = mount.uuid;
         mount.moved_from = Some(from.to_owned());
