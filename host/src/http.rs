@@ -43,6 +43,7 @@ use uuid::Uuid;
 
 pub use self::edge::Edge;
 use self::{
+    answer::Answer,
     audit::Trail,
     edge::Memory,
     error::ApiError,
@@ -52,7 +53,7 @@ use self::{
 };
 use crate::{
     core::Core,
-    duration,
+    duration, offload,
     storage::{RequestId, unit},
     token::Token,
 };
@@ -216,10 +217,15 @@ async fn answer_in_time(
     // Whoever watches must hear the truth when too much is going on, and strangers who dawdle take nobody's place.
     let _place = if call.takes_no_place() { None } else { Some(edge.place()?) };
     let mut trail = Trail::default();
-    let passed = unit::as_one(gate::pass(&call, body, &mut trail));
+    // Waiting for a turn to do long steps counts as part of the request's time.
+    let passed = offload::scope(unit::as_one(gate::pass(&call, body, &mut trail)));
     let answer = tokio::time::timeout(edge.deadline, passed);
     let answer = answer.await.unwrap_or_else(|_| Err(ApiError::too_slow(edge.deadline)));
-    Ok(trail.answer(&call, answer).await?.into_response(id))
+    let told = async {
+        offload::count(answer.as_ref().map_or(0, Answer::size_bytes)).await;
+        Ok(trail.answer(&call, answer).await?.into_response(id))
+    };
+    offload::scope(told).await
 }
 
 /// Methods that nobody knows are one label: there are endlessly many.

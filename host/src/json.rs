@@ -1,4 +1,7 @@
-//! JSON to the letter: objects whose values, digits of any length among them, are kept as they were written.
+//! JSON to the letter: objects whose values, digits of any length among them, are kept as they were written. [`text`] goes through
+//! valid texts without a tree in memory.
+
+pub mod text;
 
 use std::{
     collections::HashSet,
@@ -68,12 +71,11 @@ pub fn has_repeated_name(valid: &str) -> bool {
                 }
             }
             b'"' => {
-                let length = string_length(rest);
-                let (text, behind) = rest.split_at(length);
-                rest = behind.get(1..).unwrap_or_default();
+                let (text, behind) = text::split_string(rest);
+                rest = behind;
                 if let Some(Scope::Object { names, at_name }) = scopes.last_mut()
                     && std::mem::take(at_name)
-                    && !names.insert(hasher.hash_one(unescaped(text)))
+                    && !names.insert(hasher.hash_one(&*text::unescaped(text)))
                 {
                     return true;
                 }
@@ -87,32 +89,6 @@ pub fn has_repeated_name(valid: &str) -> bool {
 enum Scope {
     Array,
     Object { names: HashSet<u64>, at_name: bool },
-}
-
-/// How many bytes there are before the closing quote.
-fn string_length(rest: &[u8]) -> usize {
-    let mut escaped = false;
-    let end = rest.iter().position(|byte| match byte {
-        _ if escaped => {
-            escaped = false;
-            false
-        }
-        b'\\' => {
-            escaped = true;
-            false
-        }
-        byte => *byte == b'"',
-    });
-    end.unwrap_or(rest.len())
-}
-
-/// A name as its readers see it: `\u0061` is `a`.
-fn unescaped(name: &[u8]) -> Vec<u8> {
-    if !name.contains(&b'\\') {
-        return name.to_vec();
-    }
-    let quoted = [b"\"", name, b"\""].concat();
-    serde_json::from_slice::<String>(&quoted).map_or_else(|_| name.to_vec(), String::into_bytes)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub use self::{error::StorageError, guard::CallLimits, request::RequestId, settl
 use crate::{
     crypto::key::{RandomError, random_bytes},
     metrics::{BackendMetrics, Metrics},
+    offload,
 };
 
 const GET: Operation = Operation::read("get");
@@ -160,7 +161,9 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn get(&self, request: RequestId, key: Key<'_>) -> Result<Option<Record>, StorageError> {
-        self.call(request, GET, |open, call| open.get(call, key)).await
+        let found = self.call(request, GET, |open, call| open.get(call, key)).await?;
+        offload::count(found.as_ref().map_or(0, value_bytes)).await;
+        Ok(found)
     }
 
     /// As [`get`](Self::get), unless the record was read ahead.
@@ -194,6 +197,7 @@ impl Storage {
         let mut records = Vec::with_capacity(keys.len());
         for keys in keys.chunks(at_once.clamp(1, READ_AT_ONCE)) {
             let found = self.call(request, GET_MANY, |open, call| open.get_many(call, keys)).await?;
+            offload::count(found.iter().flatten().map(value_bytes).sum()).await;
             records.extend(found);
         }
         Ok(records)
@@ -247,7 +251,11 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn scan(&self, request: RequestId, scan: Scan<'_>) -> Result<Page, StorageError> {
-        self.call(request, SCAN, |open, call| open.scan(call, scan)).await
+        let page = self.call(request, SCAN, |open, call| open.scan(call, scan)).await?;
+        let entries = page.entries().iter().map(|entry| entry.key().len() + value_bytes(entry.record()));
+        let prefixes = page.prefixes().iter().map(|prefix| prefix.len());
+        offload::count(entries.chain(prefixes).sum()).await;
+        Ok(page)
     }
 
     /// Some of the keys with a prefix that lie behind the key `after`; an empty one is before all. For whoever goes through
@@ -420,6 +428,10 @@ impl Storage {
     fn error(&self, source: Error) -> StorageError {
         StorageError::new(self.name(), source)
     }
+}
+
+fn value_bytes(record: &Record) -> usize {
+    record.value().len()
 }
 
 /// A call of a generation that was swapped for another, and did not end in time. What nobody has asked of the backend has not

@@ -19,6 +19,7 @@ use crate::{
     crypto::envelope::RecordKind,
     epoch::{self, Others},
     lease::Asked,
+    offload,
     secrets::Engine,
     storage::RequestId,
     system::{Next, SystemError},
@@ -189,7 +190,7 @@ async fn work(core: &Weak<Core>) -> Option<()> {
         let rest = {
             let core = core.upgrade()?;
             let unsealed = core.unsealed().ok()?;
-            match core.reencrypt_part(&unsealed).await {
+            match offload::scope(core.reencrypt_part(&unsealed)).await {
                 Ok(Part::Last) => return Some(()),
                 // As long as it took: half of the store's time is left to the requests.
                 Ok(Part::Done) => {

@@ -13,6 +13,7 @@ use crate::{
     approle, clock,
     lease::Asked,
     mounts::{Leaving, MountError},
+    offload,
     seal::marker,
     secrets::{Engine, EngineError},
     storage::RequestId,
@@ -110,7 +111,7 @@ impl Core {
                 return Turn::Had(SHORT_REST);
             }
         };
-        match lease.during(&self.system, self.tidy(unsealed, false)).await {
+        match lease.during(&self.system, offload::scope(self.tidy(unsealed, false))).await {
             Ok(rest) => {
                 lease.release(&self.system, rest).await;
                 Turn::Had(rest)

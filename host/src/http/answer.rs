@@ -152,6 +152,16 @@ impl Answer {
         Self::Logical(Logical { is_accepted: true, warnings: vec![warning.to_owned()], ..Logical::default() })
     }
 
+    /// How long its data is.
+    pub(super) fn size_bytes(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Logical(logical) => logical.data.as_ref().map_or(0, |data| data.get().len()),
+            Self::Plain(body) | Self::Health(_, body) => body.get().len(),
+            Self::Metrics(text) => text.len(),
+        }
+    }
+
     /// With one more warning, if there is one. An answer without a body gets one.
     pub(super) fn warning(self, warning: Option<String>) -> Self {
         let Some(warning) = warning else { return self };

@@ -25,8 +25,6 @@ use crate::{
 const MOST_BYTES: usize = 256 * 1024;
 /// As much, where nobody has shown a token that lives.
 const STRANGERS_BYTES: usize = 4 * 1024;
-/// What is longer is hashed beside the other requests.
-const LONG_BYTES: usize = 256 * 1024;
 
 /// What the audit log says of one request.
 #[derive(Default)]
@@ -138,11 +136,11 @@ impl Trail {
             Action::Read | Action::List => {
                 let query = call.query_parameters();
                 let query = (!query.is_empty()).then(|| serde_json::Value::Object(query).to_string());
-                query.map(|query| json(hashes, &query, most))
+                query.map(|query| hashes.json(&query, most))
             }
             _ => {
                 let body = known.body.filter(|body| !body.is_empty());
-                body.map(|body| json(hashes, &String::from_utf8_lossy(body), most))
+                body.map(|body| hashes.json(&String::from_utf8_lossy(body), most))
             }
         });
         let request = Request {
@@ -179,7 +177,7 @@ impl Trail {
         match answer {
             Answer::Nothing | Answer::Metrics(_) | Answer::Health(..) => Response::default(),
             Answer::Plain(body) => {
-                let data = self.hashes().map(|hashes| json(hashes, body.get(), MOST_BYTES));
+                let data = self.hashes().map(|hashes| hashes.json(body.get(), MOST_BYTES));
                 Response { data, ..Response::default() }
             }
             Answer::Logical(logical) => self.logical(logical),
@@ -210,19 +208,10 @@ impl Trail {
         };
         let data = logical.data.as_ref().filter(|data| data.get() != "null");
         Response {
-            data: data.and_then(|data| self.hashes().map(|hashes| json(hashes, data.get(), MOST_BYTES))),
+            data: data.and_then(|data| self.hashes().map(|hashes| hashes.json(data.get(), MOST_BYTES))),
             auth: logical.auth.as_ref().map(made),
             wrap_info: logical.wrap_info.as_ref().map(wrapped),
         }
-    }
-}
-
-/// Hashing much takes its time, in which this thread serves nobody else.
-fn json(hashes: Hashes<'_>, text: &str, most: usize) -> serde_json::Value {
-    if text.len() > LONG_BYTES {
-        tokio::task::block_in_place(|| hashes.json(text, most))
-    } else {
-        hashes.json(text, most)
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     error::ApiError,
     route::{Action, At, BodyLimit},
 };
+use crate::offload;
 
 /// The longest body.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
@@ -99,6 +100,7 @@ async fn collect(call: &Call, mut body: Body, limit: usize, is_open: bool) -> Re
     if drained > 0 {
         return Err(ApiError::TooLarge(format!("this body has at most {limit} bytes")));
     }
+    offload::count(bytes.len()).await;
     Ok(bytes.freeze())
 }
 

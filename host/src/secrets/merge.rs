@@ -1,12 +1,10 @@
 //! JSON merge patches (RFC 7396), to the letter: values that a patch does not touch keep every digit.
 
-use std::collections::HashMap;
-
 use serde_json::value::RawValue;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::json::Fields;
+use crate::json::text::{Members, unescaped};
 
 /// A patch, or what it is to change, that is no JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -27,67 +25,71 @@ pub enum MergeError {
 pub fn merge(target: &[u8], patch: &[u8]) -> Result<Zeroizing<Vec<u8>>, MergeError> {
     let target: &RawValue = serde_json::from_slice(target).map_err(|_| MergeError::Target)?;
     let patch: &RawValue = serde_json::from_slice(patch).map_err(|_| MergeError::Patch)?;
+    let (target, patch) = (target.get().as_bytes(), patch.get().as_bytes());
     if !is_object(patch) {
         return Err(MergeError::Patch);
     }
     // Enough at once, so that no half-written copy is left behind by growing.
-    let mut merged = Zeroizing::new(Vec::with_capacity(target.get().len() + patch.get().len() + 2));
-    write(Some(target), patch, &mut merged)?;
+    let mut merged = Zeroizing::new(Vec::with_capacity(target.len() + patch.len() + 2));
+    write(Some(target), patch, &mut merged);
     Ok(merged)
 }
 
-fn write(target: Option<&RawValue>, patch: &RawValue, merged: &mut Vec<u8>) -> Result<(), MergeError> {
+/// Writes `target` with `patch` applied. In memory are the names of the patch; the target is gone through once.
+fn write(target: Option<&[u8]>, patch: &[u8], merged: &mut Vec<u8>) {
     if !is_object(patch) {
-        merged.extend_from_slice(patch.get().as_bytes());
-        return Ok(());
+        merged.extend_from_slice(patch);
+        return;
     }
-    let patch: Fields<&RawValue> = serde_json::from_str(patch.get()).map_err(|_| MergeError::Patch)?;
-    let target: Fields<&RawValue> = match target.filter(|target| is_object(target)) {
-        Some(target) => serde_json::from_str(target.get()).map_err(|_| MergeError::Target)?,
-        None => Fields(Vec::new()),
-    };
-    let patches: HashMap<&str, &RawValue> =
-        patch.0.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    let known: std::collections::HashSet<&str> = target.0.iter().map(|(name, _)| name.as_str()).collect();
+    // Enough at once here, too: the most of memory that a large patch takes.
+    let mut patches = Vec::with_capacity(Members::of(patch).count());
+    patches.extend(Members::of(patch).map(|(name, value)| Patch { name, value, is_applied: false }));
+    patches.sort_unstable_by(|one, other| unescaped(one.name).cmp(&unescaped(other.name)));
     merged.push(b'{');
     let mut first = true;
-    for (name, value) in &target.0 {
-        match patches.get(name.as_str()) {
+    for (name, value) in target.into_iter().flat_map(Members::of) {
+        let found = patches.binary_search_by(|patch| unescaped(patch.name).cmp(&unescaped(name)));
+        match found.ok().and_then(|at| patches.get_mut(at)) {
             None => {
                 write_name(name, &mut first, merged);
-                merged.extend_from_slice(value.get().as_bytes());
+                merged.extend_from_slice(value);
             }
-            Some(patch) if is_null(patch) => {}
             Some(patch) => {
-                write_name(name, &mut first, merged);
-                write(Some(value), patch, merged)?;
+                patch.is_applied = true;
+                if patch.value != b"null" {
+                    write_name(name, &mut first, merged);
+                    write(Some(value), patch.value, merged);
+                }
             }
         }
     }
-    for (name, patch) in
-        patch.0.iter().filter(|(name, patch)| !known.contains(name.as_str()) && !is_null(patch))
-    {
-        write_name(name, &mut first, merged);
-        write(None, patch, merged)?;
+    for patch in patches.iter().filter(|patch| !patch.is_applied && patch.value != b"null") {
+        write_name(patch.name, &mut first, merged);
+        write(None, patch.value, merged);
     }
     merged.push(b'}');
-    Ok(())
 }
 
-fn write_name(name: &str, first: &mut bool, merged: &mut Vec<u8>) {
+/// One field of a patch.
+struct Patch<'p> {
+    /// As it is spelled.
+    name: &'p [u8],
+    value: &'p [u8],
+    /// Whether the target has the field.
+    is_applied: bool,
+}
+
+fn write_name(name: &[u8], first: &mut bool, merged: &mut Vec<u8>) {
     if !std::mem::take(first) {
         merged.push(b',');
     }
-    serde_json::to_writer(&mut *merged, name).expect("a text is JSON, and a Vec takes it");
-    merged.push(b':');
+    merged.push(b'"');
+    merged.extend_from_slice(name);
+    merged.extend_from_slice(b"\":");
 }
 
-fn is_object(value: &RawValue) -> bool {
-    value.get().starts_with('{')
-}
-
-fn is_null(value: &RawValue) -> bool {
-    value.get() == "null"
+fn is_object(value: &[u8]) -> bool {
+    value.starts_with(b"{")
 }
 
 #[cfg(test)]
@@ -123,6 +125,15 @@ mod tests {
         assert_eq!(
             merged(target, r#"{"x":{"w":0.0000000000000000000000001}}"#),
             r#"{"n":12345678901234567890123,"x":{"y":1.10,"z":[ 1 ],"w":0.0000000000000000000000001}}"#
+        );
+    }
+
+    #[test]
+    fn names_are_the_same_in_any_spelling() {
+        assert_eq!(merged(r#"{"\u0061":1,"b\"":2}"#, r#"{"a":3,"b\u0022":null}"#), r#"{"\u0061":3}"#);
+        assert_eq!(
+            merged(r#"{"b":1,"a":{"x":[1,2]}}"#, r#"{"d":{"e":null},"c":1,"a":{"y":2}}"#),
+            r#"{"b":1,"a":{"x":[1,2],"y":2},"c":1,"d":{}}"#
         );
     }
 

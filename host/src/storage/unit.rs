@@ -10,6 +10,7 @@ use keyway_loader::{Condition, Op, Pin, Slot, Version};
 use tokio::task::JoinHandle;
 
 use super::{Storage, ahead::Place};
+use crate::offload;
 
 #[derive(Clone, Default)]
 struct Unit {
@@ -51,6 +52,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    let work = offload::beside(work);
     match UNIT.try_with(Unit::clone) {
         Ok(unit) => tokio::spawn(UNIT.scope(unit, work)),
         // Work that is no part of anything.

@@ -4,6 +4,7 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use keyway_e2e::{Server, Site, config};
@@ -96,5 +97,57 @@ fn requests_of_one_client_are_bounded_and_whoever_watches_is_answered() {
     assert_eq!(read(OTHER).0, 200);
     for path in ["sys/health", "sys/seal-status"] {
         assert!((0..50).all(|_| from(&server, ONE, "GET", path, "", "").0 == 200), "{path}");
+    }
+}
+
+/// A small request waits for no large one: while more of them are computed than the server has threads, it is served many times
+/// before the first of them is answered.
+#[test]
+fn large_requests_delay_no_small_one() {
+    const FIELDS: usize = 200_000;
+    /// A server that computes on the threads that serve answers at most a few before the first large one.
+    const SERVED: usize = 40;
+    let site = Site::new("memory");
+    let server = site.start();
+    let token = server.init_and_unseal().root_token;
+    let fields: Vec<String> = (0..FIELDS).map(|field| format!("\"field-{field}\":{field}")).collect();
+    let large = format!("{{\"data\":{{{}}}}}", fields.join(","));
+    assert_eq!(server.request("POST", "secret/data/large", &token, Some(&large)).status, 200);
+    assert_eq!(server.post("secret/data/small", &token, &json!({ "data": { "a": 1 } })).status, 200);
+    // With these, the gate looks at each field, too.
+    let rules = "path \"secret/*\" {\ncapabilities = [\"read\", \"create\", \"update\", \"patch\"]\n\
+                 denied_parameters = {\n\"no\" = []\n}\n}";
+    assert_eq!(server.post("sys/policies/acl/fields", &token, &json!({ "policy": rules })).status, 204);
+    let made = server.post("auth/token/create", &token, &json!({ "policies": ["fields"] })).json();
+    let bound = made["auth"]["client_token"].as_str().unwrap();
+    let patch = |path: &str| {
+        let headers = [("X-Vault-Token", bound), ("Content-Type", "application/merge-patch+json")];
+        server.request_with("PATCH", path, &headers, Some(&large))
+    };
+    let kinds: [&(dyn Fn() -> u16 + Sync); 4] = [
+        &|| server.get("secret/subkeys/large", &token).status,
+        &|| patch("secret/data/large").status,
+        &|| server.request("POST", "secret/data/another", bound, Some(&large)).status,
+        &|| server.get("secret/data/large", &token).status,
+    ];
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    for (kind, ask) in kinds.iter().enumerate() {
+        let answered = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 * threads {
+                scope.spawn(|| {
+                    let status = ask();
+                    answered.store(true, Ordering::SeqCst);
+                    assert_eq!(status, 200, "{kind}");
+                });
+            }
+            let mut served = 0;
+            while !answered.load(Ordering::SeqCst) {
+                assert_eq!(server.get("secret/data/small", &token).status, 200);
+                served += 1;
+            }
+            eprintln!("kind {kind}: {served}");
+            assert!(served >= SERVED, "{served} small ones before the first large one of kind {kind}");
+        });
     }
 }
