@@ -26,6 +26,9 @@ pub struct Tune {
     /// Whether strangers see that it is there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_listed: bool,
+    /// Whether its owner has written that strangers do not see it, so that it reads back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_hidden: bool,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -33,6 +36,15 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl Tune {
+    /// Who sees that it is there, if its owner has said so.
+    pub fn listing_visibility(&self) -> Option<&'static str> {
+        match (self.is_listed, self.is_hidden) {
+            (true, _) => Some("unauth"),
+            (false, true) => Some("hidden"),
+            (false, false) => None,
+        }
+    }
+
     /// The bounds on the life of tokens.
     pub fn lifetimes(&self) -> Lifetimes {
         let system = Lifetimes::default();

@@ -114,3 +114,22 @@ fn policies_count_their_versions_and_check_them_if_asked() {
     assert_eq!(get(&world, "sys/policy/p")["data"]["rules"], text);
     assert_eq!(get(&world, "sys/policies/acl/default")["data"]["version"], 0);
 }
+
+#[test]
+fn mounts_are_described_as_openbao_describes_them() {
+    let (_site, world) = world();
+    let builtin = |path: &str| get(&world, &format!("sys/mounts/{path}"))["data"].clone();
+    assert_ne!(builtin("sys")["uuid"], builtin("cubbyhole")["uuid"]);
+    assert_eq!(get(&world, "sys/mounts/cubbyhole/tune")["data"]["max_lease_ttl"], 2_764_800);
+    let methods = get(&world, "sys/auth");
+    assert_eq!(
+        (&methods["data"]["approle/"]["options"], &methods["data"]["token/"]["options"]),
+        (&json!({}), &Value::Null)
+    );
+    for visibility in ["unauth", "hidden"] {
+        post(&world, "sys/mounts/secret/tune", json!({ "listing_visibility": visibility }));
+        assert_eq!(get(&world, "sys/mounts/secret/tune")["data"]["listing_visibility"], visibility);
+    }
+    post(&world, "sys/mounts/secret/tune", json!({ "listing_visibility": "" }));
+    assert!(get(&world, "sys/mounts")["data"]["secret/"]["config"].get("listing_visibility").is_none());
+}
