@@ -112,9 +112,10 @@ pub struct PathRule {
 }
 
 impl PathRule {
-    /// Whether a segment of the pattern stands for any one.
+    /// Whether OpenBao files the pattern with those that have wildcards in their segments: a `+` follows a slash, even if the
+    /// segment goes on after it, or is the first segment.
     pub fn has_wildcard_segment(&self) -> bool {
-        self.path.split('/').any(|segment| segment == "+")
+        self.path == "+" || self.path.starts_with("+/") || self.path.contains("/+")
     }
 }
 

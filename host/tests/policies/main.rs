@@ -180,6 +180,17 @@ fn most_specific_pattern_counts_alone() {
         (&[("*", "read")], "anything/at/all", "read"),
         (&[("secret/+", "read")], "secret/a/b", "deny"),
         (&[("secret/metadata", "list")], "secret/metadata/", "list"),
+        // A list asks with its slash first: GHSA-xp3c-3jw3-4vcr.
+        (&[("kv/metadata/*", "list"), ("kv/metadata/private/*", "deny")], "kv/metadata/private/", "deny"),
+        (&[("kv/+", "list"), ("kv/a/*", "deny")], "kv/a/", "deny"),
+        (&[("kv/a", "list"), ("kv/a/", "deny")], "kv/a/", "deny"),
+        (&[("kv/a", "list"), ("kv/a/*", "deny")], "kv/a/", "list"),
+        (&[("kv/+", "deny"), ("kv/+/", "list")], "kv/a/", "list"),
+        (&[("kv/+", "deny"), ("kv/*", "list")], "kv/a/", "list"),
+        // A `+` that begins a segment ends the precedence, even if the segment goes on.
+        (&[("a/+b*", "read"), ("a/+", "list")], "a/+bc", "list"),
+        (&[("a+b/+", "read"), ("a*", "list")], "a+b/c", "read"),
+        (&[("a+b/+", "read"), ("a+b*", "list")], "a+b/c", "list"),
     ] {
         let names = hcl(patterns).capabilities(path).unwrap().names();
         assert_eq!(names, [wins], "{patterns:?} {path}");
