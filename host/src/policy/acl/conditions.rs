@@ -1,5 +1,7 @@
 //! What the rule that counts asks of a request beside its path: its operation, how its answer is wrapped, its parameters.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::{Ask, Operation};
@@ -27,12 +29,13 @@ impl Permissions {
     }
 
     fn allow_wrapping(&self, wrapping_s: Option<u64>) -> bool {
-        let (min, max) = (self.min_wrapping_s, self.max_wrapping_s);
-        if min == 0 && max == 0 {
+        let (min, max) = (self.min_wrapping, self.max_wrapping);
+        if min.is_zero() && max.is_zero() {
             return true;
         }
         // Two policies together may leave no duration that suits both.
-        wrapping_s.is_some_and(|seconds| (max == 0 || seconds <= max) && seconds >= min)
+        let wrapping = wrapping_s.map(Duration::from_secs);
+        wrapping.is_some_and(|time| (max.is_zero() || time <= max) && time >= min)
     }
 
     fn allow_parameters(&self, given: &Map<String, Value>) -> bool {
