@@ -1,11 +1,11 @@
 //! The command line: what the words mean. Each command is a module.
-#![expect(clippy::print_stderr, reason = "a command line speaks to its user")]
 
 mod audit;
 mod auth;
 mod backend;
 mod client;
 mod config;
+mod environment;
 mod failure;
 mod generate;
 mod kept;
@@ -39,9 +39,9 @@ use crate::server::{PROBE_COMMAND, StartOptions};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// How to print results.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    /// How to print results; also KEYWAY_FORMAT, BAO_FORMAT or VAULT_FORMAT. Default: table.
+    #[arg(long, global = true, value_enum)]
+    format: Option<Format>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -213,16 +213,22 @@ enum Command {
 /// Which server, and as whom.
 #[derive(Debug, Args)]
 struct Server {
-    /// The server's address; also KEYWAY_ADDR or VAULT_ADDR. Default: http://127.0.0.1:8200.
+    /// The server's address; also KEYWAY_ADDR, BAO_ADDR or VAULT_ADDR. Default: http://127.0.0.1:8200.
     #[arg(long, global = true)]
     address: Option<String>,
-    /// A PEM file with the certificate of the authority that signed the server's; also KEYWAY_CACERT or VAULT_CACERT.
+    /// A PEM file with the certificate of the authority that signed the server's, or with the server's own; also
+    /// KEYWAY_CACERT, BAO_CACERT or VAULT_CACERT.
     #[arg(long, global = true)]
     ca_cert: Option<PathBuf>,
-    /// A PEM file with the certificate to show a server that asks for one; also KEYWAY_CLIENT_CERT or VAULT_CLIENT_CERT.
+    /// The name that the server's certificate must have, if it is not the address's; also KEYWAY_TLS_SERVER_NAME,
+    /// BAO_TLS_SERVER_NAME or VAULT_TLS_SERVER_NAME.
+    #[arg(long, global = true, value_name = "NAME")]
+    tls_server_name: Option<String>,
+    /// A PEM file with the certificate to show a server that asks for one; also KEYWAY_CLIENT_CERT, BAO_CLIENT_CERT or
+    /// VAULT_CLIENT_CERT.
     #[arg(long, global = true)]
     client_cert: Option<PathBuf>,
-    /// A PEM file with its private key; also KEYWAY_CLIENT_KEY or VAULT_CLIENT_KEY.
+    /// A PEM file with its private key; also KEYWAY_CLIENT_KEY, BAO_CLIENT_KEY or VAULT_CLIENT_KEY.
     #[arg(long, global = true)]
     client_key: Option<PathBuf>,
 }
@@ -240,13 +246,19 @@ pub fn main() -> ExitCode {
     match run(command, format) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("keyway: {}", failure.message());
+            output::warn(failure.message());
             ExitCode::from(failure.exit_code())
         }
     }
 }
 
-fn run(command: Command, format: Format) -> Result<(), Failure> {
+fn run(command: Command, format: Option<Format>) -> Result<(), Failure> {
+    let format = match (&command, format) {
+        // What prints no results asks no client's variable.
+        (Command::Server { .. } | Command::Completions { .. } | Command::Man { .. }, _) => Format::Table,
+        (_, Some(format)) => format,
+        (_, None) => environment::Environment::of_process().format()?.unwrap_or(Format::Table),
+    };
     match command {
         Command::Server { config, plugin_dir, forget_store, dev } => {
             server::run(&config, StartOptions { plugin_dirs: plugin_dir, forget: forget_store, dev })

@@ -248,10 +248,15 @@ fn parse(
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let action = action(&parts.method, &query)?;
     // Honoured or refused, never ignored.
-    for refused in ["x-vault-namespace", "x-vault-mfa", "x-vault-wrap-format"] {
+    for refused in ["x-vault-mfa", "x-vault-wrap-format"] {
         if parts.headers.get_all(refused).iter().any(|value| !value.is_empty()) {
             return Err(ApiError::bad_request(format!("the header {refused} is not supported")));
         }
+    }
+    if parts.headers.get_all("x-vault-namespace").iter().any(|value| !is_root_namespace(value)) {
+        return Err(ApiError::bad_request(
+            "the header x-vault-namespace names another namespace than root: Keyway has none",
+        ));
     }
     for once in ["x-vault-wrap-ttl", "x-vault-token", "authorization"] {
         if parts.headers.get_all(once).iter().count() > 1 {
@@ -278,6 +283,11 @@ fn parse(
         headers: parts.headers,
         memory: Mutex::default(),
     })
+}
+
+/// Whether a header names the one namespace that there is: by its name, or by none.
+fn is_root_namespace(value: &HeaderValue) -> bool {
+    matches!(value.as_bytes().trim_ascii(), b"" | b"/" | b"root" | b"root/" | b"/root" | b"/root/")
 }
 
 /// The server bounds what it reads of a head; here is what it may hold.

@@ -1,10 +1,11 @@
 //! Policies: who may do what, decided as OpenBao decides it.
 //!
-//! [`parse`] reads what an author wrote, HCL or JSON, and refuses what is not supported; [`rule`] is what it means; [`acl`]
+//! [`parse`] reads what an author wrote, [`hcl`] or JSON, and refuses what is not supported; [`rule`] is what it means; [`acl`]
 //! decides for a set of policies, as a pure function; [`spike`] makes the same rules of SPIKE's policies; [`store`] keeps them.
 
 pub mod acl;
 mod builtin;
+mod hcl;
 pub mod parse;
 pub mod rule;
 pub mod spike;

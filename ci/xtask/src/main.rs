@@ -5,6 +5,7 @@ mod bench;
 mod compilers;
 mod conform;
 mod evolution;
+mod openbao;
 mod process;
 mod programs;
 mod python;
@@ -22,6 +23,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                    the conformance suite on every official plugin, against the README's table, which --write writes;
                    --full runs all rounds on release builds: about three quarters of an hour
   variants         build what tests/compat/tests/evolution.rs loads, and say which variables name it
+  openbao          install the real OpenBao that tests/parity compares with, and print where it is
   tidy             the conventions that no other tool checks
   bench [NAME]     measure; without a name, everything (boundary, sqlite, loading, http, swap, postgres)
 ";
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
             }
         },
         ["variants"] => test::variants(),
+        ["openbao"] => openbao::print(),
         ["bench", names @ ..] => bench::bench(names),
         _ => {
             eprint!("{USAGE}");

@@ -3,17 +3,19 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
-use keyway_private_postgres::Binaries;
+use keyway_private_postgres::{Binaries, Pooler};
 
 use crate::process::{is_ci, run};
 
 /// A program, and the package that has it in Debian and its descendants.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("cc", "gcc"),
     ("curl", "curl"),
     ("faketime", "faketime"),
     ("logrotate", "logrotate"),
     ("minisign", "minisign"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
     ("objcopy", "binutils"),
     ("promtool", "prometheus"),
     ("sqlite3", "sqlite3"),
@@ -23,6 +25,7 @@ const PROGRAMS: [(&str, &str); 9] = [
 /// Sees to it that they are there; says so where they are not, on a machine that may do without.
 pub(crate) fn prepare() -> Result<()> {
     prepare_postgres()?;
+    prepare_pgbouncer()?;
     for (program, package) in PROGRAMS {
         if is_there(program) {
             continue;
@@ -52,6 +55,20 @@ fn prepare_postgres() -> Result<()> {
         install("postgresql")?;
     }
     Binaries::find()?;
+    Ok(())
+}
+
+/// PgBouncer is in a directory of the system's that may be missing from the path.
+fn prepare_pgbouncer() -> Result<()> {
+    let Err(missing) = Pooler::find() else { return Ok(()) };
+    if !is_ci() {
+        eprintln!("xtask: SKIPPED: the tests with a pooler ({missing})");
+        return Ok(());
+    }
+    if rustix::process::geteuid().is_root() {
+        install("pgbouncer")?;
+    }
+    Pooler::find()?;
     Ok(())
 }
 

@@ -42,7 +42,7 @@ fn try_prepare() -> Result<PathBuf> {
 }
 
 /// Debian keeps `venv` in a package of its own, which is installed where that is possible.
-fn make(environment: &std::path::Path) -> Result<()> {
+pub(crate) fn make(environment: &std::path::Path) -> Result<()> {
     let venv = || {
         let mut command = Command::new("python3");
         command.args(["-m", "venv", "--clear"]).arg(environment);

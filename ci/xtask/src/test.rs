@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::{
-    compilers, conform, evolution,
+    compilers, conform, evolution, openbao,
     process::{cargo, run},
     programs, python, tidy,
 };
@@ -24,6 +24,9 @@ pub(crate) fn test() -> Result<()> {
     tests.envs(build_variants()?);
     if let Some(python) = python::prepare()? {
         tests.env("KEYWAY_TEST_PYTHON", python);
+    }
+    if let Some(bao) = openbao::prepare()? {
+        tests.env("KEYWAY_TEST_BAO", bao);
     }
     run(&mut tests)?;
     conform::conform_libraries(conform::Wanted::default())

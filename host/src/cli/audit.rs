@@ -18,7 +18,7 @@ use super::{
     client::Client,
     failure::Failure,
     kv::encode,
-    output::{Format, pairs, print, table},
+    output::{Format, alone_end, pairs, print, table},
     prompt,
 };
 use crate::audit::verify::{Verified, Verifier, VerifyError};
@@ -109,7 +109,7 @@ pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
             let path = format!("sys/audit-hash/{}", encode(name.trim_matches('/')));
             let answer = Client::new(server)?.post(&path, &body)?.success("hash")?.json()?;
             let hash = answer["data"]["hash"].as_str().unwrap_or_default().to_owned();
-            print(format, &json!({ "hash": hash }), || format!("{hash}\n"))
+            print(format, &json!({ "hash": hash }), || format!("{hash}{}", alone_end()))
         }
         Command::Verify { files, last, anew } => verify(&files, last.as_deref(), anew, format),
     }

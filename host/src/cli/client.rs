@@ -1,200 +1,170 @@
 //! The client side of the API.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod tls;
+mod trouble;
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use ureq::{
     RequestBuilder,
-    tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem},
+    unversioned::transport::{Connector, TcpConnector},
 };
 use zeroize::Zeroizing;
 
-use super::{Server, failure::Failure, kept};
+use self::trouble::{Kind, NamingResolver, Target};
+use super::{
+    Server,
+    environment::{Environment, Variable},
+    failure::Failure,
+    kept,
+};
 
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8200";
 /// Longer than the server takes for a request, by default.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// Within the timeout for all of a request.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer that is read.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A server, and the token to show it.
 pub(super) struct Client {
     agent: ureq::Agent,
-    address: String,
-    token: Option<Zeroizing<String>>,
-    /// Where the token is from, for people; none where there is none.
-    token_from: Option<&'static str>,
+    target: Target,
+    token: Option<Token>,
+}
+
+/// A token, and where it is from, for people.
+struct Token {
+    value: Zeroizing<String>,
+    from: String,
 }
 
 /// An answer of any status.
 pub(super) struct Answer {
     pub(super) status: u16,
     text: String,
-    token_from: Option<&'static str>,
+    /// Where the token that was shown is from; none if none was.
+    token_from: Option<String>,
 }
 
 impl Client {
     /// A client of the server that the arguments name, or the environment.
+    ///
+    /// # Errors
+    ///
+    /// If the arguments or the environment ask for something that there is not.
     pub(super) fn new(server: Server) -> Result<Self, Failure> {
-        let variable =
-            |names: [&str; 2]| names.iter().find_map(|name| env::var(name).ok().filter(|v| !v.is_empty()));
-        let address = server
-            .address
-            .or_else(|| variable(["KEYWAY_ADDR", "VAULT_ADDR"]))
-            .unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
+        let environment = Environment::of_process();
+        environment.refuse_unsupported()?;
+        let address = match &server.address {
+            Some(address) => address.clone(),
+            None => environment.text("ADDR")?.map_or_else(|| DEFAULT_ADDRESS.to_owned(), |found| found.value),
+        };
+        let address = address.trim().trim_end_matches('/').to_owned();
         if !address.starts_with("http://") && !address.starts_with("https://") {
             let message = format!(
                 "{address:?} is no address of a server; write https://HOST:PORT, or http://HOST:PORT"
             );
             return Err(Failure::Usage(message));
         }
-        let ca_cert =
-            server.ca_cert.or_else(|| variable(["KEYWAY_CACERT", "VAULT_CACERT"]).map(PathBuf::from));
-        let file = |given: Option<PathBuf>, names| given.or_else(|| variable(names).map(PathBuf::from));
-        let shown = file(server.client_cert, ["KEYWAY_CLIENT_CERT", "VAULT_CLIENT_CERT"]);
-        let key = file(server.client_key, ["KEYWAY_CLIENT_KEY", "VAULT_CLIENT_KEY"]);
-        let mut tls = TlsConfig::builder();
-        if let Some(path) = ca_cert {
-            tls = tls.root_certs(trusted(&path)?);
-        }
-        tls = match (shown, key) {
-            (Some(shown), Some(key)) => tls.client_cert(Some(own(&shown, &key)?)),
-            (None, None) => tls,
-            _ => {
-                let message = "a certificate to show needs both --client-cert and --client-key";
-                return Err(Failure::Usage(message.to_owned()));
-            }
-        };
-        let tls = tls.build();
-        let agent = ureq::Agent::config_builder()
+        let timeout = environment.timeout()?.unwrap_or(TIMEOUT);
+        let (tls, trusted) = tls::connector(&server, environment)?;
+        let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
+            .timeout_global(Some(timeout).filter(|timeout| !timeout.is_zero()))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
             .proxy(None)
             // A redirected POST would become a GET, and the token would go wherever it is told to.
             .max_redirects(0)
-            .tls_config(tls)
-            .build()
-            .new_agent();
-        let address = address.trim_end_matches('/').to_owned();
-        let (token, token_from) = match variable(["KEYWAY_TOKEN", "VAULT_TOKEN"]) {
-            Some(token) => (Some(Zeroizing::new(token)), Some("the token in KEYWAY_TOKEN")),
+            .build();
+        let connector = ().chain(TcpConnector::default()).chain(tls);
+        let agent = ureq::Agent::with_parts(config, connector, NamingResolver::default());
+        let token = match environment.text("TOKEN")? {
+            Some(Variable { name, value }) => {
+                Some(Token::new(Zeroizing::new(value), format!("the token in {name}"))?)
+            }
             None => match kept::token(&address)? {
-                Some(token) => (Some(token), Some("the token that `keyway login` has kept")),
-                None => (None, None),
+                Some(token) => Some(Token::new(token, "the token that `keyway login` has kept".to_owned())?),
+                None => None,
             },
         };
-        Ok(Self { agent, address, token, token_from })
+        Ok(Self { agent, target: Target { address, trusted, timeout }, token })
     }
 
     /// The server's address.
     pub(super) fn address(&self) -> &str {
-        &self.address
+        &self.target.address
     }
 
     /// Shows this token from now on.
-    pub(super) fn show(&mut self, token: Zeroizing<String>) {
-        self.token = Some(token);
-        self.token_from = Some("this token");
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be a token.
+    pub(super) fn show(&mut self, token: Zeroizing<String>) -> Result<(), Failure> {
+        self.token = Some(Token::new(token, "this token".to_owned())?);
+        Ok(())
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Answer, Failure> {
-        self.answer(self.showing_token(self.agent.get(self.url(path))).call())
+        self.answer(Kind::Read, self.showing_token(self.agent.get(self.url(path))).call())
     }
 
     pub(super) fn post(&self, path: &str, body: &str) -> Result<Answer, Failure> {
         let request = self.agent.post(self.url(path)).content_type("application/json");
-        self.answer(self.showing_token(request).send(body))
+        self.answer(Kind::Change, self.showing_token(request).send(body))
     }
 
     /// PATCH with a merge patch.
     pub(super) fn patch(&self, path: &str, body: &str) -> Result<Answer, Failure> {
         let request = self.agent.patch(self.url(path)).content_type("application/merge-patch+json");
-        self.answer(self.showing_token(request).send(body))
+        self.answer(Kind::Change, self.showing_token(request).send(body))
     }
 
     pub(super) fn delete(&self, path: &str) -> Result<Answer, Failure> {
-        self.answer(self.showing_token(self.agent.delete(self.url(path))).call())
+        self.answer(Kind::Change, self.showing_token(self.agent.delete(self.url(path))).call())
     }
 
     fn showing_token<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
         match &self.token {
-            Some(token) => request.header("X-Vault-Token", token.as_str()),
+            Some(token) => request.header("X-Vault-Token", token.value.as_str()),
             None => request,
         }
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}/v1/{path}", self.address)
+        format!("{}/v1/{path}", self.address())
     }
 
     fn answer(
         &self,
+        kind: Kind,
         result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Answer, Failure> {
-        let unavailable = |error: &dyn std::fmt::Display| {
-            let hint = if error.to_string().contains("UnknownIssuer") {
-                "name the file with the certificate of its authority with --ca-cert"
-            } else {
-                "is the server running? Start one with `keyway server --config FILE`, or name another with \
-                 --address"
-            };
-            Failure::Unavailable(format!("no answer from {}: {error}; {hint}", self.address))
-        };
-        let mut response = result.map_err(|error| match error {
-            ureq::Error::Timeout(_) => {
-                let seconds = TIMEOUT.as_secs();
-                Failure::Unavailable(format!(
-                    "no answer from {} within {seconds} s; a change may have happened: look before you repeat it",
-                    self.address
-                ))
-            }
-            error => unavailable(&error),
-        })?;
+        let mut response = result.map_err(|error| self.target.no_answer(kind, &error))?;
         if let Some(elsewhere) =
             response.headers().get("location").filter(|_| response.status().is_redirection())
         {
             let message =
-                format!("{} sends to {elsewhere:?}; name the server itself with --address", self.address);
+                format!("{} sends to {elsewhere:?}; name the server itself with --address", self.address());
             return Err(Failure::Unavailable(message));
         }
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
-        let text = body.map_err(|error| unavailable(&error))?;
-        Ok(Answer { status, text, token_from: self.token_from })
+        let text = body.map_err(|error| self.target.broken_answer(kind, &error))?;
+        Ok(Answer { status, text, token_from: self.token.as_ref().map(|token| token.from.clone()) })
     }
 }
 
-/// The certificate to show, with its private key.
-fn own(certificate: &Path, key: &Path) -> Result<ClientCert, Failure> {
-    let certificates = certificates(certificate)?;
-    let pem = Zeroizing::new(fs::read(key).map_err(|error| Failure::file("read", key, &error))?);
-    let key = PrivateKey::from_pem(&pem).map_err(|error| {
-        Failure::Usage(format!("{}: there is no private key in it: {error}", key.display()))
-    })?;
-    Ok(ClientCert::new_with_certs(&certificates, key))
-}
-
-/// The certificates in a PEM file, instead of those that are built in.
-fn trusted(path: &Path) -> Result<RootCerts, Failure> {
-    Ok(RootCerts::new_with_certs(&certificates(path)?))
-}
-
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Failure> {
-    let pem = fs::read(path).map_err(|error| Failure::file("read", path, &error))?;
-    let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if certificates.is_empty() {
-        return Err(Failure::Usage(format!("{}: there is no certificate in it", path.display())));
+impl Token {
+    fn new(value: Zeroizing<String>, from: String) -> Result<Self, Failure> {
+        if value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+            return Ok(Self { value, from });
+        }
+        Err(Failure::Usage(format!("{from} holds a character that no token has, such as a newline")))
     }
-    Ok(certificates)
 }
 
 impl Answer {
@@ -239,7 +209,7 @@ impl Answer {
             503 if said.starts_with("Keyway is sealed") => {
                 return Failure::Sealed(format!("{doing}: Keyway is sealed; unseal it with `keyway unseal`"));
             }
-            403 => match self.token_from {
+            403 => match &self.token_from {
                 Some(token) => format!("{doing}: {said}; {token} is unknown here, or may not do this"),
                 None => format!(
                     "{doing}: {said}; log in with `keyway login`, or set KEYWAY_TOKEN to a token that may"

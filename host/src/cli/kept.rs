@@ -26,7 +26,8 @@ fn file() -> Result<PathBuf, Failure> {
 /// The token that is kept for this address.
 pub(super) fn token(address: &str) -> Result<Option<Zeroizing<String>>, Failure> {
     let Ok(file) = file() else { return Ok(None) };
-    Ok(read(&file)?.remove(address).map(Zeroizing::new))
+    // Somebody may have written the file by hand.
+    Ok(read(&file)?.remove(address).map(Zeroizing::new).map(|token| Zeroizing::new(token.trim().to_owned())))
 }
 
 /// Keeps a token for this address, and answers where.

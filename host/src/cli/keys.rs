@@ -14,7 +14,7 @@ use super::{
     client::Client,
     failure::Failure,
     operator::read_share,
-    output::{Format, pairs, print, print_once},
+    output::{Format, alone_end, pairs, print, print_once},
     prompt,
 };
 
@@ -279,7 +279,7 @@ fn decode(encoded: &str, otp: Option<String>, format: Format) -> Result<(), Fail
     let token =
         String::from_utf8(token).map_err(|_| wrong("and the one-time password do not belong together"))?;
     let token = Zeroizing::new(token);
-    print_once(format, &json!({ "token": token.as_str() }), || format!("{}\n", token.as_str()))
+    print_once(format, &json!({ "token": token.as_str() }), || format!("{}{}", token.as_str(), alone_end()))
 }
 
 pub(super) fn generate_root(server: Server, command: Root, format: Format) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ use super::{
     failure::Failure,
     kept,
     kv::encode,
-    output::{Format, print},
+    output::{Format, alone_end, print},
     prompt,
 };
 
@@ -52,10 +52,12 @@ pub(super) fn login(client: &mut Client, login: Login, format: Format) -> Result
     if token.is_empty() {
         return Err(Failure::Usage("no token was given".to_owned()));
     }
-    client.show(token.clone());
+    client.show(token.clone())?;
     let found = client.get("auth/token/lookup-self")?.success("log in")?.json()?["data"].clone();
     if login.print {
-        return print(format, &json!({ "token": token.as_str() }), || format!("{}\n", token.as_str()));
+        return print(format, &json!({ "token": token.as_str() }), || {
+            format!("{}{}", token.as_str(), alone_end())
+        });
     }
     let file = kept::keep(client.address(), &token)?;
     let told = json!({ "accessor": found["accessor"], "policies": found["policies"], "ttl": found["ttl"] });

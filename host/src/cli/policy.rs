@@ -17,7 +17,7 @@ use super::{
     client::Client,
     failure::Failure,
     kv::encode,
-    output::{Format, print},
+    output::{Format, cell, print},
 };
 
 #[derive(Debug, Subcommand)]
@@ -50,7 +50,7 @@ pub(super) fn run(client: &Client, command: Command, format: Format) -> Result<(
             let names = answer["data"]["keys"].clone();
             print(format, &names, || {
                 let names = names.as_array().into_iter().flatten();
-                names.filter_map(|name| Some(format!("{}\n", name.as_str()?))).collect()
+                names.filter_map(|name| Some(cell(name.as_str()?) + "\n")).collect()
             })
         }
         Command::Read { name } => {

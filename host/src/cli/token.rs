@@ -12,7 +12,7 @@ use super::{
     client::Client,
     failure::Failure,
     kv::encode,
-    output::{Format, pairs, print, print_once, table},
+    output::{Format, alone_end, cell, pairs, print, print_once, table},
     prompt,
 };
 
@@ -159,7 +159,7 @@ pub(super) fn run(client: &Client, command: Command, format: Format) -> Result<(
             let accessors = answer.json()?["data"]["keys"].clone();
             print(format, &accessors, || {
                 let accessors = accessors.as_array().into_iter().flatten();
-                accessors.filter_map(|accessor| Some(format!("{}\n", accessor.as_str()?))).collect()
+                accessors.filter_map(|accessor| Some(cell(accessor.as_str()?) + "\n")).collect()
             })
         }
     }
@@ -236,7 +236,7 @@ fn make(client: &Client, create: &Create, format: Format) -> Result<(), Failure>
     });
     print_once(format, &told, || {
         if create.only_token {
-            return format!("{}\n", text("client_token"));
+            return text("client_token") + alone_end();
         }
         let policies = auth["policies"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let mut rows = vec![

@@ -6,7 +6,7 @@ use super::{Core, CoreError, Unsealed};
 use crate::{
     policy::{
         Acl, PolicyError,
-        store::{Kept, Written},
+        store::{Cas, Kept, Written},
     },
     storage::{RequestId, ahead::Ahead, unit},
     system::Records,
@@ -62,9 +62,10 @@ impl Unsealed {
         request: RequestId,
         name: String,
         written: Written,
+        cas: Cas,
     ) -> Result<(), PolicyError> {
         let unsealed = Arc::clone(self);
-        let put = async move { unsealed.policies.put(unsealed.records(request), &name, &written).await };
+        let put = async move { unsealed.policies.put(unsealed.records(request), &name, &written, cas).await };
         unit::spawn(put).await.unwrap_or(Err(PolicyError::Interrupted))
     }
 

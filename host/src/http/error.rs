@@ -227,7 +227,7 @@ impl From<PolicyError> for ApiError {
         match error {
             PolicyError::System(error) => error.into(),
             PolicyError::Interrupted => Self::unavailable(error.to_string()),
-            PolicyError::Malformed { .. } | PolicyError::Reserved { .. } => {
+            PolicyError::Malformed { .. } | PolicyError::Cas(_) | PolicyError::Reserved { .. } => {
                 Self::BadRequest(error.to_string())
             }
         }

@@ -2,14 +2,8 @@
 //! refused by name, since dropping it would do something else than was asked for.
 
 /// On a policy.
-pub(super) const POLICY: &[&str] = &[
-    "allow_slashes_in_identity_templates",
-    "allow_wildcards_in_identity_templates",
-    "cas",
-    "cas_required",
-    "expiration",
-    "ttl",
-];
+pub(super) const POLICY: &[&str] =
+    &["allow_slashes_in_identity_templates", "allow_wildcards_in_identity_templates", "expiration", "ttl"];
 
 /// On a new mount or auth method.
 pub(super) const MOUNT: &[&str] = &[

@@ -26,6 +26,9 @@ pub struct Tune {
     /// Whether strangers see that it is there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_listed: bool,
+    /// Whether its owner has written that strangers do not see it, so that it reads back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_hidden: bool,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -33,6 +36,15 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl Tune {
+    /// Who sees that it is there, if its owner has said so.
+    pub fn listing_visibility(&self) -> Option<&'static str> {
+        match (self.is_listed, self.is_hidden) {
+            (true, _) => Some("unauth"),
+            (false, true) => Some("hidden"),
+            (false, false) => None,
+        }
+    }
+
     /// The bounds on the life of tokens.
     pub fn lifetimes(&self) -> Lifetimes {
         let system = Lifetimes::default();
@@ -60,6 +72,9 @@ pub struct AuthMount {
     /// What it says about its tokens.
     #[serde(default)]
     pub tune: Tune,
+    /// Where it was before it was moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_from: Option<String>,
 }
 
 impl AuthMount {
@@ -74,6 +89,7 @@ impl AuthMount {
             created: clock::now(),
             description: description.to_owned(),
             tune: Tune::default(),
+            moved_from: None,
         }
     }
 
@@ -86,6 +102,7 @@ impl AuthMount {
             created: String::new(),
             description: "token based credentials".to_owned(),
             tune: Tune::default(),
+            moved_from: None,
         }
     }
 }
@@ -203,11 +220,15 @@ impl MountTable {
     ///
     /// # Errors
     ///
-    /// `Gone`, and as [`enable`](Self::enable).
+    /// `Gone`, and as [`enable`](Self::enable); `InUse` if it is there already.
     pub fn move_auth(&mut self, from: &str, to: &MountPath) -> Result<(), MountError> {
+        if from == to.as_str() {
+            return Err(MountError::InUse { path: format!("auth/{from}") });
+        }
         let gone = || MountError::Gone { path: format!("auth/{from}") };
         let mount = if from == TOKEN { None } else { self.auth.0.remove(from) };
-        self.enable(to, mount.ok_or_else(gone)?)
+        let mount = mount.ok_or_else(gone)?;
+        self.enable(to, AuthMount { moved_from: Some(from.to_owned()), ..mount })
     }
 }
 
@@ -229,6 +250,8 @@ mod tests {
         let uuid = mount.uuid;
         table.move_auth("approle", &path("machines")).unwrap();
         assert!(table.auth().has(uuid) && table.auth().get("approle").is_none());
+        assert_eq!(table.auth().get("machines").unwrap().moved_from.as_deref(), Some("approle"));
+        assert!(matches!(table.move_auth("machines", &path("machines")), Err(MountError::InUse { .. })));
         assert!(table.disabled().is_empty());
         assert!(table.disable("machines").is_some() && !table.auth().has(uuid));
         assert_eq!(table.disabled().len(), 1);

@@ -2,8 +2,13 @@
 //!
 //! By OpenBao's rules: a pattern without wildcards that is the path itself comes first. Else the most specific pattern counts
 //! alone: the one whose first wildcard comes later; then one without `*` at its end; then one with fewer `+`; then the longer;
-//! then the one that sorts behind. Only within one and the same pattern do the capabilities of several policies unite, and
-//! there `deny` wins.
+//! then the one that sorts after the others. The path of a list ends with a slash. It is looked for with the slash and then
+//! without it, first among the patterns without wildcards, then among the others. Only within one and the same pattern do the
+//! capabilities of several policies unite, and there `deny` wins.
+//!
+//! [`conditions`] is what else the rule that counts asks of a request.
+
+mod conditions;
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
@@ -11,7 +16,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Policy, ROOT,
-    rule::{Capabilities, Parameters, Permissions},
+    rule::{Capabilities, Permissions},
 };
 
 /// What is asked for.
@@ -109,16 +114,10 @@ impl Acl {
     /// The permissions at a path; none where no pattern matches it.
     pub fn permissions(&self, path: &str, is_list: bool) -> Option<&Permissions> {
         let path = path.trim_start_matches('/');
-        if let Some(exact) = self.exact.get(path) {
-            return Some(exact);
-        }
         let folder = path.strip_suffix('/').filter(|_| is_list);
-        if let Some(folder) = folder
-            && let Some(found) = self.exact.get(folder).or_else(|| self.by_pattern(folder))
-        {
-            return Some(found);
-        }
-        self.by_pattern(path)
+        let exact = || self.exact.get(path).or_else(|| self.exact.get(folder?));
+        // With the slash first, so that a rule for what is in a folder counts before one for all folders.
+        exact().or_else(|| self.by_pattern(path)).or_else(|| self.by_pattern(folder?))
     }
 
     /// The capabilities at a path; none for those who may do everything.
@@ -194,7 +193,8 @@ impl Acl {
         let segments = matching.map(|((pattern, is_prefix), permissions)| {
             let wildcards = pattern.split('/').filter(|segment| *segment == "+").count();
             let precedence = Precedence {
-                first_wildcard: first_wildcard(pattern),
+                // OpenBao takes the first plus, even one within a segment.
+                first_wildcard: pattern.find('+').unwrap_or(pattern.len()),
                 is_whole: !is_prefix,
                 wildcards: Reverse(wildcards),
                 length: pattern.len(),
@@ -221,18 +221,6 @@ impl Acl {
     }
 }
 
-/// Where the first segment that stands for any one begins.
-fn first_wildcard(pattern: &str) -> usize {
-    let mut at = 0;
-    for segment in pattern.split('/') {
-        if segment == "+" {
-            return at;
-        }
-        at += segment.len() + 1;
-    }
-    pattern.len()
-}
-
 fn matches(pattern: &str, is_prefix: bool, parts: &[&str]) -> bool {
     let segments: Vec<&str> = pattern.split('/').collect();
     if segments.len() > parts.len() || (!is_prefix && segments.len() != parts.len()) {
@@ -242,91 +230,4 @@ fn matches(pattern: &str, is_prefix: bool, parts: &[&str]) -> bool {
     segments.iter().zip(parts).enumerate().all(|(index, (segment, part))| {
         *segment == "+" || segment == part || (is_prefix && index == last && part.starts_with(segment))
     })
-}
-
-impl Permissions {
-    fn grant(&self, operation: Operation) -> bool {
-        let needed = match operation {
-            Operation::Read => Capabilities::READ,
-            Operation::Create => Capabilities::CREATE,
-            Operation::Update => Capabilities::UPDATE,
-            Operation::Patch => Capabilities::PATCH,
-            Operation::Delete => Capabilities::DELETE,
-            Operation::List => Capabilities::LIST,
-            Operation::Scan => Capabilities::SCAN,
-        };
-        !self.capabilities.has(Capabilities::DENY) && self.capabilities.has(needed)
-    }
-
-    fn allow(&self, ask: &Ask<'_>) -> bool {
-        self.grant(ask.operation)
-            && self.allow_wrapping(ask.wrapping_s)
-            && (matches!(ask.operation, Operation::Delete | Operation::List | Operation::Scan)
-                || self.allow_parameters(ask.parameters))
-    }
-
-    fn allow_wrapping(&self, wrapping_s: Option<u64>) -> bool {
-        let (min, max) = (self.min_wrapping_s, self.max_wrapping_s);
-        if min == 0 && max == 0 {
-            return true;
-        }
-        // Two policies together may leave no duration that suits both.
-        wrapping_s.is_some_and(|seconds| (max == 0 || seconds <= max) && seconds >= min)
-    }
-
-    fn allow_parameters(&self, given: &Map<String, Value>) -> bool {
-        let given: Vec<(String, &Value)> =
-            given.iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
-        let has = |required: &String| given.iter().any(|(name, _)| name == required);
-        if !self.required.iter().all(has) {
-            return false;
-        }
-        if given.is_empty() {
-            return true;
-        }
-        if self.denied.contains_key("*") {
-            return false;
-        }
-        let is_denied = |(name, value): &(String, &Value)| {
-            self.denied.get(name).is_some_and(|values| is_among(value, values))
-        };
-        if given.iter().any(is_denied) {
-            return false;
-        }
-        if self.allowed.is_empty() {
-            return true;
-        }
-        let takes_others = self.allowed.contains_key("*");
-        given.iter().all(|(name, value)| match listed(&self.allowed, name) {
-            Some(values) => is_among(value, values),
-            None => takes_others,
-        })
-    }
-}
-
-fn listed<'p>(parameters: &'p Parameters, name: &str) -> Option<&'p Vec<Value>> {
-    parameters.get(name).filter(|_| name != "*")
-}
-
-/// Whether a value is in a list, in which text may have a `*` at its beginning and its end; an empty list has all.
-fn is_among(value: &Value, values: &[Value]) -> bool {
-    values.is_empty()
-        || values.iter().any(|listed| match (listed, value) {
-            (Value::String(pattern), Value::String(text)) => is_like(text, pattern),
-            _ => listed == value,
-        })
-}
-
-/// Whether a text is like a pattern with a `*` at its beginning, its end, or both. A `*` alone is itself, as OpenBao has it.
-pub fn is_like(text: &str, pattern: &str) -> bool {
-    if pattern.len() < 2 {
-        return text == pattern;
-    }
-    let (end, begin) = (pattern.strip_prefix('*'), pattern.strip_suffix('*'));
-    match (end, begin) {
-        (Some(end), Some(_)) => end.strip_suffix('*').is_some_and(|part| text.contains(part)),
-        (Some(end), None) => text.ends_with(end),
-        (None, Some(begin)) => text.starts_with(begin),
-        (None, None) => text == pattern,
-    }
 }

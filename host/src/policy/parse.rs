@@ -1,26 +1,49 @@
-//! Reads policies: HCL, or JSON where the text begins with a brace. What is not understood is refused, never ignored.
+//! Reads policies: HCL 1, or JSON if the text begins with a brace. What is not understood is refused, never ignored.
 
-use hcl::{Attribute, BlockLabel, Expression, ObjectKey, Structure};
-use serde_json::{Map, Value};
+use std::time::Duration;
 
-use super::rule::{Capabilities, Parameters, PathRule, Permissions};
+use serde_json::Value;
+
+use super::{
+    hcl::{self, Item, Node, Position},
+    rule::{Capabilities, Parameters, PathRule, Permissions},
+};
 use crate::{duration, json::has_repeated_name};
 
 /// The longest text, in bytes.
 const MAX_TEXT_BYTES: usize = 256 * 1024;
 /// The most patterns in one policy.
 const MAX_RULES: usize = 10_000;
-/// How deep brackets may be nested.
-const MAX_DEPTH: usize = 32;
 /// What OpenBao and Vault know of a path, and Keyway does not.
-const UNSUPPORTED: [&str; 6] = [
+const UNSUPPORTED: [&str; 7] = [
     "control_group",
     "expiration",
     "list_scan_response_keys_filter_path",
     "mfa_methods",
     "pagination_limit",
+    "response_keys_filter_path",
     "subscribe_event_types",
 ];
+
+/// What stands in a policy for one pattern.
+struct Stanza {
+    /// Where it begins, in HCL.
+    at: Option<Position>,
+    pattern: String,
+    fields: Vec<Field>,
+}
+
+struct Field {
+    at: Option<Position>,
+    name: String,
+    value: Value,
+}
+
+/// What is wrong with a stanza, and where.
+struct Fault {
+    at: Option<Position>,
+    why: String,
+}
 
 /// The rules in a policy's text.
 ///
@@ -31,45 +54,29 @@ pub fn parse(text: &str) -> Result<Vec<PathRule>, String> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(format!("a policy has at most {MAX_TEXT_BYTES} bytes"));
     }
-    if nesting(text) > MAX_DEPTH {
-        return Err(format!("brackets are nested at most {MAX_DEPTH} deep"));
-    }
-    let paths = if text.trim_start().starts_with('{') { paths_of_json(text)? } else { paths_of_hcl(text)? };
-    if paths.len() > MAX_RULES {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let is_json = text.trim_start().starts_with('{');
+    let stanzas = if is_json { stanzas_of_json(text)? } else { stanzas_of_hcl(text)? };
+    if stanzas.len() > MAX_RULES {
         return Err(format!("a policy has at most {MAX_RULES} paths"));
     }
-    paths
-        .into_iter()
-        .map(|(path, stanza)| rule(&path, &stanza).map_err(|why| format!("path {path:?}: {why}")))
-        .collect()
+    let rules = stanzas.iter().map(|stanza| {
+        rule(stanza).map_err(|Fault { at, why }| {
+            let place = at.or(stanza.at).map(|at| format!("{at}: ")).unwrap_or_default();
+            format!("{place}path {:?}: {why}", stanza.pattern)
+        })
+    });
+    rules.collect()
 }
-
-/// How deep brackets are nested at most, wherever they stand.
-fn nesting(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    for byte in text.bytes() {
-        match byte {
-            b'{' | b'[' | b'(' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' | b')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-type Stanzas = Vec<(String, Map<String, Value>)>;
 
 /// `{"path": {"PATTERN": {…}}}`, or a list of such objects.
-fn paths_of_json(text: &str) -> Result<Stanzas, String> {
+fn stanzas_of_json(text: &str) -> Result<Vec<Stanza>, String> {
     let document: Value = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
     if has_repeated_name(text) {
         return Err("a name stands twice in one object".to_owned());
     }
     let Value::Object(document) = document else { return Err("it is no JSON object".to_owned()) };
-    let mut stanzas = Stanzas::new();
+    let mut stanzas = Vec::new();
     for (name, value) in document {
         match name.as_str() {
             "name" => {}
@@ -80,13 +87,17 @@ fn paths_of_json(text: &str) -> Result<Stanzas, String> {
     Ok(stanzas)
 }
 
-fn add_json_paths(value: Value, stanzas: &mut Stanzas) -> Result<(), String> {
+fn add_json_paths(value: Value, stanzas: &mut Vec<Stanza>) -> Result<(), String> {
     match value {
         Value::Array(several) => several.into_iter().try_for_each(|value| add_json_paths(value, stanzas)),
         Value::Object(paths) => {
-            for (path, stanza) in paths {
-                let Value::Object(stanza) = stanza else { return Err(format!("path {path:?} is no object")) };
-                stanzas.push((path, stanza));
+            for (pattern, stanza) in paths {
+                let Value::Object(fields) = stanza else {
+                    return Err(format!("path {pattern:?} is no object"));
+                };
+                let fields =
+                    fields.into_iter().map(|(name, value)| Field { at: None, name, value }).collect();
+                stanzas.push(Stanza { at: None, pattern, fields });
             }
             Ok(())
         }
@@ -94,48 +105,61 @@ fn add_json_paths(value: Value, stanzas: &mut Stanzas) -> Result<(), String> {
     }
 }
 
-/// `path "PATTERN" { … }`, as often as there are paths.
-fn paths_of_hcl(text: &str) -> Result<Stanzas, String> {
-    let body = hcl::parse(text).map_err(|error| format!("it is not HCL: {}", place(&error)))?;
-    let mut stanzas = Stanzas::new();
-    for structure in body {
-        match structure {
-            Structure::Block(block) if block.identifier() == "path" => {
-                let [label] = block.labels() else {
-                    return Err("a path has one pattern: path \"secret/data/app\" { … }".to_owned());
-                };
-                let path = match label {
-                    BlockLabel::String(path) => path.clone(),
-                    BlockLabel::Identifier(path) => path.to_string(),
-                };
-                let mut stanza = Map::new();
-                for structure in block.body() {
-                    let Structure::Attribute(attribute) = structure else {
-                        return Err(format!("path {path:?}: a block inside; write `name = {{ … }}`"));
-                    };
-                    let (name, value) = value_of(attribute).map_err(|why| format!("path {path:?}: {why}"))?;
-                    if stanza.insert(name.clone(), value).is_some() {
-                        return Err(format!("path {path:?}: {name} stands there twice"));
-                    }
+/// `path "PATTERN" { … }`, or `path = { "PATTERN" = { … } }`, as often as there are paths.
+fn stanzas_of_hcl(text: &str) -> Result<Vec<Stanza>, String> {
+    let items = hcl::parse(text).map_err(|error| format!("it is not HCL: {error}"))?;
+    let mut stanzas = Vec::new();
+    for item in items {
+        let at = item.at;
+        let (name, labels) = item.keys.split_first().ok_or_else(|| format!("{at}: a key is missing"))?;
+        match (name.as_str(), labels, item.value) {
+            ("name", [], _) => {}
+            ("path", [], Node::Object(items)) => {
+                for item in items {
+                    let pattern = item.key().map_err(|error| error.to_string())?.to_owned();
+                    stanzas.push(stanza(item.at, pattern, item.value)?);
                 }
-                stanzas.push((path, stanza));
             }
-            Structure::Attribute(attribute) if attribute.key() == "name" => {}
-            Structure::Block(block) => return Err(unknown(block.identifier(), "path")),
-            Structure::Attribute(attribute) => return Err(unknown(attribute.key(), "path")),
+            ("path", [pattern], value) => stanzas.push(stanza(at, pattern.clone(), value)?),
+            ("path", ..) => {
+                return Err(format!("{at}: a path has one pattern: path \"secret/data/app\" {{ … }}"));
+            }
+            _ => return Err(format!("{at}: {}", unknown(name, "path"))),
         }
     }
     Ok(stanzas)
 }
 
-/// Where and why, in one line.
-fn place(error: &hcl::Error) -> String {
-    match error {
-        hcl::Error::Parse(error) => {
-            let at = error.location();
-            format!("line {}, column {}: {}", at.line(), at.column(), error.message())
+fn stanza(at: Position, pattern: String, value: Node) -> Result<Stanza, String> {
+    let Node::Object(items) = value else { return Err(format!("{at}: path {pattern:?} is no object")) };
+    let mut fields = Vec::new();
+    for item in items {
+        let place = item.at;
+        add_field(item, &mut fields).map_err(|why| format!("{place}: path {pattern:?}: {why}"))?;
+    }
+    Ok(Stanza { at: Some(at), pattern, fields })
+}
+
+/// Blocks of parameters may stand there several times, with other parameters each.
+fn add_field(item: Item, fields: &mut Vec<Field>) -> Result<(), String> {
+    let said = |error: hcl::SyntaxError| error.why;
+    let name = item.key().map_err(said)?.to_owned();
+    let at = Some(item.at);
+    let Some(present) = fields.iter_mut().find(|field| field.name == name) else {
+        let is_unsupported = UNSUPPORTED.contains(&name.as_str());
+        let value = match item.value.json() {
+            Err(_) if is_unsupported => return Err(format!("{name}: is not supported")),
+            value => value.map_err(said)?,
+        };
+        fields.push(Field { at, name, value });
+        return Ok(());
+    };
+    let is_of_parameters = matches!(name.as_str(), "allowed_parameters" | "denied_parameters");
+    match (item.value, present.value.as_object_mut()) {
+        (Node::Object(items), Some(present)) if is_of_parameters => {
+            items.into_iter().try_for_each(|item| item.add_to(present)).map_err(said)
         }
-        error => error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+        _ => Err(format!("{name} stands there twice")),
     }
 }
 
@@ -143,89 +167,32 @@ fn unknown(name: &str, known: &str) -> String {
     format!("{name:?} is not known; write {known}")
 }
 
-fn value_of(attribute: &Attribute) -> Result<(String, Value), String> {
-    let name = attribute.key().to_owned();
-    let value =
-        plain(attribute.expr()).ok_or_else(|| format!("{name}: only plain values, no expressions"))?;
-    Ok((name, value))
-}
-
-/// A value without anything that would have to be worked out.
-fn plain(expression: &Expression) -> Option<Value> {
-    Some(match expression {
-        Expression::Null => Value::Null,
-        Expression::Bool(truth) => (*truth).into(),
-        Expression::Number(number) => serde_json::to_value(number).ok()?,
-        Expression::String(text) => text.clone().into(),
-        Expression::Array(items) => Value::Array(items.iter().map(plain).collect::<Option<_>>()?),
-        Expression::Object(fields) => {
-            let mut object = Map::new();
-            for (key, value) in fields {
-                let key = match key {
-                    ObjectKey::Identifier(name) => name.to_string(),
-                    ObjectKey::Expression(Expression::String(name)) => name.clone(),
-                    _ => return None,
-                };
-                if object.insert(key, plain(value)?).is_some() {
-                    return None;
-                }
-            }
-            Value::Object(object)
-        }
-        _ => return None,
-    })
-}
-
-fn rule(pattern: &str, stanza: &Map<String, Value>) -> Result<PathRule, String> {
-    let path = pattern.strip_prefix('/').unwrap_or(pattern);
+fn rule(stanza: &Stanza) -> Result<PathRule, Fault> {
+    let said = |why: &str| Fault { at: None, why: why.to_owned() };
+    let path = stanza.pattern.strip_prefix('/').unwrap_or(&stanza.pattern);
     if path.is_empty() {
-        return Err("the pattern is empty; everything is \"*\"".to_owned());
+        return Err(said("the pattern is empty; everything is \"*\""));
     }
     if path.contains("{{") {
-        return Err("templates ({{…}}) are not supported".to_owned());
+        return Err(said("templates ({{…}}) are not supported"));
     }
     if path.contains("+*") {
-        return Err("\"+*\" is forbidden".to_owned());
+        return Err(said("\"+*\" is forbidden"));
     }
     if path.chars().any(char::is_control) {
-        return Err("a pattern has no control characters".to_owned());
+        return Err(said("a pattern has no control characters"));
     }
     let (path, is_prefix) = path.strip_suffix('*').map_or((path, false), |path| (path, true));
-    Ok(PathRule { path: path.to_owned(), is_prefix, permissions: permissions(stanza)? })
+    Ok(PathRule { path: path.to_owned(), is_prefix, permissions: permissions(&stanza.fields)? })
 }
 
-fn permissions(stanza: &Map<String, Value>) -> Result<Permissions, String> {
+fn permissions(fields: &[Field]) -> Result<Permissions, Fault> {
     let mut found = Permissions::default();
-    for (name, value) in stanza {
-        let said = |why: String| format!("{name}: {why}");
-        match name.as_str() {
-            "capabilities" => {
-                for capability in texts(value).map_err(said)? {
-                    let known = Capabilities::named(&capability);
-                    let known =
-                        known.ok_or_else(|| said(format!("there is no capability {capability:?}")))?;
-                    found.capabilities = found.capabilities | known;
-                }
-            }
-            "policy" => found.capabilities = found.capabilities | old_style(value).map_err(said)?,
-            "allowed_parameters" => found.allowed = parameters(value).map_err(said)?,
-            "denied_parameters" => found.denied = parameters(value).map_err(said)?,
-            "required_parameters" => {
-                found.required = texts(value).map_err(said)?.iter().map(|text| text.to_lowercase()).collect();
-            }
-            "min_wrapping_ttl" => found.min_wrapping_s = seconds(value).map_err(said)?,
-            "max_wrapping_ttl" => found.max_wrapping_s = seconds(value).map_err(said)?,
-            "comment" => {}
-            _ if UNSUPPORTED.contains(&name.as_str()) => return Err(said("is not supported".to_owned())),
-            _ => {
-                let known = "capabilities, allowed_parameters, denied_parameters, required_parameters, min_wrapping_ttl or \
-                             max_wrapping_ttl";
-                return Err(unknown(name, known));
-            }
-        }
+    for Field { at, name, value } in fields {
+        set(&mut found, name, value).map_err(|why| Fault { at: *at, why })?;
     }
-    if found.max_wrapping_s > 0 && found.max_wrapping_s < found.min_wrapping_s {
-        return Err("max_wrapping_ttl is less than min_wrapping_ttl".to_owned());
+    if !found.max_wrapping.is_zero() && found.max_wrapping < found.min_wrapping {
+        return Err(Fault { at: None, why: "max_wrapping_ttl is less than min_wrapping_ttl".to_owned() });
     }
     if found.capabilities.has(Capabilities::DENY) {
         found = Permissions { capabilities: Capabilities::DENY, ..Permissions::default() };
@@ -233,11 +200,42 @@ fn permissions(stanza: &Map<String, Value>) -> Result<Permissions, String> {
     Ok(found)
 }
 
+fn set(found: &mut Permissions, name: &str, value: &Value) -> Result<(), String> {
+    let said = |why: String| format!("{name}: {why}");
+    match name {
+        "capabilities" => {
+            for capability in texts(value).map_err(said)? {
+                let known = Capabilities::named(&capability);
+                let known = known.ok_or_else(|| said(format!("there is no capability {capability:?}")))?;
+                found.capabilities = found.capabilities | known;
+            }
+        }
+        "policy" => found.capabilities = found.capabilities | old_style(value).map_err(said)?,
+        "allowed_parameters" => found.allowed = parameters(value).map_err(said)?,
+        "denied_parameters" => found.denied = parameters(value).map_err(said)?,
+        "required_parameters" => {
+            found.required = texts(value).map_err(said)?.iter().map(|text| text.to_lowercase()).collect();
+        }
+        "min_wrapping_ttl" => found.min_wrapping = time(value).map_err(said)?,
+        "max_wrapping_ttl" => found.max_wrapping = time(value).map_err(said)?,
+        "comment" => {}
+        _ if UNSUPPORTED.contains(&name) && says_nothing(value) => {}
+        _ if UNSUPPORTED.contains(&name) => return Err(said("is not supported".to_owned())),
+        _ => {
+            let known = "capabilities, allowed_parameters, denied_parameters, required_parameters, min_wrapping_ttl or \
+                         max_wrapping_ttl";
+            return Err(unknown(name, known));
+        }
+    }
+    Ok(())
+}
+
 /// The words from before there were capabilities.
 fn old_style(value: &Value) -> Result<Capabilities, String> {
     let read = Capabilities::READ | Capabilities::LIST;
     let write = read | Capabilities::CREATE | Capabilities::UPDATE | Capabilities::DELETE;
     match value.as_str() {
+        Some("") => Ok(Capabilities::NONE),
         Some("deny") => Ok(Capabilities::DENY),
         Some("read") => Ok(read),
         Some("write") => Ok(write),
@@ -248,10 +246,23 @@ fn old_style(value: &Value) -> Result<Capabilities, String> {
 
 fn texts(value: &Value) -> Result<Vec<String>, String> {
     let items = value.as_array().ok_or_else(|| format!("{value} is no list"))?;
-    items
-        .iter()
-        .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| format!("{item} is no text")))
-        .collect()
+    let texts = items.iter().map(|item| match item {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        other => Err(format!("{other} is no text")),
+    });
+    texts.collect()
+}
+
+/// Whether a field that is not supported is at its default.
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
 }
 
 fn parameters(value: &Value) -> Result<Parameters, String> {
@@ -266,16 +277,22 @@ fn parameters(value: &Value) -> Result<Parameters, String> {
     Ok(parameters)
 }
 
-fn seconds(value: &Value) -> Result<u64, String> {
+/// How long; nothing, and zero, are no bound.
+fn time(value: &Value) -> Result<Duration, String> {
     let nanoseconds = match value {
-        Value::Number(number) => number.as_i64().and_then(|seconds| seconds.checked_mul(1_000_000_000)),
+        Value::String(text) if text.is_empty() => Some(0),
         Value::String(text) => Some(duration::parse(text)?),
+        // Parts of a second count in texts alone, as OpenBao has it.
+        Value::Number(number) if number.is_f64() => {
+            let whole =
+                number.as_f64().filter(|seconds| (0.0..1e9).contains(seconds)).map(|seconds| seconds as i64);
+            whole.and_then(|seconds| seconds.checked_mul(1_000_000_000))
+        }
+        Value::Number(number) => number.as_i64().and_then(|seconds| seconds.checked_mul(1_000_000_000)),
         _ => None,
     };
-    let seconds = nanoseconds
-        .and_then(|nanoseconds| u64::try_from(nanoseconds).ok())
-        .map(|ns| ns.div_ceil(1_000_000_000));
-    seconds.ok_or_else(|| format!("{value} is no duration; write such as \"90s\""))
+    let time = nanoseconds.and_then(|nanoseconds| u64::try_from(nanoseconds).ok()).map(Duration::from_nanos);
+    time.ok_or_else(|| format!("{value} is no duration; write such as \"90s\""))
 }
 
 #[cfg(test)]
@@ -311,7 +328,7 @@ mod tests {
         let rule = one(hcl);
         assert_eq!(rule, one(json));
         assert_eq!((rule.path.as_str(), rule.is_prefix), ("secret/data/app/", true));
-        assert_eq!(rule.permissions.max_wrapping_s, 90);
+        assert_eq!(rule.permissions.max_wrapping, Duration::from_secs(90));
         assert_eq!(
             parse(r#"{"path": [{"a": {"policy": "read"}}, {"b": {"policy": "write"}}]}"#).unwrap().len(),
             2
@@ -336,15 +353,17 @@ mod tests {
             ("path \"a\" { capability = [\"read\"] }", "\"capability\" is not known"),
             ("path \"a\" { capabilities = [\"reed\"] }", "\"reed\""),
             ("path \"a\" { capabilities = \"read\" }", "no list"),
-            ("path \"a\" { mfa_methods = [] }", "not supported"),
+            ("path \"a\" { mfa_methods = [\"duo\"] }", "not supported"),
+            ("path \"a\" { pagination_limit = 9 }", "pagination_limit: is not supported"),
+            ("path \"a\" { expiration = \"2030-01-01T00:00:00Z\" }", "expiration: is not supported"),
             ("path \"a\" {\n control_group = {}\n}", "not supported"),
-            ("path \"a\" {\n factor {}\n}", "block"),
+            ("path \"a\" {\n factor {}\n}", "line 2, column 2: path \"a\": \"factor\" is not known"),
             ("path \"secret/{{identity.entity.id}}/*\" { capabilities = [\"read\"] }", "templates"),
             ("path \"a/+*\" { capabilities = [\"read\"] }", "+*"),
             ("path \"\" { capabilities = [\"read\"] }", "empty"),
             ("path \"a\" \"b\" { capabilities = [\"read\"] }", "one pattern"),
             ("path \"a\" {\n policy = \"read\"\n policy = \"write\"\n}", "line 3"),
-            ("path \"a\" { capabilities = [upper(\"read\")] }", "plain"),
+            ("path \"a\" { capabilities = [upper(\"read\")] }", "no expressions"),
             ("path \"a\" { min_wrapping_ttl = \"soon\" }", "duration"),
             ("path \"a\" {\n min_wrapping_ttl = 9\n max_wrapping_ttl = 3\n}", "less than"),
             ("path \"a\" { allowed_parameters = { a = 1 } }", "no list of values"),
@@ -356,7 +375,8 @@ mod tests {
             let error = parse(text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");
         }
-        assert!(parse(&"[".repeat(100_000)).unwrap_err().contains("nested"));
+        let deep = "path \"a\" { comment = ".to_owned() + &"[".repeat(100_000);
+        assert!(parse(&deep).unwrap_err().contains("nested"));
         assert!(parse(&" ".repeat(MAX_TEXT_BYTES + 1)).unwrap_err().contains("at most"));
         let many = "path \"a\" {}\n".repeat(MAX_RULES + 1);
         assert!(parse(&many).unwrap_err().contains("at most"));

@@ -1,6 +1,6 @@
 //! What a policy says of one pattern of paths.
 
-use std::{collections::BTreeMap, fmt, ops::BitOr};
+use std::{collections::BTreeMap, fmt, ops::BitOr, time::Duration};
 
 use serde_json::Value;
 
@@ -94,10 +94,10 @@ pub struct Permissions {
     pub denied: Parameters,
     /// Parameters that a request must have, in lower case.
     pub required: Vec<String>,
-    /// The answer must be wrapped for so many seconds at least; zero is no bound.
-    pub min_wrapping_s: u64,
-    /// The answer must be wrapped, and for so many seconds at most; zero is no bound.
-    pub max_wrapping_s: u64,
+    /// The answer must be wrapped for this long at least; zero is no bound.
+    pub min_wrapping: Duration,
+    /// The answer must be wrapped, and for this long at most; zero is no bound.
+    pub max_wrapping: Duration,
 }
 
 /// A pattern of paths, and what is allowed there.
@@ -112,9 +112,10 @@ pub struct PathRule {
 }
 
 impl PathRule {
-    /// Whether a segment of the pattern stands for any one.
+    /// Whether OpenBao files the pattern with those that have wildcards in their segments: a `+` follows a slash, even if the
+    /// segment goes on after it, or is the first segment.
     pub fn has_wildcard_segment(&self) -> bool {
-        self.path.split('/').any(|segment| segment == "+")
+        self.path == "+" || self.path.starts_with("+/") || self.path.contains("/+")
     }
 }
 
@@ -130,9 +131,11 @@ impl Permissions {
         }
         self.capabilities = self.capabilities | other.capabilities;
         // The shorter of both, so that nothing lives longer than some policy says.
-        let shorter = |one: u64, two: u64| if one == 0 || two == 0 { one.max(two) } else { one.min(two) };
-        self.max_wrapping_s = shorter(self.max_wrapping_s, other.max_wrapping_s);
-        self.min_wrapping_s = shorter(self.min_wrapping_s, other.min_wrapping_s);
+        let shorter = |one: Duration, two: Duration| {
+            if one.is_zero() || two.is_zero() { one.max(two) } else { one.min(two) }
+        };
+        self.max_wrapping = shorter(self.max_wrapping, other.max_wrapping);
+        self.min_wrapping = shorter(self.min_wrapping, other.min_wrapping);
         unite_parameters(&mut self.allowed, &other.allowed);
         unite_parameters(&mut self.denied, &other.denied);
         let missing = other.required.iter().filter(|name| !self.required.contains(name));

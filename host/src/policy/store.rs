@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use keyway_loader::Condition;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -13,8 +12,9 @@ use super::{
     Acl, DEFAULT, PathRule, Policy, RESPONSE_WRAPPING, ROOT, builtin, parse::parse, spike::SpikePolicy,
 };
 use crate::{
+    clock,
     crypto::envelope::RecordKind,
-    system::{New, Records, SystemError},
+    system::{Next, Records, SystemError},
 };
 
 const PREFIX: &str = "policy/";
@@ -38,6 +38,9 @@ pub enum PolicyError {
     /// The server ended.
     #[error("the change of the policy was interrupted; it may have happened")]
     Interrupted,
+    /// It was not what the writer takes it for, or its writers must say what they take it for.
+    #[error("check-and-set parameter {0}")]
+    Cas(String),
     /// `root` and `default` are always there.
     #[error("cannot {reason} {name:?} policy")]
     Reserved {
@@ -56,6 +59,79 @@ pub enum Written {
     Acl(String),
     /// One of SPIKE's.
     Spike(SpikePolicy),
+}
+
+/// A policy as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Kind")]
+pub struct Stored {
+    /// What its author wrote.
+    pub policy: Written,
+    /// How often it was written; zero for one that is built in, and for one that was written before versions were counted.
+    pub version: u64,
+    /// When it was written last; empty as `version` is zero.
+    pub modified: String,
+    /// Whether each write must name the version that it replaces.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cas_required: bool,
+}
+
+/// The two forms of the record.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Kind {
+    Counted {
+        policy: Written,
+        version: u64,
+        modified: String,
+        #[serde(default)]
+        cas_required: bool,
+    },
+    /// As it was before versions were counted.
+    Bare(Written),
+}
+
+impl From<Kind> for Stored {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Counted { policy, version, modified, cas_required } => {
+                Self { policy, version, modified, cas_required }
+            }
+            Kind::Bare(policy) => Self::bare(policy),
+        }
+    }
+}
+
+impl Stored {
+    fn bare(policy: Written) -> Self {
+        Self { policy, version: 0, modified: String::new(), cas_required: false }
+    }
+}
+
+/// What a writer says of the policy that is there already.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cas {
+    /// The version that is replaced; zero or -1 for none.
+    pub version: Option<i64>,
+    /// Whether later writes must say so too; none leaves it as it is.
+    pub required: Option<bool>,
+}
+
+impl Cas {
+    /// Whether the write may replace this, in OpenBao's words if not.
+    fn check(self, present: Option<&Stored>) -> Result<(), PolicyError> {
+        let refused = |text: String| Err(PolicyError::Cas(text));
+        let required = self.required.or(present.map(|stored| stored.cas_required)).unwrap_or_default();
+        let version = present.map_or(0, |stored| stored.version);
+        match self.version {
+            None if required => refused("required for this call".to_owned()),
+            Some(-1) if present.is_some() => refused("set to -1 on existing entry".to_owned()),
+            Some(cas) if cas != -1 && u64::try_from(cas) != Ok(version) => {
+                refused(format!("{cas} did not match the current version {version}"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The policies of an unsealed server.
@@ -128,9 +204,10 @@ impl Policies {
             let rules = match self.get(records, name).await? {
                 _ if name == ROOT => Vec::new(),
                 None => continue,
-                Some(written) => {
-                    written.rules().map_err(|reason| PolicyError::Malformed { name: name.clone(), reason })?
-                }
+                Some(stored) => stored
+                    .policy
+                    .rules()
+                    .map_err(|reason| PolicyError::Malformed { name: name.clone(), reason })?,
             };
             policies.push(Arc::new(Policy { name: name.clone(), rules }));
         }
@@ -152,14 +229,15 @@ impl Policies {
     /// # Errors
     ///
     /// See [`PolicyError`].
-    pub async fn get(&self, records: Records<'_>, name: &str) -> Result<Option<Written>, PolicyError> {
+    pub async fn get(&self, records: Records<'_>, name: &str) -> Result<Option<Stored>, PolicyError> {
+        let builtin = |text: &str| Some(Stored::bare(Written::Acl(text.to_owned())));
         match name {
-            ROOT => return Ok(Some(Written::Acl(String::new()))),
-            RESPONSE_WRAPPING => return Ok(Some(Written::Acl(builtin::RESPONSE_WRAPPING_TEXT.to_owned()))),
+            ROOT => return Ok(builtin("")),
+            RESPONSE_WRAPPING => return Ok(builtin(builtin::RESPONSE_WRAPPING_TEXT)),
             _ => {}
         }
-        let held = records.get::<Written>(RecordKind::Policy, &key(name)).await?;
-        let builtin = || (name == DEFAULT).then(|| Written::Acl(builtin::DEFAULT_TEXT.to_owned()));
+        let held = records.get::<Stored>(RecordKind::Policy, &key(name)).await?;
+        let builtin = || builtin(builtin::DEFAULT_TEXT).filter(|_| name == DEFAULT);
         Ok(held.map(|held| held.value).or_else(builtin))
     }
 
@@ -168,16 +246,32 @@ impl Policies {
     /// # Errors
     ///
     /// See [`PolicyError`].
-    pub async fn put(&self, records: Records<'_>, name: &str, written: &Written) -> Result<(), PolicyError> {
+    pub async fn put(
+        &self,
+        records: Records<'_>,
+        name: &str,
+        written: &Written,
+        cas: Cas,
+    ) -> Result<(), PolicyError> {
         if matches!(name, ROOT | RESPONSE_WRAPPING) {
             return Err(PolicyError::Reserved { name: name.to_owned(), reason: "update" });
         }
         written.rules().map_err(|reason| PolicyError::Malformed { name: name.to_owned(), reason })?;
-        let new = New { kind: RecordKind::Policy, key: &key(name), value: written };
-        let put = records.kept_by_hosts().put(&new, Condition::Any).await;
+        let edit = |present: Option<Stored>| {
+            cas.check(present.as_ref())?;
+            let next = Stored {
+                policy: written.clone(),
+                version: present.as_ref().map_or(0, |stored| stored.version) + 1,
+                modified: clock::now(),
+                cas_required: cas.required.or(present.map(|stored| stored.cas_required)).unwrap_or_default(),
+            };
+            Ok((Next::Put(next), ()))
+        };
+        let put: Result<(), PolicyError> =
+            records.kept_by_hosts().change(RecordKind::Policy, &key(name), edit).await;
         // Even where it failed: it may have happened.
         self.forget();
-        put.map(|_| ()).map_err(PolicyError::from)
+        put
     }
 
     /// Removes a policy; from then on it allows nothing.
@@ -223,4 +317,19 @@ impl Policies {
 
 fn key(name: &str) -> Vec<u8> {
     format!("{PREFIX}{name}").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_of_before_versions_were_counted_are_read() {
+        let old: Stored = serde_json::from_str(r#"{"acl":"path \"a\" {}"}"#).unwrap();
+        assert_eq!(old, Stored::bare(Written::Acl("path \"a\" {}".to_owned())));
+        let new =
+            Stored { version: 3, modified: "2026-01-01T00:00:00Z".to_owned(), cas_required: true, ..old };
+        let text = serde_json::to_string(&new).unwrap();
+        assert_eq!(serde_json::from_str::<Stored>(&text).unwrap(), new);
+    }
 }

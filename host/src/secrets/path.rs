@@ -54,7 +54,10 @@ impl FolderPath {
 
 fn check(path: &str) -> Result<(), String> {
     if path.len() > MAX_PATH_BYTES {
-        return Err(format!("the path has {} bytes, and the limit is {MAX_PATH_BYTES}", path.len()));
+        return Err(format!(
+            "the path has {} bytes after its mount; the limit is {MAX_PATH_BYTES} bytes",
+            path.len()
+        ));
     }
     if path.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
         return Err("a path holds no control characters".to_owned());

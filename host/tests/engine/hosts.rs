@@ -13,7 +13,10 @@ use keyway::{
     },
     lease::{Asked, Leases},
     mounts::{MountPath, Tune},
-    policy::{Operation, store::Written},
+    policy::{
+        Operation,
+        store::{Cas, Written},
+    },
     seal::{Initialised, NextKeys, ShareCounts},
     secrets::{Content, Read, SecretPath, Write},
     storage::ahead::Ahead,
@@ -138,7 +141,7 @@ impl Change {
         let unsealed = host.unsealed().unwrap();
         match self {
             Self::RemovePolicy => {
-                unsealed.put_policy(REQUEST, "changing".to_owned(), policy()).await.unwrap()
+                unsealed.put_policy(REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap()
             }
             Self::Unmount | Self::MoveMount => {
                 host.mount(&unsealed, REQUEST, &new_mount("old")).await.unwrap()
@@ -153,7 +156,7 @@ impl Change {
         let changing = "changing".to_owned();
         let (old, new) = (MountPath::parse("old").unwrap(), MountPath::parse("new").unwrap());
         match self {
-            Self::PutPolicy => unsealed.put_policy(REQUEST, changing, policy()).await.is_ok(),
+            Self::PutPolicy => unsealed.put_policy(REQUEST, changing, policy(), Cas::default()).await.is_ok(),
             Self::RemovePolicy => unsealed.remove_policy(REQUEST, changing).await.is_ok(),
             Self::Mount => host.mount(&unsealed, REQUEST, &new_mount("new")).await.is_ok(),
             Self::Unmount => host.unmount(&unsealed, REQUEST, &old).await.is_ok(),
@@ -236,7 +239,7 @@ async fn read_of_a_secret_is_one_call_of_the_store() {
         let cluster = Cluster::begin(disk, if is_shared { 2 } else { 1 }).await;
         let (writer, reader) = (&cluster.hosts[0], cluster.hosts.last().unwrap());
         let unsealed = authorised(writer, &cluster.made).await;
-        unsealed.put_policy(REQUEST, "changing".to_owned(), policy()).await.unwrap();
+        unsealed.put_policy(REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
         writer.mount(&unsealed, REQUEST, &new_mount("kv")).await.unwrap();
         write(writer, "a").await;
         let root = cluster.root();
@@ -260,7 +263,7 @@ async fn read_of_a_secret_is_one_call_of_the_store() {
         write(writer, "b").await;
         assert_eq!(calls_of_read(&cluster, reader, &child, "b").await, 1);
         if is_shared {
-            unsealed.put_policy(REQUEST, "another".to_owned(), policy()).await.unwrap();
+            unsealed.put_policy(REQUEST, "another".to_owned(), policy(), Cas::default()).await.unwrap();
             assert!(calls_of_read(&cluster, reader, &child, "b").await > 1);
             assert_eq!(calls_of_read(&cluster, reader, &child, "b").await, 1);
         }
@@ -290,7 +293,7 @@ async fn ancestor_that_is_revoked_ends_a_token_whose_lineage_is_known() {
 
 async fn write_something(host: &Arc<Core>) {
     let unsealed = host.unsealed().unwrap();
-    unsealed.put_policy(REQUEST, "something".to_owned(), policy()).await.unwrap();
+    unsealed.put_policy(REQUEST, "something".to_owned(), policy(), Cas::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -309,7 +312,7 @@ async fn secret_is_not_read_ahead_for_strangers_nor_kept_where_policies_are_newe
     let stranger = Token::presented("kw.nobody");
     assert!(!has_secret(&arrives(&stranger).await));
     let tokens = unsealed.tokens(REQUEST);
-    unsealed.put_policy(REQUEST, "changing".to_owned(), policy()).await.unwrap();
+    unsealed.put_policy(REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
     let entry = Entry { policies: vec!["changing".to_owned()], ..Entry::new().unwrap() };
     let token = tokens.make(None, &entry).await.unwrap();
     let caller = async |ahead: &Ahead| host.caller(&unsealed, REQUEST, Some(&token), None, ahead).await;
@@ -320,7 +323,7 @@ async fn secret_is_not_read_ahead_for_strangers_nor_kept_where_policies_are_newe
     assert!(has_secret(&second) && caller(&second).await.unwrap().since <= second.clock());
     // A policy that is changed in between decides over what is read behind it.
     let third = arrives(&token).await;
-    unsealed.put_policy(REQUEST, "changing".to_owned(), policy()).await.unwrap();
+    unsealed.put_policy(REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
     assert!(caller(&third).await.unwrap().since > third.clock());
     // Whoever is dead is a stranger again.
     let name = tokens.name(&token);

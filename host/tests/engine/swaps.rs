@@ -11,7 +11,10 @@ use keyway::{
     },
     cubbyhole::Cubbyhole,
     mounts::{AuthMount, auth::APPROLE},
-    policy::{Policies, store::Written},
+    policy::{
+        Policies,
+        store::{Cas, Written},
+    },
     system::{New, Records, SystemError},
     token::{Entry, Tokens},
 };
@@ -54,7 +57,7 @@ async fn every_swap_of_two_records_of_the_system_is_noticed() {
     for name in ["one", "two"] {
         let token = tokens.make(None, &Entry::new().unwrap()).await.unwrap();
         Cubbyhole::new(records, &tokens.name(&token)).write("a", &name).await.unwrap();
-        Policies::default().put(records, name, &text).await.unwrap();
+        Policies::default().put(records, name, &text, Cas::default()).await.unwrap();
         tokens.edit_role(name, |_| Ok(())).await.unwrap();
         approles.edit_role(name, |_| Ok(())).await.unwrap();
         let role = approles.role(name).await.unwrap().unwrap();

@@ -39,33 +39,24 @@ impl Stanza {
 pub(crate) struct Model<'a>(pub(crate) &'a [Vec<Stanza>]);
 
 impl Model<'_> {
-    /// The stanzas of the one pattern that counts.
-    fn counting(&self, path: &str, lists: bool) -> Vec<&Stanza> {
-        let of = |pattern: &str| -> Vec<&Stanza> {
-            self.0.iter().flatten().filter(|stanza| stanza.pattern == pattern).collect()
-        };
-        let is_plain = |pattern: &str| !pattern.ends_with('*') && !pattern.split('/').any(|part| part == "+");
-        let folder = path.strip_suffix('/');
-        if is_plain(path) && !of(path).is_empty() {
-            return of(path);
-        }
-        if let Some(folder) = folder.filter(|_| lists) {
-            if is_plain(folder) && !of(folder).is_empty() {
-                return of(folder);
-            }
-            if let Some(best) = self.best(folder) {
-                return of(best);
-            }
-        }
-        self.best(path).map(of).unwrap_or_default()
+    /// The stanzas of the one pattern that counts: the first that is found. A list asks with the slash at the end of its path
+    /// before it asks without, first among the exact patterns, then among the others.
+    fn counting(&self, path: &str, is_of_folder: bool) -> Vec<&Stanza> {
+        let mut paths = vec![path];
+        paths.extend(path.strip_suffix('/').filter(|_| is_of_folder));
+        let exact = paths.iter().map(|path| is_exact(path).then_some(*path));
+        let best = paths.iter().map(|path| self.best(path));
+        let found = exact.chain(best).flatten().map(|pattern| self.of(pattern));
+        found.into_iter().find(|stanzas| !stanzas.is_empty()).unwrap_or_default()
+    }
+
+    fn of(&self, pattern: &str) -> Vec<&Stanza> {
+        self.0.iter().flatten().filter(|stanza| stanza.pattern == pattern).collect()
     }
 
     fn best(&self, path: &str) -> Option<&str> {
-        let all = self.0.iter().flatten().map(|stanza| stanza.pattern.as_str());
-        let matching = all.filter(|pattern| {
-            let has_wildcard = pattern.ends_with('*') || pattern.split('/').any(|part| part == "+");
-            has_wildcard && matches(pattern, path)
-        });
+        let patterns = self.0.iter().flatten().map(|stanza| stanza.pattern.as_str());
+        let matching = patterns.filter(|pattern| !is_exact(pattern) && matches(pattern, path));
         matching.max_by(|one, other| compare(one, other))
     }
 
@@ -103,11 +94,11 @@ impl Model<'_> {
             return true;
         }
         let required = stanzas.iter().flat_map(|stanza| &stanza.required);
-        let given: Map<String, Value> =
-            ask.parameters.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
-        if required.clone().any(|name| !given.contains_key(&name.to_lowercase())) {
+        if required.clone().any(|name| !ask.parameters.contains_key(&name.to_lowercase())) {
             return false;
         }
+        let given: Map<String, Value> =
+            ask.parameters.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
         if given.is_empty() {
             return true;
         }
@@ -166,20 +157,25 @@ fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
+/// Whether a pattern stands for one path only. OpenBao files a pattern with the others by its text: if it ends with a star, or if
+/// a `+` follows a slash, or is the first segment.
+fn is_exact(pattern: &str) -> bool {
+    !pattern.ends_with('*') && !has_wildcard(pattern)
+}
+
+fn has_wildcard(pattern: &str) -> bool {
+    pattern == "+" || pattern.starts_with("+/") || pattern.contains("/+")
+}
+
 /// By the list of OpenBao's documentation, the less specific first.
 fn compare(one: &str, other: &str) -> Ordering {
     let first = |pattern: &str| {
-        let chars: Vec<char> = pattern.chars().collect();
-        let is_segment = |at: usize| {
-            chars[at] == '+'
-                && (at == 0 || chars[at - 1] == '/')
-                && chars.get(at + 1).is_none_or(|c| *c == '/')
-        };
-        (0..chars.len()).find(|at| is_segment(*at) || (chars[*at] == '*' && *at + 1 == chars.len())).unwrap()
+        let sign = if has_wildcard(pattern) { '+' } else { '*' };
+        pattern.chars().position(|c| c == sign).unwrap()
     };
     let stars = |pattern: &str| pattern.ends_with('*');
     let plusses = |pattern: &str| pattern.split('/').filter(|part| *part == "+").count();
-    let bare = |pattern: &str| pattern.trim_end_matches('*').to_owned();
+    let bare = |pattern: &str| pattern.strip_suffix('*').unwrap_or(pattern).to_owned();
     first(one)
         .cmp(&first(other))
         .then(stars(other).cmp(&stars(one)))

@@ -21,9 +21,10 @@ use crate::{
     connect::{Connector, Parameter},
     error::{self, Effect},
     lanes::Lanes,
+    login::Login,
     session::{Deadline, Opener, Session},
     sql::{self, Found, Schema, Sql},
-    target::Target,
+    target::Source,
     upkeep,
     writes::Writes,
 };
@@ -67,13 +68,13 @@ impl Client {
         let schema = Schema::new(&config.schema).ok_or_else(|| {
             error::settings("schema is a name of lower-case letters, digits and underscores, at most 63")
         })?;
-        let target = Target::new(&config, &context)?;
+        let login = Login::new(Source::new(config.clone(), &context))?;
         let session = sql::Session {
             statement_timeout_ms: config.statement_timeout_ms,
             idle_in_transaction_ms: TRANSACTION_AGE_MS + IDLE_BEYOND_MS,
         };
         let within = Duration::from_millis(config.connect_timeout_ms);
-        let connector = Arc::new(Connector::new(target, schema, session, within));
+        let connector = Arc::new(Connector::new(login, schema, session, within));
         let (incarnation, durability) = prepare(&connector, within).await?;
         let alone = (config.connections as usize).saturating_sub(LANES).max(2);
         let pool = Pool::builder(Opener(Arc::clone(&connector)))
@@ -316,6 +317,7 @@ pub(crate) fn numbered(version: Version, incarnation: u64) -> Option<i64> {
 
 /// Makes sure that the schema is there and that it can be read, and answers its incarnation and what a commit survives.
 async fn prepare(connector: &Connector, within: Duration) -> Result<(u64, Durability)> {
+    connector.check_sessions().await?;
     let connection = connector.connect().await?;
     let (client, schema) = (connection.client(), connector.schema());
     let looked = async {

@@ -18,10 +18,12 @@ pub struct Config {
     #[serde(default)]
     pub url: Option<String>,
     /// A file that holds the URL, and so the password, readable by the server's user alone. A relative path is relative to the
-    /// server's data directory. Read when the backend is opened.
+    /// server's data directory. Read when the backend is opened, and again when the server refuses the login: a new password or
+    /// user takes effect without a restart. Another server or database takes a restart.
     #[serde(default)]
     pub url_file: Option<String>,
-    /// The name of an environment variable that holds the URL.
+    /// The name of an environment variable that holds the URL. It is read when url_file is, but only the process itself can change
+    /// its environment: a new password takes a restart, unless a program that embeds the plugin sets the variable.
     #[serde(default)]
     pub url_env: Option<String>,
     /// The schema that holds Keyway's tables; made where it is missing and the role may make it. Lower-case letters, digits and

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyway_sdk::{Error, Result};
+use keyway_sdk::{Error, ErrorCode, Result};
 use tokio::{
     sync::{OnceCell, Semaphore},
     time::{sleep, timeout},
@@ -18,6 +18,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
     error,
+    login::Login,
+    pooler,
     sql::{self, Schema, Sql},
     target::Target,
 };
@@ -27,6 +29,8 @@ const AT_A_TIME: usize = 4;
 /// After a failed attempt the next one is made no sooner than this, then twice as long, up to the greatest.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 const GREATEST_WAIT: Duration = Duration::from_millis(400);
+/// The greatest wait if the server has refused the login: servers slow down or shut out those who try too often.
+const GREATEST_WAIT_REFUSED: Duration = Duration::from_secs(5);
 
 /// How long to wait where more are waiting to be let in than the server has places for.
 const CROWDED: Duration = Duration::from_millis(10);
@@ -105,7 +109,7 @@ impl Canceller {
 
 /// Makes connections.
 pub(crate) struct Connector {
-    target: Target,
+    login: Login,
     schema: Schema,
     settings: String,
     timeout: Duration,
@@ -122,9 +126,9 @@ struct Failures {
 }
 
 impl Connector {
-    pub(crate) fn new(target: Target, schema: Schema, settings: sql::Session, timeout: Duration) -> Self {
+    pub(crate) fn new(login: Login, schema: Schema, settings: sql::Session, timeout: Duration) -> Self {
         Self {
-            target,
+            login,
             schema,
             settings: sql::session(settings),
             timeout,
@@ -179,24 +183,29 @@ impl Connector {
                 tracing::warn!(%error, "the database cannot be reached");
                 FIRST_WAIT
             }
+            Some(failures) if error.code() == ErrorCode::PERMISSION_DENIED => {
+                (failures.wait * 2).min(GREATEST_WAIT_REFUSED)
+            }
             Some(failures) => (failures.wait * 2).min(GREATEST_WAIT),
         };
         *failures = Some(Failures { wait, not_before: Instant::now() + wait, last: error.clone() });
     }
 
-    async fn attempt(&self) -> Result<Connection> {
-        let (client, io) = loop {
-            match self.target.config.connect(self.target.tls.clone()).await {
-                // A Unix socket says so where the server has not yet taken those who came before.
-                Err(source) if is_crowded(&source) => sleep(CROWDED).await,
-                connected => break connected.map_err(|source| error::unreachable(&source))?,
+    /// Refuses a pooler that does not keep a session for each connection.
+    pub(crate) async fn check_sessions(&self) -> Result<()> {
+        let looked = async {
+            let ((one, _), (other, _)) = (self.log_in().await?, self.log_in().await?);
+            match pooler::shares_sessions(&one, &other).await {
+                Ok(false) => Ok(()),
+                Ok(true) => Err(error::shared_sessions()),
+                Err(source) => Err(error::unreachable(&source)),
             }
         };
-        tokio::spawn(async move {
-            if let Err(source) = io.await {
-                tracing::debug!(reason = error::chain(&source), "a connection was lost");
-            }
-        });
+        timeout(self.timeout, looked).await.unwrap_or_else(|_| Err(error::connect_timeout()))
+    }
+
+    async fn attempt(&self) -> Result<Connection> {
+        let (client, tls) = self.log_in().await?;
         let told = client.simple_query(&self.settings).await.map_err(|source| error::unreachable(&source))?;
         // A standby lags behind: what it answers is not what was acknowledged last.
         if sql::first_row(&told).and_then(|row| row.get("in_recovery")) == Some("t") {
@@ -207,10 +216,48 @@ impl Connector {
             client,
             schema: self.schema.clone(),
             statements,
-            tls: self.target.tls.clone(),
+            tls,
             is_full: Arc::clone(&self.is_full),
         })
     }
+
+    /// Logs in; once more if the server refuses the login and the settings have another one by now.
+    async fn log_in(&self) -> Result<(tokio_postgres::Client, MakeRustlsConnect)> {
+        let target = self.login.present();
+        let refused = match log_in_as(&target).await {
+            Ok(client) => return Ok((client, target.tls.clone())),
+            Err(source) => source,
+        };
+        // Of several servers only the last one's error is known.
+        let may_be_the_login = error::is_refused_login(&refused) || target.config.get_hosts().len() > 1;
+        if !may_be_the_login {
+            return Err(error::unreachable(&refused));
+        }
+        match self.login.renewed(&target).await {
+            Ok(Some(target)) => match log_in_as(&target).await {
+                Ok(client) => Ok((client, target.tls.clone())),
+                Err(source) => Err(error::unreachable(&source)),
+            },
+            Ok(None) => Err(error::unreachable(&refused)),
+            Err(why) => Err(error::not_renewed(&refused, &why)),
+        }
+    }
+}
+
+async fn log_in_as(target: &Target) -> std::result::Result<tokio_postgres::Client, tokio_postgres::Error> {
+    let (client, io) = loop {
+        match target.config.connect(target.tls.clone()).await {
+            // A Unix socket says so where the server has not yet taken those who came before.
+            Err(source) if is_crowded(&source) => sleep(CROWDED).await,
+            connected => break connected?,
+        }
+    };
+    tokio::spawn(async move {
+        if let Err(source) = io.await {
+            tracing::debug!(reason = error::chain(&source), "a connection was lost");
+        }
+    });
+    Ok(client)
 }
 
 fn is_crowded(source: &tokio_postgres::Error) -> bool {

@@ -159,6 +159,30 @@ pub(crate) fn unreachable(source: &tokio_postgres::Error) -> Error {
     }
 }
 
+/// Whether the server knows the login no longer, or not yet. Some poolers say so with the code of a broken protocol.
+pub(crate) fn is_refused_login(source: &tokio_postgres::Error) -> bool {
+    source.code().is_some_and(|state| ["28P01", "28000", "08P01"].contains(&state.code()))
+}
+
+/// No connection could be made, and the settings have no other login to try.
+pub(crate) fn not_renewed(refused: &tokio_postgres::Error, why: &Error) -> Error {
+    let error = unreachable(refused);
+    let message =
+        format!("{}; the login was read again, and cannot be used: {}", error.message(), why.message());
+    Error::new(error.code(), message)
+        .with_native_code(error.native_code())
+        .with_retry_after_ms(RETRY_AFTER_MS)
+}
+
+/// A pooler is between, and gives one session to several connections.
+pub(crate) fn shared_sessions() -> Error {
+    settings(
+        "a pooler between Keyway and the database hands out sessions by transaction, as PgBouncer does with pool_mode = \
+         transaction; Keyway needs a session for each connection: let the URL name the database server itself, or set \
+         pool_mode = session in the pooler for this database or user",
+    )
+}
+
 /// The server is a standby.
 pub(crate) fn standby() -> Error {
     let message = "connect: the server is a standby, which may lag behind: name the one that takes writes, or all of them";

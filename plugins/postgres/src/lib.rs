@@ -2,7 +2,8 @@
 //!
 //! [`config`] is what an operator may set, [`backend`] the SDK's trait, and [`client`] an open database with its connections.
 //!
-//! - Connections: [`target`] is where and with which TLS, [`connect`] makes them, [`lanes`] share some among point reads,
+//! - Connections: [`target`] is where and with which TLS, [`login`] reads it again after a refusal, [`connect`] makes them,
+//!   [`pooler`] recognises one that cannot stand between, [`lanes`] share some among point reads,
 //!   [`session`] is one for a call alone and what becomes of it when nobody waits any more.
 //! - What is done on them: [`ops`] single operations and batches, [`writes`] several calls' in a statement, [`scan`] pages, [`transaction`], [`backup`], [`restore`],
 //!   [`upkeep`], [`health`], [`extension`]. [`rows`] is what the server answers, in the interface's types.
@@ -18,7 +19,9 @@ mod error;
 mod extension;
 mod health;
 mod lanes;
+mod login;
 mod ops;
+mod pooler;
 mod restore;
 mod rows;
 mod scan;

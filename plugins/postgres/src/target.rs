@@ -1,6 +1,11 @@
 //! Where the server is and how to be sure that it is that one: the URL, TLS, the bounds of a connection.
 
-use std::{env, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use keyway_sdk::{OpenContext, Result};
 use rustls::{
@@ -37,26 +42,41 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// How long what was sent may stay without the peer's acknowledgement.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
+/// Where the settings say that the URL is. It is read again if the server refuses the login that was in it.
+pub(crate) struct Source {
+    config: Config,
+    data_dir: PathBuf,
+    backend: String,
+}
+
+impl Source {
+    pub(crate) fn new(config: Config, context: &OpenContext) -> Self {
+        Self { config, data_dir: context.data_dir().to_owned(), backend: context.backend_name().to_owned() }
+    }
+}
+
 /// A server, or several of which one takes writes.
 pub(crate) struct Target {
     pub(crate) config: tokio_postgres::Config,
     pub(crate) tls: MakeRustlsConnect,
+    options: Options,
 }
 
 impl Target {
-    pub(crate) fn new(config: &Config, context: &OpenContext) -> Result<Self> {
-        let url = url(config, context.data_dir())?;
-        let options = Options::of(&url)?;
+    /// Reads the URL, and the files that it names.
+    pub(crate) fn read(source: &Source) -> Result<Self> {
+        let Source { config, data_dir, backend } = source;
+        let options = Options::of(&url(config, data_dir)?)?;
         let mut target: tokio_postgres::Config =
             options.rest.parse().map_err(|_| error::settings(UNREADABLE))?;
         if target.get_hosts().is_empty() {
             return Err(error::settings("the URL names no host"));
         }
         let is_local = target.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
-        let tls = options.tls(is_local, context.data_dir())?;
+        let tls = options.tls(is_local, data_dir)?;
         target.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
         if target.get_application_name().is_none() {
-            target.application_name(format!("keyway {}", context.backend_name()));
+            target.application_name(format!("keyway {backend}"));
         }
         if target.get_hosts().len() > 1 {
             target.target_session_attrs(TargetSessionAttrs::ReadWrite);
@@ -72,7 +92,23 @@ impl Target {
             // Never asked: the mode is "disable".
             None => client(RootCertStore::empty(), None)?,
         };
-        Ok(Self { config: target, tls: MakeRustlsConnect::new(tls) })
+        Ok(Self { config: target, tls: MakeRustlsConnect::new(tls), options })
+    }
+
+    /// Whether both name the same servers and the same database, whoever logs in there.
+    pub(crate) fn is_at_the_place_of(&self, other: &Self) -> bool {
+        let (own, other) = (&self.config, &other.config);
+        let is_same_database = match (own.get_dbname(), other.get_dbname()) {
+            // The user's name stands for the database's.
+            (None, None) => own.get_user() == other.get_user(),
+            (own, other) => own == other,
+        };
+        is_same_database && own.get_hosts() == other.get_hosts() && own.get_ports() == other.get_ports()
+    }
+
+    /// Whether a server that refused `other` may take this one. A certificate's file may have changed under the same name.
+    pub(crate) fn may_differ_from(&self, other: &Self) -> bool {
+        self.options != other.options || self.options.sslcert.is_some()
     }
 }
 
@@ -110,7 +146,7 @@ fn from_file(path: &Path) -> Result<String> {
 }
 
 /// A URL without what is said of TLS in it.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 struct Options {
     rest: String,
     sslmode: Option<String>,

@@ -269,10 +269,14 @@ fn command_under(wrapper: &[&str], arguments: &[&str]) -> Command {
         }
     };
     command.args(arguments);
-    for variable in
-        ["KEYWAY_ADDR", "KEYWAY_TOKEN", "VAULT_ADDR", "VAULT_TOKEN", "KEYWAY_PLUGIN_PATH", "RUST_LOG"]
-    {
+    for variable in ["KEYWAY_ADDR", "KEYWAY_TOKEN", "KEYWAY_PLUGIN_PATH", "RUST_LOG"] {
         command.env_remove(variable);
+    }
+    // Settings for other servers, of the user that runs the tests.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("BAO_") || name.starts_with("VAULT_")) {
+            command.env_remove(name);
+        }
     }
     command
 }

@@ -58,6 +58,18 @@ impl Authority {
     }
 }
 
+/// Writes `server.pem` and `server.key` of a server that vouches for itself; `change` says what is special about it.
+pub fn write_self_signed(directory: &Path, names: &[&str], change: impl FnOnce(&mut CertificateParams)) {
+    let key = KeyPair::generate().expect("a key pair");
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("names of a server");
+    params.distinguished_name.push(DnType::CommonName, "a server for itself");
+    change(&mut params);
+    let certificate = params.self_signed(&key).expect("a certificate");
+    fs::write(directory.join("server.key"), key.serialize_pem()).expect("write the key");
+    fs::write(directory.join("server.pem"), certificate.pem()).expect("write the certificate");
+}
+
 impl Default for Authority {
     fn default() -> Self {
         Self::new()

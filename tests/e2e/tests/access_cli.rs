@@ -1,5 +1,5 @@
 //! Tokens, policies, auth methods, keys and their ceremonies on the command line.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
@@ -67,7 +67,7 @@ fn administrator_gives_an_application_its_own_token_and_takes_it_back() {
     let made = shell.json(&["token", "create", "--policy", "app", "--ttl", "1h", "--meta", "who=app"], "");
     let (token, accessor) = (text(made.pointer("/token").unwrap()), text(made.pointer("/accessor").unwrap()));
     let alone = shell.run(&["token", "create", "--policy", "app", "--uses", "1", "--only-token"]);
-    assert!(alone.starts_with("kw.") && alone.lines().count() == 1, "{alone}");
+    assert!(alone.starts_with("kw.") && !alone.contains(char::is_whitespace), "{alone:?}");
     assert!(shell.with(token, &["kv", "get", "secret/app"], "").contains('x'));
     assert_eq!(shell.fails(token, &["kv", "put", "secret/app", "user=y"]).0, 5);
     let may = shell.with(token, &["token", "capabilities", "secret/data/app", "sys/policy"], "");
@@ -178,4 +178,102 @@ fn keys_are_rotated_old_records_sealed_anew_and_a_password_set() {
     shell.with(root, &["seal"], "");
     shell.with("", &["unseal", "--password"], "correct horse battery\n");
     shell.with(root, &["password", "remove"], "");
+}
+
+#[test]
+fn settings_of_other_clients_are_honoured_or_refused_and_never_ignored() {
+    let site = Site::new("memory");
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    let root = &keys.root_token;
+    let put = server.cli(&site, root, &["kv", "put", "secret/a", "x=y"]);
+    assert!(put.status.success(), "{}", String::from_utf8_lossy(&put.stderr));
+    let get = ["kv", "get", "secret/a", "--field", "x"];
+    let with = |variables: &[&str], arguments: &[&str]| {
+        let output = site.run_under(&[&["env"], variables].concat(), arguments);
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let address = format!("KEYWAY_ADDR={}", server.address);
+    let token = format!("KEYWAY_TOKEN={root}");
+    for name in
+        ["NAMESPACE=team", "NAMESPACE=root/team", "SKIP_VERIFY=1", "SKIP_VERIFY=x", "WRAP_TTL=60", "MFA=a:1"]
+            .into_iter()
+            .chain([
+                "HEADERS=a:b",
+                "SRV_LOOKUP=true",
+                "AGENT_ADDR=http://127.0.0.1:1",
+                "HTTP_PROXY=http://127.0.0.1:1",
+            ])
+            .chain(["PROXY_ADDR=http://127.0.0.1:1", "RATE_LIMIT=1", "MAX_RETRIES=2", "DETAILED=true"])
+            .chain(["TOKEN_PATH=/none", "FORMAT=yaml", "CLIENT_TIMEOUT=x", "CAPATH=/none", "CACERT_BYTES=x"])
+    {
+        for prefix in ["VAULT", "BAO", "KEYWAY"] {
+            let variable = format!("{prefix}_{name}");
+            let (code, said, error) = with(&[&address, &token, &variable], &get);
+            assert!(said.is_empty(), "{variable}: {said}");
+            assert_eq!(code, 2, "{variable}: {error}");
+            assert!(error.contains(variable.split('=').next().unwrap_or_default()), "{variable}: {error}");
+        }
+    }
+    for harmless in ["VAULT_NAMESPACE=", "BAO_NAMESPACE=root", "VAULT_NAMESPACE=/", "KEYWAY_NAMESPACE=root/"]
+        .into_iter()
+        .chain([
+            "VAULT_SKIP_VERIFY=false",
+            "VAULT_WRAP_TTL=0",
+            "VAULT_MAX_RETRIES=0",
+            "BAO_CLIENT_TIMEOUT=30s",
+        ])
+        .chain(["VAULT_FORMAT=table", "VAULT_LOG_LEVEL=info", "BAO_DISABLE_REDIRECTS=true"])
+    {
+        let (code, said, error) = with(&[&address, &token, harmless], &get);
+        assert_eq!((code, said.as_str()), (0, "y"), "{harmless}: {error}");
+    }
+    assert_eq!(with(&[&address, &token, "VAULT_FORMAT=json"], &get).1, "\"y\"\n");
+    // The first of Keyway's, OpenBao's and Vault's own that says something counts.
+    let first = [
+        &address,
+        &token,
+        "BAO_TOKEN=none",
+        "VAULT_TOKEN=none",
+        "KEYWAY_NAMESPACE=root",
+        "VAULT_NAMESPACE=x",
+    ];
+    assert_eq!(with(&first, &get).0, 0);
+    let bao = [format!("BAO_ADDR={}", server.address), format!("BAO_TOKEN={root}")];
+    assert_eq!(with(&[&bao[0], &bao[1], "VAULT_ADDR=http://127.0.0.1:1", "VAULT_TOKEN=none"], &get).0, 0);
+    let (code, _, error) = with(&[&address, "VAULT_TOKEN=none"], &get);
+    assert!(code == 5 && error.contains("the token in VAULT_TOKEN is unknown"), "{error}");
+    // A server is started by its own configuration.
+    let (_, _, error) = with(&["VAULT_NAMESPACE=x", "VAULT_FORMAT=x"], &["server", "--config", "none.toml"]);
+    assert!(error.contains("none.toml"), "{error}");
+}
+
+#[test]
+fn white_space_around_tokens_and_addresses_is_no_part_of_them() {
+    let site = Site::new("memory");
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    let root = &keys.root_token;
+    let spaced = |variable: &str, value: &str| format!("{variable}= \t{value} \r\n");
+    let (address, token) = (spaced("VAULT_ADDR", &server.address), spaced("KEYWAY_TOKEN", root));
+    let run = |variables: &[&str]| site.run_under(&[&["env"], variables].concat(), &["token", "lookup"]);
+    let found = run(&[&address, &token]);
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let shell = Shell { site: &site, server: &server };
+    shell.with("", &["login"], &format!("  {root}\t\r\n"));
+    let kept = site.path("home/keyway/tokens.json");
+    let text = fs::read_to_string(&kept).unwrap();
+    assert!(text.contains(&format!("\"{root}\"")), "kept without white space");
+    fs::write(&kept, text.replace(root, &format!(" {root}\\n"))).unwrap();
+    shell.run(&["token", "lookup"]);
+    assert!(shell.with("", &["token", "lookup", "--ask"], &format!("\t{root} \n")).contains("root"));
+    // Within it, white space is a mistake that no server has to find.
+    let (code, said) = shell.fails("kw.a\nb", &["token", "lookup"]);
+    assert!(code == 2 && said.contains("KEYWAY_TOKEN"), "{said}");
+    fs::remove_file(&kept).unwrap();
+    assert_eq!(shell.fails(" \n", &["token", "lookup"]).0, 5, "nothing but white space is no token");
 }

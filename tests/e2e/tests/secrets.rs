@@ -146,10 +146,10 @@ fn command_line_keeps_digits_files_and_exit_codes() {
     };
     std::fs::write(site.path("secret.txt"), "from a file\n").unwrap();
     assert_eq!(run(&["kv", "put", "secret/a b/ü", "x=1=2", "y=@secret.txt"], "").0, 0);
-    assert_eq!(run(&["kv", "get", "secret/a b/ü", "--field", "x"], "").1, "1=2\n");
-    assert_eq!(run(&["kv", "get", "secret/a b/ü", "--field", "y"], "").1, "from a file\n\n");
+    assert_eq!(run(&["kv", "get", "secret/a b/ü", "--field", "x"], "").1, "1=2");
+    assert_eq!(run(&["kv", "get", "secret/a b/ü", "--field", "y"], "").1, "from a file\n");
     assert_eq!(run(&["kv", "put", "secret/n", "-"], r#"{"n":12345678901234567890123}"#).0, 0);
-    assert_eq!(run(&["kv", "get", "secret/n", "--field", "n"], "").1, "12345678901234567890123\n");
+    assert_eq!(run(&["kv", "get", "secret/n", "--field", "n"], "").1, "12345678901234567890123");
     assert!(run(&["kv", "get", "secret/n", "--format", "json"], "").1.contains("12345678901234567890123"));
     let (code, _, error) = run(&["kv", "put", "secret/n", "a=1", "--cas", "7"], "");
     assert_eq!(code, 5, "{error}");
@@ -173,7 +173,8 @@ fn command_line_keeps_digits_files_and_exit_codes() {
     let (code, _, error) = run(&["kv", "put", "secret/x", "hunter2"], "");
     assert_eq!((code, error.contains("hunter2")), (2, false), "{error}");
     assert_eq!(run(&["kv", "put", "secret/x", "p=\\@home"], "").0, 0);
-    assert_eq!(run(&["kv", "get", "secret/x", "--field", "p"], "").1, "@home\n");
+    assert_eq!(run(&["kv", "get", "secret/x", "--field", "p"], "").1, "@home");
+    assert_eq!(run(&["kv", "get", "secret/x", "--field", "p", "--format", "json"], "").1, "\"@home\"\n");
     let (code, _, error) = run(&["kv", "get", "nowhere/x"], "");
     assert_eq!(code, 4, "{error}");
     assert_eq!(run(&["status", "--address", "http://127.0.0.1:1"], "").0, 6);

@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use keyway_e2e::{Site, config, tls::Authority, within};
+use keyway_e2e::{
+    Site, config,
+    tls::{Authority, write_self_signed},
+    within,
+};
+use rcgen::{BasicConstraints, CertificateParams, IsCa};
 use serde_json::json;
 
 /// A site with a certificate of the authority.
@@ -158,4 +163,84 @@ fn certificate_is_optional_where_the_configuration_says_so_and_a_strangers_is_re
     assert_eq!(status(&site, &server.address, &shown).0, Some(3));
     Authority::new().write_client(&site.path("client"), "spiffe://example.org/app");
     assert_eq!(status(&site, &server.address, &shown).0, Some(6));
+}
+
+/// A server whose certificate is its own authority, as `openssl req -x509` makes it: an authority's, or a plain one.
+#[test]
+fn self_signed_certificate_is_taken_as_its_own_authority_and_only_for_what_it_says() {
+    let site = protected(&Authority::new());
+    let authority = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = site.path("server.pem");
+    let trusting = ["--ca-cert", certificate.to_str().unwrap()];
+    let (here, local) = (["localhost", "127.0.0.1"], ["localhost"]);
+    let expired = |params: &mut CertificateParams| {
+        authority(params);
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    };
+    let ask = |more: &[&str]| {
+        let server = site.start();
+        let output = site.run(&[&["status", "--address", &server.address], more].concat());
+        assert!(server.terminate());
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    write_self_signed(&site.path(""), &here, authority);
+    let (code, said) = ask(&trusting);
+    assert_eq!(code, 3, "it is answered that there is no cluster: {said}");
+    // Without being named it is a stranger's.
+    let (code, said) = ask(&[]);
+    assert!(code == 6 && said.contains("--ca-cert") && !said.contains("running?"), "{said}");
+    write_self_signed(&site.path(""), &here, |_| {});
+    assert_eq!(ask(&trusting).0, 3);
+    // Another's of the same name.
+    let other = site.path("other.pem");
+    fs::copy(&certificate, &other).unwrap();
+    write_self_signed(&site.path(""), &here, authority);
+    let (code, said) = ask(&["--ca-cert", other.to_str().unwrap()]);
+    assert!(code == 6 && said.contains("other.pem") && !said.contains("running?"), "{said}");
+    write_self_signed(&site.path(""), &here, expired);
+    let (code, said) = ask(&trusting);
+    assert!(code == 6 && said.contains("expired"), "{said}");
+    for kind in [authority as fn(&mut CertificateParams), |_| {}] {
+        write_self_signed(&site.path(""), &local, kind);
+        let (code, said) = ask(&trusting);
+        assert!(
+            code == 6 && said.contains("but for localhost; ") && said.contains("--tls-server-name"),
+            "{said}"
+        );
+        assert_eq!(ask(&[&trusting[..], &["--tls-server-name", "localhost"]].concat()).0, 3);
+        write_self_signed(&site.path(""), &[], kind);
+        let (code, said) = ask(&trusting);
+        assert!(code == 6 && said.contains("subjectAltName=IP:127.0.0.1"), "{said}");
+    }
+    // A certificate that an authority signed may be named itself, too, as curl takes it.
+    let authority = Authority::new();
+    authority.write_server(&site.path(""));
+    assert_eq!(ask(&trusting).0, 3);
+    let bytes =
+        format!("KEYWAY_CACERT_BYTES={}", fs::read_to_string(authority.write(&site.path(""))).unwrap());
+    let server = site.start();
+    let status = ["status", "--address", &server.address];
+    assert_eq!(site.run_under(&["env", &bytes], &status).status.code(), Some(3));
+    let directory = format!("VAULT_CAPATH={}", site.path("").display());
+    assert_eq!(site.run_under(&["env", &directory], &status).status.code(), Some(3));
+}
+
+#[test]
+fn wrong_scheme_is_named_in_both_directions() {
+    let site = protected(&Authority::new());
+    let server = site.start();
+    let clear = site.run(&["status", "--address", &server.address.replace("https", "http")]);
+    let said = String::from_utf8_lossy(&clear.stderr);
+    assert!(
+        clear.status.code() == Some(6) && said.contains("https://") && !said.contains("running?"),
+        "{said}"
+    );
+    site.configure(&config("sqlite"));
+    let server = site.start();
+    let protected = site.run(&["status", "--address", &server.address.replace("http", "https")]);
+    let said = String::from_utf8_lossy(&protected.stderr);
+    assert!(
+        protected.status.code() == Some(6) && said.contains("http://") && !said.contains("running?"),
+        "{said}"
+    );
 }

@@ -2,17 +2,19 @@
 //! unprivileged user, and gone with its handle.
 //!
 //! [`server`] starts and stops them, [`binaries`] finds the distribution's programs, [`power`] takes a server's power away,
-//! [`disk`] fills up, [`control`] lets another process have that done.
+//! [`disk`] fills up, [`control`] lets another process have that done, [`pooler`](mod@pooler) puts PgBouncer before one.
 
 mod binaries;
 mod control;
 mod disk;
+mod pooler;
 mod power;
 mod server;
 
 pub use binaries::{Binaries, Missing};
 pub use control::{Control, Remote};
 pub use disk::SmallDisk;
+pub use pooler::{NoPooler, Pooler, pooler};
 pub use power::Power;
 pub use server::{Options, Server};
 

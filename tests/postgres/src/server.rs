@@ -386,7 +386,7 @@ fn children(parent: u32) -> Vec<u32> {
 }
 
 /// A program of PostgreSQL's, which refuses to be root's.
-fn as_nobody(program: &Path, directory: &Path) -> Command {
+pub(crate) fn as_nobody(program: &Path, directory: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(directory).env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
     if geteuid().is_root() {

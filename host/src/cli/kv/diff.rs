@@ -14,7 +14,7 @@ use super::{
 use crate::cli::{
     client::Client,
     failure::Failure,
-    output::{Format, print},
+    output::{Format, cell, print},
 };
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -95,8 +95,8 @@ fn describe(path: &str, from: u64, to: u64, differences: &[Difference]) -> Strin
             Change::Removed => '-',
             Change::Changed => '~',
         };
-        text.push_str(&format!("{mark} {field}"));
-        match (from, to) {
+        text.push_str(&format!("{mark} {}", cell(field)));
+        match (from.as_deref().map(cell), to.as_deref().map(cell)) {
             (Some(from), Some(to)) => text.push_str(&format!(": {from} -> {to}")),
             (Some(one), None) | (None, Some(one)) => text.push_str(&format!(": {one}")),
             (None, None) => {}

@@ -1,6 +1,5 @@
 //! `keyway kv export`: the current versions of all secrets in a folder. Not one point in time: each secret is read when its
 //! turn comes.
-#![expect(clippy::print_stderr, reason = "what is left out is told beside what is exported")]
 
 use std::{fs, io::Write, path::Path};
 
@@ -12,7 +11,7 @@ use super::{
 use crate::cli::{
     client::Client,
     failure::Failure,
-    output::{Format, print, progress, say},
+    output::{Format, print, progress, say, warn},
 };
 
 pub(super) fn run(client: &Client, path: &str, output: Option<&Path>, format: Format) -> Result<(), Failure> {
@@ -43,7 +42,7 @@ pub(super) fn run(client: &Client, path: &str, output: Option<&Path>, format: Fo
     bar.finish_and_clear();
     let Some(file) = output else {
         for path in &skipped {
-            eprintln!("keyway: {path} has no current version, and is left out");
+            warn(&format!("{path} has no current version, and is left out"));
         }
         return say(&text);
     };

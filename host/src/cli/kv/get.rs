@@ -15,7 +15,7 @@ use crate::{
     cli::{
         client::Client,
         failure::Failure,
-        output::{Format, pairs, say, table},
+        output::{Format, alone, pairs, say, table},
     },
     json,
 };
@@ -51,8 +51,7 @@ pub(super) fn run(
             let message = format!("read {path}: there is no field {name:?}; there are: {}", names.join(", "));
             return Err(Failure::NotFound(message));
         };
-        say(&format!("{}\n", plain(value)))?;
-        return Ok(());
+        return alone(format, value, &plain(value));
     }
     match format {
         // To the letter: through a Value, long numbers would be rounded.

@@ -8,7 +8,7 @@ use super::path::{Located, encode, locate};
 use crate::cli::{
     client::Client,
     failure::Failure,
-    output::{Format, print},
+    output::{Format, cell, print},
 };
 
 /// How many names are asked for at a time.
@@ -19,7 +19,7 @@ pub(super) fn run(client: &Client, path: &str, format: Format) -> Result<(), Fai
     if names.is_empty() {
         return Err(Failure::NotFound(format!("list {path}: there is nothing in it")));
     }
-    print(format, &names, || names.iter().map(|name| format!("{name}\n")).collect())?;
+    print(format, &names, || names.iter().map(|name| cell(name) + "\n").collect())?;
     Ok(())
 }
 

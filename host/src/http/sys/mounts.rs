@@ -35,8 +35,8 @@ pub(super) async fn take_away(at: &At<'_>) -> Result<Answer, ApiError> {
 
 pub(super) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
-    if path == "cubbyhole" {
-        return Ok(Answer::flat(cubbyhole()));
+    if let Some(told) = builtin(path) {
+        return Ok(Answer::flat(told));
     }
     let table = at.unsealed()?.mounts().current();
     // The words by which Terraform knows that a mount is gone.
@@ -168,19 +168,27 @@ fn mount_answer(mount: &Mount) -> Value {
 
 /// What each token keeps for itself is always mounted.
 fn cubbyhole() -> Value {
-    builtin("cubbyhole", "per-token private secret storage", true)
+    always_mounted("cubbyhole", 1, "per-token private secret storage", true)
 }
 
 fn system() -> Value {
-    builtin("system", "system endpoints used for control, policy and debugging", false)
+    always_mounted("system", 2, "system endpoints used for control, policy and debugging", false)
 }
 
-/// What is there without being mounted.
-fn builtin(kind: &str, description: &str, is_local: bool) -> Value {
+/// What is mounted at this path without having been made.
+fn builtin(path: &str) -> Option<Value> {
+    match path {
+        "cubbyhole" => Some(cubbyhole()),
+        "sys" => Some(system()),
+        _ => None,
+    }
+}
+
+/// `number` tells them apart: their identity is the same in all clusters.
+fn always_mounted(kind: &str, number: u128, description: &str, is_local: bool) -> Value {
     json!({
         "accessor": format!("{kind}_builtin"),
         "config": tune::config(&Tune::default()),
-        "deprecation_status": "supported",
         "description": description,
         "external_entropy_access": false,
         "local": is_local,
@@ -190,6 +198,6 @@ fn builtin(kind: &str, description: &str, is_local: bool) -> Value {
         "running_sha256": "",
         "seal_wrap": false,
         "type": kind,
-        "uuid": uuid::Uuid::nil(),
+        "uuid": uuid::Uuid::from_u128(number),
     })
 }

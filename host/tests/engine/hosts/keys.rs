@@ -45,7 +45,7 @@ async fn host_whose_keys_another_has_changed_seals_itself_whatever_was_changed_b
         let unsealed = one.unsealed().unwrap();
         unsealed.barrier().rekey(REQUEST, &next_keys()).await.unwrap();
         one.mount(&unsealed, REQUEST, &new_mount("kv")).await.unwrap();
-        unsealed.put_policy(REQUEST, "changing".to_owned(), policy()).await.unwrap();
+        unsealed.put_policy(REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
         let seen = view(other, &cluster.root()).await;
         assert!(matches!(seen, Err(CoreError::Sealed)), "{seen:?}");
         assert!(other.unsealed().is_err());

@@ -5,6 +5,7 @@
 mod approle;
 mod cases;
 mod fields;
+mod system;
 
 use std::collections::HashMap;
 

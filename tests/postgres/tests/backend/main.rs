@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "for tests, which fail by panicking")]
 
 mod bounds;
+mod logins;
 mod settings;
 mod standby;
 mod trouble;

@@ -37,21 +37,24 @@ pub(in crate::http::sys) fn told(mount: &AuthMount) -> Value {
     if let Some(fields) = config.as_object_mut() {
         fields.insert("token_type".to_owned(), "default-service".into());
     }
-    json!({
+    let mut told = json!({
         "accessor": mount.accessor,
         "config": config,
-        "deprecation_status": "supported",
         "description": mount.description,
         "external_entropy_access": false,
         "local": false,
-        "options": null,
+        "options": (mount.kind != TOKEN).then(Map::new),
         "plugin_version": "",
         "running_plugin_version": env!("CARGO_PKG_VERSION"),
         "running_sha256": "",
         "seal_wrap": false,
         "type": mount.kind,
         "uuid": mount.uuid,
-    })
+    });
+    if let (true, Some(fields)) = (mount.kind != TOKEN, told.as_object_mut()) {
+        fields.insert("deprecation_status".to_owned(), "supported".into());
+    }
+    told
 }
 
 pub(in crate::http::sys) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {

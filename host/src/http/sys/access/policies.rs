@@ -1,14 +1,19 @@
 //! Policies, under both of Vault's names for them; and SPIKE's.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
-    http::{answer::Answer, error::ApiError, route::At},
+    http::{
+        answer::Answer,
+        error::ApiError,
+        given::{Number, Truth},
+        route::At,
+    },
     policy::{
         name,
         spike::{SpikePermission, SpikePolicy},
-        store::Written,
+        store::{Cas, Stored, Written},
     },
 };
 
@@ -17,6 +22,8 @@ struct PolicyRequest {
     policy: Option<String>,
     /// What `policy` was once called.
     rules: Option<String>,
+    cas: Option<Number>,
+    cas_required: Option<Truth>,
 }
 
 #[derive(Deserialize)]
@@ -45,18 +52,36 @@ pub(in crate::http::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> 
 
 /// One policy, as the older endpoint tells it.
 pub(in crate::http::sys) async fn read_rules(at: &At<'_>) -> Result<Answer, ApiError> {
-    let (name, written) = named(at).await?;
-    Ok(Answer::flat(json!({ "name": name, "rules": written.text() })))
+    let (name, stored) = named(at).await?;
+    Ok(Answer::flat(told(&name, "rules", &stored)))
 }
 
 pub(in crate::http::sys) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
-    let (name, written) = named(at).await?;
-    Ok(Answer::system(json!({ "name": name, "policy": written.text() })))
+    let (name, stored) = named(at).await?;
+    Ok(Answer::system(told(&name, "policy", &stored)))
+}
+
+/// A policy, with its text under this name.
+fn told(name: &str, text: &str, stored: &Stored) -> Map<String, Value> {
+    let mut told = Map::from_iter([
+        ("name".to_owned(), name.into()),
+        (text.to_owned(), stored.policy.text().into()),
+        ("version".to_owned(), stored.version.into()),
+        ("cas_required".to_owned(), stored.cas_required.into()),
+        ("allow_slashes_in_identity_templates".to_owned(), false.into()),
+        ("allow_wildcards_in_identity_templates".to_owned(), false.into()),
+    ]);
+    if !stored.modified.is_empty() {
+        told.insert("modified".to_owned(), stored.modified.clone().into());
+    }
+    told
 }
 
 /// One of SPIKE's, as it was written.
 pub(in crate::http::sys) async fn read_spike(at: &At<'_>) -> Result<Answer, ApiError> {
-    let (name, Written::Spike(policy)) = named(at).await? else { return Err(ApiError::NotFound) };
+    let (name, Stored { policy: Written::Spike(policy), .. }) = named(at).await? else {
+        return Err(ApiError::NotFound);
+    };
     let mut told: Value = json!(policy);
     if let Some(fields) = told.as_object_mut() {
         fields.insert("name".to_owned(), name.into());
@@ -64,18 +89,26 @@ pub(in crate::http::sys) async fn read_spike(at: &At<'_>) -> Result<Answer, ApiE
     Ok(Answer::system(told))
 }
 
-async fn named(at: &At<'_>) -> Result<(String, Written), ApiError> {
+async fn named(at: &At<'_>) -> Result<(String, Stored), ApiError> {
     let name = name(at.name).map_err(ApiError::bad_request)?;
     let unsealed = at.unsealed()?;
-    let written = unsealed.policies().get(unsealed.records(at.call.request()), &name).await?;
-    Ok((name, written.ok_or(ApiError::NotFound)?))
+    let stored = unsealed.policies().get(unsealed.records(at.call.request()), &name).await?;
+    Ok((name, stored.ok_or(ApiError::NotFound)?))
 }
 
 pub(in crate::http::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: PolicyRequest = at.json()?;
     let text = request.policy.or(request.rules).filter(|text| !text.trim().is_empty());
     let text = text.ok_or_else(|| ApiError::bad_request("'policy' parameter not supplied or empty"))?;
-    put(at, Written::Acl(decoded(text))).await
+    let cas = Cas {
+        version: request.cas.as_ref().map(Number::get).transpose().map_err(said("cas"))?,
+        required: request.cas_required.as_ref().map(Truth::get).transpose().map_err(said("cas_required"))?,
+    };
+    put(at, Written::Acl(decoded(text)), cas).await
+}
+
+fn said(name: &'static str) -> impl Fn(String) -> ApiError {
+    move |why| ApiError::bad_request(format!("{name}: {why}"))
 }
 
 /// Older clients send the text in Base64.
@@ -92,12 +125,12 @@ pub(in crate::http::sys) async fn write_spike(at: &At<'_>) -> Result<Answer, Api
         permissions: request.permissions,
         mount: request.mount.unwrap_or_else(|| "secret".to_owned()),
     };
-    put(at, Written::Spike(policy)).await
+    put(at, Written::Spike(policy), Cas::default()).await
 }
 
-async fn put(at: &At<'_>, written: Written) -> Result<Answer, ApiError> {
+async fn put(at: &At<'_>, written: Written, cas: Cas) -> Result<Answer, ApiError> {
     let name = name(at.name).map_err(ApiError::bad_request)?;
-    at.unsealed()?.put_policy(at.call.request(), name, written).await?;
+    at.unsealed()?.put_policy(at.call.request(), name, written, cas).await?;
     Ok(Answer::Nothing)
 }
 

@@ -19,7 +19,13 @@ pub(in crate::http::sys) async fn remount(at: &At<'_>) -> Result<Answer, ApiErro
     let request: RemountRequest = at.json()?;
     let given = |path: Option<String>, name: &str| {
         let path = path.map(|path| path.trim_matches('/').to_owned()).filter(|path| !path.is_empty());
-        path.ok_or_else(|| ApiError::bad_request(format!("{name:?} is missing")))
+        let missing = || ApiError::bad_request("both 'from' and 'to' path must be specified as a string");
+        let path = path.ok_or_else(missing)?;
+        if path.trim() != path {
+            let message = format!("'{name}' path cannot contain leading or trailing whitespace");
+            return Err(ApiError::bad_request(message));
+        }
+        Ok(path)
     };
     let (from, to) = (given(request.from, "from")?, given(request.to, "to")?);
     let parse = |path: &str| MountPath::parse(path).map_err(ApiError::bad_request);
@@ -38,12 +44,18 @@ pub(in crate::http::sys) async fn remount(at: &At<'_>) -> Result<Answer, ApiErro
 /// The last move of a mount, by its id.
 pub(in crate::http::sys) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
     let table = at.unsealed()?.mounts().current();
-    let moved = table.iter().find(|(_, mount)| mount.uuid.to_string() == at.name);
-    let moved = moved.and_then(|(path, mount)| Some((mount.moved_from.as_ref()?, path)));
-    let (from, to) = moved.ok_or(ApiError::NotFound)?;
+    let secrets = table.iter().find(|(_, mount)| mount.uuid.to_string() == at.name);
+    let secrets =
+        secrets.and_then(|(to, mount)| Some((format!("{}/", mount.moved_from.as_ref()?), format!("{to}/"))));
+    let methods = table.auth().all();
+    let method = methods.iter().find(|(_, mount)| mount.uuid.to_string() == at.name);
+    let method = method.and_then(|(to, mount)| {
+        Some((format!("auth/{}/", mount.moved_from.as_ref()?), format!("auth/{to}/")))
+    });
+    let (source, target) = secrets.or(method).ok_or(ApiError::NotFound)?;
     Ok(Answer::system(json!({
         "migration_id": at.name,
-        "migration_info": { "source_mount": format!("{from}/"), "target_mount": format!("{to}/"), "status": "success" },
+        "migration_info": { "source_mount": source, "target_mount": target, "status": "success" },
     })))
 }
 

@@ -36,8 +36,10 @@ impl TuneRequest {
         }
         match self.listing_visibility.as_deref() {
             None => {}
-            Some("" | "hidden") => tune.is_listed = false,
-            Some("unauth") => tune.is_listed = true,
+            Some(known @ ("" | "hidden" | "unauth")) => {
+                tune.is_listed = known == "unauth";
+                tune.is_hidden = known == "hidden";
+            }
             Some(other) => {
                 let message = format!("listing_visibility {other:?} is none of unauth and hidden");
                 return Err(ApiError::bad_request(message));
@@ -70,25 +72,25 @@ fn lease_ttl(name: &str, given: Option<&Given>) -> Result<Option<u64>, ApiError>
 
 /// What a mount says, as it is answered beside other things.
 pub(in crate::http::sys) fn config(tune: &Tune) -> Value {
-    json!({
+    let mut config = json!({
         "default_lease_ttl": tune.default_lease_ttl,
         "force_no_cache": false,
-        "listing_visibility": if tune.is_listed { "unauth" } else { "" },
         "max_lease_ttl": tune.max_lease_ttl,
-    })
+    });
+    if let (Some(visibility), Some(fields)) = (tune.listing_visibility(), config.as_object_mut()) {
+        fields.insert("listing_visibility".to_owned(), visibility.into());
+    }
+    config
 }
 
 /// What counts for a mount.
 fn told(tune: &Tune, description: &str) -> Map<String, Value> {
     let lifetimes = tune.lifetimes();
-    let told = json!({
-        "default_lease_ttl": lifetimes.default,
-        "description": description,
-        "force_no_cache": false,
-        "listing_visibility": if tune.is_listed { "unauth" } else { "" },
-        "max_lease_ttl": lifetimes.max,
-    });
-    told.as_object().cloned().unwrap_or_default()
+    let mut told = config(tune).as_object().cloned().unwrap_or_default();
+    told.insert("default_lease_ttl".to_owned(), lifetimes.default.into());
+    told.insert("max_lease_ttl".to_owned(), lifetimes.max.into());
+    told.insert("description".to_owned(), description.into());
+    told
 }
 
 fn gone(path: &str) -> ApiError {
@@ -101,6 +103,10 @@ pub(in crate::http::sys) async fn read(at: &At<'_>) -> Result<Answer, ApiError> 
     if let Some(auth) = path.strip_prefix("auth/") {
         let mount = table.auth().get(auth).ok_or_else(|| gone(path))?;
         return Ok(Answer::flat(of_auth(&mount.tune, &mount.description)));
+    }
+    if let Some(builtin) = super::builtin(path) {
+        let description = builtin.get("description").and_then(Value::as_str).unwrap_or_default();
+        return Ok(Answer::flat(told(&Tune::default(), description)));
     }
     let mount = table.get(path).ok_or_else(|| gone(path))?;
     let mut told = told(&mount.tune, &mount.description);

@@ -1,14 +1,16 @@
 //! What the command line prints and how it fails, as one transcript; and what it is asked for without a server.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod answers;
+mod terminal;
 
 use std::{
     fs,
-    io::{Read, Write},
     path::Path,
     process::{Command, Output, Stdio},
 };
 
-use keyway_e2e::{Keys, Server, Site, built, needed};
+use keyway_e2e::{Keys, Server, Site, built};
 
 /// Commands with their output and exit codes, with what differs from run to run taken out.
 struct Transcript<'a> {
@@ -269,7 +271,7 @@ fn values_come_out_byte_for_byte_and_a_full_disk_is_a_failure() {
     assert_eq!(server.post("secret/data/odd", &keys.root_token, &body).status, 200);
     let get = ["kv", "get", "secret/odd", "--field", "odd"];
     let read = keyway(&server.address, &keys.root_token, &get, Stdio::piped());
-    assert_eq!(read.stdout, format!("{odd}\n").as_bytes());
+    assert_eq!(read.stdout, odd.as_bytes());
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let lost = keyway(&server.address, &keys.root_token, &["kv", "export", "secret"], Stdio::from(full));
     let said = String::from_utf8_lossy(&lost.stderr);
@@ -277,78 +279,4 @@ fn values_come_out_byte_for_byte_and_a_full_disk_is_a_failure() {
         lost.status.code() == Some(1) && said.contains("standard output") && !said.contains("red"),
         "{said}"
     );
-}
-
-#[test]
-fn redirection_is_a_failure_that_says_where_and_takes_no_token_along() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let server = std::thread::spawn(move || {
-        let mut seen = String::new();
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut piece = [0; 4096];
-        while !seen.contains("\r\n\r\n") {
-            let length = stream.read(&mut piece).unwrap();
-            seen.push_str(&String::from_utf8_lossy(&piece[..length]));
-        }
-        let answer =
-            "HTTP/1.1 301 Moved\r\nLocation: https://elsewhere.example/\r\nContent-Length: 0\r\n\r\n";
-        stream.write_all(answer.as_bytes()).unwrap();
-    });
-    let removed = keyway(&address, "kw.x", &["mount", "remove", "a", "--confirm", "a"], Stdio::piped());
-    let said = String::from_utf8_lossy(&removed.stderr);
-    assert!(removed.status.code() == Some(6) && said.contains("elsewhere.example"), "{said}");
-    assert!(removed.stdout.is_empty());
-    server.join().unwrap();
-}
-
-/// The command line on a terminal; none where there is no program that makes one.
-fn on_a_terminal(server: &Server, token: &str, arguments: &str, input: &str) -> Option<String> {
-    let spawned = Command::new("script")
-        .args(["-qec", &format!("{} {arguments}", built().join("keyway").display()), "/dev/null"])
-        .env("KEYWAY_ADDR", &server.address)
-        .env("KEYWAY_TOKEN", token)
-        .env("TERM", "xterm")
-        .env_remove("NO_COLOR")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .and_then(|mut child| {
-            let mut shown = Vec::new();
-            let mut out = child.stdout.take().unwrap();
-            let mut piece = [0; 1];
-            while !input.is_empty() && !shown.ends_with(b": ") && out.read(&mut piece)? > 0 {
-                shown.extend_from_slice(&piece);
-            }
-            // The echo goes off just after the prompt, and nothing tells when; people take longer than this to begin to type.
-            std::thread::sleep(std::time::Duration::from_secs(u64::from(!input.is_empty())));
-            let mut keyboard = child.stdin.take().unwrap();
-            writeln!(keyboard, "{input}")?;
-            out.read_to_end(&mut shown)?;
-            drop(keyboard);
-            child.wait()?;
-            Ok(shown)
-        });
-    let shown = match spawned {
-        Ok(shown) => Some(shown),
-        Err(error) => needed("script", Err(error)).map(|output| output.stdout),
-    };
-    shown.map(|shown| String::from_utf8_lossy(&shown).into_owned())
-}
-
-#[test]
-fn terminal_echoes_no_secret_and_sets_headings_off() {
-    let site = Site::new("memory");
-    let server = site.start();
-    let keys = server.init(1, 1);
-    let Some(shown) = on_a_terminal(&server, "", "unseal", &keys.shares[0]) else { return };
-    assert!(shown.contains("Unseal share:") && shown.contains("Sealed       false"), "{shown}");
-    assert!(!shown.contains(&keys.shares[0]), "{shown}");
-    let token = &keys.root_token;
-    let shown = on_a_terminal(&server, token, "kv put secret/a password=-", "hunter2").unwrap();
-    assert!(shown.contains("Value of password:") && !shown.contains("hunter2"), "{shown}");
-    assert_eq!(server.get("secret/data/a", token).json()["data"]["data"]["password"], "hunter2");
-    let shown = on_a_terminal(&server, token, "mount list", "").unwrap();
-    assert!(shown.contains("\u{1b}[1mPath"), "{shown}");
 }
