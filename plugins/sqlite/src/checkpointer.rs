@@ -18,7 +18,7 @@ pub(crate) fn run(connection: &Connection, shared: &Shared, calls: &Receiver<()>
         if shared.place().moved().is_some() {
             continue;
         }
-        match sql::checkpoint(connection) {
+        match shared.versions().lineage().checkpoint(|| sql::checkpoint(connection)) {
             Ok(pages) => {
                 shared.checkpoint_succeeded();
                 shared.context().gauge("wal_pages", pages as f64);

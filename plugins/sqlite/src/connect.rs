@@ -6,7 +6,7 @@ use keyway_sdk::{Error, ErrorCode, Result};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    error,
+    error, lineage,
     sql::{self, FileKind, Format, JournalMode},
 };
 
@@ -43,9 +43,10 @@ pub(crate) fn writer(path: &Path, wal_limit: u64) -> Result<Opened> {
     let format = match format {
         Some(format) => format,
         None => {
-            let incarnation = getrandom::u64()
+            let random = getrandom::u64().and_then(|incarnation| Ok((incarnation, lineage::fresh()?)));
+            let (incarnation, mark) = random
                 .map_err(|source| Error::new(ErrorCode::INTERNAL, format!("no random bytes: {source}")))?;
-            sql::create(&mut connection, incarnation).map_err(failed)?;
+            sql::create(&mut connection, incarnation, mark).map_err(failed)?;
             Format::Two
         }
     };

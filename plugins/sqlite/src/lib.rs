@@ -7,7 +7,8 @@
 //!   [`upkeep`] removes what is nobody's any more.
 //! - What reads: [`readers`]; [`transaction`] and [`backup`] read from a snapshot.
 //! - [`restore`], [`upgrade`], [`health`].
-//! - The files: [`opener`] keeps a second opener out, [`files`] makes and watches them, [`connect`] opens connections,
+//! - The files: [`opener`] keeps a second opener out, [`pairing`] refuses those that do not belong together by the marks of
+//!   [`lineage`], [`files`] makes and watches them, [`connect`] opens connections,
 //!   [`checkpointer`] copies the WAL into the database.
 //! - [`sql`] has every statement, [`error`] SQLite's codes in the interface's words.
 
@@ -21,7 +22,9 @@ mod connect;
 mod error;
 mod files;
 mod health;
+mod lineage;
 mod opener;
+mod pairing;
 mod queue;
 mod readers;
 mod restore;

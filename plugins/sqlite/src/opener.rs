@@ -8,7 +8,10 @@ use std::{
 
 use keyway_sdk::{Error, ErrorCode};
 
-use crate::files::{self, FilesError};
+use crate::{
+    files::{self, FilesError},
+    pairing::{self, PairingError},
+};
 
 /// Keeps every other opener out for as long as it lives: another process, and another copy of this library in the
 /// same process, whose POSIX locks SQLite could not see.
@@ -31,6 +34,8 @@ impl Drop for OpenerLock {
 pub(crate) enum OpenerError {
     #[error(transparent)]
     Files(#[from] FilesError),
+    #[error(transparent)]
+    Pairing(#[from] PairingError),
     #[error("{} is in use by {holder}; only one opener is possible at a time", path.display())]
     InUse { path: PathBuf, holder: String },
 }
@@ -41,13 +46,13 @@ impl OpenerError {
         let code = match &self {
             Self::InUse { .. } => ErrorCode::UNAVAILABLE,
             Self::Files(FilesError::File { .. }) => ErrorCode::UNAVAILABLE,
-            Self::Files(_) => ErrorCode::INVALID_ARGUMENT,
+            Self::Files(_) | Self::Pairing(_) => ErrorCode::INVALID_ARGUMENT,
         };
         Error::new(code, self.to_string())
     }
 }
 
-/// Takes the lock, makes the database's file if it does not exist, and answers its path without links.
+/// Takes the lock, makes the database's file if neither it nor a part of a store exists, and answers its path without links.
 pub(crate) fn prepare(
     path: &Path,
     allow_network: bool,
@@ -55,6 +60,7 @@ pub(crate) fn prepare(
 ) -> Result<(PathBuf, OpenerLock), OpenerError> {
     let path = files::real_path(path)?;
     let lock = lock(&path, backend)?;
+    pairing::check(&path)?;
     files::private_file(&path)?;
     files::check_file_system(&path, allow_network)?;
     Ok((path, lock))

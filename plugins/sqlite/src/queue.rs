@@ -68,6 +68,14 @@ impl Failure {
             Self::Moved(detail) => error::moved(detail),
         }
     }
+
+    /// SQLite's error, if there is one.
+    pub(crate) fn into_source(self) -> rusqlite::Result<()> {
+        match self {
+            Self::Begin(source) | Self::Commit(source) => Err(source),
+            Self::Moved(_) => Ok(()),
+        }
+    }
 }
 
 struct WriteCall<T, F> {

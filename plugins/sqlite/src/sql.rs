@@ -12,7 +12,7 @@ mod upkeep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keyway_sdk::Version;
-use rusqlite::{Connection, Result, Row, types::ValueRef};
+use rusqlite::{Connection, OptionalExtension as _, Result, Row, types::ValueRef};
 
 pub(crate) use self::{
     records::{Found, NewRecord, current_version, delete, drop_keyspace, get, get_up_to, keyspaces, put},
@@ -108,6 +108,25 @@ pub(crate) fn last_version(connection: &Connection) -> Result<u64> {
 
 pub(crate) fn set_last_version(connection: &Connection, version: u64) -> Result<()> {
     set_meta(connection, "last_version", version.cast_signed())
+}
+
+/// The mark of the state that the store is in, and of the one before it.
+pub(crate) const MARK: &str = "lineage";
+pub(crate) const MARK_BEFORE: &str = "lineage_before";
+/// All that `meta` ever holds, in order.
+pub(crate) const META_NAMES: [&str; 5] = ["incarnation", "last_version", MARK, MARK_BEFORE, "probe"];
+
+/// Both marks; zero if there is none.
+pub(crate) fn marks(connection: &Connection) -> Result<(u64, u64)> {
+    let mark = |name| meta(connection, name).optional().map(|mark| mark.unwrap_or(0).cast_unsigned());
+    Ok((mark(MARK)?, mark(MARK_BEFORE)?))
+}
+
+/// Writes a new mark; the present one is that before it then.
+pub(crate) fn set_mark(connection: &Connection, mark: u64) -> Result<()> {
+    let (present, _) = marks(connection)?;
+    set_meta(connection, MARK_BEFORE, present.cast_signed())?;
+    set_meta(connection, MARK, mark.cast_signed())
 }
 
 /// Writes a mark that [`probe`] reads, to see that the store keeps what it is given.

@@ -33,7 +33,7 @@ pub(crate) fn upgrade(connection: &Connection, shared: &Shared) -> Result<u32> {
         .and_then(|()| sql::migrate(connection, shared.versions().last()))
         .map_err(failed)
         .and_then(|last| {
-            sql::commit(connection).map_err(|source| error::commit_failed(&source))?;
+            shared.versions().lineage().commit(connection).map_err(|failure| failure.error("upgrade"))?;
             Ok(last)
         });
     match migrated {

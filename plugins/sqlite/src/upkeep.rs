@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use crate::{
     client::Shared,
+    queue::Failure,
     sql::{self, Format, Step},
 };
 
@@ -66,7 +67,7 @@ fn step(connection: &Connection, shared: &Shared) -> rusqlite::Result<usize> {
         sql::remove_orphans(connection, |id| shared.is_staged(id), STEP).map(|orphans| expired + orphans)
     });
     let ended = match &removed {
-        Ok(1..) => sql::commit(connection),
+        Ok(1..) => shared.versions().lineage().commit(connection).or_else(Failure::into_source),
         _ => sql::rollback(connection),
     };
     if ended.is_err() {

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use crate::{
     error,
+    lineage::Lineage,
     queue::Failure,
     sql::{self, At, Format},
 };
@@ -34,6 +35,7 @@ pub(crate) struct Versions {
     last: AtomicU64,
     /// The file's bound.
     reserved: AtomicU64,
+    lineage: Lineage,
 }
 
 /// Numbers that are reserved at a time.
@@ -48,7 +50,13 @@ impl Versions {
             format: AtomicU32::new(format.number()),
             last: AtomicU64::new(last),
             reserved: AtomicU64::new(last),
+            lineage: Lineage::default(),
         }
+    }
+
+    /// Commits what is under way on the connection that writes.
+    pub(crate) fn lineage(&self) -> &Lineage {
+        &self.lineage
     }
 
     /// How the store is read.
@@ -74,7 +82,7 @@ impl Versions {
         let raised = sql::begin_write(connection)
             .and_then(|()| sql::set_last_version(connection, bound))
             .map_err(Failure::Begin)
-            .and_then(|()| sql::commit(connection).map_err(Failure::Commit));
+            .and_then(|()| self.lineage.commit(connection));
         match raised {
             Ok(()) => self.reserved.store(bound, Ordering::Release),
             // The transaction itself has not begun, whatever became of this.
@@ -119,7 +127,7 @@ impl<'a> Writing<'a> {
         if bound > reserved {
             sql::set_last_version(self.connection, bound).map_err(Failure::Begin)?;
         }
-        sql::commit(self.connection).map_err(Failure::Commit)?;
+        self.versions.lineage.commit(self.connection)?;
         self.versions.reserved.store(bound, Ordering::Release);
         Ok(())
     }

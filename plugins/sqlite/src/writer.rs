@@ -215,7 +215,8 @@ impl<'a> Writer<'a> {
 
     /// The checkpointer has copied what there was; what has come since is little, and nothing comes meanwhile.
     fn rewind(&self) {
-        if let Err(source) = sql::checkpoint_and_rewind(&self.connection) {
+        let lineage = self.shared.versions().lineage();
+        if let Err(source) = lineage.checkpoint(|| sql::checkpoint_and_rewind(&self.connection)) {
             self.shared.checkpoint_failed(&source);
         }
     }

@@ -99,7 +99,7 @@ mod tests {
     /// Keys `a/00000001` and on, a second keyspace with as many, and one key behind them all.
     fn store(records: u64) -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
-        super::super::create(&mut connection, 1).unwrap();
+        super::super::create(&mut connection, 1, 0).unwrap();
         let names = "INSERT INTO spaces (id, name) VALUES (1, 'k'), (2, 'l')";
         connection.execute(names, []).unwrap();
         let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Result, TransactionBehavior};
 
-use super::{set_last_version, set_meta};
+use super::{set_last_version, set_mark, set_meta};
 
 /// "keyw" in ASCII: says whose file it is.
 const APPLICATION_ID: i32 = 0x6b65_7977;
@@ -78,7 +78,7 @@ pub(crate) fn data_format(connection: &Connection) -> Result<u32> {
 }
 
 /// Makes the tables of an empty file, in one transaction.
-pub(crate) fn create(connection: &mut Connection, incarnation: u64) -> Result<()> {
+pub(crate) fn create(connection: &mut Connection, incarnation: u64, mark: u64) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(META)?;
     transaction.execute_batch(TABLES)?;
@@ -86,6 +86,7 @@ pub(crate) fn create(connection: &mut Connection, incarnation: u64) -> Result<()
     transaction.pragma_update(None, "user_version", DATA_FORMAT)?;
     set_meta(&transaction, "incarnation", incarnation.cast_signed())?;
     set_last_version(&transaction, 0)?;
+    set_mark(&transaction, mark)?;
     transaction.commit()
 }
 

@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn steps_find_their_records_by_an_index_and_keep_what_never_expires() {
         let mut connection = Connection::open_in_memory().unwrap();
-        super::super::create(&mut connection, 1).unwrap();
+        super::super::create(&mut connection, 1, 0).unwrap();
         connection
             .execute_batch(
                 "INSERT INTO spaces VALUES (1, 'k');

@@ -5,6 +5,8 @@
     reason = "a test fails by panicking, and says what it skips"
 )]
 
+mod put_back;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -52,7 +54,7 @@ fn sqlite3_sees_what_the_readme_says_while_the_store_is_open() {
     let store = store::open(directory.path()).unwrap();
     put(&store, b"db/password", b"ciphertext");
     put(&store, b"other", b"");
-    let readme = include_str!("../../../plugins/sqlite/README.md");
+    let readme = include_str!("../../../../plugins/sqlite/README.md");
     let query = |text: &str| {
         assert!(readme.contains(text), "the README does not say: {text}");
         sqlite3(directory.path(), text).map(|output| answer(&output))
@@ -210,6 +212,8 @@ fn space_of_dropped_keyspaces_is_reclaimed_in_the_background_and_after_a_restart
     assert!(block_on(store.drop_keyspace(&call(), DropKeyspace::new("app", WriteId::default()))).unwrap());
     assert!(get(&store, &0_u32.to_be_bytes()).is_none(), "gone at once, whatever is left of it");
     wait_until_empty();
+    store::close(&store);
+    drop(store);
 
     // What a restore has left that was never finished, and what has expired, goes when the store is opened.
     let connection = rusqlite::Connection::open(directory.path().join(store::FILE)).unwrap();
@@ -220,8 +224,6 @@ fn space_of_dropped_keyspaces_is_reclaimed_in_the_background_and_after_a_restart
         )
         .unwrap();
     drop(connection);
-    store::close(&store);
-    drop(store);
     assert_eq!(entries(), 2);
     let store = store::open(directory.path()).unwrap();
     wait_until_empty();
