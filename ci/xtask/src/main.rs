@@ -5,6 +5,7 @@ mod bench;
 mod compilers;
 mod conform;
 mod evolution;
+mod node;
 mod openbao;
 mod process;
 mod programs;

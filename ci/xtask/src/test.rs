@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::{
-    compilers, conform, evolution, openbao,
+    compilers, conform, evolution, node, openbao,
     process::{cargo, run},
     programs, python, tidy,
 };
@@ -27,6 +27,9 @@ pub(crate) fn test() -> Result<()> {
     }
     if let Some(bao) = openbao::prepare()? {
         tests.env("KEYWAY_TEST_BAO", bao);
+    }
+    if let Some(packages) = node::prepare()? {
+        tests.env("KEYWAY_TEST_NODE_PATH", packages);
     }
     run(&mut tests)?;
     conform::conform_libraries(conform::Wanted::default())

@@ -1,11 +1,11 @@
-//! hvac, the Python client, as one of the judges of the protocol.
+//! hvac, the Python client, and node-vault, the JavaScript client, as judges of the protocol.
 #![expect(
     clippy::print_stderr,
     clippy::unwrap_used,
     reason = "a test says what it skips, and fails by panicking"
 )]
 
-use std::{env, process::Command};
+use std::{env, ffi::OsString, process::Command};
 
 use keyway_e2e::{Site, config};
 
@@ -40,16 +40,7 @@ fn run(script: &str, unsealed: bool) {
 
 /// Runs a script against both backends, with these sections of the configuration, with the address of a server and, where it is unsealed, a root token.
 fn run_with(script: &str, unsealed: bool, sections: &str) {
-    let Some(python) = env::var_os("KEYWAY_TEST_PYTHON") else {
-        assert!(
-            env::var("CI").as_deref() != Ok("true"),
-            "KEYWAY_TEST_PYTHON is not set; run `cargo xtask test`"
-        );
-        eprintln!(
-            "SKIPPED: KEYWAY_TEST_PYTHON is not set; `cargo xtask test` makes an environment with hvac"
-        );
-        return;
-    };
+    let Some(python) = prepared("KEYWAY_TEST_PYTHON", "an environment with hvac") else { return };
     for plugin in ["memory", "sqlite"] {
         let site = Site::new(plugin);
         site.configure(&format!("{}\n{sections}", config(plugin)));
@@ -59,10 +50,39 @@ fn run_with(script: &str, unsealed: bool, sections: &str) {
         if unsealed {
             command.arg(server.init_and_unseal().root_token);
         }
-        let output = command.output().unwrap();
-        let said =
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{plugin}:\n{said}");
-        assert!(said.contains("hvac is content"), "{plugin}:\n{said}");
+        is_content(&mut command, "hvac is content", plugin);
     }
+}
+
+#[test]
+fn node_vault_lives_through_a_cluster_and_makes_every_call() {
+    let Some(packages) = prepared("KEYWAY_TEST_NODE_PATH", "a directory with node-vault") else { return };
+    for plugin in ["memory", "sqlite"] {
+        let site = Site::new(plugin);
+        site.configure(&format!("{}\n[audit]\napi = true\n", config(plugin)));
+        let server = site.start();
+        let logs = tempfile::tempdir().unwrap();
+        let mut command = Command::new("node");
+        command.env("NODE_PATH", &packages).arg(concat!(env!("CARGO_MANIFEST_DIR"), "/node/vault.js"));
+        command.arg(&server.address).arg(logs.path());
+        is_content(&mut command, "node-vault is content", plugin);
+    }
+}
+
+/// What `cargo xtask test` has prepared and names in this variable; none, with a visible line, on a machine that may do without.
+fn prepared(variable: &str, what: &str) -> Option<OsString> {
+    let value = env::var_os(variable);
+    if value.is_none() {
+        assert!(env::var("CI").as_deref() != Ok("true"), "{variable} is not set; run `cargo xtask test`");
+        eprintln!("SKIPPED: {variable} is not set; `cargo xtask test` makes {what}");
+    }
+    value
+}
+
+fn is_content(command: &mut Command, last: &str, plugin: &str) {
+    let output = command.output().unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{plugin}:\n{said}");
+    assert!(said.contains(last), "{plugin}:\n{said}");
 }
