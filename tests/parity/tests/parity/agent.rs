@@ -123,7 +123,7 @@ impl Keyway {
         let path = |name: &str| self.site.path(name).display().to_string();
         format!(
             "vault {{\n  address = \"{}\"\n  retry {{ num_retries = 5 }}\n}}\n\
-             auto_auth {{\n  method \"approle\" {{\n    config = {{\n      role_id_file_path = \"{}\"\n      \
+             auto_auth {{\n  method \"approle\" {{\n    min_backoff = \"100ms\"\n    max_backoff = \"1s\"\n    config = {{\n      role_id_file_path = \"{}\"\n      \
              secret_id_file_path = \"{}\"\n      secret_id_response_wrapping_path = \"auth/approle/role/agent/secret-id\"\n      \
              remove_secret_id_file_after_reading = true\n    }}\n  }}\n  \
              sink \"file\" {{\n    config = {{ path = \"{}\" }}\n  }}\n}}\n",

@@ -5,8 +5,7 @@ use std::{
     fs,
     io::Write,
     path::Path,
-    process::Stdio,
-    thread,
+    process::{Child, Stdio},
 };
 
 use serde_json::Value;
@@ -109,13 +108,8 @@ impl Run<'_> {
     fn command(&mut self, command: &Command, matched: &Matched) -> Vec<String> {
         let shown = command.arguments.join(" ");
         let at = |text: String| format!("commands.txt:{}: bao {shown} {text}", command.number);
-        let said = thread::scope(|scope| {
-            let running = [0, 1].map(|server| {
-                let run = &*self;
-                scope.spawn(move || run.say(server, command))
-            });
-            running.map(|thread| thread.join().expect("a command ran"))
-        });
+        // Both run at the same time.
+        let said = [0, 1].map(|server| self.start(server, command)).map(finish);
         let mut problems = Vec::new();
         if (said[0].code != 0) != command.refused {
             problems.push(at(format!("is wrong: OpenBao exits with {}: {}", said[0].code, said[0].errors)));
@@ -139,7 +133,7 @@ impl Run<'_> {
         problems
     }
 
-    fn say(&self, server: usize, command: &Command) -> Said {
+    fn start(&self, server: usize, command: &Command) -> Child {
         let home = self.home.path().join(server.to_string());
         fs::create_dir_all(&home).unwrap();
         let mut process = isolated(self.program, &home);
@@ -161,30 +155,25 @@ impl Run<'_> {
         // A command that fails at once reads nothing.
         let _unread =
             child.stdin.take().expect("a pipe").write_all(self.filled(server, &command.input).as_bytes());
-        let output = child.wait_with_output().expect("wait for bao");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Said {
-            code: output.status.code().unwrap_or(-1),
-            output: text(&output.stdout),
-            errors: text(&output.stderr),
-        }
+        child
     }
 
     fn filled(&self, server: usize, text: &str) -> String {
         let text =
             text.replace("$root", &self.pair.roots[server]).replace("$share", &self.pair.shares[server]);
         let text = text.replace("$dir", &self.pair.directories[server]);
-        self.kept[server].iter().fold(text, |text, (name, value)| text.replace(&format!("${name}"), value))
+        // The longest name first: one may begin with another.
+        let mut kept: Vec<_> = self.kept[server].iter().collect();
+        kept.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        kept.into_iter().fold(text, |text, (name, value)| text.replace(&format!("${name}"), value))
     }
 
     fn differences(&mut self, said: &[Said; 2]) -> Vec<Difference> {
-        let mut found = Vec::new();
         if said[0].code != said[1].code {
-            found.push(Difference {
-                place: "exit".to_owned(),
-                values: said.each_ref().map(|said| said.code.to_string()),
-            });
+            let values = said.each_ref().map(|said| said.code.to_string());
+            return vec![Difference { place: "exit".to_owned(), values }];
         }
+        let mut found = Vec::new();
         let parsed = said.each_ref().map(|said| serde_json::from_str::<Value>(&said.output));
         if let [Ok(bao), Ok(keyway)] = parsed {
             let reply = |body| Reply { status: 200, headers: BTreeMap::new(), body };
@@ -205,6 +194,16 @@ impl Run<'_> {
             }
         }
         found
+    }
+}
+
+fn finish(child: Child) -> Said {
+    let output = child.wait_with_output().expect("wait for bao");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        output: text(&output.stdout),
+        errors: text(&output.stderr),
     }
 }
 
