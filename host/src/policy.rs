@@ -37,7 +37,7 @@ pub const RESPONSE_WRAPPING: &str = "response-wrapping";
 /// The longest name, in bytes.
 const MAX_NAME_BYTES: usize = 128;
 
-/// A policy's name as it is stored: in lower case.
+/// A policy's name as it is stored: in lower case. It may have several segments, as `team/app`.
 ///
 /// # Errors
 ///
@@ -47,8 +47,27 @@ pub fn name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > MAX_NAME_BYTES || has_blank_end {
         return Err(format!("a policy's name has 1 to {MAX_NAME_BYTES} bytes and no blanks at its ends"));
     }
-    if text.chars().any(|c| c.is_control() || matches!(c, '/' | ',')) {
-        return Err("a policy's name has no slashes, commas and control characters".to_owned());
+    if text.chars().any(|c| c.is_control() || c == ',') {
+        return Err("a policy's name has no commas and control characters".to_owned());
+    }
+    if text.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err("a policy's name has no empty and no dot segments".to_owned());
     }
     Ok(text.to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name;
+
+    #[test]
+    fn names_have_segments_and_count_in_lower_case() {
+        for (text, read) in [("app", "app"), ("Team/App", "team/app"), ("a/b/c", "a/b/c"), ("a b", "a b")] {
+            assert_eq!(name(text).unwrap(), read);
+        }
+        for text in ["", "/", "/a", "a/", "a//b", ".", "a/..", "a/./b", "a,b", " a", "a\n", &"x".repeat(129)]
+        {
+            assert!(name(text).is_err(), "{text:?}");
+        }
+    }
 }

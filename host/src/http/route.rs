@@ -240,11 +240,12 @@ impl Route {
         // The name stands where the pattern has it, counted from the end: what is before it is the mount's.
         let behind = self.pattern.split_once('}').map_or("", |(_, behind)| behind);
         let end = path.trim_end_matches('/').len() - behind.len();
-        let folded = path.get(..end).and_then(|before| before.rsplit_once('/'));
-        folded.map_or_else(
-            || path.clone(),
-            |(before, _)| format!("{before}/{name}{}", path.get(end..).unwrap_or_default()),
-        )
+        let name = name.trim_end_matches('/');
+        let (Some(before), Some(after)) = (path.get(..end), path.get(end..)) else { return path };
+        match before.rmatch_indices('/').nth(name.matches('/').count()) {
+            Some((slash, _)) => format!("{}/{name}{after}", before.get(..slash).unwrap_or_default()),
+            None => path,
+        }
     }
 }
 
@@ -358,6 +359,16 @@ mod tests {
         let path =
             route("sys/policy/{name}").folding_case().policy_path("sys/policy/ADMIN/", "admin", Action::Read);
         assert_eq!(path, "sys/policy/admin");
+        let policies = route("sys/policies/acl/{path}").folding_case();
+        for (action, path, seen) in [
+            (Action::Write, "sys/policies/acl/Team/App", "sys/policies/acl/team/app"),
+            (Action::Read, "sys/policies/acl/TEAM/İ/b/", "sys/policies/acl/team/i\u{307}/b"),
+            (Action::List, "sys/policies/acl/Team/", "sys/policies/acl/team/"),
+            (Action::Read, "sys/policies/acl", "sys/policies/acl"),
+        ] {
+            let name = path.strip_prefix("sys/policies/acl/").unwrap_or_default().to_lowercase();
+            assert_eq!(policies.policy_path(path, &name, action), seen);
+        }
         assert_eq!(route("data/{path}").policy_path("secret/data/A", "A", Action::Read), "secret/data/A");
     }
 }

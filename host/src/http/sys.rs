@@ -154,19 +154,21 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/audit-hash/{path}", |at| Box::pin(audit::hash(at))).sudo(),
         Route::new(Read, "sys/policy", |at| Box::pin(policies::all(at))),
         Route::new(List, "sys/policy", |at| Box::pin(policies::all(at))),
-        Route::new(Read, "sys/policy/{name}", |at| Box::pin(policies::read_rules(at))).folding_case(),
-        Route::new(Write, "sys/policy/{name}", |at| Box::pin(policies::write(at)))
+        Route::new(List, "sys/policy/{path}", |at| Box::pin(policies::all(at))).folding_case(),
+        Route::new(Read, "sys/policy/{path}", |at| Box::pin(policies::read_rules(at))).folding_case(),
+        Route::new(Write, "sys/policy/{path}", |at| Box::pin(policies::write(at)))
             .refusing(unsupported::POLICY)
             .folding_case(),
-        Route::new(Delete, "sys/policy/{name}", |at| Box::pin(policies::delete(at))).folding_case(),
+        Route::new(Delete, "sys/policy/{path}", |at| Box::pin(policies::delete(at))).folding_case(),
         Route::new(List, "sys/policies/acl", |at| Box::pin(policies::list(at))),
-        Route::new(Read, "sys/policies/acl/{name}", |at| Box::pin(policies::read(at))).folding_case(),
-        Route::new(Write, "sys/policies/acl/{name}", |at| Box::pin(policies::write(at)))
+        Route::new(List, "sys/policies/acl/{path}", |at| Box::pin(policies::list(at))).folding_case(),
+        Route::new(Read, "sys/policies/acl/{path}", |at| Box::pin(policies::read(at))).folding_case(),
+        Route::new(Write, "sys/policies/acl/{path}", |at| Box::pin(policies::write(at)))
             .refusing(unsupported::POLICY)
             .folding_case(),
-        Route::new(Delete, "sys/policies/acl/{name}", |at| Box::pin(policies::delete(at))).folding_case(),
-        Route::new(Read, "sys/policies/spike/{name}", |at| Box::pin(policies::read_spike(at))).folding_case(),
-        Route::new(Write, "sys/policies/spike/{name}", |at| Box::pin(policies::write_spike(at)))
+        Route::new(Delete, "sys/policies/acl/{path}", |at| Box::pin(policies::delete(at))).folding_case(),
+        Route::new(Read, "sys/policies/spike/{path}", |at| Box::pin(policies::read_spike(at))).folding_case(),
+        Route::new(Write, "sys/policies/spike/{path}", |at| Box::pin(policies::write_spike(at)))
             .folding_case(),
         Route::new(Write, "sys/capabilities", |at| Box::pin(capabilities::of_token(at))),
         Route::new(Write, "sys/capabilities-self", |at| Box::pin(capabilities::of_self(at))),

@@ -247,22 +247,32 @@ fn access() -> Vec<Case> {
     vec![
         case(Read, "sys/policy", "sys/policy", 200),
         case(List, "sys/policy", "sys/policy", 200),
-        case(Read, "sys/policy/{name}", "sys/policy/default", 200),
-        case(Write, "sys/policy/{name}", "sys/policy/p", 204).body(policy()),
-        case(Delete, "sys/policy/{name}", "sys/policy/P", 204).seen("sys/policy/p"),
+        case(List, "sys/policy/{path}", "sys/policy/Team", 200).seen("sys/policy/team").after(
+            "POST",
+            "sys/policy/team/a",
+            policy(),
+        ),
+        case(Read, "sys/policy/{path}", "sys/policy/default", 200),
+        case(Write, "sys/policy/{path}", "sys/policy/p", 204).body(policy()),
+        case(Delete, "sys/policy/{path}", "sys/policy/P", 204).seen("sys/policy/p"),
         case(List, "sys/policies/acl", "sys/policies/acl", 200),
-        case(Read, "sys/policies/acl/{name}", "sys/policies/acl/DEFAULT", 200)
+        case(List, "sys/policies/acl/{path}", "sys/policies/acl/team", 200).after(
+            "POST",
+            "sys/policies/acl/Team/b",
+            policy(),
+        ),
+        case(Read, "sys/policies/acl/{path}", "sys/policies/acl/DEFAULT", 200)
             .seen("sys/policies/acl/default"),
-        case(Write, "sys/policies/acl/{name}", "sys/policies/acl/P", 204)
-            .seen("sys/policies/acl/p")
+        case(Write, "sys/policies/acl/{path}", "sys/policies/acl/Team/P", 204)
+            .seen("sys/policies/acl/team/p")
             .body(policy()),
-        case(Delete, "sys/policies/acl/{name}", "sys/policies/acl/p", 204),
-        case(Read, "sys/policies/spike/{name}", "sys/policies/spike/s", 200).after(
+        case(Delete, "sys/policies/acl/{path}", "sys/policies/acl/p", 204),
+        case(Read, "sys/policies/spike/{path}", "sys/policies/spike/s", 200).after(
             "POST",
             "sys/policies/spike/s",
             spike(),
         ),
-        case(Write, "sys/policies/spike/{name}", "sys/policies/spike/s", 204).body(spike()),
+        case(Write, "sys/policies/spike/{path}", "sys/policies/spike/s", 204).body(spike()),
         case(Write, "sys/capabilities", "sys/capabilities", 200)
             .token()
             .body(json!({ "token": "$TOKEN", "paths": ["secret/data/a"] })),

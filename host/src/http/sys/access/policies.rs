@@ -41,13 +41,30 @@ struct SpikeRequest {
 
 /// All names, as the older endpoint tells them.
 pub(in crate::http::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
-    let names = at.unsealed()?.policies().names(at.unsealed()?.records(at.call.request())).await?;
+    let names = below(at).await?;
     Ok(Answer::flat(json!({ "keys": names, "policies": names })))
 }
 
 pub(in crate::http::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
-    let names = at.unsealed()?.policies().names(at.unsealed()?.records(at.call.request())).await?;
-    Answer::names(&names)
+    Answer::names(&below(at).await?)
+}
+
+/// The whole names of all policies, or of those in a folder.
+async fn below(at: &At<'_>) -> Result<Vec<String>, ApiError> {
+    let mut names = at.unsealed()?.policies().names(at.unsealed()?.records(at.call.request())).await?;
+    let folder = at.name.trim_end_matches('/');
+    if !folder.is_empty() {
+        names.retain(|name| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
+    }
+    Ok(names)
+}
+
+/// The name that the path has. A slash at its end does not count.
+fn policy_name(at: &At<'_>) -> Result<String, ApiError> {
+    match at.name.trim_end_matches('/') {
+        "" => Err(ApiError::MethodNotAllowed),
+        text => name(text).map_err(ApiError::bad_request),
+    }
 }
 
 /// One policy, as the older endpoint tells it.
@@ -90,7 +107,7 @@ pub(in crate::http::sys) async fn read_spike(at: &At<'_>) -> Result<Answer, ApiE
 }
 
 async fn named(at: &At<'_>) -> Result<(String, Stored), ApiError> {
-    let name = name(at.name).map_err(ApiError::bad_request)?;
+    let name = policy_name(at)?;
     let unsealed = at.unsealed()?;
     let stored = unsealed.policies().get(unsealed.records(at.call.request()), &name).await?;
     Ok((name, stored.ok_or(ApiError::NotFound)?))
@@ -98,7 +115,7 @@ async fn named(at: &At<'_>) -> Result<(String, Stored), ApiError> {
 
 pub(in crate::http::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: PolicyRequest = at.json()?;
-    let text = request.policy.or(request.rules).filter(|text| !text.trim().is_empty());
+    let text = request.policy.or(request.rules).filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| ApiError::bad_request("'policy' parameter not supplied or empty"))?;
     let cas = Cas {
         version: request.cas.as_ref().map(Number::get).transpose().map_err(said("cas"))?,
@@ -129,13 +146,16 @@ pub(in crate::http::sys) async fn write_spike(at: &At<'_>) -> Result<Answer, Api
 }
 
 async fn put(at: &At<'_>, written: Written, cas: Cas) -> Result<Answer, ApiError> {
-    let name = name(at.name).map_err(ApiError::bad_request)?;
+    let name = policy_name(at)?;
+    if at.call.path.as_str().ends_with('/') {
+        return Err(ApiError::bad_request("cannot write to a path ending in '/'"));
+    }
     at.unsealed()?.put_policy(at.call.request(), name, written, cas).await?;
     Ok(Answer::Nothing)
 }
 
 pub(in crate::http::sys) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
-    let name = name(at.name).map_err(ApiError::bad_request)?;
+    let name = policy_name(at)?;
     at.unsealed()?.remove_policy(at.call.request(), name).await?;
     Ok(Answer::Nothing)
 }
