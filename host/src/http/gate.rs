@@ -153,7 +153,11 @@ impl Target {
     /// Whether whoever reaches the listener may ask.
     fn is_open(&self, call: &Call) -> bool {
         let is_metrics = self.route.pattern == "sys/metrics";
-        matches!(self.route.access, Access::Open(_)) || (is_metrics && call.edge.open_metrics)
+        match self.route.access {
+            Access::Open(_) => true,
+            Access::Visitor(_) => call.token.is_none(),
+            Access::Holder(_) | Access::Token => is_metrics && call.edge.open_metrics,
+        }
     }
 }
 
@@ -286,7 +290,7 @@ fn may(caller: &Caller, operations: &[Operation], path: &str) -> bool {
 async fn authorise(at: &mut At<'_>, route: &Route, body: &mut Option<Body>) -> Result<(), ApiError> {
     let (call, path) = (at.call, at.path.clone());
     let path = path.as_str();
-    let is_bound = !matches!(route.access, Access::Holder(_));
+    let is_bound = !matches!(route.access, Access::Holder(_) | Access::Visitor(_));
     let acl = Arc::clone(&at.caller()?.acl);
     if is_bound {
         if !may(at.caller()?, operations(call.action), path) {

@@ -48,6 +48,8 @@ pub enum Access {
     Open(&'static str),
     /// Whoever shows a token, whatever its policies, for this reason.
     Holder(&'static str),
+    /// Whoever shows no token, and whoever shows one, whatever its policies, for this reason.
+    Visitor(&'static str),
     /// Whoever shows a token whose policies allow it.
     Token,
 }
@@ -169,6 +171,11 @@ impl Route {
     /// A route for everybody who shows a token.
     pub(super) const fn holders(self, reason: &'static str) -> Self {
         Self { access: Access::Holder(reason), ..self }
+    }
+
+    /// A route for everybody who shows no token, or one that is alive.
+    pub(super) const fn visitors(self, reason: &'static str) -> Self {
+        Self { access: Access::Visitor(reason), ..self }
     }
 
     /// A route for administrators.

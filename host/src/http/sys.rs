@@ -1,5 +1,5 @@
 //! The system's endpoints: [`access`] (policies, auth methods, leases), [`keys`] (init, unseal, seal, rotate, rekeying, root tokens),
-//! [`audit`] devices, [`mounts`] (with tune and remount), [`backends`] (with swap), [`watch`] (health, measurements).
+//! [`audit`] devices, [`mounts`] (with tune, remount and what a user interface asks), [`backends`] (with swap), [`watch`] (health, measurements).
 
 mod access;
 mod audit;
@@ -11,7 +11,7 @@ mod watch;
 use self::{
     access::{capabilities, leases, methods, policies},
     keys::{ceremonies, password, reencryption, seal},
-    mounts::{remount, tune},
+    mounts::{remount, tune, ui},
     watch::{health, metrics},
 };
 use super::{
@@ -124,9 +124,9 @@ pub(super) static ROUTES: Table = Table {
             .sudo(),
         Route::new(Write, "sys/backends/{name}/rollback", |at| Box::pin(backends::swap::roll_back(at)))
             .sudo(),
-        Route::new(Read, "sys/internal/ui/mounts", |at| Box::pin(mounts::all_for_ui(at))).holders(FILTERED),
-        Route::new(Read, "sys/internal/ui/mounts/{path}", |at| Box::pin(mounts::one_for_ui(at)))
-            .holders(FILTERED),
+        Route::new(Read, "sys/internal/ui/mounts", |at| Box::pin(ui::all(at))).visitors(FILTERED),
+        Route::new(Read, "sys/internal/ui/mounts/{path}", |at| Box::pin(ui::one(at))).holders(FILTERED),
+        Route::new(Read, "sys/internal/ui/resultant-acl", |at| Box::pin(ui::resultant_acl(at))),
         Route::new(Read, "sys/mounts", |at| Box::pin(mounts::all(at))),
         Route::new(Read, "sys/mounts/{path}/tune", |at| Box::pin(tune::read(at))),
         Route::new(Write, "sys/mounts/{path}/tune", |at| Box::pin(tune::write(at)))

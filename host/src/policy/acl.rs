@@ -6,8 +6,9 @@
 //! without it, first among the patterns without wildcards, then among the others. Only within one and the same pattern do the
 //! capabilities of several policies unite, and there `deny` wins.
 //!
-//! [`conditions`] is what else the rule that counts asks of a request.
+//! [`conditions`] is what else the rule that counts asks of a request; [`below`] is whether anything is allowed below a mount.
 
+mod below;
 mod conditions;
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
@@ -148,23 +149,14 @@ impl Acl {
         })
     }
 
-    /// Whether anything is allowed at a path, or at one that begins with it.
-    pub fn allows_anything_below(&self, folder: &str) -> bool {
-        let is_allowed = |permissions: &Permissions| {
-            permissions.capabilities != Capabilities::NONE
-                && !permissions.capabilities.has(Capabilities::DENY)
-        };
-        let meets = |pattern: &str, is_prefix: bool| {
-            pattern.starts_with(folder) || (is_prefix && folder.starts_with(pattern))
-        };
-        let of_segments = |pattern: &str| {
-            let pairs = pattern.split('/').zip(folder.trim_end_matches('/').split('/'));
-            pairs.into_iter().all(|(segment, part)| segment == "+" || segment == part)
-        };
-        self.is_root
-            || self.exact.iter().any(|(path, found)| meets(path, false) && is_allowed(found))
-            || self.prefixes.iter().any(|(path, found)| meets(path, true) && is_allowed(found))
-            || self.segments.iter().any(|((path, _), found)| of_segments(path) && is_allowed(found))
+    /// The rules for single paths, by path.
+    pub fn exact_rules(&self) -> impl Iterator<Item = (&str, &Permissions)> {
+        self.exact.iter().map(|(path, permissions)| (path.as_str(), permissions))
+    }
+
+    /// The rules for all paths that begin alike, by how these begin.
+    pub fn prefix_rules(&self) -> impl Iterator<Item = (&str, &Permissions)> {
+        self.prefixes.iter().map(|(path, permissions)| (path.as_str(), permissions))
     }
 
     /// Whether the request is allowed.

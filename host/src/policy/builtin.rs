@@ -23,6 +23,9 @@ path "auth/token/revoke-self" {
 path "sys/capabilities-self" {
   capabilities = ["update"]
 }
+path "sys/internal/ui/resultant-acl" {
+  capabilities = ["read"]
+}
 path "sys/internal/ui/mounts" {
   capabilities = ["read"]
 }

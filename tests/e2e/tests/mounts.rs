@@ -191,3 +191,99 @@ fn mount_of_version_1_is_upgraded_though_the_server_is_killed() {
     assert_eq!(tune(&server, "1").error(), "cannot downgrade mount from version 2");
     assert_eq!(tune(&server, "2").status, 204);
 }
+
+#[test]
+fn mounts_are_shown_to_those_who_may_use_them_and_to_all_if_they_say_so() {
+    let site = Site::new("memory");
+    let server = site.start();
+    let root = server.init_and_unseal().root_token;
+    let listed = json!({ "listing_visibility": "unauth" });
+    for (path, body) in [
+        ("sys/mounts/bm/bar/bar/baz", json!({ "type": "kv-v2" })),
+        ("sys/mounts/seen", json!({ "type": "kv", "description": "d", "config": listed })),
+        ("sys/auth/machines", json!({ "type": "approle", "description": "m", "config": listed })),
+        ("sys/auth/hidden", json!({ "type": "approle" })),
+    ] {
+        assert_eq!(server.post(path, &root, &body).status, 204, "{path}");
+    }
+    let told = server.get("sys/internal/ui/mounts", "");
+    assert_eq!(told.status, 200, "{}", told.text);
+    let seen = json!({ "type": "kv", "description": "d", "options": { "version": "1" } });
+    let machines = json!({ "type": "approle", "description": "m", "options": {} });
+    let expected = json!({ "auth": { "machines/": machines }, "secret": { "seen/": seen } });
+    assert_eq!(told.json()["data"], expected);
+    assert_eq!(server.get("sys/internal/ui/mounts", "kw.wrong").status, 403);
+
+    let token = |rules: &str, default: bool| {
+        assert_eq!(server.post("sys/policies/acl/ui", &root, &json!({ "policy": rules })).status, 204);
+        let asked = json!({ "policies": ["ui"], "no_default_policy": !default });
+        server.post("auth/token/create", &root, &asked).json()["auth"]["client_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let shown = |token: &str| {
+        let told = server.get("sys/internal/ui/mounts", token).json();
+        let names = |kind: &str| told["data"][kind].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        (names("secret"), names("auth"))
+    };
+    let one = |path: &str, token: &str| server.get(&format!("sys/internal/ui/mounts/{path}"), token);
+    let deep = token("path \"bm/+/+/*\" { capabilities = [\"read\"] }", false);
+    assert_eq!(
+        shown(&deep),
+        (vec!["bm/bar/bar/baz/".to_owned(), "seen/".to_owned()], vec!["machines/".to_owned()])
+    );
+    assert_eq!(one("bm/bar/bar/baz/data/a", &deep).json()["data"]["path"], "bm/bar/bar/baz/");
+    for path in ["seen", "secret", "sys", "auth/token", "auth/machines", "cubbyhole", "bm", "none"] {
+        assert_eq!(one(path, &deep).status, 403, "{path}");
+    }
+    let above = token("path \"bm/+/+\" { capabilities = [\"read\"] }", false);
+    assert_eq!(one("bm/bar/bar/baz", &above).status, 403);
+
+    let usual = token("path \"auth/hidden/role/+\" { capabilities = [\"read\"] }", true);
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let both = (names(&["cubbyhole/", "seen/", "sys/"]), names(&["hidden/", "machines/", "token/"]));
+    assert_eq!(shown(&usual), both);
+    for (path, place, kind) in [
+        ("sys", "sys/", "system"),
+        ("sys/mounts", "sys/", "system"),
+        ("cubbyhole/a", "cubbyhole/", "cubbyhole"),
+        ("auth/token", "token/", "token"),
+        ("auth/token/create", "token/", "token"),
+        ("auth/hidden/login", "hidden/", "approle"),
+    ] {
+        let told = one(path, &usual).json();
+        assert_eq!((&told["data"]["path"], &told["data"]["type"]), (&json!(place), &json!(kind)), "{path}");
+    }
+    assert_eq!(
+        (one("auth", &root).status, one("auth/none", &root).status, one("none", &root).status),
+        (403, 403, 403)
+    );
+}
+
+#[test]
+fn resultant_acl_has_the_rules_of_all_policies_of_a_token() {
+    let site = Site::new("memory");
+    let server = site.start();
+    let root = server.init_and_unseal().root_token;
+    let path = "sys/internal/ui/resultant-acl";
+    assert_eq!(server.get(path, &root).json()["data"], json!({ "root": true }));
+    let rules = "path \"y\" { capabilities = [\"sudo\", \"update\", \"scan\", \"patch\", \"create\", \"delete\", \"list\", \"read\"] \
+                 min_wrapping_ttl = \"5500ms\" max_wrapping_ttl = \"2h\" denied_parameters { q = [1] } \
+                 allowed_parameters { A = [\"x\"] } required_parameters = [\"r\"] } \
+                 path \"none\" { } path \"a/+/b\" { capabilities = [\"read\"] } path \"a/*\" { capabilities = [\"list\"] } \
+                 path \"sys/internal/*\" { capabilities = [\"read\"] }";
+    assert_eq!(server.post("sys/policies/acl/p", &root, &json!({ "policy": rules })).status, 204);
+    let asked = json!({ "policies": ["p"], "no_default_policy": true });
+    let made = server.post("auth/token/create", &root, &asked).json();
+    let told = server.get(path, made["auth"]["client_token"].as_str().unwrap()).json();
+    let all = ["create", "delete", "list", "read", "sudo", "update", "patch", "scan"];
+    let y = json!({ "capabilities": all, "min_wrapping_ttl": 5, "max_wrapping_ttl": 7200,
+        "allowed_parameters": { "a": ["x"] }, "denied_parameters": { "q": [1] }, "required_parameters": ["r"] });
+    let exact = json!({ "none": { "capabilities": ["deny"] }, "y": y });
+    let globs = json!({ "a/": { "capabilities": ["list"] }, "sys/internal/": { "capabilities": ["read"] } });
+    assert_eq!(told["data"], json!({ "exact_paths": exact, "glob_paths": globs, "root": false }));
+    let default = server.post("auth/token/create", &root, &json!({ "policies": ["default"] })).json();
+    assert_eq!(server.get(path, default["auth"]["client_token"].as_str().unwrap()).status, 200);
+    assert_eq!(server.get(path, "").status, 403);
+}

@@ -1,8 +1,9 @@
 //! Mounts: which there are, making them, taking them away; [`remount`] moves them, [`tune`] is what they say about what they
-//! give out.
+//! give out, [`ui`] is what of them is shown to a token, and to those without one.
 
 pub(in crate::http::sys) mod remount;
 pub(in crate::http::sys) mod tune;
+pub(in crate::http::sys) mod ui;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -12,7 +13,6 @@ use crate::{
     core::NewMount,
     http::{answer::Answer, error::ApiError, given::says_nothing, route::At},
     mounts::{Mount, MountPath, MountTable, Tune},
-    policy::Acl,
 };
 
 #[derive(Deserialize)]
@@ -100,46 +100,6 @@ pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
     table.insert("cubbyhole/".to_owned(), cubbyhole());
     table.insert("sys/".to_owned(), system());
     Ok(Answer::flat(table))
-}
-
-/// The mounts that the token may use, or that everybody may see.
-pub(super) async fn all_for_ui(at: &At<'_>) -> Result<Answer, ApiError> {
-    let (acl, table) = (&at.caller()?.acl, at.unsealed()?.mounts().current());
-    let mut secret = mount_table(&table, |path| may_use(acl, &table, path));
-    if acl.allows_anything_below("cubbyhole/") {
-        secret.insert("cubbyhole/".to_owned(), cubbyhole());
-    }
-    let mut auth = super::access::methods::table(at)?;
-    auth.retain(|path, _| acl.allows_anything_below(&format!("auth/{path}")));
-    Ok(Answer::system(json!({ "auth": auth, "secret": secret })))
-}
-
-/// What the command line asks before it uses a mount. Whoever may not use it is told nothing of it.
-pub(super) async fn one_for_ui(at: &At<'_>) -> Result<Answer, ApiError> {
-    let path = at.name.trim_end_matches('/');
-    let (acl, table) = (&at.caller()?.acl, at.unsealed()?.mounts().current());
-    if path == "cubbyhole" || path.starts_with("cubbyhole/") {
-        return Ok(Answer::system(at_path(cubbyhole(), "cubbyhole")));
-    }
-    match table.resolve(path) {
-        Some((mount_path, mount, _)) if may_use(acl, &table, mount_path) => {
-            Ok(Answer::system(at_path(mount_answer(mount), mount_path)))
-        }
-        None if acl.is_root() => Err(ApiError::bad_request(format!("nothing is mounted at {path:?}"))),
-        _ => Err(ApiError::PermissionDenied),
-    }
-}
-
-fn at_path(mut told: Value, path: &str) -> Value {
-    if let Some(fields) = told.as_object_mut() {
-        fields.insert("path".to_owned(), format!("{path}/").into());
-    }
-    told
-}
-
-fn may_use(acl: &Acl, table: &MountTable, path: &str) -> bool {
-    let is_listed = table.get(path).is_some_and(|mount| mount.tune.is_listed);
-    is_listed || acl.allows_anything_below(&format!("{path}/"))
 }
 
 fn mount_table(mounts: &MountTable, is_told: impl Fn(&str) -> bool) -> Map<String, Value> {

@@ -200,6 +200,7 @@ fn sys() -> Vec<Case> {
         case(Write, "sys/backends/{name}/upgrade", "sys/backends/main/upgrade", 400),
         case(Read, "sys/internal/ui/mounts", "sys/internal/ui/mounts", 200),
         case(Read, "sys/internal/ui/mounts/{path}", "sys/internal/ui/mounts/secret/a", 200),
+        case(Read, "sys/internal/ui/resultant-acl", "sys/internal/ui/resultant-acl", 200),
         case(Read, "sys/mounts", "sys/mounts", 200),
         case(Read, "sys/mounts/{path}/tune", "sys/mounts/secret/tune", 200),
         case(Write, "sys/mounts/{path}/tune", "sys/mounts/secret/tune", 204)
