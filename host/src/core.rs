@@ -1,6 +1,6 @@
 //! What the server is between its edge and its stores: sealed or not, and who may do what.
 //!
-//! [`arrival`] is what is read when a request comes, [`caller`] is who asks, [`audit`] knows the audit devices that were added.
+//! [`arrival`] is what is read when a request comes, [`caller`] is who asks, [`renewal`] prolongs tokens, [`audit`] knows the audit devices that were added.
 //! [`unseal`] gathers shares, [`password`] is another way, [`ceremony`] is what else their holders do. [`cluster`] knows whose stores
 //! these are, [`mount`] makes and takes away mounts, [`upkeep`] does what is left to be done behind them, [`reencryption`] seals old
 //! records anew, [`swap`] has another generation of a backend serve.
@@ -14,6 +14,7 @@ mod error;
 mod mount;
 mod password;
 mod reencryption;
+mod renewal;
 mod swap;
 mod unseal;
 mod upkeep;
@@ -25,6 +26,7 @@ pub use self::{
     error::CoreError,
     mount::NewMount,
     reencryption::Reencryption,
+    renewal::Renewed,
     swap::{LastSwap, Supply, SwapRequest, SwapSettings},
 };
 

@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use super::{AppRoleError, AppRoles};
 use crate::{
     mounts::MountTable,
-    token::{
-        Entry, Token, Tokens, is_bound_to,
-        plan::{Life, Lifetimes, with_default},
-    },
+    token::{Entry, Token, Tokens, is_bound_to, life::Life, plan::with_default},
 };
 
 /// What a machine shows.
@@ -71,7 +68,7 @@ impl AppRoles<'_> {
         // Last: whoever makes secret ids does not say which role it is.
         metadata.insert("role_name".to_owned(), name.clone());
         let mut entry = Entry {
-            policies: with_default(role.token_policies.clone(), role.token_no_default_policy)?,
+            policies: with_default(role.token_policies.clone(), role.token_no_default_policy),
             display_name: self.mount.kind.clone(),
             path: format!("auth/{at}/login"),
             meta: Some(metadata),
@@ -82,15 +79,10 @@ impl AppRoles<'_> {
             bound_cidrs,
             ..Entry::new()?
         };
-        let of_mount = self.mount.tune.lifetimes();
-        let max = if role.token_max_ttl > 0 { role.token_max_ttl.min(of_mount.max) } else { of_mount.max };
-        let lifetimes = Lifetimes { default: of_mount.default.min(max), max };
-        let life = Life {
-            ttl: role.token_ttl,
-            explicit_max_ttl: role.token_explicit_max_ttl,
-            period: role.token_period,
-        };
-        let warnings = life.give(&mut entry, lifetimes);
+        let life = Life { explicit_max_ttl: role.token_explicit_max_ttl, ..role.life() };
+        entry.period = role.token_period;
+        entry.explicit_max_ttl = role.token_explicit_max_ttl;
+        let warnings = entry.begin(life, self.mount.tune.lifetimes());
         let token = Tokens::new(self.barrier, self.request, table).make(None, &entry).await?;
         Ok(LoggedIn { token, entry, warnings })
     }

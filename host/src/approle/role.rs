@@ -9,6 +9,7 @@ use super::{AppRoleError, AppRoles};
 use crate::{
     crypto::envelope::RecordKind,
     system::{New, Next, SystemError},
+    token::life::Life,
 };
 
 /// A role. Durations are seconds; zero is not said.
@@ -43,6 +44,9 @@ pub struct Role {
     pub token_bound_cidrs: Vec<IpNet>,
     /// Whether they are made without the policy `default`.
     pub token_no_default_policy: bool,
+    /// The kind of token as it was written; nothing is the usual one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub token_type: String,
 }
 
 impl Default for Role {
@@ -62,6 +66,19 @@ impl Default for Role {
             token_num_uses: 0,
             token_bound_cidrs: Vec::new(),
             token_no_default_policy: false,
+            token_type: String::new(),
+        }
+    }
+}
+
+impl Role {
+    /// What it says of the life of its tokens, which counts at each renewal, too.
+    pub fn life(&self) -> Life {
+        Life {
+            otherwise: self.token_ttl,
+            max_ttl: self.token_max_ttl,
+            period: self.token_period,
+            ..Life::default()
         }
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{AppRoleError, AppRoles, Role};
 use crate::{
-    clock,
+    clock::Time,
     crypto::envelope::RecordKind,
     system::{New, Next, SystemError},
     token::plan::check_meta,
@@ -24,8 +24,8 @@ pub struct SecretId {
     pub created: String,
     /// How long it was to live, in seconds; zero is for ever.
     pub ttl: u64,
-    /// When it dies, in Unix seconds; none is never.
-    pub expires: Option<u64>,
+    /// When it dies; none is never.
+    pub expires: Option<Time>,
     /// How often it was to be used; zero is any number.
     pub num_uses: u64,
     /// How many uses are left; none is any number.
@@ -65,8 +65,8 @@ pub struct Wanted {
 }
 
 impl SecretId {
-    fn is_alive(&self, now: u64) -> bool {
-        self.uses_left != Some(0) && self.expires.is_none_or(|expires| now <= expires)
+    fn is_alive(&self, now: Time) -> bool {
+        self.uses_left != Some(0) && self.expires.is_none_or(|expires| now < expires)
     }
 }
 
@@ -106,13 +106,14 @@ impl AppRoles<'_> {
         }
         check_meta(&wanted.metadata)?;
         let secret_id = wanted.secret_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
-        let (ttl, num_uses) =
-            (wanted.ttl.unwrap_or(role.secret_id_ttl), wanted.num_uses.unwrap_or(role.secret_id_num_uses));
+        let ttl = self.secret_id_ttl(wanted.ttl.unwrap_or(role.secret_id_ttl));
+        let num_uses = wanted.num_uses.unwrap_or(role.secret_id_num_uses);
+        let created = Time::now();
         let known = SecretId {
             accessor: Uuid::new_v4().to_string(),
-            created: clock::now(),
+            created: created.to_string(),
             ttl,
-            expires: Some(ttl).filter(|ttl| *ttl > 0).map(|ttl| clock::unix_seconds().saturating_add(ttl)),
+            expires: Some(ttl).filter(|ttl| *ttl > 0).map(|ttl| created.after(ttl)),
             num_uses,
             uses_left: Some(num_uses).filter(|uses| *uses > 0),
             cidr_list: wanted.cidr_list.clone(),
@@ -143,9 +144,14 @@ impl AppRoles<'_> {
         self.secret_id_named(role, &self.secret_name(role, secret_id)).await
     }
 
+    /// The mount bounds how long secret ids live, where they do not live for ever.
+    fn secret_id_ttl(&self, asked: u64) -> u64 {
+        asked.min(self.mount.tune.lifetimes().max)
+    }
+
     async fn secret_id_named(&self, role: &Role, name: &str) -> Result<Option<SecretId>, AppRoleError> {
         let held = self.records.get::<SecretId>(RecordKind::SecretId, &self.secret_key(role, name)).await?;
-        let now = clock::unix_seconds();
+        let now = Time::now();
         Ok(held.map(|held| held.value).filter(|known| known.is_alive(now)))
     }
 
@@ -175,7 +181,7 @@ impl AppRoles<'_> {
         role: &Role,
         secret_id: &str,
     ) -> Result<Option<SecretId>, AppRoleError> {
-        let (now, key) = (clock::unix_seconds(), self.secret_key(role, &self.secret_name(role, secret_id)));
+        let (now, key) = (Time::now(), self.secret_key(role, &self.secret_name(role, secret_id)));
         self.records
             .change(RecordKind::SecretId, &key, |known: Option<SecretId>| {
                 let Some(known) = known.filter(|known| known.is_alive(now)) else {
@@ -260,7 +266,7 @@ impl AppRoles<'_> {
     ///
     /// See [`AppRoleError`].
     pub async fn tidy_secret_ids(&self) -> Result<usize, AppRoleError> {
-        let (mut gone, now) = (0, clock::unix_seconds());
+        let (mut gone, now) = (0, Time::now());
         for name in self.roles().await? {
             let Some(role) = self.role(&name).await? else { continue };
             for name in self.records.names(&self.secret_prefix(&role)).await? {

@@ -6,7 +6,8 @@ use serde_json::{json, value::RawValue};
 use super::{
     answer::{Answer, Logical, WrapInfo},
     error::ApiError,
-    route::{At, Route},
+    given::Text,
+    route::{Action, At, Route},
 };
 use crate::{
     clock,
@@ -31,7 +32,7 @@ struct Kept {
 
 #[derive(Deserialize)]
 struct TokenRequest {
-    token: Option<String>,
+    token: Option<Text>,
 }
 
 /// Whether a route is one at which a wrapping's token opens its wrapping.
@@ -62,14 +63,15 @@ pub(super) async fn wrap(at: &At<'_>, answer: Answer, ttl: u64, path: &str) -> R
 
 async fn keep(at: &At<'_>, mut kept: Kept) -> Result<Answer, ApiError> {
     let tokens = at.unsealed()?.tokens(at.call.request());
+    let new = Entry::new().map_err(TokenError::from)?;
     let entry = Entry {
         policies: vec![RESPONSE_WRAPPING.to_owned()],
         path: kept.path.clone(),
         display_name: "wrapping".to_owned(),
         creation_ttl: kept.ttl,
-        expires: Some(clock::unix_seconds().saturating_add(kept.ttl)),
+        expires: Some(new.made().after(kept.ttl)),
         uses_left: Some(1),
-        ..Entry::new().map_err(TokenError::from)?
+        ..new
     };
     kept.created = entry.created.clone();
     let records = at.unsealed()?.records(at.call.request());
@@ -113,7 +115,10 @@ pub(super) fn invalid() -> ApiError {
 async fn named(at: &At<'_>) -> Result<Live, ApiError> {
     let request: TokenRequest = at.json()?;
     let tokens = at.unsealed()?.tokens(at.call.request());
-    let live = match (request.token.filter(|token| !token.is_empty()), &at.call.token) {
+    // A request without a body has its fields in the query.
+    let named = request.token.map(|token| token.0);
+    let named = named.or_else(|| at.call.query("token").filter(|_| at.call.action == Action::Read));
+    let live = match (named.filter(|token| !token.is_empty()), &at.call.token) {
         (Some(token), _) => tokens.lookup(&Token::presented(token.trim())).await?,
         (None, Some(token)) => tokens.lookup(token).await?,
         (None, None) => None,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{MountError, MountPath, MountTable};
-use crate::{clock, token::plan::Lifetimes};
+use crate::{clock, token::life::Lifetimes};
 
 /// Where tokens themselves are asked about. It is always there.
 pub const TOKEN: &str = "token";
@@ -150,7 +150,12 @@ impl AuthTable {
 
     /// Whether tokens of this one may be alive.
     pub fn has(&self, uuid: Uuid) -> bool {
-        self.0.values().any(|mount| mount.uuid == uuid)
+        self.by_uuid(uuid).is_some()
+    }
+
+    /// The one of this identity.
+    pub fn by_uuid(&self, uuid: Uuid) -> Option<&AuthMount> {
+        self.0.values().find(|mount| mount.uuid == uuid)
     }
 
     /// The one whose path is the longest that `path` begins with, and what comes behind it.

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use data_encoding::BASE64URL_NOPAD;
 use ipnet::IpNet;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::TokenName;
+use super::{
+    TokenName,
+    life::{End, Life, Lifetimes},
+};
 use crate::{
-    clock,
+    clock::{self, Time},
     crypto::key::{RandomError, random_bytes},
     policy::ROOT,
 };
 
-/// What is known of a token. Times are Unix seconds.
+/// What is known of a token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
@@ -52,18 +54,18 @@ pub struct Entry {
     pub creation_ttl: u64,
     /// When it dies; none is never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<u64>,
+    pub expires: Option<Time>,
     /// When its life was last prolonged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub renewed: Option<u64>,
-    /// Each renewal prolongs its life to so many seconds; zero is not so.
+    pub renewed: Option<Time>,
+    /// Each renewal prolongs its life to so many seconds; zero is not so. Tokens of a role have the role's.
     #[serde(default)]
     pub period: u64,
     /// It dies so many seconds after it was made, however often it is renewed; zero is no such bound.
     #[serde(default)]
     pub explicit_max_ttl: u64,
-    /// As `explicit_max_ttl`, by the mount or role that made it; it does not bind tokens with a period.
-    #[serde(default)]
+    /// A bound in records of earlier formats. Mount and role are asked at each renewal instead.
+    #[serde(default, skip_serializing)]
     pub max_ttl: u64,
     /// How many uses are left; none is any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,8 +138,8 @@ impl Entry {
     }
 
     /// Whether it is alive by itself; its ancestors have to be, too.
-    pub fn is_alive(&self, now: u64) -> bool {
-        !self.left_orphans && self.uses_left != Some(0) && self.expires.is_none_or(|expires| now <= expires)
+    pub fn is_alive(&self, now: Time) -> bool {
+        !self.left_orphans && self.uses_left != Some(0) && self.expires.is_none_or(|expires| now < expires)
     }
 
     /// Whether it has no parent on whose life its own depends.
@@ -146,45 +148,34 @@ impl Entry {
     }
 
     /// When it was made.
-    pub fn created_s(&self) -> u64 {
-        let created = self.created.parse::<Timestamp>().ok();
-        created.and_then(|created| u64::try_from(created.as_second()).ok()).unwrap_or(0)
+    pub fn made(&self) -> Time {
+        Time::parse(&self.created).unwrap_or(Time::from_unix_seconds(0))
     }
 
-    /// How long it still lives, in seconds; zero is for ever, or no longer.
-    pub fn ttl(&self, now: u64) -> u64 {
-        self.expires.map_or(0, |expires| expires.saturating_sub(now))
+    /// How long it still lives, in seconds, of which a part counts as one; zero is for ever, or no longer.
+    pub fn ttl(&self, now: Time) -> u64 {
+        self.expires.map_or(0, |expires| now.seconds_until(expires))
     }
 
     /// When it dies, in RFC 3339.
     pub fn expire_time(&self) -> Option<String> {
-        let expires = i64::try_from(self.expires?).ok()?;
-        Some(Timestamp::from_second(expires).ok()?.to_string())
+        self.expires.map(|expires| expires.to_string())
     }
 
-    /// Prolongs its life to so many seconds from now, or as long as it may be; how long that is. None where its life is not
-    /// one that can be prolonged.
-    pub fn renew(&mut self, now: u64, increment: Option<u64>) -> Option<u64> {
-        let present = self.expires?;
-        if !self.renewable {
-            return None;
-        }
-        let wanted = match (self.period, increment.filter(|increment| *increment > 0)) {
-            (0, None) => self.creation_ttl,
-            (0, Some(increment)) => increment,
-            (period, _) => period,
-        };
-        let made = self.created_s();
-        let mut expires = now.saturating_add(wanted);
-        for (bound, counts) in [(self.explicit_max_ttl, true), (self.max_ttl, self.period == 0)] {
-            if bound > 0 && counts {
-                expires = expires.min(made.saturating_add(bound));
-            }
-        }
-        // At its end it stays what it was.
-        self.expires = Some(if expires > now { expires } else { present });
-        self.renewed = Some(now);
-        Some(self.ttl(now))
+    /// Whether its life can be prolonged; one that never ends cannot.
+    pub fn can_be_renewed(&self) -> bool {
+        self.renewable && self.expires.is_some()
+    }
+
+    /// Gives a token that was made just now its life.
+    pub fn begin(&mut self, life: Life, lifetimes: Lifetimes) -> Vec<String> {
+        let made = self.made();
+        // Zero bounds nothing, so that there is time left at its beginning.
+        let End { at, warnings } =
+            life.end(lifetimes, made, made).unwrap_or(End { at: made, warnings: Vec::new() });
+        self.expires = Some(at);
+        self.creation_ttl = made.seconds_until(at);
+        warnings
     }
 }
 
@@ -192,45 +183,43 @@ impl Entry {
 mod tests {
     use super::*;
 
-    const NOW: u64 = 1_000_000;
-
-    fn entry() -> Entry {
-        let created = Timestamp::from_second(NOW as i64).unwrap().to_string();
-        Entry {
-            created,
-            renewable: true,
-            creation_ttl: 100,
-            expires: Some(NOW + 100),
-            ..Entry::new().unwrap()
+    #[test]
+    fn token_ends_at_its_time_and_not_at_the_next_full_second() {
+        let expires = Time::parse("2026-01-01T00:00:00.25Z").unwrap();
+        let entry = Entry { expires: Some(expires), ..Entry::new().unwrap() };
+        let at = |text: &str| Time::parse(text).unwrap();
+        for (now, alive, ttl) in [
+            ("2025-12-31T23:59:58.25Z", true, 2),
+            ("2025-12-31T23:59:58.75Z", true, 2),
+            ("2026-01-01T00:00:00.249999Z", true, 1),
+            ("2026-01-01T00:00:00.25Z", false, 0),
+            ("2026-01-01T00:00:00.9Z", false, 0),
+        ] {
+            assert_eq!((entry.is_alive(at(now)), entry.ttl(at(now))), (alive, ttl), "{now}");
         }
     }
 
     #[test]
-    fn renewal_prolongs_up_to_the_bounds() {
-        let renewed = |entry: Entry, at: u64, increment| {
-            let mut entry = entry;
-            entry.renew(NOW + at, increment)
-        };
-        assert_eq!(renewed(entry(), 50, None), Some(100));
-        assert_eq!(renewed(entry(), 50, Some(30)), Some(30));
-        assert_eq!(renewed(Entry { max_ttl: 120, ..entry() }, 50, None), Some(70));
-        assert_eq!(renewed(Entry { explicit_max_ttl: 110, max_ttl: 120, ..entry() }, 50, None), Some(60));
-        assert_eq!(renewed(Entry { period: 500, max_ttl: 120, ..entry() }, 50, Some(3)), Some(500));
-        assert_eq!(renewed(Entry { period: 500, explicit_max_ttl: 120, ..entry() }, 50, None), Some(70));
-        assert_eq!(renewed(Entry { renewable: false, ..entry() }, 50, None), None);
-        assert_eq!(renewed(Entry { expires: None, ..entry() }, 50, None), None);
-        assert_eq!(
-            renewed(Entry { max_ttl: 50, ..entry() }, 60, None),
-            Some(40),
-            "it is not shortened to nothing"
+    fn records_with_whole_seconds_are_read() {
+        let old: Entry = serde_json::from_str(
+            r#"{"policies":["a"],"created":"2026-01-01T00:00:00.5Z","expires":1767225700,"renewed":1767225650,"max_ttl":9}"#,
+        )
+        .unwrap();
+        assert_eq!(old.expire_time().unwrap(), "2026-01-01T00:01:40Z");
+        assert_eq!(old.renewed.unwrap().unix_seconds(), 1_767_225_650);
+        let kept = serde_json::to_string(&old).unwrap();
+        assert!(
+            kept.contains(r#""expires":"2026-01-01T00:01:40Z""#) && !kept.contains("max_ttl\":9"),
+            "{kept}"
         );
+        assert_eq!(serde_json::from_str::<Entry>(&kept).unwrap().expires, old.expires);
     }
 
     #[test]
     fn record_of_a_root_token_of_the_first_version_is_read() {
         let old: Entry =
             serde_json::from_str(r#"{"policies":["root"],"created":"2026-01-01T00:00:00Z"}"#).unwrap();
-        assert!(old.is_root() && old.is_alive(NOW) && old.is_orphan());
-        assert_eq!(old.created_s(), 1_767_225_600);
+        assert!(old.is_root() && old.is_alive(Time::now()) && old.is_orphan());
+        assert_eq!(old.made().unix_seconds(), 1_767_225_600);
     }
 }

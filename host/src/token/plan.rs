@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::{Entry, TokenError, role::Role, store::Live};
+use super::{
+    Entry, TokenError,
+    life::{Life, Lifetimes},
+    role::Role,
+    store::Live,
+};
 use crate::{
-    clock, policy,
+    policy,
     policy::{DEFAULT, RESPONSE_WRAPPING, ROOT},
 };
 
-/// How long a token lives that says nothing, and at most, in seconds: 32 days.
-pub const SYSTEM_TTL: u64 = 2_764_800;
 /// Policies that no token is given by hand.
 const NOT_ASSIGNABLE: [&str; 2] = [RESPONSE_WRAPPING, "control-group"];
 /// How many texts its maker writes beside a token, and how long they are together.
@@ -47,21 +50,6 @@ pub struct Wanted {
     pub meta: Option<BTreeMap<String, String>>,
 }
 
-/// Bounds on the life of the tokens of a mount, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lifetimes {
-    /// For those that say nothing.
-    pub default: u64,
-    /// For all.
-    pub max: u64,
-}
-
-impl Default for Lifetimes {
-    fn default() -> Self {
-        Self { default: SYSTEM_TTL, max: SYSTEM_TTL }
-    }
-}
-
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Maker<'a> {
@@ -69,46 +57,6 @@ pub struct Maker<'a> {
     pub live: &'a Live,
     /// Whether it may do there what only administrators may.
     pub has_sudo: bool,
-}
-
-/// The life that a token is given.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Life {
-    /// As it is asked for.
-    pub ttl: u64,
-    /// The bound that it asks for itself.
-    pub explicit_max_ttl: u64,
-    /// To how long each renewal prolongs it.
-    pub period: u64,
-}
-
-impl Life {
-    /// Gives it to a token that was made now, within the bounds. Answers what the client should be told.
-    pub fn give(self, entry: &mut Entry, lifetimes: Lifetimes) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let mut ttl = match (self.period, self.ttl) {
-            (0, 0) => lifetimes.default,
-            (0, ttl) => ttl,
-            (period, _) => period,
-        };
-        let bound = if self.period == 0 { lifetimes.max } else { 0 };
-        for (bound, name) in [(bound, "max_ttl"), (self.explicit_max_ttl, "explicit_max_ttl")] {
-            if bound > 0 && ttl > bound {
-                if self.ttl > bound {
-                    warnings.push(format!(
-                        "TTL of {ttl}s exceeded the effective {name} of {bound}s; TTL value is capped accordingly"
-                    ));
-                }
-                ttl = bound;
-            }
-        }
-        entry.creation_ttl = ttl;
-        entry.expires = Some(clock::unix_seconds().saturating_add(ttl));
-        entry.period = self.period;
-        entry.explicit_max_ttl = self.explicit_max_ttl;
-        entry.max_ttl = lifetimes.max;
-        warnings
-    }
 }
 
 /// A token as it is to be made, and what its maker should be told.
@@ -144,7 +92,7 @@ pub fn plan(
     }
     if parent.uses_left.is_some() {
         // Its child would not be bound by them.
-        return Err(refused("restricted use token cannot generate child tokens: they would not be bound by its number of uses".to_owned()));
+        return Err(refused("restricted use token cannot generate child tokens".to_owned()));
     }
     if wanted.no_parent && role.is_some_and(|role| !role.orphan) {
         return Err(refused("the role makes no orphans".to_owned()));
@@ -168,24 +116,34 @@ pub fn plan(
         wanted.num_uses
     };
     entry.uses_left = Some(uses).filter(|uses| *uses > 0);
-    let mut life = Life { ttl: wanted.ttl, explicit_max_ttl: wanted.explicit_max_ttl, period: wanted.period };
+    let mut life = Life {
+        ttl: wanted.ttl,
+        explicit_max_ttl: wanted.explicit_max_ttl,
+        period: wanted.period,
+        ..Life::default()
+    };
+    // As it is asked for: what the role says is asked again at each renewal.
+    entry.period = wanted.period;
+    entry.explicit_max_ttl = wanted.explicit_max_ttl;
+    let mut warnings = Vec::new();
     if let Some(role) = role {
         entry.role = Some(role.name.clone());
         entry.path = role.path();
         entry.bound_cidrs = role.bound_cidrs.clone();
-        life.period = match (role.period, life.period) {
-            (0, asked) => asked,
-            (bound, 0) => bound,
-            (bound, asked) => bound.min(asked),
+        let mut lesser = |name: &str, asked: u64, of_role: u64| {
+            let lesser = lesser(asked, of_role);
+            if asked > 0 && of_role > 0 {
+                warnings.push(format!(
+                    "{name} specified both during creation call and in role; using the lesser value of {lesser} seconds"
+                ));
+            }
+            lesser
         };
-        life.explicit_max_ttl = match (role.explicit_max_ttl, life.explicit_max_ttl) {
-            (0, asked) => asked,
-            (bound, 0) => bound,
-            (bound, asked) => bound.min(asked),
-        };
+        life.period = lesser("Period", life.period, role.period);
+        life.explicit_max_ttl = lesser("Explicit max TTL", life.explicit_max_ttl, role.explicit_max_ttl);
     } else {
         entry.path = "auth/token/create".to_owned();
-        if !maker.has_sudo {
+        if !is_orphan || !maker.has_sudo {
             entry.bound_cidrs.clone_from(&parent.bound_cidrs);
         }
     }
@@ -195,34 +153,49 @@ pub fn plan(
         }
         if life == Life::default() {
             entry.renewable = false;
-            return Ok(Planned { entry, warnings: Vec::new() });
+            return Ok(Planned { entry, warnings });
         }
     }
-    let warnings = life.give(&mut entry, lifetimes);
+    warnings.extend(entry.begin(life, lifetimes));
     Ok(Planned { entry, warnings })
+}
+
+/// The lesser of two bounds, of which zero is none.
+pub fn lesser(one: u64, other: u64) -> u64 {
+    match (one, other) {
+        (0, bound) | (bound, 0) => bound,
+        (one, other) => one.min(other),
+    }
 }
 
 /// The policies of the token.
 fn policies(wanted: &Wanted, maker: Maker<'_>, role: Option<&Role>) -> Result<Vec<String>, TokenError> {
     let parent = &maker.live.entry;
     let asked = wanted.policies.as_ref().filter(|asked| !asked.is_empty());
-    let no_default = wanted.no_default_policy
-        || role.is_some_and(|role| role.no_default_policy || role.disallows(DEFAULT))
-        || !(maker.has_sudo || parent.policies.iter().any(|policy| policy == DEFAULT));
-    let policies = match (asked, role) {
-        (None, Some(role)) => role.policies_of(&parent.policies),
+    let asked = asked.map(|asked| named(asked)).transpose()?;
+    let no_default = wanted.no_default_policy;
+    let policies = match (role.filter(|role| role.says_something()), asked) {
+        // What such a role allows does not depend on the parent.
+        (Some(role), asked) => {
+            let adds_default = !(no_default || role.no_default_policy || role.disallows(DEFAULT));
+            let policies = role.policies(asked, &parent.policies, adds_default).map_err(refused)?;
+            if no_default { with_default(policies, true) } else { policies }
+        }
+        // A child inherits `default` and is not given it.
+        (None, None) if no_default => with_default(parent.policies.clone(), true),
         (None, None) => parent.policies.clone(),
-        (Some(asked), _) => named(asked)?,
+        (None, Some(asked)) => {
+            if !maker.has_sudo && !is_within(&asked, &parent.policies) {
+                return Err(refused("child policies must be subset of parent".to_owned()));
+            }
+            let has_default = maker.has_sudo || parent.policies.iter().any(|policy| policy == DEFAULT);
+            with_default(asked, no_default || !has_default)
+        }
     };
-    if let Some(role) = role.filter(|role| role.says_something()) {
-        role.check(&policies).map_err(refused)?;
-    } else if !maker.has_sudo && !is_within(&policies, &parent.policies) {
-        return Err(refused("child policies must be subset of parent".to_owned()));
-    }
     if policies.iter().any(|policy| policy == ROOT) && !parent.is_root() {
         return Err(refused("root tokens may not be created without parent token being root".to_owned()));
     }
-    with_default(policies, no_default)
+    Ok(policies)
 }
 
 /// Whether all policies are among others.
@@ -244,35 +217,32 @@ pub fn named(asked: &[String]) -> Result<Vec<String>, TokenError> {
     for asked in asked {
         let name = policy::name(asked.trim()).map_err(refused)?;
         if NOT_ASSIGNABLE.contains(&name.as_str()) {
-            return Err(refused(format!("policy {name:?} cannot be given to tokens")));
+            return Err(refused(format!("cannot assign policy {name:?}")));
         }
         names.push(name);
     }
     Ok(names)
 }
 
-/// These policies in order, each once, with `default`; `root` stands alone.
-///
-/// # Errors
-///
-/// `Refused` where there are others beside `root`.
-pub fn with_default(mut policies: Vec<String>, no_default: bool) -> Result<Vec<String>, TokenError> {
+/// These policies in order, each once, with `default` or without it; `root` stands alone.
+pub fn with_default(mut policies: Vec<String>, no_default: bool) -> Vec<String> {
     if no_default {
         policies.retain(|policy| policy != DEFAULT);
     }
-    let is_root = policies.iter().any(|policy| policy == ROOT);
-    if !is_root && !no_default {
+    in_order(policies, !no_default)
+}
+
+/// These policies in order, each once; `default` is added or not, and `root` stands alone.
+pub(super) fn in_order(mut policies: Vec<String>, adds_default: bool) -> Vec<String> {
+    if policies.iter().any(|policy| policy == ROOT) {
+        return vec![ROOT.to_owned()];
+    }
+    if adds_default {
         policies.push(DEFAULT.to_owned());
     }
     policies.sort_unstable();
     policies.dedup();
-    if is_root && policies.iter().any(|policy| policy != ROOT && policy != DEFAULT) {
-        return Err(refused("root tokens may not have other policies".to_owned()));
-    }
-    if is_root {
-        policies.retain(|policy| policy == ROOT);
-    }
-    Ok(policies)
+    policies
 }
 
 /// `token`, and what its maker calls it, in characters that logs take.
@@ -308,7 +278,10 @@ fn refused(message: String) -> TokenError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::TokenName;
+    use crate::{
+        clock::Time,
+        token::{TokenName, life::SYSTEM_TTL},
+    };
 
     fn live(policies: &[&str]) -> Live {
         let policies = policies.iter().map(|policy| (*policy).to_owned()).collect();
@@ -361,9 +334,9 @@ mod tests {
         }
         let root = live(&["root"]);
         assert!(made(&wanting(&["ROOT "]), &root, true).unwrap().is_root());
-        assert!(made(&wanting(&["root", "a"]), &root, true).unwrap_err().contains("other policies"));
+        assert_eq!(made(&wanting(&["root", "a"]), &root, true).unwrap().policies, ["root"]);
         let expiring =
-            Live { entry: Entry { expires: Some(u64::MAX), ..root.entry.clone() }, ..root.clone() };
+            Live { entry: Entry { expires: Some(Time::MAX), ..root.entry.clone() }, ..root.clone() };
         assert!(made(&Wanted::default(), &expiring, true).unwrap_err().contains("non-expiring"));
         assert!(made(&Wanted::default(), &root, true).unwrap().expires.is_none());
     }
@@ -394,14 +367,50 @@ mod tests {
             by(&wanting(&["admin"]), &silent).unwrap_err().contains("subset"),
             "a role that names no policies"
         );
-        assert_eq!(by(&wanting(&["a"]), &silent).unwrap().period, 60);
+        assert_eq!(by(&wanting(&["a"]), &silent).unwrap().policies, ["a", "default"]);
+        let periodic = by(&wanting(&["a"]), &silent).unwrap();
+        assert_eq!((periodic.creation_ttl, periodic.period), (60, 0), "the period stays the role's");
         let orphan = Wanted { no_parent: true, ..Wanted::default() };
         assert!(by(&orphan, &silent).unwrap_err().contains("orphans"));
         assert!(by(&orphan, &Role { orphan: true, ..silent.clone() }).unwrap().is_orphan());
-        let allowing = Role { allowed_policies: vec!["x".to_owned()], ..Role::default() };
-        assert_eq!(by(&wanting(&["x"]), &allowing).unwrap().policies, ["default", "x"]);
-        let without = Role { disallowed_policies: vec!["default".to_owned()], ..Role::default() };
-        assert_eq!(by(&wanting(&["a"]), &without).unwrap().policies, ["a"]);
+    }
+
+    #[test]
+    fn roles_policies_are_those_that_openbao_gives() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let by = |parent: &[&str], wanted: Wanted, role: &Role| {
+            let maker = Maker { live: &live(parent), has_sudo: false };
+            let planned = plan(&wanted, maker, Some(role), Lifetimes::default());
+            planned.map(|planned| planned.entry.policies).map_err(|error| error.to_string())
+        };
+        let silent = Wanted::default();
+        let without = Wanted { no_default_policy: true, ..Wanted::default() };
+        let glob = Role { allowed_policies_glob: names(&["p*"]), ..Role::default() };
+        assert_eq!(by(&["pa", "prod", "default"], silent.clone(), &glob).unwrap(), ["default"]);
+        assert_eq!(by(&["pa"], wanting(&["prod"]), &glob).unwrap(), ["default", "prod"]);
+        assert!(by(&["pa"], without.clone(), &glob).unwrap().is_empty());
+        assert!(
+            by(&["x"], wanting(&["x"]), &glob).unwrap_err().contains("must be subset of the role's allowed")
+        );
+        let allowed = Role { allowed_policies: names(&["x"]), ..Role::default() };
+        assert_eq!(by(&["pa"], silent.clone(), &allowed).unwrap(), ["default", "x"]);
+        assert_eq!(by(&["pa"], without.clone(), &allowed).unwrap(), ["x"]);
+        assert_eq!(by(&["pa"], wanting(&["default"]), &allowed).unwrap(), ["default"]);
+        assert!(by(&["pa"], wanting(&["pa"]), &allowed).is_err());
+        let bare = Role { no_default_policy: true, ..allowed.clone() };
+        assert_eq!(by(&["pa"], silent.clone(), &bare).unwrap(), ["x"]);
+        assert!(by(&["pa"], wanting(&["default"]), &bare).is_err());
+        let disallowed = Role { disallowed_policies: names(&["zz"]), ..Role::default() };
+        assert_eq!(by(&["pa"], silent.clone(), &disallowed).unwrap(), ["default", "pa"]);
+        assert_eq!(by(&["pa"], wanting(&["x"]), &disallowed).unwrap(), ["default", "x"]);
+        let disallowed = Role { disallowed_policies_glob: names(&["p*"]), ..Role::default() };
+        assert!(by(&["pa"], silent.clone(), &disallowed).unwrap_err().contains("is disallowed by this role"));
+        let disallowed = Role { disallowed_policies: names(&["default"]), ..Role::default() };
+        assert!(by(&["pa", "default"], silent.clone(), &disallowed).is_err());
+        assert_eq!(by(&["pa", "default"], wanting(&["x"]), &disallowed).unwrap(), ["x"]);
+        // A role that says nothing of policies changes nothing.
+        let other = Role { no_default_policy: true, ..Role::default() };
+        assert_eq!(by(&["pa", "default"], silent, &other).unwrap(), ["default", "pa"]);
     }
 
     #[test]
@@ -409,25 +418,11 @@ mod tests {
         let mut parent = live(&["a"]);
         parent.entry.bound_cidrs = crate::token::networks(&["10.0.0.0/8".to_owned()]).unwrap();
         assert_eq!(made(&Wanted::default(), &parent, false).unwrap().bound_cidrs, parent.entry.bound_cidrs);
+        assert_eq!(made(&Wanted::default(), &parent, true).unwrap().bound_cidrs, parent.entry.bound_cidrs);
         let orphan = Wanted { by_orphans_path: true, ..Wanted::default() };
+        assert!(made(&orphan, &parent, true).unwrap().bound_cidrs.is_empty());
         assert_eq!(made(&orphan, &parent, false).unwrap().bound_cidrs, parent.entry.bound_cidrs);
         parent.entry.uses_left = Some(2);
         assert!(made(&Wanted::default(), &parent, true).unwrap_err().contains("restricted use"));
-    }
-
-    #[test]
-    fn life_is_within_its_bounds() {
-        let given = |life: Life, lifetimes| {
-            let mut entry = Entry::new().unwrap();
-            let warnings = life.give(&mut entry, lifetimes);
-            (entry.creation_ttl, warnings.len())
-        };
-        let bounds = Lifetimes { default: 100, max: 200 };
-        assert_eq!(given(Life::default(), bounds), (100, 0));
-        assert_eq!(given(Life { ttl: 150, ..Life::default() }, bounds), (150, 0));
-        assert_eq!(given(Life { ttl: 500, ..Life::default() }, bounds), (200, 1));
-        assert_eq!(given(Life { explicit_max_ttl: 50, ..Life::default() }, bounds), (50, 0));
-        assert_eq!(given(Life { period: 900, ..Life::default() }, bounds), (900, 0));
-        assert_eq!(given(Life { period: 900, explicit_max_ttl: 300, ..Life::default() }, bounds), (300, 0));
     }
 }

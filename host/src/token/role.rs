@@ -3,12 +3,8 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{TokenError, store::Tokens};
-use crate::{
-    crypto::envelope::RecordKind,
-    policy::{DEFAULT, ROOT},
-    system::Next,
-};
+use super::{TokenError, plan::in_order, store::Tokens};
+use crate::{crypto::envelope::RecordKind, system::Next};
 
 const PREFIX: &str = "token-role/";
 
@@ -42,6 +38,9 @@ pub struct Role {
     pub bound_cidrs: Vec<IpNet>,
     /// What stands behind the path that made them.
     pub path_suffix: String,
+    /// The kind of token as it was written; nothing is the usual one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub token_type: String,
 }
 
 impl Default for Role {
@@ -60,6 +59,7 @@ impl Default for Role {
             num_uses: 0,
             bound_cidrs: Vec::new(),
             path_suffix: String::new(),
+            token_type: String::new(),
         }
     }
 }
@@ -89,42 +89,45 @@ impl Role {
         !self.allowed_policies.is_empty() || !self.allowed_policies_glob.is_empty()
     }
 
-    /// The policies of a token that asks for none.
-    pub(super) fn policies_of(&self, parents: &[String]) -> Vec<String> {
-        if !self.allowed_policies.is_empty() {
-            return self.allowed_policies.clone();
-        }
-        parents.iter().filter(|policy| self.check(&[(*policy).clone()]).is_ok()).cloned().collect()
-    }
-
-    /// Whether its tokens may have these policies.
+    /// The policies of a token that asks for these, or for none.
     ///
     /// # Errors
     ///
-    /// A line that says which they may not have.
-    pub(super) fn check(&self, policies: &[String]) -> Result<(), String> {
-        for policy in policies {
-            let is_among = |names: &[String], globs: &[String]| {
-                names.contains(policy) || globs.iter().any(|glob| is_glob_of(glob, policy))
-            };
-            let is_allowed = !self.has_allowed()
-                || is_among(&self.allowed_policies, &self.allowed_policies_glob)
-                || policy == DEFAULT;
-            if !is_allowed {
-                return Err(format!(
-                    "token policies ({policy}) must be subset of the role's allowed policies"
-                ));
+    /// A line that says which of them it may not have.
+    pub(super) fn policies(
+        &self,
+        asked: Option<Vec<String>>,
+        parents: &[String],
+        adds_default: bool,
+    ) -> Result<Vec<String>, String> {
+        let asked = asked.map(|asked| in_order(asked, adds_default)).filter(|asked| !asked.is_empty());
+        let policies = if self.has_allowed() {
+            let allowed = in_order(self.allowed_policies.clone(), adds_default);
+            match asked {
+                // Patterns allow what is asked for, and give nothing by themselves.
+                None => allowed,
+                Some(asked) => {
+                    let globs = &self.allowed_policies_glob;
+                    if !asked.iter().all(|policy| is_among(policy, &allowed, globs)) {
+                        return Err(format!(
+                            "token policies ({asked:?}) must be subset of the role's allowed policies ({allowed:?}) or glob policies ({globs:?})"
+                        ));
+                    }
+                    asked
+                }
             }
-            // A role whose tokens may be anything but some may not be root.
-            let is_root = policy == ROOT
-                && !self.allowed_policies.contains(policy)
-                && !self.disallowed_policies.is_empty();
-            if is_root || is_among(&self.disallowed_policies, &self.disallowed_policies_glob) {
-                return Err(format!("token policy {policy:?} is disallowed by this role"));
-            }
+        } else {
+            asked.unwrap_or_else(|| in_order(parents.to_vec(), adds_default))
+        };
+        match policies.iter().find(|policy| self.disallows(policy)) {
+            Some(policy) => Err(format!("token policy {policy:?} is disallowed by this role")),
+            None => Ok(policies),
         }
-        Ok(())
     }
+}
+
+fn is_among(policy: &String, names: &[String], globs: &[String]) -> bool {
+    names.contains(policy) || globs.iter().any(|glob| is_glob_of(glob, policy))
 }
 
 impl Tokens<'_> {
@@ -198,10 +201,6 @@ fn key(name: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
     #[test]
     fn star_stands_for_anything_anywhere() {
         for (glob, text) in [
@@ -216,26 +215,5 @@ mod tests {
         for (glob, text) in [("a", "ab"), ("a*", "ba"), ("a*b*c", "acb"), ("ab*ba", "aba"), ("*a", "b")] {
             assert!(!is_glob_of(glob, text), "{glob} {text}");
         }
-    }
-
-    #[test]
-    fn policies_are_within_what_the_role_allows() {
-        let role = Role {
-            allowed_policies: names(&["a"]),
-            allowed_policies_glob: names(&["dev-*"]),
-            ..Role::default()
-        };
-        assert!(role.check(&names(&["a", "dev-x", "default"])).is_ok());
-        assert!(role.check(&names(&["b"])).is_err() && role.check(&names(&["root"])).is_err());
-        let role = Role {
-            disallowed_policies: names(&["b"]),
-            disallowed_policies_glob: names(&["*-admin"]),
-            ..Role::default()
-        };
-        assert!(role.check(&names(&["a"])).is_ok());
-        for refused in ["b", "x-admin", "root"] {
-            assert!(role.check(&names(&[refused])).is_err(), "{refused}");
-        }
-        assert_eq!(role.policies_of(&names(&["a", "b"])), ["a"]);
     }
 }

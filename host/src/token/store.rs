@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     ACCESSOR_NAMES, ACCESSOR_PREFIX, Entry, Kin, TOKEN_PREFIX, Token, TokenError, TokenName, is_bound_to,
     key_of_accessor,
+    life::{End, Life, Lifetimes},
 };
 use crate::{
     barrier::Barrier,
-    clock,
+    clock::{self, Time},
     crypto::envelope::RecordKind,
     mounts::MountTable,
     storage::{RequestId, ahead::Ahead},
@@ -83,7 +84,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// Whether a token is alive by itself.
-    pub(super) fn is_alive(&self, entry: &Entry, now: u64) -> bool {
+    pub(super) fn is_alive(&self, entry: &Entry, now: Time) -> bool {
         entry.is_alive(now) && entry.mount.is_none_or(|mount| self.table.auth().has(mount))
     }
 
@@ -126,7 +127,7 @@ impl<'a> Tokens<'a> {
     pub async fn lookup_name(&self, name: &TokenName) -> Result<Option<Live>, TokenError> {
         let held = self.records.get::<Entry>(RecordKind::Token, &name.key()).await?;
         let Some(entry) = held.map(|held| held.value) else { return Ok(None) };
-        if !self.is_alive(&entry, clock::unix_seconds()) {
+        if !self.is_alive(&entry, Time::now()) {
             return Ok(None);
         }
         Ok(match self.parent_of(&entry).await? {
@@ -163,7 +164,7 @@ impl<'a> Tokens<'a> {
         }
         let keys: Vec<Vec<u8>> = ancestors.iter().map(|ancestor| ancestor.name.key()).collect();
         let held = self.records.get_many::<Entry>(RecordKind::Token, &keys).await?;
-        let (now, mut parent) = (clock::unix_seconds(), Parent::None);
+        let (now, mut parent) = (Time::now(), Parent::None);
         for (ancestor, held) in ancestors.iter().zip(held) {
             match held.map(|held| held.value).filter(|entry| entry.accessor == ancestor.accessor) {
                 Some(entry) if entry.left_orphans => break,
@@ -212,7 +213,7 @@ impl<'a> Tokens<'a> {
         if live.entry.uses_left.is_none() {
             return Ok(true);
         }
-        let now = clock::unix_seconds();
+        let now = Time::now();
         self.records
             .change(RecordKind::Token, &live.name.key(), |entry: Option<Entry>| match entry {
                 Some(mut entry) if self.is_alive(&entry, now) => {
@@ -224,18 +225,29 @@ impl<'a> Tokens<'a> {
             .await
     }
 
-    /// Prolongs a token's life; what is known of it then.
+    /// Prolongs a token's life, as it and the mount allow; what is known of it then, and what the client should be told.
     ///
     /// # Errors
     ///
     /// `Refused` where it cannot be prolonged; and see [`TokenError`].
-    pub async fn renew(&self, name: &TokenName, increment: Option<u64>) -> Result<Entry, TokenError> {
-        let now = clock::unix_seconds();
+    pub async fn renew(
+        &self,
+        name: &TokenName,
+        life: Life,
+        lifetimes: Lifetimes,
+    ) -> Result<(Entry, Vec<String>), TokenError> {
         self.records
             .change(RecordKind::Token, &name.key(), |entry: Option<Entry>| {
+                let now = Time::now();
                 let mut entry = entry.filter(|entry| self.is_alive(entry, now)).ok_or_else(not_found)?;
-                entry.renew(now, increment).ok_or_else(not_renewable)?;
-                Ok((Next::Put(entry.clone()), entry))
+                if !entry.can_be_renewed() {
+                    return Err(not_renewable());
+                }
+                let End { at, warnings } =
+                    life.end(lifetimes, entry.made(), now).ok_or_else(past_its_maximum)?;
+                entry.expires = Some(at);
+                entry.renewed = Some(now);
+                Ok((Next::Put(entry.clone()), (entry, warnings)))
             })
             .await
     }
@@ -299,7 +311,7 @@ impl<'a> Tokens<'a> {
     ///
     /// See [`TokenError`].
     pub async fn leases(&self, prefix: &str) -> Result<Vec<(String, TokenName)>, TokenError> {
-        let (mut leases, now) = (Vec::new(), clock::unix_seconds());
+        let (mut leases, now) = (Vec::new(), Time::now());
         for (name, entry) in self.all().await? {
             let id = format!("{}/{}", entry.path, name.as_str());
             if entry.expires.is_some() && self.is_alive(&entry, now) && id.starts_with(prefix) {
@@ -340,6 +352,11 @@ fn not_found() -> TokenError {
     TokenError::Refused("token not found".to_owned())
 }
 
-fn not_renewable() -> TokenError {
+/// Why a token whose life cannot be prolonged is refused.
+pub fn not_renewable() -> TokenError {
     TokenError::Refused("lease is not renewable".to_owned())
+}
+
+fn past_its_maximum() -> TokenError {
+    TokenError::Refused("past the max TTL, cannot renew".to_owned())
 }

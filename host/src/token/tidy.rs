@@ -9,7 +9,11 @@ use super::{
     ACCESSOR_PREFIX, Entry, Kin, TokenError, TokenName,
     store::{Accessor, Tokens},
 };
-use crate::{clock, crypto::envelope::RecordKind, cubbyhole};
+use crate::{
+    clock::{self, Time},
+    crypto::envelope::RecordKind,
+    cubbyhole,
+};
 
 /// How long a token that is being made may be under way: far longer than a request may take.
 const UNDER_WAY: Duration = Duration::from_secs(4_000);
@@ -91,7 +95,7 @@ impl Tokens<'_> {
         Ok(tidied)
     }
 
-    fn kin_of(&self, entry: Entry, now: u64) -> Relative {
+    fn kin_of(&self, entry: Entry, now: Time) -> Relative {
         Relative {
             is_alive: entry.is_alive(now) && !self.is_of_a_disabled_method(&entry),
             left_orphans: entry.left_orphans,
@@ -101,7 +105,7 @@ impl Tokens<'_> {
     }
 
     async fn kin(&self) -> Result<HashMap<TokenName, Relative>, TokenError> {
-        let now = clock::unix_seconds();
+        let now = Time::now();
         let mut kin = HashMap::new();
         for (name, entry) in self.all().await? {
             kin.insert(name, self.kin_of(entry, now));

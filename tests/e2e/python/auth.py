@@ -113,8 +113,9 @@ for call in (lambda: tokens.lookup("nothing"), lambda: with_token("nothing").aut
     refused(Forbidden, call)
 refused(Forbidden, lambda: tokens.lookup("nothing"), "bad token")
 # Some versions of Vault say 400, others 403.
-for call in (tokens.lookup_accessor, tokens.renew_accessor, tokens.revoke_accessor):
-    refused(VaultError, lambda: call("nothing"), "invalid accessor")
+for call in (tokens.lookup_accessor, tokens.renew_accessor):
+    refused(InvalidRequest, lambda: call("nothing"), "invalid accessor")
+assert tokens.revoke_accessor("nothing")["warnings"] == ["No token found with this accessor"]
 refused(InvalidRequest, lambda: tokens.renew("nothing"))
 assert is_empty(tokens.revoke("nothing"))
 refused(InvalidRequest, lambda: tokens.lookup_accessor(""))

@@ -8,10 +8,11 @@ use serde::Deserialize;
 use super::auth;
 use crate::{
     approle::{AppRoleError, AppRoles, login::Credentials},
-    clock,
+    clock::Time,
     http::{
         answer::Answer,
         error::ApiError,
+        given::Text,
         route::{
             Action::{Delete, List, Read, Write},
             At, Endpoint, Route, Table,
@@ -93,6 +94,10 @@ pub(in crate::http) static ROUTES: Table = Table {
         reads("role/{name}/secret-id-bound-cidrs"),
         writes("role/{name}/secret-id-bound-cidrs"),
         deletes("role/{name}/secret-id-bound-cidrs"),
+        reads("role/{name}/bound-cidr-list"),
+        writes("role/{name}/bound-cidr-list"),
+        deletes("role/{name}/bound-cidr-list"),
+        Route::new(Read, "role/{name}/local-secret-ids", |at| Box::pin(roles::read_local(at))).folding_case(),
         reads("role/{name}/token-bound-cidrs"),
         writes("role/{name}/token-bound-cidrs"),
         deletes("role/{name}/token-bound-cidrs"),
@@ -118,22 +123,27 @@ fn approles<'a>(at: &'a At<'_>) -> Result<AppRoles<'a>, ApiError> {
 
 #[derive(Deserialize)]
 struct LoginRequest {
-    role_id: Option<String>,
-    secret_id: Option<String>,
+    role_id: Option<Text>,
+    secret_id: Option<Text>,
 }
 
 async fn login(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: LoginRequest = at.json()?;
-    let role_id = request.role_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
+    let role_id = request.role_id.as_ref().and_then(Text::filled).map(str::trim).filter(|id| !id.is_empty());
     let role_id = role_id.ok_or_else(|| ApiError::bad_request("missing role_id"))?;
     let shown = Credentials {
         role_id,
-        secret_id: request.secret_id.as_deref().map(str::trim).filter(|id| !id.is_empty()),
+        secret_id: request
+            .secret_id
+            .as_ref()
+            .and_then(Text::filled)
+            .map(str::trim)
+            .filter(|id| !id.is_empty()),
         address: at.call.peer.map(|peer| peer.ip()),
     };
     let (path, _) = at.auth()?;
     let given = approles(at)?.login(path, shown, at.unsealed()?.mounts().current()).await?;
-    Ok(Answer::token(auth(&given.token, &given.entry, clock::unix_seconds()), given.warnings))
+    Ok(Answer::token(auth(&given.token, &given.entry, Time::now()), given.warnings))
 }
 
 impl From<AppRoleError> for ApiError {

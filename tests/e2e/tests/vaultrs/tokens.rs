@@ -69,7 +69,7 @@ async fn made_tokens(root: &VaultClient) {
     ok!(token::revoke(root, "chosen"), token::revoke(root, "chosen"));
     no!(403 "bad token"; token::lookup(root, "chosen"));
     let (new, opts) = (async |opts: &mut _| token::new(root, Some(opts)).await, CreateTokenRequest::builder);
-    no!(400; new(opts().ttl("soon")), new(opts().token_type("x")), new(opts().policies(names(&["root", "p"]))));
+    no!(400; new(opts().ttl("soon")), new(opts().token_type("x")));
 }
 
 async fn prolonged_tokens(root: &VaultClient) {
@@ -120,14 +120,8 @@ async fn ended_tokens(root: &VaultClient) {
     no!(400 "child policies must be subset of parent"; token::new(&maker, Some(wide));
         400; token::revoke_orphan(root, "nothing"));
     ok!(policy::delete(root, "maker"), token::revoke_self(&maker), token::tidy(root));
-    // Vault says 400 or 403, by its version.
-    for (status, text) in [
-        refused("lookup", token::lookup_accessor(root, "nothing").await),
-        refused("renew", token::renew_accessor(root, "nothing", None).await),
-        refused("revoke", token::revoke_accessor(root, "nothing").await),
-    ] {
-        assert!([400, 403].contains(&status) && text.contains("invalid accessor"), "{status} {text}");
-    }
+    no!(400 "invalid accessor"; token::lookup_accessor(root, "nothing"), token::renew_accessor(root, "nothing", None));
+    ok!(token::revoke_accessor(root, "nothing"));
 }
 
 async fn roles_of_tokens(root: &VaultClient) {

@@ -9,8 +9,9 @@ use crate::{
     duration::Given,
     http::{
         answer::Answer,
+        auth::{refuse_strict_binding, token_type, warned},
         error::ApiError,
-        given::{Number, Texts, Truth, seconds},
+        given::{Number, Text, Texts, Truth, seconds},
         route::At,
     },
     token::plan::named,
@@ -19,45 +20,50 @@ use crate::{
 /// What is not there stays as it is. Vault has two names for some.
 #[derive(Default, Deserialize)]
 struct RoleRequest {
-    role_id: Option<String>,
+    role_id: Option<Text>,
     bind_secret_id: Option<Truth>,
-    #[serde(alias = "bound_cidr_list")]
+    bound_cidr_list: Option<Texts>,
     secret_id_bound_cidrs: Option<Texts>,
     secret_id_num_uses: Option<Number>,
     secret_id_ttl: Option<Given>,
-    #[serde(alias = "policies")]
+    policies: Option<Texts>,
     token_policies: Option<Texts>,
     token_ttl: Option<Given>,
     token_max_ttl: Option<Given>,
     token_explicit_max_ttl: Option<Given>,
-    #[serde(alias = "period")]
+    period: Option<Given>,
     token_period: Option<Given>,
     token_num_uses: Option<Number>,
     token_bound_cidrs: Option<Texts>,
     token_no_default_policy: Option<Truth>,
-    token_type: Option<String>,
+    token_type: Option<Text>,
+    token_strictly_bind_ip: Option<Truth>,
     local_secret_ids: Option<Truth>,
     enable_local_secret_ids: Option<Truth>,
 }
 
 #[derive(Deserialize)]
 struct RoleIdRequest {
-    role_id: Option<String>,
+    role_id: Option<Text>,
 }
 
 /// The settings that have a path of their own: its last part, and their names.
-const FIELDS: [(&str, &str); 10] = [
+const FIELDS: [(&str, &str); 11] = [
     ("policies", "token_policies"),
     ("bind-secret-id", "bind_secret_id"),
     ("secret-id-num-uses", "secret_id_num_uses"),
     ("secret-id-ttl", "secret_id_ttl"),
     ("secret-id-bound-cidrs", "secret_id_bound_cidrs"),
+    ("bound-cidr-list", "secret_id_bound_cidrs"),
     ("token-bound-cidrs", "token_bound_cidrs"),
     ("token-num-uses", "token_num_uses"),
     ("token-ttl", "token_ttl"),
     ("token-max-ttl", "token_max_ttl"),
     ("period", "token_period"),
 ];
+
+/// What `secret-id-bound-cidrs` was once called.
+const OLD_NETWORKS: &str = "/bound-cidr-list";
 
 pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     Answer::names(&approles(at)?.roles().await?)
@@ -92,7 +98,7 @@ pub(super) async fn read_role_id(at: &At<'_>) -> Result<Answer, ApiError> {
 pub(super) async fn write_role_id(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: RoleIdRequest = at.json()?;
     role(at).await?;
-    let role_id = request.role_id.filter(|id| !id.is_empty());
+    let role_id = request.role_id.filter(|id| id.filled().is_some());
     let role_id = Some(role_id.ok_or_else(|| ApiError::bad_request("missing role_id"))?);
     edit(at, &RoleRequest { role_id, ..RoleRequest::default() }).await
 }
@@ -105,6 +111,14 @@ fn field(at: &At<'_>) -> Result<&'static str, ApiError> {
 pub(super) async fn read_field(at: &At<'_>) -> Result<Answer, ApiError> {
     let (name, told) = (field(at)?, told(&role(at).await?));
     let value = told.get(name).cloned().unwrap_or_default();
+    if at.call.path.as_str().trim_end_matches('/').ends_with(OLD_NETWORKS) {
+        let warning = "The \"bound_cidr_list\" field is deprecated and will be removed. Please use \"secret_id_bound_cidrs\" instead.";
+        let mut answer = Answer::system(json!({ "bound_cidr_list": value }));
+        if let Answer::Logical(logical) = &mut answer {
+            logical.warnings.push(warning.to_owned());
+        }
+        return Ok(answer);
+    }
     let mut answer = Map::from_iter([(name.to_owned(), value.clone())]);
     // By the name that it once had, too.
     if let Some(old) = name.strip_prefix("token_").filter(|old| matches!(*old, "policies" | "period")) {
@@ -116,7 +130,11 @@ pub(super) async fn read_field(at: &At<'_>) -> Result<Answer, ApiError> {
 pub(super) async fn write_field(at: &At<'_>) -> Result<Answer, ApiError> {
     let (name, body) = (field(at)?, at.json::<Map<String, Value>>()?);
     role(at).await?;
-    let old = name.strip_prefix("token_").unwrap_or(name);
+    let old = if name == "secret_id_bound_cidrs" {
+        "bound_cidr_list"
+    } else {
+        name.strip_prefix("token_").unwrap_or(name)
+    };
     at.report(body.keys().filter(|field| *field != name && *field != old).cloned().collect())?;
     let value = body
         .get(name)
@@ -137,10 +155,14 @@ fn only(name: &str, value: Value) -> Result<RoleRequest, ApiError> {
         .map_err(|_| ApiError::bad_request(format!("{name} is of the wrong type")))
 }
 
+/// Secret ids that only one host knows: there are none.
+pub(super) async fn read_local(at: &At<'_>) -> Result<Answer, ApiError> {
+    role(at).await?;
+    Ok(Answer::system(json!({ "local_secret_ids": false })))
+}
+
 async fn edit(at: &At<'_>, request: &RoleRequest) -> Result<Answer, ApiError> {
-    if !matches!(request.token_type.as_deref(), None | Some("" | "service" | "default" | "default-service")) {
-        return Err(ApiError::bad_request("token_type: only service tokens are supported"));
-    }
+    refuse_strict_binding(request.token_strictly_bind_ip.as_ref())?;
     for given in [&request.local_secret_ids, &request.enable_local_secret_ids].into_iter().flatten() {
         if given.get() != Ok(false) {
             return Err(ApiError::bad_request("local_secret_ids is not supported"));
@@ -148,7 +170,17 @@ async fn edit(at: &At<'_>, request: &RoleRequest) -> Result<Answer, ApiError> {
     }
     let name =
         crate::policy::name(at.name).map_err(|_| ApiError::bad_request("this is no name for a role"))?;
-    request.apply(&mut Role::default())?;
+    let (mut tried, mut warnings) = (Role::default(), Vec::new());
+    request.apply(&mut tried)?;
+    if request.token_type.as_ref().is_some_and(|kind| kind.0 == "default-service") {
+        warnings.push("default-service has no useful meaning; adjusting to service".to_owned());
+    }
+    if tried.token_max_ttl > at.auth()?.1.tune.lifetimes().max {
+        warnings.push(
+            "token_max_ttl is greater than the backend mount's maximum TTL value; issued tokens' max TTL value will be truncated"
+                .to_owned(),
+        );
+    }
     let edited = approles(at)?;
     edited
         .edit_role(&name, |role| {
@@ -158,7 +190,7 @@ async fn edit(at: &At<'_>, request: &RoleRequest) -> Result<Answer, ApiError> {
             check(role)
         })
         .await?;
-    Ok(Answer::Nothing)
+    Ok(warned(warnings))
 }
 
 fn check(role: &Role) -> Result<(), AppRoleError> {
@@ -169,7 +201,7 @@ fn check(role: &Role) -> Result<(), AppRoleError> {
         );
     }
     if role.token_max_ttl > 0 && role.token_ttl > role.token_max_ttl {
-        return refused("token_ttl cannot be greater than token_max_ttl");
+        return refused("'token_ttl' cannot be greater than 'token_max_ttl'");
     }
     Ok(())
 }
@@ -177,13 +209,13 @@ fn check(role: &Role) -> Result<(), AppRoleError> {
 impl RoleRequest {
     fn apply(&self, role: &mut Role) -> Result<(), ApiError> {
         let said = |name: &'static str| move |why: String| ApiError::bad_request(format!("{name}: {why}"));
-        if let Some(role_id) = self.role_id.as_ref().filter(|id| !id.is_empty()) {
+        if let Some(role_id) = self.role_id.as_ref().and_then(Text::filled) {
             if role_id.len() > 4_096 || role_id.trim() != role_id || role_id.chars().any(char::is_control) {
                 return Err(ApiError::bad_request(
                     "role_id has at most 4096 bytes, and no blanks at its ends",
                 ));
             }
-            role.role_id.clone_from(role_id);
+            role_id.clone_into(&mut role.role_id);
         }
         for (name, given, present) in [
             ("bind_secret_id", &self.bind_secret_id, &mut role.bind_secret_id),
@@ -207,21 +239,29 @@ impl RoleRequest {
             ("token_ttl", &self.token_ttl, &mut role.token_ttl),
             ("token_max_ttl", &self.token_max_ttl, &mut role.token_max_ttl),
             ("token_explicit_max_ttl", &self.token_explicit_max_ttl, &mut role.token_explicit_max_ttl),
-            ("token_period", &self.token_period, &mut role.token_period),
+            ("token_period", &self.token_period.clone().or(self.period.clone()), &mut role.token_period),
         ] {
             if given.is_some() {
                 *present = seconds(name, given.as_ref())?;
             }
         }
         for (name, given, present) in [
-            ("secret_id_bound_cidrs", &self.secret_id_bound_cidrs, &mut role.secret_id_bound_cidrs),
+            (
+                "secret_id_bound_cidrs",
+                &self.secret_id_bound_cidrs.clone().or(self.bound_cidr_list.clone()),
+                &mut role.secret_id_bound_cidrs,
+            ),
             ("token_bound_cidrs", &self.token_bound_cidrs, &mut role.token_bound_cidrs),
         ] {
             if let Some(given) = given {
                 *present = given.networks(name)?;
             }
         }
-        if let Some(policies) = &self.token_policies {
+        if let Some(kind) = &self.token_type {
+            let kind = token_type(&kind.0, "default")?;
+            kind.trim_start_matches("default-").clone_into(&mut role.token_type);
+        }
+        if let Some(policies) = self.token_policies.as_ref().or(self.policies.as_ref()) {
             role.token_policies = named(&policies.get())?;
             if role.token_policies.iter().any(|policy| policy == crate::policy::ROOT) {
                 return Err(ApiError::bad_request("token_policies: AppRole gives no root tokens"));
@@ -248,8 +288,9 @@ fn told(role: &Role) -> Map<String, Value> {
         "token_num_uses": role.token_num_uses,
         "token_period": role.token_period,
         "token_policies": role.token_policies,
+        "token_strictly_bind_ip": false,
         "token_ttl": role.token_ttl,
-        "token_type": "default",
+        "token_type": if role.token_type.is_empty() { "default" } else { &role.token_type },
     });
     told.as_object().cloned().unwrap_or_default()
 }

@@ -12,33 +12,25 @@ use crate::{
     http::{
         answer::Answer,
         error::ApiError,
-        given::{Number, Texts, seconds},
+        given::{Number, Pairs, Text, Texts, seconds},
         route::At,
     },
 };
 
 #[derive(Deserialize)]
 struct SecretIdRequest {
-    secret_id: Option<String>,
-    metadata: Option<Metadata>,
+    secret_id: Option<Text>,
+    metadata: Option<Pairs>,
     cidr_list: Option<Texts>,
     token_bound_cidrs: Option<Texts>,
     num_uses: Option<Number>,
     ttl: Option<Given>,
 }
 
-/// An object, or its text.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Metadata {
-    Object(BTreeMap<String, String>),
-    Text(String),
-}
-
 #[derive(Deserialize)]
 struct NamedRequest {
-    secret_id: Option<String>,
-    secret_id_accessor: Option<String>,
+    secret_id: Option<Text>,
+    secret_id_accessor: Option<Text>,
 }
 
 pub(super) async fn make(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -48,9 +40,9 @@ pub(super) async fn make(at: &At<'_>) -> Result<Answer, ApiError> {
 
 pub(super) async fn make_custom(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: SecretIdRequest = at.json()?;
-    let secret_id = request.secret_id.clone().filter(|id| !id.trim().is_empty());
+    let secret_id = request.secret_id.as_ref().map(|id| id.0.trim().to_owned()).filter(|id| !id.is_empty());
     let secret_id = secret_id.ok_or_else(|| ApiError::bad_request("missing secret_id"))?;
-    make_as(at, &request, Some(secret_id.trim().to_owned())).await
+    make_as(at, &request, Some(secret_id)).await
 }
 
 async fn make_as(
@@ -64,10 +56,12 @@ async fn make_as(
     }
     let metadata = match &request.metadata {
         None => BTreeMap::new(),
-        Some(Metadata::Object(fields)) => fields.clone(),
-        Some(Metadata::Text(text)) if text.is_empty() => BTreeMap::new(),
-        Some(Metadata::Text(text)) => serde_json::from_str(text)
-            .map_err(|_| ApiError::bad_request("metadata: an object of texts, or its JSON as text"))?,
+        Some(Pairs::Text(text)) => metadata(text).ok_or_else(|| {
+            ApiError::bad_request(
+                "metadata: an object of texts, its JSON as text, or NAME=VALUE parted by commas",
+            )
+        })?,
+        Some(pairs) => pairs.get().map_err(|why| ApiError::bad_request(format!("metadata: {why}")))?,
     };
     let networks = |name: &str, given: &Option<Texts>| {
         given.as_ref().map_or(Ok(Vec::new()), |texts| texts.networks(name))
@@ -92,6 +86,21 @@ async fn make_as(
     })))
 }
 
+/// An object's JSON, or `a=b,c=d`.
+fn metadata(text: &str) -> Option<BTreeMap<String, String>> {
+    if text.trim().is_empty() {
+        return Some(BTreeMap::new());
+    }
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).ok();
+    }
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=').filter(|(name, _)| !name.trim().is_empty())?;
+        Some((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    text.split(',').map(pair).collect()
+}
+
 pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     let role = role(at).await?;
     Answer::names(&approles(at)?.accessors(&role).await?)
@@ -99,12 +108,17 @@ pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
 
 fn named(at: &At<'_>) -> Result<String, ApiError> {
     let request: NamedRequest = at.json()?;
-    request.secret_id.filter(|id| !id.is_empty()).ok_or_else(|| ApiError::bad_request("missing secret_id"))
+    request
+        .secret_id
+        .map(|id| id.0)
+        .filter(|id| !id.is_empty())
+        .ok_or_else(|| ApiError::bad_request("missing secret_id"))
 }
 
 fn named_accessor(at: &At<'_>) -> Result<String, ApiError> {
     let request: NamedRequest = at.json()?;
-    let accessor = request.secret_id_accessor.filter(|accessor| !accessor.is_empty());
+    let accessor =
+        request.secret_id_accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     accessor.ok_or_else(|| ApiError::bad_request("missing secret_id_accessor"))
 }
 
@@ -149,14 +163,10 @@ pub(super) async fn tidy(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 fn told(known: &SecretId) -> Value {
-    let expires = known
-        .expires
-        .and_then(|at| i64::try_from(at).ok())
-        .and_then(|at| jiff::Timestamp::from_second(at).ok());
     json!({
         "cidr_list": known.cidr_list,
         "creation_time": known.created,
-        "expiration_time": expires.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |at| at.to_string()),
+        "expiration_time": known.expires.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |at| at.to_string()),
         "last_updated_time": known.created,
         "metadata": known.metadata,
         "secret_id_accessor": known.accessor,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::{
-    clock,
+    clock::Time,
     duration::Given,
     http::{
         answer::Answer,
@@ -66,7 +66,7 @@ async fn make(
     let role = match role {
         None => None,
         Some(name) => {
-            let unknown = || ApiError::bad_request(format!("unknown role {name:?}"));
+            let unknown = || ApiError::bad_request(format!("unknown role {name}"));
             Some(tokens.role(name).await?.ok_or_else(unknown)?)
         }
     };
@@ -82,7 +82,7 @@ async fn make(
             warnings.push(format!("Policy {name:?} does not exist"));
         }
     }
-    Ok(Answer::token(auth(&token, &planned.entry, clock::unix_seconds()), warnings))
+    Ok(Answer::token(auth(&token, &planned.entry, Time::now()), warnings))
 }
 
 impl CreateRequest {
@@ -93,10 +93,11 @@ impl CreateRequest {
         };
         // Honoured or refused, never ignored.
         match self.kind.as_ref().and_then(Text::filled) {
-            None | Some("service" | "default" | "default-service") => {}
-            Some(kind) => {
-                return Err(ApiError::bad_request(format!("type {kind:?} is not supported; write service")));
+            None | Some("service") => {}
+            Some("batch") => {
+                return Err(ApiError::bad_request("type \"batch\" is not supported; write service"));
             }
+            Some(_) => return Err(ApiError::bad_request("invalid 'token_type' value")),
         }
         if self.entity_alias.as_ref().and_then(Text::filled).is_some() {
             return Err(ApiError::bad_request("entity_alias is not supported"));
@@ -104,11 +105,12 @@ impl CreateRequest {
         let id = self.id.as_ref().and_then(Text::filled).map(str::to_owned);
         if let Some(id) = &id {
             let is_plain = id.len() <= 256 && id.bytes().all(|byte| byte.is_ascii_graphic());
-            // Others are looked up in ways that random ones are not.
-            if !is_plain || ["s.", "hvs.", "hvb."].iter().any(|vaults| id.starts_with(vaults)) {
-                return Err(ApiError::bad_request(
-                    "id: 1 to 256 visible ASCII characters, and not the beginning of Vault's",
-                ));
+            // OpenBao's and Vault's clients read a prefix or a namespace out of a dot.
+            if id.contains('.') {
+                return Err(ApiError::bad_request("custom token ID cannot have a '.' in the value"));
+            }
+            if !is_plain {
+                return Err(ApiError::bad_request("id: 1 to 256 visible ASCII characters"));
             }
         }
         let num_uses = self.num_uses.as_ref().map_or(Ok(0), Number::get).map_err(said("num_uses"))?;

@@ -4,42 +4,53 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    clock,
+    clock::Time,
+    core::Renewed,
     duration::Given,
-    http::{answer::Answer, auth::auth, error::ApiError, given::seconds, route::At},
+    http::{
+        answer::Answer,
+        auth::{auth, warned},
+        error::ApiError,
+        given::{Text, seconds},
+        route::At,
+    },
     token::{Live, Token},
 };
 
 #[derive(Deserialize)]
 struct TokenRequest {
-    token: Option<String>,
+    token: Option<Text>,
     increment: Option<Given>,
 }
 
 #[derive(Deserialize)]
 struct AccessorRequest {
-    accessor: Option<String>,
+    accessor: Option<Text>,
     increment: Option<Given>,
 }
 
 /// Which token the body names.
 async fn named(at: &At<'_>) -> Result<(Token, Option<Live>, u64), ApiError> {
     let request: TokenRequest = at.json()?;
-    let token = request.token.filter(|token| !token.is_empty());
-    let token = Token::presented(token.ok_or_else(|| ApiError::bad_request("missing token"))?.trim());
+    let token = request.token.as_ref().and_then(Text::filled);
+    let token = token.ok_or_else(|| ApiError::bad_request("missing token ID"))?;
+    let token = Token::presented(token.trim());
     let live = at.unsealed()?.tokens(at.call.request()).lookup(&token).await?;
     Ok((token, live, seconds("increment", request.increment.as_ref())?))
 }
 
-/// Which token the accessor in the body names.
-async fn named_by_accessor(at: &At<'_>) -> Result<(Live, u64), ApiError> {
+/// Which token the accessor in the body names, if there is one.
+async fn named_by_accessor(at: &At<'_>) -> Result<(Option<Live>, u64), ApiError> {
     let request: AccessorRequest = at.json()?;
-    let accessor = request.accessor.filter(|accessor| !accessor.is_empty());
+    let accessor = request.accessor.as_ref().and_then(Text::filled);
     let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;
     let live = at.unsealed()?.tokens(at.call.request()).lookup_accessor(accessor.trim()).await?;
-    // Vault's words, by which clients know it.
-    let live = live.ok_or_else(|| ApiError::Forbidden("invalid accessor".to_owned()))?;
     Ok((live, seconds("increment", request.increment.as_ref())?))
+}
+
+/// OpenBao's words, by which clients know it.
+fn invalid_accessor() -> ApiError {
+    ApiError::bad_request("invalid accessor")
 }
 
 pub(super) async fn lookup_self(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -52,7 +63,12 @@ pub(super) async fn lookup_self(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::system(told))
 }
 
+/// A request that names no token asks about the one that it shows.
 pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: TokenRequest = at.json()?;
+    if request.token.as_ref().and_then(Text::filled).is_none() {
+        return lookup_self(at).await;
+    }
     let (token, live, _) = named(at).await?;
     let live = live.ok_or_else(|| ApiError::Forbidden("bad token".to_owned()))?;
     Ok(Answer::system(told(&live, token.expose())))
@@ -61,15 +77,15 @@ pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
 /// The token itself is not told: whoever has its accessor does not have it.
 pub(super) async fn lookup_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
     let (live, _) = named_by_accessor(at).await?;
-    Ok(Answer::system(told(&live, "")))
+    Ok(Answer::system(told(&live.ok_or_else(invalid_accessor)?, "")))
 }
 
 /// What is known of a token.
 fn told(live: &Live, id: &str) -> Value {
-    let (entry, now) = (&live.entry, clock::unix_seconds());
+    let (entry, now) = (&live.entry, Time::now());
     let mut told = json!({
         "accessor": entry.accessor,
-        "creation_time": entry.created_s(),
+        "creation_time": entry.made().unix_seconds(),
         "creation_ttl": entry.creation_ttl,
         "display_name": entry.display_name,
         "entity_id": "",
@@ -94,7 +110,8 @@ fn told(live: &Live, id: &str) -> Value {
             fields.insert("role".to_owned(), role.clone().into());
         }
         if let Some(renewed) = entry.renewed {
-            fields.insert("last_renewal_time".to_owned(), renewed.into());
+            fields.insert("last_renewal".to_owned(), renewed.to_string().into());
+            fields.insert("last_renewal_time".to_owned(), renewed.unix_seconds().into());
         }
         if !entry.bound_cidrs.is_empty() {
             fields.insert("bound_cidrs".to_owned(), json!(entry.bound_cidrs));
@@ -117,17 +134,12 @@ pub(super) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
 
 pub(super) async fn renew_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
     let (live, increment) = named_by_accessor(at).await?;
-    prolong(at, &Token::presented(""), &live, increment).await
+    prolong(at, &Token::presented(""), &live.ok_or_else(invalid_accessor)?, increment).await
 }
 
 async fn prolong(at: &At<'_>, token: &Token, live: &Live, increment: u64) -> Result<Answer, ApiError> {
-    let tokens = at.unsealed()?.tokens(at.call.request());
-    let entry = tokens.renew(&live.name, Some(increment)).await?;
-    let mut warnings = Vec::new();
-    if increment > entry.ttl(clock::unix_seconds()) && entry.period == 0 {
-        warnings.push("the token lives as long as it may, which is shorter than was asked for".to_owned());
-    }
-    Ok(Answer::token(auth(token, &entry, clock::unix_seconds()), warnings))
+    let Renewed { entry, warnings } = at.unsealed()?.renew(at.call.request(), live, increment).await?;
+    Ok(Answer::token(auth(token, &entry, Time::now()), warnings))
 }
 
 pub(super) async fn revoke_self(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -149,8 +161,10 @@ pub(super) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 pub(super) async fn revoke_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
-    let (live, _) = named_by_accessor(at).await?;
-    revoke_live(at, &live).await
+    match named_by_accessor(at).await? {
+        (Some(live), _) => revoke_live(at, &live).await,
+        (None, _) => Ok(warned(vec!["No token found with this accessor".to_owned()])),
+    }
 }
 
 async fn revoke_live(at: &At<'_>, live: &Live) -> Result<Answer, ApiError> {

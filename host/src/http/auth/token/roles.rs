@@ -7,10 +7,12 @@ use crate::{
     duration::Given,
     http::{
         answer::Answer,
+        auth::{newer, refuse_strict_binding, token_type, warned},
         error::ApiError,
-        given::{Number, Texts, Truth, seconds},
+        given::{Number, Text, Texts, Truth, seconds},
         route::At,
     },
+    mounts::auth::TOKEN,
     token::{TokenError, plan::named, role::Role},
 };
 
@@ -24,15 +26,16 @@ struct RoleRequest {
     orphan: Option<Truth>,
     renewable: Option<Truth>,
     token_no_default_policy: Option<Truth>,
-    #[serde(alias = "token_period")]
     period: Option<Given>,
-    #[serde(alias = "token_explicit_max_ttl")]
+    token_period: Option<Given>,
     explicit_max_ttl: Option<Given>,
+    token_explicit_max_ttl: Option<Given>,
     token_num_uses: Option<Number>,
-    #[serde(alias = "bound_cidrs")]
+    bound_cidrs: Option<Texts>,
     token_bound_cidrs: Option<Texts>,
-    path_suffix: Option<String>,
-    token_type: Option<String>,
+    path_suffix: Option<Text>,
+    token_type: Option<Text>,
+    token_strictly_bind_ip: Option<Truth>,
     allowed_entity_aliases: Option<Texts>,
 }
 
@@ -56,27 +59,36 @@ pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
 
 pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: RoleRequest = at.json()?;
-    if !matches!(request.token_type.as_deref(), None | Some("" | "service" | "default-service" | "default")) {
-        return Err(ApiError::bad_request("token_type: only service tokens are supported"));
-    }
+    refuse_strict_binding(request.token_strictly_bind_ip.as_ref())?;
     if request.allowed_entity_aliases.as_ref().is_some_and(|aliases| !aliases.get().is_empty()) {
         return Err(ApiError::bad_request("allowed_entity_aliases is not supported"));
     }
     let name =
         crate::policy::name(at.name).map_err(|_| ApiError::bad_request("this is no name for a role"))?;
     // Checked as a whole before anything is changed.
-    request.apply(&mut Role::default())?;
+    let (mut tried, mut warnings) = (Role::default(), Vec::new());
+    request.apply(&mut tried, &mut warnings)?;
+    let max = at.unsealed()?.mounts().current().auth().get(TOKEN).map(|mount| mount.tune.lifetimes().max);
+    if let Some(max) = max.filter(|max| tried.explicit_max_ttl > *max) {
+        let given = tried.explicit_max_ttl;
+        warnings.push(format!(
+            "Given explicit max TTL of {given} is greater than system/mount allowed value of {max} seconds; tokens of this role are \
+             bound by the lesser"
+        ));
+    }
     let edited = at.unsealed()?.tokens(at.call.request());
     edited
         .edit_role(&name, |role| {
-            request.apply(role).map_err(|_| TokenError::Refused("the role cannot be understood".to_owned()))
+            request
+                .apply(role, &mut Vec::new())
+                .map_err(|_| TokenError::Refused("the role cannot be understood".to_owned()))
         })
         .await?;
-    Ok(Answer::Nothing)
+    Ok(warned(warnings))
 }
 
 impl RoleRequest {
-    fn apply(&self, role: &mut Role) -> Result<(), ApiError> {
+    fn apply(&self, role: &mut Role, warnings: &mut Vec<String>) -> Result<(), ApiError> {
         let said = |name: &'static str| move |why: String| ApiError::bad_request(format!("{name}: {why}"));
         let names = |given: &Option<Texts>, present: &mut Vec<String>| -> Result<(), ApiError> {
             if let Some(given) = given {
@@ -102,21 +114,35 @@ impl RoleRequest {
                 *present = given.get().map_err(said(name))?;
             }
         }
-        if self.period.is_some() {
-            role.period = seconds("token_period", self.period.as_ref())?;
+        for (names, new, old, present) in [
+            (("token_period", "period"), &self.token_period, &self.period, &mut role.period),
+            (
+                ("token_explicit_max_ttl", "explicit_max_ttl"),
+                &self.token_explicit_max_ttl,
+                &self.explicit_max_ttl,
+                &mut role.explicit_max_ttl,
+            ),
+        ] {
+            if let Some(given) = newer(names, new, old, warnings) {
+                *present = seconds(names.0, Some(given))?;
+            }
         }
-        if self.explicit_max_ttl.is_some() {
-            role.explicit_max_ttl = seconds("token_explicit_max_ttl", self.explicit_max_ttl.as_ref())?;
+        if let Some(kind) = &self.token_type {
+            role.token_type = token_type(&kind.0, "")?;
+            if matches!(role.token_type.as_str(), "" | "default") {
+                return Err(ApiError::bad_request(format!("invalid 'token_type' value {:?}", kind.0)));
+            }
         }
         if let Some(uses) = &self.token_num_uses {
             let uses = uses.get().map_err(said("token_num_uses"))?;
             role.num_uses =
                 u64::try_from(uses).map_err(|_| said("token_num_uses")("it is negative".to_owned()))?;
         }
-        if let Some(networks) = &self.token_bound_cidrs {
+        let names = ("token_bound_cidrs", "bound_cidrs");
+        if let Some(networks) = newer(names, &self.token_bound_cidrs, &self.bound_cidrs, warnings) {
             role.bound_cidrs = networks.networks("token_bound_cidrs")?;
         }
-        if let Some(suffix) = &self.path_suffix {
+        if let Some(Text(suffix)) = &self.path_suffix {
             let is_plain = suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
             if !is_plain || suffix.contains("..") {
                 return Err(said("path_suffix")("letters, digits, and -_./".to_owned()));
@@ -145,6 +171,6 @@ fn told(role: &Role) -> Value {
         "token_no_default_policy": role.no_default_policy,
         "token_num_uses": role.num_uses,
         "token_period": role.period,
-        "token_type": "default-service",
+        "token_type": if role.token_type.is_empty() { "default-service" } else { &role.token_type },
     })
 }

@@ -6,7 +6,12 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 
 use crate::{
-    http::{answer::Answer, error::ApiError, given::Texts, route::At},
+    http::{
+        answer::Answer,
+        error::ApiError,
+        given::{Text, Texts},
+        route::At,
+    },
     policy::Acl,
     token::{Live, Token},
 };
@@ -19,8 +24,8 @@ struct CapabilitiesRequest {
     paths: Option<Texts>,
     /// What `paths` was once called.
     path: Option<Texts>,
-    token: Option<String>,
-    accessor: Option<String>,
+    token: Option<Text>,
+    accessor: Option<Text>,
 }
 
 pub(in crate::http::sys) async fn of_self(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -29,7 +34,7 @@ pub(in crate::http::sys) async fn of_self(at: &At<'_>) -> Result<Answer, ApiErro
 
 pub(in crate::http::sys) async fn of_token(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: CapabilitiesRequest = at.json()?;
-    let token = request.token.as_deref().filter(|token| !token.is_empty());
+    let token = request.token.as_ref().and_then(Text::filled);
     let token = token.ok_or_else(|| ApiError::bad_request("missing token"))?;
     let live = at.unsealed()?.tokens(at.call.request()).lookup(&Token::presented(token)).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("invalid token"))?;
@@ -38,7 +43,7 @@ pub(in crate::http::sys) async fn of_token(at: &At<'_>) -> Result<Answer, ApiErr
 
 pub(in crate::http::sys) async fn of_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: CapabilitiesRequest = at.json()?;
-    let accessor = request.accessor.as_deref().filter(|accessor| !accessor.is_empty());
+    let accessor = request.accessor.as_ref().and_then(Text::filled);
     let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;
     let live = at.unsealed()?.tokens(at.call.request()).lookup_accessor(accessor).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("invalid accessor"))?;

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    clock,
+    clock::Time,
+    core::Renewed,
     duration::Given,
     http::{
         answer::{Answer, Logical},
@@ -68,9 +69,9 @@ pub(in crate::http::sys) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError
         "expire_time": entry.expire_time(),
         "id": id,
         "issue_time": entry.created,
-        "last_renewal": entry.renewed.and_then(|at| i64::try_from(at).ok()).and_then(|at| jiff::Timestamp::from_second(at).ok()).map(|at| at.to_string()),
+        "last_renewal": entry.renewed.map(|at| at.to_string()),
         "renewable": entry.renewable,
-        "ttl": entry.ttl(clock::unix_seconds()),
+        "ttl": entry.ttl(Time::now()),
     })))
 }
 
@@ -93,12 +94,13 @@ pub(in crate::http::sys) async fn renew(at: &At<'_>) -> Result<Answer, ApiError>
     let request: RenewRequest = at.json()?;
     let increment = seconds("increment", request.increment.as_ref())?;
     let (id, live) = named(at, request.lease_id).await?;
-    let name = live.ok_or_else(|| ApiError::bad_request("lease not found or lease is not renewable"))?.name;
-    let entry = at.unsealed()?.tokens(at.call.request()).renew(&name, Some(increment)).await?;
+    let live = live.ok_or_else(|| ApiError::bad_request("lease not found or lease is not renewable"))?;
+    let Renewed { entry, warnings } = at.unsealed()?.renew(at.call.request(), &live, increment).await?;
     Ok(Answer::Logical(Logical {
         lease_id: id,
         renewable: entry.renewable,
-        lease_duration: entry.ttl(clock::unix_seconds()),
+        lease_duration: entry.ttl(Time::now()),
+        warnings,
         ..Logical::default()
     }))
 }

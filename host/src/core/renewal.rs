@@ -1,0 +1,72 @@
+//! Renewing tokens: what role and mount say counts as it is now, and not as it was when the token was made.
+
+use super::Unsealed;
+use crate::{
+    approle::{AppRoleError, AppRoles},
+    mounts::auth::TOKEN,
+    storage::RequestId,
+    token::{
+        Entry, Live, TokenError,
+        life::{Life, Lifetimes},
+        plan::lesser,
+        store::not_renewable,
+    },
+};
+
+/// A token that was renewed.
+pub struct Renewed {
+    /// What is known of it.
+    pub entry: Entry,
+    /// What is worth telling.
+    pub warnings: Vec<String>,
+}
+
+impl Unsealed {
+    /// Prolongs the life of a token by so many seconds; zero is as its maker had it.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` where it cannot be prolonged, or its role is gone; and see [`AppRoleError`].
+    pub async fn renew(
+        &self,
+        request: RequestId,
+        live: &Live,
+        increment: u64,
+    ) -> Result<Renewed, AppRoleError> {
+        if !live.entry.can_be_renewed() {
+            return Err(not_renewable().into());
+        }
+        let (life, lifetimes) = self.life_of(request, &live.entry).await?;
+        let life = Life { ttl: increment, ..life };
+        let (entry, warnings) = self.tokens(request).renew(&live.name, life, lifetimes).await?;
+        Ok(Renewed { entry, warnings })
+    }
+
+    async fn life_of(&self, request: RequestId, entry: &Entry) -> Result<(Life, Lifetimes), AppRoleError> {
+        let table = self.mounts().current();
+        if let Some(uuid) = entry.mount {
+            let refused = || {
+                TokenError::Refused("the auth method that made this token is gone, not renewing".to_owned())
+            };
+            let mount = table.auth().by_uuid(uuid).ok_or_else(refused)?;
+            let name = entry.role.as_deref().unwrap_or_default();
+            let role = AppRoles::new(self.barrier(), request, mount).role(name).await?;
+            let gone = || AppRoleError::Refused(format!("role {name:?} does not exist during renewal"));
+            let life = Life { explicit_max_ttl: entry.explicit_max_ttl, ..role.ok_or_else(gone)?.life() };
+            return Ok((life, mount.tune.lifetimes()));
+        }
+        let lifetimes = table.auth().get(TOKEN).map(|mount| mount.tune.lifetimes()).unwrap_or_default();
+        let life = Life {
+            otherwise: entry.creation_ttl,
+            explicit_max_ttl: entry.explicit_max_ttl,
+            period: entry.period,
+            ..Life::default()
+        };
+        let Some(name) = &entry.role else { return Ok((life, lifetimes)) };
+        let gone =
+            || TokenError::Refused(format!("original token role {name:?} could not be found, not renewing"));
+        let role = self.tokens(request).role(name).await?.ok_or_else(gone)?;
+        let explicit_max_ttl = lesser(life.explicit_max_ttl, role.explicit_max_ttl);
+        Ok((Life { period: role.period, explicit_max_ttl, ..life }, lifetimes))
+    }
+}
