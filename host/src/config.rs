@@ -54,6 +54,8 @@ pub struct Config {
     pub key_age: Option<Duration>,
     /// Whether a password may unseal.
     pub passwords: bool,
+    /// Whether the holders of the shares need no token to rekey, or to make a root token.
+    pub open_ceremonies: bool,
     /// How backends are swapped.
     pub swaps: SwapSettings,
     /// The audit log.

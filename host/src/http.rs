@@ -42,7 +42,7 @@ use axum::{
 use tracing::{Instrument, field};
 use uuid::Uuid;
 
-pub use self::edge::Edge;
+pub use self::edge::{Edge, OpenRoutes};
 use self::{
     answer::Answer,
     audit::Trail,
@@ -162,7 +162,7 @@ impl Call {
 
     /// Whether it changes nothing, tells no secret, and looks at no token.
     fn needs_no_audit(&self) -> bool {
-        self.is_for_watchers() && (self.path.as_str() != "sys/metrics" || self.edge.open_metrics)
+        self.is_for_watchers() && (self.path.as_str() != "sys/metrics" || self.edge.open.metrics)
     }
 
     /// The value of a query parameter, decoded; of several with one name the first.
@@ -346,5 +346,8 @@ fn wrap_ttl(headers: &HeaderMap) -> Result<Option<u64>, String> {
 fn token(headers: &HeaderMap) -> Option<Token> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = || text("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    text("x-vault-token").or_else(bearer).filter(|token| !token.is_empty()).map(Token::presented)
+    // An empty header says nothing: some clients send one beside their Bearer token.
+    let filled =
+        |token: Option<&str>| Some(token?.trim()).filter(|token| !token.is_empty()).map(Token::presented);
+    filled(text("x-vault-token")).or_else(|| filled(bearer()))
 }

@@ -30,7 +30,7 @@ use self::{opener::Opener, reload::Reloader, serve::Serving};
 use crate::{
     config::Config,
     core::{Core, CoreError, CoreSettings, Supply},
-    http::{self, Edge},
+    http::{self, Edge, OpenRoutes},
     metrics::Metrics,
     storage::{RequestId, Storage},
 };
@@ -168,7 +168,8 @@ impl Server {
             passwords: config.passwords,
         };
         let core = Arc::new(Core::new(backends, settings, &metrics)?);
-        let edge = Edge::new(Arc::clone(&core), metrics.clone(), &config.limits, config.open_metrics);
+        let open = OpenRoutes { metrics: config.open_metrics, ceremonies: config.open_ceremonies };
+        let edge = Edge::new(Arc::clone(&core), metrics.clone(), &config.limits, open);
         let listener = listen::listener(config.listen).await?;
         let serving = Serving {
             listener,

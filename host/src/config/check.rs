@@ -72,6 +72,7 @@ pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
         limits: check_limits(&file.limits)?,
         open_metrics: file.metrics.unauthenticated,
         passwords: file.seal.password,
+        open_ceremonies: file.seal.open_ceremonies,
         swaps: check_swaps(&file.swap)?,
         audit: check_audit(file.audit, directory, &data_dir, &plugin_dirs)?,
         plugin_dirs,

@@ -110,6 +110,9 @@ pub(super) struct SealSection {
     /// Whether a password may unseal, beside the shares.
     #[serde(default)]
     pub(super) password: bool,
+    /// Whether rekeying and making a root token by the shares need no token.
+    #[serde(default)]
+    pub(super) open_ceremonies: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

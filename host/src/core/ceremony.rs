@@ -1,9 +1,10 @@
 //! Ceremonies: what the holders of the shares do together. They give as many shares as unseal, and then the keys are others,
-//! or there is a new root token ([`root`]). Nothing of it is kept but in memory: a ceremony that breaks off has changed nothing.
+//! or there is a new root token ([`root`]). New shares are given back before they count ([`verification`]). Nothing of it is kept but in memory: a ceremony that breaks off has changed nothing.
 
 mod root;
 mod state;
 mod unknown;
+mod verification;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,7 +15,11 @@ use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 pub use self::root::RootStatus;
-use self::{root::RootAttempt, state::State};
+use self::{
+    root::RootAttempt,
+    state::State,
+    verification::{Made, Verification},
+};
 use super::{Core, CoreError, Unsealed};
 use crate::{
     barrier::BarrierError,
@@ -52,13 +57,6 @@ struct Rekeying {
     touched: Instant,
 }
 
-/// Keys that were made, and are not in force yet.
-struct Made {
-    nonce: Uuid,
-    keys: NextKeys,
-    given_back: Mutex<Vec<Share>>,
-}
-
 /// How far a rekeying is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RekeyStatus {
@@ -78,6 +76,15 @@ pub struct RekeyStatus {
     pub given_back: usize,
 }
 
+/// Who begins a ceremony.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginner {
+    /// A token with `sudo`.
+    Administrator,
+    /// Anybody else who may.
+    Anybody,
+}
+
 /// What a share has led to.
 pub enum Rekeyed {
     /// More are needed.
@@ -95,12 +102,6 @@ pub enum Rekeyed {
     InForce(Uuid),
 }
 
-impl Made {
-    fn given_back(&self) -> MutexGuard<'_, Vec<Share>> {
-        self.given_back.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Rekeying {
     /// Whether it keeps others from beginning one.
     fn is_going(&self) -> bool {
@@ -111,13 +112,18 @@ impl Rekeying {
         }
     }
 
+    /// Whether somebody who may has another one take its place: nobody has given a share to it yet.
+    fn can_be_replaced(&self) -> bool {
+        self.state == State::Waiting && self.given.is_empty() && self.made.is_none()
+    }
+
     fn check_cancel(&self, is_administrator: bool) -> Result<(), CoreError> {
         match self.state {
             State::InForce => Ok(()),
             State::Unknown => Err(refused(
                 "the new shares may be in force: give one of them again, which finds out, before you give the rekeying up",
             )),
-            State::Waiting if is_administrator || (self.given.is_empty() && self.made.is_none()) => Ok(()),
+            State::Waiting if is_administrator || self.can_be_replaced() => Ok(()),
             State::Waiting => Err(CoreError::PermissionDenied),
         }
     }
@@ -134,9 +140,9 @@ impl Rekeying {
         let (unseal, root) = (random()?, random()?);
         let shares = split(&unseal, self.counts.shares, self.counts.threshold);
         let keys = NextKeys { shares, threshold: self.counts.threshold, unseal, root };
-        let nonce = if self.verifies { Uuid::new_v4() } else { self.nonce };
+        let verification = self.verifies.then(|| Mutex::new(Verification::new()));
         self.proofs = self.given.drain(..).map(|share| share.hash(record.cluster_id)).collect();
-        let made = Arc::new(Made { nonce, keys, given_back: Mutex::default() });
+        let made = Arc::new(Made { keys, verification });
         self.made = Some(Arc::clone(&made));
         Ok(Some(made))
     }
@@ -217,8 +223,8 @@ impl Core {
             progress: rekeying.given.len(),
             required: record.threshold,
             verifies: rekeying.verifies,
-            verification: made.map(|made| made.nonce),
-            given_back: made.map_or(0, |made| made.given_back().len()),
+            verification: made.and_then(|made| made.verification_nonce()),
+            given_back: made.and_then(|made| made.verification()).map_or(0, |back| back.given_back.len()),
         }
     }
 
@@ -226,7 +232,7 @@ impl Core {
         Ok(self.look(request).await?.ok_or(CoreError::NotInitialised)?.0)
     }
 
-    /// Begins a rekeying.
+    /// Begins a rekeying. That of an administrator takes the place of one that nobody has given a share to.
     ///
     /// # Errors
     ///
@@ -236,12 +242,16 @@ impl Core {
         request: RequestId,
         counts: ShareCounts,
         verifies: bool,
+        beginner: Beginner,
     ) -> Result<RekeyStatus, CoreError> {
         self.unsealed()?;
         let record = self.seal_record(request).await?;
         {
             let mut rekeying = self.ceremonies.rekeying();
-            if rekeying.as_ref().is_some_and(Rekeying::is_going) {
+            let stays = |going: &Rekeying| {
+                going.is_going() && !(beginner == Beginner::Administrator && going.can_be_replaced())
+            };
+            if rekeying.as_ref().is_some_and(stays) {
                 return Err(refused("rekey already in progress"));
             }
             *rekeying = Some(Rekeying {
@@ -271,21 +281,6 @@ impl Core {
             going.check_cancel(is_administrator)?;
         }
         *rekeying = None;
-        Ok(())
-    }
-
-    /// Gives up the new shares of a rekeying, so that others can be made of it.
-    ///
-    /// # Errors
-    ///
-    /// As [`cancel_rekey`](Self::cancel_rekey).
-    pub fn cancel_verification(&self, is_administrator: bool) -> Result<(), CoreError> {
-        let _quiet = self.ceremonies.one_at_a_time()?;
-        if let Some(rekeying) = self.ceremonies.rekeying().as_mut() {
-            rekeying.check_cancel(is_administrator)?;
-            rekeying.made = None;
-            rekeying.given.clear();
-        }
         Ok(())
     }
 
@@ -335,7 +330,7 @@ impl Core {
         };
         let Some(made) = made else { return Ok(Rekeyed::Going(self.rekey_status_by(&record))) };
         let shares = copies(&made.keys.shares);
-        let verification = Some(made.nonce).filter(|verification| *verification != nonce);
+        let verification = made.verification_nonce();
         if verification.is_none() {
             self.put_in_force(request, unsealed, nonce, made, quiet).await?;
         }
@@ -352,55 +347,6 @@ impl Core {
             ));
         }
         Ok(())
-    }
-
-    /// The new keys, if this is the nonce of their giving back.
-    fn made_by_verification(&self, nonce: &str) -> Result<(Uuid, Arc<Made>), CoreError> {
-        let rekeying = self.ceremonies.rekeying();
-        let going =
-            rekeying.as_ref().filter(|rekeying| rekeying.verifies && rekeying.state != State::InForce);
-        let made = going.and_then(|rekeying| Some((rekeying.nonce, Arc::clone(rekeying.made.as_ref()?))));
-        let (attempt, made) = made.ok_or_else(|| refused("no rekey verification in progress"))?;
-        if nonce != made.nonce.to_string() {
-            return Err(refused(
-                "incorrect nonce supplied; the nonce for this verification is told with the new shares",
-            ));
-        }
-        Ok((attempt, made))
-    }
-
-    /// Takes back one of the new shares. With the last that is needed they are in force, and the former ones are dead.
-    ///
-    /// # Errors
-    ///
-    /// As [`rekey`](Self::rekey). After an unknown outcome, any of the new shares finds out.
-    pub async fn verify_rekey(
-        self: &Arc<Self>,
-        request: RequestId,
-        nonce: &str,
-        share: Share,
-    ) -> Result<Rekeyed, CoreError> {
-        let unsealed = self.unsealed()?;
-        self.made_by_verification(nonce)?;
-        let quiet = self.ceremonies.one_at_a_time()?;
-        let (attempt, made) = self.made_by_verification(nonce)?;
-        let record = self.seal_record(request).await?;
-        let hash = share.hash(record.cluster_id);
-        if !made.keys.shares.iter().any(|one| one.hash(record.cluster_id).matches(&hash)) {
-            return Err(CoreError::WrongShare);
-        }
-        self.ceremonies.touch(attempt);
-        let enough = {
-            let mut given_back = made.given_back();
-            add(&mut given_back, share, record.cluster_id);
-            given_back.len() >= usize::from(made.keys.threshold)
-        };
-        if !enough {
-            return Ok(Rekeyed::Going(self.rekey_status_by(&record)));
-        }
-        let nonce = made.nonce;
-        self.put_in_force(request, unsealed, attempt, made, quiet).await?;
-        Ok(Rekeyed::InForce(nonce))
     }
 
     /// Goes on to its end, whether or not the caller waits for it: keys that may be in force are not forgotten.

@@ -18,14 +18,23 @@ pub struct Edge {
     pub(super) metrics: Metrics,
     /// How long a request may take.
     pub(super) deadline: Duration,
-    /// Whether anybody who reaches the listener may read the measurements.
-    pub(super) open_metrics: bool,
+    /// Which routes need no token.
+    pub(super) open: OpenRoutes,
     /// What one client may ask for.
     pub(super) clients: ClientLimits,
     requests: Semaphore,
     bodies: Arc<Semaphore>,
     /// For bodies of requests that show no token: strangers cannot use up what the others need.
     open_bodies: Arc<Semaphore>,
+}
+
+/// Which routes the configuration opens to everybody who reaches the listener.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenRoutes {
+    /// The measurements.
+    pub metrics: bool,
+    /// Rekeying, and making a root token by the shares.
+    pub ceremonies: bool,
 }
 
 /// Memory that a request's bodies count for, until it is answered.
@@ -37,12 +46,12 @@ pub(super) struct Memory {
 
 impl Edge {
     /// The edge of a server.
-    pub fn new(core: Arc<Core>, metrics: Metrics, limits: &Limits, open_metrics: bool) -> Arc<Self> {
+    pub fn new(core: Arc<Core>, metrics: Metrics, limits: &Limits, open: OpenRoutes) -> Arc<Self> {
         Arc::new(Self {
             core,
             metrics,
             deadline: limits.request,
-            open_metrics,
+            open,
             clients: ClientLimits::new(limits),
             requests: Semaphore::new(limits.requests),
             bodies: Arc::new(Semaphore::new(limits.body_memory_bytes / PIECE_BYTES)),

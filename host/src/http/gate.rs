@@ -118,6 +118,9 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
     if !counted {
         return Err(ApiError::PermissionDenied);
     }
+    if target.route.is_attempt {
+        call.edge.clients.take_attempt(call.peer)?;
+    }
     run(at).await
 }
 
@@ -156,7 +159,10 @@ impl Target {
         match self.route.access {
             Access::Open(_) => true,
             Access::Visitor(_) => call.token.is_none(),
-            Access::Holder(_) | Access::Token => is_metrics && call.edge.open_metrics,
+            Access::Holder(_) | Access::Token => {
+                (is_metrics && call.edge.open.metrics)
+                    || (self.route.is_ceremony && call.edge.open.ceremonies)
+            }
         }
     }
 }

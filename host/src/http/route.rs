@@ -84,6 +84,8 @@ pub struct Route {
     folds_case: bool,
     /// Whether each request is an attempt at something that only some know: counted for its client.
     pub(super) is_attempt: bool,
+    /// Whether the configuration may open it to the holders of the shares.
+    pub(super) is_ceremony: bool,
     /// Whether its answer can be wrapped though it is open.
     pub(super) wraps: bool,
     /// Whether what is known of a secret is the first thing that it reads.
@@ -152,6 +154,7 @@ impl Route {
             needs_sudo: false,
             folds_case: false,
             is_attempt: false,
+            is_ceremony: false,
             wraps: false,
             reads_secret: false,
             body: BodyLimit::Small,
@@ -183,7 +186,12 @@ impl Route {
         Self { needs_sudo: true, ..self }
     }
 
-    /// An open route where what is shown may be a guess.
+    /// A part of a ceremony: for those whose policies allow it, or for everybody where the configuration says so.
+    pub(super) const fn ceremony(self) -> Self {
+        Self { is_ceremony: true, ..self }
+    }
+
+    /// A route where what is shown may be a guess.
     pub(super) const fn attempt(self) -> Self {
         Self { is_attempt: true, ..self }
     }

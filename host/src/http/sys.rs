@@ -39,7 +39,7 @@ const VAULT_LEVEL: &str = "1.15.0";
 
 const NO_TOKEN_YET: &str = "there is no token yet";
 const FOR_WATCHERS: &str = "it is for whoever watches the server";
-const SHARES: &str = "the holders of the shares need no token: their shares are what they show";
+const A_WRAPPING: &str = "the token of a wrapping is what is shown";
 const FILTERED: &str = "it tells each token of what that token may use";
 
 /// The routes of the system.
@@ -65,51 +65,66 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Read, "sys/reencrypt", |at| Box::pin(reencryption::status(at))),
         Route::new(Write, "sys/reencrypt", |at| Box::pin(reencryption::begin(at))).without_fields().sudo(),
         Route::new(Delete, "sys/reencrypt", |at| Box::pin(reencryption::cancel(at))).sudo(),
-        Route::new(Read, "sys/rekey/init", |at| Box::pin(ceremonies::rekey_status(at))).open(SHARES),
+        Route::new(Read, "sys/rekey/init", |at| Box::pin(ceremonies::rekey_status(at))).ceremony(),
         Route::new(Write, "sys/rekey/init", |at| Box::pin(ceremonies::begin_rekey(at)))
             .refusing(unsupported::REKEY)
-            .open(SHARES),
-        Route::new(Delete, "sys/rekey/init", |at| Box::pin(ceremonies::cancel_rekey(at))).open(SHARES),
-        Route::new(Write, "sys/rekey/update", |at| Box::pin(ceremonies::rekey(at))).open(SHARES).attempt(),
-        Route::new(Read, "sys/rekey/verify", |at| Box::pin(ceremonies::verification_status(at))).open(SHARES),
-        Route::new(Write, "sys/rekey/verify", |at| Box::pin(ceremonies::verify(at))).open(SHARES).attempt(),
-        Route::new(Delete, "sys/rekey/verify", |at| Box::pin(ceremonies::cancel_verification(at)))
-            .open(SHARES),
-        Route::new(Read, "sys/generate-root/attempt", |at| Box::pin(ceremonies::root_status(at)))
-            .open(SHARES),
+            .ceremony()
+            .attempt(),
+        Route::new(Delete, "sys/rekey/init", |at| Box::pin(ceremonies::cancel_rekey(at)))
+            .ceremony()
+            .attempt(),
+        Route::new(Write, "sys/rekey/update", |at| Box::pin(ceremonies::rekey(at))).ceremony().attempt(),
+        Route::new(Read, "sys/rekey/verify", |at| Box::pin(ceremonies::verification_status(at))).ceremony(),
+        Route::new(Write, "sys/rekey/verify", |at| Box::pin(ceremonies::verify(at))).ceremony().attempt(),
+        Route::new(Delete, "sys/rekey/verify", |at| Box::pin(ceremonies::restart_verification(at)))
+            .ceremony()
+            .attempt(),
+        Route::new(Read, "sys/rekey/backup", |at| Box::pin(ceremonies::backup(at))),
+        Route::new(Delete, "sys/rekey/backup", |at| Box::pin(ceremonies::remove_backup(at))),
+        Route::new(Read, "sys/generate-root/attempt", |at| Box::pin(ceremonies::root_status(at))).ceremony(),
         Route::new(Write, "sys/generate-root/attempt", |at| Box::pin(ceremonies::begin_root(at)))
             .refusing(unsupported::ROOT)
-            .open(SHARES),
+            .ceremony()
+            .attempt(),
         Route::new(Delete, "sys/generate-root/attempt", |at| Box::pin(ceremonies::cancel_root(at)))
-            .open(SHARES),
+            .ceremony()
+            .attempt(),
         Route::new(Write, "sys/generate-root/update", |at| Box::pin(ceremonies::root(at)))
-            .open(SHARES)
+            .ceremony()
             .attempt(),
         // The names that OpenBao has given them.
-        Route::new(Read, "sys/rotate/root/init", |at| Box::pin(ceremonies::rekey_status(at))).open(SHARES),
+        Route::new(Read, "sys/rotate/root/init", |at| Box::pin(ceremonies::rekey_status(at))).ceremony(),
         Route::new(Write, "sys/rotate/root/init", |at| Box::pin(ceremonies::begin_rekey(at)))
             .refusing(unsupported::REKEY)
-            .open(SHARES),
-        Route::new(Delete, "sys/rotate/root/init", |at| Box::pin(ceremonies::cancel_rekey(at))).open(SHARES),
+            .ceremony()
+            .attempt(),
+        Route::new(Delete, "sys/rotate/root/init", |at| Box::pin(ceremonies::cancel_rekey(at)))
+            .ceremony()
+            .attempt(),
         Route::new(Write, "sys/rotate/root/update", |at| Box::pin(ceremonies::rekey(at)))
-            .open(SHARES)
+            .ceremony()
             .attempt(),
         Route::new(Read, "sys/rotate/root/verify", |at| Box::pin(ceremonies::verification_status(at)))
-            .open(SHARES),
+            .ceremony(),
         Route::new(Write, "sys/rotate/root/verify", |at| Box::pin(ceremonies::verify(at)))
-            .open(SHARES)
+            .ceremony()
             .attempt(),
-        Route::new(Delete, "sys/rotate/root/verify", |at| Box::pin(ceremonies::cancel_verification(at)))
-            .open(SHARES),
+        Route::new(Delete, "sys/rotate/root/verify", |at| Box::pin(ceremonies::restart_verification(at)))
+            .ceremony()
+            .attempt(),
+        Route::new(Read, "sys/rotate/root/backup", |at| Box::pin(ceremonies::backup(at))),
+        Route::new(Delete, "sys/rotate/root/backup", |at| Box::pin(ceremonies::remove_backup(at))),
         Route::new(Read, "sys/generate-root-token/attempt", |at| Box::pin(ceremonies::root_status(at)))
-            .open(SHARES),
+            .ceremony(),
         Route::new(Write, "sys/generate-root-token/attempt", |at| Box::pin(ceremonies::begin_root(at)))
             .refusing(unsupported::ROOT)
-            .open(SHARES),
+            .ceremony()
+            .attempt(),
         Route::new(Delete, "sys/generate-root-token/attempt", |at| Box::pin(ceremonies::cancel_root(at)))
-            .open(SHARES),
+            .ceremony()
+            .attempt(),
         Route::new(Write, "sys/generate-root-token/update", |at| Box::pin(ceremonies::root(at)))
-            .open(SHARES)
+            .ceremony()
             .attempt(),
         Route::new(Read, "sys/unseal-password", |at| Box::pin(password::read(at))).sudo(),
         Route::new(Write, "sys/unseal-password", |at| Box::pin(password::write(at))).sudo(),
@@ -176,7 +191,10 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/wrapping/wrap", |at| Box::pin(wrapping::wrap_body(at))).with_value(),
         Route::new(Write, "sys/wrapping/unwrap", |at| Box::pin(wrapping::unwrap(at))),
         Route::new(Write, "sys/wrapping/lookup", |at| Box::pin(wrapping::lookup(at)))
-            .open("the token of a wrapping is what is shown")
+            .open(A_WRAPPING)
+            .attempt(),
+        Route::new(Read, "sys/wrapping/lookup", |at| Box::pin(wrapping::lookup(at)))
+            .open(A_WRAPPING)
             .attempt(),
         Route::new(Write, "sys/wrapping/rewrap", |at| Box::pin(wrapping::rewrap(at))),
         Route::new(Write, "sys/leases/lookup", |at| Box::pin(leases::lookup(at))),

@@ -100,7 +100,7 @@ fn fixed(config: &Config) -> Vec<(&'static str, String)> {
         ("the names in backends", format!("{backends:?}")),
         ("mounts", format!("{:?}", config.mounts)),
         ("keys", format!("{:?} {:?}", config.key_uses, config.key_age)),
-        ("seal", format!("{:?}", config.passwords)),
+        ("seal", format!("{:?}", (config.passwords, config.open_ceremonies))),
         ("metrics", format!("{:?}", config.open_metrics)),
         ("audit", format!("{:?}", config.audit)),
     ]

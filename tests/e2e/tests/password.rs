@@ -55,7 +55,7 @@ fn password_unseals_beside_the_shares_until_it_is_removed_or_the_keys_are_others
     let nonce = begun["nonce"].clone();
     let mut rekeyed = json!(null);
     for share in &keys.shares[..2] {
-        rekeyed = server.post("sys/rekey/update", "", &json!({ "key": share, "nonce": nonce })).json();
+        rekeyed = server.post("sys/rekey/update", root, &json!({ "key": share, "nonce": nonce })).json();
     }
     assert_eq!(rekeyed["complete"], true, "{rekeyed}");
     assert_eq!(server.get("sys/unseal-password", root).json()["data"]["is_set"], false);

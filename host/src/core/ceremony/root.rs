@@ -5,7 +5,7 @@ use std::time::Instant;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{IDLE, add, refused};
+use super::{Beginner, IDLE, add, refused};
 use crate::{
     core::{Core, CoreError},
     crypto::{key::KEY_BYTES, shares::Share},
@@ -56,7 +56,8 @@ impl Core {
         }
     }
 
-    /// Begins the making of a root token, which will be hidden in this one-time pad.
+    /// Begins the making of a root token, which will be hidden in this one-time pad. That of an administrator takes the place of
+    /// one that nobody has given a share to.
     ///
     /// # Errors
     ///
@@ -65,6 +66,7 @@ impl Core {
         &self,
         request: RequestId,
         otp: Zeroizing<Vec<u8>>,
+        beginner: Beginner,
     ) -> Result<RootStatus, CoreError> {
         self.unsealed()?;
         let record = self.seal_record(request).await?;
@@ -73,7 +75,11 @@ impl Core {
         }
         {
             let mut root = self.ceremonies.root();
-            if root.as_ref().is_some_and(|root| root.touched.elapsed() < IDLE) {
+            let stays = |root: &RootAttempt| {
+                let is_replaced = beginner == Beginner::Administrator && root.given.is_empty();
+                root.touched.elapsed() < IDLE && !is_replaced
+            };
+            if root.as_ref().is_some_and(stays) {
                 return Err(refused("root generation already in progress"));
             }
             *root =

@@ -1,5 +1,7 @@
 //! Keys that one host changes under the others.
 
+use keyway::core::ceremony::Beginner;
+
 use super::*;
 
 #[tokio::test]
@@ -61,7 +63,10 @@ async fn host_that_does_not_know_whether_its_rekeying_is_in_force_finds_out_and_
             let disk = if is_shared { Disk::shared(1_000) } else { Disk::durable() };
             let cluster = Cluster::begin(disk, 1).await;
             let host = &cluster.hosts[0];
-            let begun = host.begin_rekey(REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.unwrap();
+            let begun = host
+                .begin_rekey(REQUEST, ShareCounts::new(1, 1).unwrap(), false, Beginner::Anybody)
+                .await
+                .unwrap();
             let nonce = begun.nonce.unwrap().to_string();
             let share = || Share::from_bytes(cluster.made.shares[0].expose()).unwrap();
             cluster.rests().await;

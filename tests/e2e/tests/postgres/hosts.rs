@@ -225,7 +225,7 @@ fn host_whose_keys_another_has_replaced_seals_itself_and_opens_with_the_new_shar
     let rekey = json!({ "secret_shares": 1, "secret_threshold": 1, "require_verification": false });
     let begun = hosts.servers[0].post("sys/rekey/init", &hosts.root, &rekey).json();
     let update = json!({ "key": hosts.share, "nonce": begun["nonce"] });
-    let made = hosts.servers[0].post("sys/rekey/update", "", &update);
+    let made = hosts.servers[0].post("sys/rekey/update", &hosts.root, &update);
     assert_eq!(made.status, 200, "{}", made.text);
     let share = made.json()["keys"][0].as_str().unwrap().to_owned();
     // The host that did it goes on; of the others one is asked for a secret, the other how it is.

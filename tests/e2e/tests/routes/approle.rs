@@ -60,6 +60,8 @@ pub(crate) fn cases() -> Vec<Case> {
         )
         .secret_id_accessor()
         .body(accessor()),
+        case(Read, "approle/role/{name}/local-secret-ids", "auth/approle/role/r/local-secret-ids", 200)
+            .role(),
         case(Write, "approle/tidy/secret-id", "auth/approle/tidy/secret-id", 202),
     ];
     for (route, path, body) in [
@@ -87,6 +89,11 @@ pub(crate) fn cases() -> Vec<Case> {
             "approle/role/{name}/secret-id-bound-cidrs",
             "auth/approle/role/r/secret-id-bound-cidrs",
             json!({ "secret_id_bound_cidrs": ["127.0.0.0/8"] }),
+        ),
+        (
+            "approle/role/{name}/bound-cidr-list",
+            "auth/approle/role/r/bound-cidr-list",
+            json!({ "bound_cidr_list": "127.0.0.0/8" }),
         ),
         (
             "approle/role/{name}/token-bound-cidrs",

@@ -138,10 +138,15 @@ impl Case {
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = sys();
-    cases.extend(rekeying("sys/rekey/init", "sys/rekey/update", "sys/rekey/verify"));
+    cases.extend(rekeying(["sys/rekey/init", "sys/rekey/update", "sys/rekey/verify", "sys/rekey/backup"]));
     cases.extend(root("sys/generate-root/attempt", "sys/generate-root/update"));
     // The names that OpenBao has given them.
-    cases.extend(rekeying("sys/rotate/root/init", "sys/rotate/root/update", "sys/rotate/root/verify"));
+    cases.extend(rekeying([
+        "sys/rotate/root/init",
+        "sys/rotate/root/update",
+        "sys/rotate/root/verify",
+        "sys/rotate/root/backup",
+    ]));
     cases.extend(root("sys/generate-root-token/attempt", "sys/generate-root-token/update"));
     cases.extend(access());
     cases.extend(tokens());
@@ -154,7 +159,7 @@ fn no_share() -> Value {
     json!({ "key": "no share", "nonce": "n" })
 }
 
-fn rekeying(init: &'static str, update: &'static str, verify: &'static str) -> Vec<Case> {
+fn rekeying([init, update, verify, backup]: [&'static str; 4]) -> Vec<Case> {
     vec![
         case(Read, init, init, 200),
         case(Write, init, init, 200).body(json!({ "secret_shares": 1, "secret_threshold": 1 })),
@@ -162,7 +167,9 @@ fn rekeying(init: &'static str, update: &'static str, verify: &'static str) -> V
         case(Write, update, update, 400).body(no_share()),
         case(Read, verify, verify, 400),
         case(Write, verify, verify, 400).body(no_share()),
-        case(Delete, verify, verify, 204),
+        case(Delete, verify, verify, 400),
+        case(Read, backup, backup, 400),
+        case(Delete, backup, backup, 204),
     ]
 }
 
@@ -290,6 +297,7 @@ fn access() -> Vec<Case> {
         case(Write, "sys/wrapping/lookup", "sys/wrapping/lookup", 200)
             .wrapping()
             .body(json!({ "token": "$WRAPPING" })),
+        case(Read, "sys/wrapping/lookup", "sys/wrapping/lookup?token=$WRAPPING", 200).wrapping(),
         case(Write, "sys/wrapping/rewrap", "sys/wrapping/rewrap", 200)
             .unknown(400)
             .wrapping()

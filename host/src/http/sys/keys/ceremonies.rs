@@ -10,7 +10,7 @@ use super::seal::parse_share;
 use crate::{
     core::{
         CoreError,
-        ceremony::{RekeyStatus, Rekeyed, RootStatus},
+        ceremony::{Beginner, RekeyStatus, Rekeyed, RootStatus},
     },
     crypto::{key::random_bytes, shares::Share},
     http::{
@@ -43,6 +43,9 @@ struct RootRequest {
 
 /// Whether a token is shown that may do there what only administrators may.
 async fn is_administrator(at: &At<'_>, path: &str) -> Result<bool, ApiError> {
+    if let Some(caller) = &at.caller {
+        return Ok(caller.acl.has_sudo(path, false));
+    }
     let (call, unsealed) = (at.call, at.unsealed()?);
     let address = call.peer.map(|peer| peer.ip());
     match call.core.caller(unsealed, call.request(), call.token.as_ref(), address, at.ahead).await {
@@ -50,6 +53,10 @@ async fn is_administrator(at: &At<'_>, path: &str) -> Result<bool, ApiError> {
         Err(CoreError::PermissionDenied) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+async fn beginner(at: &At<'_>, path: &str) -> Result<Beginner, ApiError> {
+    Ok(if is_administrator(at, path).await? { Beginner::Administrator } else { Beginner::Anybody })
 }
 
 fn given(at: &At<'_>) -> Result<(Share, String), ApiError> {
@@ -113,7 +120,9 @@ pub(in crate::http::sys) async fn begin_rekey(at: &At<'_>) -> Result<Answer, Api
                        cluster, and whoever begins need not hold any";
         return Err(ApiError::Forbidden(message.to_owned()));
     }
-    Ok(Answer::flat(told(&at.call.core.begin_rekey(at.call.request(), counts, verifies).await?)))
+    let beginner = beginner(at, "sys/rekey/init").await?;
+    let begun = at.call.core.begin_rekey(at.call.request(), counts, verifies, beginner).await?;
+    Ok(Answer::flat(told(&begun)))
 }
 
 pub(in crate::http::sys) async fn cancel_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -128,14 +137,25 @@ pub(in crate::http::sys) async fn rekey(at: &At<'_>) -> Result<Answer, ApiError>
 
 pub(in crate::http::sys) async fn verification_status(at: &At<'_>) -> Result<Answer, ApiError> {
     let status = at.call.core.rekey_status(at.call.request()).await?;
-    if status.verification.is_none() {
-        return Err(ApiError::bad_request("no rekey verification in progress"));
+    if status.nonce.is_none() {
+        return Err(ApiError::bad_request("no rekey configuration found"));
     }
     Ok(Answer::flat(told_of_verification(&status)))
 }
 
-pub(in crate::http::sys) async fn cancel_verification(at: &At<'_>) -> Result<Answer, ApiError> {
-    at.call.core.cancel_verification(is_administrator(at, "sys/rekey/verify").await?)?;
+/// The new shares stay; their giving back begins again.
+pub(in crate::http::sys) async fn restart_verification(at: &At<'_>) -> Result<Answer, ApiError> {
+    let is_administrator = is_administrator(at, "sys/rekey/verify").await?;
+    let status = at.call.core.restart_verification(at.call.request(), is_administrator).await?;
+    Ok(Answer::flat(told_of_verification(&status)))
+}
+
+/// Shares are never kept for their holders, encrypted or not.
+pub(in crate::http::sys) async fn backup(_: &At<'_>) -> Result<Answer, ApiError> {
+    Err(ApiError::bad_request("no backed-up keys found"))
+}
+
+pub(in crate::http::sys) async fn remove_backup(_: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::Nothing)
 }
 
@@ -193,7 +213,8 @@ pub(in crate::http::sys) async fn begin_root(at: &At<'_>) -> Result<Answer, ApiE
             (Zeroizing::new(told.clone().into_bytes()), told)
         }
     };
-    let status = at.call.core.begin_root(at.call.request(), otp).await?;
+    let beginner = beginner(at, "sys/generate-root/attempt").await?;
+    let status = at.call.core.begin_root(at.call.request(), otp, beginner).await?;
     Ok(Answer::flat(told_of_root(&status, &told)))
 }
 

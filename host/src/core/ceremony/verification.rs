@@ -1,0 +1,124 @@
+//! The new shares' way back: those of a rekeying count once enough of them were given back.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use uuid::Uuid;
+
+use super::{RekeyStatus, Rekeyed, add, refused, state::State};
+use crate::{
+    core::{Core, CoreError},
+    crypto::shares::Share,
+    seal::NextKeys,
+    storage::RequestId,
+};
+
+/// Keys that were made, and are not in force yet.
+pub(super) struct Made {
+    pub(super) keys: NextKeys,
+    /// None where they need not be given back.
+    pub(super) verification: Option<Mutex<Verification>>,
+}
+
+/// The new shares' way back.
+pub(super) struct Verification {
+    nonce: Uuid,
+    pub(super) given_back: Vec<Share>,
+}
+
+impl Verification {
+    pub(super) fn new() -> Self {
+        Self { nonce: Uuid::new_v4(), given_back: Vec::new() }
+    }
+}
+
+impl Made {
+    pub(super) fn verification(&self) -> Option<MutexGuard<'_, Verification>> {
+        self.verification.as_ref().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The name of their giving back, where there is one.
+    pub(super) fn verification_nonce(&self) -> Option<Uuid> {
+        self.verification().map(|verification| verification.nonce)
+    }
+}
+
+impl Core {
+    /// Has the new shares of a rekeying given back from the beginning, under another nonce.
+    ///
+    /// # Errors
+    ///
+    /// `Ceremony` where there is no rekeying; and as [`cancel_rekey`](Self::cancel_rekey).
+    pub async fn restart_verification(
+        &self,
+        request: RequestId,
+        is_administrator: bool,
+    ) -> Result<RekeyStatus, CoreError> {
+        self.unsealed()?;
+        let _quiet = self.ceremonies.one_at_a_time()?;
+        let record = self.seal_record(request).await?;
+        {
+            let mut rekeying = self.ceremonies.rekeying();
+            let going = rekeying.as_mut().filter(|rekeying| rekeying.state != State::InForce);
+            let going = going.ok_or_else(|| refused("no rekey configuration found"))?;
+            going.check_cancel(is_administrator)?;
+            going.touched = Instant::now();
+            if let Some(mut verification) = going.made.as_ref().and_then(|made| made.verification()) {
+                *verification = Verification::new();
+            }
+        }
+        Ok(self.rekey_status_by(&record))
+    }
+
+    /// The new keys, if this is the nonce of their giving back.
+    fn made_by_verification(&self, nonce: &str) -> Result<(Uuid, Arc<Made>), CoreError> {
+        let rekeying = self.ceremonies.rekeying();
+        let going =
+            rekeying.as_ref().filter(|rekeying| rekeying.verifies && rekeying.state != State::InForce);
+        let made = going.and_then(|rekeying| Some((rekeying.nonce, Arc::clone(rekeying.made.as_ref()?))));
+        let (attempt, made) = made.ok_or_else(|| refused("no rekey verification in progress"))?;
+        if made.verification_nonce().is_none_or(|right| nonce != right.to_string()) {
+            return Err(refused(
+                "incorrect nonce supplied; the nonce for this verification is told with the new shares",
+            ));
+        }
+        Ok((attempt, made))
+    }
+
+    /// Takes back one of the new shares. With the last that is needed they are in force, and the former ones are dead.
+    ///
+    /// # Errors
+    ///
+    /// As [`rekey`](Self::rekey). After an unknown outcome, any of the new shares finds out.
+    pub async fn verify_rekey(
+        self: &Arc<Self>,
+        request: RequestId,
+        nonce: &str,
+        share: Share,
+    ) -> Result<Rekeyed, CoreError> {
+        let unsealed = self.unsealed()?;
+        self.made_by_verification(nonce)?;
+        let quiet = self.ceremonies.one_at_a_time()?;
+        let (attempt, made) = self.made_by_verification(nonce)?;
+        let record = self.seal_record(request).await?;
+        let hash = share.hash(record.cluster_id);
+        if !made.keys.shares.iter().any(|one| one.hash(record.cluster_id).matches(&hash)) {
+            return Err(CoreError::WrongShare);
+        }
+        self.ceremonies.touch(attempt);
+        let (nonce, enough) = {
+            let verification = made.verification();
+            let mut verification =
+                verification.ok_or_else(|| refused("no rekey verification in progress"))?;
+            add(&mut verification.given_back, share, record.cluster_id);
+            (verification.nonce, verification.given_back.len() >= usize::from(made.keys.threshold))
+        };
+        if !enough {
+            return Ok(Rekeyed::Going(self.rekey_status_by(&record)));
+        }
+        self.put_in_force(request, unsealed, attempt, made, quiet).await?;
+        Ok(Rekeyed::InForce(nonce))
+    }
+}
