@@ -73,7 +73,14 @@ fn listed(table: &MountTable) -> Answer {
 pub(in crate::http::sys) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
     let (acl, table) = (&at.caller()?.acl, at.unsealed()?.mounts().current());
-    let (mount, place, told) = mount_of(&table, path).ok_or(ApiError::PermissionDenied)?;
+    let nothing = || {
+        if !acl.is_root() {
+            return ApiError::PermissionDenied;
+        }
+        // By these words the command line knows that a mount is missing. OpenBao answers root as all others.
+        ApiError::bad_request(format!("nothing is mounted at {path:?}"))
+    };
+    let (mount, place, told) = mount_of(&table, path).ok_or_else(nothing)?;
     if !may_use(acl, &mount) {
         return Err(ApiError::PermissionDenied);
     }
