@@ -25,7 +25,6 @@ pub(crate) fn prepare() -> Result<Option<PathBuf>> {
 }
 
 fn try_prepare() -> Result<PathBuf> {
-    // Packages of other versions of Node.js would do, but the programs are what the tests need.
     run(Command::new("node").arg("--version"))
         .context("run Node.js (install the packages nodejs and npm)")?;
     let directory = target_dir().join("node");
