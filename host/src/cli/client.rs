@@ -27,6 +27,8 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer that is read.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+/// How a mount refuses requests while its secrets become versions, with whatever status.
+const UPGRADING: &str = "Upgrading from non-versioned to versioned data";
 
 /// A server, and the token to show it.
 pub(super) struct Client {
@@ -223,6 +225,9 @@ impl Answer {
             }
             400 if said.contains("check-and-set parameter required") => {
                 format!("{doing}: {said}; add --cas with the current version, or --cas 0 for a new secret")
+            }
+            _ if said.starts_with(UPGRADING) => {
+                return Failure::Unavailable(format!("{doing}: {said}; try again in a moment"));
             }
             429 => format!("{doing}: {said}"),
             503 if said.contains("overloaded") => format!("{doing}: {said}; try again in a moment"),

@@ -2,6 +2,7 @@
 
 mod diff;
 mod dotenv;
+mod enable_versioning;
 mod export;
 mod fields;
 mod get;
@@ -115,6 +116,11 @@ pub(super) enum Command {
         #[arg(long)]
         each: bool,
     },
+    /// Upgrade a version 1 mount to version 2: its secrets become versions, in the background.
+    EnableVersioning {
+        /// The mount.
+        path: String,
+    },
     /// Export the current versions of all secrets in a folder as JSON, which import takes back.
     Export {
         /// The folder, with its mount.
@@ -139,6 +145,7 @@ pub(super) fn run(client: &Client, command: Command, format: Format) -> Result<(
         Command::Metadata { command } => metadata::run(client, command, format),
         Command::Diff { path, from, to, values } => diff::run(client, &path, from, to, values, format),
         Command::Import { file, path, each } => import::run(client, &file, &path, each, format),
+        Command::EnableVersioning { path } => enable_versioning::run(client, &path, format),
         Command::Export { path, output } => export::run(client, &path, output.as_deref(), format),
     }
 }

@@ -86,7 +86,7 @@ fn list(client: &Client, format: Format) -> Result<(), Failure> {
                 // What is always there is no mount of anybody's.
                 .filter(|(_, mount)| mount["type"] != "cubbyhole" && mount["type"] != "system")
                 .map(|(path, mount)| {
-                    let kind = format!("kv {}", mount["options"]["version"].as_str().unwrap_or("2"));
+                    let kind = format!("kv {}", mount["options"]["version"].as_str().unwrap_or("1"));
                     vec![path.clone(), kind, text(mount, "backend"), text(mount, "description")]
                 }),
         );

@@ -187,3 +187,31 @@ fn a_mistake_in_the_file_writes_nothing() {
     let output = server.cli(&site, &keys.root_token, &["kv", "import", "missing.env", "secret/x"]);
     assert_eq!(output.status.code(), Some(4));
 }
+
+#[test]
+fn version_1_mount_takes_an_import_and_gives_it_back() {
+    let site = Site::new("memory");
+    let (server, keys) = unsealed(&site);
+    let token = &keys.root_token;
+    let run = |arguments: &[&str]| {
+        let output = server.cli(&site, token, arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["mount", "create", "one", "--kv-version", "1"]);
+    fs::write(site.path("app.env"), "A=1\nB=two\n").unwrap();
+    fs::write(site.path("many.json"), r#"{"a":{"n":12345678901234567890123},"b/c d":{"x":"y"}}"#).unwrap();
+    assert_eq!(run(&["kv", "import", "app.env", "one/env"]), "one/env is written.\n");
+    assert_eq!(run(&["kv", "import", "many.json", "one/many"]), "2 secrets written.\n");
+    assert_eq!(server.get("one/env", token).json()["data"], json!({ "A": "1", "B": "two" }));
+    assert_eq!(server.get("one/many/b/c%20d", token).json()["data"], json!({ "x": "y" }));
+    let written = run(&["kv", "import", "app.env", "one/env", "--format", "json"]);
+    let written: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(written, json!([{ "path": "one/env", "version": null }]));
+    let exported = run(&["kv", "export", "one/many"]);
+    assert_eq!(exported, "{\n  \"a\": {\"n\":12345678901234567890123},\n  \"b/c d\": {\"x\":\"y\"}\n}\n");
+    // And on into a mount of version 2.
+    fs::write(site.path("out.json"), exported).unwrap();
+    run(&["kv", "import", "out.json", "secret/many"]);
+    assert_eq!(data(&server, token, "many/b/c%20d")["data"], json!({ "x": "y" }));
+}

@@ -206,3 +206,68 @@ fn removal_and_writers_at_a_time_never_cost_an_acknowledged_version() {
         }
     });
 }
+
+#[test]
+fn version_1_mount_is_used_by_its_own_paths_and_what_it_has_not_is_refused() {
+    let site = Site::new("memory");
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    let token = &keys.root_token;
+    let run = |arguments: &[&str]| {
+        let output = server.cli(&site, token, arguments);
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    assert_eq!(run(&["mount", "create", "team/one", "--kv-version", "1"]).0, 0);
+    let (code, said, error) = run(&["kv", "put", "team/one/app/db", "user=app", "port=1"]);
+    assert_eq!((code, said.as_str()), (0, "team/one/app/db is written.\n"), "{error}");
+    let stored = || server.get("team/one/app/db", token).json()["data"].clone();
+    assert_eq!(stored(), json!({ "user": "app", "port": "1" }));
+    assert_eq!(server.get("team/one/data/app/db", token).status, 404);
+    assert_eq!(run(&["kv", "get", "team/one/app/db"]).1, "Field  Value\nuser   app\nport   1\n");
+    assert_eq!(run(&["kv", "get", "team/one/app/db", "--field", "user"]).1, "app");
+    let (_, told, _) = run(&["kv", "get", "team/one/app/db", "--format", "json"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told, json!({ "data": { "user": "app", "port": "1" }, "metadata": null }));
+    assert_eq!(run(&["kv", "list", "team/one"]).1, "app/\n");
+    assert_eq!(run(&["kv", "list", "team/one/app/"]).1, "db\n");
+
+    for arguments in [
+        &["put", "team/one/app/db", "user=x", "--cas", "0"] as &[&str],
+        &["patch", "team/one/app/db", "user=x"],
+        &["get", "team/one/app/db", "--version", "1"],
+        &["delete", "team/one/app/db", "--versions", "1"],
+        &["undelete", "team/one/app/db", "--versions", "1"],
+        &["destroy", "team/one/app/db", "--versions", "1"],
+        &["metadata", "get", "team/one/app/db"],
+        &["metadata", "put", "team/one/app/db", "--max-versions", "3"],
+        &["metadata", "patch", "team/one/app/db", "--max-versions", "3"],
+        &["metadata", "delete", "team/one/app/db"],
+        &["diff", "team/one/app/db"],
+    ] {
+        let (code, said, error) = run(&[&["kv"], arguments].concat());
+        assert_eq!((code, said.as_str()), (2, ""), "{arguments:?}: {error}");
+        let names_the_way = error.contains("version 1") && error.contains("kv enable-versioning team/one");
+        assert!(names_the_way, "{arguments:?}: {error}");
+    }
+    assert_eq!(stored(), json!({ "user": "app", "port": "1" }));
+    assert_eq!(server.request("LIST", "team/one", token, None).json()["data"]["keys"], json!(["app/"]));
+
+    let (code, said, _) = run(&["kv", "delete", "team/one/app/db"]);
+    assert_eq!((code, said.as_str()), (0, "team/one/app/db is removed.\n"));
+    assert_eq!(run(&["kv", "get", "team/one/app/db"]).0, 4);
+    assert_eq!(server.get("team/one/app/db", token).status, 404);
+    // A cubbyhole has version 1's paths.
+    assert_eq!(run(&["kv", "put", "cubbyhole/mine", "a=b"]).0, 0);
+    assert_eq!(run(&["kv", "get", "cubbyhole/mine", "--field", "a"]).1, "b");
+    assert_eq!(run(&["kv", "list", "cubbyhole"]).1, "mine\n");
+    let (code, _, error) = run(&["kv", "metadata", "get", "cubbyhole/mine"]);
+    assert!(code == 2 && error.contains("a cubbyhole has no metadata"), "{error}");
+    for arguments in [&["get", "team/one"] as &[&str], &["delete", "secret"], &["put", "team/one", "a=b"]] {
+        let (code, _, error) = run(&[&["kv"], arguments].concat());
+        assert!(code == 2 && error.contains("names a mount"), "{arguments:?}: {error}");
+    }
+}

@@ -44,8 +44,10 @@ pub(super) fn run(
     format: Format,
 ) -> Result<(), Failure> {
     let located = locate(client, path)?;
+    located.require_version_2("versions")?;
     let newer = read(client, &located, path, to)?;
-    let newest = newer.metadata["version"].as_u64().unwrap_or_default();
+    let newest =
+        newer.metadata.as_ref().and_then(|metadata| metadata["version"].as_u64()).unwrap_or_default();
     let from = match from {
         Some(from) => from,
         None if newest > 1 => newest - 1,

@@ -4,12 +4,11 @@
     reason = "indexing a JSON value with a name answers null, and never panics"
 )]
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     fields::{Fields, plain},
-    path::{Located, locate},
+    path::{Content, Located, Part, locate},
 };
 use crate::{
     cli::{
@@ -20,21 +19,11 @@ use crate::{
     json,
 };
 
-#[derive(Deserialize)]
-struct Body {
-    data: Data,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    data: Option<Fields>,
-    metadata: Value,
-}
-
 /// A version that was read.
 pub(super) struct Version {
     pub(super) fields: Fields,
-    pub(super) metadata: Value,
+    /// None in a mount of version 1.
+    pub(super) metadata: Option<Value>,
 }
 
 pub(super) fn run(
@@ -57,14 +46,17 @@ pub(super) fn run(
         // To the letter: through a Value, long numbers would be rounded.
         Format::Json => {
             let data = serde_json::to_string(&fields).expect("fields are plain data");
+            let metadata = metadata.unwrap_or_default();
             say(&format!("{{\"data\":{data},\"metadata\":{metadata}}}\n"))?;
         }
         Format::Table => {
-            let number = metadata["version"].to_string();
-            let created = metadata["created_time"].as_str().unwrap_or_default().to_owned();
+            let head = metadata.map(|metadata| {
+                let created = metadata["created_time"].as_str().unwrap_or_default().to_owned();
+                pairs(&[("Version", metadata["version"].to_string()), ("Created", created)]) + "\n"
+            });
             let mut rows = vec![vec!["Field".to_owned(), "Value".to_owned()]];
             rows.extend(fields.0.iter().map(|(name, value)| vec![name.clone(), plain(value)]));
-            say(&format!("{}\n{}", pairs(&[("Version", number), ("Created", created)]), table(&rows)))?;
+            say(&format!("{}{}", head.unwrap_or_default(), table(&rows)))?;
         }
     }
     Ok(())
@@ -77,19 +69,19 @@ pub(super) fn read(
     path: &str,
     version: Option<u64>,
 ) -> Result<Version, Failure> {
-    let mut url = located.url("data");
+    let mut url = located.url(Part::Data)?;
     if let Some(version) = version {
+        located.require_version_2("versions")?;
         url.push_str(&format!("?version={version}"));
     }
     let doing =
         version.map_or_else(|| format!("read {path}"), |version| format!("read version {version} of {path}"));
     let answer = client.get(&url)?;
-    let parsed: Option<Body> = serde_json::from_str(answer.text()).ok();
     if answer.status == 404
-        && let Some(body) = parsed.filter(|body| body.data.data.is_none())
+        && let Ok(Content { fields: None, metadata: Some(metadata) }) = located.content(answer.text())
     {
-        let number = &body.data.metadata["version"];
-        let message = if body.data.metadata["destroyed"] == true {
+        let number = &metadata["version"];
+        let message = if metadata["destroyed"] == true {
             format!("{doing}: this version is destroyed, and its value is gone")
         } else {
             format!(
@@ -99,8 +91,8 @@ pub(super) fn read(
         return Err(Failure::NotFound(message));
     }
     let answer = answer.success(&doing)?;
-    let body: Body = serde_json::from_str(answer.text())
+    let Content { fields, metadata } = located
+        .content(answer.text())
         .map_err(|error| Failure::Other(format!("{doing}: the answer is not understood: {error}")))?;
-    let fields = body.data.data.unwrap_or(json::Fields(Vec::new()));
-    Ok(Version { fields, metadata: body.data.metadata })
+    Ok(Version { fields: fields.unwrap_or(json::Fields(Vec::new())), metadata })
 }

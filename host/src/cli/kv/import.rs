@@ -9,7 +9,7 @@ use super::{
     dotenv,
     fields::{Fields, place, text_value},
     path::{Located, locate},
-    put::write,
+    put::{told, write},
 };
 use crate::{
     cli::{
@@ -24,7 +24,8 @@ use crate::{
 #[derive(Serialize)]
 struct Written {
     path: String,
-    version: u64,
+    /// None in a mount of version 1.
+    version: Option<u64>,
 }
 
 /// A secret to be written: its name under the target, or the target itself.
@@ -67,7 +68,7 @@ pub(super) fn run(
                 // What was acknowledged is told before the failure, so that nobody has to guess.
                 if format == Format::Table {
                     for Written { path, version } in &written {
-                        say(&format!("{path} is at version {version}.\n"))?;
+                        say(&told(path, *version))?;
                     }
                 }
                 report(&written, format)?;
@@ -79,13 +80,13 @@ pub(super) fn run(
     report(&written, format)
 }
 
-fn write_one(client: &Client, located: &Located, fields: &Fields) -> Result<u64, Failure> {
+fn write_one(client: &Client, located: &Located, fields: &Fields) -> Result<Option<u64>, Failure> {
     write(client, located, &located.path(), fields, None)
 }
 
 fn report(written: &[Written], format: Format) -> Result<(), Failure> {
     print(format, &written, || match written {
-        [one] => format!("{} is at version {}.\n", one.path, one.version),
+        [one] => told(&one.path, one.version),
         many => format!("{} secrets written.\n", many.len()),
     })
 }

@@ -7,7 +7,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::path::locate;
+use super::path::{Part, locate};
 use crate::cli::{
     client::Client,
     failure::Failure,
@@ -67,18 +67,20 @@ pub(super) fn run(client: &Client, command: Command, format: Format) -> Result<(
         Command::Get { path } => get(client, &path, format),
         Command::Put { path, settings } => {
             let body = body(&settings, &[])?;
-            let url = locate(client, &path)?.url("metadata");
+            let url = locate(client, &path)?.url(Part::Metadata)?;
             client.post(&url, &body)?.success(&format!("write the metadata of {path}"))?;
             done(&path, "changed", format)
         }
         Command::Patch { path, settings, remove } => {
             let body = body(&settings, &remove)?;
-            let url = locate(client, &path)?.url("metadata");
+            let url = locate(client, &path)?.url(Part::Metadata)?;
             client.patch(&url, &body)?.success(&format!("change the metadata of {path}"))?;
             done(&path, "changed", format)
         }
         Command::Delete { path } => {
-            client.delete(&locate(client, &path)?.url("metadata"))?.success(&format!("remove {path}"))?;
+            client
+                .delete(&locate(client, &path)?.url(Part::Metadata)?)?
+                .success(&format!("remove {path}"))?;
             done(&path, "removed", format)
         }
     }
@@ -117,7 +119,7 @@ fn body(settings: &Settings, remove: &[String]) -> Result<String, Failure> {
 }
 
 fn get(client: &Client, path: &str, format: Format) -> Result<(), Failure> {
-    let url = locate(client, path)?.url("metadata");
+    let url = locate(client, path)?.url(Part::Metadata)?;
     let metadata =
         client.get(&url)?.success(&format!("read the metadata of {path}"))?.json()?["data"].clone();
     print(format, &metadata, || describe(&metadata))?;

@@ -1,18 +1,13 @@
 //! `keyway kv put` and `patch`.
-#![expect(
-    clippy::indexing_slicing,
-    reason = "indexing a JSON value with a name answers null, and never panics"
-)]
-
 use serde_json::value::RawValue;
 
 use super::{
     fields::{Fields, parse_fields},
-    path::{Located, locate},
+    path::{Located, Part, locate},
 };
 use crate::{
     cli::{
-        client::{Answer, Client},
+        client::Client,
         failure::Failure,
         output::{Format, print},
     },
@@ -47,37 +42,33 @@ pub(super) fn patch(
         let null = RawValue::from_string("null".to_owned()).expect("null is JSON");
         fields.0.push((name.clone(), null));
     }
-    let url = locate(client, path)?.url("data");
-    let answer = client.patch(&url, &body(&fields, cas))?;
-    let version = version_of(&answer.success(&format!("patch {path}"))?, path)?;
+    let located = locate(client, path)?;
+    located.require_version_2("patches; write the whole secret with `keyway kv put`")?;
+    let answer = client.patch(&located.url(Part::Data)?, &located.body(&fields, cas)?)?;
+    let version = located.written(&answer.success(&format!("patch {path}"))?.json()?, path)?;
     report(path, version, format)
 }
 
-/// Writes a secret, and answers its new version.
+/// Writes a secret, and answers its new version; none in a mount of version 1.
 pub(super) fn write(
     client: &Client,
     located: &Located,
     path: &str,
     fields: &Fields,
     cas: Option<u64>,
-) -> Result<u64, Failure> {
-    let answer = client.post(&located.url("data"), &body(fields, cas))?;
-    version_of(&answer.success(&format!("write {path}"))?, path)
+) -> Result<Option<u64>, Failure> {
+    let answer = client.post(&located.url(Part::Data)?, &located.body(fields, cas)?)?;
+    located.written(&answer.success(&format!("write {path}"))?.json()?, path)
 }
 
-fn body(fields: &Fields, cas: Option<u64>) -> String {
-    let data = serde_json::to_string(fields).expect("fields are plain data");
-    let options = cas.map(|cas| format!(r#","options":{{"cas":{cas}}}"#)).unwrap_or_default();
-    format!(r#"{{"data":{data}{options}}}"#)
+fn report(path: &str, version: Option<u64>, format: Format) -> Result<(), Failure> {
+    print(format, &serde_json::json!({ "path": path, "version": version }), || told(path, version))
 }
 
-fn version_of(answer: &Answer, path: &str) -> Result<u64, Failure> {
-    let version = answer.json()?["data"]["version"].as_u64();
-    version.ok_or_else(|| Failure::Other(format!("write {path}: the server did not answer with a version")))
-}
-
-fn report(path: &str, version: u64, format: Format) -> Result<(), Failure> {
-    print(format, &serde_json::json!({ "path": path, "version": version }), || {
-        format!("{path} is at version {version}.\n")
-    })
+/// One line for people about a secret that was written.
+pub(super) fn told(path: &str, version: Option<u64>) -> String {
+    match version {
+        Some(version) => format!("{path} is at version {version}.\n"),
+        None => format!("{path} is written.\n"),
+    }
 }

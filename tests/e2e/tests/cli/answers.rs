@@ -93,6 +93,33 @@ fn only_where_nothing_answers_is_it_asked_whether_the_server_runs() {
 }
 
 #[test]
+fn enabling_versions_tunes_the_mount_as_openbao_does() {
+    let (address, server) = accepting(|mut stream| {
+        let seen = request(&mut stream);
+        assert!(seen.starts_with("POST /v1/sys/mounts/team/old%20kv/tune "), "{seen}");
+        assert!(seen.ends_with(r#"{"options":{"version":"2"}}"#), "{seen}");
+        let body = r#"{"data":null,"warnings":["Upgrading mount from version 1 to version 2."]}"#;
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    });
+    let done = keyway(&address, "kw.x", &["kv", "enable-versioning", "team/old kv/"], Stdio::piped());
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success() && said.contains("team/old kv keeps versions from now on"), "{said}");
+    let warned = String::from_utf8(done.stderr).unwrap();
+    assert!(warned.contains("Upgrading mount from version 1"), "{warned}");
+    server.join().unwrap();
+    // Until it is done, the mount says so.
+    let (address, server) = accepting(|mut stream| {
+        request(&mut stream);
+        let body = r#"{"errors":["Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service shortly."]}"#;
+        write!(stream, "HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    });
+    let waits = keyway(&address, "kw.x", &["kv", "get", "team/a"], Stdio::piped());
+    let said = String::from_utf8(waits.stderr).unwrap();
+    assert!(waits.status.code() == Some(6) && said.contains("try again in a moment"), "{said}");
+    server.join().unwrap();
+}
+
+#[test]
 fn redirection_is_a_failure_that_says_where_and_takes_no_token_along() {
     let (address, server) = accepting(|mut stream| {
         request(&mut stream);

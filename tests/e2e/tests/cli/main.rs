@@ -226,6 +226,11 @@ fn folder_of_more_names_than_a_page_is_exported_whole() {
     let exported: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(&exported.stdout).unwrap();
     assert_eq!(exported.len(), 2_100);
+    // A cubbyhole answers with all names, however many are asked for.
+    fs::write(site.path("page.json"), format!("{{{}}}", many[..1_000].join(","))).unwrap();
+    assert!(run(&["kv", "import", "page.json", "cubbyhole/page"]).status.success());
+    let listed = run(&["kv", "list", "cubbyhole/page"]);
+    assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), 1_000);
     // Neither bars nor colours where nobody watches.
     assert!(run(&["kv", "import", "many.json", "secret/again"]).stderr.is_empty());
     assert!(!run(&["mount", "list"]).stdout.contains(&0x1b));
