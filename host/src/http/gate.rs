@@ -75,7 +75,7 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
             trail
                 .ask(call, Known { caller: Some(&caller), refused: Some(&refusal), ..Known::default() })
                 .await?;
-            let spent = spend(call, &unsealed, &caller).await?;
+            let spent = spend(call, &unsealed, &caller, None).await?;
             return Err(if spent { refusal } else { ApiError::PermissionDenied });
         }
     };
@@ -113,7 +113,7 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
     };
     // Before the first effect, which is that a use of the token is counted.
     trail.ask(call, known).await?;
-    let counted = spend(call, at.unsealed()?, at.caller()?).await?;
+    let counted = spend(call, at.unsealed()?, at.caller()?, Some(target.route)).await?;
     authorised?;
     if !counted {
         return Err(ApiError::PermissionDenied);
@@ -348,9 +348,14 @@ fn parameters(at: &At<'_>) -> Result<Map<String, Value>, ApiError> {
 }
 
 /// Takes one of the uses of the token that is shown, whether or not it may do what it is shown for.
-async fn spend(call: &Call, unsealed: &crate::core::Unsealed, caller: &Caller) -> Result<bool, ApiError> {
-    if wrapping::is_wrapping(&caller.live.entry) {
-        // Taking the answer out is its one use.
+async fn spend(
+    call: &Call,
+    unsealed: &crate::core::Unsealed,
+    caller: &Caller,
+    route: Option<&Route>,
+) -> Result<bool, ApiError> {
+    if wrapping::is_wrapping(&caller.live.entry) && route.is_some_and(wrapping::keeps_its_token) {
+        // Taking the answer out is its one use. Any other request spends it, so that its owner sees that somebody tried.
         return Ok(true);
     }
     Ok(unsealed.tokens(call.request()).spend(&caller.live).await?)

@@ -40,6 +40,11 @@ pub(super) fn opens(route: &Route) -> bool {
     matches!(route.pattern, "sys/wrapping/unwrap" | "sys/wrapping/rewrap")
 }
 
+/// Whether a request with a wrapping's token leaves that token its use: it takes the answer out, or asks about it.
+pub(super) fn keeps_its_token(route: &Route) -> bool {
+    opens(route) || route.pattern == "sys/wrapping/lookup"
+}
+
 /// Whether a token is a wrapping's.
 pub(super) fn is_wrapping(entry: &Entry) -> bool {
     entry.policies == [RESPONSE_WRAPPING]

@@ -133,3 +133,22 @@ fn mounts_are_described_as_openbao_describes_them() {
     post(&world, "sys/mounts/secret/tune", json!({ "listing_visibility": "" }));
     assert!(get(&world, "sys/mounts")["data"]["secret/"]["config"].get("listing_visibility").is_none());
 }
+
+#[test]
+fn a_wrapping_token_that_was_tried_elsewhere_opens_nothing() {
+    let (_site, world) = world();
+    let wrapped = || {
+        let headers = [("X-Vault-Token", world.root.as_str()), ("X-Vault-Wrap-TTL", "60")];
+        let made = world.server.request_with("POST", "sys/wrapping/wrap", &headers, Some("{\"a\":1}"));
+        made.json()["wrap_info"]["token"].as_str().unwrap().to_owned()
+    };
+    for (method, path) in
+        [("GET", "auth/token/lookup-self"), ("GET", "secret/data/a"), ("GET", "none/at/all")]
+    {
+        let token = wrapped();
+        assert_eq!(world.send("GET", "sys/wrapping/lookup", &token, None).status, 200);
+        assert_eq!(world.send(method, path, &token, None).status, 403, "{path}");
+        assert_eq!(world.send("POST", "sys/wrapping/unwrap", &token, None).status, 400, "{path}");
+    }
+    assert_eq!(world.send("POST", "sys/wrapping/unwrap", &wrapped(), None).status, 200);
+}
