@@ -246,7 +246,9 @@ pub fn main() -> ExitCode {
     match run(command, format) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::warn(failure.message());
+            if !matches!(failure, Failure::Told { .. }) {
+                output::warn(failure.message());
+            }
             ExitCode::from(failure.exit_code())
         }
     }

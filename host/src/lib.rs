@@ -5,7 +5,8 @@
 //! are used) → [`crypto`] (the envelope) → [`storage`] (deadline, limits, circuit breaker) → `keyway-loader`'s `Store` →
 //! the plugin. Beside it: [`seal`] (shares and keys), [`mounts`], [`token`]; [`epoch`] and [`lease`] are for hosts that share a store; [`config`] and [`server`] put them together;
 //! [`cli`] is the command line, [`clock`] the time,
-//! [`json`] what the JSON libraries leave open, [`metrics`] what is measured, [`offload`] keeps long steps off the runtime's threads.
+//! [`json`] what the JSON libraries leave open, [`log`] where lines of the log go, [`metrics`] what is measured, [`offload`] keeps long steps off the
+//! runtime's threads.
 
 pub mod cli;
 pub mod config;
@@ -33,5 +34,6 @@ pub mod storage;
 pub mod clock;
 pub mod duration;
 pub mod json;
+pub mod log;
 pub mod metrics;
 pub mod offload;

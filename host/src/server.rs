@@ -7,6 +7,7 @@ mod opener;
 mod patient;
 mod reload;
 mod serve;
+pub mod signals;
 mod tls;
 
 use std::{

@@ -19,6 +19,11 @@ pub(super) enum Failure {
     Refused(String),
     /// Nobody answers: 6.
     Unavailable(String),
+    /// The command has said it already.
+    Told {
+        /// The code of what it was.
+        exit_code: u8,
+    },
 }
 
 impl Failure {
@@ -30,6 +35,7 @@ impl Failure {
             | Self::NotFound(message)
             | Self::Refused(message)
             | Self::Unavailable(message) => message,
+            Self::Told { .. } => "",
         }
     }
 
@@ -41,6 +47,7 @@ impl Failure {
             Self::NotFound(_) => 4,
             Self::Refused(_) => 5,
             Self::Unavailable(_) => 6,
+            Self::Told { exit_code } => *exit_code,
         }
     }
 

@@ -1,18 +1,17 @@
 //! `keyway server`.
 
 use std::{
-    io::{self, IsTerminal, Write},
     path::Path,
     time::{Duration, Instant},
 };
 
 use tokio::runtime::Builder;
-use tracing_subscriber::EnvFilter;
 
 use super::failure::Failure;
 use crate::{
     config::Config,
-    server::{Server, StartOptions, core_dumps, files},
+    log::Log,
+    server::{Server, StartOptions, core_dumps, files, signals},
 };
 
 /// How long threads that still run are waited for at the end.
@@ -21,8 +20,19 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Runs a server until it is interrupted.
 pub(super) fn run(config: &Path, options: StartOptions) -> Result<(), Failure> {
     let begun = Instant::now();
+    signals::survive().map_err(|error| Failure::Other(format!("handle signals: {error}")))?;
+    let log = Log::start().map_err(|error| Failure::Other(format!("start the log: {error}")))?;
+    let ended = serve(config, options, &log, begun).map_err(|failure| {
+        // Behind what the log says, and without waiting for its reader.
+        log.write(&format!("keyway: {}\n", failure.message()));
+        Failure::Told { exit_code: failure.exit_code() }
+    });
+    log.flush();
+    ended
+}
+
+fn serve(config: &Path, options: StartOptions, log: &Log, begun: Instant) -> Result<(), Failure> {
     let config = Config::read(config)?;
-    start_logging();
     core_dumps::disable().map_err(|error| Failure::Other(format!("switch core dumps off: {error}")))?;
     if let Err(error) = files::raise_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
@@ -44,12 +54,12 @@ pub(super) fn run(config: &Path, options: StartOptions) -> Result<(), Failure> {
         let address = server.address()?;
         tracing::info!(%address, ready_after_ms = begun.elapsed().as_millis(), "ready");
         let scheme = if server.has_tls() { "https" } else { "http" };
-        announce(&format!("Keyway is ready at {scheme}://{address}\n"));
+        log.announce(&format!("Keyway is ready at {scheme}://{address}\n"));
         for (backend, why) in server.down() {
-            announce(&format!("Backend {backend} is not available: {why}; the log says more\n"));
+            log.announce(&format!("Backend {backend} is not available: {why}; the log says more\n"));
         }
         for backend in server.fallen_back() {
-            announce(&format!(
+            log.announce(&format!(
                 "Backend {backend} uses a FALLBACK, not the plugin that is configured; the log says why\n"
             ));
         }
@@ -63,24 +73,6 @@ pub(super) fn run(config: &Path, options: StartOptions) -> Result<(), Failure> {
     // A plugin may keep a thread for ever; nobody waits for it.
     runtime.shutdown_timeout(LINGER);
     served
-}
-
-/// To standard output, for people and for whoever started the server and waits for it.
-fn announce(line: &str) {
-    let mut out = io::stdout();
-    // Whoever closed our standard output does not want to know.
-    let _unread = out.write_all(line.as_bytes()).and_then(|()| out.flush());
-}
-
-/// Text on a terminal, JSON otherwise; to standard error. RUST_LOG chooses what.
-fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    if io::stderr().is_terminal() {
-        builder.init();
-    } else {
-        builder.json().with_ansi(false).init();
-    }
 }
 
 /// Resolves at Ctrl-C, and at SIGTERM where there is one.

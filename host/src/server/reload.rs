@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+#[cfg(unix)]
+use super::signals;
 use super::{ServerError, StartOptions, loader};
 use crate::{
     config::Config,
@@ -12,6 +14,9 @@ use crate::{
 pub(super) struct Reloader {
     #[cfg(unix)]
     hangups: tokio::signal::unix::Signal,
+    /// Whether the signal came before.
+    #[cfg(unix)]
+    is_due: bool,
     file: PathBuf,
     options: StartOptions,
     data_dir: PathBuf,
@@ -25,6 +30,8 @@ impl Reloader {
             #[cfg(unix)]
             hangups: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
                 .map_err(ServerError::Signal)?,
+            #[cfg(unix)]
+            is_due: signals::take_hangup(),
             file: config.file.clone(),
             options: options.clone(),
             data_dir: config.data_dir.clone(),
@@ -37,7 +44,7 @@ impl Reloader {
     pub(super) fn follow(mut self, core: &Arc<Core>) {
         let core = Arc::downgrade(core);
         tokio::spawn(async move {
-            while self.hangups.recv().await.is_some() {
+            while std::mem::take(&mut self.is_due) || self.hangups.recv().await.is_some() {
                 let Some(core) = core.upgrade() else { return };
                 self.reload(&core).await;
             }

@@ -12,6 +12,7 @@ pub mod disks;
 pub mod load;
 pub mod plugins;
 pub mod tls;
+pub mod unread;
 
 use std::{
     cell::RefCell,

@@ -1,9 +1,18 @@
-//! A machine in trouble: data directories that are read-only, full or gone, a clock that was set back, no file descriptors.
+//! A machine in trouble: data directories that are read-only, full or gone, a clock that was set back, no file descriptors, a
+//! limit on the size of files, and signals.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use keyway_e2e::{Keys, Server, Site, disks::Small, needed, within};
+use keyway_e2e::{Keys, Server, Site, config, disks::Small, needed, within};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 fn write(server: &Server, keys: &Keys, path: &str, bytes: usize) -> u16 {
@@ -153,4 +162,89 @@ fn server_without_file_descriptors_lives_and_accepts_again() {
     within(Duration::from_secs(60), || server.try_get("sys/health").is_ok_and(|answer| answer.status == 200));
     assert_eq!(write(&server, &keys, "a", 10), 200);
     assert!(server.terminate());
+}
+
+fn signal(server: &Server, signal: Signal) {
+    let pid = i32::try_from(server.pid()).ok().and_then(Pid::from_raw).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+#[test]
+fn signals_that_say_nothing_end_no_server_however_it_was_started() {
+    let reloads = |site: &Site| site.log_text().matches("reloading the configuration").count();
+    for wrapper in [
+        &[][..],
+        &["env", "--ignore-signal=HUP,USR1,USR2,XFSZ,PIPE"],
+        &["env", "--block-signal=HUP,USR1,USR2,XFSZ,PIPE,TERM"],
+    ] {
+        let site = Site::new("sqlite");
+        let server = site.start_under(wrapper, &[]);
+        let keys = server.init_and_unseal();
+        for one in [Signal::XFSZ, Signal::USR1, Signal::USR2, Signal::PIPE] {
+            signal(&server, one);
+            assert_eq!(write(&server, &keys, "a", 10), 200, "{wrapper:?} {one:?}");
+        }
+        let before = reloads(&site);
+        signal(&server, Signal::HUP);
+        within(Duration::from_secs(30), || reloads(&site) > before);
+        assert!(server.terminate(), "{wrapper:?}");
+    }
+}
+
+#[test]
+fn hangup_while_the_configuration_is_read_ends_nothing_and_has_it_read_again() {
+    let site = Site::new("sqlite");
+    let text = fs::read_to_string(site.config()).unwrap();
+    let fifo = site.path("keyway.toml");
+    fs::remove_file(&fifo).unwrap();
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut command = site.command(&["server", "--config", fifo.to_str().unwrap()]);
+    let mut process = command.stdin(Stdio::null()).spawn().unwrap();
+    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw).unwrap();
+    // It is opened once the server reads it.
+    let mut writer = fs::File::options().write(true).open(&fifo).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    std::io::Write::write_all(&mut writer, text.as_bytes()).unwrap();
+    drop(writer);
+    // For the second time.
+    within(Duration::from_secs(30), || site.log_text().contains("reloading the configuration"));
+    fs::write(&fifo, &text).unwrap();
+    within(Duration::from_secs(30), || site.log_text().contains("\"message\":\"reloaded\""));
+    kill_process(pid, Signal::TERM).unwrap();
+    assert!(process.wait().unwrap().success());
+}
+
+#[test]
+fn limit_on_the_size_of_files_is_an_error_of_the_write_and_no_death() {
+    let site = Site::new("sqlite");
+    let device = format!("{{ type = \"file\", path = {:?} }}", site.path("audit.log").to_str().unwrap());
+    for audited in [false, true] {
+        let audit = if audited { format!("\n[audit]\ndevices = [{device}]\n") } else { String::new() };
+        site.configure(&format!("{}{audit}", config("sqlite")));
+        let _former = fs::remove_dir_all(site.path("data"));
+        let server = site.start();
+        let keys = server.init_and_unseal();
+        assert_eq!(write(&server, &keys, "before", 1_000), 200);
+        let limit = |bytes: &str| {
+            let pid = server.pid().to_string();
+            let limited =
+                Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status();
+            assert!(limited.unwrap().success());
+        };
+        let written = fs::metadata(site.path("audit.log")).map_or(0, |file| file.len());
+        limit(&if audited { (written + 10).to_string() } else { "65536".to_owned() });
+        let refused = if audited { 500 } else { 503 };
+        within(Duration::from_secs(60), || write(&server, &keys, "full", 200_000) == refused);
+        if audited {
+            let health = server.get("sys/health", "");
+            assert_eq!(health.status, 503, "{}", health.text);
+        } else {
+            assert_eq!(read(&server, &keys, "before"), 200);
+        }
+        limit("unlimited");
+        within(Duration::from_secs(60), || server.get("sys/health", "").status == 200);
+        within(Duration::from_secs(60), || write(&server, &keys, "after", 200_000) == 200);
+        assert_eq!(read(&server, &keys, "before"), 200);
+        assert!(server.terminate());
+    }
 }

@@ -12,6 +12,9 @@ use keyway_e2e::{
 };
 use serde_json::{Value, json};
 
+/// The log is written behind what it tells of.
+const LOG: Duration = Duration::from_secs(30);
+
 /// With a second backend.
 fn with_extra(site: &Site, plugin: &str, settings: &str) {
     site.configure(&format!(
@@ -192,8 +195,7 @@ fn what_worked_last_takes_over_and_says_so_at_every_level_unless_it_is_forbidden
     assert!(health.contains("main: sqlite 1.0.0 is used: it worked last"), "{health}");
     let doctor = said(&site.run(&["plugin", "doctor", "--config", "keyway.toml"]));
     assert!(doctor.contains("main: FALLBACK: uses "), "{doctor}");
-    let log = fs::read_to_string(site.log()).unwrap();
-    assert!(log.contains("FALLBACK: not the plugin that is configured"));
+    within(LOG, || site.log_text().contains("FALLBACK: not the plugin that is configured"));
     assert!(server.terminate());
 
     // What is no longer trusted is no fallback.
@@ -271,7 +273,7 @@ fn unchecked_plugins_need_the_word_and_are_shown_everywhere() {
     assert!(listed.contains("trust SKIPPED (policy none)") && listed.contains("trust: none"), "{listed}");
     let server = site.start_with(&["--dev"]);
     assert_eq!(state(&server, "main"), "ready; trust SKIPPED (policy none)");
-    assert!(fs::read_to_string(site.log()).unwrap().contains("NOT CHECKED"));
+    within(LOG, || site.log_text().contains("NOT CHECKED"));
     let keys = server.init_and_unseal();
     assert_eq!(backend(&server, &keys, "main", "trust"), json!("trust SKIPPED (policy none)"));
 }

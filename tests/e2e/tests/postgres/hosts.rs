@@ -237,7 +237,9 @@ fn host_whose_keys_another_has_replaced_seals_itself_and_opens_with_the_new_shar
         let server = &hosts.servers[host];
         assert_eq!(server.get("sys/health", "").status, 503);
         assert_eq!(server.get("sys/leader", "").json()["is_self"], json!(false));
-        assert!(hosts.sites[host].log_text().contains("the keys were changed on another host"));
+        within(Duration::from_secs(30), || {
+            hosts.sites[host].log_text().contains("the keys were changed on another host")
+        });
         assert_eq!(server.post("sys/unseal", "", &json!({ "key": hosts.share })).status, 400);
         assert!(!server.unseal(&share));
         assert_eq!(server.post("secret/data/app", &hosts.root, &body).status, 200);
