@@ -72,6 +72,7 @@ impl Audit {
         let configured: Vec<_> =
             settings.devices.iter().map(|spec| Arc::new(Device::start(spec, &settings.forbidden))).collect();
         for device in &configured {
+            device.open();
             let Spec { name, target, .. } = device.spec();
             tracing::info!(name, target = %target, "audit device");
         }
@@ -118,9 +119,21 @@ impl Audit {
         *added = wanted
             .map(|spec| {
                 let present = added.iter().find(|device| device.spec() == spec);
-                present.map_or_else(|| Arc::new(Device::start(spec, &self.settings.forbidden)), Arc::clone)
+                present.map_or_else(|| self.open(spec), Arc::clone)
             })
             .collect();
+    }
+
+    fn open(&self, spec: &Spec) -> Arc<Device> {
+        let device = Device::start(spec, &self.settings.forbidden);
+        device.open();
+        Arc::new(device)
+    }
+
+    /// Whether a line would be accepted, as far as is known: there is no device, or one accepts.
+    pub fn accepts(&self) -> bool {
+        let devices = self.devices();
+        devices.are_none() || devices.iter().any(Device::is_up)
     }
 
     /// Waits until the devices have written what they were given, or for two seconds.

@@ -33,7 +33,10 @@ pub use self::{
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -81,6 +84,8 @@ pub struct Core {
     swaps: Swaps,
     /// What the seal record said last, for an unsealed server whose store is away.
     seal_seen: Mutex<Option<SealStatus>>,
+    /// Whether the store was seen to hold a cluster.
+    is_seen: AtomicBool,
 }
 
 /// What the configuration says about it.
@@ -140,6 +145,10 @@ pub struct HealthReport {
     pub seal: Option<Result<SealStatus, CoreError>>,
     /// What each backend says of itself.
     pub storage: Vec<BackendHealth>,
+    /// Whether there is an audit device that accepts lines, where there are devices.
+    pub audits: bool,
+    /// Whether the store was seen to hold a cluster since the server began.
+    pub was_initialised: bool,
 }
 
 /// How a backend is doing.
@@ -207,6 +216,7 @@ impl Core {
             upkeep: Upkeep::default(),
             leases: Arc::default(),
             seal_seen: Mutex::default(),
+            is_seen: AtomicBool::new(false),
             swaps: Swaps::default(),
             settings,
         })
@@ -374,7 +384,8 @@ impl Core {
         };
         // A store that hangs must not keep whoever asks for health waiting a second time.
         let seal = if storage.iter().any(answers) { Some(self.seal_status(request).await) } else { None };
-        HealthReport { seal, storage }
+        let was_initialised = self.is_seen.load(Ordering::Relaxed);
+        HealthReport { seal, storage, audits: self.audit.accepts(), was_initialised }
     }
 
     /// Closes all backends.

@@ -1,6 +1,6 @@
 //! The HTTP edge: Vault's protocol over the core.
 //!
-//! [`edge`] bounds what is served at a time, [`limit`] what one client may ask for; [`path`] decodes and checks paths, [`trace`] reads trace contexts. [`route`] says
+//! [`edge`] bounds what is served at a time, [`in_flight`] lists it, [`limit`] what one client may ask for; [`path`] decodes and checks paths, [`trace`] reads trace contexts. [`route`] says
 //! what a route is, and [`gate`] takes a request to its own: who asks, may they, the body. [`sys`], [`auth`], [`kv1`], [`kv2`] and [`cubbyhole`]
 //! are the endpoints, each with a table of its routes; [`unnamed`] answers for paths that name no secret; [`wrapping`] keeps an answer for whoever shows its token. [`body`] reads bodies, [`given`] what clients write in them, [`fields`] deals with what no endpoint reads;
 //! [`audit`] says what was asked and answered; [`answer`] is Vault's envelope, [`error`] its error bodies, and only these two know status codes.
@@ -15,6 +15,7 @@ mod error;
 mod fields;
 mod gate;
 mod given;
+mod in_flight;
 mod kv1;
 mod kv2;
 mod limit;
@@ -217,6 +218,7 @@ async fn answer_in_time(
     }
     // Whoever watches must hear the truth when too much is going on, and strangers who dawdle take nobody's place.
     let _place = if call.takes_no_place() { None } else { Some(edge.place()?) };
+    let _listed = edge.in_flight.list(&call);
     let mut trail = Trail::default();
     // Waiting for a turn to do long steps counts as part of the request's time.
     let passed = offload::scope(unit::as_one(gate::pass(&call, body, &mut trail)));
@@ -227,6 +229,18 @@ async fn answer_in_time(
         Ok(trail.answer(&call, answer).await?.into_response(id))
     };
     offload::scope(told).await
+}
+
+/// The method that asks for this.
+fn method_of(action: Action) -> &'static str {
+    match action {
+        Action::Read => "GET",
+        Action::Write => "PUT",
+        Action::Patch => "PATCH",
+        Action::Delete => "DELETE",
+        Action::List => "LIST",
+        Action::Scan => "SCAN",
+    }
 }
 
 /// Methods that nobody knows are one label: there are endlessly many.

@@ -1,11 +1,14 @@
-//! Measurements in Prometheus' text format. Names and labels never hold paths, keys or tokens.
+//! Measurements, in Prometheus' text format and as JSON. Names and labels never hold paths, keys or tokens.
 
 use std::time::Duration;
 
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    TextEncoder,
+    core::Collector,
+    proto::{MetricFamily, MetricType},
 };
+use serde_json::{Map, Value, json};
 
 /// Bounds of latencies, in seconds: from a read in memory to the deadline.
 const SECONDS: [f64; 14] =
@@ -151,6 +154,54 @@ impl Metrics {
 
     /// All of it with `more`, which is known only now, in Prometheus' text format.
     pub fn text(&self, more: &[Sample]) -> String {
+        let mut text = Vec::new();
+        let encoded = TextEncoder::new().encode(&self.families(more), &mut text);
+        encoded.expect("measurements have names, and a Vec takes them");
+        String::from_utf8(text).expect("the text format is text")
+    }
+
+    /// The same in the shape of Vault's JSON; what Keyway does not measure (rates, extremes, deviations) is left out.
+    pub fn json(&self, more: &[Sample]) -> Value {
+        let (mut gauges, mut counters, mut samples) = (Vec::new(), Vec::new(), Vec::new());
+        for family in self.families(more) {
+            for metric in family.get_metric() {
+                let labels: Map<String, Value> = metric
+                    .get_label()
+                    .iter()
+                    .map(|pair| (pair.name().to_owned(), pair.value().into()))
+                    .collect();
+                let name = family.name();
+                match family.get_field_type() {
+                    MetricType::COUNTER => {
+                        let value = metric.get_counter().get_value();
+                        counters
+                            .push(json!({ "Name": name, "Count": value, "Sum": value, "Labels": labels }));
+                    }
+                    MetricType::HISTOGRAM => {
+                        let histogram = metric.get_histogram();
+                        let (count, sum) = (histogram.get_sample_count(), histogram.get_sample_sum());
+                        let mean = if count == 0 { 0.0 } else { sum / count as f64 };
+                        samples.push(json!({
+                            "Name": name, "Count": count, "Sum": sum, "Mean": mean, "Labels": labels,
+                        }));
+                    }
+                    _ => {
+                        let value = metric.get_gauge().get_value();
+                        gauges.push(json!({ "Name": name, "Value": value, "Labels": labels }));
+                    }
+                }
+            }
+        }
+        json!({
+            "Timestamp": jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
+            "Gauges": gauges,
+            "Points": [],
+            "Counters": counters,
+            "Samples": samples,
+        })
+    }
+
+    fn families(&self, more: &[Sample]) -> Vec<MetricFamily> {
         let now = Registry::new();
         for sample in more {
             sample.register(&now);
@@ -158,10 +209,7 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(now.gather());
         families.sort_by(|a, b| a.name().cmp(b.name()));
-        let mut text = Vec::new();
-        let encoded = TextEncoder::new().encode(&families, &mut text);
-        encoded.expect("measurements have names, and a Vec takes them");
-        String::from_utf8(text).expect("the text format is text")
+        families
     }
 }
 

@@ -1,13 +1,17 @@
 //! A device: a thread that writes lines in their order, behind a bounded queue, so that one that hangs keeps nobody waiting who
 //! has another.
 
+#[cfg(test)]
+mod tests;
+mod writer;
+
 use std::{
     io,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -15,6 +19,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
+use self::writer::Writer;
 use super::{
     chain::Chain,
     file::FileSink,
@@ -24,16 +29,12 @@ use super::{
 
 /// How long a write may take: less than requests wait, so that they are told why.
 pub(super) const WRITE: Duration = Duration::from_millis(1_500);
-/// How long a device that has kept its thread waiting is not tried again.
-const REST: Duration = Duration::from_secs(1);
-/// What has kept the thread waiting.
-const LONG: Duration = Duration::from_millis(100);
+/// How long one write may take before the device counts as failing: nobody waits longer for its lines.
+const STUCK: Duration = Duration::from_secs(2);
 /// Most lines that wait for a device.
 const QUEUE_LINES: usize = 8_192;
 /// Most bytes of lines that wait for a device.
 const QUEUE_BYTES: usize = 16 * 1024 * 1024;
-/// About how many bytes are written at a time.
-const BATCH_BYTES: usize = 256 * 1024;
 
 /// Where lines go.
 pub(super) trait Sink: Send {
@@ -61,9 +62,28 @@ pub(super) struct Started {
 pub(super) type Told = mpsc::Sender<Result<(), String>>;
 
 struct Job {
-    /// None asks only whether the device could write.
-    entry: Option<Arc<str>>,
+    ask: Ask,
     told: Told,
+}
+
+enum Ask {
+    /// To write an entry.
+    Write(Arc<str>),
+    /// To open the sink, so that it is known early whether the device can write.
+    Open,
+    /// Whether the device could write; the sink is closed again.
+    Probe,
+    /// To write an entry that says nothing but that the device writes again.
+    Resume(Arc<str>),
+}
+
+impl Ask {
+    fn entry(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Write(entry) | Self::Resume(entry) => Some(entry),
+            Self::Open | Self::Probe => None,
+        }
+    }
 }
 
 /// A device.
@@ -80,6 +100,8 @@ struct State {
     lines: AtomicU64,
     failures: AtomicU64,
     is_failing: AtomicBool,
+    /// When the thread began what it is doing; none while it waits for work.
+    busy_since: Mutex<Option<Instant>>,
     chain: Mutex<Chain>,
 }
 
@@ -90,7 +112,7 @@ pub struct Figures {
     pub lines: u64,
     /// Lines that could not be written.
     pub failures: u64,
-    /// Whether the last line could be written.
+    /// Whether it accepts lines, as far as is known.
     pub is_up: bool,
     /// Where its chain ends.
     pub chain: Chain,
@@ -99,22 +121,18 @@ pub struct Figures {
 impl Device {
     /// Starts the thread of a device. It ends when the device is dropped and what it was given is written.
     pub(super) fn start(spec: &Spec, forbidden: &[PathBuf]) -> Self {
-        let (queue, jobs) = sync_channel(QUEUE_LINES);
-        let state = Arc::new(State::default());
         let sink: Box<dyn Sink> = match &spec.target {
             Target::File { path, mode } => Box::new(FileSink::new(path.clone(), *mode, forbidden.to_vec())),
             Target::Tcp(address) => Box::new(SocketSink::new(Address::Tcp(address.clone()))),
             Target::Unix(path) => Box::new(SocketSink::new(Address::Unix(path.clone()))),
         };
-        let writer = Writer {
-            name: spec.name.clone(),
-            sink,
-            state: Arc::clone(&state),
-            chain: None,
-            is_torn: false,
-            missed: 0,
-            rests_until: None,
-        };
+        Self::start_over(spec, sink)
+    }
+
+    fn start_over(spec: &Spec, sink: Box<dyn Sink>) -> Self {
+        let (queue, jobs) = sync_channel(QUEUE_LINES);
+        let state = Arc::new(State::default());
+        let writer = Writer::new(&spec.name, sink, Arc::clone(&state));
         let started = thread::Builder::new().name("keyway-audit".to_owned()).spawn(move || writer.run(&jobs));
         if let Err(error) = started {
             // Its queue is closed, so that it refuses each line.
@@ -133,9 +151,16 @@ impl Device {
         Figures {
             lines: self.state.lines.load(Ordering::Relaxed),
             failures: self.state.failures.load(Ordering::Relaxed),
-            is_up: !self.state.is_failing.load(Ordering::Relaxed),
+            is_up: self.is_up(),
             chain: self.state.chain.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+
+    /// Whether it accepts lines: the last attempt has succeeded, and none hangs. One that fails is tried again each second.
+    pub(super) fn is_up(&self) -> bool {
+        let busy_since = *self.state.busy_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_stuck = busy_since.is_some_and(|since| since.elapsed() > STUCK);
+        !is_stuck && !self.state.is_failing.load(Ordering::Relaxed)
     }
 
     /// Takes an entry, to be written after all that it was given before.
@@ -146,7 +171,7 @@ impl Device {
             Some(told)
         } else {
             self.state.queued.fetch_add(1, Ordering::Relaxed);
-            let sent = self.queue.try_send(Job { entry: Some(entry), told });
+            let sent = self.queue.try_send(Job { ask: Ask::Write(entry), told });
             sent.err().map(|(TrySendError::Full(job) | TrySendError::Disconnected(job))| {
                 self.state.queued.fetch_sub(1, Ordering::Relaxed);
                 job.told
@@ -161,9 +186,19 @@ impl Device {
 
     /// Asks whether it could write.
     pub(super) fn probe(&self, told: Told) {
+        self.ask(Ask::Probe, told);
+    }
+
+    /// Has it opened before the first line comes, so that it is known whether it accepts one.
+    pub(super) fn open(&self) {
+        let (told, _unheard) = mpsc::channel(1);
+        self.ask(Ask::Open, told);
+    }
+
+    fn ask(&self, ask: Ask, told: Told) {
         self.state.queued.fetch_add(1, Ordering::Relaxed);
         // A queue that is full, or closed, says so by dropping `told`.
-        if self.queue.try_send(Job { entry: None, told }).is_err() {
+        if self.queue.try_send(Job { ask, told }).is_err() {
             self.state.queued.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -183,149 +218,6 @@ impl State {
 fn tell(told: &Told, answer: Result<(), String>) {
     // Each device tells once, and whoever has given up listens no more.
     let _given_up = told.try_send(answer);
-}
-
-struct Writer {
-    name: String,
-    sink: Box<dyn Sink>,
-    state: Arc<State>,
-    /// None until something was opened.
-    chain: Option<Chain>,
-    /// Whether what was written ends in a piece of a line.
-    is_torn: bool,
-    /// Failures that the chain tells of already.
-    missed: u64,
-    rests_until: Option<Instant>,
-}
-
-impl Writer {
-    fn run(mut self, jobs: &Receiver<Job>) {
-        while let Ok(first) = jobs.recv() {
-            let mut batch = vec![first];
-            let mut bytes = 0;
-            while bytes < BATCH_BYTES
-                && let Ok(job) = jobs.try_recv()
-            {
-                bytes += job.entry.as_ref().map_or(0, |entry| entry.len());
-                batch.push(job);
-            }
-            self.serve(&batch);
-            let held = batch.iter().filter_map(|job| job.entry.as_ref()).map(|entry| entry.len()).sum();
-            self.state.queued_bytes.fetch_sub(held, Ordering::Relaxed);
-            self.state.queued.fetch_sub(batch.len(), Ordering::Relaxed);
-        }
-    }
-
-    fn serve(&mut self, batch: &[Job]) {
-        let begun = Instant::now();
-        if self.rests_until.take_if(|until| *until <= begun).is_none() && self.rests_until.is_some() {
-            return self.refuse(batch, "it has just kept everybody waiting");
-        }
-        if let Err(error) = self.ready() {
-            self.sink.close();
-            self.fail(begun, &error);
-            return self.refuse(batch, &error.to_string());
-        }
-        let only_asked = batch.iter().all(|job| job.entry.is_none());
-        if only_asked {
-            // Whoever only asks may have it opened by another behind it.
-            self.sink.close();
-        }
-        for job in batch.iter().filter(|job| job.entry.is_none()) {
-            tell(&job.told, Ok(()));
-        }
-        if only_asked {
-            return;
-        }
-        let mut chain = self.chain.clone().unwrap_or_default();
-        let (mut text, mut lines) = (String::new(), Vec::new());
-        if self.is_torn {
-            text.push('\n');
-        }
-        let failures = self.state.failures.load(Ordering::Relaxed);
-        let mut missed = failures - self.missed;
-        for job in batch {
-            let Some(entry) = &job.entry else { continue };
-            let line = chain.next_line(entry, missed);
-            missed = 0;
-            chain = chain.behind(line.trim_end_matches('\n').as_bytes());
-            text.push_str(&line);
-            lines.push((job, text.len(), chain.clone()));
-        }
-        let mut lines = lines.into_iter().peekable();
-        let (mut written, mut begins) = (0, usize::from(self.is_torn));
-        let outcome = loop {
-            // Whoever's line is whole is told at once.
-            while let Some((job, end, chain)) = lines.next_if(|(_, end, _)| *end <= written) {
-                begins = end;
-                self.missed = failures;
-                self.state.lines.fetch_add(1, Ordering::Relaxed);
-                self.chain = Some(chain);
-                tell(&job.told, Ok(()));
-            }
-            let Some(rest) = text.as_bytes().get(written..).filter(|rest| !rest.is_empty()) else {
-                break Ok(());
-            };
-            if begun.elapsed() > WRITE {
-                break Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long"));
-            }
-            match self.sink.write(rest) {
-                Ok(more) => written += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
-            }
-        };
-        self.is_torn &= written == 0;
-        if let Err(error) = &outcome {
-            let piece = text.as_bytes().get(begins..written).unwrap_or_default();
-            if self.sink.failed(error) && !piece.is_empty() {
-                self.chain = Some(self.chain.clone().unwrap_or_default().behind(piece));
-                self.is_torn = true;
-            }
-        }
-        *self.state.chain.lock().unwrap_or_else(PoisonError::into_inner) =
-            self.chain.clone().unwrap_or_default();
-        match outcome {
-            Ok(()) => self.works(),
-            Err(error) => {
-                self.fail(begun, &error);
-                self.refuse(lines.map(|(job, ..)| job), &error.to_string());
-            }
-        }
-    }
-
-    /// Opens the sink where it has to be. A chain that this server has begun goes on there.
-    fn ready(&mut self) -> io::Result<()> {
-        let Some(started) = self.sink.ready()? else { return Ok(()) };
-        // Behind a line of this server's stands what it has written, or nobody.
-        if self.chain.is_none() {
-            self.chain = started.chain;
-        }
-        self.is_torn = started.is_torn.unwrap_or(self.is_torn);
-        Ok(())
-    }
-
-    fn works(&mut self) {
-        if self.state.is_failing.swap(false, Ordering::Relaxed) {
-            tracing::info!(name = self.name, "the audit device works again");
-        }
-    }
-
-    fn fail(&mut self, begun: Instant, error: &io::Error) {
-        if begun.elapsed() > LONG {
-            self.rests_until = Some(Instant::now() + REST);
-        }
-        if !self.state.is_failing.swap(true, Ordering::Relaxed) {
-            tracing::error!(%error, name = self.name, "the audit device fails");
-        }
-    }
-
-    fn refuse<'j>(&self, jobs: impl IntoIterator<Item = &'j Job>, reason: &str) {
-        for job in jobs {
-            self.state.missed(u64::from(job.entry.is_some()));
-            tell(&job.told, Err(format!("{:?}: {reason}", self.name)));
-        }
-    }
 }
 
 /// Waits until a FIFO takes more, but not for ever.

@@ -208,7 +208,7 @@ impl Answer {
             .unwrap_or_default();
         let said = errors.join("; ");
         let message = match self.status {
-            503 if said.starts_with("Keyway is sealed") => {
+            503 if said.contains("Vault is sealed") => {
                 return Failure::Sealed(format!("{doing}: Keyway is sealed; unseal it with `keyway unseal`"));
             }
             403 => match &self.token_from {

@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::Ordering},
 };
 
 use keyway_loader::Version;
@@ -45,6 +45,7 @@ impl Core {
     /// The seal record, or none where nothing was ever initialised. An empty data directory joins the cluster of its store.
     pub(super) async fn look(&self, request: RequestId) -> Result<Option<(SealRecord, Version)>, CoreError> {
         let loaded = SealRecord::load_versioned(&self.system, request).await?;
+        self.is_seen.store(loaded.is_some(), Ordering::Relaxed);
         if self.system.is_volatile() {
             return Ok(loaded);
         }

@@ -258,33 +258,56 @@ pub(super) enum HealthState {
     Uninitialised,
     /// The keys are out of reach.
     Sealed,
-    /// A store does not serve. Nothing overrides its status.
-    StorageDown,
+    /// A store does not serve, or nothing can be audited. Nothing overrides its status.
+    Down,
 }
+
+/// The parameters of the health endpoint that are status codes.
+const CODES: [&str; 6] =
+    ["activecode", "standbycode", "sealedcode", "uninitcode", "drsecondarycode", "performancestandbycode"];
+/// And those that are truth values: there is no standby, so that they change nothing.
+const TRUTHS: [&str; 2] = ["standbyok", "perfstandbyok"];
 
 /// The answer of the health endpoint, with the status that the query wants instead of the usual one.
 ///
 /// # Errors
 ///
-/// Where the query wants what is no status.
+/// Where the query wants what is no status, or is no truth value.
 pub(super) fn health(
     state: HealthState,
     wanted: impl Fn(&str) -> Option<String>,
     body: Value,
 ) -> Result<Answer, ApiError> {
-    let status = |code: String| code.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
-    for parameter in
-        ["activecode", "standbycode", "sealedcode", "uninitcode", "drsecondarycode", "performancestandbycode"]
-    {
+    // Below 200 no status ends a request.
+    let status = |code: String| {
+        let code = code.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
+        code.filter(|code| !code.is_informational())
+    };
+    for parameter in CODES {
         if wanted(parameter).is_some_and(|code| status(code).is_none()) {
-            return Err(ApiError::bad_request(format!("{parameter} is no status code")));
+            return Err(ApiError::bad_request(format!("{parameter} is not a status code")));
+        }
+    }
+    for parameter in TRUTHS {
+        // The name alone says yes.
+        if wanted(parameter).is_some_and(|truth| !truth.is_empty() && parse_bool(&truth).is_none()) {
+            return Err(ApiError::bad_request(format!("{parameter} is neither true nor false")));
         }
     }
     let (usual, parameter) = match state {
         HealthState::Active => (StatusCode::OK, "activecode"),
         HealthState::Uninitialised => (StatusCode::NOT_IMPLEMENTED, "uninitcode"),
         HealthState::Sealed => (StatusCode::SERVICE_UNAVAILABLE, "sealedcode"),
-        HealthState::StorageDown => return Ok(Answer::Health(StatusCode::SERVICE_UNAVAILABLE, raw(body))),
+        HealthState::Down => return Ok(Answer::Health(StatusCode::SERVICE_UNAVAILABLE, raw(body))),
     };
     Ok(Answer::Health(wanted(parameter).and_then(status).unwrap_or(usual), raw(body)))
+}
+
+/// What Go's ParseBool takes.
+fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use super::{error::ApiError, limit::ClientLimits};
+use super::{error::ApiError, in_flight::InFlight, limit::ClientLimits};
 use crate::{config::Limits, core::Core, metrics::Metrics};
 
 /// Bodies are counted in pieces of so many bytes.
@@ -22,6 +22,8 @@ pub struct Edge {
     pub(super) open: OpenRoutes,
     /// What one client may ask for.
     pub(super) clients: ClientLimits,
+    /// What is being served.
+    pub(super) in_flight: InFlight,
     requests: Semaphore,
     bodies: Arc<Semaphore>,
     /// For bodies of requests that show no token: strangers cannot use up what the others need.
@@ -53,6 +55,7 @@ impl Edge {
             deadline: limits.request,
             open,
             clients: ClientLimits::new(limits),
+            in_flight: InFlight::default(),
             requests: Semaphore::new(limits.requests),
             bodies: Arc::new(Semaphore::new(limits.body_memory_bytes / PIECE_BYTES)),
             open_bodies: Arc::new(Semaphore::new(OPEN_BODIES_BYTES / PIECE_BYTES)),

@@ -117,10 +117,8 @@ impl ApiError {
             Self::UriTooLong(message) => (StatusCode::URI_TOO_LONG, vec![message]),
             Self::HeadersTooLarge(message) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, vec![message]),
             Self::UnsupportedMediaType(message) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, vec![message]),
-            Self::Sealed => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                vec!["Keyway is sealed".to_owned(), "Vault is sealed".to_owned()],
-            ),
+            // Clients look for this text.
+            Self::Sealed => (StatusCode::SERVICE_UNAVAILABLE, vec!["Vault is sealed".to_owned()]),
             Self::Unavailable { message, .. } => (StatusCode::SERVICE_UNAVAILABLE, vec![message]),
             Self::TooMany { message, .. } => (StatusCode::TOO_MANY_REQUESTS, vec![message]),
             Self::Timeout(message) => (StatusCode::REQUEST_TIMEOUT, vec![message]),

@@ -162,6 +162,7 @@ impl Target {
             Access::Holder(_) | Access::Token => {
                 (is_metrics && call.edge.open.metrics)
                     || (self.route.is_ceremony && call.edge.open.ceremonies)
+                    || (self.route.is_open_while_sealed && call.core.unsealed().is_err())
             }
         }
     }

@@ -86,6 +86,8 @@ pub struct Route {
     pub(super) is_attempt: bool,
     /// Whether the configuration may open it to the holders of the shares.
     pub(super) is_ceremony: bool,
+    /// Whether a sealed server answers it to everybody: there is nothing to be done.
+    pub(super) is_open_while_sealed: bool,
     /// Whether its answer can be wrapped though it is open.
     pub(super) wraps: bool,
     /// Whether what is known of a secret is the first thing that it reads.
@@ -155,6 +157,7 @@ impl Route {
             folds_case: false,
             is_attempt: false,
             is_ceremony: false,
+            is_open_while_sealed: false,
             wraps: false,
             reads_secret: false,
             body: BodyLimit::Small,
@@ -194,6 +197,11 @@ impl Route {
     /// A route where what is shown may be a guess.
     pub(super) const fn attempt(self) -> Self {
         Self { is_attempt: true, ..self }
+    }
+
+    /// A route that a sealed server answers to everybody.
+    pub(super) const fn open_while_sealed(self) -> Self {
+        Self { is_open_while_sealed: true, ..self }
     }
 
     /// An open route whose answer can be wrapped.

@@ -1,18 +1,20 @@
 //! The system's endpoints: [`access`] (policies, auth methods, leases), [`keys`] (init, unseal, seal, rotate, rekeying, root tokens),
-//! [`audit`] devices, [`mounts`] (with tune, remount and what a user interface asks), [`backends`] (with swap), [`watch`] (health, measurements).
+//! [`audit`] devices, [`mounts`] (with tune, remount and what a user interface asks), [`backends`] (with swap), [`watch`] (health,
+//! measurements, the host), [`plugins`] (their catalog).
 
 mod access;
 mod audit;
 mod backends;
 mod keys;
 mod mounts;
+mod plugins;
 mod watch;
 
 use self::{
     access::{capabilities, leases, methods, policies},
     keys::{ceremonies, password, reencryption, seal},
     mounts::{remount, tune, ui},
-    watch::{health, metrics},
+    watch::{health, host, metrics},
 };
 use super::{
     route::{
@@ -59,7 +61,10 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/unseal", |at| Box::pin(seal::unseal(at)))
             .open("a share is what is shown")
             .attempt(),
-        Route::new(Write, "sys/seal", |at| Box::pin(seal::seal(at))).without_fields().sudo(),
+        Route::new(Write, "sys/seal", |at| Box::pin(seal::seal(at)))
+            .without_fields()
+            .sudo()
+            .open_while_sealed(),
         Route::new(Write, "sys/rotate", |at| Box::pin(seal::rotate(at))).without_fields().sudo(),
         Route::new(Write, "sys/rotate/keyring", |at| Box::pin(seal::rotate(at))).without_fields().sudo(),
         Route::new(Read, "sys/reencrypt", |at| Box::pin(reencryption::status(at))),
@@ -131,6 +136,13 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Delete, "sys/unseal-password", |at| Box::pin(password::delete(at))).sudo(),
         Route::new(Read, "sys/key-status", |at| Box::pin(seal::key_status(at))),
         Route::new(Read, "sys/metrics", |at| Box::pin(metrics::metrics(at))),
+        Route::new(Read, "sys/host-info", |at| Box::pin(host::info(at))),
+        Route::new(Read, "sys/ha-status", |at| Box::pin(host::hosts(at))),
+        Route::new(Read, "sys/in-flight-req", |at| Box::pin(host::requests(at))),
+        Route::new(List, "sys/version-history", |at| Box::pin(host::versions(at))),
+        Route::new(Read, "sys/plugins/catalog", |at| Box::pin(plugins::all(at))),
+        Route::new(List, "sys/plugins/catalog/{path}", |at| Box::pin(plugins::list(at))).sudo(),
+        Route::new(Read, "sys/plugins/catalog/{path}", |at| Box::pin(plugins::one(at))).sudo(),
         Route::new(Read, "sys/backends", |at| Box::pin(backends::all(at))),
         Route::new(Read, "sys/backends/{name}", |at| Box::pin(backends::one(at))),
         Route::new(Write, "sys/backends/{name}/swap", |at| Box::pin(backends::swap::swap(at))).sudo(),

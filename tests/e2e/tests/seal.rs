@@ -1,6 +1,12 @@
 //! Initialisation, unsealing, sealing.
 
-use keyway_e2e::Site;
+use std::time::Duration;
+
+use keyway_e2e::{Site, config, within};
+use keyway_host::http::{
+    route::{Access, Action},
+    tables,
+};
 use serde_json::json;
 
 #[test]
@@ -98,10 +104,10 @@ fn unsealing_and_sealing_at_a_time_end_as_the_last_word_says() {
             for _ in 0..4 {
                 scope.spawn(|| server.unseal(&keys.shares[0]));
             }
-            // Sealed already, or not unsealed yet, is 503; either way the last word is below.
+            // Sealed already, or not unsealed yet, is well; either way the last word is below.
             scope.spawn(|| {
                 let sealed = server.post("sys/seal", &keys.root_token, &json!({}));
-                assert!([204, 503].contains(&sealed.status), "{}", sealed.text);
+                assert_eq!(sealed.status, 204, "{}", sealed.text);
             });
         });
         server.unseal(&keys.shares[0]);
@@ -121,4 +127,108 @@ fn what_is_not_supported_is_refused_and_not_ignored() {
         assert_eq!(server.post("sys/init", "", &counts).status, 400, "{counts}");
     }
     server.init_and_unseal();
+}
+
+#[test]
+fn sealing_a_sealed_server_succeeds_for_everybody_and_changes_nothing() {
+    let site = Site::new("memory");
+    let server = site.start();
+    let keys = server.init(3, 2);
+    assert!(server.unseal(&keys.shares[0]));
+    for token in ["", "kw.unknown", &keys.root_token] {
+        let sealed = server.post("sys/seal", token, &json!({}));
+        assert_eq!((sealed.status, sealed.text.as_str()), (204, ""));
+    }
+    let status = server.get("sys/seal-status", "").json();
+    assert_eq!((&status["sealed"], &status["progress"]), (&json!(true), &json!(1)), "a share was lost");
+    assert!(!server.unseal(&keys.shares[1]));
+    for token in ["", "kw.unknown"] {
+        assert_eq!(server.post("sys/seal", token, &json!({})).status, 403, "it is unsealed now");
+    }
+    assert_eq!(server.get("sys/seal-status", "").json()["sealed"], false);
+}
+
+#[test]
+fn sealed_server_says_so_by_one_text_on_every_route() {
+    let site = Site::new("memory");
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    assert_eq!(server.post("sys/seal", &keys.root_token, &json!({})).status, 204);
+    let mut asked = 0;
+    for table in tables() {
+        for route in table.routes.iter().filter(|route| !matches!(route.access, Access::Open(_))) {
+            if (route.pattern, route.action) == ("sys/seal", Action::Write) {
+                continue;
+            }
+            let method = match route.action {
+                Action::Read => "GET",
+                Action::Write => "POST",
+                Action::Patch => "PATCH",
+                Action::Delete => "DELETE",
+                Action::List => "LIST",
+            };
+            let base = match table.base {
+                "" | "cubbyhole/" => table.base,
+                "approle/" => "auth/approle/",
+                _ => "secret/",
+            };
+            let path = format!("{base}{}", route.pattern.replace("{name}", "x").replace("{path}", "x"));
+            for token in ["", "kw.unknown", &keys.root_token] {
+                let answer = server.request(method, &path, token, None);
+                let text = "{\"errors\":[\"Vault is sealed\"]}";
+                assert_eq!((answer.status, answer.text.as_str()), (503, text), "{method} {path}");
+            }
+            asked += 1;
+        }
+    }
+    assert!(asked > 50, "{asked}");
+    for path in ["sys/none", "none", "secret/data/a", "auth/approle/login"] {
+        assert_eq!(server.get(path, "").json()["errors"], json!(["Vault is sealed"]), "{path}");
+    }
+}
+
+#[test]
+fn store_that_was_never_opened_is_not_said_to_hold_a_cluster() {
+    let site = Site::new("sqlite");
+    let server = site.start();
+    server.init_and_unseal();
+    let health = || server.get("sys/health", "").json();
+    assert_eq!(health()["initialized"], true);
+    std::fs::rename(site.path("data/keyway.db"), site.path("away")).unwrap();
+    within(Duration::from_secs(30), || server.get("sys/health", "").status == 503);
+    assert_eq!(health()["initialized"], true, "it was seen");
+    drop(server);
+    site.configure(&config("sqlite").replace("plugin = \"sqlite\"", "plugin = \"none\""));
+    let server = site.start();
+    let health = server.get("sys/health", "");
+    assert_eq!((health.status, &health.json()["initialized"]), (503, &json!(false)), "{}", health.text);
+}
+
+#[test]
+fn parameters_of_health_that_are_none_are_refused() {
+    let site = Site::new("memory");
+    let server = site.start();
+    for wrong in [
+        "standbyok=x",
+        "perfstandbyok=x",
+        "standbyok=2",
+        "standbyok=yes",
+        "activecode=x",
+        "activecode=",
+        "sealedcode=99",
+        "uninitcode=1000",
+        "standbycode=-1",
+        "activecode=100",
+        "drsecondarycode=x",
+        "performancestandbycode=200.5",
+    ] {
+        let answer = server.get(&format!("sys/health?{wrong}"), "");
+        let name = wrong.split('=').next().unwrap();
+        assert_eq!((answer.status, answer.error().contains(name)), (400, true), "{wrong}: {}", answer.text);
+    }
+    for right in ["standbyok", "standbyok=", "standbyok=true", "perfstandbyok=F", "activecode=299", "other=x"]
+    {
+        assert_eq!(server.get(&format!("sys/health?{right}"), "").status, 501, "{right}");
+    }
+    assert_eq!(server.get("sys/health?uninitcode=299", "").status, 299);
 }

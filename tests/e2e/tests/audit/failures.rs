@@ -43,8 +43,13 @@ fn refuses_and_recovers(server: &Server, keys: &Keys, fail: impl FnOnce(), mend:
     }
     assert_eq!(server.get("secret/data/x", &keys.root_token).status, 500, "reads too");
     assert_eq!(server.get("secret/data/x", &limited).status, 500);
-    assert_eq!(server.get("sys/health", "").status, 200, "who watches is answered");
+    let health = server.get("sys/health", "");
+    let reason = health.json()["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(health.status == 503 && reason.contains("no audit device accepts"), "{}", health.text);
+    assert_eq!(health.json()["sealed"], false);
+    assert_eq!(server.get("sys/health?activecode=200", "").status, 503, "nothing overrides it");
     mend();
+    within(Duration::from_secs(30), || server.get("sys/health", "").status == 200);
     within(Duration::from_secs(30), || server.get("secret/metadata/x", &keys.root_token).status == 200);
     assert_eq!(version(server, keys, "x"), 1, "what was refused was not done");
     assert_eq!(put(server, keys, "x"), 200);
@@ -109,7 +114,8 @@ fn fifo_without_a_reader_and_one_who_does_not_read_refuse_and_recover() {
         server.post("sys/init", "", &json!({ "secret_shares": 1, "secret_threshold": 1 })).status,
         500
     );
-    assert_eq!(server.get("sys/health", "").status, 501);
+    let health = server.get("sys/health", "");
+    assert_eq!((health.status, &health.json()["initialized"]), (503, &json!(false)), "{}", health.text);
     let read = Arc::new(Mutex::new(String::new()));
     let paused = Arc::new(AtomicBool::new(false));
     let reader = {
@@ -221,6 +227,28 @@ fn one_device_is_enough_and_has_every_line() {
     assert!(metrics.contains("keyway_audit_device_up{device=\"a\"} 1"), "{metrics}");
     assert!(metrics.contains("keyway_audit_device_up{device=\"fifo\"} 0"), "{metrics}");
     assert!(metrics.contains("keyway_audit_device_up{device=\"nobody\"} 0"), "{metrics}");
-    assert!(site.log_text().contains("the audit device fails"), "{}", site.log_text());
+    within(Duration::from_secs(20), || site.log_text().contains("the audit device fails"));
     assert!(server.terminate());
+}
+
+#[test]
+fn device_that_cannot_be_opened_is_told_by_health_before_anybody_asks_for_anything() {
+    let site = Site::new("memory");
+    let directory = site.path("trail");
+    site.configure(&format!("{}\n[audit]\ndevices = [{}]\n", config("memory"), file(&site, "a")));
+    fs::remove_dir_all(&directory).unwrap();
+    let server = site.start();
+    within(Duration::from_secs(30), || server.get("sys/health", "").status == 503);
+    fs::create_dir(&directory).unwrap();
+    within(Duration::from_secs(30), || server.get("sys/health", "").status == 501);
+    server.init_and_unseal();
+    assert_eq!(server.get("sys/health", "").status, 200);
+    // One of two is enough.
+    drop(server);
+    let nobody = "{ name = \"nobody\", type = \"socket\", address = \"127.0.0.1:1\" }";
+    site.configure(&format!("{}\n[audit]\ndevices = [{nobody}, {}]\n", config("memory"), file(&site, "a")));
+    let server = site.start();
+    let keys = server.init_and_unseal();
+    assert_eq!(put(&server, &keys, "x"), 200);
+    assert_eq!(server.get("sys/health", "").status, 200);
 }

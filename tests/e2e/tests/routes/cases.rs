@@ -196,6 +196,13 @@ fn sys() -> Vec<Case> {
         case(Write, "sys/rotate/keyring", "sys/rotate/keyring", 204),
         case(Read, "sys/key-status", "sys/key-status", 200),
         case(Read, "sys/metrics", "sys/metrics", 200),
+        case(Read, "sys/host-info", "sys/host-info", 200),
+        case(Read, "sys/ha-status", "sys/ha-status", 200),
+        case(Read, "sys/in-flight-req", "sys/in-flight-req", 200),
+        case(List, "sys/version-history", "sys/version-history", 200),
+        case(Read, "sys/plugins/catalog", "sys/plugins/catalog", 200),
+        case(List, "sys/plugins/catalog/{path}", "sys/plugins/catalog/secret", 200),
+        case(Read, "sys/plugins/catalog/{path}", "sys/plugins/catalog/secret/kv", 200),
         case(Read, "sys/backends", "sys/backends", 200),
         case(Read, "sys/backends/{name}", "sys/backends/main", 200),
         case(Write, "sys/backends/{name}/swap", "sys/backends/main/swap", 200)

@@ -12,23 +12,28 @@ use crate::{
     },
 };
 
+const NOT_AUDITED: &str = "no audit device accepts a line, and no request is served without one";
+
 /// 200 where secrets can be read and written; else what stands in the way, most basic first.
 pub(in crate::http::sys) async fn health(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
-    let HealthReport { seal, storage } = call.core.health(call.request()).await;
+    let HealthReport { seal, storage, audits, was_initialised } = call.core.health(call.request()).await;
     let ready = storage.iter().all(BackendHealth::is_ready);
     let states: Map<String, Value> =
         storage.iter().map(|backend| (backend.backend.clone(), state(backend).into())).collect();
     let (state, known) = match &seal {
-        None | Some(Err(_)) => (HealthState::StorageDown, None),
+        None | Some(Err(_)) => (HealthState::Down, None),
+        // Neither making a cluster nor unsealing it happens without a line in the audit log.
+        Some(Ok(seal)) if !audits => (HealthState::Down, Some(seal)),
         Some(Ok(seal)) if !seal.initialised => (HealthState::Uninitialised, Some(seal)),
         Some(Ok(seal)) if seal.sealed => (HealthState::Sealed, Some(seal)),
-        Some(Ok(seal)) if !ready => (HealthState::StorageDown, Some(seal)),
+        Some(Ok(seal)) if !ready => (HealthState::Down, Some(seal)),
         Some(Ok(seal)) => (HealthState::Active, Some(seal)),
     };
     let sealed = known.map_or_else(|| call.core.unsealed().is_err(), |seal| seal.sealed);
     let mut body = json!({
-        "initialized": known.is_none_or(|seal| seal.initialised),
+        // Of a store that was never read nobody knows.
+        "initialized": known.map_or(was_initialised, |seal| seal.initialised),
         "sealed": sealed,
         "standby": false,
         "performance_standby": false,
@@ -39,8 +44,13 @@ pub(in crate::http::sys) async fn health(at: &At<'_>) -> Result<Answer, ApiError
         "keyway_version": env!("CARGO_PKG_VERSION"),
         "storage": states,
     });
-    if let (Some(Err(error)), Some(fields)) = (&seal, body.as_object_mut()) {
-        fields.insert("reason".to_owned(), error.to_string().into());
+    let reason = match &seal {
+        Some(Err(error)) => Some(error.to_string()),
+        _ if !audits => Some(NOT_AUDITED.to_owned()),
+        _ => None,
+    };
+    if let (Some(reason), Some(fields)) = (reason, body.as_object_mut()) {
+        fields.insert("reason".to_owned(), reason.into());
     }
     if let (Some(cluster), Some(fields)) = (known.and_then(|seal| seal.cluster), body.as_object_mut()) {
         fields.insert("cluster_name".to_owned(), "keyway".into());

@@ -1,17 +1,50 @@
-//! The measurements, for Prometheus.
+//! The measurements, for Prometheus or as JSON.
 
 use keyway_loader::images;
 
 use crate::{
     core::Core,
-    http::{answer::Answer, error::ApiError, route::At},
+    http::{Call, answer::Answer, error::ApiError, route::At},
+    log,
     metrics::Sample,
     storage::breaker::Circuit,
 };
 
 pub(in crate::http::sys) async fn metrics(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
-    Ok(Answer::Metrics(call.edge.metrics.text(&samples(&call.core))))
+    let (metrics, samples) = (&call.edge.metrics, samples(&call.core));
+    Ok(match format(call)? {
+        Format::Prometheus => Answer::Metrics(metrics.text(&samples)),
+        Format::Json => Answer::plain(metrics.json(&samples)),
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Prometheus,
+    Json,
+}
+
+/// Vault's clients ask for JSON by saying nothing, and say of themselves that they are; so does everything else that scrapes
+/// ask for Prometheus' format.
+fn format(call: &Call) -> Result<Format, ApiError> {
+    let text = |name: &str| call.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match call.query("format").as_deref() {
+        Some("prometheus") => return Ok(Format::Prometheus),
+        Some("json") => return Ok(Format::Json),
+        None | Some("") => {}
+        Some(other) => {
+            return Err(ApiError::bad_request(format!(
+                "metric response format {other:?} unknown; there are prometheus and json"
+            )));
+        }
+    }
+    let accepts = text("accept");
+    let is_scraper = ["application/openmetrics-text", "prometheus/telemetry", "text/plain"]
+        .iter()
+        .any(|kind| accepts.contains(kind));
+    let is_client = accepts.contains("application/json") || text("x-vault-request") == "true";
+    Ok(if is_client && !is_scraper { Format::Json } else { Format::Prometheus })
 }
 
 /// What is known only when it is asked for.
@@ -30,6 +63,12 @@ fn samples(core: &Core) -> Vec<Sample> {
             value: u64::from(core.unsealed().is_ok()),
         },
     ];
+    samples.push(Sample {
+        name: "keyway_log_lines_dropped_total",
+        help: "Lines of the log that were dropped, because they were not read in time or could not be written.",
+        labels: Vec::new(),
+        value: log::lines_dropped(),
+    });
     let images = images();
     samples.push(Sample {
         name: "keyway_plugin_images",
