@@ -8,12 +8,14 @@
     reason = "for tests, which fail by panicking"
 )]
 
+mod answer;
 pub mod disks;
 pub mod load;
 pub mod plugins;
 pub mod tls;
 pub mod unread;
 
+pub use self::answer::Answer;
 use std::{
     cell::RefCell,
     env, fs,
@@ -65,26 +67,6 @@ pub struct Server {
     /// Such as `http://127.0.0.1:45678`.
     pub address: String,
     authority: Option<PathBuf>,
-}
-
-/// The status and body of an answer.
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// The body as it came.
-    pub text: String,
-}
-
-impl Answer {
-    /// The body as JSON; null where there is none.
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or(Value::Null)
-    }
-
-    /// The first of the error texts.
-    pub fn error(&self) -> String {
-        self.json()["errors"][0].as_str().unwrap_or_default().to_owned()
-    }
 }
 
 impl Site {
