@@ -35,7 +35,7 @@ async fn prepare(engine: &Engine<'_>) {
 async fn check(engine: &Engine<'_>, disk: &Disk, keyspace: &str, case: &str) {
     for name in SECRETS {
         let Read::Value(found, read) = engine.read(&path(name), None).await.unwrap() else {
-            panic!("{name} is missing: {case}")
+            unreachable!("{name} is missing: {case}")
         };
         assert_eq!((found.version, read.as_slice()), (1, value(name).as_slice()), "{name}: {case}");
     }

@@ -160,8 +160,9 @@ fn mount_of_version_1_is_upgraded_though_the_server_is_killed() {
     let mut server = site.start();
     let keys = server.init_and_unseal();
     let token = &keys.root_token;
-    let version = |version: &str| json!({ "type": "kv", "options": { "version": version } });
-    assert_eq!(server.post("sys/mounts/old", token, &version("1")).status, 204);
+    let version = |version: &str| json!({ "options": { "version": version } });
+    let made = json!({ "type": "kv", "options": { "version": "1" } });
+    assert_eq!(server.post("sys/mounts/old", token, &made).status, 204);
     for secret in 0..SECRETS {
         assert_eq!(server.post(&format!("old/s/{secret}"), token, &json!({ "n": secret })).status, 204);
     }
