@@ -179,9 +179,9 @@ mod tests {
 
     /// A queue over a pipe, and its reader.
     fn piped(dropped: &'static AtomicU64) -> (LineQueue, File) {
-        let (reader, writer) = io::pipe().unwrap();
+        let (reader, writer) = io::pipe().expect("a pipe");
         let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
-        (LineQueue::start("test", writer.into(), dropped, notice()).unwrap(), reader.into())
+        (LineQueue::start("test", writer.into(), dropped, notice()).expect("a thread"), reader.into())
     }
 
     fn soon() -> Instant {

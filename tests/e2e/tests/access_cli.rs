@@ -1,5 +1,5 @@
 //! Tokens, policies, auth methods, keys and their ceremonies on the command line.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 

@@ -166,6 +166,7 @@ fn sealed_server_says_so_by_one_text_on_every_route() {
                 Action::Patch => "PATCH",
                 Action::Delete => "DELETE",
                 Action::List => "LIST",
+                Action::Scan => "SCAN",
             };
             let base = match table.base {
                 "" | "cubbyhole/" => table.base,

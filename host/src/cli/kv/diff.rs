@@ -1,8 +1,4 @@
 //! `keyway kv diff`: what differs between two versions. Values are shown only where that was asked for.
-#![expect(
-    clippy::indexing_slicing,
-    reason = "indexing a JSON value with a name answers null, and never panics"
-)]
 
 use serde::Serialize;
 

@@ -1,7 +1,7 @@
 //! Policies as the server keeps and applies them.
 
 use keyway_e2e::Site;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{create, text};
 
