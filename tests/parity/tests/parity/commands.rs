@@ -225,10 +225,9 @@ fn normal(line: &str) -> String {
     line.split_whitespace().filter(rules).map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// `767h59m58s`, whose seconds pass.
+/// `1h` or `767h59m58s`, whose seconds pass.
 fn is_duration(word: &str) -> bool {
-    word.contains(['h', 'm'])
-        && word.ends_with('s')
+    word.starts_with(|letter: char| letter.is_ascii_digit())
+        && word.ends_with(['h', 'm', 's'])
         && word.bytes().all(|byte| byte.is_ascii_digit() || b"hms".contains(&byte))
-        && word.starts_with(|letter: char| letter.is_ascii_digit())
 }

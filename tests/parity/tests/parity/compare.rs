@@ -95,11 +95,11 @@ impl Walk<'_> {
         match values {
             [Some(bao), Some(keyway)] if bao == keyway => {}
             [Some(Value::Object(bao)), Some(Value::Object(keyway))] => self.objects(place, [bao, keyway]),
-            // Texts for people differ: there are some, or none.
+            // Texts for people differ: there are some, or none. Keyway may say why if OpenBao does not.
             [Some(Value::Array(bao)), Some(Value::Array(keyway))]
                 if matches!(place, "errors" | "warnings") =>
             {
-                if bao.is_empty() != keyway.is_empty() {
+                if keyway.is_empty() && !bao.is_empty() {
                     self.add(place, [bao, keyway].map(|texts| Value::from(texts.clone()).to_string()));
                 }
             }
