@@ -410,7 +410,7 @@ mod tests {
         assert_eq!(by(&["pa", "default"], wanting(&["x"]), &disallowed).unwrap(), ["x"]);
         // A role that says nothing of policies changes nothing.
         let other = Role { no_default_policy: true, ..Role::default() };
-        assert_eq!(by(&["pa", "default"], silent, &other).unwrap(), ["default", "pa"]);
+        assert_eq!(by(&["default", "pa"], silent, &other).unwrap(), ["default", "pa"]);
     }
 
     #[test]

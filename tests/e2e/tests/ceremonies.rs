@@ -172,7 +172,7 @@ fn ceremonies_ask_for_a_token_that_may_unless_the_configuration_opens_them() {
         let made = server.post("auth/token/create", root, &json!({ "policies": ["p"] })).json();
         made["auth"]["client_token"].as_str().unwrap().to_owned()
     };
-    let nobody = token("");
+    let nobody = token("path \"x\" { capabilities = [\"read\"] }");
     for (begins, takes) in CEREMONIES {
         for token in ["", &nobody, "kw.unknown"] {
             let share = json!({ "key": keys.shares[0], "nonce": "x" });

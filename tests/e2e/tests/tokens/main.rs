@@ -3,7 +3,10 @@
 
 mod policies;
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, SystemTime},
+};
 
 use keyway_e2e::{Server, Site, within};
 use serde_json::{Value, json};
@@ -267,10 +270,12 @@ fn renewal_asks_role_and_mount_as_they_are_now() {
     let made = write("auth/token/create", json!({ "policies": ["default"], "period": "10h" }));
     assert_eq!(made["auth"]["lease_duration"], 3_600);
     assert_eq!(made["warnings"], json!([capped("period", "period")]));
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let old_enough = now() + 2;
+    within(Duration::from_secs(20), || now() >= old_enough);
     write("sys/auth/token/tune", json!({ "max_lease_ttl": "1s", "default_lease_ttl": "1s" }));
-    within(Duration::from_secs(20), || {
-        renew(&long, 60).0 == Err("past the max TTL, cannot renew".to_owned())
-    });
+    assert_eq!(renew(&long, 60).0, Err("past the max TTL, cannot renew".to_owned()));
+    assert_eq!(server.get("auth/token/lookup-self", &long).status, 200, "it lives as long as it was given");
 
     write("sys/auth/approle", json!({ "type": "approle" }));
     write("auth/approle/role/a", json!({ "token_ttl": 100, "token_max_ttl": 200, "secret_id_ttl": "2h" }));
