@@ -135,7 +135,7 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/unseal-password", |at| Box::pin(password::write(at))).sudo(),
         Route::new(Delete, "sys/unseal-password", |at| Box::pin(password::delete(at))).sudo(),
         Route::new(Read, "sys/key-status", |at| Box::pin(seal::key_status(at))),
-        Route::new(Read, "sys/metrics", |at| Box::pin(metrics::metrics(at))),
+        Route::new(Read, "sys/metrics", |at| Box::pin(metrics::metrics(at))).query(&["format"]),
         Route::new(Read, "sys/host-info", |at| Box::pin(host::info(at))),
         Route::new(Read, "sys/ha-status", |at| Box::pin(host::hosts(at))),
         Route::new(Read, "sys/in-flight-req", |at| Box::pin(host::requests(at))),
@@ -206,6 +206,7 @@ pub(super) static ROUTES: Table = Table {
             .open(A_WRAPPING)
             .attempt(),
         Route::new(Read, "sys/wrapping/lookup", |at| Box::pin(wrapping::lookup(at)))
+            .query(&["token"])
             .open(A_WRAPPING)
             .attempt(),
         Route::new(Write, "sys/wrapping/rewrap", |at| Box::pin(wrapping::rewrap(at))),

@@ -95,7 +95,7 @@ pub fn plan(
         return Err(refused("restricted use token cannot generate child tokens".to_owned()));
     }
     if wanted.no_parent && role.is_some_and(|role| !role.orphan) {
-        return Err(refused("the role makes no orphans".to_owned()));
+        return Err(refused("no_parent: the role makes no orphans".to_owned()));
     }
     if wanted.no_parent && role.is_none() {
         sudo("to create orphan token")?;

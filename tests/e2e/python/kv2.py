@@ -13,9 +13,11 @@ kv = client.secrets.kv.v2
 
 
 # What the mount says.
-assert kv.read_configuration()["data"] == {"max_versions": 0, "cas_required": False, "delete_version_after": "0s"}
+assert kv.read_configuration()["data"] == {"max_versions": 0, "cas_required": False, "delete_version_after": "0s", "metadata_cas_required": False}
 kv.configure(max_versions=4, cas_required=True, delete_version_after="1h30m")
-assert kv.read_configuration()["data"] == {"max_versions": 4, "cas_required": True, "delete_version_after": "1h30m0s"}
+assert kv.read_configuration()["data"] == {
+    "max_versions": 4, "cas_required": True, "delete_version_after": "1h30m0s", "metadata_cas_required": False
+}
 refused(InvalidRequest, lambda: kv.create_or_update_secret(path="a", secret={"n": 0}), "check-and-set parameter required")
 first = kv.create_or_update_secret(path="a", secret={"n": 1}, cas=0)["data"]
 assert first["version"] == 1 and first["deletion_time"] > first["created_time"]

@@ -234,7 +234,8 @@ RULES = 'path "secret/data/app/*" {\n  capabilities = ["read", "create"] # of th
 assert is_empty(client.sys.create_or_update_policy("App", RULES))
 read = client.sys.read_policy("app")
 assert is_envelope(read) and read["name"] == "app" and read["rules"] == RULES
-assert read["data"] == {"name": "app", "rules": RULES} and client.get_policy("APP") == RULES
+assert read["data"]["name"] == "app" and read["data"]["rules"] == RULES and read["data"]["version"] == 1
+assert client.get_policy("APP") == RULES
 policies = client.sys.list_policies()
 assert policies["policies"] == ["app", "default", "root"] and policies["data"]["keys"] == ["app", "default", "root"]
 assert policies["keys"] == policies["data"]["policies"] == ["app", "default", "root"]

@@ -174,17 +174,11 @@ fn wrong_requests_have_the_right_status_and_change_nothing() {
     }
     assert_eq!(put(&format!("{{\"data\":{{\"x\":\"{}\"}}}}", "x".repeat(33 * 1024 * 1024))), 413);
     assert_eq!(server.request("LIST", "secret/metadata", token, None).status, 404, "nothing was written");
-    for path in [
-        "secret/data/a%2Fb",
-        "secret/data/a/../b",
-        "secret/data/%2e%2e/b",
-        "secret/data/a%00",
-        "secret/data/",
-    ] {
+    for path in ["secret/data/a%2Fb", "secret/data/a/../b", "secret/data/%2e%2e/b", "secret/data/a%00"] {
         assert_eq!(server.get(path, token).status, 400, "{path}");
     }
     assert_eq!(server.get(&format!("secret/data/{}", "x".repeat(600)), token).status, 400);
-    for path in ["nothing/data/a", "secret/none/a", "sys/none", "none"] {
+    for path in ["nothing/data/a", "secret/data/", "secret/none/a", "sys/none", "none"] {
         assert_eq!(server.get(path, token).status, 404, "{path}");
     }
     for (method, path) in

@@ -60,7 +60,8 @@ fn check(world: &World, route: &Route, case: &Case) -> Vec<String> {
         return problems;
     }
     let unknown = has_fields.then(|| with(body.as_ref(), "unknown_field"));
-    let answer = send(&format!("{path}?unknown_parameter=1"), unknown.as_ref().or(body.as_ref()));
+    let joint = if path.contains('?') { '&' } else { '?' };
+    let answer = send(&format!("{path}{joint}unknown_parameter=1"), unknown.as_ref().or(body.as_ref()));
     let mut expected = vec!["unknown_parameter"];
     expected.extend(has_fields.then_some("unknown_field"));
     let is_told = expected.iter().all(|field| answer.text.contains(field));

@@ -142,9 +142,12 @@ fn a_wrapping_token_that_was_tried_elsewhere_opens_nothing() {
         let made = world.server.request_with("POST", "sys/wrapping/wrap", &headers, Some("{\"a\":1}"));
         made.json()["wrap_info"]["token"].as_str().unwrap().to_owned()
     };
-    for (method, path) in
-        [("GET", "auth/token/lookup-self"), ("GET", "secret/data/a"), ("GET", "none/at/all")]
-    {
+    for (method, path) in [
+        ("GET", "auth/token/lookup-self"),
+        ("GET", "cubbyhole/response"),
+        ("GET", "secret/data/a"),
+        ("GET", "none/at/all"),
+    ] {
         let token = wrapped();
         assert_eq!(world.send("GET", "sys/wrapping/lookup", &token, None).status, 200);
         assert_eq!(world.send(method, path, &token, None).status, 403, "{path}");

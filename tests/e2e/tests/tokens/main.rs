@@ -70,9 +70,6 @@ fn wrapping_is_opened_by_one_of_all_who_try() {
         let wrapped = wrapped.json();
         assert!(wrapped["data"].is_null() && wrapped["auth"].is_null());
         let token = text(&wrapped["wrap_info"]["token"]);
-        // It opens its wrapping, and nothing else.
-        assert_eq!(server.get("auth/token/lookup-self", &token).status, 403);
-        assert_eq!(server.get("cubbyhole/response", &token).status, 403);
         let answers = at_once(20, |number| match number % 2 {
             0 => server.post("sys/wrapping/unwrap", &token, &json!({})),
             _ => server.post("sys/wrapping/unwrap", &root, &json!({ "token": token })),

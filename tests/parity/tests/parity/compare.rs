@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How far apart the clocks and the remaining times of two servers may be.
-const TOLERANCE_S: f64 = 5.0;
+const TOLERANCE_S: f64 = 30.0;
 /// What each server says of itself.
 const OWN: [&str; 4] = ["version", "build_date", "cluster_name", "server_time_utc"];
 

@@ -1,4 +1,5 @@
-//! The intended differences, `differences.toml`: what matches, what Keyway does instead, and why.
+//! The known differences, `differences.toml`: the intended ones, with what Keyway does instead and why, and the open ones, which
+//! are still to be mended or decided.
 
 use std::{
     collections::BTreeSet,
@@ -16,6 +17,24 @@ use crate::compare::Difference;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Differences {
     pub(crate) difference: Vec<Intended>,
+    /// They match in the same way, and are to become none.
+    pub(crate) open: Vec<Open>,
+}
+
+/// Differences that are still to be mended, or to be decided for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Open {
+    pub(crate) what: String,
+    pub(crate) seen: Seen,
+    pub(crate) lines: Vec<String>,
+}
+
+impl Differences {
+    fn lines(&self) -> impl Iterator<Item = (Seen, &String)> {
+        let intended = self.difference.iter().flat_map(|one| one.lines.iter().map(|line| (one.seen, line)));
+        intended.chain(self.open.iter().flat_map(|one| one.lines.iter().map(|line| (one.seen, line))))
+    }
 }
 
 /// One intended difference.
@@ -58,8 +77,8 @@ impl Matched {
     }
 
     pub(crate) fn is_intended(&self, text: &str) -> bool {
-        let lines = DIFFERENCES.difference.iter().flat_map(|intended| &intended.lines);
-        let matching: Vec<&str> = lines.map(String::as_str).filter(|line| matches(line, text)).collect();
+        let lines = DIFFERENCES.lines().map(|(_, line)| line.as_str());
+        let matching: Vec<&str> = lines.filter(|line| matches(line, text)).collect();
         self.0.lock().expect("no test has panicked here").extend(&matching);
         !matching.is_empty()
     }
@@ -67,12 +86,8 @@ impl Matched {
     /// The lines that this test should have matched and has not.
     pub(crate) fn stale(&self, seen: Seen) -> Vec<&'static str> {
         let matched = self.0.lock().expect("no test has panicked here");
-        let intended = DIFFERENCES.difference.iter().filter(|intended| intended.seen == seen);
-        intended
-            .flat_map(|intended| &intended.lines)
-            .map(String::as_str)
-            .filter(|line| !matched.contains(line))
-            .collect()
+        let lines = DIFFERENCES.lines().filter(|(by, _)| *by == seen).map(|(_, line)| line.as_str());
+        lines.filter(|line| !matched.contains(line)).collect()
     }
 }
 
