@@ -126,6 +126,8 @@ fn work_until_lines_are_dropped(server: &Server, keys: &Keys) {
                         let body = json!({ "data": { "a": "b" } });
                         let answer = server.post(&format!("secret/data/{client}"), token, &body);
                         assert_eq!(answer.status, 200, "{}", answer.text);
+                        // Its line is as long as its path: 700 of them fill the queue.
+                        assert_eq!(server.get(&"x".repeat(6_000), token).status, 404);
                         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
                     }
                 });

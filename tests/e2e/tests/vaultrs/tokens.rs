@@ -163,7 +163,9 @@ async fn wrappings(root: &VaultClient) {
     assert_eq!(told.creation_time, wrapped.info.creation_time);
     // Whoever has the wrapping's token may ask what it is of.
     has(&ok!(wrapping::lookup(&with(root, ""), &wrapped.info.token)), json!({ "creation_ttl": 600 }));
-    no!(403; read(&with(root, &wrapped.info.token), "w"));
+    let tried = ok!(request().wrap(root));
+    no!(403; read(&with(root, &tried.info.token), "w"));
+    no!(400 GONE; tried.unwrap(root));
     has(&ok!(wrapped.unwrap(root)).data, json!({ "n": 1 }));
     no!(400 GONE; wrapped.unwrap(root), wrapping::lookup(root, &wrapped.info.token));
     assert!(matches!(wrapped.lookup(root).await, Err(ClientError::WrapInvalidError)));
