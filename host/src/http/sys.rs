@@ -145,11 +145,14 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Read, "sys/plugins/catalog/{path}", |at| Box::pin(plugins::one(at))).sudo(),
         Route::new(Read, "sys/backends", |at| Box::pin(backends::all(at))),
         Route::new(Read, "sys/backends/{name}", |at| Box::pin(backends::one(at))),
-        Route::new(Write, "sys/backends/{name}/swap", |at| Box::pin(backends::swap::swap(at))).sudo(),
+        Route::new(Write, "sys/backends/{name}/swap", |at| Box::pin(backends::swap::swap(at)))
+            .refusing(unsupported::SWAP)
+            .sudo(),
         Route::new(Write, "sys/backends/{name}/upgrade", |at| Box::pin(backends::swap::upgrade(at)))
             .without_fields()
             .sudo(),
         Route::new(Write, "sys/backends/{name}/rollback", |at| Box::pin(backends::swap::roll_back(at)))
+            .refusing(unsupported::SWAP)
             .sudo(),
         Route::new(Read, "sys/internal/ui/mounts", |at| Box::pin(ui::all(at))).visitors(FILTERED),
         Route::new(Read, "sys/internal/ui/mounts/{path}", |at| Box::pin(ui::one(at))).holders(FILTERED),

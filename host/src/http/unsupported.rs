@@ -74,3 +74,6 @@ pub(super) const KV_CONFIG: &[&str] = &["metadata_cas"];
 
 /// On the data of a secret: the version that a read asks for.
 pub(super) const DATA: &[&str] = &["version"];
+
+/// When a backend is swapped: nothing is forced.
+pub(super) const SWAP: &[&str] = &["force"];
