@@ -40,6 +40,9 @@ struct RevokeRequest {
 struct PrefixRequest {
     #[serde(rename = "sync")]
     _sync: Option<Truth>,
+    /// Clients such as hvac send it beside the path, which counts.
+    #[serde(rename = "prefix")]
+    _prefix: Option<serde_json::Value>,
 }
 
 /// The lease that the body or the path names.
