@@ -29,7 +29,7 @@ use super::{
 
 /// How long a write may take: less than requests wait, so that they are told why.
 pub(super) const WRITE: Duration = Duration::from_millis(1_500);
-/// How long one write may take before the device counts as failing: nobody waits longer for its lines.
+/// How long one write may take before the device counts as failing: no request waits longer for its lines.
 const STUCK: Duration = Duration::from_secs(2);
 /// Most lines that wait for a device.
 const QUEUE_LINES: usize = 8_192;
