@@ -186,6 +186,7 @@ impl Lease {
     ///
     /// `Lost`: the work was broken off.
     pub async fn during<T>(&self, system: &Storage, work: impl Future<Output = T>) -> Result<T, Lost> {
+        let work = Box::pin(work);
         let Some(taken) = &self.0 else { return Ok(work.await) };
         let fence = Fence::new(system, Place::of(place(&key(taken.name))), taken.fence);
         tokio::select! {

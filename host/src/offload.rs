@@ -7,7 +7,7 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::LazyLock,
     task::ready,
     thread,
@@ -36,17 +36,21 @@ tokio::task_local! {
 }
 
 /// Runs `work`, whose steps run off the runtime's threads once it has read much. A scope within another one is part of that.
-pub async fn scope<F: Future>(work: F) -> F::Output {
-    if READ_BYTES.try_with(|_| ()).is_ok() {
-        return work.await;
+pub fn scope<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    // Every function that takes a future holds it twice: one that holds a whole request is on the heap, once.
+    let work = Box::pin(work);
+    async {
+        if READ_BYTES.try_with(|_| ()).is_ok() {
+            return work.await;
+        }
+        READ_BYTES.scope(Cell::new(0), step_by_step(work)).await
     }
-    READ_BYTES.scope(Cell::new(0), step_by_step(work)).await
 }
 
 /// The scope of work that goes on in another task: what the present one has read counts there, too.
 pub fn beside<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let read_bytes = READ_BYTES.try_with(Cell::get).unwrap_or_default();
-    READ_BYTES.scope(Cell::new(read_bytes), step_by_step(work))
+    READ_BYTES.scope(Cell::new(read_bytes), step_by_step(Box::pin(work)))
 }
 
 /// Counts what was read. Call it before the work on these bytes begins: after it, that work runs where it delays no one.
@@ -66,8 +70,7 @@ fn is_large(read_bytes: usize) -> bool {
     read_bytes > INLINE_BYTES
 }
 
-async fn step_by_step<F: Future>(work: F) -> F::Output {
-    let mut work = pin!(work);
+async fn step_by_step<F: Future>(mut work: Pin<Box<F>>) -> F::Output {
     let mut waiting = None::<Waiting>;
     poll_fn(|context| {
         if !READ_BYTES.with(|read| is_large(read.get())) {

@@ -36,14 +36,14 @@ tokio::task_local! {
 }
 
 /// Does something as one unit of work.
-pub async fn as_one<F: Future>(work: F) -> F::Output {
-    UNIT.scope(Unit { stays: Some(Arc::default()), fence: None }, work).await
+pub fn as_one<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    UNIT.scope(Unit { stays: Some(Arc::default()), fence: None }, work)
 }
 
 /// Does something behind a fence.
-pub async fn fenced<F: Future>(fence: Fence, work: F) -> F::Output {
+pub fn fenced<F: Future>(fence: Fence, work: F) -> impl Future<Output = F::Output> {
     let unit = UNIT.try_with(Unit::clone).unwrap_or_default();
-    UNIT.scope(Unit { fence: Some(Arc::new(fence)), ..unit }, work).await
+    UNIT.scope(Unit { fence: Some(Arc::new(fence)), ..unit }, work)
 }
 
 /// Does something beside the present task, as part of its unit of work.

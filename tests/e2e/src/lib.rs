@@ -67,6 +67,8 @@ pub struct Server {
     /// Such as `http://127.0.0.1:45678`.
     pub address: String,
     authority: Option<PathBuf>,
+    /// Shown where it does not answer; none where nobody has kept it.
+    log: Option<PathBuf>,
 }
 
 impl Site {
@@ -192,7 +194,7 @@ impl Site {
             panic!("the server did not start: {}", fs::read_to_string(self.log()).unwrap_or_default());
         };
         let authority = self.authority.borrow().clone();
-        Server { process, address: address.to_owned(), authority }
+        Server { process, address: address.to_owned(), authority, log: Some(self.log()) }
     }
 }
 
@@ -280,7 +282,13 @@ impl Server {
         body: Option<&str>,
     ) -> Answer {
         self.try_request(method, path, headers, body)
-            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.last_words()))
+    }
+
+    /// The end of its log.
+    fn last_words(&self) -> String {
+        let log = self.log.as_ref().and_then(|log| fs::read(log).ok()).unwrap_or_default();
+        String::from_utf8_lossy(&log[log.len().saturating_sub(4096)..]).into_owned()
     }
 
     /// GET, which may fail.

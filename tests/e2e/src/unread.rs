@@ -35,7 +35,7 @@ impl Server {
     ///
     /// Where it does not.
     pub fn answering(process: Child, address: String) -> Self {
-        let server = Self { process, address, authority: None };
+        let server = Self { process, address, authority: None, log: None };
         within(Duration::from_secs(30), || server.try_get("sys/seal-status").is_ok());
         server
     }
