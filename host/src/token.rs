@@ -187,6 +187,15 @@ pub fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
     texts.iter().map(network).collect()
 }
 
+/// Networks as they are read back: a single address without the length of its prefix.
+pub fn network_texts(networks: &[IpNet]) -> Vec<String> {
+    let text = |network: &IpNet| match network.prefix_len() == network.max_prefix_len() {
+        true => network.addr().to_string(),
+        false => network.to_string(),
+    };
+    networks.iter().map(text).collect()
+}
+
 /// Removes the records of initialisations that came to nothing: nobody has unsealed yet, so that there is one token that
 /// opens, and nobody who could make others.
 ///

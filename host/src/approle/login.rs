@@ -69,7 +69,7 @@ impl AppRoles<'_> {
         metadata.insert("role_name".to_owned(), name.clone());
         let mut entry = Entry {
             policies: with_default(role.token_policies.clone(), role.token_no_default_policy),
-            display_name: self.mount.kind.clone(),
+            display_name: at.trim_matches('/').replace('/', "-"),
             path: format!("auth/{at}/login"),
             meta: Some(metadata),
             mount: Some(self.mount.uuid),

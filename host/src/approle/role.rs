@@ -9,7 +9,7 @@ use super::{AppRoleError, AppRoles};
 use crate::{
     crypto::envelope::RecordKind,
     system::{New, Next, SystemError},
-    token::life::Life,
+    token::{life::Life, role::OldNames},
 };
 
 /// A role. Durations are seconds; zero is not said.
@@ -47,6 +47,9 @@ pub struct Role {
     /// The kind of token as it was written; nothing is the usual one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub token_type: String,
+    /// The old names by which fields were written.
+    #[serde(default, skip_serializing_if = "OldNames::is_empty")]
+    pub old_names: OldNames,
 }
 
 impl Default for Role {
@@ -67,6 +70,7 @@ impl Default for Role {
             token_bound_cidrs: Vec::new(),
             token_no_default_policy: false,
             token_type: String::new(),
+            old_names: OldNames::default(),
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Renewed {
 }
 
 impl Unsealed {
-    /// Prolongs the life of a token by so many seconds; zero is as its maker had it.
+    /// Prolongs the life of a token by so many seconds; zero is for as long as the last time.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl Unsealed {
         }
         let lifetimes = table.auth().get(TOKEN).map(|mount| mount.tune.lifetimes()).unwrap_or_default();
         let life = Life {
-            otherwise: entry.creation_ttl,
+            otherwise: entry.last_ttl(),
             explicit_max_ttl: entry.explicit_max_ttl,
             period: entry.period,
             ..Life::default()

@@ -138,7 +138,7 @@ async fn run(mut at: At<'_>) -> Result<Answer, ApiError> {
     }
     let answer = (at.route.run)(&at).await?.warning(std::mem::take(&mut at.unread).warning());
     match call.wrap_ttl {
-        Some(ttl) => wrapping::wrap(&at, answer, ttl, call.path.as_str()).await,
+        Some(ttl) => wrapping::wrap(&at, answer, ttl).await,
         None => Ok(answer),
     }
 }

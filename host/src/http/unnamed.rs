@@ -22,13 +22,16 @@ pub(super) fn answer(at: &At<'_>) -> Result<Option<Answer>, ApiError> {
             Err(ApiError::bad_request("cannot write to a path ending in '/'"))
         }
         Action::Delete if is_folder => Ok(Some(Answer::Nothing)),
-        Action::Read if is_folder => Err(ApiError::NotFound),
+        Action::Read if is_folder && !is_root => {
+            Err(ApiError::Absent("a path ending in '/' names a folder, and no secret".to_owned()))
+        }
+        Action::Read if is_folder && has_versions(at) => Err(ApiError::NotFound),
         _ if has_versions(at) => {
             let hint = "Non-listing operations on the root of a K/V v2 mount are not supported.";
             Ok(Some(Answer::hint(hint.to_owned())))
         }
         Action::Delete => Ok(Some(Answer::Nothing)),
-        Action::Read => Err(ApiError::NotFound),
+        Action::Read => Err(ApiError::Absent("missing path".to_owned())),
         _ => Err(ApiError::bad_request("missing path")),
     }
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     clock,
     cubbyhole::Cubbyhole,
+    mounts::auth::APPROLE,
     policy::RESPONSE_WRAPPING,
     token::{Entry, Live, Token, TokenError},
 };
@@ -37,7 +38,7 @@ struct TokenRequest {
 
 /// Whether a route is one at which a wrapping's token opens its wrapping.
 pub(super) fn opens(route: &Route) -> bool {
-    matches!(route.pattern, "sys/wrapping/unwrap" | "sys/wrapping/rewrap")
+    route.pattern == "sys/wrapping/unwrap"
 }
 
 /// Whether a request with a wrapping's token leaves that token its use: it takes the answer out, or asks about it.
@@ -51,13 +52,13 @@ pub(super) fn is_wrapping(entry: &Entry) -> bool {
 }
 
 /// Puts an answer into a wrapping, and answers where it is. What says nothing needs none.
-pub(super) async fn wrap(at: &At<'_>, answer: Answer, ttl: u64, path: &str) -> Result<Answer, ApiError> {
+pub(super) async fn wrap(at: &At<'_>, answer: Answer, ttl: u64) -> Result<Answer, ApiError> {
     match answer {
         Answer::Nothing => Ok(Answer::Nothing),
         // One that is wrapped already says nothing but where.
         Answer::Logical(logical) if logical.wrap_info.is_some() => Ok(Answer::Logical(logical)),
         Answer::Logical(logical) => {
-            let kept = Kept { created: clock::now(), path: path.to_owned(), ttl, answer: logical };
+            let kept = Kept { created: clock::now(), path: at.path.clone(), ttl, answer: logical };
             keep(at, kept).await
         }
         Answer::Plain(_) | Answer::Metrics(_) | Answer::Health(..) => {
@@ -83,7 +84,9 @@ async fn keep(at: &At<'_>, mut kept: Kept) -> Result<Answer, ApiError> {
     // The token first: what is kept without one is tidied. Nobody has it yet.
     let token = tokens.make(None, &entry).await?;
     Cubbyhole::new(records, &tokens.name(&token)).write(KEPT, &kept).await?;
-    let wrapped_accessor = kept.answer.auth.as_ref().map(|auth| auth.accessor.clone()).unwrap_or_default();
+    let wrapped_accessor = kept.answer.auth.as_ref().map(|auth| auth.accessor.clone());
+    let wrapped_accessor =
+        wrapped_accessor.or_else(|| secret_id_accessor(at, &kept.answer)).unwrap_or_default();
     let wrap_info = WrapInfo {
         token: token.expose().to_owned(),
         accessor: entry.accessor,
@@ -93,6 +96,18 @@ async fn keep(at: &At<'_>, mut kept: Kept) -> Result<Answer, ApiError> {
         wrapped_accessor,
     };
     Ok(Answer::Logical(Logical { wrap_info: Some(wrap_info), ..Logical::default() }))
+}
+
+/// The accessor of a secret id that is wrapped.
+fn secret_id_accessor(at: &At<'_>, answer: &Logical) -> Option<String> {
+    #[derive(Deserialize)]
+    struct SecretId {
+        secret_id_accessor: String,
+    }
+
+    at.auth().ok().filter(|(_, mount)| mount.kind == APPROLE)?;
+    let made: SecretId = serde_json::from_str(answer.data.as_ref()?.get()).ok()?;
+    Some(made.secret_id_accessor)
 }
 
 /// Takes out what the wrapping of this token holds. Of several that ask, one gets it.
@@ -148,7 +163,8 @@ pub(super) async fn wrap_body(at: &At<'_>) -> Result<Answer, ApiError> {
 /// Takes an answer out of its wrapping.
 pub(super) async fn unwrap(at: &At<'_>) -> Result<Answer, ApiError> {
     let live = named(at).await?;
-    Ok(Answer::Logical(take(at, &live).await?.answer))
+    // Fields at the top belong to the endpoint that was wrapped.
+    Ok(Answer::Logical(Logical { is_flat: false, ..take(at, &live).await?.answer }))
 }
 
 /// Says of a wrapping what it is, and leaves it as it is.

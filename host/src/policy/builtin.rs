@@ -4,9 +4,6 @@
 pub(super) const RESPONSE_WRAPPING_TEXT: &str = r#"path "sys/wrapping/unwrap" {
   capabilities = ["update"]
 }
-path "sys/wrapping/rewrap" {
-  capabilities = ["update"]
-}
 "#;
 
 /// What every token may do with itself.

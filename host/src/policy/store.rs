@@ -67,9 +67,9 @@ pub enum Written {
 pub struct Stored {
     /// What its author wrote.
     pub policy: Written,
-    /// How often it was written; zero for one that is built in, and for one that was written before versions were counted.
+    /// How often it was written; zero for one that cannot be written, and for one that was written before versions were counted.
     pub version: u64,
-    /// When it was written last; empty as `version` is zero.
+    /// When it was written last; empty if nobody has written it, or nobody noted when.
     pub modified: String,
     /// Whether each write must name the version that it replaces.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -103,6 +103,12 @@ impl From<Kind> for Stored {
 }
 
 impl Stored {
+    /// What is there without being written and can be written: the policy `default`, in its first version.
+    fn builtin(name: &str) -> Option<Self> {
+        let policy = Written::Acl(builtin::DEFAULT_TEXT.to_owned());
+        (name == DEFAULT).then(|| Self { version: 1, ..Self::bare(policy) })
+    }
+
     fn bare(policy: Written) -> Self {
         Self { policy, version: 0, modified: String::new(), cas_required: false }
     }
@@ -237,8 +243,7 @@ impl Policies {
             _ => {}
         }
         let held = records.get::<Stored>(RecordKind::Policy, &key(name)).await?;
-        let builtin = || builtin(builtin::DEFAULT_TEXT).filter(|_| name == DEFAULT);
-        Ok(held.map(|held| held.value).or_else(builtin))
+        Ok(held.map(|held| held.value).or_else(|| Stored::builtin(name)))
     }
 
     /// Writes a policy; from then on it counts for every request that begins.
@@ -258,6 +263,7 @@ impl Policies {
         }
         written.rules().map_err(|reason| PolicyError::Malformed { name: name.to_owned(), reason })?;
         let edit = |present: Option<Stored>| {
+            let present = present.or_else(|| Stored::builtin(name));
             cas.check(present.as_ref())?;
             let next = Stored {
                 policy: written.clone(),

@@ -78,6 +78,9 @@ pub struct Entry {
     pub left_orphans: bool,
 }
 
+/// The path of root tokens that no token made.
+pub const ROOT_PATH: &str = "auth/token/root";
+
 /// An ancestor: where it is, and which one, because another token can take the place of one whose id was chosen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,7 +101,7 @@ impl Entry {
         Ok(Self {
             policies: vec![ROOT.to_owned()],
             display_name: ROOT.to_owned(),
-            path: "auth/token/root".to_owned(),
+            path: ROOT_PATH.to_owned(),
             ..Self::new()?
         })
     }
@@ -155,6 +158,12 @@ impl Entry {
     /// How long it still lives, in seconds, of which a part counts as one; zero is for ever, or no longer.
     pub fn ttl(&self, now: Time) -> u64 {
         self.expires.map_or(0, |expires| now.seconds_until(expires))
+    }
+
+    /// How long it was to live when it was made or last renewed, in seconds.
+    pub fn last_ttl(&self) -> u64 {
+        let begun = self.renewed.unwrap_or_else(|| self.made());
+        self.expires.map_or(0, |expires| begun.seconds_until(expires))
     }
 
     /// When it dies, in RFC 3339.

@@ -142,7 +142,8 @@ pub fn plan(
         life.period = lesser("Period", life.period, role.period);
         life.explicit_max_ttl = lesser("Explicit max TTL", life.explicit_max_ttl, role.explicit_max_ttl);
     } else {
-        entry.path = "auth/token/create".to_owned();
+        let path = if wanted.by_orphans_path { "auth/token/create-orphan" } else { "auth/token/create" };
+        path.clone_into(&mut entry.path);
         if !is_orphan || !maker.has_sudo {
             entry.bound_cidrs.clone_from(&parent.bound_cidrs);
         }

@@ -1,5 +1,7 @@
 //! Roles that tokens are made by: what an administrator says of them beforehand.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,35 @@ pub struct Role {
     /// The kind of token as it was written; nothing is the usual one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub token_type: String,
+    /// The old names by which fields were written.
+    #[serde(skip_serializing_if = "OldNames::is_empty")]
+    pub old_names: OldNames,
+}
+
+/// The fields of a role that were last written by the names they had before Vault 1.2; they are shown by them, too.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OldNames(BTreeSet<String>);
+
+impl OldNames {
+    /// Notes whether a field was written by this name.
+    pub fn note(&mut self, name: &str, is_used: bool) {
+        if is_used {
+            self.0.insert(name.to_owned());
+        } else {
+            self.0.remove(name);
+        }
+    }
+
+    /// Whether a field was written by this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+
+    /// Whether all fields were written by their new names.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Default for Role {
@@ -60,6 +91,7 @@ impl Default for Role {
             bound_cidrs: Vec::new(),
             path_suffix: String::new(),
             token_type: String::new(),
+            old_names: OldNames::default(),
         }
     }
 }

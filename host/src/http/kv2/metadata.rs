@@ -150,7 +150,13 @@ async fn edit(at: &At<'_>, patches: bool) -> Result<Answer, ApiError> {
         metadata.custom = merged(metadata.custom.as_ref());
         metadata.custom.as_ref().map_or(Ok(()), check_custom).map_err(EngineError::Custom)
     });
-    if edited.await? { Ok(Answer::Nothing) } else { Err(ApiError::NotFound) }
+    if !edited.await? {
+        return Err(ApiError::NotFound);
+    }
+    let is_overruled = of_mount.cas_required && changes.releases_cas();
+    let warning =
+        "\"cas_required\" set to false, but is mandated by backend config. This value will be ignored.";
+    Ok(Answer::Nothing.warning(is_overruled.then(|| warning.to_owned())))
 }
 
 /// Whether the change may follow the present state of the metadata.
@@ -204,7 +210,9 @@ fn metadata_answer(metadata: &Metadata) -> Map<String, Value> {
     answer.insert("created_time".to_owned(), metadata.created_time.clone().into());
     answer.insert("current_metadata_version".to_owned(), metadata.metadata_version.into());
     answer.insert("current_version".to_owned(), metadata.current_version.into());
-    answer.insert("custom_metadata".to_owned(), json!(metadata.custom));
+    // Without any name it is as if it had never been written.
+    let custom = metadata.custom.as_ref().filter(|custom| !custom.is_empty());
+    answer.insert("custom_metadata".to_owned(), json!(custom));
     answer.insert("oldest_version".to_owned(), metadata.oldest_version().into());
     answer.insert("updated_time".to_owned(), metadata.updated_time.clone().into());
     answer.insert("versions".to_owned(), versions.into());

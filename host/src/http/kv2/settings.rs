@@ -79,6 +79,11 @@ impl Checked {
         *self == Self::default()
     }
 
+    /// Whether they allow writes without check-and-set.
+    pub(super) fn releases_cas(&self) -> bool {
+        self.cas_required == Some(false)
+    }
+
     /// Whether versions are to live for less than no time, which only a mount can say: it takes its limit back.
     pub(super) fn is_negative(&self) -> bool {
         self.delete_version_after_ns.is_some_and(i64::is_negative)

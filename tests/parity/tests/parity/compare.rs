@@ -35,8 +35,12 @@ impl std::fmt::Display for Difference {
 pub(crate) fn compare(replies: [&Reply; 2], names: &mut Names) -> Vec<Difference> {
     let [bao, keyway] = replies;
     let mut walk = Walk { names, found: BTreeSet::new() };
+    if let Some(warnings) = only_warns(bao, keyway) {
+        walk.add("warnings", ["-".to_owned(), warnings]);
+        return walk.found.into_iter().collect();
+    }
     if bao.status != keyway.status {
-        walk.add("status", [bao.status.to_string(), keyway.status.to_string()]);
+        walk.add("status", replies.map(status));
     }
     if (bao.status < 400) == (keyway.status < 400) {
         for name in bao.headers.keys().chain(keyway.headers.keys()).collect::<BTreeSet<_>>() {
@@ -49,6 +53,29 @@ pub(crate) fn compare(replies: [&Reply; 2], names: &mut Names) -> Vec<Difference
         walk.values("", [Some(&bao), Some(&keyway)]);
     }
     walk.found.into_iter().collect()
+}
+
+/// A status, and what the server says of it if it refuses.
+fn status(reply: &Reply) -> String {
+    let error = reply.body["errors"][0].as_str().unwrap_or_default();
+    let error = error.strip_prefix("1 error occurred:\n\t* ").unwrap_or(error).trim();
+    match reply.status {
+        status @ ..400 => status.to_string(),
+        status => format!("{status} ({error})"),
+    }
+}
+
+/// The warnings of Keyway about fields that it does not know, if there are no others and OpenBao has nothing to say.
+fn only_warns(bao: &Reply, keyway: &Reply) -> Option<String> {
+    let warnings =
+        keyway.body["warnings"].as_array().filter(|_| (bao.status, keyway.status) == (204, 200))?;
+    let is_of_fields = |warning: &Value| {
+        warning
+            .as_str()
+            .is_some_and(|warning| warning.starts_with("Endpoint ignored these unrecognized parameters"))
+    };
+    let says_nothing = ["data", "auth", "wrap_info"].iter().all(|field| keyway.body[field].is_null());
+    (says_nothing && warnings.iter().all(is_of_fields)).then(|| Value::from(warnings.clone()).to_string())
 }
 
 /// Bodies without what is there twice: some answers show their data at the top, in `data`, or at both places.

@@ -1,5 +1,4 @@
-//! The known differences, `differences.toml`: the intended ones, with what Keyway does instead and why, and the open ones, which
-//! are still to be mended or decided.
+//! The intended differences, `differences.toml`: what Keyway does instead, and why.
 
 use std::{
     collections::BTreeSet,
@@ -17,23 +16,11 @@ use crate::compare::Difference;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Differences {
     pub(crate) difference: Vec<Intended>,
-    /// They match in the same way, and are to become none.
-    pub(crate) open: Vec<Open>,
-}
-
-/// Differences that are still to be mended, or to be decided for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Open {
-    pub(crate) what: String,
-    pub(crate) seen: Seen,
-    pub(crate) lines: Vec<String>,
 }
 
 impl Differences {
     fn lines(&self) -> impl Iterator<Item = (Seen, &String)> {
-        let intended = self.difference.iter().flat_map(|one| one.lines.iter().map(|line| (one.seen, line)));
-        intended.chain(self.open.iter().flat_map(|one| one.lines.iter().map(|line| (one.seen, line))))
+        self.difference.iter().flat_map(|one| one.lines.iter().map(|line| (one.seen, line)))
     }
 }
 

@@ -10,17 +10,9 @@ const HEAD: &str = "# Compatibility
 
 Keyway speaks the HTTP protocol of Vault and OpenBao. `tests/parity` sends the same requests to Keyway and to a real OpenBao 2.7.2 and
 compares the answers: tables of requests, generated sequences, random policies, and the `bao` command line, agent and proxy.
-This page lists every difference that these tests accept; the last part has those that are still to be mended. Any other difference fails them, and so does an entry that no longer
-differs.
+This page lists every difference that these tests accept. Any other difference fails them, and so does an entry that no longer differs.
 
 Each entry says what Keyway does, and why. The texts of errors and warnings are Keyway's own and are not listed.
-";
-
-const OPEN: &str = "
-## Open
-
-These differences are known and not intended. Each is to be mended or decided; `tests/parity/differences.toml` names every place.
-
 ";
 
 #[test]
@@ -46,10 +38,6 @@ fn text() -> String {
         for intended in DIFFERENCES.difference.iter().filter(|intended| intended.area == area) {
             writeln!(text, "- {} *{}*", intended.what, intended.why).unwrap();
         }
-    }
-    text.push_str(OPEN);
-    for open in &DIFFERENCES.open {
-        writeln!(text, "- {} ({} places)", open.what, open.lines.len()).unwrap();
     }
     text
 }

@@ -29,7 +29,9 @@ impl<'p> Run<'p> {
     /// A sequence, with values that both servers have for the same names.
     pub(crate) fn new(pair: &'p Pair, kept: &[(&str, &str)]) -> Self {
         let mut names = Names::default();
-        names.learn([&pair.roots[0], &pair.roots[1]]);
+        for own in [&pair.roots, &pair.directories] {
+            names.learn([&own[0], &own[1]]);
+        }
         let kept: HashMap<String, String> =
             kept.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Self { pair, names, kept: [kept.clone(), kept] }

@@ -14,7 +14,7 @@ use crate::{
         given::{Number, Text, Texts, Truth, seconds},
         route::At,
     },
-    token::plan::named,
+    token::{network_texts, plan::named},
 };
 
 /// What is not there stays as it is. Vault has two names for some.
@@ -75,11 +75,12 @@ pub(super) async fn exists(at: &At<'_>) -> Result<bool, ApiError> {
 
 /// The role that the path names.
 pub(super) async fn role(at: &At<'_>) -> Result<Role, ApiError> {
-    approles(at)?.role(at.name).await?.ok_or(ApiError::NotFound)
+    let role = approles(at)?.role(at.name).await?;
+    role.ok_or_else(|| ApiError::Absent(format!("role {:?} does not exist", at.name)))
 }
 
 pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
-    Ok(Answer::system(told(&role(at).await?)))
+    Ok(Answer::system(told(&approles(at)?.role(at.name).await?.ok_or(ApiError::NotFound)?)))
 }
 
 pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -120,9 +121,9 @@ pub(super) async fn read_field(at: &At<'_>) -> Result<Answer, ApiError> {
         return Ok(answer);
     }
     let mut answer = Map::from_iter([(name.to_owned(), value.clone())]);
-    // By the name that it once had, too.
-    if let Some(old) = name.strip_prefix("token_").filter(|old| matches!(*old, "policies" | "period")) {
-        answer.insert(old.to_owned(), value);
+    // By the name that it once had, too, if it was written by it.
+    if let Some((old, value)) = name.strip_prefix("token_").and_then(|old| told.get_key_value(old)) {
+        answer.insert(old.clone(), value.clone());
     }
     Ok(Answer::system(answer))
 }
@@ -136,9 +137,9 @@ pub(super) async fn write_field(at: &At<'_>) -> Result<Answer, ApiError> {
         name.strip_prefix("token_").unwrap_or(name)
     };
     at.report(body.keys().filter(|field| *field != name && *field != old).cloned().collect())?;
-    let value = body
-        .get(name)
-        .or_else(|| body.get(old))
+    let (name, value) = body
+        .get_key_value(name)
+        .or_else(|| body.get_key_value(old))
         .ok_or_else(|| ApiError::bad_request(format!("missing {name}")))?;
     edit(at, &only(name, value.clone())?).await
 }
@@ -245,6 +246,9 @@ impl RoleRequest {
                 *present = seconds(name, given.as_ref())?;
             }
         }
+        if self.token_period.is_some() || self.period.is_some() {
+            role.old_names.note("period", self.period.is_some());
+        }
         for (name, given, present) in [
             (
                 "secret_id_bound_cidrs",
@@ -263,6 +267,7 @@ impl RoleRequest {
         }
         if let Some(policies) = self.token_policies.as_ref().or(self.policies.as_ref()) {
             role.token_policies = named(&policies.get())?;
+            role.old_names.note("policies", self.policies.is_some());
             if role.token_policies.iter().any(|policy| policy == crate::policy::ROOT) {
                 return Err(ApiError::bad_request("token_policies: AppRole gives no root tokens"));
             }
@@ -273,15 +278,13 @@ impl RoleRequest {
 
 /// A role as it is answered.
 fn told(role: &Role) -> Map<String, Value> {
-    let told = json!({
+    let mut told = json!({
         "bind_secret_id": role.bind_secret_id,
         "local_secret_ids": false,
-        "period": role.token_period,
-        "policies": role.token_policies,
-        "secret_id_bound_cidrs": role.secret_id_bound_cidrs,
+        "secret_id_bound_cidrs": (!role.secret_id_bound_cidrs.is_empty()).then_some(&role.secret_id_bound_cidrs),
         "secret_id_num_uses": role.secret_id_num_uses,
         "secret_id_ttl": role.secret_id_ttl,
-        "token_bound_cidrs": role.token_bound_cidrs,
+        "token_bound_cidrs": network_texts(&role.token_bound_cidrs),
         "token_explicit_max_ttl": role.token_explicit_max_ttl,
         "token_max_ttl": role.token_max_ttl,
         "token_no_default_policy": role.token_no_default_policy,
@@ -292,5 +295,10 @@ fn told(role: &Role) -> Map<String, Value> {
         "token_ttl": role.token_ttl,
         "token_type": if role.token_type.is_empty() { "default" } else { &role.token_type },
     });
+    for (old, new) in [("period", "token_period"), ("policies", "token_policies")] {
+        if role.old_names.has(old) {
+            told[old] = told[new].clone();
+        }
+    }
     told.as_object().cloned().unwrap_or_default()
 }

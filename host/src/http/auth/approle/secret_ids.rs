@@ -102,7 +102,9 @@ fn metadata(text: &str) -> Option<BTreeMap<String, String>> {
 }
 
 pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
-    let role = role(at).await?;
+    // Vault's status for it.
+    let unknown = || ApiError::bad_request(format!("role {:?} does not exist", at.name));
+    let role = approles(at)?.role(at.name).await?.ok_or_else(unknown)?;
     Answer::names(&approles(at)?.accessors(&role).await?)
 }
 

@@ -77,6 +77,12 @@ async fn make(
     let planned = plan(&wanted, maker, role.as_ref(), Tune::lifetimes(&lifetimes))?;
     let token = tokens.make(wanted.id.as_deref(), &planned.entry).await?;
     let mut warnings = planned.warnings;
+    if wanted.id.is_some() {
+        warnings.push(
+            "An ID that was chosen can be guessed by others; tokens that the server chooses cannot"
+                .to_owned(),
+        );
+    }
     for name in &planned.entry.policies {
         if unsealed.policies().get(unsealed.records(at.call.request()), name).await?.is_none() {
             warnings.push(format!("Policy {name:?} does not exist"));

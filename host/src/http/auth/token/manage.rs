@@ -14,7 +14,7 @@ use crate::{
         given::{Text, seconds},
         route::At,
     },
-    token::{Live, Token},
+    token::{Live, Token, entry::ROOT_PATH, network_texts},
 };
 
 #[derive(Deserialize)]
@@ -92,17 +92,20 @@ fn told(live: &Live, id: &str) -> Value {
         "expire_time": entry.expire_time(),
         "explicit_max_ttl": entry.explicit_max_ttl,
         "id": id,
-        "issue_time": entry.created,
         "meta": entry.meta,
         "num_uses": entry.uses_left.unwrap_or(0),
         "orphan": live.is_orphan,
         "path": entry.path,
         "policies": entry.policies,
-        "renewable": entry.renewable,
         "ttl": entry.ttl(now),
         "type": "service",
     });
     if let Some(fields) = told.as_object_mut() {
+        // A root token that no other token made has no lease.
+        if entry.path != ROOT_PATH {
+            fields.insert("issue_time".to_owned(), entry.created.clone().into());
+            fields.insert("renewable".to_owned(), entry.renewable.into());
+        }
         if entry.period > 0 {
             fields.insert("period".to_owned(), entry.period.into());
         }
@@ -114,7 +117,7 @@ fn told(live: &Live, id: &str) -> Value {
             fields.insert("last_renewal_time".to_owned(), renewed.unix_seconds().into());
         }
         if !entry.bound_cidrs.is_empty() {
-            fields.insert("bound_cidrs".to_owned(), json!(entry.bound_cidrs));
+            fields.insert("bound_cidrs".to_owned(), json!(network_texts(&entry.bound_cidrs)));
         }
     }
     told

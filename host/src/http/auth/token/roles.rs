@@ -13,7 +13,7 @@ use crate::{
         route::At,
     },
     mounts::auth::TOKEN,
-    token::{TokenError, plan::named, role::Role},
+    token::{TokenError, network_texts, plan::named, role::Role},
 };
 
 /// What is not there stays as it is. Vault has two names for some.
@@ -125,6 +125,7 @@ impl RoleRequest {
         ] {
             if let Some(given) = newer(names, new, old, warnings) {
                 *present = seconds(names.0, Some(given))?;
+                role.old_names.note(names.1, new.is_none());
             }
         }
         if let Some(kind) = &self.token_type {
@@ -141,6 +142,7 @@ impl RoleRequest {
         let names = ("token_bound_cidrs", "bound_cidrs");
         if let Some(networks) = newer(names, &self.token_bound_cidrs, &self.bound_cidrs, warnings) {
             role.bound_cidrs = networks.networks("token_bound_cidrs")?;
+            role.old_names.note(names.1, self.token_bound_cidrs.is_none());
         }
         if let Some(Text(suffix)) = &self.path_suffix {
             let is_plain = suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
@@ -154,23 +156,33 @@ impl RoleRequest {
 }
 
 fn told(role: &Role) -> Value {
-    json!({
-        "allowed_entity_aliases": [],
+    let by_old_name = |name, value| if role.old_names.has(name) { value } else { 0 };
+    let mut told = json!({
+        "allowed_entity_aliases": null,
         "allowed_policies": role.allowed_policies,
         "allowed_policies_glob": role.allowed_policies_glob,
         "disallowed_policies": role.disallowed_policies,
         "disallowed_policies_glob": role.disallowed_policies_glob,
-        "explicit_max_ttl": role.explicit_max_ttl,
+        "explicit_max_ttl": by_old_name("explicit_max_ttl", role.explicit_max_ttl),
         "name": role.name,
         "orphan": role.orphan,
         "path_suffix": role.path_suffix,
-        "period": role.period,
+        "period": by_old_name("period", role.period),
         "renewable": role.renewable,
-        "token_bound_cidrs": role.bound_cidrs,
         "token_explicit_max_ttl": role.explicit_max_ttl,
         "token_no_default_policy": role.no_default_policy,
-        "token_num_uses": role.num_uses,
         "token_period": role.period,
         "token_type": if role.token_type.is_empty() { "default-service" } else { &role.token_type },
-    })
+    });
+    // What is not set is not there.
+    if role.num_uses > 0 {
+        told["token_num_uses"] = json!(role.num_uses);
+    }
+    if !role.bound_cidrs.is_empty() {
+        told["token_bound_cidrs"] = json!(network_texts(&role.bound_cidrs));
+        if role.old_names.has("bound_cidrs") {
+            told["bound_cidrs"] = told["token_bound_cidrs"].clone();
+        }
+    }
+    told
 }

@@ -115,13 +115,16 @@ async fn named(at: &At<'_>) -> Result<(String, Stored), ApiError> {
 
 pub(in crate::http::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: PolicyRequest = at.json()?;
+    let is_by_old_name = request.policy.is_none();
     let text = request.policy.or(request.rules).filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| ApiError::bad_request("'policy' parameter not supplied or empty"))?;
     let cas = Cas {
         version: request.cas.as_ref().map(Number::get).transpose().map_err(said("cas"))?,
         required: request.cas_required.as_ref().map(Truth::get).transpose().map_err(said("cas_required"))?,
     };
-    put(at, Written::Acl(decoded(text)), cas).await
+    let done = put(at, Written::Acl(decoded(text)), cas).await?;
+    let deprecated = "'rules' is deprecated, please use 'policy' instead";
+    Ok(done.warning(is_by_old_name.then(|| deprecated.to_owned())))
 }
 
 fn said(name: &'static str) -> impl Fn(String) -> ApiError {

@@ -135,7 +135,13 @@ pub(in crate::http::sys) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError
         return Err(ApiError::bad_request("migrate is not supported: there is one kind of seal"));
     }
     let status = if body.reset {
+        if core.unsealed().is_ok() {
+            return Err(ApiError::bad_request("vault is unsealed"));
+        }
         core.reset_unseal();
+        core.seal_status(request).await?
+    } else if core.unsealed().is_ok() && (body.key.is_some() || body.password.is_some()) {
+        // There is nothing left to do, whatever is shown.
         core.seal_status(request).await?
     } else if let Some(password) = body.password {
         call.edge.clients.take_password(call.peer)?;
