@@ -59,8 +59,9 @@ impl Time {
 
     /// How many seconds it is until then, of which a part counts as one; zero is not later.
     pub fn seconds_until(self, later: Self) -> u64 {
-        let left = later.0.as_nanosecond().saturating_sub(self.0.as_nanosecond());
-        u64::try_from(left).unwrap_or(0).div_ceil(1_000_000_000)
+        let left = later.0.as_nanosecond().saturating_sub(self.0.as_nanosecond()).max(0);
+        let seconds = left.saturating_add(999_999_999) / 1_000_000_000;
+        u64::try_from(seconds).unwrap_or(u64::MAX)
     }
 }
 

@@ -80,9 +80,11 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
         }
     };
     let caller = match caller {
-        // Whoever shows a wrapping's token is told that it is spent.
-        Err(CoreError::PermissionDenied) if call.token.is_some() && wrapping::opens(target.route) => {
-            return Err(wrapping::invalid());
+        Err(CoreError::PermissionDenied)
+            if call.token.is_some() && wrapping::opens_wrappings(target.route) =>
+        {
+            let body = body::read(call, body.take().unwrap_or_default(), target.route.body, true).await?;
+            return Err(wrapping::refusal(call, &unsealed, &body).await);
         }
         caller => caller?,
     };

@@ -3,11 +3,19 @@
 
 mod weak;
 
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 pub(super) use self::weak::{Number, Numbers, Pairs, Text, Texts, Truth};
 use super::{Call, error::ApiError};
 use crate::duration::Given;
+
+/// Tells a `null` from a field that is not there.
+pub(super) fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
 
 /// The query parameters of a list.
 pub(super) const PART: &[&str] = &["after", "limit"];

@@ -4,13 +4,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
 use super::{
+    Call,
     answer::{Answer, Logical, WrapInfo},
+    body,
     error::ApiError,
     given::Text,
     route::{Action, At, Route},
 };
 use crate::{
     clock,
+    core::Unsealed,
     cubbyhole::Cubbyhole,
     mounts::auth::APPROLE,
     policy::RESPONSE_WRAPPING,
@@ -36,8 +39,13 @@ struct TokenRequest {
     token: Option<Text>,
 }
 
+/// Whether a route is one at which a wrapping is opened, perhaps by its own token.
+pub(super) fn opens_wrappings(route: &Route) -> bool {
+    opens(route) || route.pattern == "sys/wrapping/rewrap"
+}
+
 /// Whether a route is one at which a wrapping's token opens its wrapping.
-pub(super) fn opens(route: &Route) -> bool {
+fn opens(route: &Route) -> bool {
     route.pattern == "sys/wrapping/unwrap"
 }
 
@@ -127,7 +135,18 @@ async fn take(at: &At<'_>, live: &Live) -> Result<Kept, ApiError> {
     Ok(kept)
 }
 
-pub(super) fn invalid() -> ApiError {
+/// Why a token that is not valid opens no wrapping: it is a spent one itself, or may not open the one that the body names.
+pub(super) async fn refusal(call: &Call, unsealed: &Unsealed, body: &[u8]) -> ApiError {
+    let named = body::parse::<TokenRequest>(body).ok().and_then(|(request, _)| request.token);
+    let Some(named) = named.as_ref().and_then(Text::filled) else { return invalid() };
+    match unsealed.tokens(call.request()).lookup(&Token::presented(named.trim())).await {
+        Ok(Some(live)) if is_wrapping(&live.entry) => ApiError::PermissionDenied,
+        Ok(_) => invalid(),
+        Err(error) => error.into(),
+    }
+}
+
+fn invalid() -> ApiError {
     ApiError::bad_request("wrapping token is not valid or does not exist")
 }
 

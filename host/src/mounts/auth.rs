@@ -49,8 +49,10 @@ impl Tune {
     pub fn lifetimes(&self) -> Lifetimes {
         let system = Lifetimes::default();
         let or = |said: u64, otherwise: u64| if said == 0 { otherwise } else { said };
-        let max = or(self.max_lease_ttl, system.max);
-        Lifetimes { default: or(self.default_lease_ttl, system.default).min(max), max }
+        Lifetimes {
+            default: or(self.default_lease_ttl, system.default),
+            max: or(self.max_lease_ttl, system.max),
+        }
     }
 }
 
@@ -267,6 +269,6 @@ mod tests {
     fn lifetimes_are_the_systems_unless_something_is_said() {
         assert_eq!(Tune::default().lifetimes(), Lifetimes::default());
         let tune = Tune { default_lease_ttl: 500, max_lease_ttl: 100, ..Tune::default() };
-        assert_eq!(tune.lifetimes(), Lifetimes { default: 100, max: 100 });
+        assert_eq!(tune.lifetimes(), Lifetimes { default: 500, max: 100 });
     }
 }

@@ -87,6 +87,10 @@ impl Engine<'_> {
                 }
                 race.was_not_done();
             }
+            // A patch needs a secret before it needs a version of it.
+            if stored.is_none() && matches!(write.content, Content::Patch(_)) {
+                return race.finish(Written::Missing);
+            }
             self.check(metadata, write.cas).map_err(|error| race.or_unknown(error))?;
             let value = match self.value(path, stored.as_ref(), write.content).await {
                 Ok(Ok(value)) => value,

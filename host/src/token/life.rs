@@ -71,7 +71,8 @@ impl Life {
         if last <= now {
             return None;
         }
-        if asked > last {
+        // A part of a second is no news.
+        if now.seconds_until(last) < wanted {
             warn("TTL", wanted, now.seconds_until(last));
         }
         Some(End { at: asked.min(last), warnings })

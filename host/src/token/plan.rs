@@ -149,13 +149,15 @@ pub fn plan(
         }
     }
     if entry.is_root() {
-        if parent.expires.is_some() && life.ttl == 0 && life.period == 0 {
+        if parent.expires.is_some() && life == Life::default() {
             return Err(refused("expiring root tokens cannot create non-expiring root tokens".to_owned()));
         }
         if life == Life::default() {
             entry.renewable = false;
             return Ok(Planned { entry, warnings });
         }
+        // The mount's default is not for those who could live for ever.
+        life.otherwise = life.explicit_max_ttl;
     }
     warnings.extend(entry.begin(life, lifetimes));
     Ok(Planned { entry, warnings })

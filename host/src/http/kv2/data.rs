@@ -3,9 +3,15 @@
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::{VersionAnswer, deleted, engine, requested_version, secret, settings::said};
+use super::{VersionAnswer, deleted, engine, requested_version, secret};
 use crate::{
-    http::{answer::Answer, body, error::ApiError, given::Number, route::At},
+    http::{
+        answer::Answer,
+        body,
+        error::ApiError,
+        given::{Number, said},
+        route::At,
+    },
     json::has_repeated_name,
     secrets::{Content, Fate, Read, Which, Write, Written},
 };

@@ -12,7 +12,7 @@ use crate::{
         answer::Answer,
         body,
         error::ApiError,
-        given::{Number, Truth, part},
+        given::{Number, Truth, part, said},
         route::{Action, At},
     },
     secrets::{EngineError, FolderPath, Metadata, Part, SecretPath, metadata::check_custom},
@@ -21,18 +21,18 @@ use crate::{
 /// What is to be known of a secret.
 #[derive(Deserialize)]
 struct MetadataRequest {
-    #[serde(default, deserialize_with = "settings::said")]
+    #[serde(default, deserialize_with = "said")]
     max_versions: Option<Option<Number>>,
-    #[serde(default, deserialize_with = "settings::said")]
+    #[serde(default, deserialize_with = "said")]
     cas_required: Option<Option<Truth>>,
-    #[serde(default, deserialize_with = "settings::said")]
+    #[serde(default, deserialize_with = "said")]
     delete_version_after: Option<Option<Given>>,
-    #[serde(default, deserialize_with = "settings::said")]
+    #[serde(default, deserialize_with = "said")]
     metadata_cas_required: Option<Option<Truth>>,
     /// `null` is zero.
-    #[serde(default, deserialize_with = "settings::said")]
+    #[serde(default, deserialize_with = "said")]
     metadata_cas: Option<Option<Number>>,
-    #[serde(default, deserialize_with = "settings::said")]
+    #[serde(default, deserialize_with = "said")]
     custom_metadata: Option<Option<Box<RawValue>>>,
 }
 

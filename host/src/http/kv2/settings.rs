@@ -1,11 +1,11 @@
 //! Settings in requests and answers, the same for a mount and for a secret.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
     duration::{self, Given},
-    http::given::{Number, Truth},
+    http::given::{Number, Truth, said},
     secrets::{Settings, settings::MAX_MAX_VERSIONS},
 };
 
@@ -20,13 +20,6 @@ pub(super) struct Changes {
     pub(super) delete_version_after: Option<Option<Given>>,
     #[serde(default, deserialize_with = "said")]
     pub(super) metadata_cas_required: Option<Option<Truth>>,
-}
-
-/// Tells a `null` from a field that is not there.
-pub(super) fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 /// Changes that were checked.

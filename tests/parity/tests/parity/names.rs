@@ -42,8 +42,9 @@ pub(crate) fn is_random(text: &str) -> bool {
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_uuid =
         text.len() == 36 && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && text.split('-').all(is_hex);
-    let is_token =
-        ["s.", "hvs.", "b.", "r."].iter().any(|prefix| text.strip_prefix(prefix).is_some_and(is_dense));
+    let is_token = ["s.", "hvs.", "b.", "r.", "kw."]
+        .iter()
+        .any(|prefix| text.strip_prefix(prefix).is_some_and(is_dense));
     // `kv_1a2b3c4d`, the accessor of a mount.
     let is_mount_accessor = text.rsplit_once('_').is_some_and(|(kind, id)| {
         id.len() >= 8 && is_hex(id) && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')

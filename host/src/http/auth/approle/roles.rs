@@ -146,7 +146,9 @@ pub(super) async fn write_field(at: &At<'_>) -> Result<Answer, ApiError> {
 
 pub(super) async fn reset_field(at: &At<'_>) -> Result<Answer, ApiError> {
     let name = field(at)?;
-    role(at).await?;
+    if !exists(at).await? {
+        return Ok(Answer::Nothing);
+    }
     let default = told(&Role::default()).remove(name).unwrap_or_default();
     edit(at, &only(name, default)?).await
 }

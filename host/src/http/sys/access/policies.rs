@@ -7,7 +7,7 @@ use crate::{
     http::{
         answer::Answer,
         error::ApiError,
-        given::{Number, Truth},
+        given::{Number, Truth, said},
         route::At,
     },
     policy::{
@@ -22,7 +22,8 @@ struct PolicyRequest {
     policy: Option<String>,
     /// What `policy` was once called.
     rules: Option<String>,
-    cas: Option<Number>,
+    #[serde(default, deserialize_with = "said")]
+    cas: Option<Option<Number>>,
     cas_required: Option<Truth>,
 }
 
@@ -118,16 +119,17 @@ pub(in crate::http::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError>
     let is_by_old_name = request.policy.is_none();
     let text = request.policy.or(request.rules).filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| ApiError::bad_request("'policy' parameter not supplied or empty"))?;
+    let version = request.cas.map(|cas| cas.map_or(Ok(0), |cas| cas.get()));
     let cas = Cas {
-        version: request.cas.as_ref().map(Number::get).transpose().map_err(said("cas"))?,
-        required: request.cas_required.as_ref().map(Truth::get).transpose().map_err(said("cas_required"))?,
+        version: version.transpose().map_err(wrong("cas"))?,
+        required: request.cas_required.as_ref().map(Truth::get).transpose().map_err(wrong("cas_required"))?,
     };
     let done = put(at, Written::Acl(decoded(text)), cas).await?;
     let deprecated = "'rules' is deprecated, please use 'policy' instead";
     Ok(done.warning(is_by_old_name.then(|| deprecated.to_owned())))
 }
 
-fn said(name: &'static str) -> impl Fn(String) -> ApiError {
+fn wrong(name: &'static str) -> impl Fn(String) -> ApiError {
     move |why| ApiError::bad_request(format!("{name}: {why}"))
 }
 

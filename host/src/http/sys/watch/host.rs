@@ -2,7 +2,7 @@
 
 use keyway_loader::probe::own_program;
 use serde_json::{Map, Value, json};
-use sysinfo::{Disks, System};
+use sysinfo::{Disk, Disks, System};
 use tokio::sync::Semaphore;
 
 use crate::http::{answer::Answer, error::ApiError, route::At};
@@ -51,18 +51,7 @@ fn gather() -> Result<Value, sysinfo::Error> {
         })
     });
     let disks = Disks::new_with_refreshed_list()?;
-    let disks = disks.iter().map(|disk| {
-        let (total, free) = (disk.total_space(), disk.available_space());
-        let used = total.saturating_sub(free);
-        json!({
-            "path": disk.mount_point().display().to_string(),
-            "fstype": disk.file_system().display().to_string(),
-            "total": total,
-            "free": free,
-            "used": used,
-            "usedPercent": percent(used, total),
-        })
-    });
+    let disks = disks.iter().map(told_disk);
     Ok(json!({
         "timestamp": jiff::Timestamp::now().to_string(),
         "cpu": cpus.collect::<Vec<_>>(),
@@ -87,6 +76,30 @@ fn gather() -> Result<Value, sysinfo::Error> {
             "swapfree": system.free_swap(),
         },
     }))
+}
+
+/// Sizes in bytes. What is reserved for the superuser is neither used nor available; `usedPercent` is of the other two, as `df` has it.
+fn told_disk(disk: &Disk) -> Value {
+    let mut told = json!({
+        "path": disk.mount_point().display().to_string(),
+        "fstype": disk.file_system().display().to_string(),
+        "total": disk.total_space(),
+        "free": disk.available_space(),
+    });
+    #[cfg(unix)]
+    if let (Some(told), Ok(system)) = (told.as_object_mut(), rustix::fs::statvfs(disk.mount_point())) {
+        let used = system.f_blocks.saturating_sub(system.f_bfree).saturating_mul(system.f_frsize);
+        let inodes_used = system.f_files.saturating_sub(system.f_ffree);
+        told.extend([
+            ("used".to_owned(), json!(used)),
+            ("usedPercent".to_owned(), json!(percent(used, used.saturating_add(disk.available_space())))),
+            ("inodesTotal".to_owned(), json!(system.f_files)),
+            ("inodesFree".to_owned(), json!(system.f_ffree)),
+            ("inodesUsed".to_owned(), json!(inodes_used)),
+            ("inodesUsedPercent".to_owned(), json!(percent(inodes_used, system.f_files))),
+        ]);
+    }
+    told
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
