@@ -246,7 +246,8 @@ impl Connector {
 
 async fn log_in_as(target: &Target) -> std::result::Result<tokio_postgres::Client, tokio_postgres::Error> {
     let (client, io) = loop {
-        match target.config.connect(target.tls.clone()).await {
+        // Its future is large, and would make that of every call as large, which may have to connect first.
+        match Box::pin(target.config.connect(target.tls.clone())).await {
             // A Unix socket says so where the server has not yet taken those who came before.
             Err(source) if is_crowded(&source) => sleep(CROWDED).await,
             connected => break connected?,

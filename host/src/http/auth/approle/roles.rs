@@ -280,7 +280,7 @@ impl RoleRequest {
 
 /// A role as it is answered.
 fn told(role: &Role) -> Map<String, Value> {
-    let mut told = json!({
+    let told = json!({
         "bind_secret_id": role.bind_secret_id,
         "local_secret_ids": false,
         "secret_id_bound_cidrs": (!role.secret_id_bound_cidrs.is_empty()).then_some(&role.secret_id_bound_cidrs),
@@ -297,10 +297,11 @@ fn told(role: &Role) -> Map<String, Value> {
         "token_ttl": role.token_ttl,
         "token_type": if role.token_type.is_empty() { "default" } else { &role.token_type },
     });
-    for (old, new) in [("period", "token_period"), ("policies", "token_policies")] {
+    let mut told = told.as_object().cloned().unwrap_or_default();
+    for (old, value) in [("period", json!(role.token_period)), ("policies", json!(role.token_policies))] {
         if role.old_names.has(old) {
-            told[old] = told[new].clone();
+            told.insert(old.to_owned(), value);
         }
     }
-    told.as_object().cloned().unwrap_or_default()
+    told
 }

@@ -174,15 +174,13 @@ fn told(role: &Role) -> Value {
         "token_period": role.period,
         "token_type": if role.token_type.is_empty() { "default-service" } else { &role.token_type },
     });
-    // What is not set is not there.
-    if role.num_uses > 0 {
-        told["token_num_uses"] = json!(role.num_uses);
-    }
-    if !role.bound_cidrs.is_empty() {
-        told["token_bound_cidrs"] = json!(network_texts(&role.bound_cidrs));
-        if role.old_names.has("bound_cidrs") {
-            told["bound_cidrs"] = told["token_bound_cidrs"].clone();
-        }
+    if let Some(fields) = told.as_object_mut() {
+        let networks = (!role.bound_cidrs.is_empty()).then(|| json!(network_texts(&role.bound_cidrs)));
+        let by_old_name = networks.clone().filter(|_| role.old_names.has("bound_cidrs"));
+        let uses = (role.num_uses > 0).then(|| json!(role.num_uses));
+        // What is not set is not there.
+        let set = [("token_bound_cidrs", networks), ("bound_cidrs", by_old_name), ("token_num_uses", uses)];
+        fields.extend(set.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }
     told
 }
