@@ -13,6 +13,7 @@ pub mod cluster;
 mod error;
 mod mount;
 mod password;
+mod presence;
 mod reencryption;
 mod renewal;
 mod swap;
@@ -25,6 +26,7 @@ pub use self::{
     cluster::Known,
     error::CoreError,
     mount::NewMount,
+    presence::Host,
     reencryption::Reencryption,
     renewal::Renewed,
     swap::{LastSwap, Supply, SwapRequest, SwapSettings},
@@ -46,6 +48,7 @@ use uuid::Uuid;
 use self::{
     arrival::{Lineages, Seen},
     ceremony::Ceremonies,
+    presence::Presence,
     reencryption::Reencrypter,
     swap::Swaps,
     unseal::Progress,
@@ -80,6 +83,7 @@ pub struct Core {
     passwords: Arc<tokio::sync::Semaphore>,
     reencrypter: Reencrypter,
     upkeep: Upkeep,
+    presence: Presence,
     leases: Arc<Leases>,
     swaps: Swaps,
     /// What the seal record said last, for an unsealed server whose store is away.
@@ -214,6 +218,7 @@ impl Core {
             passwords: Arc::new(tokio::sync::Semaphore::new(1)),
             reencrypter: Reencrypter::default(),
             upkeep: Upkeep::default(),
+            presence: Presence::default(),
             leases: Arc::default(),
             seal_seen: Mutex::default(),
             is_seen: AtomicBool::new(false),
@@ -325,6 +330,7 @@ impl Core {
         drop(present);
         progress.void();
         self.upkeep.end();
+        self.presence.end();
         self.reencrypter.end();
         self.ceremonies.forget();
         self.audit.have(&[]);

@@ -33,7 +33,7 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 /// What is announced on standard output is no line of the log; it is counted apart.
 static UNANNOUNCED: AtomicU64 = AtomicU64::new(0);
 
-/// How many lines of the log were dropped: nobody has read them in time, or they could not be written.
+/// How many lines of the log were dropped, because they were not read in time or could not be written.
 pub fn lines_dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
@@ -152,7 +152,7 @@ fn log_panic(panicked: &PanicHookInfo<'_>) {
     );
 }
 
-/// Standard error as a file of our own: whoever holds the lock of the standard library's keeps nobody waiting.
+/// Standard error as a file, so that the lock of the standard library's handle delays no line.
 #[cfg(unix)]
 fn error_file() -> io::Result<File> {
     use std::os::fd::AsFd;

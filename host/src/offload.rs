@@ -130,7 +130,7 @@ mod tests {
                     most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     thread::yield_now();
                     running.fetch_sub(1, Ordering::SeqCst);
-                    // Whoever waits for something else gives its place to the next.
+                    // A task that waits for something else gives its place to the next.
                     task::yield_now().await;
                 }
             }))

@@ -19,8 +19,8 @@ use std::{
 
 use keyway_loader::{
     Batch, BatchMode, BatchResult, CallContext, Capabilities, Delete, Down, DropKeyspace, Durability, Error,
-    ErrorCode, Generation, Health, InUse, Key, Op, OpResult, Page, Put, ReadConsistency, Record, Reply, Scan,
-    Sharing, Slot, Version, WriteId,
+    ErrorCode, Features, Generation, Health, InUse, Key, Op, OpResult, Page, Put, ReadConsistency, Record,
+    Reply, Scan, Sharing, Slot, Version, WriteId,
 };
 
 use self::{
@@ -148,6 +148,11 @@ impl Storage {
     pub fn sharing(&self) -> Result<Sharing, StorageError> {
         let open = self.generation().map_err(|down| self.down(&down))?;
         Ok(open.capabilities().sharing)
+    }
+
+    /// Whether records can expire.
+    pub fn has_expiry(&self) -> bool {
+        self.capabilities().features.contains(Features::EXPIRY)
     }
 
     /// Whether everything is gone when the backend closes. What is not open counts as lasting: nothing is forgotten for it.

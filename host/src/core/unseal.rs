@@ -87,6 +87,7 @@ impl Core {
         ) {
             tracing::info!(cluster = %record.cluster_id, "unsealed");
             self.upkeep.begin(self);
+            self.presence.begin(self);
             self.reencrypter.begin(self);
         }
         Ok(self.status_of(Some(&record)))

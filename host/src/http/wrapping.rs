@@ -1,4 +1,4 @@
-//! Wrappings: an answer that is kept for whoever shows the token of its wrapping, once.
+//! Response wrapping: an answer is kept, and is given once to the client that shows the wrapping's token.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
@@ -89,7 +89,7 @@ async fn keep(at: &At<'_>, mut kept: Kept) -> Result<Answer, ApiError> {
     };
     kept.created = entry.created.clone();
     let records = at.unsealed()?.records(at.call.request());
-    // The token first: what is kept without one is tidied. Nobody has it yet.
+    // The token first: what is kept without one is tidied. No client has it yet.
     let token = tokens.make(None, &entry).await?;
     Cubbyhole::new(records, &tokens.name(&token)).write(KEPT, &kept).await?;
     let wrapped_accessor = kept.answer.auth.as_ref().map(|auth| auth.accessor.clone());

@@ -1,4 +1,4 @@
-//! A thread that writes lines to a file, which may be a pipe that nobody reads, behind a bounded queue.
+//! A thread that writes lines to a file, such as a pipe without a reader, from a bounded queue.
 
 use std::{
     fs::File,
@@ -154,7 +154,7 @@ impl Writer {
     }
 }
 
-/// Waits for a reader, where somebody has made the pipe one that does not wait by itself.
+/// Waits for a reader if the pipe is non-blocking.
 #[cfg(unix)]
 fn wait(file: &File) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};

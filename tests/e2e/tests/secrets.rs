@@ -1,9 +1,9 @@
 //! Versions, check-and-set, listing, deletion, over HTTP on both backends.
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeSet, thread};
+use std::{collections::BTreeSet, thread, time::Duration};
 
-use keyway_e2e::{Keys, Server, Site};
+use keyway_e2e::{Keys, Server, Site, within};
 use serde_json::{Value, json};
 
 const WRITERS: u64 = 64;
@@ -255,6 +255,18 @@ fn version_1_mount_is_used_by_its_own_paths_and_what_it_has_not_is_refused() {
     }
     assert_eq!(stored(), json!({ "user": "app", "port": "1" }));
     assert_eq!(server.request("LIST", "team/one", token, None).json()["data"]["keys"], json!(["app/"]));
+
+    let one_version = json!({ "type": "kv", "options": { "version": "1" } });
+    assert_eq!(server.post("sys/mounts/old", token, &one_version).status, 204);
+    assert_eq!(run(&["kv", "put", "old/app", "a=b"]).0, 0);
+    let (code, said, error) = run(&["kv", "enable-versioning", "old"]);
+    assert!(code == 0 && said.starts_with("old keeps versions from now on."), "{said}{error}");
+    within(Duration::from_secs(20), || run(&["kv", "get", "old/app", "--version", "1"]).0 == 0);
+    assert_eq!(run(&["kv", "patch", "old/app", "c=d"]).0, 0);
+    let read = server.get("old/data/app", token).json()["data"].clone();
+    assert_eq!((&read["data"], &read["metadata"]["version"]), (&json!({ "a": "b", "c": "d" }), &json!(2)));
+    let (code, _, error) = run(&["kv", "enable-versioning", "never"]);
+    assert!(code != 0 && error.contains("never"), "{error}");
 
     let (code, said, _) = run(&["kv", "delete", "team/one/app/db"]);
     assert_eq!((code, said.as_str()), (0, "team/one/app/db is removed.\n"));

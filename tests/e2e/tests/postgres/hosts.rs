@@ -248,6 +248,26 @@ fn host_whose_keys_another_has_replaced_seals_itself_and_opens_with_the_new_shar
 }
 
 #[test]
+fn hosts_of_a_store_are_shown_until_they_are_sealed_or_killed() {
+    let Some(mut hosts) = Hosts::begin(3) else { return };
+    let shown = |hosts: &Hosts, by: usize| {
+        let answer = hosts.servers[by].get("sys/ha-status", &hosts.root).json();
+        let nodes = answer["nodes"].as_array().unwrap().clone();
+        assert!(nodes.iter().all(|node| node["hostname"].is_string() && node["version"].is_string()));
+        nodes
+    };
+    for by in 0..3 {
+        within(Duration::from_secs(30), || shown(&hosts, by).len() == 3);
+        assert!(shown(&hosts, by).iter().all(|node| node["last_echo"].is_string()), "by {by}");
+    }
+    assert_eq!(hosts.servers[1].post("sys/seal", &hosts.root, &json!({})).status, 204);
+    within(Duration::from_secs(10), || shown(&hosts, 0).len() == 2);
+    // The record of a killed host expires.
+    drop(hosts.servers.pop());
+    within(Duration::from_secs(60), || shown(&hosts, 0).len() == 1);
+}
+
+#[test]
 fn audit_device_that_one_host_adds_binds_the_next_request_on_every_other() {
     let Some(hosts) = Hosts::begin_with(2, "[audit]\napi = true\n") else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -18,7 +18,7 @@ use crate::{
     table::{Case, Line, Step, parse},
 };
 
-/// What nobody knows.
+/// A field that no server knows.
 const UNKNOWN: &str = "nobody_knows";
 
 #[test]

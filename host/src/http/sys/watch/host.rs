@@ -5,7 +5,10 @@ use serde_json::{Map, Value, json};
 use sysinfo::{Disk, Disks, System};
 use tokio::sync::Semaphore;
 
-use crate::http::{answer::Answer, error::ApiError, route::At};
+use crate::{
+    core::Host,
+    http::{answer::Answer, error::ApiError, route::At},
+};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -110,18 +113,22 @@ fn host_name() -> String {
     System::host_name().unwrap_or_default()
 }
 
-/// The hosts: this one. Each serves everything, so that there is no active one among several.
-pub(in crate::http::sys) async fn hosts(_at: &At<'_>) -> Result<Answer, ApiError> {
-    let node = json!({
-        "hostname": host_name(),
-        // Nothing tells the server by which address its clients reach it.
-        "api_address": "",
-        "cluster_address": "",
-        "active_node": true,
-        "last_echo": null,
-        "version": VERSION,
-    });
-    Ok(Answer::flat(json!({ "nodes": [node] })))
+/// The hosts that serve from this store. Each serves everything, so that all are active.
+pub(in crate::http::sys) async fn hosts(at: &At<'_>) -> Result<Answer, ApiError> {
+    let hosts = at.call.core.hosts(at.call.request()).await?;
+    let node = |host: Host| {
+        json!({
+            "hostname": host.hostname,
+            // Nothing tells a server by which address its clients reach it.
+            "api_address": "",
+            "cluster_address": "",
+            "active_node": true,
+            "last_echo": Some(host.last_echo).filter(|echo| !echo.is_empty()),
+            "version": host.version,
+        })
+    };
+    let nodes: Vec<Value> = hosts.into_iter().map(node).collect();
+    Ok(Answer::flat(json!({ "nodes": nodes })))
 }
 
 /// The requests that are being served, this one among them.

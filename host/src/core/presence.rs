@@ -1,0 +1,161 @@
+//! Presence: which hosts serve from a store that several hosts share. Each unsealed host writes a record of itself, which expires when the
+//! host falls silent. Operators see these records (`sys/ha-status`); nothing else depends on them.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use keyway_loader::{Delete, Key, Put, Scan};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::Core;
+use crate::{
+    clock,
+    epoch::{self, Others},
+    seal::SYSTEM_KEYSPACE,
+    storage::{RequestId, StorageError},
+};
+
+const PREFIX: &str = "host/";
+/// How often a host writes its record.
+const ECHO: Duration = Duration::from_secs(10);
+/// How long a silent host is still shown.
+const SHOWN: Duration = Duration::from_secs(30);
+/// The most hosts that are shown.
+const MOST: u32 = 1_000;
+
+/// What a host says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Host {
+    /// The machine's name.
+    pub hostname: String,
+    /// Keyway's version.
+    pub version: String,
+    /// When the host wrote this, by its own clock, in RFC 3339. Empty if it has no other host to tell.
+    pub last_echo: String,
+}
+
+/// The task that writes this host's record, from unsealing to sealing.
+pub(super) struct Presence {
+    /// This process. Another process on the same machine is another host.
+    id: Uuid,
+    /// Ends the task that runs.
+    stop: Mutex<Option<Arc<Notify>>>,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { id: Uuid::new_v4(), stop: Mutex::default() }
+    }
+}
+
+impl Presence {
+    pub(super) fn begin(&self, core: &Arc<Core>) {
+        let stop = Arc::<Notify>::default();
+        tokio::spawn(run(Arc::downgrade(core), Arc::clone(&stop)));
+        self.replace(Some(stop));
+    }
+
+    /// Ends the task, which removes the record first.
+    pub(super) fn end(&self) {
+        self.replace(None);
+    }
+
+    fn replace(&self, stop: Option<Arc<Notify>>) {
+        let former = std::mem::replace(&mut *self.stop.lock().unwrap_or_else(PoisonError::into_inner), stop);
+        if let Some(former) = former {
+            former.notify_one();
+        }
+    }
+
+    fn key(&self) -> Vec<u8> {
+        format!("{PREFIX}{}", self.id).into_bytes()
+    }
+}
+
+async fn run(core: Weak<Core>, stop: Arc<Notify>) {
+    loop {
+        let Some(serving) = core.upgrade() else { return };
+        if let Err(error) = serving.echo().await {
+            tracing::debug!(%error, "this host could not write that it serves");
+        }
+        drop(serving);
+        tokio::select! {
+            () = tokio::time::sleep(ECHO) => {}
+            () = stop.notified() => break,
+        }
+    }
+    if let Some(sealed) = core.upgrade()
+        && let Err(error) = sealed.withdraw().await
+    {
+        tracing::debug!(%error, "this host is shown as serving until its record expires");
+    }
+}
+
+impl Core {
+    /// The hosts that serve from the system's store, this one first.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn hosts(&self, request: RequestId) -> Result<Vec<Host>, StorageError> {
+        let mut hosts = vec![this_host()];
+        if !self.tells_others()? {
+            return Ok(hosts);
+        }
+        let own = self.presence.key();
+        let mut cursor = Vec::new();
+        loop {
+            let scan = Scan::prefix(SYSTEM_KEYSPACE, PREFIX.as_bytes()).with_max_items(MOST);
+            let page = self.system.scan(request, scan.resuming_at(&cursor)).await?;
+            for entry in page.entries() {
+                // A record that this version does not understand is another version's.
+                let Ok(host) = serde_json::from_slice::<Host>(entry.record().value()) else { continue };
+                match hosts.first_mut().filter(|_| entry.key() == own) {
+                    Some(this) => *this = host,
+                    None => hosts.push(host),
+                }
+            }
+            match page.cursor() {
+                Some(next) if hosts.len() < MOST as usize => cursor = next.to_vec(),
+                _ => return Ok(hosts),
+            }
+        }
+    }
+
+    /// Whether other hosts may read records that expire.
+    fn tells_others(&self) -> Result<bool, StorageError> {
+        Ok(epoch::others(&self.system)? != Others::Absent && self.system.has_expiry())
+    }
+
+    async fn echo(&self) -> Result<(), StorageError> {
+        if !self.tells_others()? {
+            return Ok(());
+        }
+        let host = Host { last_echo: clock::now(), ..this_host() };
+        let text = serde_json::to_vec(&host).expect("a host is plain data");
+        let key = self.presence.key();
+        let expires = clock::unix_seconds().saturating_add(SHOWN.as_secs()).saturating_mul(1_000);
+        let put = Put::new(Key::new(SYSTEM_KEYSPACE, &key), &text).expiring_at_ms(expires);
+        self.system.put(RequestId::BACKGROUND, put).await.map(|_| ())
+    }
+
+    async fn withdraw(&self) -> Result<(), StorageError> {
+        if self.tells_others()? {
+            let key = self.presence.key();
+            self.system.delete(RequestId::BACKGROUND, Delete::new(Key::new(SYSTEM_KEYSPACE, &key))).await?;
+        }
+        Ok(())
+    }
+}
+
+fn this_host() -> Host {
+    Host {
+        hostname: sysinfo::System::host_name().unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        last_echo: String::new(),
+    }
+}
