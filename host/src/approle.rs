@@ -14,12 +14,12 @@ use uuid::Uuid;
 pub use self::{role::Role, secret_id::SecretId};
 use crate::{
     barrier::Barrier,
-    crypto::key::RandomError,
     mounts::AuthMount,
     storage::RequestId,
     system::{Records, SystemError},
     token::TokenError,
 };
+use keyway_crypto::key::RandomError;
 
 /// What the keys of all records of all mounts begin with.
 const PREFIX: &str = "approle/";

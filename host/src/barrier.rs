@@ -16,13 +16,13 @@ use zeroize::Zeroizing;
 use self::uses::Uses;
 pub use self::uses::{KeyUse, MAX_USES, UseBound};
 use crate::{
-    crypto::{
-        envelope::{OpenError, SealError},
-        key::SecretKey,
-        keyring::{Keyring, Record, RotateError},
-    },
     seal::{SealRecordError, Unlocked},
     storage::{RequestId, Storage, StorageError},
+};
+use keyway_crypto::{
+    envelope::{OpenError, SealError},
+    key::SecretKey,
+    keyring::{Keyring, Record, RotateError},
 };
 
 /// The keys of an unsealed server.

@@ -4,10 +4,10 @@ use keyway_loader::Condition;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    crypto::envelope::RecordKind,
     system::{New, Records, SystemError},
     token::TokenName,
 };
+use keyway_crypto::envelope::RecordKind;
 
 const PREFIX: &str = "cubbyhole/";
 

@@ -23,13 +23,13 @@ pub use self::{
 use crate::{
     barrier::{Barrier, BarrierError},
     config::MountConfig,
-    crypto::{
-        envelope::{OpenError, RecordKind},
-        keyring::Record,
-    },
     epoch,
     seal::SYSTEM_KEYSPACE,
     storage::{RequestId, StorageError, unit},
+};
+use keyway_crypto::{
+    envelope::{OpenError, RecordKind},
+    keyring::Record,
 };
 
 /// How often a change that loses races is tried.

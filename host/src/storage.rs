@@ -30,10 +30,10 @@ use self::{
 };
 pub use self::{error::StorageError, guard::CallLimits, request::RequestId, settle::Beside, tally::Tallied};
 use crate::{
-    crypto::key::{RandomError, random_bytes},
     metrics::{BackendMetrics, Metrics},
     offload,
 };
+use keyway_crypto::key::{RandomError, random_bytes};
 
 const GET: Operation = Operation::read("get");
 const GET_MANY: Operation = Operation::read("get_many");

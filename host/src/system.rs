@@ -8,13 +8,13 @@ use zeroize::Zeroizing;
 
 use crate::{
     barrier::{Barrier, BarrierError, Resealed},
-    crypto::{
-        envelope::{OpenError, RecordKind, key_number},
-        keyring::Record,
-    },
     epoch,
     seal::SYSTEM_KEYSPACE,
     storage::{RequestId, StorageError, ahead::Ahead},
+};
+use keyway_crypto::{
+    envelope::{OpenError, RecordKind, key_number},
+    keyring::Record,
 };
 
 /// How often a change that loses races is tried.

@@ -27,14 +27,14 @@ pub use self::{
 use crate::{
     barrier::{Barrier, BarrierError},
     clock,
-    crypto::{
-        envelope::{RecordKind, SealError},
-        key::{RandomError, SecretKey},
-        keyring::{Keyring, Record},
-    },
     seal::SYSTEM_KEYSPACE,
     storage::{RequestId, StorageError},
     system::SystemError,
+};
+use keyway_crypto::{
+    envelope::{RecordKind, SealError},
+    key::{RandomError, SecretKey},
+    keyring::{Keyring, Record},
 };
 
 const PREFIX: &str = "kw.";

@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::{AppRoleError, AppRoles};
 use crate::{
-    crypto::envelope::RecordKind,
     system::{New, Next, SystemError},
     token::{life::Life, role::OldNames},
 };
+use keyway_crypto::envelope::RecordKind;
 
 /// A role. Durations are seconds; zero is not said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::{AppRoleError, AppRoles, Role};
 use crate::{
     clock::Time,
-    crypto::envelope::RecordKind,
     system::{New, Next, SystemError},
     token::plan::check_meta,
 };
+use keyway_crypto::envelope::RecordKind;
 
 /// What is known of a secret id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

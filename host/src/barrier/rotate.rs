@@ -8,10 +8,10 @@ use std::{
 use super::{Barrier, BarrierError};
 use crate::{
     clock,
-    crypto::{envelope::OpenError, key::SecretKey, keyring::Keyring, password::Derivation},
     seal::{NextKeys, SealRecord},
     storage::RequestId,
 };
+use keyway_crypto::{envelope::OpenError, key::SecretKey, keyring::Keyring, password::Derivation};
 
 /// How often a rotation that loses races is tried.
 const ATTEMPTS: u32 = 8;

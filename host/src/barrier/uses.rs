@@ -12,13 +12,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Barrier, BarrierError};
-use crate::{
-    crypto::{
-        envelope::{OpenError, RecordKind},
-        keyring::{Record, open_under_root, seal_under_root},
-    },
-    seal::SYSTEM_KEYSPACE,
-    storage::RequestId,
+use crate::{seal::SYSTEM_KEYSPACE, storage::RequestId};
+use keyway_crypto::{
+    envelope::{OpenError, RecordKind},
+    keyring::{Record, open_under_root, seal_under_root},
 };
 
 /// The most uses of one key.

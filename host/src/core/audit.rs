@@ -9,10 +9,10 @@ use crate::{
         spec::{Spec, Written},
     },
     barrier::Barrier,
-    crypto::envelope::RecordKind,
     storage::{RequestId, unit},
     system::{Next, Records},
 };
+use keyway_crypto::envelope::RecordKind;
 
 const KEY: &[u8] = b"audit/devices";
 /// Most devices that can be added.

@@ -23,13 +23,13 @@ use self::{
 use super::{Core, CoreError, Unsealed};
 use crate::{
     barrier::BarrierError,
-    crypto::{
-        key::SecretKey,
-        shares::{Share, ShareHash, split},
-    },
     seal::{NextKeys, SealRecord, ShareCounts},
     storage::{RequestId, unit},
     token::TokenError,
+};
+use keyway_crypto::{
+    key::SecretKey,
+    shares::{Share, ShareHash, split},
 };
 
 /// How long an attempt lasts that nobody gives a share to: whoever begins one does not keep others from it for ever.

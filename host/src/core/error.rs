@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use crate::{
     barrier::BarrierError,
-    crypto::password::PasswordError,
     mounts::MountError,
     policy::PolicyError,
     seal::{InitError, SealRecordError, marker::MarkerError},
@@ -16,6 +15,7 @@ use crate::{
     system::SystemError,
     token::TokenError,
 };
+use keyway_crypto::password::PasswordError;
 
 /// Why the server could not do what it was asked to.
 #[derive(Debug, Error)]

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Core, CoreError, SealStatus, unseal::Since};
-use crate::{
-    crypto::{
-        key::SecretKey,
-        password::{Derivation, Password, PasswordError},
-    },
-    storage::RequestId,
+use crate::storage::RequestId;
+use keyway_crypto::{
+    key::SecretKey,
+    password::{Derivation, Password, PasswordError},
 };
 
 impl Core {

@@ -16,7 +16,6 @@ use super::{Core, CoreError, Unsealed};
 use crate::{
     barrier::Resealed,
     clock,
-    crypto::envelope::RecordKind,
     epoch::{self, Others},
     lease::Asked,
     offload,
@@ -24,6 +23,7 @@ use crate::{
     storage::RequestId,
     system::{Next, SystemError},
 };
+use keyway_crypto::envelope::RecordKind;
 
 const KEY: &[u8] = b"reencryption";
 const LEASE: &str = "reencryption";

@@ -12,13 +12,13 @@ use super::{
 use crate::{
     audit::spec::Spec,
     barrier::Barrier,
-    crypto::shares::Share,
     mounts::Mounts,
     policy::Policies,
     seal::{SealRecord, SealRecordError, Unlocked},
     storage::RequestId,
     token::forget_unopenable,
 };
+use keyway_crypto::shares::Share;
 
 /// Shares that have been given so far.
 #[derive(Default)]

@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     clock,
-    crypto::envelope::RecordKind,
     system::{Next, Records, SystemError},
 };
+use keyway_crypto::envelope::RecordKind;
 
 const PREFIX: &str = "policy/";
 /// The most sets of policies that are kept compiled.

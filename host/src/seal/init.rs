@@ -15,14 +15,14 @@ use super::{
 };
 use crate::{
     clock,
-    crypto::{
-        envelope::SealError,
-        key::{RandomError, SecretKey},
-        keyring::Keyring,
-        shares::{Share, split},
-    },
     storage::{RequestId, Storage, StorageError},
     token::Token,
+};
+use keyway_crypto::{
+    envelope::SealError,
+    key::{RandomError, SecretKey},
+    keyring::Keyring,
+    shares::{Share, split},
 };
 
 /// How often an initialisation with an unknown outcome is tried.

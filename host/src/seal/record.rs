@@ -12,16 +12,15 @@ use uuid::Uuid;
 
 use super::SYSTEM_KEYSPACE;
 use crate::{
-    clock,
-    crypto::{
-        envelope::{OpenError, SealError},
-        key::SecretKey,
-        keyring::{Keyring, unwrap_root, unwrap_root_by_password, wrap_root, wrap_root_by_password},
-        password::Derivation,
-        shares::{Share, ShareHash, combine},
-    },
-    epoch,
+    clock, epoch,
     storage::{RequestId, Storage, StorageError},
+};
+use keyway_crypto::{
+    envelope::{OpenError, SealError},
+    key::SecretKey,
+    keyring::{Keyring, unwrap_root, unwrap_root_by_password, wrap_root, wrap_root_by_password},
+    password::Derivation,
+    shares::{Share, ShareHash, combine},
 };
 
 const SEAL_KEY: &[u8] = b"seal";
@@ -329,7 +328,7 @@ pub(super) fn seal_key() -> Key<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::shares::split;
+    use keyway_crypto::shares::split;
 
     fn record() -> (SealRecord, Vec<Share>) {
         let (unseal, root) = (SecretKey::random().unwrap(), SecretKey::random().unwrap());

@@ -15,7 +15,8 @@ use super::{
     path::SecretPath,
     record::{intent_key, metadata_key},
 };
-use crate::{clock, crypto::key::random_bytes, storage::StorageError};
+use crate::{clock, storage::StorageError};
+use keyway_crypto::key::random_bytes;
 
 /// What becomes of the records of one secret.
 pub(super) struct Change<'c> {

@@ -15,13 +15,13 @@ use super::{
 use crate::{
     barrier::{Barrier, BarrierError},
     clock,
-    crypto::key::RandomError,
     mounts::Mount,
     storage::{
         RequestId, Storage, StorageError,
         ahead::{Ahead, Place},
     },
 };
+use keyway_crypto::key::RandomError;
 
 /// Most names that one list answers with.
 const MAX_LISTED: usize = 100_000;

@@ -8,7 +8,7 @@ use keyway_loader::WriteId;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{Effective, Settings};
-use crate::crypto::envelope;
+use keyway_crypto::envelope;
 
 /// The metadata of one secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use super::{
     engine::{Depth, Engine, EngineError, Part},
     path::{FolderPath, SecretPath},
 };
-use crate::crypto::{envelope::RecordKind, keyring::Record};
+use keyway_crypto::{envelope::RecordKind, keyring::Record};
 
 pub(super) const PREFIX: &str = "p/";
 

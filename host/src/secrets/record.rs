@@ -21,11 +21,11 @@ use super::{
 };
 use crate::{
     barrier::{Barrier, BarrierError},
-    crypto::{
-        envelope::{OpenError, RecordKind, SealError, key_number},
-        keyring::Record,
-    },
     storage::RequestId,
+};
+use keyway_crypto::{
+    envelope::{OpenError, RecordKind, SealError, key_number},
+    keyring::Record,
 };
 
 const FORMAT: u8 = 1;

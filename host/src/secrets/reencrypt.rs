@@ -14,7 +14,8 @@ use super::{
     plain,
     record::{METADATA_PREFIX, RecordError, version_key, version_keys},
 };
-use crate::{barrier::Resealed, crypto::envelope::key_number};
+use crate::barrier::Resealed;
+use keyway_crypto::envelope::key_number;
 
 /// How often races for one record are lost before it is left for the next time.
 const ATTEMPTS: u32 = 64;

@@ -12,7 +12,7 @@ use super::{
     record::RecordError,
     write::{Content, Write},
 };
-use crate::crypto::envelope;
+use keyway_crypto::envelope;
 
 /// What has become of secrets without versions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

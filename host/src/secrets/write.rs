@@ -12,7 +12,8 @@ use super::{
     race::Race,
     record::{version_key, version_keys},
 };
-use crate::{clock, crypto::key::random_bytes};
+use crate::clock;
+use keyway_crypto::key::random_bytes;
 
 /// What to write.
 pub struct Write<'a> {

@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     clock::{self, Time},
-    crypto::key::{RandomError, random_bytes},
     policy::ROOT,
 };
+use keyway_crypto::key::{RandomError, random_bytes};
 
 /// What is known of a token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{TokenError, plan::in_order, store::Tokens};
-use crate::{crypto::envelope::RecordKind, system::Next};
+use crate::system::Next;
+use keyway_crypto::envelope::RecordKind;
 
 const PREFIX: &str = "token-role/";
 

@@ -12,11 +12,11 @@ use super::{
 use crate::{
     barrier::Barrier,
     clock::{self, Time},
-    crypto::envelope::RecordKind,
     mounts::MountTable,
     storage::{RequestId, ahead::Ahead},
     system::{New, Next, Records, SystemError},
 };
+use keyway_crypto::envelope::RecordKind;
 
 /// The most ancestors that a token has.
 const MAX_ANCESTORS: usize = 64;

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     clock::{self, Time},
-    crypto::envelope::RecordKind,
     cubbyhole,
 };
+use keyway_crypto::envelope::RecordKind;
 
 /// How long a token that is being made may be under way: far longer than a request may take.
 const UNDER_WAY: Duration = Duration::from_secs(4_000);

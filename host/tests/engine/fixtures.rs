@@ -8,13 +8,13 @@ use std::sync::Arc;
 use data_encoding::{BASE64, HEXLOWER};
 use keyway::{
     barrier::{Barrier, UseBound},
-    crypto::shares::Share,
     mounts::Mounts,
     seal::SealRecord,
     secrets::{Content, Engine, FolderPath, Part, Read, SecretPath, Write, Written},
     storage::Storage,
     token::{Token, Tokens},
 };
+use keyway_crypto::shares::Share;
 use keyway_loader::{Key, Put};
 use serde::Deserialize;
 

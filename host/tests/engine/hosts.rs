@@ -7,10 +7,6 @@ use std::{sync::Arc, time::Duration};
 
 use keyway::{
     core::{Core, CoreError, NewMount, ceremony::Rekeyed},
-    crypto::{
-        key::SecretKey,
-        shares::{Share, split},
-    },
     lease::{Asked, Leases},
     mounts::{MountPath, Tune},
     policy::{
@@ -21,6 +17,10 @@ use keyway::{
     secrets::{Content, Read, SecretPath, Write},
     storage::ahead::Ahead,
     token::{Entry, Token},
+};
+use keyway_crypto::{
+    key::SecretKey,
+    shares::{Share, split},
 };
 use tempfile::TempDir;
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use keyway::{
     barrier::{BarrierError, UseBound},
-    crypto::{
-        envelope::{RecordKind, key_number},
-        keyring::Record,
-    },
     seal::{SealRecord, ShareCounts, initialise},
     token::{Tokens, forget_unopenable},
+};
+use keyway_crypto::{
+    envelope::{RecordKind, key_number},
+    keyring::Record,
 };
 use keyway_loader::{Key, Put};
 

@@ -359,7 +359,7 @@ async fn reencryption_goes_round_a_store_that_does_not_serve() {
     for _ in 0..1_200 {
         let storage = site.main.open().await;
         let record = storage.get(REQUEST, keyway_loader::Key::new(&keyspace, b"m/a")).await.unwrap().unwrap();
-        key = keyway::crypto::envelope::key_number(&record.value()[5..]).unwrap();
+        key = keyway_crypto::envelope::key_number(&record.value()[5..]).unwrap();
         if key == 2 {
             break;
         }

@@ -7,12 +7,12 @@ use std::sync::{
 
 use keyway::{
     barrier::{Barrier, UseBound},
-    crypto::envelope::{RecordKind, key_number},
     mounts::Mount,
     secrets::{Content, Engine, Fate, Read, SecretPath, Which, Write, Written},
     storage::Storage,
     system::{New, Records},
 };
+use keyway_crypto::envelope::{RecordKind, key_number};
 use keyway_loader::{Condition, Scan};
 
 use crate::chaos::{Disk, REQUEST, Script, barrier, cluster, mount, some_barrier};

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use keyway::{
     barrier::{Barrier, BarrierError, UseBound},
-    crypto::{
-        envelope::RecordKind,
-        key::SecretKey,
-        keyring::Record,
-        shares::{Share, split},
-    },
     seal::{NextKeys, SealRecord},
     storage::Storage,
+};
+use keyway_crypto::{
+    envelope::RecordKind,
+    key::SecretKey,
+    keyring::Record,
+    shares::{Share, split},
 };
 
 use crate::chaos::{Disk, REQUEST, Script, barrier, cluster};

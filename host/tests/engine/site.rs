@@ -61,7 +61,7 @@ pub(crate) async fn try_start(main: &Disk, other: &Disk, data_dir: &Path) -> Res
 }
 
 pub(crate) async fn unsealed(core: Arc<Core>, made: &Initialised) -> Arc<Core> {
-    let share = keyway::crypto::shares::Share::from_bytes(made.shares[0].expose()).unwrap();
+    let share = keyway_crypto::shares::Share::from_bytes(made.shares[0].expose()).unwrap();
     assert!(!core.unseal(REQUEST, share).await.unwrap().sealed);
     core
 }

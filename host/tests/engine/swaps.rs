@@ -5,10 +5,6 @@ use std::{collections::HashSet, env, sync::Arc};
 use keyway::{
     approle::AppRoles,
     barrier::UseBound,
-    crypto::{
-        envelope::RecordKind,
-        keyring::{Keyring, Record},
-    },
     cubbyhole::Cubbyhole,
     mounts::{AuthMount, auth::APPROLE},
     policy::{
@@ -17,6 +13,10 @@ use keyway::{
     },
     system::{New, Records, SystemError},
     token::{Entry, Tokens},
+};
+use keyway_crypto::{
+    envelope::RecordKind,
+    keyring::{Keyring, Record},
 };
 use keyway_loader::{Condition, Key, Put, Scan};
 use serde_json::Value;

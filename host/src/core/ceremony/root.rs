@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 use super::{Beginner, IDLE, add, refused};
 use crate::{
     core::{Core, CoreError},
-    crypto::{key::KEY_BYTES, shares::Share},
     seal::SealRecord,
     storage::RequestId,
     token::{Entry, Token, TokenError},
 };
+use keyway_crypto::{key::KEY_BYTES, shares::Share};
 
 pub(super) struct RootAttempt {
     nonce: Uuid,

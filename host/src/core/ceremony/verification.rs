@@ -10,10 +10,10 @@ use uuid::Uuid;
 use super::{RekeyStatus, Rekeyed, add, refused, state::State};
 use crate::{
     core::{Core, CoreError},
-    crypto::shares::Share,
     seal::NextKeys,
     storage::RequestId,
 };
+use keyway_crypto::shares::Share;
 
 /// Keys that were made, and are not in force yet.
 pub(super) struct Made {

@@ -12,7 +12,6 @@ use crate::{
         CoreError,
         ceremony::{Beginner, RekeyStatus, Rekeyed, RootStatus},
     },
-    crypto::{key::random_bytes, shares::Share},
     http::{
         answer::Answer,
         error::ApiError,
@@ -22,6 +21,7 @@ use crate::{
     seal::ShareCounts,
     token::{Token, TokenError},
 };
+use keyway_crypto::{key::random_bytes, shares::Share};
 
 #[derive(Deserialize)]
 struct RekeyRequest {

@@ -4,10 +4,8 @@ use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::{
-    crypto::password::Password,
-    http::{answer::Answer, error::ApiError, route::At},
-};
+use crate::http::{answer::Answer, error::ApiError, route::At};
+use keyway_crypto::password::Password;
 
 #[derive(Deserialize)]
 struct PasswordRequest {

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::{super::VAULT_LEVEL, password::parse};
 use crate::{
     core::SealStatus,
-    crypto::shares::Share,
     http::{Call, answer::Answer, error::ApiError, route::At},
     seal::ShareCounts,
 };
+use keyway_crypto::shares::Share;
 
 pub(in crate::http::sys) async fn is_initialised(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
