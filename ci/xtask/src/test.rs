@@ -1,6 +1,9 @@
 //! `cargo xtask test`: everything that must pass.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 
@@ -11,28 +14,62 @@ use crate::{
 };
 
 pub(crate) fn test() -> Result<()> {
-    run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    tidy::tidy()?;
-    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    let mut documents = cargo(&["doc", "--workspace", "--no-deps"]);
-    run(documents.env("RUSTDOCFLAGS", "-D warnings"))?;
+    let mut steps = Steps::default();
+    let result = run_steps(&mut steps);
+    steps.print();
+    result
+}
+
+fn run_steps(steps: &mut Steps) -> Result<()> {
+    steps.time("fmt, tidy", || {
+        run(&mut cargo(&["fmt", "--all", "--check"]))?;
+        tidy::tidy()
+    })?;
+    steps.time("clippy", || {
+        run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    steps.time("rustdoc", || {
+        run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
     // The binaries and shared libraries that the tests start and load.
-    run(&mut cargo(&["build", "--workspace"]))?;
+    steps.time("build", || run(&mut cargo(&["build", "--workspace"])))?;
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     tests.env("INSTA_UPDATE", "no").env(conform::REPORTS, conform::reports()?);
-    programs::prepare()?;
-    tests.envs(build_variants()?);
-    if let Some(python) = python::prepare()? {
+    steps.time("servers and clients", programs::prepare)?;
+    tests.envs(steps.time("variants", build_variants)?);
+    if let Some(python) = steps.time("Python's client", python::prepare)? {
         tests.env("KEYWAY_TEST_PYTHON", python);
     }
-    if let Some(bao) = openbao::prepare()? {
+    if let Some(bao) = steps.time("OpenBao", openbao::prepare)? {
         tests.env("KEYWAY_TEST_BAO", bao);
     }
-    if let Some(packages) = node::prepare()? {
+    if let Some(packages) = steps.time("JavaScript's client", node::prepare)? {
         tests.env("KEYWAY_TEST_NODE_PATH", packages);
     }
-    run(&mut tests)?;
-    conform::conform_libraries(conform::Wanted::default())
+    steps.time("build the tests", || run(&mut cargo(&["test", "--workspace", "--no-run"])))?;
+    steps.time("tests", || run(&mut tests))?;
+    steps.time("conformance", || conform::conform_libraries(conform::Wanted::default()))
+}
+
+/// How long each step has taken.
+#[derive(Default)]
+struct Steps(Vec<(&'static str, Duration)>);
+
+impl Steps {
+    fn time<T>(&mut self, name: &'static str, step: impl FnOnce() -> Result<T>) -> Result<T> {
+        let begun = Instant::now();
+        let result = step();
+        self.0.push((name, begun.elapsed()));
+        result
+    }
+
+    fn print(&self) {
+        println!("\nstep                      seconds");
+        for (name, took) in &self.0 {
+            println!("{name:<24} {:>8}", took.as_secs());
+        }
+        println!("{:<24} {:>8}", "all", self.0.iter().map(|(_, took)| took.as_secs()).sum::<u64>());
+    }
 }
 
 /// Builds the libraries of other interfaces and of another compiler, and prints what to set for tests that are run singly.
