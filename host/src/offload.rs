@@ -4,6 +4,8 @@
 //! of it (a poll of its future: parsing, decrypting, merging, hashing, rendering) runs in `block_in_place`: the runtime gives its other tasks to another
 //! thread first. At most half of the cores run such steps at a time; the others wait in order, and hold no thread while they wait.
 
+mod heap;
+
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
@@ -43,7 +45,14 @@ pub fn scope<F: Future>(work: F) -> impl Future<Output = F::Output> {
         if READ_BYTES.try_with(|_| ()).is_ok() {
             return work.await;
         }
-        READ_BYTES.scope(Cell::new(0), step_by_step(work)).await
+        let counted = async {
+            let output = step_by_step(work).await;
+            if READ_BYTES.with(|read| is_large(read.get())) {
+                heap::trim_soon();
+            }
+            output
+        };
+        READ_BYTES.scope(Cell::new(0), counted).await
     }
 }
 

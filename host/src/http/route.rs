@@ -80,6 +80,8 @@ pub struct Route {
     pub access: Access,
     /// Whether it needs the capability `sudo`, too.
     pub needs_sudo: bool,
+    /// Whether it takes no use of a token whose uses are counted.
+    pub is_free: bool,
     /// Whether names count in lower case.
     folds_case: bool,
     /// Whether each request is an attempt at something that only some know: counted for its client.
@@ -164,6 +166,7 @@ impl Route {
             reads_body: matches!(action, Action::Write | Action::Patch),
             query: &[],
             unsupported: &[],
+            is_free: false,
             exists: None,
             run,
         }
@@ -182,6 +185,11 @@ impl Route {
     /// A route for everybody who shows no token, or one that is alive.
     pub(super) const fn visitors(self, reason: &'static str) -> Self {
         Self { access: Access::Visitor(reason), ..self }
+    }
+
+    /// A route that takes no use of a token, as OpenBao has it.
+    pub(super) const fn free(self) -> Self {
+        Self { is_free: true, ..self }
     }
 
     /// A route for administrators.

@@ -154,8 +154,10 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/backends/{name}/rollback", |at| Box::pin(backends::swap::roll_back(at)))
             .refusing(unsupported::SWAP)
             .sudo(),
-        Route::new(Read, "sys/internal/ui/mounts", |at| Box::pin(ui::all(at))).visitors(FILTERED),
-        Route::new(Read, "sys/internal/ui/mounts/{path}", |at| Box::pin(ui::one(at))).holders(FILTERED),
+        Route::new(Read, "sys/internal/ui/mounts", |at| Box::pin(ui::all(at))).visitors(FILTERED).free(),
+        Route::new(Read, "sys/internal/ui/mounts/{path}", |at| Box::pin(ui::one(at)))
+            .holders(FILTERED)
+            .free(),
         Route::new(Read, "sys/internal/ui/resultant-acl", |at| Box::pin(ui::resultant_acl(at))),
         Route::new(Read, "sys/mounts", |at| Box::pin(mounts::all(at))),
         Route::new(Read, "sys/mounts/{path}/tune", |at| Box::pin(tune::read(at))),
