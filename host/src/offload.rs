@@ -37,6 +37,11 @@ tokio::task_local! {
     static READ_BYTES: Cell<usize>;
 }
 
+/// Prepares the heap for large requests. Call it first, before there are other threads.
+pub fn prepare_heap() {
+    heap::set_up();
+}
+
 /// Runs `work`, whose steps run off the runtime's threads once it has read much. A scope within another one is part of that.
 pub fn scope<F: Future>(work: F) -> impl Future<Output = F::Output> {
     // Every function that takes a future holds it twice: one that holds a whole request is on the heap, once.
@@ -45,14 +50,7 @@ pub fn scope<F: Future>(work: F) -> impl Future<Output = F::Output> {
         if READ_BYTES.try_with(|_| ()).is_ok() {
             return work.await;
         }
-        let counted = async {
-            let output = step_by_step(work).await;
-            if READ_BYTES.with(|read| is_large(read.get())) {
-                heap::trim_soon();
-            }
-            output
-        };
-        READ_BYTES.scope(Cell::new(0), counted).await
+        READ_BYTES.scope(Cell::new(0), step_by_step(work)).await
     }
 }
 

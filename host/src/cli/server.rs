@@ -11,6 +11,7 @@ use super::failure::Failure;
 use crate::{
     config::Config,
     log::Log,
+    offload,
     server::{Server, StartOptions, core_dumps, files, signals},
 };
 
@@ -20,6 +21,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Runs a server until it is interrupted.
 pub(super) fn run(config: &Path, options: StartOptions) -> Result<(), Failure> {
     let begun = Instant::now();
+    offload::prepare_heap();
     signals::survive().map_err(|error| Failure::Other(format!("handle signals: {error}")))?;
     let log = Log::start().map_err(|error| Failure::Other(format!("start the log: {error}")))?;
     let ended = serve(config, options, &log, begun).map_err(|failure| {

@@ -1,35 +1,19 @@
-//! Gives memory that large requests have freed back to the operating system. The C library keeps it otherwise, in an arena of each
-//! thread that has computed.
-#![expect(unsafe_code, reason = "the C library alone can give back what it has freed")]
+//! How the C library keeps memory that large requests have freed.
+#![expect(unsafe_code, reason = "the C library alone knows its heap")]
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
-
-/// How long after a large request: its answer is still being sent when it ends.
-const DELAY: Duration = Duration::from_secs(1);
-
-/// Trims the heap a little later, once for all requests that end until then.
-pub(super) fn trim_soon() {
-    static IS_DUE: AtomicBool = AtomicBool::new(false);
-    if IS_DUE.swap(true, Ordering::Relaxed) {
-        return;
-    }
-    tokio::spawn(async {
-        tokio::time::sleep(DELAY).await;
-        IS_DUE.store(false, Ordering::Relaxed);
-        // It fails if the runtime ends, which gives back everything.
-        let _ended = tokio::task::spawn_blocking(trim).await;
-    });
-}
-
+/// Has blocks of a mebibyte and more mapped each by itself, so that each is given back to the operating system when it is freed. The C
+/// library otherwise maps fewer with each one that it has seen freed, and keeps the others, in an arena of each thread. Call it
+/// before there are other threads.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn trim() {
-    // SAFETY: malloc_trim(3) takes the locks of the arenas that it looks at, and touches only memory that no one has allocated.
-    unsafe { libc::malloc_trim(0) };
+pub(super) fn set_up() {
+    const MAPPED_BYTES: libc::c_int = 1024 * 1024;
+    // SAFETY: mallopt(3) only sets a parameter, and there is no other thread that could allocate meanwhile.
+    let is_set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES) } == 1;
+    if !is_set {
+        tracing::warn!("memory that large requests have freed may stay with the server");
+    }
 }
 
 /// Other C libraries give memory back by themselves, or have no call for it.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn trim() {}
+pub(super) fn set_up() {}

@@ -5,9 +5,10 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
-use keyway_e2e::{Server, Site, config};
+use keyway_e2e::{Server, Site, config, within};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use serde_json::json;
 
@@ -150,4 +151,33 @@ fn large_requests_delay_no_small_one() {
             assert!(served >= SERVED, "{served} small ones before the first large one of kind {kind}");
         });
     }
+}
+
+/// What large requests have needed is the operating system's again, though threads of all kinds have computed them.
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn memory_of_large_requests_is_given_back() {
+    const FIELDS: usize = 300_000;
+    /// What the server needs with such a secret in its memory.
+    const QUIET_MIB: u64 = 75;
+    let site = Site::new("memory");
+    let server = site.start();
+    let token = server.init_and_unseal().root_token;
+    let fields: Vec<String> = (0..FIELDS).map(|field| format!("\"field-{field}\":{field}")).collect();
+    let large = format!("{{\"data\":{{{}}}}}", fields.join(","));
+    assert_eq!(server.request("POST", "secret/data/large", &token, Some(&large)).status, 200);
+    let resident_mib = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    };
+    within(Duration::from_secs(30), || resident_mib() < QUIET_MIB);
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert_eq!(server.get("secret/subkeys/large", &token).status, 200));
+            }
+        });
+    }
+    within(Duration::from_secs(30), || resident_mib() < QUIET_MIB);
 }
