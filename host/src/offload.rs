@@ -37,9 +37,9 @@ tokio::task_local! {
     static READ_BYTES: Cell<usize>;
 }
 
-/// Prepares the heap for large requests. Call it first, before there are other threads.
-pub fn prepare_heap() {
-    heap::set_up();
+/// Prepares the heap for large requests, if the C library lets it. Call it first, before there are other threads.
+pub fn prepare_heap() -> bool {
+    heap::set_up()
 }
 
 /// Runs `work`, whose steps run off the runtime's threads once it has read much. A scope within another one is part of that.

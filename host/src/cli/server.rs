@@ -21,9 +21,12 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Runs a server until it is interrupted.
 pub(super) fn run(config: &Path, options: StartOptions) -> Result<(), Failure> {
     let begun = Instant::now();
-    offload::prepare_heap();
+    let is_heap_prepared = offload::prepare_heap();
     signals::survive().map_err(|error| Failure::Other(format!("handle signals: {error}")))?;
     let log = Log::start().map_err(|error| Failure::Other(format!("start the log: {error}")))?;
+    if !is_heap_prepared {
+        tracing::warn!("memory that large requests have freed may stay with the server");
+    }
     let ended = serve(config, options, &log, begun).map_err(|failure| {
         // Behind what the log says, and without waiting for its reader.
         log.write(&format!("keyway: {}\n", failure.message()));

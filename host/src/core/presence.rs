@@ -59,7 +59,7 @@ impl Presence {
         self.replace(Some(stop));
     }
 
-    /// Ends the task, which removes the record first.
+    /// Ends the task, which removes the record if the server goes on. That of a server that ends expires.
     pub(super) fn end(&self) {
         self.replace(None);
     }
@@ -78,7 +78,7 @@ impl Presence {
 
 async fn run(core: Weak<Core>, stop: Arc<Notify>) {
     loop {
-        let Some(serving) = core.upgrade() else { return };
+        let Some(serving) = core.upgrade().filter(|core| core.unsealed().is_ok()) else { break };
         if let Err(error) = serving.echo().await {
             tracing::debug!(%error, "this host could not write that it serves");
         }
@@ -88,7 +88,8 @@ async fn run(core: Weak<Core>, stop: Arc<Notify>) {
             () = stop.notified() => break,
         }
     }
-    if let Some(sealed) = core.upgrade()
+    // Unsealed again, another task writes the record.
+    if let Some(sealed) = core.upgrade().filter(|core| core.unsealed().is_err())
         && let Err(error) = sealed.withdraw().await
     {
         tracing::debug!(%error, "this host is shown as serving until its record expires");

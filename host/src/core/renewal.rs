@@ -22,7 +22,7 @@ pub struct Renewed {
 }
 
 impl Unsealed {
-    /// Prolongs the life of a token by so many seconds; zero is for as long as the last time.
+    /// Prolongs the life of a token by so many seconds; zero is for as long as the last time, or as the role of its auth method says.
     ///
     /// # Errors
     ///

@@ -357,10 +357,11 @@ async fn spend(
     caller: &Caller,
     route: Option<&Route>,
 ) -> Result<bool, ApiError> {
-    if route.is_some_and(|route| route.is_free) {
+    let is_wrapping = wrapping::is_wrapping(&caller.live.entry);
+    if !is_wrapping && route.is_some_and(|route| route.is_free) {
         return Ok(true);
     }
-    if wrapping::is_wrapping(&caller.live.entry) && route.is_some_and(wrapping::keeps_its_token) {
+    if is_wrapping && route.is_some_and(wrapping::keeps_its_token) {
         // Taking the answer out is its one use. Any other request spends it, so that its owner sees that somebody tried.
         return Ok(true);
     }

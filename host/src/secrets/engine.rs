@@ -312,7 +312,9 @@ impl Metadata {
     /// A version with its number.
     pub fn found(&self, version: u64) -> Option<Found> {
         let metadata = self.versions.get(&version)?.clone();
-        Some(Found { version, metadata, custom: self.custom.clone() })
+        // Without any name it is as if it had never been written.
+        let custom = self.custom.clone().filter(|custom| !custom.is_empty());
+        Some(Found { version, metadata, custom })
     }
 
     /// The version that a write made, if it made one.

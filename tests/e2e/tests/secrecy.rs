@@ -95,6 +95,8 @@ fn canary_is_in_no_audit_line_metric_core_dump_or_environment() {
     // As somebody starts it who wants to have core dumps.
     let server = site.start_under(&["sh", "-c", "ulimit -c unlimited; exec \"$0\" \"$@\""], &[]);
     let keys = server.init(3, 2);
+    let refused = server.post("sys/unseal", "", &json!({ "key": "canary-value" }));
+    assert!(refused.status == 400 && !refused.text.contains("canary-value"), "{}", refused.text);
     for share in keys.shares.iter().take(2) {
         server.unseal(share);
     }

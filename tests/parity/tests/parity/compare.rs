@@ -12,6 +12,8 @@ use crate::{
 
 /// How far apart the clocks and the remaining times of two servers may be.
 const TOLERANCE_S: f64 = 30.0;
+/// How far apart the two times of a warning are if the servers differ in parts of a second alone.
+const MARGIN_S: f64 = 2.0;
 /// What each server says of itself.
 const OWN: [&str; 4] = ["version", "build_date", "cluster_name", "server_time_utc"];
 
@@ -79,7 +81,7 @@ fn only_warns(bao: &Reply, keyway: &Reply) -> Option<String> {
     (says_nothing && warnings.iter().all(is_of_fields)).then(|| Value::from(warnings.clone()).to_string())
 }
 
-/// A body without warnings that a time is cut by less than what clocks may be apart.
+/// A body without warnings that a time is cut by a part of a second, which one server may see and the other not.
 fn without_marginal_warnings(body: &Value) -> Value {
     let mut body = body.clone();
     if let Some(warnings) = body.get_mut("warnings").filter(|warnings| warnings.is_array()) {
@@ -96,7 +98,7 @@ fn without_marginal_warnings(body: &Value) -> Value {
 fn is_marginal(warning: &str) -> bool {
     let durations: Vec<f64> = warning.split('"').filter_map(duration_s).collect();
     warning.contains("exceeded the effective max_ttl")
-        && matches!(durations[..], [asked, bound] if (asked - bound).abs() <= TOLERANCE_S)
+        && matches!(durations[..], [asked, bound] if (asked - bound).abs() <= MARGIN_S)
 }
 
 /// Seconds of a duration in Go's text, such as `1h2m3.5s`.

@@ -1,8 +1,14 @@
 //! A request, and what a server answers.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
+
+/// How long a server may take for what it does behind its answers.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The headers of an answer that clients depend on.
 const HEADERS: [&str; 4] = ["content-type", "cache-control", "location", "www-authenticate"];
@@ -50,6 +56,7 @@ impl Client {
     /// Sends a request; again while OpenBao sets up a key-value store of version 2 that was just mounted, or shows a token whose uses
     /// are spent and which it is about to revoke.
     pub(crate) fn send(&self, request: &Request) -> Reply {
+        let begun = Instant::now();
         loop {
             let reply = self.send_once(request);
             let is_upgrading =
@@ -57,7 +64,7 @@ impl Client {
             let is_of_another =
                 request.path.starts_with("auth/token/lookup") && !request.path.ends_with("-self");
             let is_revoking = is_of_another && reply.body["data"]["num_uses"] == -1;
-            if !is_upgrading && !is_revoking {
+            if (!is_upgrading && !is_revoking) || begun.elapsed() > PATIENCE {
                 return reply;
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use crate::{
     compare::compare,
     differences::Matched,
@@ -16,6 +18,18 @@ pub(crate) struct Run<'p> {
     pair: &'p Pair,
     names: Names,
     kept: [HashMap<String, String>; 2],
+}
+
+/// Leaves of what is measured of a machine which groups there are, and of which type.
+fn without_measurements(reply: &mut Reply) {
+    let groups = reply.body["data"].as_object_mut().into_iter().flatten();
+    for (_, group) in groups {
+        *group = Value::from(match group {
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+            _ => "value",
+        });
+    }
 }
 
 /// What a line came to.
@@ -41,7 +55,10 @@ impl<'p> Run<'p> {
     pub(crate) fn send(&mut self, line: &Line, matched: &Matched) -> Option<Outcome> {
         let [bao, keyway] = [0, 1].map(|server| self.request(server, line));
         let (bao, keyway) = (bao?, keyway?);
-        let replies = [self.pair.clients[0].send(&bao), self.pair.clients[1].send(&keyway)];
+        let mut replies = [self.pair.clients[0].send(&bao), self.pair.clients[1].send(&keyway)];
+        if line.path == "sys/host-info" {
+            replies.iter_mut().for_each(without_measurements);
+        }
         let route = format!("{} {}", line.method, line.path);
         let found = matched.unintended(&route, compare([&replies[0], &replies[1]], &mut self.names));
         let fails = found.iter().any(|difference| difference.place == "status");

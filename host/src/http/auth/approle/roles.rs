@@ -62,6 +62,13 @@ const FIELDS: [(&str, &str); 11] = [
     ("period", "token_period"),
 ];
 
+/// The names that fields had once, and have now.
+const OLD_NAMES: [(&str, &str); 3] = [
+    ("policies", "token_policies"),
+    ("period", "token_period"),
+    ("bound_cidr_list", "secret_id_bound_cidrs"),
+];
+
 /// What `secret-id-bound-cidrs` was once called.
 const OLD_NETWORKS: &str = "/bound-cidr-list";
 
@@ -131,11 +138,7 @@ pub(super) async fn read_field(at: &At<'_>) -> Result<Answer, ApiError> {
 pub(super) async fn write_field(at: &At<'_>) -> Result<Answer, ApiError> {
     let (name, body) = (field(at)?, at.json::<Map<String, Value>>()?);
     role(at).await?;
-    let old = if name == "secret_id_bound_cidrs" {
-        "bound_cidr_list"
-    } else {
-        name.strip_prefix("token_").unwrap_or(name)
-    };
+    let old = OLD_NAMES.iter().find(|(_, new)| *new == name).map_or(name, |(old, _)| *old);
     at.report(body.keys().filter(|field| *field != name && *field != old).cloned().collect())?;
     let (name, value) = body
         .get_key_value(name)
@@ -149,7 +152,9 @@ pub(super) async fn reset_field(at: &At<'_>) -> Result<Answer, ApiError> {
     if !exists(at).await? {
         return Ok(Answer::Nothing);
     }
-    let default = told(&Role::default()).remove(name).unwrap_or_default();
+    // A list that is empty is shown as null, which would leave it as it is.
+    let default = told(&Role::default()).remove(name).filter(|shown| !shown.is_null());
+    let default = default.unwrap_or_else(|| json!([]));
     edit(at, &only(name, default)?).await
 }
 
