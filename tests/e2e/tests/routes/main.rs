@@ -166,7 +166,7 @@ fn check(world: &World, route: &Route, case: &Case) -> Vec<String> {
     let without = if matches!(route.access, Access::Visitor(_)) { case.status } else { 403 };
     let unknown = [
         ("no token", "", without),
-        ("an unknown token", "kw.unknown", case.unknown),
+        ("an unknown token", "kw.unknown", 403),
         ("no token at all", "\t", without),
     ];
     for (who, token, status) in unknown {

@@ -136,8 +136,8 @@ async fn roles_of_tokens(root: &VaultClient) {
     ok!(token_roles::set(root, "jobs", Some(&mut opts)));
     let expected = json!({
         "name": "jobs", "allowed_policies": ["p", "q"], "disallowed_policies": ["r"], "orphan": true,
-        "renewable": false, "path_suffix": "night", "token_period": 3600, "period": 3600,
-        "token_explicit_max_ttl": 7200, "explicit_max_ttl": 7200, "token_type": "default-service",
+        "renewable": false, "path_suffix": "night", "token_period": 3600, "period": 0,
+        "token_explicit_max_ttl": 7200, "explicit_max_ttl": 0, "token_type": "default-service",
     });
     has(&ok!(token_roles::read(root, "jobs")), expected);
     assert_eq!(ok!(token_roles::list(root)).keys, ["jobs"]);
