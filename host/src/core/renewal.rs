@@ -22,7 +22,8 @@ pub struct Renewed {
 }
 
 impl Unsealed {
-    /// Prolongs the life of a token by so many seconds; zero is for as long as the last time, or as the role of its auth method says.
+    /// Prolongs the life of a token by a number of seconds. Zero means as long as the last time; for a token of an auth
+    /// method, as long as its role says.
     ///
     /// # Errors
     ///

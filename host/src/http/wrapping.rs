@@ -135,7 +135,7 @@ async fn take(at: &At<'_>, live: &Live) -> Result<Kept, ApiError> {
     Ok(kept)
 }
 
-/// Why a token that is not valid opens no wrapping: it is a spent one itself, or may not open the one that the body names.
+/// Why an invalid token opens no wrapping: it was the token of a spent wrapping, or it may not open the one in the body.
 pub(super) async fn refusal(call: &Call, unsealed: &Unsealed, body: &[u8]) -> ApiError {
     let named = body::parse::<TokenRequest>(body).ok().and_then(|(request, _)| request.token);
     let Some(named) = named.as_ref().and_then(Text::filled) else { return invalid() };

@@ -1,10 +1,9 @@
 //! How the C library keeps memory that large requests have freed.
 #![expect(unsafe_code, reason = "the C library alone knows its heap")]
 
-/// Has blocks of a mebibyte and more mapped each by itself, so that each is given back to the operating system when it is freed. The C
-/// library otherwise maps fewer with each one that it has seen freed, and keeps the others, in an arena of each thread. Call it
-/// before there are other threads. Whether the C
-/// library takes it.
+/// Maps each block of a mebibyte or more by itself, so that the operating system has it back when it is freed. By default
+/// the C library raises this limit with each block that is freed, and keeps smaller ones in an arena for each thread.
+/// Call this before there are other threads. Returns whether the C library has accepted it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(super) fn set_up() -> bool {
     const MAPPED_BYTES: libc::c_int = 1024 * 1024;

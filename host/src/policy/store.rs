@@ -69,7 +69,7 @@ pub struct Stored {
     pub policy: Written,
     /// How often it was written; zero for one that cannot be written, and for one that was written before versions were counted.
     pub version: u64,
-    /// When it was written last; empty if nobody has written it, or nobody noted when.
+    /// When it was written last. Empty for a built-in policy, and for one that was written before this was noted.
     pub modified: String,
     /// Whether each write must name the version that it replaces.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -67,7 +67,7 @@ pub struct Server {
     /// Such as `http://127.0.0.1:45678`.
     pub address: String,
     authority: Option<PathBuf>,
-    /// Shown where it does not answer; none where nobody has kept it.
+    /// Its log, which is shown if it does not answer. None if it was not kept.
     log: Option<PathBuf>,
 }
 

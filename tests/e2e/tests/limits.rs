@@ -101,6 +101,12 @@ fn requests_of_one_client_are_bounded_and_whoever_watches_is_answered() {
     }
 }
 
+/// The body of a write of a secret with so many fields.
+fn body_of(fields: usize) -> String {
+    let fields: Vec<String> = (0..fields).map(|field| format!("\"field-{field}\":{field}")).collect();
+    format!("{{\"data\":{{{}}}}}", fields.join(","))
+}
+
 /// A small request waits for no large one: while more of them are computed than the server has threads, it is served many times
 /// before the first of them is answered.
 #[test]
@@ -111,8 +117,7 @@ fn large_requests_delay_no_small_one() {
     let site = Site::new("memory");
     let server = site.start();
     let token = server.init_and_unseal().root_token;
-    let fields: Vec<String> = (0..FIELDS).map(|field| format!("\"field-{field}\":{field}")).collect();
-    let large = format!("{{\"data\":{{{}}}}}", fields.join(","));
+    let large = body_of(FIELDS);
     assert_eq!(server.request("POST", "secret/data/large", &token, Some(&large)).status, 200);
     assert_eq!(server.post("secret/data/small", &token, &json!({ "data": { "a": 1 } })).status, 200);
     // With these, the gate looks at each field, too.
@@ -163,8 +168,7 @@ fn memory_of_large_requests_is_given_back() {
     let site = Site::new("memory");
     let server = site.start();
     let token = server.init_and_unseal().root_token;
-    let fields: Vec<String> = (0..FIELDS).map(|field| format!("\"field-{field}\":{field}")).collect();
-    let large = format!("{{\"data\":{{{}}}}}", fields.join(","));
+    let large = body_of(FIELDS);
     assert_eq!(server.request("POST", "secret/data/large", &token, Some(&large)).status, 200);
     let resident_mib = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();

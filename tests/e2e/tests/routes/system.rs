@@ -150,6 +150,8 @@ fn a_wrapping_token_that_was_tried_elsewhere_opens_nothing() {
         ("GET", "cubbyhole/response"),
         ("GET", "secret/data/a"),
         ("GET", "none/at/all"),
+        // It takes no use of other tokens.
+        ("GET", "sys/internal/ui/mounts/secret"),
     ] {
         let token = wrapped();
         assert_eq!(world.send("GET", "sys/wrapping/lookup", &token, None).status, 200);

@@ -81,7 +81,7 @@ fn gather() -> Result<Value, sysinfo::Error> {
     }))
 }
 
-/// Sizes in bytes. What is reserved for the superuser is neither used nor available; `usedPercent` is of the other two, as `df` has it.
+/// Sizes in bytes. Blocks that are reserved for the superuser count neither as used nor as free, as in `df`.
 fn told_disk(disk: &Disk) -> Value {
     let mut told = json!({
         "path": disk.mount_point().display().to_string(),
