@@ -8,22 +8,27 @@ use std::{
     collections::BTreeMap,
     fs, io,
     net::SocketAddr,
-    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use keyway_loader::{Trust, Wanted};
-use serde::Deserialize;
+use keyway_loader::Trust;
 use thiserror::Error;
 
 use crate::{
-    audit::AuditSettings, barrier::UseBound, core::SwapSettings, mounts::table::SECRETS, server::TlsFiles,
+    audit::AuditSettings,
+    barrier::UseBound,
+    core::{BackendSettings, SwapSettings},
+    http::RequestLimits,
+    mounts::table::MountConfig,
     storage::CallLimits,
 };
 
 /// The name of the lock file beside the configuration.
 pub const LOCK_FILE: &str = "keyway.lock";
+
+/// The directory of the private copies of plugins, in the data directory.
+pub const STAGING: &str = "plugins";
 
 /// A checked configuration.
 #[derive(Debug)]
@@ -66,64 +71,48 @@ pub struct Config {
     pub mounts: BTreeMap<String, MountConfig>,
 }
 
-/// A backend's section.
-#[derive(Debug, Clone)]
-pub struct BackendSettings {
-    /// Which plugin, perhaps with a version, and whether another will do.
-    pub wanted: Wanted,
-    /// The plugin's own settings, as JSON.
-    pub config: serde_json::Value,
-}
-
-/// A mount's section.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MountConfig {
-    /// What kind of secrets: `secrets`.
-    #[serde(default = "secrets_engine")]
-    pub engine: String,
-    /// On which backend.
-    pub backend: String,
-}
-
-/// Bounds on what is served at a time, and for how long.
+/// The limits of the whole server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Most connections; further ones wait to be accepted.
     pub connections: usize,
-    /// Most requests that are served at a time; further ones are refused with 503.
-    pub requests: usize,
-    /// How long a request may take.
-    pub request: Duration,
-    /// Most bytes of all bodies that are being served.
-    pub body_memory_bytes: usize,
-    /// Around each backend.
-    pub calls: CallLimits,
     /// How long requests that run may take after the signal to stop.
     pub drain: Duration,
-    /// Most requests of one client in a second; none is any number.
-    pub client_requests: Option<NonZeroU32>,
-    /// Most attempts of one client in a minute to unseal, to log in, or at what else takes shares; none is any number.
-    pub client_attempts: Option<NonZeroU32>,
+    /// Around each request.
+    pub requests: RequestLimits,
+    /// Around each backend.
+    pub calls: CallLimits,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 8_192,
-            requests: 1_024,
-            request: Duration::from_secs(90),
-            body_memory_bytes: 256 * 1024 * 1024,
-            calls: CallLimits::default(),
             drain: Duration::from_secs(30),
-            client_requests: None,
-            client_attempts: NonZeroU32::new(300),
+            requests: RequestLimits::default(),
+            calls: CallLimits::default(),
         }
     }
 }
 
-fn secrets_engine() -> String {
-    SECRETS.to_owned()
+/// The files of a server's certificate, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, followed by those of its issuers.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+    /// Who signs the certificates that clients show; none asks for none.
+    pub clients: Option<ClientAuthority>,
+}
+
+/// Who signs the certificates that clients show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuthority {
+    /// The certificates of the authorities, in PEM.
+    pub file: PathBuf,
+    /// Whether a client that shows none is refused. One that shows another's is refused in any case.
+    pub is_required: bool,
 }
 
 /// Why a configuration cannot be used.

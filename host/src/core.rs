@@ -29,7 +29,7 @@ pub use self::{
     presence::Host,
     reencryption::Reencryption,
     renewal::Renewed,
-    swap::{LastSwap, Supply, SwapRequest, SwapSettings},
+    swap::{BackendSettings, LastSwap, Supply, SwapRequest, SwapSettings},
 };
 
 use std::{
@@ -57,14 +57,13 @@ use self::{
 use crate::{
     audit::{Audit, AuditSettings},
     barrier::{Barrier, UseBound},
-    config::MountConfig,
     lease::Leases,
     metrics::Metrics,
-    mounts::{Mount, Mounts},
+    mounts::{Mount, MountConfig, Mounts},
     policy::Policies,
     seal::{Initialised, SealRecord, SealRecordError, ShareCounts, initialise},
     secrets::Engine,
-    storage::{CallLimits, RequestId, Storage, StorageError},
+    storage::{CallLimits, CallMetrics, RequestId, Storage, StorageError},
 };
 
 /// The server's state.
@@ -195,8 +194,9 @@ impl Core {
     /// `NoBackend` where the system backend is not among them, `ReadsStale`, and where the data directory's marker cannot
     /// be read.
     pub fn new(backends: &Backends, settings: CoreSettings, metrics: &Metrics) -> Result<Self, CoreError> {
+        let calls = CallMetrics::new(metrics);
         let storage = |slot: &Arc<Slot>| {
-            Storage::guarded(Arc::clone(slot), settings.calls, metrics.backend(slot.backend()))
+            Storage::guarded(Arc::clone(slot), settings.calls, calls.backend(slot.backend()))
         };
         let backends: HashMap<String, Storage> =
             backends.iter().map(|slot| (slot.backend().to_owned(), storage(slot))).collect();

@@ -19,6 +19,7 @@ mod in_flight;
 mod kv1;
 mod kv2;
 mod limit;
+mod metrics;
 mod path;
 pub mod route;
 mod sys;
@@ -43,7 +44,6 @@ use axum::{
 use tracing::{Instrument, field};
 use uuid::Uuid;
 
-pub use self::edge::{Edge, OpenRoutes};
 use self::{
     answer::Answer,
     audit::Trail,
@@ -52,6 +52,10 @@ use self::{
     path::ApiPath,
     route::{Action, Route, Table},
     trace::Trace,
+};
+pub use self::{
+    edge::{Edge, EdgeSettings, OpenRoutes},
+    limit::RequestLimits,
 };
 use crate::{
     core::Core,
@@ -186,12 +190,12 @@ async fn serve(State(edge): State<Arc<Edge>>, request: Request) -> Response {
         trace_id = trace.map(|trace| field::display(trace.id())),
     );
     let answered = async {
-        let _counted = edge.metrics.begin_request();
+        let _counted = edge.request_metrics.begin();
         let (parts, body) = request.into_parts();
         let answer = answer_in_time(&edge, id, trace, parts, body, &label);
         let response = answer.await.unwrap_or_else(|error: ApiError| error.into_response());
         let (status, took) = (response.status().as_u16(), begun.elapsed());
-        edge.metrics.answered(method_label(&method), &label.name(), status, took);
+        edge.request_metrics.answered(method_label(&method), &label.name(), status, took);
         tracing::debug!(status, took_us = took.as_micros(), "answered");
         response
     };

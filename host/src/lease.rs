@@ -22,9 +22,8 @@ use uuid::Uuid;
 use crate::{
     clock,
     epoch::{self, Others},
-    seal::SYSTEM_KEYSPACE,
     storage::{
-        Beside, RequestId, Storage, StorageError,
+        Beside, RequestId, SYSTEM_KEYSPACE, Storage, StorageError,
         ahead::Place,
         unit::{self, Fence},
     },

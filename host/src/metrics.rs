@@ -1,7 +1,5 @@
 //! Measurements, in Prometheus' text format and as JSON. Names and labels never hold paths, keys or tokens.
 
-use std::time::Duration;
-
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -14,33 +12,10 @@ use serde_json::{Map, Value, json};
 const SECONDS: [f64; 14] =
     [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0];
 
-/// All measurements of a server.
-#[derive(Debug, Clone)]
+/// What a server measures. Each crate registers its own measurements, once.
+#[derive(Debug, Clone, Default)]
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    request_seconds: HistogramVec,
-    requests_in_flight: IntGauge,
-    requests_shed: IntCounter,
-    connections: IntGauge,
-    calls: IntCounterVec,
-    call_seconds: HistogramVec,
-    calls_in_flight: IntGaugeVec,
-    calls_shed: IntCounterVec,
-    calls_refused: IntCounterVec,
-    circuits_opened: IntCounterVec,
-}
-
-/// The measurements of one backend.
-#[derive(Debug, Clone)]
-pub struct BackendMetrics {
-    backend: String,
-    calls: IntCounterVec,
-    seconds: HistogramVec,
-    in_flight: IntGauge,
-    shed: IntCounter,
-    refused: IntCounter,
-    opened: IntCounter,
 }
 
 /// Counted among what is in flight until it is dropped.
@@ -48,108 +23,35 @@ pub struct BackendMetrics {
 pub struct InFlight(IntGauge);
 
 impl Metrics {
-    /// Measurements that begin now.
+    /// No measurements yet.
     pub fn new() -> Self {
-        let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
-        };
-        let histograms = |name: &str, help: &str, labels: &[&str]| {
-            let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-            register(&registry, HistogramVec::new(options, labels))
-        };
-        Self {
-            requests: counters(
-                "keyway_http_requests_total",
-                "HTTP requests by route and status.",
-                &["method", "route", "status"],
-            ),
-            request_seconds: histograms(
-                "keyway_http_request_duration_seconds",
-                "How long HTTP requests take, by route.",
-                &["route"],
-            ),
-            requests_in_flight: register(
-                &registry,
-                IntGauge::new("keyway_http_requests_in_flight", "HTTP requests that are being served."),
-            ),
-            requests_shed: register(
-                &registry,
-                IntCounter::new(
-                    "keyway_http_requests_shed_total",
-                    "HTTP requests refused because too many were being served.",
-                ),
-            ),
-            connections: register(&registry, IntGauge::new("keyway_http_connections", "Open connections.")),
-            calls: counters(
-                "keyway_backend_calls_total",
-                "Calls of backends by operation and result (ok, or the code of the error).",
-                &["backend", "operation", "result"],
-            ),
-            call_seconds: histograms(
-                "keyway_backend_call_duration_seconds",
-                "How long calls of backends take, the waiting for their turn included.",
-                &["backend", "operation"],
-            ),
-            calls_in_flight: register(
-                &registry,
-                IntGaugeVec::new(
-                    Opts::new("keyway_backend_calls_in_flight", "Calls of backends that are running."),
-                    &["backend"],
-                ),
-            ),
-            calls_shed: counters(
-                "keyway_backend_calls_shed_total",
-                "Calls refused because too many were running and waiting.",
-                &["backend"],
-            ),
-            calls_refused: counters(
-                "keyway_backend_calls_refused_total",
-                "Calls refused because the backend's circuit was open.",
-                &["backend"],
-            ),
-            circuits_opened: counters(
-                "keyway_backend_circuit_opened_total",
-                "How often a backend's circuit has opened.",
-                &["backend"],
-            ),
-            registry,
-        }
+        Self::default()
     }
 
-    /// Those of one backend.
-    pub fn backend(&self, name: &str) -> BackendMetrics {
-        let labels = [name];
-        BackendMetrics {
-            backend: name.to_owned(),
-            calls: self.calls.clone(),
-            seconds: self.call_seconds.clone(),
-            in_flight: self.calls_in_flight.with_label_values(&labels),
-            shed: self.calls_shed.with_label_values(&labels),
-            refused: self.calls_refused.with_label_values(&labels),
-            opened: self.circuits_opened.with_label_values(&labels),
-        }
+    /// Registers a counter.
+    pub fn counter(&self, name: &str, help: &str) -> IntCounter {
+        register(&self.registry, IntCounter::new(name, help))
     }
 
-    /// A request begins.
-    pub fn begin_request(&self) -> InFlight {
-        in_flight(&self.requests_in_flight)
+    /// Registers counters that differ in their labels.
+    pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        register(&self.registry, IntCounterVec::new(Opts::new(name, help), labels))
     }
 
-    /// A connection begins.
-    pub fn begin_connection(&self) -> InFlight {
-        in_flight(&self.connections)
+    /// Registers a gauge.
+    pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        register(&self.registry, IntGauge::new(name, help))
     }
 
-    /// A request was refused because too many were being served.
-    pub fn shed_request(&self) {
-        self.requests_shed.inc();
+    /// Registers gauges that differ in their labels.
+    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        register(&self.registry, IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
-    /// A request was answered.
-    pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
-        self.requests.with_label_values(&[method, route, &status.to_string()]).inc();
-        self.request_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    /// Registers histograms of durations in seconds that differ in their labels.
+    pub fn durations(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        register(&self.registry, HistogramVec::new(options, labels))
     }
 
     /// All of it with `more`, which is known only now, in Prometheus' text format.
@@ -213,37 +115,11 @@ impl Metrics {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl BackendMetrics {
-    /// A call begins.
-    pub fn begin(&self) -> InFlight {
-        in_flight(&self.in_flight)
-    }
-
-    /// A call has ended.
-    pub fn called(&self, operation: &str, result: &str, took: Duration) {
-        self.calls.with_label_values(&[&self.backend, operation, result]).inc();
-        self.seconds.with_label_values(&[&self.backend, operation]).observe(took.as_secs_f64());
-    }
-
-    /// A call was refused because too many were running and waiting.
-    pub fn shed(&self) {
-        self.shed.inc();
-    }
-
-    /// A call was refused because the circuit is open.
-    pub fn refused(&self) {
-        self.refused.inc();
-    }
-
-    /// The circuit has opened.
-    pub fn opened(&self) {
-        self.opened.inc();
+impl InFlight {
+    /// Counts one more in a gauge.
+    pub fn begin(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
     }
 }
 
@@ -276,11 +152,6 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-fn in_flight(gauge: &IntGauge) -> InFlight {
-    gauge.inc();
-    InFlight(gauge.clone())
 }
 
 fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {

@@ -18,14 +18,12 @@ use thiserror::Error;
 pub use self::{
     auth::{AuthMount, Tune},
     path::MountPath,
-    table::{Leaving, Mount, MountTable, Upgrade},
+    table::{Leaving, Mount, MountConfig, MountTable, Upgrade},
 };
 use crate::{
     barrier::{Barrier, BarrierError},
-    config::MountConfig,
     epoch,
-    seal::SYSTEM_KEYSPACE,
-    storage::{RequestId, StorageError, unit},
+    storage::{RequestId, SYSTEM_KEYSPACE, StorageError, unit},
 };
 use keyway_crypto::{
     envelope::{OpenError, RecordKind},

@@ -8,6 +8,3 @@ pub mod record;
 
 pub use init::{InitError, Initialised, ShareCounts, initialise};
 pub use record::{NextKeys, SealRecord, SealRecordError, Unlocked};
-
-/// The keyspace of the system's own records.
-pub const SYSTEM_KEYSPACE: &str = "keyway-system";

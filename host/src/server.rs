@@ -26,18 +26,20 @@ use keyway_loader::{
 use thiserror::Error;
 use uuid::Uuid;
 
-pub use self::tls::{ClientAuthority, Tls, TlsError, TlsFiles};
-use self::{opener::Opener, reload::Reloader, serve::Serving};
+pub use self::tls::{Tls, TlsError};
+use self::{
+    opener::Opener,
+    reload::Reloader,
+    serve::{ConnectionMetrics, Serving},
+};
 use crate::{
-    config::Config,
+    config::{Config, STAGING},
     core::{Core, CoreError, CoreSettings, Supply},
-    http::{self, Edge, OpenRoutes},
+    http::{self, Edge, EdgeSettings, OpenRoutes},
+    log,
     metrics::Metrics,
     storage::{RequestId, Storage},
 };
-
-/// Where the private copies of plugins are, in the data directory.
-pub const STAGING: &str = "plugins";
 
 /// The command that loads a plugin in a process of its own.
 pub const PROBE_COMMAND: &str = "probe-plugin";
@@ -170,13 +172,15 @@ impl Server {
         };
         let core = Arc::new(Core::new(backends, settings, &metrics)?);
         let open = OpenRoutes { metrics: config.open_metrics, ceremonies: config.open_ceremonies };
-        let edge = Edge::new(Arc::clone(&core), metrics.clone(), &config.limits, open);
+        let limits = config.limits.requests;
+        let settings = EdgeSettings { limits, open, log_lines_dropped: log::lines_dropped };
+        let edge = Edge::new(Arc::clone(&core), metrics.clone(), settings);
         let listener = listen::listener(config.listen).await?;
         let serving = Serving {
             listener,
             tls,
             router: http::router(edge),
-            metrics,
+            metrics: ConnectionMetrics::new(&metrics),
             connections: config.limits.connections,
             drain: config.limits.drain,
         };

@@ -4,6 +4,7 @@ pub mod ahead;
 pub mod breaker;
 mod error;
 mod guard;
+mod metrics;
 mod request;
 mod settle;
 mod tally;
@@ -17,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use keyway_crypto::key::{RandomError, random_bytes};
 use keyway_loader::{
     Batch, BatchMode, BatchResult, CallContext, Capabilities, Delete, Down, DropKeyspace, Durability, Error,
     ErrorCode, Features, Generation, Health, InUse, Key, Op, OpResult, Page, Put, ReadConsistency, Record,
@@ -28,12 +30,17 @@ use self::{
     breaker::Circuit,
     guard::{Guard, Operation},
 };
-pub use self::{error::StorageError, guard::CallLimits, request::RequestId, settle::Beside, tally::Tallied};
-use crate::{
-    metrics::{BackendMetrics, Metrics},
-    offload,
+pub use self::{
+    error::StorageError,
+    guard::CallLimits,
+    metrics::{BackendMetrics, CallMetrics},
+    request::RequestId,
+    settle::Beside,
+    tally::Tallied,
 };
-use keyway_crypto::key::{RandomError, random_bytes};
+use crate::{metrics::Metrics, offload};
+/// The keyspace of the system's own records.
+pub const SYSTEM_KEYSPACE: &str = "keyway-system";
 
 const GET: Operation = Operation::read("get");
 const GET_MANY: Operation = Operation::read("get_many");
@@ -79,7 +86,7 @@ fn write_id() -> Result<WriteId, Error> {
 impl Storage {
     /// The way to a backend, within the ordinary bounds, measured by nobody.
     pub fn new(backend: Arc<Slot>) -> Self {
-        let metrics = Metrics::new().backend(backend.backend());
+        let metrics = CallMetrics::new(&Metrics::new()).backend(backend.backend());
         Self::guarded(backend, CallLimits::default(), metrics)
     }
 

@@ -9,8 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     barrier::{Barrier, BarrierError, Resealed},
     epoch,
-    seal::SYSTEM_KEYSPACE,
-    storage::{RequestId, StorageError, ahead::Ahead},
+    storage::{RequestId, SYSTEM_KEYSPACE, StorageError, ahead::Ahead},
 };
 use keyway_crypto::{
     envelope::{OpenError, RecordKind, key_number},

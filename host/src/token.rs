@@ -27,8 +27,7 @@ pub use self::{
 use crate::{
     barrier::{Barrier, BarrierError},
     clock,
-    seal::SYSTEM_KEYSPACE,
-    storage::{RequestId, StorageError},
+    storage::{RequestId, SYSTEM_KEYSPACE, StorageError},
     system::SystemError,
 };
 use keyway_crypto::{

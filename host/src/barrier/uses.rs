@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Barrier, BarrierError};
-use crate::{seal::SYSTEM_KEYSPACE, storage::RequestId};
+use crate::storage::{RequestId, SYSTEM_KEYSPACE};
 use keyway_crypto::{
     envelope::{OpenError, RecordKind},
     keyring::{Record, open_under_root, seal_under_root},

@@ -11,7 +11,7 @@ use std::{
 use keyway_loader::{Policy, Requirement, Trust, TrustedKey, Wanted, swap::Deadlines};
 
 use super::{
-    BackendSettings, Config, LOCK_FILE, Limits, MountConfig,
+    ClientAuthority, Config, LOCK_FILE, Limits, STAGING, TlsFiles,
     file::{AuditSection, File, KeysSection, LimitsSection, SwapSection, TlsSection, TrustSection},
 };
 use crate::{
@@ -20,9 +20,12 @@ use crate::{
         spec::{Target, Written},
     },
     barrier::UseBound,
-    core::SwapSettings,
-    mounts::{MountPath, table::SECRETS},
-    server::{ClientAuthority, STAGING, TlsFiles},
+    core::{BackendSettings, SwapSettings},
+    http::RequestLimits,
+    mounts::{
+        MountPath,
+        table::{MountConfig, SECRETS},
+    },
     storage::CallLimits,
 };
 
@@ -198,23 +201,29 @@ fn check_limits(section: &LimitsSection) -> Result<Limits, Problem> {
         within(name, value, 0, 1, most)
             .map(|given| if given == 0 { usual } else { Duration::from_secs(given as u64) })
     };
-    let calls = default.calls;
+    let (requests, calls) = (default.requests, default.calls);
     let running = within("backend_calls", section.backend_calls, calls.running.get(), 1, 65_536)?;
     let deadline = within("backend_deadline_ms", section.backend_deadline_ms, 10_000, 100, 60_000)?;
     Ok(Limits {
         connections: within("connections", section.connections, default.connections, 1, 1_000_000)?,
-        requests: within("requests", section.requests, default.requests, 1, 65_536)?,
-        request: seconds("request_s", section.request_s, default.request, 3_600)?,
-        body_memory_bytes: within("body_memory_mib", section.body_memory_mib, 256, 64, 65_536)? * 1024 * 1024,
+        drain: seconds("drain_s", section.drain_s, default.drain, 600)?,
+        requests: RequestLimits {
+            running: within("requests", section.requests, requests.running, 1, 65_536)?,
+            time: seconds("request_s", section.request_s, requests.time, 3_600)?,
+            body_memory_bytes: within("body_memory_mib", section.body_memory_mib, 256, 64, 65_536)?
+                * 1024
+                * 1024,
+            // Zero is no bound.
+            client_requests: section.client_requests_per_s.map_or(requests.client_requests, NonZeroU32::new),
+            client_attempts: section
+                .client_attempts_per_minute
+                .map_or(requests.client_attempts, NonZeroU32::new),
+        },
         calls: CallLimits {
             running: NonZeroUsize::new(running).unwrap_or(calls.running),
             deadline: Duration::from_millis(deadline as u64),
             ..calls
         },
-        drain: seconds("drain_s", section.drain_s, default.drain, 600)?,
-        // Zero is no bound.
-        client_requests: section.client_requests_per_s.map_or(default.client_requests, NonZeroU32::new),
-        client_attempts: section.client_attempts_per_minute.map_or(default.client_attempts, NonZeroU32::new),
     })
 }
 

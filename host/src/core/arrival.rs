@@ -14,10 +14,9 @@ use crate::{
     barrier::BarrierError,
     epoch::{self, Epoch, Others},
     mounts::Mount,
-    seal::SYSTEM_KEYSPACE,
     secrets::{self, SecretPath},
     storage::{
-        RequestId,
+        RequestId, SYSTEM_KEYSPACE,
         ahead::{Ahead, Place},
     },
     system::SystemError,

@@ -15,8 +15,7 @@ use super::Core;
 use crate::{
     clock,
     epoch::{self, Others},
-    seal::SYSTEM_KEYSPACE,
-    storage::{RequestId, StorageError},
+    storage::{RequestId, SYSTEM_KEYSPACE, StorageError},
 };
 
 const PREFIX: &str = "host/";

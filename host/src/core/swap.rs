@@ -11,7 +11,7 @@ use std::{
 };
 
 use keyway_loader::{
-    BackendConfig, Chain, Durability, Fix, Generation, Loader, Requirement, Swap, SwapError, Swapped,
+    BackendConfig, Chain, Durability, Fix, Generation, Loader, Requirement, Swap, SwapError, Swapped, Wanted,
     swap::{Data, Deadlines, Side, Target},
 };
 use serde_json::Value;
@@ -20,7 +20,6 @@ use super::{Core, CoreError};
 use crate::{
     audit::entry::{Entry, Request, Response},
     clock,
-    config::BackendSettings,
     storage::{Storage, Tallied},
 };
 
@@ -28,6 +27,15 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(200);
 /// The fewest calls by which it is judged.
 const FEWEST: u64 = 20;
+
+/// A backend's section.
+#[derive(Debug, Clone)]
+pub struct BackendSettings {
+    /// Which plugin, perhaps with a version, and whether another will do.
+    pub wanted: Wanted,
+    /// The plugin's own settings, as JSON.
+    pub config: serde_json::Value,
+}
 
 /// What the configuration says about swaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

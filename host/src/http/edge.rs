@@ -4,8 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use super::{error::ApiError, in_flight::InFlight, limit::ClientLimits};
-use crate::{config::Limits, core::Core, metrics::Metrics};
+use super::{
+    error::ApiError,
+    in_flight::InFlight,
+    limit::{ClientLimits, RequestLimits},
+    metrics::RequestMetrics,
+};
+use crate::{core::Core, metrics::Metrics};
 
 /// Bodies are counted in pieces of so many bytes.
 const PIECE_BYTES: usize = 1024;
@@ -16,6 +21,9 @@ const OPEN_BODIES_BYTES: usize = 8 * 1024 * 1024;
 pub struct Edge {
     pub(super) core: Arc<Core>,
     pub(super) metrics: Metrics,
+    pub(super) request_metrics: RequestMetrics,
+    /// How many lines of the log were dropped.
+    pub(super) log_lines_dropped: fn() -> u64,
     /// How long a request may take.
     pub(super) deadline: Duration,
     /// Which routes need no token.
@@ -28,6 +36,16 @@ pub struct Edge {
     bodies: Arc<Semaphore>,
     /// For bodies of requests that show no token: strangers cannot use up what the others need.
     open_bodies: Arc<Semaphore>,
+}
+
+/// What an edge is made with.
+pub struct EdgeSettings {
+    /// What is served at a time.
+    pub limits: RequestLimits,
+    /// Which routes need no token.
+    pub open: OpenRoutes,
+    /// How many lines of the log were dropped since the program began.
+    pub log_lines_dropped: fn() -> u64,
 }
 
 /// Which routes the configuration opens to everybody who reaches the listener.
@@ -48,15 +66,18 @@ pub(super) struct Memory {
 
 impl Edge {
     /// The edge of a server.
-    pub fn new(core: Arc<Core>, metrics: Metrics, limits: &Limits, open: OpenRoutes) -> Arc<Self> {
+    pub fn new(core: Arc<Core>, metrics: Metrics, settings: EdgeSettings) -> Arc<Self> {
+        let EdgeSettings { limits, open, log_lines_dropped } = settings;
         Arc::new(Self {
             core,
+            request_metrics: RequestMetrics::new(&metrics),
             metrics,
-            deadline: limits.request,
+            log_lines_dropped,
+            deadline: limits.time,
             open,
-            clients: ClientLimits::new(limits),
+            clients: ClientLimits::new(&limits),
             in_flight: InFlight::default(),
-            requests: Semaphore::new(limits.requests),
+            requests: Semaphore::new(limits.running),
             bodies: Arc::new(Semaphore::new(limits.body_memory_bytes / PIECE_BYTES)),
             open_bodies: Arc::new(Semaphore::new(OPEN_BODIES_BYTES / PIECE_BYTES)),
         })
@@ -65,7 +86,7 @@ impl Edge {
     /// A place among the requests that are served.
     pub(super) fn place(&self) -> Result<SemaphorePermit<'_>, ApiError> {
         self.requests.try_acquire().map_err(|_| {
-            self.metrics.shed_request();
+            self.request_metrics.shed();
             ApiError::overloaded("too many requests are being served")
         })
     }
@@ -78,7 +99,7 @@ impl Edge {
         let missing = u32::try_from(bytes.div_ceil(PIECE_BYTES).saturating_sub(held)).unwrap_or(u32::MAX);
         if missing > 0 {
             let permit = Arc::clone(pool).try_acquire_many_owned(missing).map_err(|_| {
-                self.metrics.shed_request();
+                self.request_metrics.shed();
                 ApiError::overloaded("the bodies of too many requests are being served")
             })?;
             match &mut memory.permit {

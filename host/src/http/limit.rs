@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     num::NonZeroU32,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use governor::{
@@ -14,7 +15,33 @@ use governor::{
 };
 
 use super::error::ApiError;
-use crate::config::Limits;
+
+/// What is served at a time, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// Most requests that are served at a time; further ones are refused with 503.
+    pub running: usize,
+    /// How long a request may take.
+    pub time: Duration,
+    /// Most bytes of all bodies that are being served.
+    pub body_memory_bytes: usize,
+    /// Most requests of one client in a second; none is any number.
+    pub client_requests: Option<NonZeroU32>,
+    /// Most attempts of one client in a minute to unseal, to log in, or at what else takes shares; none is any number.
+    pub client_attempts: Option<NonZeroU32>,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self {
+            running: 1_024,
+            time: Duration::from_secs(90),
+            body_memory_bytes: 256 * 1024 * 1024,
+            client_requests: None,
+            client_attempts: NonZeroU32::new(300),
+        }
+    }
+}
 
 /// After so many requests those clients are forgotten that have asked for nothing of late.
 const TIDY: u32 = 1_024;
@@ -34,7 +61,7 @@ struct Limit {
 }
 
 impl ClientLimits {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &RequestLimits) -> Self {
         Self {
             requests: limits.client_requests.map(|most| Limit::new(Quota::per_second(most))),
             attempts: limits.client_attempts.map(|most| Limit::new(Quota::per_minute(most))),
@@ -95,8 +122,11 @@ mod tests {
 
     #[test]
     fn clients_have_bounds_of_their_own() {
-        let limits =
-            Limits { client_attempts: NonZeroU32::new(3), client_requests: None, ..Limits::default() };
+        let limits = RequestLimits {
+            client_attempts: NonZeroU32::new(3),
+            client_requests: None,
+            ..RequestLimits::default()
+        };
         let limits = ClientLimits::new(&limits);
         let peer = |text: &str| Some(SocketAddr::new(text.parse().unwrap(), 1));
         for _ in 0..3 {

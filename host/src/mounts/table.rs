@@ -10,10 +10,25 @@ use super::{
     auth::{AuthTable, Disabled, Tune},
     path::MountPath,
 };
-use crate::{clock, config::MountConfig, secrets::Settings};
+use crate::{clock, secrets::Settings};
 
 /// The kind of mount that there is.
 pub const SECRETS: &str = "secrets";
+
+/// A mount's section in the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountConfig {
+    /// What kind of secrets: `secrets`.
+    #[serde(default = "secrets_engine")]
+    pub engine: String,
+    /// On which backend.
+    pub backend: String,
+}
+
+fn secrets_engine() -> String {
+    SECRETS.to_owned()
+}
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

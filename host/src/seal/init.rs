@@ -9,13 +9,10 @@ use keyway_loader::{Condition, Key, Op, Put};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{
-    SYSTEM_KEYSPACE,
-    record::{SealRecord, SealRecordError, seal_key},
-};
+use super::record::{SealRecord, SealRecordError, seal_key};
 use crate::{
     clock,
-    storage::{RequestId, Storage, StorageError},
+    storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError},
     token::Token,
 };
 use keyway_crypto::{

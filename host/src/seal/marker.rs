@@ -14,11 +14,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{
-    SYSTEM_KEYSPACE,
-    record::{SealRecord, SealRecordError},
-};
-use crate::storage::{RequestId, Storage, StorageError};
+use super::record::{SealRecord, SealRecordError};
+use crate::storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError};
 
 const MARKER_KEY: &[u8] = b"cluster";
 const FILE: &str = "cluster.json";

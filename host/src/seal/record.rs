@@ -10,10 +10,9 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::SYSTEM_KEYSPACE;
 use crate::{
     clock, epoch,
-    storage::{RequestId, Storage, StorageError},
+    storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError},
 };
 use keyway_crypto::{
     envelope::{OpenError, SealError},

@@ -14,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::config::{BackendSettings, Config};
+use crate::{config::Config, core::BackendSettings};
 
 /// How long opening a backend may take until it counts as down; it may still come.
 const OPEN: Duration = Duration::from_secs(30);

@@ -12,6 +12,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
 };
+use prometheus::IntGauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -23,7 +24,7 @@ use tower::ServiceExt;
 use super::{patient::Patient, tls::Tls};
 use crate::{
     http::{Peer, PeerCertificate},
-    metrics::Metrics,
+    metrics::{InFlight, Metrics},
 };
 
 /// How long a client may take for the head of a request, and stay silent between two.
@@ -53,18 +54,33 @@ pub(super) struct Serving {
     pub(super) listener: TcpListener,
     pub(super) tls: Option<Tls>,
     pub(super) router: Router,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: ConnectionMetrics,
     /// Most connections at a time; further ones wait to be accepted.
     pub(super) connections: usize,
     /// How long requests that run may take after the signal to stop.
     pub(super) drain: Duration,
 }
 
+/// What is measured of connections.
+#[derive(Clone)]
+pub(super) struct ConnectionMetrics(IntGauge);
+
+impl ConnectionMetrics {
+    /// Registers the measurement.
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        Self(metrics.gauge("keyway_http_connections", "Open connections."))
+    }
+
+    fn begin(&self) -> InFlight {
+        InFlight::begin(&self.0)
+    }
+}
+
 /// What every connection needs.
 struct Shared {
     tls: Option<Tls>,
     router: Router,
-    metrics: Metrics,
+    metrics: ConnectionMetrics,
 }
 
 impl Serving {
@@ -115,7 +131,7 @@ async fn accept(
 }
 
 async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
-    let _counted = shared.metrics.begin_connection();
+    let _counted = shared.metrics.begin();
     // Answers are whole when they are written.
     let _unsupported = stream.set_nodelay(true);
     let result = match &shared.tls {

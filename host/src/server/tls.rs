@@ -18,28 +18,10 @@ use rustls::{
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 
+use crate::config::{ClientAuthority, TlsFiles};
+
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// The files of a server's certificate, in PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate, followed by those of its issuers.
-    pub cert_file: PathBuf,
-    /// Its private key.
-    pub key_file: PathBuf,
-    /// Who signs the certificates that clients show; none asks for none.
-    pub clients: Option<ClientAuthority>,
-}
-
-/// Who signs the certificates that clients show.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientAuthority {
-    /// The certificates of the authorities, in PEM.
-    pub file: PathBuf,
-    /// Whether a client that shows none is refused. One that shows another's is refused in any case.
-    pub is_required: bool,
-}
 
 /// Why a certificate cannot be used.
 #[derive(Debug, Error)]

@@ -12,10 +12,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     breaker::{Admitted, Breaker, Circuit, Refused},
+    metrics::BackendMetrics,
     request::RequestId,
     tally::Tally,
 };
-use crate::metrics::BackendMetrics;
 
 /// The failures that say that a backend does not serve. All others are answers of one that does.
 const DOWN: [ErrorCode; 4] =

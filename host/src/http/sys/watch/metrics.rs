@@ -3,16 +3,14 @@
 use keyway_loader::images;
 
 use crate::{
-    core::Core,
-    http::{Call, answer::Answer, error::ApiError, route::At},
-    log,
+    http::{Call, Edge, answer::Answer, error::ApiError, route::At},
     metrics::Sample,
     storage::breaker::Circuit,
 };
 
 pub(in crate::http::sys) async fn metrics(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
-    let (metrics, samples) = (&call.edge.metrics, samples(&call.core));
+    let (metrics, samples) = (&call.edge.metrics, samples(&call.edge));
     Ok(match format(call)? {
         Format::Prometheus => Answer::Metrics(metrics.text(&samples)),
         Format::Json => Answer::plain(metrics.json(&samples)),
@@ -48,7 +46,8 @@ fn format(call: &Call) -> Result<Format, ApiError> {
 }
 
 /// What is known only when it is asked for.
-fn samples(core: &Core) -> Vec<Sample> {
+fn samples(edge: &Edge) -> Vec<Sample> {
+    let core = &edge.core;
     let mut samples = vec![
         Sample {
             name: "keyway_build_info",
@@ -67,7 +66,7 @@ fn samples(core: &Core) -> Vec<Sample> {
         name: "keyway_log_lines_dropped_total",
         help: "Lines of the log that were dropped, because they were not read in time or could not be written.",
         labels: Vec::new(),
-        value: log::lines_dropped(),
+        value: (edge.log_lines_dropped)(),
     });
     let images = images();
     samples.push(Sample {
