@@ -8,6 +8,7 @@ pub mod role;
 pub mod secret_id;
 
 use data_encoding::HEXLOWER;
+use keyway_crypto::key::RandomError;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -19,7 +20,6 @@ use crate::{
     system::{Records, SystemError},
     token::TokenError,
 };
-use keyway_crypto::key::RandomError;
 
 /// What the keys of all records of all mounts begin with.
 const PREFIX: &str = "approle/";

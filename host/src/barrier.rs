@@ -9,6 +9,11 @@ mod uses;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use keyway_crypto::{
+    envelope::{OpenError, SealError},
+    key::SecretKey,
+    keyring::{Keyring, Record, RotateError},
+};
 use thiserror::Error;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -18,11 +23,6 @@ pub use self::uses::{KeyUse, MAX_USES, UseBound};
 use crate::{
     seal::{SealRecordError, Unlocked},
     storage::{RequestId, Storage, StorageError},
-};
-use keyway_crypto::{
-    envelope::{OpenError, SealError},
-    key::SecretKey,
-    keyring::{Keyring, Record, RotateError},
 };
 
 /// The keys of an unsealed server.

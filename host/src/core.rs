@@ -21,6 +21,10 @@ mod unseal;
 mod upkeep;
 mod versioning;
 
+use keyway_common::metrics::Metrics;
+use keyway_loader::{Backends, Down, Grant, Health, Slot};
+use uuid::Uuid;
+
 pub use self::{
     caller::Caller,
     cluster::Known,
@@ -42,9 +46,6 @@ use std::{
     time::Duration,
 };
 
-use keyway_loader::{Backends, Down, Grant, Health, Slot};
-use uuid::Uuid;
-
 use self::{
     arrival::{Lineages, Seen},
     ceremony::Ceremonies,
@@ -58,7 +59,6 @@ use crate::{
     audit::{Audit, AuditSettings},
     barrier::{Barrier, UseBound},
     lease::Leases,
-    metrics::Metrics,
     mounts::{Mount, MountConfig, Mounts},
     policy::Policies,
     seal::{Initialised, SealRecord, SealRecordError, ShareCounts, initialise},

@@ -1,5 +1,6 @@
 //! Cubbyholes: what a token keeps for itself. Nobody else reaches it, and it goes with its token.
 
+use keyway_crypto::envelope::RecordKind;
 use keyway_loader::Condition;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -7,7 +8,6 @@ use crate::{
     system::{New, Records, SystemError},
     token::TokenName,
 };
-use keyway_crypto::envelope::RecordKind;
 
 const PREFIX: &str = "cubbyhole/";
 

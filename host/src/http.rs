@@ -41,6 +41,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use keyway_common::{duration, offload};
 use tracing::{Instrument, field};
 use uuid::Uuid;
 
@@ -59,7 +60,6 @@ pub use self::{
 };
 use crate::{
     core::Core,
-    duration, offload,
     storage::{RequestId, unit},
     token::Token,
 };

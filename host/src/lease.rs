@@ -14,13 +14,13 @@ use std::{
     time::Duration,
 };
 
+use keyway_common::clock;
 use keyway_loader::{Condition, ErrorCode, Key, Op, Put, Record, Version};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    clock,
     epoch::{self, Others},
     storage::{
         Beside, RequestId, SYSTEM_KEYSPACE, Storage, StorageError,

@@ -30,9 +30,4 @@ pub mod token;
 
 pub mod storage;
 
-pub mod clock;
-pub mod duration;
-pub mod json;
 pub mod log;
-pub mod metrics;
-pub mod offload;

@@ -12,6 +12,10 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use keyway_crypto::{
+    envelope::{OpenError, RecordKind},
+    keyring::Record,
+};
 use keyway_loader::{Condition, Key, Put, Version};
 use thiserror::Error;
 
@@ -24,10 +28,6 @@ use crate::{
     barrier::{Barrier, BarrierError},
     epoch,
     storage::{RequestId, SYSTEM_KEYSPACE, StorageError, unit},
-};
-use keyway_crypto::{
-    envelope::{OpenError, RecordKind},
-    keyring::Record,
 };
 
 /// How often a change that loses races is tried.

@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
 };
 
+use keyway_common::metrics::Metrics;
 use keyway_loader::{
     Backends, History, Loader, Origin, Prober, SearchPath,
     stage::{self, StageError},
@@ -37,7 +38,6 @@ use crate::{
     core::{Core, CoreError, CoreSettings, Supply},
     http::{self, Edge, EdgeSettings, OpenRoutes},
     log,
-    metrics::Metrics,
     storage::{RequestId, Storage},
 };
 

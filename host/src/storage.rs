@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use keyway_common::{metrics::Metrics, offload};
 use keyway_crypto::key::{RandomError, random_bytes};
 use keyway_loader::{
     Batch, BatchMode, BatchResult, CallContext, Capabilities, Delete, Down, DropKeyspace, Durability, Error,
@@ -38,7 +39,6 @@ pub use self::{
     settle::Beside,
     tally::Tallied,
 };
-use crate::{metrics::Metrics, offload};
 /// The keyspace of the system's own records.
 pub const SYSTEM_KEYSPACE: &str = "keyway-system";
 

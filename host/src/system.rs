@@ -1,6 +1,10 @@
 //! The system's own records: plain data, sealed like secrets, in the system's keyspace. Tokens, policies and roles lie here;
 //! what they mean, their modules know.
 
+use keyway_crypto::{
+    envelope::{OpenError, RecordKind, key_number},
+    keyring::Record,
+};
 use keyway_loader::{Condition, Delete, Key, Op, Put, Scan, Version};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -10,10 +14,6 @@ use crate::{
     barrier::{Barrier, BarrierError, Resealed},
     epoch,
     storage::{RequestId, SYSTEM_KEYSPACE, StorageError, ahead::Ahead},
-};
-use keyway_crypto::{
-    envelope::{OpenError, RecordKind, key_number},
-    keyring::Record,
 };
 
 /// How often a change that loses races is tried.

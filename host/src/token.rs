@@ -15,6 +15,12 @@ use std::net::IpAddr;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use ipnet::IpNet;
+use keyway_common::clock;
+use keyway_crypto::{
+    envelope::{RecordKind, SealError},
+    key::{RandomError, SecretKey},
+    keyring::{Keyring, Record},
+};
 use keyway_loader::{Key, Scan};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -26,14 +32,8 @@ pub use self::{
 };
 use crate::{
     barrier::{Barrier, BarrierError},
-    clock,
     storage::{RequestId, SYSTEM_KEYSPACE, StorageError},
     system::SystemError,
-};
-use keyway_crypto::{
-    envelope::{RecordKind, SealError},
-    key::{RandomError, SecretKey},
-    keyring::{Keyring, Record},
 };
 
 const PREFIX: &str = "kw.";

@@ -52,7 +52,7 @@ const CONFINED: [Confined; 6] = [
             "host/loader/src/open.rs",
             "host/loader/src/adapter/",
             "host/loader/src/probe/sandbox.rs",
-            "host/src/offload/heap.rs",
+            "host/common/src/offload/heap.rs",
             "host/src/server/signals/mask.rs",
             "tests/bench/src/allocations.rs",
             "tests/compat/fixtures/panicking/lib.rs",

@@ -1,6 +1,7 @@
 //! Roles.
 
 use ipnet::IpNet;
+use keyway_crypto::envelope::RecordKind;
 use keyway_loader::Condition;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -10,7 +11,6 @@ use crate::{
     system::{New, Next, SystemError},
     token::{life::Life, role::OldNames},
 };
-use keyway_crypto::envelope::RecordKind;
 
 /// A role. Durations are seconds; zero is not said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
+use keyway_common::clock::Time;
+use keyway_crypto::envelope::RecordKind;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{AppRoleError, AppRoles, Role};
 use crate::{
-    clock::Time,
     system::{New, Next, SystemError},
     token::plan::check_meta,
 };
-use keyway_crypto::envelope::RecordKind;
 
 /// What is known of a secret id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,13 +5,14 @@ use std::{
     time::Duration,
 };
 
+use keyway_common::clock;
+use keyway_crypto::{envelope::OpenError, key::SecretKey, keyring::Keyring, password::Derivation};
+
 use super::{Barrier, BarrierError};
 use crate::{
-    clock,
     seal::{NextKeys, SealRecord},
     storage::RequestId,
 };
-use keyway_crypto::{envelope::OpenError, key::SecretKey, keyring::Keyring, password::Derivation};
 
 /// How often a rotation that loses races is tried.
 const ATTEMPTS: u32 = 8;

@@ -7,16 +7,16 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use keyway_crypto::{
+    envelope::{OpenError, RecordKind},
+    keyring::{Record, open_under_root, seal_under_root},
+};
 use keyway_loader::{Condition, Key, Put};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Barrier, BarrierError};
 use crate::storage::{RequestId, SYSTEM_KEYSPACE};
-use keyway_crypto::{
-    envelope::{OpenError, RecordKind},
-    keyring::{Record, open_under_root, seal_under_root},
-};
 
 /// The most uses of one key.
 pub const MAX_USES: u64 = 1 << 31;

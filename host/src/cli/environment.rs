@@ -5,9 +5,9 @@
 use std::{env, ffi::OsString, time::Duration};
 
 use clap::ValueEnum;
+use keyway_common::duration;
 
 use super::{failure::Failure, output::Format};
-use crate::duration;
 
 const PREFIXES: [&str; 3] = ["KEYWAY", "BAO", "VAULT"];
 

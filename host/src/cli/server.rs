@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use keyway_common::offload;
 use tokio::runtime::Builder;
 
 use super::failure::Failure;
 use crate::{
     config::Config,
     log::Log,
-    offload,
     server::{Server, StartOptions, core_dumps, files, signals},
 };
 

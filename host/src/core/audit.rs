@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use keyway_crypto::envelope::RecordKind;
+
 use super::{Core, CoreError, Unsealed};
 use crate::{
     audit::{
@@ -12,7 +14,6 @@ use crate::{
     storage::{RequestId, unit},
     system::{Next, Records},
 };
-use keyway_crypto::envelope::RecordKind;
 
 const KEY: &[u8] = b"audit/devices";
 /// Most devices that can be added.

@@ -11,6 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use keyway_crypto::{
+    key::SecretKey,
+    shares::{Share, ShareHash, split},
+};
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
@@ -26,10 +30,6 @@ use crate::{
     seal::{NextKeys, SealRecord, ShareCounts},
     storage::{RequestId, unit},
     token::TokenError,
-};
-use keyway_crypto::{
-    key::SecretKey,
-    shares::{Share, ShareHash, split},
 };
 
 /// How long an attempt lasts that nobody gives a share to: whoever begins one does not keep others from it for ever.

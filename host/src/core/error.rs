@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use keyway_crypto::password::PasswordError;
 use keyway_loader::SwapError;
 use thiserror::Error;
 use uuid::Uuid;
@@ -15,7 +16,6 @@ use crate::{
     system::SystemError,
     token::TokenError,
 };
-use keyway_crypto::password::PasswordError;
 
 /// Why the server could not do what it was asked to.
 #[derive(Debug, Error)]

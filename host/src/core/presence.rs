@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use keyway_common::clock;
 use keyway_loader::{Delete, Key, Put, Scan};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -13,7 +14,6 @@ use uuid::Uuid;
 
 use super::Core;
 use crate::{
-    clock,
     epoch::{self, Others},
     storage::{RequestId, SYSTEM_KEYSPACE, StorageError},
 };

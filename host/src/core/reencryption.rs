@@ -8,6 +8,8 @@ use std::{
 };
 
 use data_encoding::BASE64;
+use keyway_common::{clock, offload};
+use keyway_crypto::envelope::RecordKind;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, task::JoinHandle};
 use uuid::Uuid;
@@ -15,15 +17,12 @@ use uuid::Uuid;
 use super::{Core, CoreError, Unsealed};
 use crate::{
     barrier::Resealed,
-    clock,
     epoch::{self, Others},
     lease::Asked,
-    offload,
     secrets::Engine,
     storage::RequestId,
     system::{Next, SystemError},
 };
-use keyway_crypto::envelope::RecordKind;
 
 const KEY: &[u8] = b"reencryption";
 const LEASE: &str = "reencryption";

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use keyway_common::clock;
 use keyway_loader::{
     BackendConfig, Chain, Durability, Fix, Generation, Loader, Requirement, Swap, SwapError, Swapped, Wanted,
     swap::{Data, Deadlines, Side, Target},
@@ -19,7 +20,6 @@ use serde_json::Value;
 use super::{Core, CoreError};
 use crate::{
     audit::entry::{Entry, Request, Response},
-    clock,
     storage::{Storage, Tallied},
 };
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use keyway_crypto::shares::Share;
 use keyway_loader::Version;
 use uuid::Uuid;
 
@@ -18,7 +19,6 @@ use crate::{
     storage::RequestId,
     token::forget_unopenable,
 };
-use keyway_crypto::shares::Share;
 
 /// Shares that have been given so far.
 #[derive(Default)]

@@ -6,14 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use keyway_common::{clock, offload};
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
-    approle, clock,
+    approle,
     lease::Asked,
     mounts::{Leaving, MountError},
-    offload,
     seal::marker,
     secrets::{Engine, EngineError},
     storage::RequestId,

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use keyway_common::clock;
 use thiserror::Error;
 
 use super::{
@@ -10,7 +11,6 @@ use super::{
     upkeep::{SHORT_REST, UNDER_WAY},
 };
 use crate::{
-    clock,
     mounts::{Mount, Upgrade},
     secrets::EngineError,
     storage::RequestId,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use keyway_common::clock;
 
 use super::{
     Call,
@@ -17,7 +18,6 @@ use crate::{
         entry::{Auth, Entry, PolicyResults, Request, Response, Wrapped},
         redact::Hashes,
     },
-    clock,
     core::{Caller, Unsealed},
 };
 

@@ -3,15 +3,14 @@
 pub(super) mod approle;
 pub(super) mod token;
 
+use keyway_common::clock::Time;
+
 use super::{
     answer::{Answer, Auth, Logical},
     error::ApiError,
     given::Truth,
 };
-use crate::{
-    clock::Time,
-    token::{Entry, Token},
-};
+use crate::token::{Entry, Token};
 
 /// An answer that says nothing but what the client should be told, if anything.
 fn warned(warnings: Vec<String>) -> Answer {

@@ -8,6 +8,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use keyway_common::offload;
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -15,7 +16,6 @@ use super::{
     error::ApiError,
     route::{Action, At, BodyLimit},
 };
-use crate::offload;
 
 /// The longest body.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;

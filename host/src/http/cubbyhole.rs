@@ -1,5 +1,6 @@
 //! `cubbyhole`: what a token keeps for itself.
 
+use keyway_common::json::has_repeated_name;
 use serde_json::{json, value::RawValue};
 
 use super::{
@@ -12,7 +13,6 @@ use super::{
 };
 use crate::{
     cubbyhole::Cubbyhole,
-    json::has_repeated_name,
     secrets::{FolderPath, SecretPath},
 };
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use keyway_common::metrics::Metrics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     limit::{ClientLimits, RequestLimits},
     metrics::RequestMetrics,
 };
-use crate::{core::Core, metrics::Metrics};
+use crate::core::Core;
 
 /// Bodies are counted in pieces of so many bytes.
 const PIECE_BYTES: usize = 1024;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
+use keyway_common::json::has_repeated_name;
 use serde_json::{Map, Value};
 
 use super::{
@@ -20,7 +21,6 @@ use super::{
 };
 use crate::{
     core::{Caller, CoreError},
-    json::has_repeated_name,
     mounts::auth::APPROLE,
     policy::{Ask, Capabilities, Operation},
     secrets::SecretPath,

@@ -3,12 +3,12 @@
 
 mod weak;
 
+use keyway_common::duration::Given;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 pub(super) use self::weak::{Number, Numbers, Pairs, Text, Texts, Truth};
 use super::{Call, error::ApiError};
-use crate::duration::Given;
 
 /// Tells a `null` from a field that is not there.
 pub(super) fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(

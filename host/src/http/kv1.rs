@@ -1,5 +1,6 @@
 //! KV version 1: secrets without versions, as Vault's clients expect them.
 
+use keyway_common::{duration, json::has_repeated_name};
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
@@ -11,11 +12,7 @@ use super::{
         At, Route, Table,
     },
 };
-use crate::{
-    duration,
-    json::has_repeated_name,
-    secrets::{Engine, FolderPath, SecretPath},
-};
+use crate::secrets::{Engine, FolderPath, SecretPath};
 
 /// The routes of a mount, behind its path.
 pub(super) static ROUTES: Table = Table {

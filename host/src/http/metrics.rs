@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use keyway_common::metrics::{InFlight, Metrics};
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge};
-
-use crate::metrics::{InFlight, Metrics};
 
 /// The measurements of all requests.
 pub(super) struct RequestMetrics {

@@ -1,5 +1,6 @@
 //! Response wrapping: an answer is kept, and is given once to the client that shows the wrapping's token.
 
+use keyway_common::clock;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
@@ -12,7 +13,6 @@ use super::{
     route::{Action, At, Route},
 };
 use crate::{
-    clock,
     core::Unsealed,
     cubbyhole::Cubbyhole,
     mounts::auth::APPROLE,

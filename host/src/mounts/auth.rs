@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use keyway_common::clock;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{MountError, MountPath, MountTable};
-use crate::{clock, token::life::Lifetimes};
+use crate::token::life::Lifetimes;
 
 /// Where tokens themselves are asked about. It is always there.
 pub const TOKEN: &str = "token";

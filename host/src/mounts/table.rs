@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keyway_common::clock;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -10,7 +11,7 @@ use super::{
     auth::{AuthTable, Disabled, Tune},
     path::MountPath,
 };
-use crate::{clock, secrets::Settings};
+use crate::secrets::Settings;
 
 /// The kind of mount that there is.
 pub const SECRETS: &str = "secrets";

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use keyway_common::{duration, json::has_repeated_name};
 use serde_json::Value;
 
 use super::{
     hcl::{self, Item, Node, Position},
     rule::{Capabilities, Parameters, PathRule, Permissions},
 };
-use crate::{duration, json::has_repeated_name};
 
 /// The longest text, in bytes.
 const MAX_TEXT_BYTES: usize = 256 * 1024;

@@ -5,17 +5,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use keyway_common::clock;
+use keyway_crypto::envelope::RecordKind;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
     Acl, DEFAULT, PathRule, Policy, RESPONSE_WRAPPING, ROOT, builtin, parse::parse, spike::SpikePolicy,
 };
-use crate::{
-    clock,
-    system::{Next, Records, SystemError},
-};
-use keyway_crypto::envelope::RecordKind;
+use crate::system::{Next, Records, SystemError};
 
 const PREFIX: &str = "policy/";
 /// The most sets of policies that are kept compiled.

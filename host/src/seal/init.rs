@@ -5,21 +5,21 @@
 //! initialisation can be repeated, in so many words, until somebody has unsealed: the cluster keeps its identity and
 //! gets other keys. Root tokens of attempts that came to nothing open under no key; the first unsealing removes them.
 
+use keyway_common::clock;
+use keyway_crypto::{
+    envelope::SealError,
+    key::{RandomError, SecretKey},
+    keyring::Keyring,
+    shares::{Share, split},
+};
 use keyway_loader::{Condition, Key, Op, Put};
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::record::{SealRecord, SealRecordError, seal_key};
 use crate::{
-    clock,
     storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError},
     token::Token,
-};
-use keyway_crypto::{
-    envelope::SealError,
-    key::{RandomError, SecretKey},
-    keyring::Keyring,
-    shares::{Share, split},
 };
 
 /// How often an initialisation with an unknown outcome is tried.

@@ -4,6 +4,14 @@
 //! record of the system backend, which changes by conditional writes alone.
 
 use data_encoding::{BASE64, HEXLOWER};
+use keyway_common::clock;
+use keyway_crypto::{
+    envelope::{OpenError, SealError},
+    key::SecretKey,
+    keyring::{Keyring, unwrap_root, unwrap_root_by_password, wrap_root, wrap_root_by_password},
+    password::Derivation,
+    shares::{Share, ShareHash, combine},
+};
 use keyway_loader::{Condition, Key, Put, Version};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,15 +19,8 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::{
-    clock, epoch,
+    epoch,
     storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError},
-};
-use keyway_crypto::{
-    envelope::{OpenError, SealError},
-    key::SecretKey,
-    keyring::{Keyring, unwrap_root, unwrap_root_by_password, wrap_root, wrap_root_by_password},
-    password::Derivation,
-    shares::{Share, ShareHash, combine},
 };
 
 const SEAL_KEY: &[u8] = b"seal";

@@ -8,6 +8,8 @@
 //! also leave a copy of the current version where it would be moved aside to; it is the next change's, and whatever removes
 //! or destroys a version removes that place too, be the version the current one or not.
 
+use keyway_common::clock;
+use keyway_crypto::key::random_bytes;
 use keyway_loader::{Condition, Delete, Key, Op, Put, Version};
 
 use super::{
@@ -15,8 +17,7 @@ use super::{
     path::SecretPath,
     record::{intent_key, metadata_key},
 };
-use crate::{clock, storage::StorageError};
-use keyway_crypto::key::random_bytes;
+use crate::storage::StorageError;
 
 /// What becomes of the records of one secret.
 pub(super) struct Change<'c> {

@@ -1,6 +1,8 @@
 //! The engine of one mount, for one request: reading and listing. What changes secrets is beside it: [`write`](mod@super::write),
 //! [`versions`](super::versions), [`remove`](super::remove), all through [`change`](super::change).
 
+use keyway_common::clock;
+use keyway_crypto::key::RandomError;
 use keyway_loader::{Key, Scan, Version, WriteId};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -14,14 +16,12 @@ use super::{
 };
 use crate::{
     barrier::{Barrier, BarrierError},
-    clock,
     mounts::Mount,
     storage::{
         RequestId, Storage, StorageError,
         ahead::{Ahead, Place},
     },
 };
-use keyway_crypto::key::RandomError;
 
 /// Most names that one list answers with.
 const MAX_LISTED: usize = 100_000;

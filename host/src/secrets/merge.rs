@@ -1,10 +1,9 @@
 //! JSON merge patches (RFC 7396), to the letter: values that a patch does not touch keep every digit.
 
+use keyway_common::json::text::{Members, unescaped};
 use serde_json::value::RawValue;
 use thiserror::Error;
 use zeroize::Zeroizing;
-
-use crate::json::text::{Members, unescaped};
 
 /// A patch, or what it is to change, that is no JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

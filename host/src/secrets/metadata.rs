@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
 use jiff::Timestamp;
+use keyway_crypto::envelope;
 use keyway_loader::WriteId;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{Effective, Settings};
-use keyway_crypto::envelope;
 
 /// The metadata of one secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! Secrets without versions: KV version 1. A record for each, at `p/<path>`, overwritten by whoever comes last.
 
+use keyway_crypto::{envelope::RecordKind, keyring::Record};
 use keyway_loader::{Delete, Key, Put};
 use zeroize::Zeroizing;
 
@@ -7,7 +8,6 @@ use super::{
     engine::{Depth, Engine, EngineError, Part},
     path::{FolderPath, SecretPath},
 };
-use keyway_crypto::{envelope::RecordKind, keyring::Record};
 
 pub(super) const PREFIX: &str = "p/";
 

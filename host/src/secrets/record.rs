@@ -11,6 +11,10 @@
 //!
 //! A current version that was destroyed has no value in the `m/` record.
 
+use keyway_crypto::{
+    envelope::{OpenError, RecordKind, SealError, key_number},
+    keyring::Record,
+};
 use thiserror::Error;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -22,10 +26,6 @@ use super::{
 use crate::{
     barrier::{Barrier, BarrierError},
     storage::RequestId,
-};
-use keyway_crypto::{
-    envelope::{OpenError, RecordKind, SealError, key_number},
-    keyring::Record,
 };
 
 const FORMAT: u8 = 1;

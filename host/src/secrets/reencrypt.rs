@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use keyway_crypto::envelope::key_number;
 use keyway_loader::{Key, Put};
 
 use super::{
@@ -15,7 +16,6 @@ use super::{
     record::{METADATA_PREFIX, RecordError, version_key, version_keys},
 };
 use crate::barrier::Resealed;
-use keyway_crypto::envelope::key_number;
 
 /// How often races for one record are lost before it is left for the next time.
 const ATTEMPTS: u32 = 64;

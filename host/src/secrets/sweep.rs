@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use keyway_common::clock;
 use keyway_loader::{Delete, Entry, Key, Scan};
 
 use super::{
@@ -9,7 +10,6 @@ use super::{
     path::SecretPath,
     record::{INTENT_PREFIX, path_of_intent, version_keys, version_prefix},
 };
-use crate::clock;
 
 /// How old an intent must be to be somebody's who will not come back: far more than a change may take.
 const ABANDONED: Duration = Duration::from_secs(300);

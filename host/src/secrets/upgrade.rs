@@ -3,6 +3,7 @@
 //! Each step can be repeated, and two may do it at a time. The version carries the tag of the envelope that the secret was in, so that whoever
 //! comes after a crash sees that the secret has its version already; only then, and only as it was read, the record without versions goes.
 
+use keyway_crypto::envelope;
 use keyway_loader::{Condition, Delete, Key, WriteId};
 
 use super::{
@@ -12,7 +13,6 @@ use super::{
     record::RecordError,
     write::{Content, Write},
 };
-use keyway_crypto::envelope;
 
 /// What has become of secrets without versions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

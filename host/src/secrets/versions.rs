@@ -1,6 +1,7 @@
 //! Deleting, undeleting and destroying versions, and what a secret says about itself.
 
 use jiff::Timestamp;
+use keyway_common::clock;
 
 use super::{
     change::Change,
@@ -10,7 +11,6 @@ use super::{
     race::Race,
     record::version_keys,
 };
-use crate::clock;
 
 /// What becomes of versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

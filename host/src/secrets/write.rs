@@ -1,5 +1,7 @@
 //! Writing a new version: whole, or as a patch of the current one.
 
+use keyway_common::clock;
+use keyway_crypto::key::random_bytes;
 use keyway_loader::WriteId;
 use zeroize::Zeroizing;
 
@@ -12,8 +14,6 @@ use super::{
     race::Race,
     record::{version_key, version_keys},
 };
-use crate::clock;
-use keyway_crypto::key::random_bytes;
 
 /// What to write.
 pub struct Write<'a> {

@@ -12,6 +12,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
 };
+use keyway_common::metrics::{InFlight, Metrics};
 use prometheus::IntGauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -22,10 +23,7 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use super::{patient::Patient, tls::Tls};
-use crate::{
-    http::{Peer, PeerCertificate},
-    metrics::{InFlight, Metrics},
-};
+use crate::http::{Peer, PeerCertificate};
 
 /// How long a client may take for the head of a request, and stay silent between two.
 const HEAD: Duration = Duration::from_secs(30);

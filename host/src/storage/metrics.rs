@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use keyway_common::metrics::{InFlight, Metrics};
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
-
-use crate::metrics::{InFlight, Metrics};
 
 /// The measurements of all calls.
 #[derive(Debug, Clone)]

@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use keyway_common::offload;
 use keyway_loader::{Condition, Op, Pin, Slot, Version};
 use tokio::task::JoinHandle;
 
 use super::{Storage, ahead::Place};
-use crate::offload;
 
 #[derive(Clone, Default)]
 struct Unit {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use data_encoding::BASE64URL_NOPAD;
 use ipnet::IpNet;
+use keyway_common::clock::{self, Time};
+use keyway_crypto::key::{RandomError, random_bytes};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -11,11 +13,7 @@ use super::{
     TokenName,
     life::{End, Life, Lifetimes},
 };
-use crate::{
-    clock::{self, Time},
-    policy::ROOT,
-};
-use keyway_crypto::key::{RandomError, random_bytes};
+use crate::policy::ROOT;
 
 /// What is known of a token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! How long a token lives: a pure function of what is asked for, what role and mount allow, and when it was made.
 
-use crate::{clock::Time, duration};
+use keyway_common::{clock::Time, duration};
 
 /// How long a token lives that says nothing, and at most, in seconds: 32 days.
 pub const SYSTEM_TTL: u64 = 2_764_800;

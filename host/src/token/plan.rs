@@ -281,10 +281,8 @@ fn refused(message: String) -> TokenError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        clock::Time,
-        token::{TokenName, life::SYSTEM_TTL},
-    };
+    use crate::token::{TokenName, life::SYSTEM_TTL};
+    use keyway_common::clock::Time;
 
     fn live(policies: &[&str]) -> Live {
         let policies = policies.iter().map(|policy| (*policy).to_owned()).collect();

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
+use keyway_crypto::envelope::RecordKind;
 use serde::{Deserialize, Serialize};
 
 use super::{TokenError, plan::in_order, store::Tokens};
 use crate::system::Next;
-use keyway_crypto::envelope::RecordKind;
 
 const PREFIX: &str = "token-role/";
 

@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use keyway_common::clock::{self, Time};
+use keyway_crypto::envelope::RecordKind;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,12 +13,10 @@ use super::{
 };
 use crate::{
     barrier::Barrier,
-    clock::{self, Time},
     mounts::MountTable,
     storage::{RequestId, ahead::Ahead},
     system::{New, Next, Records, SystemError},
 };
-use keyway_crypto::envelope::RecordKind;
 
 /// The most ancestors that a token has.
 const MAX_ANCESTORS: usize = 64;

@@ -5,15 +5,14 @@ use std::{
     time::Duration,
 };
 
+use keyway_common::clock::{self, Time};
+use keyway_crypto::envelope::RecordKind;
+
 use super::{
     ACCESSOR_PREFIX, Entry, Kin, TokenError, TokenName,
     store::{Accessor, Tokens},
 };
-use crate::{
-    clock::{self, Time},
-    cubbyhole,
-};
-use keyway_crypto::envelope::RecordKind;
+use crate::cubbyhole;
 
 /// How long a token that is being made may be under way: far longer than a request may take.
 const UNDER_WAY: Duration = Duration::from_secs(4_000);

@@ -4,11 +4,11 @@ use std::{path::Path, sync::Arc};
 
 use keyway::{
     core::{Core, CoreError, CoreSettings, Unsealed},
-    metrics::Metrics,
     seal::{Initialised, ShareCounts},
     storage::ahead::Ahead,
     token::Token,
 };
+use keyway_common::metrics::Metrics;
 use keyway_loader::Backends;
 use tempfile::TempDir;
 

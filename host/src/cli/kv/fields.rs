@@ -6,12 +6,10 @@ use std::{
     path::Path,
 };
 
+use keyway_common::json;
 use serde_json::value::RawValue;
 
-use crate::{
-    cli::{failure::Failure, prompt},
-    json,
-};
+use crate::cli::{failure::Failure, prompt};
 
 /// The fields of a secret, each value to the letter.
 pub(in crate::cli) type Fields = json::Fields<Box<RawValue>>;

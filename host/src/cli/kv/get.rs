@@ -4,19 +4,17 @@
     reason = "indexing a JSON value with a name answers null, and never panics"
 )]
 
+use keyway_common::json;
 use serde_json::Value;
 
 use super::{
     fields::{Fields, plain},
     path::{Content, Located, Part, locate},
 };
-use crate::{
-    cli::{
-        client::Client,
-        failure::Failure,
-        output::{Format, alone, pairs, say, table},
-    },
-    json,
+use crate::cli::{
+    client::Client,
+    failure::Failure,
+    output::{Format, alone, pairs, say, table},
 };
 
 /// A version that was read.

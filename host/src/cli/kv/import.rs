@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use keyway_common::json;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -17,7 +18,6 @@ use crate::{
         failure::Failure,
         output::{Format, print, progress, say},
     },
-    json,
     secrets::SecretPath,
 };
 

@@ -256,7 +256,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::json::Fields;
+    use keyway_common::json::Fields;
 
     fn located(kind: &str, options: Value) -> Result<Located, Failure> {
         let mount = json!({ "path": "team/kv/", "type": kind, "options": options });

@@ -1,17 +1,15 @@
 //! `keyway kv put` and `patch`.
+use keyway_common::json;
 use serde_json::value::RawValue;
 
 use super::{
     fields::{Fields, parse_fields},
     path::{Located, Part, locate},
 };
-use crate::{
-    cli::{
-        client::Client,
-        failure::Failure,
-        output::{Format, print},
-    },
-    json,
+use crate::cli::{
+    client::Client,
+    failure::Failure,
+    output::{Format, print},
 };
 
 pub(super) fn put(

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use keyway_crypto::{key::KEY_BYTES, shares::Share};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -12,7 +13,6 @@ use crate::{
     storage::RequestId,
     token::{Entry, Token, TokenError},
 };
-use keyway_crypto::{key::KEY_BYTES, shares::Share};
 
 pub(super) struct RootAttempt {
     nonce: Uuid,

@@ -5,6 +5,7 @@ use std::{
     time::Instant,
 };
 
+use keyway_crypto::shares::Share;
 use uuid::Uuid;
 
 use super::{RekeyStatus, Rekeyed, add, refused, state::State};
@@ -13,7 +14,6 @@ use crate::{
     seal::NextKeys,
     storage::RequestId,
 };
-use keyway_crypto::shares::Share;
 
 /// Keys that were made, and are not in force yet.
 pub(super) struct Made {

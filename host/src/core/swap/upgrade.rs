@@ -2,12 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use keyway_common::clock;
 use keyway_loader::{Chain, Fix, SwapError, archive, loader::StageFailure, swap::Upgraded};
 use tokio::task::JoinError;
 
 use super::{LastSwap, Supply};
 use crate::{
-    clock,
     core::{Core, CoreError},
     storage::Storage,
 };

@@ -3,12 +3,12 @@
 mod roles;
 mod secret_ids;
 
+use keyway_common::clock::Time;
 use serde::Deserialize;
 
 use super::auth;
 use crate::{
     approle::{AppRoleError, AppRoles, login::Credentials},
-    clock::Time,
     http::{
         answer::Answer,
         error::ApiError,

@@ -1,5 +1,6 @@
 //! `data`: reading, writing, patching, and deleting the current version.
 
+use keyway_common::json::has_repeated_name;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -12,7 +13,6 @@ use crate::{
         given::{Number, said},
         route::At,
     },
-    json::has_repeated_name,
     secrets::{Content, Fate, Read, Which, Write, Written},
 };
 

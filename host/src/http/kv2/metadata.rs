@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use keyway_common::duration::Given;
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{engine, secret, settings};
 use crate::{
-    duration::Given,
     http::{
         answer::Answer,
         body,

@@ -1,10 +1,10 @@
 //! Settings in requests and answers, the same for a mount and for a secret.
 
+use keyway_common::duration::{self, Given};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    duration::{self, Given},
     http::given::{Number, Truth, said},
     secrets::{Settings, settings::MAX_MAX_VERSIONS},
 };

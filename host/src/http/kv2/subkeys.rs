@@ -1,12 +1,12 @@
 //! `subkeys`: the names in a secret, without its values.
 
+use keyway_common::json::text::outline;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{VersionAnswer, deleted, engine, requested_version, secret};
 use crate::{
     http::{answer::Answer, error::ApiError, route::At},
-    json::text::outline,
     secrets::Read,
 };
 

@@ -1,12 +1,12 @@
 //! Roles, and each of their settings by a path of its own.
 
+use keyway_common::duration::Given;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::approles;
 use crate::{
     approle::{AppRoleError, Role},
-    duration::Given,
     http::{
         answer::Answer,
         auth::{refuse_strict_binding, token_type, warned},

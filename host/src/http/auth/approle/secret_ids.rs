@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use keyway_common::duration::Given;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{approles, roles::role};
 use crate::{
     approle::{SecretId, secret_id::Wanted},
-    duration::Given,
     http::{
         answer::Answer,
         error::ApiError,

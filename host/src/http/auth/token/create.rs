@@ -1,10 +1,9 @@
 //! Making tokens.
 
+use keyway_common::{clock::Time, duration::Given};
 use serde::Deserialize;
 
 use crate::{
-    clock::Time,
-    duration::Given,
     http::{
         answer::Answer,
         auth::auth,

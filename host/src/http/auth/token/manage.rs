@@ -1,12 +1,11 @@
 //! Asking about tokens, prolonging and revoking them.
 
+use keyway_common::{clock::Time, duration::Given};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    clock::Time,
     core::Renewed,
-    duration::Given,
     http::{
         answer::Answer,
         auth::{auth, warned},

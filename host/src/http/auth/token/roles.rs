@@ -1,10 +1,10 @@
 //! Roles that tokens are made by.
 
+use keyway_common::duration::Given;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    duration::Given,
     http::{
         answer::Answer,
         auth::{newer, refuse_strict_binding, token_type, warned},

@@ -1,13 +1,12 @@
 //! Leases: the lives of tokens, by names that are not the tokens. A lease is called by the path that made its token and the
 //! name of the token in the store.
 
+use keyway_common::{clock::Time, duration::Given};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    clock::Time,
     core::Renewed,
-    duration::Given,
     http::{
         answer::{Answer, Logical},
         error::ApiError,

@@ -1,6 +1,7 @@
 //! What the holders of the shares do together: other keys, and a root token where nobody has one.
 
 use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER};
+use keyway_crypto::{key::random_bytes, shares::Share};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -21,7 +22,6 @@ use crate::{
     seal::ShareCounts,
     token::{Token, TokenError},
 };
-use keyway_crypto::{key::random_bytes, shares::Share};
 
 #[derive(Deserialize)]
 struct RekeyRequest {

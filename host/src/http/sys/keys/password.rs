@@ -1,11 +1,11 @@
 //! The password that unseals beside the shares. Keyway's own: Vault has none.
 
+use keyway_crypto::password::Password;
 use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::http::{answer::Answer, error::ApiError, route::At};
-use keyway_crypto::password::Password;
 
 #[derive(Deserialize)]
 struct PasswordRequest {

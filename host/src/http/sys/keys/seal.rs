@@ -1,6 +1,7 @@
 //! Initialising, unsealing, sealing, and the keys' rotation.
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use keyway_crypto::shares::Share;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,7 +11,6 @@ use crate::{
     http::{Call, answer::Answer, error::ApiError, route::At},
     seal::ShareCounts,
 };
-use keyway_crypto::shares::Share;
 
 pub(in crate::http::sys) async fn is_initialised(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;

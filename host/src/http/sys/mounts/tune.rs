@@ -1,10 +1,10 @@
 //! What mounts and auth methods say about what they give out.
 
+use keyway_common::duration::Given;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    duration::Given,
     http::{answer::Answer, error::ApiError, given::seconds, route::At},
     mounts::{MountError, Tune, table::Mount},
 };

@@ -1,10 +1,10 @@
 //! The measurements, for Prometheus or as JSON.
 
+use keyway_common::metrics::Sample;
 use keyway_loader::images;
 
 use crate::{
     http::{Call, Edge, answer::Answer, error::ApiError, route::At},
-    metrics::Sample,
     storage::breaker::Circuit,
 };
 
