@@ -9,6 +9,7 @@ pub mod secret_id;
 
 use data_encoding::HEXLOWER;
 use keyway_crypto::key::RandomError;
+use keyway_storage::RequestId;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -16,7 +17,6 @@ pub use self::{role::Role, secret_id::SecretId};
 use crate::{
     barrier::Barrier,
     mounts::AuthMount,
-    storage::RequestId,
     system::{Records, SystemError},
     token::TokenError,
 };

@@ -14,16 +14,14 @@ use keyway_crypto::{
     key::SecretKey,
     keyring::{Keyring, Record, RotateError},
 };
+use keyway_storage::{RequestId, Storage, StorageError};
 use thiserror::Error;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use self::uses::Uses;
 pub use self::uses::{KeyUse, MAX_USES, UseBound};
-use crate::{
-    seal::{SealRecordError, Unlocked},
-    storage::{RequestId, Storage, StorageError},
-};
+use crate::seal::{SealRecordError, Unlocked};
 
 /// The keys of an unsealed server.
 pub struct Barrier {

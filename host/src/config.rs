@@ -13,6 +13,7 @@ use std::{
 };
 
 use keyway_loader::Trust;
+use keyway_storage::CallLimits;
 use thiserror::Error;
 
 use crate::{
@@ -21,7 +22,6 @@ use crate::{
     core::{BackendSettings, SwapSettings},
     http::RequestLimits,
     mounts::table::MountConfig,
-    storage::CallLimits,
 };
 
 /// The name of the lock file beside the configuration.

@@ -21,10 +21,6 @@ mod unseal;
 mod upkeep;
 mod versioning;
 
-use keyway_common::metrics::Metrics;
-use keyway_loader::{Backends, Down, Grant, Health, Slot};
-use uuid::Uuid;
-
 pub use self::{
     caller::Caller,
     cluster::Known,
@@ -46,6 +42,11 @@ use std::{
     time::Duration,
 };
 
+use keyway_common::metrics::Metrics;
+use keyway_loader::{Backends, Down, Grant, Health, Slot};
+use keyway_storage::{CallLimits, CallMetrics, RequestId, Storage, StorageError, lease::Leases};
+use uuid::Uuid;
+
 use self::{
     arrival::{Lineages, Seen},
     ceremony::Ceremonies,
@@ -58,12 +59,10 @@ use self::{
 use crate::{
     audit::{Audit, AuditSettings},
     barrier::{Barrier, UseBound},
-    lease::Leases,
     mounts::{Mount, MountConfig, Mounts},
     policy::Policies,
     seal::{Initialised, SealRecord, SealRecordError, ShareCounts, initialise},
     secrets::Engine,
-    storage::{CallLimits, CallMetrics, RequestId, Storage, StorageError},
 };
 
 /// The server's state.

@@ -42,6 +42,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use keyway_common::{duration, offload};
+use keyway_storage::{RequestId, unit};
 use tracing::{Instrument, field};
 use uuid::Uuid;
 
@@ -58,11 +59,7 @@ pub use self::{
     edge::{Edge, EdgeSettings, OpenRoutes},
     limit::RequestLimits,
 };
-use crate::{
-    core::Core,
-    storage::{RequestId, unit},
-    token::Token,
-};
+use crate::{core::Core, token::Token};
 
 /// The longest URI.
 const MAX_URI_BYTES: usize = 8 * 1024;

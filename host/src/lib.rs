@@ -19,15 +19,11 @@ pub mod audit;
 pub mod barrier;
 pub mod core;
 pub mod cubbyhole;
-pub mod epoch;
-pub mod lease;
 pub mod mounts;
 pub mod policy;
 pub mod seal;
 pub mod secrets;
 pub mod system;
 pub mod token;
-
-pub mod storage;
 
 pub mod log;

@@ -17,6 +17,7 @@ use keyway_crypto::{
     keyring::Record,
 };
 use keyway_loader::{Condition, Key, Put, Version};
+use keyway_storage::{RequestId, SYSTEM_KEYSPACE, StorageError, epoch, unit};
 use thiserror::Error;
 
 pub use self::{
@@ -24,11 +25,7 @@ pub use self::{
     path::MountPath,
     table::{Leaving, Mount, MountConfig, MountTable, Upgrade},
 };
-use crate::{
-    barrier::{Barrier, BarrierError},
-    epoch,
-    storage::{RequestId, SYSTEM_KEYSPACE, StorageError, unit},
-};
+use crate::barrier::{Barrier, BarrierError};
 
 /// How often a change that loses races is tried.
 const ATTEMPTS: u32 = 64;

@@ -24,6 +24,7 @@ use keyway_loader::{
     Backends, History, Loader, Origin, Prober, SearchPath,
     stage::{self, StageError},
 };
+use keyway_storage::{RequestId, Storage};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -38,7 +39,6 @@ use crate::{
     core::{Core, CoreError, CoreSettings, Supply},
     http::{self, Edge, EdgeSettings, OpenRoutes},
     log,
-    storage::{RequestId, Storage},
 };
 
 /// The command that loads a plugin in a process of its own.

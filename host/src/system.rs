@@ -6,15 +6,12 @@ use keyway_crypto::{
     keyring::Record,
 };
 use keyway_loader::{Condition, Delete, Key, Op, Put, Scan, Version};
+use keyway_storage::{RequestId, SYSTEM_KEYSPACE, StorageError, ahead::Ahead, epoch};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::{
-    barrier::{Barrier, BarrierError, Resealed},
-    epoch,
-    storage::{RequestId, SYSTEM_KEYSPACE, StorageError, ahead::Ahead},
-};
+use crate::barrier::{Barrier, BarrierError, Resealed};
 
 /// How often a change that loses races is tried.
 const ATTEMPTS: u32 = 256;

@@ -22,6 +22,7 @@ use keyway_crypto::{
     keyring::{Keyring, Record},
 };
 use keyway_loader::{Key, Scan};
+use keyway_storage::{RequestId, SYSTEM_KEYSPACE, StorageError};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -32,7 +33,6 @@ pub use self::{
 };
 use crate::{
     barrier::{Barrier, BarrierError},
-    storage::{RequestId, SYSTEM_KEYSPACE, StorageError},
     system::SystemError,
 };
 

@@ -7,12 +7,10 @@ use std::{
 
 use keyway_common::clock;
 use keyway_crypto::{envelope::OpenError, key::SecretKey, keyring::Keyring, password::Derivation};
+use keyway_storage::RequestId;
 
 use super::{Barrier, BarrierError};
-use crate::{
-    seal::{NextKeys, SealRecord},
-    storage::RequestId,
-};
+use crate::seal::{NextKeys, SealRecord};
 
 /// How often a rotation that loses races is tried.
 const ATTEMPTS: u32 = 8;

@@ -12,11 +12,11 @@ use keyway_crypto::{
     keyring::{Record, open_under_root, seal_under_root},
 };
 use keyway_loader::{Condition, Key, Put};
+use keyway_storage::{RequestId, SYSTEM_KEYSPACE};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Barrier, BarrierError};
-use crate::storage::{RequestId, SYSTEM_KEYSPACE};
 
 /// The most uses of one key.
 pub const MAX_USES: u64 = 1 << 31;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use keyway_loader::{Policy, Requirement, Trust, TrustedKey, Wanted, swap::Deadlines};
+use keyway_storage::CallLimits;
 
 use super::{
     ClientAuthority, Config, LOCK_FILE, Limits, STAGING, TlsFiles,
@@ -26,7 +27,6 @@ use crate::{
         MountPath,
         table::{MountConfig, SECRETS},
     },
-    storage::CallLimits,
 };
 
 /// A setting and what is wrong with it.

@@ -8,17 +8,17 @@ use std::{
 };
 
 use keyway_loader::Key;
+use keyway_storage::{
+    RequestId, SYSTEM_KEYSPACE,
+    ahead::{Ahead, Place},
+    epoch::{self, Epoch, Others},
+};
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
     barrier::BarrierError,
-    epoch::{self, Epoch, Others},
     mounts::Mount,
     secrets::{self, SecretPath},
-    storage::{
-        RequestId, SYSTEM_KEYSPACE,
-        ahead::{Ahead, Place},
-    },
     system::SystemError,
     token::{Live, Token, TokenName},
 };

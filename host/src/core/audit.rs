@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use keyway_crypto::envelope::RecordKind;
+use keyway_storage::{RequestId, unit};
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
         spec::{Spec, Written},
     },
     barrier::Barrier,
-    storage::{RequestId, unit},
     system::{Next, Records},
 };
 

@@ -2,13 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use keyway_storage::{RequestId, ahead::Ahead, unit};
+
 use super::{Core, CoreError, Unsealed};
 use crate::{
     policy::{
         Acl, PolicyError,
         store::{Cas, Kept, Written},
     },
-    storage::{RequestId, ahead::Ahead, unit},
     system::Records,
     token::{Live, Token, Tokens},
 };

@@ -15,6 +15,7 @@ use keyway_crypto::{
     key::SecretKey,
     shares::{Share, ShareHash, split},
 };
+use keyway_storage::{RequestId, unit};
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
@@ -28,7 +29,6 @@ use super::{Core, CoreError, Unsealed};
 use crate::{
     barrier::BarrierError,
     seal::{NextKeys, SealRecord, ShareCounts},
-    storage::{RequestId, unit},
     token::TokenError,
 };
 

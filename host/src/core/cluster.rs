@@ -6,6 +6,7 @@ use std::{
 };
 
 use keyway_loader::Version;
+use keyway_storage::{RequestId, Storage};
 use uuid::Uuid;
 
 use super::{Core, CoreError, Unsealed};
@@ -15,7 +16,6 @@ use crate::{
         SealRecord,
         marker::{self, DataDirMarker, MarkerError},
     },
-    storage::{RequestId, Storage},
 };
 
 /// The cluster that the data directory knows.

@@ -1,12 +1,10 @@
 //! Making and taking away mounts.
 
+use keyway_storage::RequestId;
 use uuid::Uuid;
 
 use super::{Core, CoreError, Unsealed};
-use crate::{
-    mounts::{Mount, MountPath, Tune},
-    storage::RequestId,
-};
+use crate::mounts::{Mount, MountPath, Tune};
 
 /// A mount that is to be made.
 #[derive(Debug, Clone)]

@@ -7,10 +7,10 @@ use keyway_crypto::{
     key::SecretKey,
     password::{Derivation, Password, PasswordError},
 };
+use keyway_storage::RequestId;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Core, CoreError, SealStatus, unseal::Since};
-use crate::storage::RequestId;
 
 impl Core {
     /// Since when there is a password, in RFC 3339; none where there is none.

@@ -8,15 +8,15 @@ use std::{
 
 use keyway_common::clock;
 use keyway_loader::{Delete, Key, Put, Scan};
+use keyway_storage::{
+    RequestId, SYSTEM_KEYSPACE, StorageError,
+    epoch::{self, Others},
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::Core;
-use crate::{
-    epoch::{self, Others},
-    storage::{RequestId, SYSTEM_KEYSPACE, StorageError},
-};
 
 const PREFIX: &str = "host/";
 /// How often a host writes its record.

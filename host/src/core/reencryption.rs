@@ -10,6 +10,11 @@ use std::{
 use data_encoding::BASE64;
 use keyway_common::{clock, offload};
 use keyway_crypto::envelope::RecordKind;
+use keyway_storage::{
+    RequestId,
+    epoch::{self, Others},
+    lease::Asked,
+};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, task::JoinHandle};
 use uuid::Uuid;
@@ -17,10 +22,7 @@ use uuid::Uuid;
 use super::{Core, CoreError, Unsealed};
 use crate::{
     barrier::Resealed,
-    epoch::{self, Others},
-    lease::Asked,
     secrets::Engine,
-    storage::RequestId,
     system::{Next, SystemError},
 };
 

@@ -1,10 +1,11 @@
 //! Renewing tokens: what role and mount say counts as it is now, and not as it was when the token was made.
 
+use keyway_storage::RequestId;
+
 use super::Unsealed;
 use crate::{
     approle::{AppRoleError, AppRoles},
     mounts::auth::TOKEN,
-    storage::RequestId,
     token::{
         Entry, Live, TokenError,
         life::{Life, Lifetimes},

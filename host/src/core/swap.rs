@@ -15,13 +15,11 @@ use keyway_loader::{
     BackendConfig, Chain, Durability, Fix, Generation, Loader, Requirement, Swap, SwapError, Swapped, Wanted,
     swap::{Data, Deadlines, Side, Target},
 };
+use keyway_storage::{Storage, Tallied};
 use serde_json::Value;
 
 use super::{Core, CoreError};
-use crate::{
-    audit::entry::{Entry, Request, Response},
-    storage::{Storage, Tallied},
-};
+use crate::audit::entry::{Entry, Request, Response};
 
 /// How often a generation is looked at that has just been swapped in.
 const LOOK: Duration = Duration::from_millis(200);

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keyway_crypto::shares::Share;
 use keyway_loader::Version;
+use keyway_storage::RequestId;
 use uuid::Uuid;
 
 use super::{
@@ -16,7 +17,6 @@ use crate::{
     mounts::Mounts,
     policy::Policies,
     seal::{SealRecord, SealRecordError, Unlocked},
-    storage::RequestId,
     token::forget_unopenable,
 };
 

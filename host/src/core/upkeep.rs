@@ -7,16 +7,15 @@ use std::{
 };
 
 use keyway_common::{clock, offload};
+use keyway_storage::{RequestId, lease::Asked};
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
     approle,
-    lease::Asked,
     mounts::{Leaving, MountError},
     seal::marker,
     secrets::{Engine, EngineError},
-    storage::RequestId,
     token::Tidied,
 };
 

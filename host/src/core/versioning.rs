@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use keyway_common::clock;
+use keyway_storage::RequestId;
 use thiserror::Error;
 
 use super::{
@@ -13,7 +14,6 @@ use super::{
 use crate::{
     mounts::{Mount, Upgrade},
     secrets::EngineError,
-    storage::RequestId,
 };
 
 /// Why an upgrade has to wait.

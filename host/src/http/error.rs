@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use keyway_loader::{Chain, ErrorCode, Fix, SwapError};
+use keyway_storage::StorageError;
 use serde_json::json;
 
 use crate::{
@@ -18,7 +19,6 @@ use crate::{
     policy::PolicyError,
     seal::{InitError, SealRecordError, marker::MarkerError},
     secrets::{EngineError, merge::MergeError, record::RecordError},
-    storage::StorageError,
     system::SystemError,
     token::TokenError,
 };

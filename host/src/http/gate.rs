@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use keyway_common::json::has_repeated_name;
+use keyway_storage::ahead::{Ahead, Place};
 use serde_json::{Map, Value};
 
 use super::{
@@ -24,7 +25,6 @@ use crate::{
     mounts::auth::APPROLE,
     policy::{Ask, Capabilities, Operation},
     secrets::SecretPath,
-    storage::ahead::{Ahead, Place},
 };
 
 /// While the secrets of a mount are given versions; in OpenBao's words.

@@ -4,12 +4,12 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
+use keyway_storage::ahead::Ahead;
 
 use super::{Call, answer::Answer, error::ApiError, fields::Unread, gate::policy_path};
 use crate::{
     core::{Caller, Unsealed},
     mounts::{AuthMount, Mount},
-    storage::ahead::Ahead,
 };
 
 /// What a method asks for: PUT is POST, LIST is also `GET ?list=true`, SCAN `GET ?scan=true`.

@@ -13,14 +13,12 @@ use keyway_crypto::{
     shares::{Share, split},
 };
 use keyway_loader::{Condition, Key, Op, Put};
+use keyway_storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError};
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::record::{SealRecord, SealRecordError, seal_key};
-use crate::{
-    storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError},
-    token::Token,
-};
+use crate::token::Token;
 
 /// How often an initialisation with an unknown outcome is tried.
 const ATTEMPTS: u32 = 3;

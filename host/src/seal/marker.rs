@@ -10,12 +10,12 @@ use std::{
 };
 
 use keyway_loader::{Condition, Delete, Key, Put, Version};
+use keyway_storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::record::{SealRecord, SealRecordError};
-use crate::storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError};
 
 const MARKER_KEY: &[u8] = b"cluster";
 const FILE: &str = "cluster.json";

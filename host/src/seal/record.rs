@@ -13,15 +13,11 @@ use keyway_crypto::{
     shares::{Share, ShareHash, combine},
 };
 use keyway_loader::{Condition, Key, Put, Version};
+use keyway_storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError, epoch};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
-
-use crate::{
-    epoch,
-    storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError},
-};
 
 const SEAL_KEY: &[u8] = b"seal";
 const FORMAT: u32 = 2;

@@ -11,13 +11,13 @@
 use keyway_common::clock;
 use keyway_crypto::key::random_bytes;
 use keyway_loader::{Condition, Delete, Key, Op, Put, Version};
+use keyway_storage::StorageError;
 
 use super::{
     engine::{Engine, EngineError},
     path::SecretPath,
     record::{intent_key, metadata_key},
 };
-use crate::storage::StorageError;
 
 /// What becomes of the records of one secret.
 pub(super) struct Change<'c> {

@@ -4,6 +4,10 @@
 use keyway_common::clock;
 use keyway_crypto::key::RandomError;
 use keyway_loader::{Key, Scan, Version, WriteId};
+use keyway_storage::{
+    RequestId, Storage, StorageError,
+    ahead::{Ahead, Place},
+};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -17,10 +21,6 @@ use super::{
 use crate::{
     barrier::{Barrier, BarrierError},
     mounts::Mount,
-    storage::{
-        RequestId, Storage, StorageError,
-        ahead::{Ahead, Place},
-    },
 };
 
 /// Most names that one list answers with.

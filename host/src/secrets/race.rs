@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use keyway_loader::Version;
+use keyway_storage::StorageError;
 
 use super::engine::EngineError;
-use crate::storage::StorageError;
 
 /// How long a change that loses races tries again.
 const DEADLINE: Duration = Duration::from_secs(10);

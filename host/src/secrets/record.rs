@@ -15,6 +15,7 @@ use keyway_crypto::{
     envelope::{OpenError, RecordKind, SealError, key_number},
     keyring::Record,
 };
+use keyway_storage::RequestId;
 use thiserror::Error;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -23,10 +24,7 @@ use super::{
     metadata::{Metadata, VersionMetadata},
     path::{FolderPath, SecretPath},
 };
-use crate::{
-    barrier::{Barrier, BarrierError},
-    storage::RequestId,
-};
+use crate::barrier::{Barrier, BarrierError};
 
 const FORMAT: u8 = 1;
 const TAG_IN_KEY_BYTES: usize = 8;

@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use keyway_common::clock::{self, Time};
 use keyway_crypto::envelope::RecordKind;
+use keyway_storage::{RequestId, ahead::Ahead};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -14,7 +15,6 @@ use super::{
 use crate::{
     barrier::Barrier,
     mounts::MountTable,
-    storage::{RequestId, ahead::Ahead},
     system::{New, Next, Records, SystemError},
 };
 

@@ -16,7 +16,6 @@ use keyway::{
     mounts::Mount,
     seal::{Initialised, SealRecord, ShareCounts, initialise},
     secrets::Settings,
-    storage::{RequestId, Storage},
 };
 use keyway_loader::{BackendConfig, Generation, Plugin, configure::configure};
 use keyway_memory_backend::Memory;
@@ -28,6 +27,7 @@ use keyway_sdk::{
     schemars::{self, JsonSchema},
     serde::{self, Deserialize},
 };
+use keyway_storage::{RequestId, Storage};
 use serde_json::json;
 
 pub(crate) const REQUEST: RequestId = RequestId::new([1; 16]);

@@ -10,9 +10,9 @@ use keyway::{
     secrets::{
         Content, Engine, EngineError, Fate, FolderPath, Part, Read, SecretPath, Which, Write, Written,
     },
-    storage::Storage,
 };
 use keyway_loader::{Key, Put, Scan};
+use keyway_storage::Storage;
 
 use crate::chaos::{Disk, REQUEST, Script, mount, some_barrier};
 

@@ -11,11 +11,11 @@ use keyway::{
     mounts::Mounts,
     seal::SealRecord,
     secrets::{Content, Engine, FolderPath, Part, Read, SecretPath, Write, Written},
-    storage::Storage,
     token::{Token, Tokens},
 };
 use keyway_crypto::shares::Share;
 use keyway_loader::{Key, Put};
+use keyway_storage::Storage;
 use serde::Deserialize;
 
 use crate::chaos::{Disk, REQUEST};

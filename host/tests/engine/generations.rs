@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyway::storage::{RequestId, Storage, unit};
 use keyway_loader::{
     BackendConfig, Down, ErrorCode, History, Loader, Plugin, Slot, Swap, SwapError, Swapped, Trust,
     configure::configure,
@@ -24,6 +23,7 @@ use keyway_sdk::{
     schemars::{self, JsonSchema},
     serde::{self, Deserialize},
 };
+use keyway_storage::{RequestId, Storage, unit};
 use serde_json::json;
 
 const REQUEST: RequestId = RequestId::new([7; 16]);

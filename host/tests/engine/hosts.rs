@@ -7,7 +7,6 @@ use std::{sync::Arc, time::Duration};
 
 use keyway::{
     core::{Core, CoreError, NewMount, ceremony::Rekeyed},
-    lease::{Asked, Leases},
     mounts::{MountPath, Tune},
     policy::{
         Operation,
@@ -15,12 +14,15 @@ use keyway::{
     },
     seal::{Initialised, NextKeys, ShareCounts},
     secrets::{Content, Read, SecretPath, Write},
-    storage::ahead::Ahead,
     token::{Entry, Token},
 };
 use keyway_crypto::{
     key::SecretKey,
     shares::{Share, split},
+};
+use keyway_storage::{
+    ahead::Ahead,
+    lease::{Asked, Leases},
 };
 use tempfile::TempDir;
 

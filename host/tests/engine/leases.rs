@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use keyway::{
-    lease::{Asked, Lease, Leases, Lost, TERM},
-    storage::{Beside, Storage, StorageError},
-};
 use keyway_loader::{Condition, Delete, Key, Op, Put};
+use keyway_storage::{
+    Beside, Storage, StorageError,
+    lease::{Asked, Lease, Leases, Lost, TERM},
+};
 
 use crate::chaos::{Disk, REQUEST, Script};
 

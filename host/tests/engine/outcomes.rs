@@ -5,9 +5,9 @@ use std::sync::Arc;
 use keyway::{
     seal::{SealRecord, ShareCounts, initialise},
     secrets::{Content, Engine, EngineError, Fate, Metadata, Read, SecretPath, Which, Write, Written},
-    storage::Storage,
 };
 use keyway_loader::Scan;
+use keyway_storage::Storage;
 
 use crate::chaos::{Disk, REQUEST, Script, mount, some_barrier};
 

@@ -9,11 +9,11 @@ use keyway::{
     barrier::{Barrier, UseBound},
     mounts::Mount,
     secrets::{Content, Engine, Fate, Read, SecretPath, Which, Write, Written},
-    storage::Storage,
     system::{New, Records},
 };
 use keyway_crypto::envelope::{RecordKind, key_number};
 use keyway_loader::{Condition, Scan};
+use keyway_storage::Storage;
 
 use crate::chaos::{Disk, REQUEST, Script, barrier, cluster, mount, some_barrier};
 

@@ -6,7 +6,6 @@ use std::{sync::Arc, time::Duration};
 use keyway::{
     barrier::{Barrier, BarrierError, UseBound},
     seal::{NextKeys, SealRecord},
-    storage::Storage,
 };
 use keyway_crypto::{
     envelope::RecordKind,
@@ -14,6 +13,7 @@ use keyway_crypto::{
     keyring::Record,
     shares::{Share, split},
 };
+use keyway_storage::Storage;
 
 use crate::chaos::{Disk, REQUEST, Script, barrier, cluster};
 

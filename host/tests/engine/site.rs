@@ -5,11 +5,11 @@ use std::{path::Path, sync::Arc};
 use keyway::{
     core::{Core, CoreError, CoreSettings, Unsealed},
     seal::{Initialised, ShareCounts},
-    storage::ahead::Ahead,
     token::Token,
 };
 use keyway_common::metrics::Metrics;
 use keyway_loader::Backends;
+use keyway_storage::ahead::Ahead;
 use tempfile::TempDir;
 
 use crate::chaos::{Disk, REQUEST};

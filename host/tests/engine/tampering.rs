@@ -4,9 +4,9 @@ use keyway::{
     barrier::Barrier,
     mounts::Mount,
     secrets::{Content, Engine, EngineError, FolderPath, Part, Read, SecretPath, Write},
-    storage::Storage,
 };
 use keyway_loader::{Key, Put, Scan};
+use keyway_storage::Storage;
 
 use crate::chaos::{Disk, REQUEST, mount, some_barrier};
 

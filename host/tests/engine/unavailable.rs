@@ -10,9 +10,9 @@ use std::{
 use keyway::{
     config::{Config, Limits},
     server::Server,
-    storage::CallLimits,
 };
 use keyway_loader::Backends;
+use keyway_storage::CallLimits;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use keyway_crypto::{key::KEY_BYTES, shares::Share};
+use keyway_storage::RequestId;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -10,7 +11,6 @@ use super::{Beginner, IDLE, add, refused};
 use crate::{
     core::{Core, CoreError},
     seal::SealRecord,
-    storage::RequestId,
     token::{Entry, Token, TokenError},
 };
 

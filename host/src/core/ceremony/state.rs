@@ -32,7 +32,7 @@ mod tests {
     use keyway_loader::{Error, ErrorCode};
 
     use super::*;
-    use crate::storage::StorageError;
+    use keyway_storage::StorageError;
 
     #[test]
     fn unknown_outcome_stays_unknown_until_it_is_known() {

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
+use keyway_storage::RequestId;
 use uuid::Uuid;
 
 use super::{Ceremonies, Made, state::State};
-use crate::{
-    core::{Core, CoreError, Unsealed},
-    storage::RequestId,
-};
+use crate::core::{Core, CoreError, Unsealed};
 
 impl Ceremonies {
     /// Keys that may be in force.

@@ -6,13 +6,13 @@ use std::{
 };
 
 use keyway_crypto::shares::Share;
+use keyway_storage::RequestId;
 use uuid::Uuid;
 
 use super::{RekeyStatus, Rekeyed, add, refused, state::State};
 use crate::{
     core::{Core, CoreError},
     seal::NextKeys,
-    storage::RequestId,
 };
 
 /// Keys that were made, and are not in force yet.

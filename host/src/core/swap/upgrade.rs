@@ -4,13 +4,11 @@ use std::{path::PathBuf, sync::Arc};
 
 use keyway_common::clock;
 use keyway_loader::{Chain, Fix, SwapError, archive, loader::StageFailure, swap::Upgraded};
+use keyway_storage::Storage;
 use tokio::task::JoinError;
 
 use super::{LastSwap, Supply};
-use crate::{
-    core::{Core, CoreError},
-    storage::Storage,
-};
+use crate::core::{Core, CoreError};
 
 /// Where backups are that are made before upgrades, in the data directory.
 const BACKUPS: &str = "backups";

@@ -3,12 +3,10 @@
 pub(in crate::http::sys) mod swap;
 
 use keyway_loader::{Capabilities, Down, Generation};
+use keyway_storage::{Storage, breaker::Circuit};
 use serde_json::{Map, Value, json};
 
-use crate::{
-    http::{Call, answer::Answer, error::ApiError, route::At},
-    storage::{Storage, breaker::Circuit},
-};
+use crate::http::{Call, answer::Answer, error::ApiError, route::At};
 
 /// All of them.
 pub(in crate::http::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {

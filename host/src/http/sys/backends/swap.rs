@@ -7,13 +7,13 @@ use keyway_loader::{
     probe::Rehearsed,
     swap::{Data, Side, Upgraded, Way},
 };
+use keyway_storage::unit;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
     core::{CoreError, SwapRequest},
     http::{answer::Answer, error::ApiError, given::Truth, route::At},
-    storage::unit,
 };
 
 #[derive(Deserialize)]

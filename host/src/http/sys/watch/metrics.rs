@@ -2,11 +2,9 @@
 
 use keyway_common::metrics::Sample;
 use keyway_loader::images;
+use keyway_storage::breaker::Circuit;
 
-use crate::{
-    http::{Call, Edge, answer::Answer, error::ApiError, route::At},
-    storage::breaker::Circuit,
-};
+use crate::http::{Call, Edge, answer::Answer, error::ApiError, route::At};
 
 pub(in crate::http::sys) async fn metrics(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;

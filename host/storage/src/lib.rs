@@ -2,8 +2,10 @@
 
 pub mod ahead;
 pub mod breaker;
+pub mod epoch;
 mod error;
 mod guard;
+pub mod lease;
 mod metrics;
 mod request;
 mod settle;

@@ -21,12 +21,10 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
+    Beside, RequestId, SYSTEM_KEYSPACE, Storage, StorageError,
+    ahead::Place,
     epoch::{self, Others},
-    storage::{
-        Beside, RequestId, SYSTEM_KEYSPACE, Storage, StorageError,
-        ahead::Place,
-        unit::{self, Fence},
-    },
+    unit::{self, Fence},
 };
 
 /// How long a holder may say nothing.

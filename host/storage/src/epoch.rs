@@ -7,7 +7,7 @@
 use keyway_loader::{Condition, Delete, Key, Op, Put, Record, Sharing, Version};
 use uuid::Uuid;
 
-use crate::storage::{Beside, RequestId, SYSTEM_KEYSPACE, Storage, StorageError};
+use crate::{Beside, RequestId, SYSTEM_KEYSPACE, Storage, StorageError};
 
 const KEY: &[u8] = b"epoch";
 /// What is written at once, at most: a record, the mark, and the check of a fence.

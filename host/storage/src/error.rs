@@ -26,7 +26,7 @@ pub struct StorageError {
 }
 
 impl StorageError {
-    pub(crate) fn new(backend: &str, source: Error) -> Self {
+    pub fn new(backend: &str, source: Error) -> Self {
         Self { backend: backend.to_owned(), source }
     }
 
