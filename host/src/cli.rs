@@ -25,9 +25,9 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use keyway_loader::probe;
+use keyway_server::{PROBE_COMMAND, StartOptions};
 
 use self::{failure::Failure, output::Format};
-use crate::server::{PROBE_COMMAND, StartOptions};
 
 /// A secrets server whose storage is a shared library.
 ///

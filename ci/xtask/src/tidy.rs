@@ -39,7 +39,7 @@ const CONFINED: [Confined; 6] = [
     },
     Confined {
         word: "StatusCode",
-        places: &["host/src/http/answer.rs", "host/src/http/error.rs"],
+        places: &["host/api/src/answer.rs", "host/api/src/error.rs"],
         reason: "one place knows HTTP status codes",
     },
     Confined {
@@ -53,7 +53,7 @@ const CONFINED: [Confined; 6] = [
             "host/loader/src/adapter/",
             "host/loader/src/probe/sandbox.rs",
             "host/common/src/offload/heap.rs",
-            "host/src/server/signals/mask.rs",
+            "host/server/src/signals/mask.rs",
             "tests/bench/src/allocations.rs",
             "tests/compat/fixtures/panicking/lib.rs",
             "tests/compat/fixtures/tagged/lib.rs",

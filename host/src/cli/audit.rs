@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::Subcommand;
+use keyway_core::audit::verify::{Verified, Verifier, VerifyError};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -21,7 +22,6 @@ use super::{
     output::{Format, alone_end, pairs, print, table},
     prompt,
 };
-use crate::audit::verify::{Verified, Verifier, VerifyError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use keyway_server::config::Config;
 use serde_json::json;
 
 use super::{
     failure::Failure,
     output::{Format, pairs, print},
 };
-use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

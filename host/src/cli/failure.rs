@@ -1,8 +1,8 @@
 //! Failures of commands, and their stable exit codes.
 
+use keyway_core::CoreError;
 use keyway_loader::{Chain, Fix};
-
-use crate::{config::ConfigError, core::CoreError, server::ServerError};
+use keyway_server::{ServerError, config::ConfigError};
 
 /// Why a command failed.
 #[derive(Debug)]

@@ -26,13 +26,13 @@ use keyway_loader::{
     loader::{Diagnosis, StageFailure},
     stage::stage,
 };
+use keyway_server::{self as server, config::Config};
 use tempfile::TempDir;
 
 use super::{
     failure::Failure,
     output::{Format, pairs, print},
 };
-use crate::{config::Config, server};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

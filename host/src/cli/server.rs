@@ -6,14 +6,10 @@ use std::{
 };
 
 use keyway_common::offload;
+use keyway_server::{Server, StartOptions, config::Config, core_dumps, files, log::Log, signals};
 use tokio::runtime::Builder;
 
 use super::failure::Failure;
-use crate::{
-    config::Config,
-    log::Log,
-    server::{Server, StartOptions, core_dumps, files, signals},
-};
 
 /// How long threads that still run are waited for at the end.
 const LINGER: Duration = Duration::from_secs(1);

@@ -26,6 +26,7 @@ pub struct StorageError {
 }
 
 impl StorageError {
+    /// A failure of the backend `backend`.
     pub fn new(backend: &str, source: Error) -> Self {
         Self { backend: backend.to_owned(), source }
     }

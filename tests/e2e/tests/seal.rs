@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use keyway_e2e::{Site, config, within};
-use keyway_host::http::{
+use keyway_api::{
     route::{Access, Action},
     tables,
 };
+use keyway_e2e::{Site, config, within};
 use serde_json::json;
 
 #[test]

@@ -13,16 +13,13 @@ use keyway_loader::{
     archive::{self, ArchiveError, Header},
     connect::RestoreError,
 };
+use keyway_server::{config::Config, loader};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use crate::{
-    cli::{
-        failure::Failure,
-        output::{Format, pairs, print},
-    },
-    config::Config,
-    server::loader,
+use crate::cli::{
+    failure::Failure,
+    output::{Format, pairs, print},
 };
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use keyway_common::json;
+use keyway_core::secrets::SecretPath;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -12,13 +13,10 @@ use super::{
     path::{Located, locate},
     put::{told, write},
 };
-use crate::{
-    cli::{
-        client::Client,
-        failure::Failure,
-        output::{Format, print, progress, say},
-    },
-    secrets::SecretPath,
+use crate::cli::{
+    client::Client,
+    failure::Failure,
+    output::{Format, print, progress, say},
 };
 
 #[derive(Serialize)]

@@ -1,7 +1,7 @@
 //! Fields and query parameters that no endpoint reads: named in a warning, or refused by name where Vault or OpenBao know
 //! them. Every route, so that a new one cannot drop what it is sent.
 
-use keyway_host::http::{
+use keyway_api::{
     route::{Action, Route},
     tables,
 };

@@ -9,11 +9,11 @@ mod system;
 
 use std::collections::HashMap;
 
-use keyway_e2e::{Answer, Server, Site};
-use keyway_host::http::{
+use keyway_api::{
     route::{Access, Action, Route},
     tables,
 };
+use keyway_e2e::{Answer, Server, Site};
 use serde_json::{Value, json};
 
 use self::cases::{Case, cases};

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use keyway_host::http::{
+use keyway_api::{
     route::{Action, Route},
     tables,
 };

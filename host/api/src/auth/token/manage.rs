@@ -1,0 +1,196 @@
+//! Asking about tokens, prolonging and revoking them.
+
+use keyway_common::{clock::Time, duration::Given};
+use keyway_core::{
+    Renewed,
+    token::{Live, Token, entry::ROOT_PATH, network_texts},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    answer::Answer,
+    auth::{auth, warned},
+    error::ApiError,
+    given::{Text, seconds},
+    route::At,
+};
+
+#[derive(Deserialize)]
+struct TokenRequest {
+    token: Option<Text>,
+    increment: Option<Given>,
+}
+
+#[derive(Deserialize)]
+struct AccessorRequest {
+    accessor: Option<Text>,
+    increment: Option<Given>,
+}
+
+/// Which token the body names.
+async fn named(at: &At<'_>) -> Result<(Token, Option<Live>, u64), ApiError> {
+    let request: TokenRequest = at.json()?;
+    let token = request.token.as_ref().and_then(Text::filled);
+    let token = token.ok_or_else(|| ApiError::bad_request("missing token ID"))?;
+    let token = Token::presented(token.trim());
+    let live = at.unsealed()?.tokens(at.call.request()).lookup(&token).await?;
+    Ok((token, live, seconds("increment", request.increment.as_ref())?))
+}
+
+/// Which token the accessor in the body names, if there is one.
+async fn named_by_accessor(at: &At<'_>) -> Result<(Option<Live>, u64), ApiError> {
+    let request: AccessorRequest = at.json()?;
+    let accessor = request.accessor.as_ref().and_then(Text::filled);
+    let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;
+    let live = at.unsealed()?.tokens(at.call.request()).lookup_accessor(accessor.trim()).await?;
+    Ok((live, seconds("increment", request.increment.as_ref())?))
+}
+
+/// OpenBao's words, by which clients know it.
+fn invalid_accessor() -> ApiError {
+    ApiError::bad_request("invalid accessor")
+}
+
+pub(super) async fn lookup_self(at: &At<'_>) -> Result<Answer, ApiError> {
+    let token = at.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
+    let mut told = told(&at.caller()?.live, token.expose());
+    // This is one of its uses.
+    if let (Some(left), Some(fields)) = (at.caller()?.live.entry.uses_left, told.as_object_mut()) {
+        fields.insert("num_uses".to_owned(), left.saturating_sub(1).into());
+    }
+    Ok(Answer::system(told))
+}
+
+/// A request that names no token asks about the one that it shows.
+pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: TokenRequest = at.json()?;
+    if request.token.as_ref().and_then(Text::filled).is_none() {
+        return lookup_self(at).await;
+    }
+    let (token, live, _) = named(at).await?;
+    let live = live.ok_or_else(|| ApiError::Forbidden("bad token".to_owned()))?;
+    Ok(Answer::system(told(&live, token.expose())))
+}
+
+/// The token itself is not told: whoever has its accessor does not have it.
+pub(super) async fn lookup_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (live, _) = named_by_accessor(at).await?;
+    Ok(Answer::system(told(&live.ok_or_else(invalid_accessor)?, "")))
+}
+
+/// What is known of a token.
+fn told(live: &Live, id: &str) -> Value {
+    let (entry, now) = (&live.entry, Time::now());
+    let mut told = json!({
+        "accessor": entry.accessor,
+        "creation_time": entry.made().unix_seconds(),
+        "creation_ttl": entry.creation_ttl,
+        "display_name": entry.display_name,
+        "entity_id": "",
+        "expire_time": entry.expire_time(),
+        "explicit_max_ttl": entry.explicit_max_ttl,
+        "id": id,
+        "meta": entry.meta,
+        "num_uses": entry.uses_left.unwrap_or(0),
+        "orphan": live.is_orphan,
+        "path": entry.path,
+        "policies": entry.policies,
+        "ttl": entry.ttl(now),
+        "type": "service",
+    });
+    if let Some(fields) = told.as_object_mut() {
+        // A root token that no other token made has no lease.
+        if entry.path != ROOT_PATH {
+            fields.insert("issue_time".to_owned(), entry.created.clone().into());
+            fields.insert("renewable".to_owned(), entry.renewable.into());
+        }
+        if entry.period > 0 {
+            fields.insert("period".to_owned(), entry.period.into());
+        }
+        if let Some(role) = &entry.role {
+            fields.insert("role".to_owned(), role.clone().into());
+        }
+        if let Some(renewed) = entry.renewed {
+            fields.insert("last_renewal".to_owned(), renewed.to_string().into());
+            fields.insert("last_renewal_time".to_owned(), renewed.unix_seconds().into());
+        }
+        if !entry.bound_cidrs.is_empty() {
+            fields.insert("bound_cidrs".to_owned(), json!(network_texts(&entry.bound_cidrs)));
+        }
+    }
+    told
+}
+
+pub(super) async fn renew_self(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: TokenRequest = at.json()?;
+    let token = at.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
+    prolong(at, token, &at.caller()?.live, seconds("increment", request.increment.as_ref())?).await
+}
+
+pub(super) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (token, live, increment) = named(at).await?;
+    let live = live.ok_or_else(|| ApiError::bad_request("token not found"))?;
+    prolong(at, &token, &live, increment).await
+}
+
+pub(super) async fn renew_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (live, increment) = named_by_accessor(at).await?;
+    prolong(at, &Token::presented(""), &live.ok_or_else(invalid_accessor)?, increment).await
+}
+
+async fn prolong(at: &At<'_>, token: &Token, live: &Live, increment: u64) -> Result<Answer, ApiError> {
+    let Renewed { entry, warnings } = at.unsealed()?.renew(at.call.request(), live, increment).await?;
+    Ok(Answer::token(auth(token, &entry, Time::now()), warnings))
+}
+
+pub(super) async fn revoke_self(at: &At<'_>) -> Result<Answer, ApiError> {
+    revoke_live(at, &at.caller()?.live).await
+}
+
+pub(super) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (token, live, _) = named(at).await?;
+    // One that is dead already is revoked, and what is left of it goes.
+    let name = at.unsealed()?.tokens(at.call.request()).name(&token);
+    match live {
+        Some(live) => revoke_live(at, &live).await,
+        None if token.is_plausible() => {
+            at.unsealed()?.tokens(at.call.request()).revoke(&name).await?;
+            Ok(Answer::Nothing)
+        }
+        None => Ok(Answer::Nothing),
+    }
+}
+
+pub(super) async fn revoke_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+    match named_by_accessor(at).await? {
+        (Some(live), _) => revoke_live(at, &live).await,
+        (None, _) => Ok(warned(vec!["No token found with this accessor".to_owned()])),
+    }
+}
+
+async fn revoke_live(at: &At<'_>, live: &Live) -> Result<Answer, ApiError> {
+    at.unsealed()?.tokens(at.call.request()).revoke(&live.name).await?;
+    // Its descendants are dead; what is left of them is tidied.
+    at.call.core.hurry();
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn revoke_orphan(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (_, live, _) = named(at).await?;
+    let live = live.ok_or_else(|| ApiError::bad_request("token to revoke not found"))?;
+    at.unsealed()?.tokens(at.call.request()).revoke_alone(&live.name).await?;
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn accessors(at: &At<'_>) -> Result<Answer, ApiError> {
+    Answer::names(&at.unsealed()?.tokens(at.call.request()).accessors().await?)
+}
+
+/// Removes what is left of dead tokens, in the background.
+pub(super) async fn tidy(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.call.core.hurry();
+    Ok(Answer::accepted(
+        "Tidy operation successfully started. Any information from the operation will be printed to the log.",
+    ))
+}

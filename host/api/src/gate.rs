@@ -1,0 +1,369 @@
+//! The gate: takes a request to its route, once it is known who asks and that they may. Policy and endpoint see the same
+//! path: decoded once, names in lower case where the endpoint has them so, a slash at the end of lists and nowhere else.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use keyway_common::json::has_repeated_name;
+use keyway_core::{
+    Caller, CoreError,
+    mounts::auth::APPROLE,
+    policy::{Ask, Capabilities, Operation},
+    secrets::SecretPath,
+};
+use keyway_storage::ahead::{Ahead, Place};
+use serde_json::{Map, Value};
+
+use super::{
+    Call,
+    answer::Answer,
+    audit::{Known, Trail},
+    auth, body, cubbyhole,
+    error::ApiError,
+    fields::Unread,
+    kv1, kv2,
+    route::{Access, Action, At, Mounted, Route, Table, find},
+    sys, unnamed, wrapping,
+};
+
+/// While the secrets of a mount are given versions; in OpenBao's words.
+const UPGRADING: &str = "Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period and \
+                         will resume service shortly.";
+
+/// Where a request goes.
+struct Target {
+    table: &'static Table,
+    route: &'static Route,
+    name: String,
+    mounted: Option<Mounted>,
+}
+
+/// Answers a request.
+pub(super) async fn pass(call: &Call, body: Body, trail: &mut Trail) -> Result<Answer, ApiError> {
+    let mut body = Some(body);
+    let answer = pass_with(call, &mut body, trail).await;
+    if let Some(unread) = body.filter(|_| answer.is_err()) {
+        body::discard(unread).await;
+    }
+    answer
+}
+
+async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> Result<Answer, ApiError> {
+    let (found, mut ahead) = arrive(call).await?;
+    if let Ok(Some(target)) = &found {
+        call.label.is(target.table, target.route);
+        if target.is_open(call) {
+            return pass_open(call, target, &ahead, body, trail).await;
+        }
+    }
+    // Whoever may not ask is not told what there is.
+    let unsealed = call.core.unsealed()?;
+    let address = call.peer.map(|peer| peer.ip());
+    let caller = call.core.caller(&unsealed, call.request(), call.token.as_ref(), address, &ahead).await;
+    let target = match found {
+        Ok(Some(target)) => target,
+        Ok(None) | Err(_) => {
+            let caller = caller?;
+            let allowed =
+                may(&caller, operations(call.action), &policy_path(call.path.as_str(), call.action));
+            let refusal = match found {
+                _ if !allowed => ApiError::PermissionDenied,
+                Err(error) => error,
+                Ok(_) => no_route(call),
+            };
+            trail
+                .ask(call, Known { caller: Some(&caller), refused: Some(&refusal), ..Known::default() })
+                .await?;
+            let spent = spend(call, &unsealed, &caller, None).await?;
+            return Err(if spent { refusal } else { ApiError::PermissionDenied });
+        }
+    };
+    let caller = match caller {
+        Err(CoreError::PermissionDenied)
+            if call.token.is_some() && wrapping::opens_wrappings(target.route) =>
+        {
+            let body = body::read(call, body.take().unwrap_or_default(), target.route.body, true).await?;
+            return Err(wrapping::refusal(call, &unsealed, &body).await);
+        }
+        caller => caller?,
+    };
+    // What was read before the policies that decide over it are known is read again, behind the decision.
+    if caller.since > ahead.clock()
+        && let Some(place) = target.first_read(call)
+    {
+        ahead.forget(&place);
+    }
+    let mut at = At {
+        call,
+        route: target.route,
+        unread: Unread::default(),
+        name: &target.name,
+        unsealed: Some(unsealed),
+        ahead: &ahead,
+        caller: Some(caller),
+        mounted: target.mounted,
+        body: Bytes::new(),
+        path: target.route.policy_path(call.path.as_str(), &target.name, call.action),
+    };
+    let authorised = authorise(&mut at, target.route, body).await;
+    let known = Known {
+        caller: at.caller.as_ref(),
+        mounted: at.mounted.as_ref(),
+        body: Some(&at.body),
+        refused: authorised.as_ref().err(),
+    };
+    // Before the first effect, which is that a use of the token is counted.
+    trail.ask(call, known).await?;
+    let counted = spend(call, at.unsealed()?, at.caller()?, Some(target.route)).await?;
+    authorised?;
+    if !counted {
+        return Err(ApiError::PermissionDenied);
+    }
+    if target.route.is_attempt {
+        call.edge.clients.take_attempt(call.peer)?;
+    }
+    run(at).await
+}
+
+/// Runs the endpoint of a request that may pass.
+async fn run(mut at: At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
+    at.check_unread()?;
+    if let Some(Mounted::Secrets { mount, .. }) = &at.mounted
+        && mount.upgrade.is_some_and(|upgrade| !upgrade.serves)
+    {
+        return Err(ApiError::bad_request(UPGRADING));
+    }
+    if let Some(answer) = unnamed::answer(&at)? {
+        return Ok(answer);
+    }
+    let answer = (at.route.run)(&at).await?.warning(std::mem::take(&mut at.unread).warning());
+    match call.wrap_ttl {
+        Some(ttl) => wrapping::wrap(&at, answer, ttl).await,
+        None => Ok(answer),
+    }
+}
+
+impl Target {
+    /// The record that it reads first, where that is in the system's store.
+    fn first_read(&self, call: &Call) -> Option<Place> {
+        let Some(Mounted::Secrets { mount, .. }) = self.mounted.as_ref().filter(|_| self.route.reads_secret)
+        else {
+            return None;
+        };
+        call.core.place_in_system(mount, &SecretPath::parse(&self.name).ok()?)
+    }
+
+    /// Whether whoever reaches the listener may ask.
+    fn is_open(&self, call: &Call) -> bool {
+        let is_metrics = self.route.pattern == "sys/metrics";
+        match self.route.access {
+            Access::Open(_) => true,
+            Access::Visitor(_) => call.token.is_none(),
+            Access::Holder(_) | Access::Token => {
+                (is_metrics && call.edge.open.metrics)
+                    || (self.route.is_ceremony && call.edge.open.ceremonies)
+                    || (self.route.is_open_while_sealed && call.core.unsealed().is_err())
+            }
+        }
+    }
+}
+
+async fn pass_open(
+    call: &Call,
+    target: &Target,
+    ahead: &Ahead,
+    body: &mut Option<Body>,
+    trail: &mut Trail,
+) -> Result<Answer, ApiError> {
+    if call.wrap_ttl.is_some() && !target.route.wraps {
+        return Err(ApiError::bad_request("what needs no token cannot be wrapped"));
+    }
+    if target.route.is_attempt {
+        call.edge.clients.take_attempt(call.peer)?;
+    }
+    let unsealed = call.core.unsealed().ok();
+    let mounted = target.mounted.clone();
+    let body = body::read(call, body.take().unwrap_or_default(), target.route.body, true).await?;
+    let known = Known { mounted: mounted.as_ref(), body: Some(&body), ..Known::default() };
+    trail.ask(call, known).await?;
+    let path = target.route.policy_path(call.path.as_str(), &target.name, call.action);
+    run(At {
+        call,
+        route: target.route,
+        unread: Unread::default(),
+        name: &target.name,
+        unsealed,
+        ahead,
+        caller: None,
+        mounted,
+        body,
+        path,
+    })
+    .await
+}
+
+/// The route, and what is read in one call before anything is decided.
+async fn arrive(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Ahead), ApiError> {
+    let found = target(call);
+    let Ok(unsealed) = call.core.unsealed() else { return Ok((found, Ahead::default())) };
+    let known = found.as_ref().ok().and_then(Option::as_ref);
+    let is_open = known.is_some_and(|target| target.is_open(call));
+    // Whoever watches, or unseals, is answered whatever the store does; and who shows nothing where a token is needed is refused
+    // without it.
+    let may_log_in = call.path.as_str().starts_with("auth/");
+    if (is_open && call.needs_no_store()) || (call.token.is_none() && !is_open && !may_log_in) {
+        return Ok((found, Ahead::default()));
+    }
+    let table = unsealed.mounts().current();
+    let token = call.token.as_ref().filter(|_| !is_open);
+    let first = known.and_then(|target| target.first_read(call));
+    let ahead = call.core.arrive(&unsealed, call.request(), token, first).await?;
+    // The mounts may be others by now, whoever has taken that over.
+    let found = if Arc::ptr_eq(&table, &unsealed.mounts().current()) { found } else { target(call) };
+    Ok((found, ahead))
+}
+
+/// The route of a path: none where there is none.
+fn target(call: &Call) -> Result<Option<Target>, ApiError> {
+    let path = call.path.as_str();
+    let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+    let fixed = match first {
+        "sys" => Some((&sys::ROUTES, path)),
+        "cubbyhole" => Some((&cubbyhole::ROUTES, rest)),
+        "auth" if rest.starts_with("token/") => Some((&auth::token::ROUTES, path)),
+        _ => None,
+    };
+    if let Some((table, path)) = fixed {
+        return Ok(find(table, path, call.action)?.map(|(route, name)| Target {
+            table,
+            route,
+            name: route.folded(name),
+            mounted: None,
+        }));
+    }
+    let Ok(unsealed) = call.core.unsealed() else { return Ok(None) };
+    let mounts = unsealed.mounts().current();
+    if first == "auth" {
+        let Some((at, mount, rest)) = mounts.auth().resolve(rest) else { return Ok(None) };
+        if mount.kind != APPROLE {
+            return Ok(None);
+        }
+        let found = find(&auth::approle::ROUTES, rest, call.action)?;
+        let mounted = Mounted::Auth { at: at.to_owned(), mount: mount.clone() };
+        return Ok(found.map(|(route, name)| Target {
+            table: &auth::approle::ROUTES,
+            route,
+            name: route.folded(name),
+            mounted: Some(mounted),
+        }));
+    }
+    let Some((at, mount, rest)) = mounts.resolve(path) else { return Ok(None) };
+    let table = if mount.kv_version == 1 { &kv1::ROUTES } else { &kv2::ROUTES };
+    let found = find(table, rest, call.action)?;
+    let mounted = Mounted::Secrets { at: at.to_owned(), mount: mount.clone() };
+    Ok(found.map(|(route, name)| Target { table, route, name: name.to_owned(), mounted: Some(mounted) }))
+}
+
+fn no_route(call: &Call) -> ApiError {
+    let path = call.path.as_str().trim_end_matches('/');
+    let is_fixed = path.starts_with("sys/") || path.starts_with("auth/");
+    let reason = if is_fixed { "" } else { ": nothing is mounted there" };
+    ApiError::NoRoute(format!("no handler for route {path:?}{reason}"))
+}
+
+/// The path as policies see it: a slash at the end of lists and nowhere else.
+pub(super) fn policy_path(path: &str, action: Action) -> String {
+    let path = path.trim_end_matches('/');
+    if action.is_of_folder() { format!("{path}/") } else { path.to_owned() }
+}
+
+/// What an action may be, by what is there already.
+fn operations(action: Action) -> &'static [Operation] {
+    match action {
+        Action::Read => &[Operation::Read],
+        Action::Write => &[Operation::Update, Operation::Create],
+        Action::Patch => &[Operation::Patch],
+        Action::Delete => &[Operation::Delete],
+        Action::List => &[Operation::List],
+        Action::Scan => &[Operation::Scan],
+    }
+}
+
+fn may(caller: &Caller, operations: &[Operation], path: &str) -> bool {
+    operations.iter().any(|operation| caller.acl.may(*operation, path))
+}
+
+/// Whether the caller may do this; reads the body on the way, once it is known that they may send one.
+async fn authorise(at: &mut At<'_>, route: &Route, body: &mut Option<Body>) -> Result<(), ApiError> {
+    let (call, path) = (at.call, at.path.clone());
+    let path = path.as_str();
+    let is_bound = !matches!(route.access, Access::Holder(_) | Access::Visitor(_));
+    let acl = Arc::clone(&at.caller()?.acl);
+    if is_bound {
+        if !may(at.caller()?, operations(call.action), path) {
+            return Err(ApiError::PermissionDenied);
+        }
+        if route.needs_sudo && !acl.has_sudo(path, call.action.is_of_folder()) {
+            return Err(ApiError::PermissionDenied);
+        }
+    }
+    at.body = body::read(call, body.take().unwrap_or_default(), route.body, false).await?;
+    if !is_bound || acl.is_root() {
+        return Ok(());
+    }
+    let operation = match call.action {
+        Action::Read => Operation::Read,
+        Action::Patch => Operation::Patch,
+        Action::Delete => Operation::Delete,
+        Action::List => Operation::List,
+        Action::Scan => Operation::Scan,
+        Action::Write => written(at, route, path).await?,
+    };
+    let parameters = if acl.looks_at_parameters(path) { parameters(at)? } else { Map::new() };
+    let ask = Ask { operation, path, parameters: &parameters, wrapping_s: call.wrap_ttl };
+    if acl.allows(&ask) { Ok(()) } else { Err(ApiError::PermissionDenied) }
+}
+
+/// Whether a write makes something or changes it, where that makes a difference to the caller.
+async fn written(at: &At<'_>, route: &Route, path: &str) -> Result<Operation, ApiError> {
+    let Some(exists) = route.exists else { return Ok(Operation::Update) };
+    let granted =
+        at.caller()?.acl.permissions(path, false).map(|found| found.capabilities).unwrap_or_default();
+    if granted.has(Capabilities::CREATE | Capabilities::UPDATE) {
+        return Ok(Operation::Update);
+    }
+    Ok(if exists(at).await? { Operation::Update } else { Operation::Create })
+}
+
+/// The fields of the body, or of the query where there is none.
+fn parameters(at: &At<'_>) -> Result<Map<String, Value>, ApiError> {
+    // As the endpoints read them: from the query where nothing is written, and from the body otherwise.
+    if matches!(at.call.action, Action::Read) {
+        return Ok(at.call.query_parameters());
+    }
+    // Two readers of such a body could see two different values.
+    if std::str::from_utf8(&at.body).is_ok_and(has_repeated_name) {
+        return Err(ApiError::bad_request("the body has the same name twice in one object"));
+    }
+    at.json()
+}
+
+/// Takes one of the uses of the token that is shown, whether or not it may do what it is shown for.
+async fn spend(
+    call: &Call,
+    unsealed: &keyway_core::Unsealed,
+    caller: &Caller,
+    route: Option<&Route>,
+) -> Result<bool, ApiError> {
+    let is_wrapping = wrapping::is_wrapping(&caller.live.entry);
+    if !is_wrapping && route.is_some_and(|route| route.is_free) {
+        return Ok(true);
+    }
+    if is_wrapping && route.is_some_and(wrapping::keeps_its_token) {
+        // Taking the answer out is its one use. Any other request spends it, so that its owner sees that somebody tried.
+        return Ok(true);
+    }
+    Ok(unsealed.tokens(call.request()).spend(&caller.live).await?)
+}

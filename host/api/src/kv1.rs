@@ -1,0 +1,105 @@
+//! KV version 1: secrets without versions, as Vault's clients expect them.
+
+use keyway_common::{duration, json::has_repeated_name};
+use keyway_core::secrets::{Engine, FolderPath, SecretPath};
+use serde_json::{Map, Value, json, value::RawValue};
+
+use super::{
+    answer::{Answer, Logical},
+    error::ApiError,
+    given::{PART, part},
+    route::{
+        Action::{Delete, List, Read, Scan, Write},
+        At, Route, Table,
+    },
+};
+
+/// The routes of a mount, behind its path.
+pub(super) static ROUTES: Table = Table {
+    base: "kv1/",
+    routes: &[
+        Route::new(Read, "{path}", |at| Box::pin(read(at))).reading_secret(),
+        Route::new(List, "{path}", |at| Box::pin(list(at))).query(PART),
+        Route::new(Scan, "{path}", |at| Box::pin(scan(at))).query(PART),
+        Route::new(Write, "{path}", |at| Box::pin(write(at)))
+            .with_value()
+            .creating(|at| Box::pin(exists(at))),
+        Route::new(Delete, "{path}", |at| Box::pin(delete(at))),
+    ],
+};
+
+async fn engine<'a>(at: &'a At<'_>) -> Result<Engine<'a>, ApiError> {
+    let engine = at.call.core.engine(at.unsealed()?, at.secrets()?.1, at.call.request()).await?;
+    Ok(engine.having_read(at.ahead))
+}
+
+fn secret(at: &At<'_>) -> Result<SecretPath, ApiError> {
+    SecretPath::parse(at.name).map_err(ApiError::bad_request)
+}
+
+async fn exists(at: &At<'_>) -> Result<bool, ApiError> {
+    Ok(engine(at).await?.read_plain(&secret(at)?).await?.is_some())
+}
+
+async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+    let value = engine(at).await?.read_plain(&secret(at)?).await?.ok_or(ApiError::NotFound)?;
+    at.call.hold(value.len(), false)?;
+    let data: Box<RawValue> = serde_json::from_slice(&value)
+        .map_err(|_| ApiError::Internal("the secret's value is not what was written".to_owned()))?;
+    let lease_duration = ttl_of(&data)
+        .unwrap_or_else(|| at.secrets().map(|(_, mount)| mount.tune.lifetimes().default).unwrap_or_default());
+    Ok(Answer::Logical(Logical {
+        data: Some(data),
+        lease_duration,
+        mount_type: Some("kv".into()),
+        ..Logical::default()
+    }))
+}
+
+/// After how long the secret itself says that it should be read again, in seconds.
+fn ttl_of(data: &RawValue) -> Option<u64> {
+    let fields: Map<String, Value> = serde_json::from_str(data.get()).ok()?;
+    let nanoseconds = match fields.get("ttl").or_else(|| fields.get("lease"))? {
+        Value::Number(seconds) => return seconds.as_u64(),
+        Value::String(text) => duration::parse(text).ok()?,
+        _ => return None,
+    };
+    u64::try_from(nanoseconds).ok().map(|nanoseconds| nanoseconds / 1_000_000_000)
+}
+
+async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+    let data: Box<RawValue> = at.json()?;
+    if !data.get().starts_with('{') || data.get().trim_matches(['{', '}']).trim().is_empty() {
+        return Err(ApiError::bad_request("missing data fields"));
+    }
+    if has_repeated_name(data.get()) {
+        return Err(ApiError::bad_request("the body has the same name twice in one object"));
+    }
+    engine(at).await?.write_plain(&secret(at)?, data.get().as_bytes()).await?;
+    Ok(Answer::Nothing)
+}
+
+async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+    let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
+    let (after, limit) = part(at.call)?;
+    let names = engine(at)
+        .await?
+        .list_plain(&folder, keyway_core::secrets::Part { after: after.as_deref(), limit })
+        .await?;
+    if names.is_empty() {
+        return Err(ApiError::NotFound);
+    }
+    Ok(Answer::kv(json!({ "keys": names })))
+}
+
+async fn scan(at: &At<'_>) -> Result<Answer, ApiError> {
+    let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
+    let (after, limit) = part(at.call)?;
+    let part = keyway_core::secrets::Part { after: after.as_deref(), limit };
+    Ok(Answer::scanned(&engine(at).await?.scan_plain(&folder, part).await?))
+}
+
+async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+    engine(at).await?.remove_plain(&secret(at)?).await?;
+    Ok(Answer::Nothing)
+}

@@ -1,0 +1,405 @@
+//! Routes: which path and action is answered by which endpoint, and who may ask. The tables are data, so that a test can go
+//! through all of them.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use keyway_core::{
+    Caller, Unsealed,
+    mounts::{AuthMount, Mount},
+};
+use keyway_storage::ahead::Ahead;
+
+use super::{Call, answer::Answer, error::ApiError, fields::Unread, gate::policy_path};
+
+/// What a method asks for: PUT is POST, LIST is also `GET ?list=true`, SCAN `GET ?scan=true`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// GET and HEAD.
+    Read,
+    /// PUT and POST.
+    Write,
+    /// PATCH.
+    Patch,
+    /// DELETE.
+    Delete,
+    /// LIST.
+    List,
+    /// SCAN: as LIST, with all folders below.
+    Scan,
+}
+
+impl Action {
+    /// Whether its path is a folder: policies see it with a slash at its end.
+    pub const fn is_of_folder(self) -> bool {
+        matches!(self, Self::List | Self::Scan)
+    }
+
+    /// Whether it brings something to be kept.
+    pub(super) const fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Patch)
+    }
+}
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever reaches the listener, for this reason.
+    Open(&'static str),
+    /// Whoever shows a token, whatever its policies, for this reason.
+    Holder(&'static str),
+    /// Whoever shows no token, and whoever shows one, whatever its policies, for this reason.
+    Visitor(&'static str),
+    /// Whoever shows a token whose policies allow it.
+    Token,
+}
+
+/// How long the body of a request may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyLimit {
+    /// As long as a secret's value.
+    Value,
+    /// Short.
+    Small,
+}
+
+/// What an endpoint does, in time.
+pub(super) type Async<'a, T> = Pin<Box<dyn Future<Output = Result<T, ApiError>> + Send + 'a>>;
+/// An endpoint.
+pub(super) type Endpoint = for<'a> fn(&'a At<'a>) -> Async<'a, Answer>;
+/// Whether what a write is for is there already.
+pub(super) type Exists = for<'a> fn(&'a At<'a>) -> Async<'a, bool>;
+
+/// One route.
+pub struct Route {
+    /// Literal segments; `{name}` is one segment, `{path}` all that is left, nothing included.
+    pub pattern: &'static str,
+    /// What is asked for.
+    pub action: Action,
+    /// Who may ask.
+    pub access: Access,
+    /// Whether it needs the capability `sudo`, too.
+    pub needs_sudo: bool,
+    /// Whether it takes no use of a token whose uses are counted.
+    pub is_free: bool,
+    /// Whether names count in lower case.
+    folds_case: bool,
+    /// Whether each request is an attempt at something that only some know: counted for its client.
+    pub(super) is_attempt: bool,
+    /// Whether the configuration may open it to the holders of the shares.
+    pub(super) is_ceremony: bool,
+    /// Whether a sealed server answers it to everybody: there is nothing to be done.
+    pub(super) is_open_while_sealed: bool,
+    /// Whether its answer can be wrapped though it is open.
+    pub(super) wraps: bool,
+    /// Whether what is known of a secret is the first thing that it reads.
+    pub(super) reads_secret: bool,
+    pub(super) body: BodyLimit,
+    /// Whether the endpoint reads the fields of its body.
+    pub(super) reads_body: bool,
+    /// The query parameters that the endpoint reads.
+    pub(super) query: &'static [&'static str],
+    /// Fields and query parameters that Vault or OpenBao know here and Keyway does not support; a dot leads into an object.
+    pub unsupported: &'static [&'static str],
+    pub(super) exists: Option<Exists>,
+    pub(super) run: Endpoint,
+}
+
+/// Routes that stand together.
+pub struct Table {
+    /// What the measurements put before their patterns.
+    pub base: &'static str,
+    /// The routes, the more special ones first.
+    pub routes: &'static [Route],
+}
+
+impl Table {
+    /// Whether some routes are more special than the one that takes every path.
+    fn has_others(&self) -> bool {
+        self.routes.iter().any(|route| route.pattern != "{path}")
+    }
+}
+
+/// A request at its route.
+pub(super) struct At<'c> {
+    pub(super) call: &'c Call,
+    pub(super) route: &'static Route,
+    /// What the request has and the endpoint does not read.
+    pub(super) unread: Unread,
+    /// What stands in the place of `{name}` or `{path}`.
+    pub(super) name: &'c str,
+    /// None where the server is sealed, which the routes that are not open never see.
+    pub(super) unsealed: Option<Arc<Unsealed>>,
+    /// What was read when it arrived.
+    pub(super) ahead: &'c Ahead,
+    /// None where the route is open.
+    pub(super) caller: Option<Caller>,
+    /// The mount that the path lies in, for the routes of mounts.
+    pub(super) mounted: Option<Mounted>,
+    pub(super) body: Bytes,
+    /// The path as the policies see it.
+    pub(super) path: String,
+}
+
+/// The mount that a path lies in, and where it is.
+#[derive(Clone)]
+pub(super) enum Mounted {
+    Secrets { at: String, mount: Mount },
+    Auth { at: String, mount: AuthMount },
+}
+
+impl Route {
+    /// A route for those whose policies allow it.
+    pub(super) const fn new(action: Action, pattern: &'static str, run: Endpoint) -> Self {
+        Self {
+            pattern,
+            action,
+            access: Access::Token,
+            needs_sudo: false,
+            folds_case: false,
+            is_attempt: false,
+            is_ceremony: false,
+            is_open_while_sealed: false,
+            wraps: false,
+            reads_secret: false,
+            body: BodyLimit::Small,
+            reads_body: matches!(action, Action::Write | Action::Patch),
+            query: &[],
+            unsupported: &[],
+            is_free: false,
+            exists: None,
+            run,
+        }
+    }
+
+    /// A route for everybody.
+    pub(super) const fn open(self, reason: &'static str) -> Self {
+        Self { access: Access::Open(reason), ..self }
+    }
+
+    /// A route for everybody who shows a token.
+    pub(super) const fn holders(self, reason: &'static str) -> Self {
+        Self { access: Access::Holder(reason), ..self }
+    }
+
+    /// A route for everybody who shows no token, or one that is alive.
+    pub(super) const fn visitors(self, reason: &'static str) -> Self {
+        Self { access: Access::Visitor(reason), ..self }
+    }
+
+    /// A route that takes no use of a token, as OpenBao has it.
+    pub(super) const fn free(self) -> Self {
+        Self { is_free: true, ..self }
+    }
+
+    /// A route for administrators.
+    pub(super) const fn sudo(self) -> Self {
+        Self { needs_sudo: true, ..self }
+    }
+
+    /// A part of a ceremony: for those whose policies allow it, or for everybody where the configuration says so.
+    pub(super) const fn ceremony(self) -> Self {
+        Self { is_ceremony: true, ..self }
+    }
+
+    /// A route where what is shown may be a guess.
+    pub(super) const fn attempt(self) -> Self {
+        Self { is_attempt: true, ..self }
+    }
+
+    /// A route that a sealed server answers to everybody.
+    pub(super) const fn open_while_sealed(self) -> Self {
+        Self { is_open_while_sealed: true, ..self }
+    }
+
+    /// An open route whose answer can be wrapped.
+    pub(super) const fn wrappable(self) -> Self {
+        Self { wraps: true, ..self }
+    }
+
+    /// A route that reads a secret.
+    pub(super) const fn reading_secret(self) -> Self {
+        Self { reads_secret: true, ..self }
+    }
+
+    /// With names that count in lower case.
+    pub(super) const fn folding_case(self) -> Self {
+        Self { folds_case: true, ..self }
+    }
+
+    /// A write whose body has no fields.
+    pub(super) const fn without_fields(self) -> Self {
+        Self { reads_body: false, ..self }
+    }
+
+    /// A deletion that reads the fields of its body.
+    pub(super) const fn with_fields(self) -> Self {
+        Self { reads_body: true, ..self }
+    }
+
+    /// With these query parameters.
+    pub(super) const fn query(self, names: &'static [&'static str]) -> Self {
+        Self { query: names, ..self }
+    }
+
+    /// With fields that are refused by name.
+    pub(super) const fn refusing(self, names: &'static [&'static str]) -> Self {
+        Self { unsupported: names, ..self }
+    }
+
+    /// With bodies as long as the value of a secret.
+    pub(super) const fn with_value(self) -> Self {
+        Self { body: BodyLimit::Value, ..self }
+    }
+
+    /// A write that needs `create` or `update`, by what is there.
+    pub(super) const fn creating(self, exists: Exists) -> Self {
+        Self { exists: Some(exists), ..self }
+    }
+
+    /// A name as the endpoint and the policies see it.
+    pub(super) fn folded(&self, name: &str) -> String {
+        if self.folds_case { name.to_lowercase() } else { name.to_owned() }
+    }
+
+    /// The path as the policies see it.
+    pub(super) fn policy_path(&self, path: &str, name: &str, action: Action) -> String {
+        let path = policy_path(path, action);
+        if !self.folds_case || name.is_empty() {
+            return path;
+        }
+        // The name stands where the pattern has it, counted from the end: what is before it is the mount's.
+        let behind = self.pattern.split_once('}').map_or("", |(_, behind)| behind);
+        let end = path.trim_end_matches('/').len() - behind.len();
+        let name = name.trim_end_matches('/');
+        let (Some(before), Some(after)) = (path.get(..end), path.get(end..)) else { return path };
+        match before.rmatch_indices('/').nth(name.matches('/').count()) {
+            Some((slash, _)) => format!("{}/{name}{after}", before.get(..slash).unwrap_or_default()),
+            None => path,
+        }
+    }
+}
+
+/// The route that a path belongs to.
+///
+/// # Errors
+///
+/// `MethodNotAllowed` where the path has other actions; none where no route has the path.
+pub(super) fn find<'p>(
+    table: &'static Table,
+    path: &'p str,
+    action: Action,
+) -> Result<Option<(&'static Route, &'p str)>, ApiError> {
+    let mut is_known = false;
+    for route in table.routes {
+        // What takes every path takes none that another route has.
+        if is_known && route.pattern == "{path}" && table.has_others() {
+            continue;
+        }
+        let Some(name) = matched(route.pattern, path) else { continue };
+        if route.action == action {
+            return Ok(Some((route, name)));
+        }
+        is_known |= route.pattern != "{path}" || !table.has_others();
+    }
+    if is_known { Err(ApiError::MethodNotAllowed) } else { Ok(None) }
+}
+
+/// What stands in the pattern's open place; nothing where it has none.
+fn matched<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
+    let Some((before, rest)) = pattern.split_once('{') else {
+        return (path.trim_end_matches('/') == pattern).then_some("");
+    };
+    let (kind, behind) = rest.split_once('}')?;
+    if kind == "path" && behind.is_empty() {
+        if before.is_empty() {
+            return Some(path);
+        }
+        let begins = before.trim_end_matches('/');
+        let rest = path.strip_prefix(begins)?;
+        return if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') };
+    }
+    let name = path.trim_end_matches('/').strip_prefix(before)?.strip_suffix(behind)?;
+    let fits = if kind == "path" { !name.is_empty() } else { !name.is_empty() && !name.contains('/') };
+    fits.then_some(name)
+}
+
+impl At<'_> {
+    /// What the server holds.
+    pub(super) fn unsealed(&self) -> Result<&Arc<Unsealed>, ApiError> {
+        self.unsealed.as_ref().ok_or(ApiError::Sealed)
+    }
+
+    /// Who asks; the routes that are not open have one.
+    pub(super) fn caller(&self) -> Result<&Caller, ApiError> {
+        self.caller.as_ref().ok_or(ApiError::PermissionDenied)
+    }
+
+    /// The mount of secrets that the path lies in, and where it is.
+    pub(super) fn secrets(&self) -> Result<(&str, &Mount), ApiError> {
+        match &self.mounted {
+            Some(Mounted::Secrets { at, mount }) => Ok((at, mount)),
+            _ => Err(ApiError::NotFound),
+        }
+    }
+
+    /// The auth method that the path lies in, and where it is.
+    pub(super) fn auth(&self) -> Result<(&str, &AuthMount), ApiError> {
+        match &self.mounted {
+            Some(Mounted::Auth { at, mount }) => Ok((at, mount)),
+            _ => Err(ApiError::NotFound),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_paths() {
+        for (pattern, path, name) in [
+            ("sys/seal", "sys/seal", Some("")),
+            ("sys/seal", "sys/seal/", Some("")),
+            ("sys/seal", "sys/sealed", None),
+            ("sys/policy/{name}", "sys/policy/a", Some("a")),
+            ("sys/policy/{name}", "sys/policy", None),
+            ("sys/policy/{name}", "sys/policy/a/b", None),
+            ("sys/mounts/{path}/tune", "sys/mounts/a/b/tune", Some("a/b")),
+            ("sys/mounts/{path}/tune", "sys/mounts/tune", None),
+            ("sys/mounts/{path}", "sys/mounts/a/b/", Some("a/b/")),
+            ("data/{path}", "data/a", Some("a")),
+            ("data/{path}", "data", Some("")),
+            ("data/{path}", "database/a", None),
+            ("role/{name}/role-id", "role/x/role-id", Some("x")),
+            ("role/{name}/role-id", "role/x/y/role-id", None),
+            ("{path}", "a/b", Some("a/b")),
+        ] {
+            assert_eq!(matched(pattern, path), name, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn policies_see_names_in_lower_case_where_endpoints_do() {
+        let route = |pattern| Route::new(Action::Write, pattern, |_| Box::pin(async { Ok(Answer::Nothing) }));
+        let folding = route("role/{name}/secret-id").folding_case();
+        let path = folding.policy_path("auth/MyMount/role/ADMIN/secret-id", "admin", Action::Write);
+        assert_eq!(path, "auth/MyMount/role/admin/secret-id");
+        let listed = folding.policy_path("auth/MyMount/role/ADMIN/secret-id/", "admin", Action::List);
+        assert_eq!(listed, "auth/MyMount/role/admin/secret-id/");
+        let path =
+            route("sys/policy/{name}").folding_case().policy_path("sys/policy/ADMIN/", "admin", Action::Read);
+        assert_eq!(path, "sys/policy/admin");
+        let policies = route("sys/policies/acl/{path}").folding_case();
+        for (action, path, seen) in [
+            (Action::Write, "sys/policies/acl/Team/App", "sys/policies/acl/team/app"),
+            (Action::Read, "sys/policies/acl/TEAM/İ/b/", "sys/policies/acl/team/i\u{307}/b"),
+            (Action::List, "sys/policies/acl/Team/", "sys/policies/acl/team/"),
+            (Action::Read, "sys/policies/acl", "sys/policies/acl"),
+        ] {
+            let name = path.strip_prefix("sys/policies/acl/").unwrap_or_default().to_lowercase();
+            assert_eq!(policies.policy_path(path, &name, action), seen);
+        }
+        assert_eq!(route("data/{path}").policy_path("secret/data/A", "A", Action::Read), "secret/data/A");
+    }
+}

@@ -1,0 +1,75 @@
+//! What a token may do at paths.
+
+use std::sync::Arc;
+
+use keyway_core::{
+    policy::Acl,
+    token::{Live, Token},
+};
+use serde::Deserialize;
+use serde_json::{Map, json};
+
+use crate::{
+    answer::Answer,
+    error::ApiError,
+    given::{Text, Texts},
+    route::At,
+};
+
+/// The longest path: no request has a longer one.
+const MAX_PATH_BYTES: usize = 8 * 1024;
+
+#[derive(Deserialize)]
+struct CapabilitiesRequest {
+    paths: Option<Texts>,
+    /// What `paths` was once called.
+    path: Option<Texts>,
+    token: Option<Text>,
+    accessor: Option<Text>,
+}
+
+pub(in crate::sys) async fn of_self(at: &At<'_>) -> Result<Answer, ApiError> {
+    answer(&at.json::<CapabilitiesRequest>()?, &at.caller()?.acl)
+}
+
+pub(in crate::sys) async fn of_token(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: CapabilitiesRequest = at.json()?;
+    let token = request.token.as_ref().and_then(Text::filled);
+    let token = token.ok_or_else(|| ApiError::bad_request("missing token"))?;
+    let live = at.unsealed()?.tokens(at.call.request()).lookup(&Token::presented(token)).await?;
+    let live = live.ok_or_else(|| ApiError::bad_request("invalid token"))?;
+    answer(&request, &*acl(at, &live).await?)
+}
+
+pub(in crate::sys) async fn of_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: CapabilitiesRequest = at.json()?;
+    let accessor = request.accessor.as_ref().and_then(Text::filled);
+    let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;
+    let live = at.unsealed()?.tokens(at.call.request()).lookup_accessor(accessor).await?;
+    let live = live.ok_or_else(|| ApiError::bad_request("invalid accessor"))?;
+    answer(&request, &*acl(at, &live).await?)
+}
+
+async fn acl(at: &At<'_>, live: &Live) -> Result<Arc<Acl>, ApiError> {
+    Ok(at.unsealed()?.acl(at.call.request(), &live.entry.policies).await?)
+}
+
+fn answer(request: &CapabilitiesRequest, acl: &Acl) -> Result<Answer, ApiError> {
+    let paths = request.paths.as_ref().or(request.path.as_ref()).map(Texts::get).unwrap_or_default();
+    if paths.is_empty() {
+        return Err(ApiError::bad_request("paths must be supplied"));
+    }
+    let mut told = Map::new();
+    for path in &paths {
+        if path.len() > MAX_PATH_BYTES {
+            return Err(ApiError::bad_request(format!("a path has at most {MAX_PATH_BYTES} bytes")));
+        }
+        let mut names = acl.capabilities(path).map_or_else(|| vec!["root"], |found| found.names());
+        names.sort_unstable();
+        if paths.len() == 1 {
+            told.insert("capabilities".to_owned(), json!(names));
+        }
+        told.insert(path.clone(), json!(names));
+    }
+    Ok(Answer::flat(told))
+}

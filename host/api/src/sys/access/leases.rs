@@ -1,0 +1,140 @@
+//! Leases: the lives of tokens, by names that are not the tokens. A lease is called by the path that made its token and the
+//! name of the token in the store.
+
+use keyway_common::{clock::Time, duration::Given};
+use keyway_core::{
+    Renewed,
+    token::{Live, TokenName},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    answer::{Answer, Logical},
+    error::ApiError,
+    given::{Truth, seconds},
+    route::At,
+};
+
+#[derive(Deserialize)]
+struct LookupRequest {
+    lease_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RenewRequest {
+    lease_id: Option<String>,
+    increment: Option<Given>,
+}
+
+#[derive(Deserialize)]
+struct RevokeRequest {
+    lease_id: Option<String>,
+    /// Revoking is always done when it is answered.
+    #[serde(rename = "sync")]
+    _sync: Option<Truth>,
+}
+
+#[derive(Deserialize)]
+struct PrefixRequest {
+    #[serde(rename = "sync")]
+    _sync: Option<Truth>,
+    /// Clients such as hvac send it beside the path, which counts.
+    #[serde(rename = "prefix")]
+    _prefix: Option<serde_json::Value>,
+}
+
+/// The lease that the body or the path names.
+async fn named(at: &At<'_>, lease_id: Option<String>) -> Result<(String, Option<Live>), ApiError> {
+    let id = lease_id.filter(|id| !id.is_empty()).or_else(|| Some(at.name.to_owned()));
+    let id =
+        id.filter(|id| !id.is_empty()).ok_or_else(|| ApiError::bad_request("lease_id must be specified"))?;
+    let tokens = at.unsealed()?.tokens(at.call.request());
+    let live = match id.rsplit_once('/').and_then(|(path, name)| Some((path, TokenName::parse(name)?))) {
+        Some((path, name)) => tokens
+            .lookup_name(&name)
+            .await?
+            .filter(|live| live.entry.path == path && live.entry.expires.is_some()),
+        None => None,
+    };
+    Ok((id, live))
+}
+
+fn invalid() -> ApiError {
+    ApiError::bad_request("invalid lease")
+}
+
+pub(in crate::sys) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (id, live) = named(at, at.json::<LookupRequest>()?.lease_id).await?;
+    let entry = live.ok_or_else(invalid)?.entry;
+    Ok(Answer::system(json!({
+        "expire_time": entry.expire_time(),
+        "id": id,
+        "issue_time": entry.created,
+        "last_renewal": entry.renewed.map(|at| at.to_string()),
+        "renewable": entry.renewable,
+        "ttl": entry.ttl(Time::now()),
+    })))
+}
+
+/// The names of leases one level below a path.
+pub(in crate::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+    let folder = at.name.trim_end_matches('/');
+    let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    let leases = at.unsealed()?.tokens(at.call.request()).leases(&prefix).await?;
+    let mut names: Vec<String> = leases
+        .iter()
+        .filter_map(|(id, _)| id.strip_prefix(&prefix))
+        .map(|rest| rest.split_once('/').map_or_else(|| rest.to_owned(), |(folder, _)| format!("{folder}/")))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    Answer::names(&names)
+}
+
+pub(in crate::sys) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
+    let request: RenewRequest = at.json()?;
+    let increment = seconds("increment", request.increment.as_ref())?;
+    let (id, live) = named(at, request.lease_id).await?;
+    let live = live.ok_or_else(|| ApiError::bad_request("lease not found or lease is not renewable"))?;
+    let Renewed { entry, warnings } = at.unsealed()?.renew(at.call.request(), &live, increment).await?;
+    Ok(Answer::Logical(Logical {
+        lease_id: id,
+        renewable: entry.renewable,
+        lease_duration: entry.ttl(Time::now()),
+        warnings,
+        ..Logical::default()
+    }))
+}
+
+pub(in crate::sys) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (_, live) = named(at, at.json::<RevokeRequest>()?.lease_id).await?;
+    if let Some(live) = live {
+        at.unsealed()?.tokens(at.call.request()).revoke(&live.name).await?;
+        at.call.core.hurry();
+    }
+    Ok(Answer::Nothing)
+}
+
+/// All leases below a path.
+pub(in crate::sys) async fn revoke_prefix(at: &At<'_>) -> Result<Answer, ApiError> {
+    let PrefixRequest { .. } = at.json()?;
+    let folder = at.name.trim_end_matches('/');
+    if folder.is_empty() {
+        return Err(ApiError::bad_request("the prefix is missing"));
+    }
+    let tokens = at.unsealed()?.tokens(at.call.request());
+    for (_, name) in tokens.leases(&format!("{folder}/")).await? {
+        tokens.revoke(&name).await?;
+    }
+    at.call.core.hurry();
+    Ok(Answer::Nothing)
+}
+
+/// What is left of dead leases goes in the background.
+pub(in crate::sys) async fn tidy(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.call.core.hurry();
+    Ok(Answer::accepted(
+        "Tidy operation successfully started. Any information from the operation will be printed to the log.",
+    ))
+}

@@ -1,0 +1,35 @@
+//! The password that unseals beside the shares. Keyway's own: Vault has none.
+
+use keyway_crypto::password::Password;
+use serde::Deserialize;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::{answer::Answer, error::ApiError, route::At};
+
+#[derive(Deserialize)]
+struct PasswordRequest {
+    password: Option<String>,
+}
+
+pub(in crate::sys) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+    let since = at.call.core.password_set(at.call.request()).await?;
+    Ok(Answer::system(json!({ "is_set": since.is_some(), "created_time": since })))
+}
+
+pub(in crate::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.call.edge.clients.take_password(at.call.peer)?;
+    let request: PasswordRequest = at.json()?;
+    let password = parse(request.password.unwrap_or_default())?;
+    at.call.core.set_password(at.call.request(), password).await?;
+    Ok(Answer::Nothing)
+}
+
+pub(in crate::sys) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.call.core.remove_password(at.call.request()).await?;
+    Ok(Answer::Nothing)
+}
+
+pub(super) fn parse(text: String) -> Result<Password, ApiError> {
+    Password::new(Zeroizing::new(text)).map_err(ApiError::bad_request)
+}

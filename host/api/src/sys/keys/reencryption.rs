@@ -1,0 +1,38 @@
+//! Re-encryption of old records: beginning and ending it, and how far it is. Keyway's own: Vault has none.
+
+use keyway_core::Reencryption;
+use serde_json::{Value, json};
+
+use crate::{answer::Answer, error::ApiError, route::At};
+
+pub(in crate::sys) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
+    let present = at.call.core.reencryption(at.call.request()).await?;
+    Ok(Answer::system(present.as_ref().map_or_else(|| json!({ "state": "none" }), told)))
+}
+
+pub(in crate::sys) async fn begin(at: &At<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::system(told(&at.call.core.begin_reencryption(at.call.request()).await?)))
+}
+
+pub(in crate::sys) async fn cancel(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.call.core.cancel_reencryption(at.call.request()).await?;
+    Ok(Answer::Nothing)
+}
+
+fn told(present: &Reencryption) -> Value {
+    let state = match (&present.ended, present.is_cancelled) {
+        (None, _) => "running",
+        (Some(_), true) => "cancelled",
+        (Some(_), false) => "done",
+    };
+    json!({
+        "state": state,
+        "key": present.key,
+        "started": present.started,
+        "ended": present.ended,
+        "seen": present.seen,
+        "sealed": present.sealed,
+        "failed": present.failed,
+        "waiting_for": present.waiting_for,
+    })
+}

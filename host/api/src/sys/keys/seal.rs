@@ -1,0 +1,161 @@
+//! Initialising, unsealing, sealing, and the keys' rotation.
+
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use keyway_core::{SealStatus, seal::ShareCounts};
+use keyway_crypto::shares::Share;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{super::VAULT_LEVEL, password::parse};
+use crate::{Call, answer::Answer, error::ApiError, route::At};
+
+pub(in crate::sys) async fn is_initialised(at: &At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
+    let status = call.core.seal_status(call.request()).await?;
+    Ok(Answer::plain(json!({ "initialized": status.initialised })))
+}
+
+/// There is no leader: where hosts share a store each does everything, and so says of itself that it is one.
+pub(in crate::sys) async fn leader(at: &At<'_>) -> Result<Answer, ApiError> {
+    let is_shared = at.call.core.system_is_shared();
+    if is_shared {
+        // Perhaps it has been sealed by what another host did. While the store is away it is what it was.
+        let _known = at.call.core.seal_status(at.call.request()).await;
+    }
+    Ok(Answer::plain(json!({
+        "ha_enabled": is_shared,
+        "is_self": is_shared && at.call.core.unsealed().is_ok(),
+        "leader_address": "",
+        "leader_cluster_address": "",
+        "performance_standby": false,
+        "performance_standby_last_remote_wal": 0,
+    })))
+}
+
+/// A server that is sealed already stays as it is, the shares that it was given too; nobody has to show a token for that, and so
+/// nothing is sealed by one who has shown none, should somebody unseal the server meanwhile.
+pub(in crate::sys) async fn seal(at: &At<'_>) -> Result<Answer, ApiError> {
+    if at.caller.is_some() {
+        at.call.core.seal();
+    }
+    Ok(Answer::Nothing)
+}
+
+pub(in crate::sys) async fn rotate(at: &At<'_>) -> Result<Answer, ApiError> {
+    at.unsealed()?.barrier().rotate(at.call.request()).await?;
+    Ok(Answer::Nothing)
+}
+
+/// The key that seals.
+pub(in crate::sys) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> {
+    let unsealed = at.unsealed()?;
+    if at.call.core.system_is_shared() {
+        // Another host may have made a newer one.
+        at.call.core.read_keys_again(unsealed, at.call.request()).await?;
+    }
+    let key = unsealed.barrier().key_use();
+    let made = i64::try_from(key.made).ok().and_then(|made| jiff::Timestamp::from_second(made).ok());
+    Ok(Answer::flat(json!({
+        "term": key.key,
+        "install_time": made.map(|made| made.to_string()).unwrap_or_default(),
+        "encryptions": key.reserved.saturating_sub(key.left),
+    })))
+}
+
+pub(in crate::sys) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
+    let status = call.core.seal_status(call.request()).await?;
+    Ok(Answer::plain(seal_answer(call, &status)))
+}
+
+fn seal_answer(call: &Call, status: &SealStatus) -> Value {
+    let mut answer = json!({
+        "type": "shamir",
+        "initialized": status.initialised,
+        "sealed": status.sealed,
+        "t": status.threshold,
+        "n": status.shares,
+        "progress": status.progress,
+        "nonce": status.nonce,
+        "version": VAULT_LEVEL,
+        "keyway_version": env!("CARGO_PKG_VERSION"),
+        "build_date": "",
+        "migration": false,
+        "recovery_seal": false,
+        "storage_type": call.core.system_plugin().unwrap_or_default(),
+    });
+    if let (Some(cluster), Some(fields)) = (status.cluster, answer.as_object_mut()) {
+        fields.insert("cluster_name".to_owned(), "keyway".into());
+        fields.insert("cluster_id".to_owned(), cluster.to_string().into());
+    }
+    answer
+}
+
+#[derive(Deserialize)]
+struct InitRequest {
+    secret_shares: Option<u64>,
+    secret_threshold: Option<u64>,
+    /// Keyway's own: other keys for a cluster that nobody has unsealed yet.
+    #[serde(default)]
+    repeat: bool,
+}
+
+pub(in crate::sys) async fn init(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (call, body) = (at.call, at.json::<InitRequest>()?);
+    let counts = ShareCounts::new(body.secret_shares.unwrap_or(5), body.secret_threshold.unwrap_or(3))
+        .map_err(ApiError::bad_request)?;
+    let initialised = call.core.init(call.request(), counts, body.repeat).await?;
+    let shares = || initialised.shares.iter().map(Share::expose);
+    Ok(Answer::plain(json!({
+        "keys": shares().map(|share| HEXLOWER_PERMISSIVE.encode(share)).collect::<Vec<_>>(),
+        "keys_base64": shares().map(|share| BASE64.encode(share)).collect::<Vec<_>>(),
+        "root_token": initialised.root_token.expose(),
+    })))
+}
+
+#[derive(Deserialize)]
+struct UnsealRequest {
+    key: Option<String>,
+    /// Keyway's own, in the place of a share.
+    password: Option<String>,
+    #[serde(default)]
+    reset: bool,
+    #[serde(default)]
+    migrate: bool,
+}
+
+pub(in crate::sys) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
+    let (core, request) = (&call.core, call.request());
+    let body: UnsealRequest = at.json()?;
+    if body.migrate {
+        return Err(ApiError::bad_request("migrate is not supported: there is one kind of seal"));
+    }
+    let status = if body.reset {
+        if core.unsealed().is_ok() {
+            return Err(ApiError::bad_request("vault is unsealed"));
+        }
+        core.reset_unseal();
+        core.seal_status(request).await?
+    } else if core.unsealed().is_ok() && (body.key.is_some() || body.password.is_some()) {
+        // There is nothing left to do, whatever is shown.
+        core.seal_status(request).await?
+    } else if let Some(password) = body.password {
+        call.edge.clients.take_password(call.peer)?;
+        core.unseal_by_password(request, parse(password)?).await?
+    } else {
+        let key = body.key.unwrap_or_default();
+        let share = parse_share(key.trim()).ok_or_else(|| {
+            ApiError::bad_request("\"key\" must be an unseal share in hexadecimal or Base64")
+        })?;
+        core.unseal(request, share).await?
+    };
+    Ok(Answer::plain(seal_answer(call, &status)))
+}
+
+/// A share in hexadecimal or Base64, which differ in length.
+pub(in crate::sys) fn parse_share(text: &str) -> Option<Share> {
+    let hexadecimal = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+    let base64 = || BASE64.decode(text.as_bytes()).ok();
+    hexadecimal.and_then(|bytes| Share::from_bytes(&bytes)).or_else(|| Share::from_bytes(&base64()?))
+}

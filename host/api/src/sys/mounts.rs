@@ -1,0 +1,163 @@
+//! Mounts: which there are, making them, taking them away; [`remount`] moves them, [`tune`] is what they say about what they
+//! give out, [`ui`] is what of them is shown to a token, and to those without one.
+
+pub(in crate::sys) mod remount;
+pub(in crate::sys) mod tune;
+pub(in crate::sys) mod ui;
+
+use keyway_core::{
+    NewMount,
+    mounts::{Mount, MountPath, MountTable, Tune},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use self::tune::TuneRequest;
+use crate::{answer::Answer, error::ApiError, given::says_nothing, route::At};
+
+#[derive(Deserialize)]
+struct MountRequest {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    options: Option<Map<String, Value>>,
+    #[serde(default)]
+    config: Option<TuneRequest>,
+}
+
+pub(super) async fn take_away(at: &At<'_>) -> Result<Answer, ApiError> {
+    let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
+    at.call.core.unmount(at.unsealed()?, at.call.request(), &path).await?;
+    Ok(Answer::Nothing)
+}
+
+pub(super) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+    let path = at.name.trim_end_matches('/');
+    if let Some(told) = builtin(path) {
+        return Ok(Answer::flat(told));
+    }
+    let table = at.unsealed()?.mounts().current();
+    // The words by which Terraform knows that a mount is gone.
+    let gone = || ApiError::bad_request(format!("No secret engine mount at {path}/"));
+    let mount = table.get(path).ok_or_else(gone)?;
+    Ok(Answer::flat(mount_answer(mount)))
+}
+
+pub(super) async fn make(at: &At<'_>) -> Result<Answer, ApiError> {
+    let (call, unsealed) = (at.call, at.unsealed()?);
+    let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
+    let request: MountRequest = at.json()?;
+    let options = request.options.unwrap_or_default();
+    let kv_version = kv_version(&request.kind, options.get("version")).map_err(ApiError::bad_request)?;
+    let said = |name: &str| Err(ApiError::bad_request(format!("{name} is not supported here; leave it out")));
+    let mut backend = None;
+    for (name, value) in &options {
+        match (name.as_str(), value) {
+            ("version", _) => {}
+            ("backend", Value::String(name)) => backend = Some(name.clone()),
+            (name, value) if !says_nothing(value) => return said(&format!("the option {name}")),
+            _ => {}
+        }
+    }
+    if let Some(name) = &backend {
+        let names = call.core.backend_names();
+        if !names.contains(&name.as_str()) {
+            let message = format!("there is no backend {name:?}; there are: {}", names.join(", "));
+            return Err(ApiError::bad_request(message));
+        }
+    }
+    let mut tune = Tune::default();
+    if let Some(config) = &request.config {
+        config.apply(&mut tune)?;
+    }
+    let description = request.description.unwrap_or_default();
+    let new = NewMount { path, backend, description, kv_version, tune };
+    call.core.mount(unsealed, call.request(), &new).await?;
+    Ok(Answer::Nothing)
+}
+
+/// Vault's `kv` without a version is version 1.
+fn kv_version(kind: &str, version: Option<&Value>) -> Result<u8, String> {
+    let version = match version {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(other) => Some(other.to_string()),
+    };
+    match (kind, version.as_deref()) {
+        ("kv-v2", None | Some("2")) | ("kv", Some("2")) => Ok(2),
+        ("kv-v1", None | Some("1")) | ("kv" | "generic", None | Some("1")) => Ok(1),
+        ("kv" | "kv-v1" | "kv-v2" | "generic", _) => {
+            Err("there is no such version of kv; write options.version 1 or 2, or the type kv-v2".to_owned())
+        }
+        _ => Err(format!("there is no secrets engine of type {kind:?}; write kv-v2")),
+    }
+}
+
+pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+    let mut table = mount_table(&at.unsealed()?.mounts().current(), |_| true);
+    table.insert("cubbyhole/".to_owned(), cubbyhole());
+    table.insert("sys/".to_owned(), system());
+    Ok(Answer::flat(table))
+}
+
+fn mount_table(mounts: &MountTable, is_told: impl Fn(&str) -> bool) -> Map<String, Value> {
+    let told = mounts.iter().filter(|(path, _)| is_told(path));
+    told.map(|(path, mount)| (format!("{path}/"), mount_answer(mount))).collect()
+}
+
+fn mount_answer(mount: &Mount) -> Value {
+    json!({
+        "accessor": mount.accessor,
+        "config": tune::config(&mount.tune),
+        "backend": mount.backend,
+        "deprecation_status": "supported",
+        "description": mount.description,
+        "external_entropy_access": false,
+        "local": false,
+        "options": { "version": mount.kv_version.to_string() },
+        "plugin_version": "",
+        "running_plugin_version": env!("CARGO_PKG_VERSION"),
+        "running_sha256": "",
+        "seal_wrap": false,
+        "type": "kv",
+        "uuid": mount.uuid,
+    })
+}
+
+/// What each token keeps for itself is always mounted.
+fn cubbyhole() -> Value {
+    always_mounted("cubbyhole", 1, "per-token private secret storage", true)
+}
+
+fn system() -> Value {
+    always_mounted("system", 2, "system endpoints used for control, policy and debugging", false)
+}
+
+/// What is mounted at this path without having been made.
+fn builtin(path: &str) -> Option<Value> {
+    match path {
+        "cubbyhole" => Some(cubbyhole()),
+        "sys" => Some(system()),
+        _ => None,
+    }
+}
+
+/// `number` tells them apart: their identity is the same in all clusters.
+fn always_mounted(kind: &str, number: u128, description: &str, is_local: bool) -> Value {
+    json!({
+        "accessor": format!("{kind}_builtin"),
+        "config": tune::config(&Tune::default()),
+        "description": description,
+        "external_entropy_access": false,
+        "local": is_local,
+        "options": null,
+        "plugin_version": "",
+        "running_plugin_version": env!("CARGO_PKG_VERSION"),
+        "running_sha256": "",
+        "seal_wrap": false,
+        "type": kind,
+        "uuid": uuid::Uuid::from_u128(number),
+    })
+}

@@ -1,0 +1,178 @@
+//! The measurements, for Prometheus or as JSON.
+
+use keyway_common::metrics::Sample;
+use keyway_loader::images;
+use keyway_storage::breaker::Circuit;
+
+use crate::{Call, Edge, answer::Answer, error::ApiError, route::At};
+
+pub(in crate::sys) async fn metrics(at: &At<'_>) -> Result<Answer, ApiError> {
+    let call = at.call;
+    let (metrics, samples) = (&call.edge.metrics, samples(&call.edge));
+    Ok(match format(call)? {
+        Format::Prometheus => Answer::Metrics(metrics.text(&samples)),
+        Format::Json => Answer::plain(metrics.json(&samples)),
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Prometheus,
+    Json,
+}
+
+/// Vault's clients ask for JSON by saying nothing, and say of themselves that they are; so does everything else that scrapes
+/// ask for Prometheus' format.
+fn format(call: &Call) -> Result<Format, ApiError> {
+    let text = |name: &str| call.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match call.query("format").as_deref() {
+        Some("prometheus") => return Ok(Format::Prometheus),
+        Some("json") => return Ok(Format::Json),
+        None | Some("") => {}
+        Some(other) => {
+            return Err(ApiError::bad_request(format!(
+                "metric response format {other:?} unknown; there are prometheus and json"
+            )));
+        }
+    }
+    let accepts = text("accept");
+    let is_scraper = ["application/openmetrics-text", "prometheus/telemetry", "text/plain"]
+        .iter()
+        .any(|kind| accepts.contains(kind));
+    let is_client = accepts.contains("application/json") || text("x-vault-request") == "true";
+    Ok(if is_client && !is_scraper { Format::Json } else { Format::Prometheus })
+}
+
+/// What is known only when it is asked for.
+fn samples(edge: &Edge) -> Vec<Sample> {
+    let core = &edge.core;
+    let mut samples = vec![
+        Sample {
+            name: "keyway_build_info",
+            help: "The version of the server; always 1.",
+            labels: vec![("version", env!("CARGO_PKG_VERSION").to_owned())],
+            value: 1,
+        },
+        Sample {
+            name: "keyway_unsealed",
+            help: "Whether the keys are within reach.",
+            labels: Vec::new(),
+            value: u64::from(core.unsealed().is_ok()),
+        },
+    ];
+    samples.push(Sample {
+        name: "keyway_log_lines_dropped_total",
+        help: "Lines of the log that were dropped, because they were not read in time or could not be written.",
+        labels: Vec::new(),
+        value: (edge.log_lines_dropped)(),
+    });
+    let images = images();
+    samples.push(Sample {
+        name: "keyway_plugin_images",
+        help: "Images of plugins that the process has mapped; none is ever unmapped.",
+        labels: Vec::new(),
+        value: images.count as u64,
+    });
+    samples.push(Sample {
+        name: "keyway_plugin_image_bytes",
+        help: "The bytes of the files of these images.",
+        labels: Vec::new(),
+        value: images.bytes,
+    });
+    for ((backend, outcome), value) in core.swap_counts() {
+        samples.push(Sample {
+            name: "keyway_backend_swaps_total",
+            help: "Swaps of backends by outcome: swapped, reopened, rolled_back, failed (the former generation serves), or lost \
+                   (none does).",
+            labels: vec![("backend", backend), ("outcome", outcome.to_owned())],
+            value,
+        });
+    }
+    for storage in core.backends() {
+        samples.push(Sample {
+            name: "keyway_backend_draining",
+            help: "Former generations of a backend on which something still runs.",
+            labels: vec![("backend", storage.name().to_owned())],
+            value: storage.slot().draining() as u64,
+        });
+        let backend = || ("backend", storage.name().to_owned());
+        let generation = storage.generation();
+        samples.push(Sample {
+            name: "keyway_backend_open",
+            help: "Whether a backend is open: 0 where its plugin cannot be used or its store not be opened.",
+            labels: vec![backend()],
+            value: u64::from(generation.is_ok()),
+        });
+        let Ok(generation) = generation else { continue };
+        let descriptor = generation.plugin().descriptor();
+        samples.push(Sample {
+            name: "keyway_backend_generation",
+            help: "Which opening of a backend serves, counted over all backends from 1.",
+            labels: vec![
+                backend(),
+                ("plugin", descriptor.name.clone()),
+                ("version", descriptor.version.to_string()),
+            ],
+            value: generation.number(),
+        });
+        samples.push(Sample {
+            name: "keyway_backend_circuit_state",
+            help: "The circuit breaker of a backend: 0 closed, 1 half-open, 2 open.",
+            labels: vec![backend()],
+            value: match storage.circuit() {
+                Circuit::Closed => 0,
+                Circuit::HalfOpen => 1,
+                Circuit::Open => 2,
+            },
+        });
+        for (name, value) in generation.metrics() {
+            samples.push(Sample {
+                name: "keyway_backend_own",
+                help: "What a backend measures itself, by its own names; fractions are cut off.",
+                labels: vec![backend(), ("name", name)],
+                // A float that is too large, or negative, is cut to the range.
+                value: value as u64,
+            });
+        }
+    }
+    for device in core.audit().devices().iter() {
+        let figures = device.figures();
+        let sample = |name, help, value| Sample {
+            name,
+            help,
+            labels: vec![("device", device.spec().name.clone())],
+            value,
+        };
+        let up = "Whether an audit device could write its last line.";
+        samples.push(sample("keyway_audit_device_up", up, u64::from(figures.is_up)));
+        samples.push(sample(
+            "keyway_audit_lines_total",
+            "Lines that an audit device has written.",
+            figures.lines,
+        ));
+        let missed = "Lines that an audit device could not write.";
+        samples.push(sample("keyway_audit_missed_lines_total", missed, figures.failures));
+    }
+    if let Ok(unsealed) = core.unsealed() {
+        let key = unsealed.barrier().key_use();
+        let sample = |name, help, value| Sample { name, help, labels: Vec::new(), value };
+        samples.push(sample("keyway_key_number", "The number of the key that seals.", key.key.into()));
+        samples.push(sample(
+            "keyway_key_made_timestamp_seconds",
+            "When the key that seals was made, in Unix seconds.",
+            key.made,
+        ));
+        samples.push(sample(
+            "keyway_key_uses_reserved",
+            "How many uses of the key are reserved, by all hosts as far as this one knows.",
+            key.reserved,
+        ));
+        samples.push(sample("keyway_key_uses_bound", "At how many uses the key is rotated.", key.bound));
+        samples.push(sample(
+            "keyway_mounts",
+            "How many mounts there are.",
+            unsealed.mounts().current().iter().count() as u64,
+        ));
+    }
+    samples
+}

@@ -1,0 +1,46 @@
+//! How a backend is doing, and its end.
+
+use std::time::Duration;
+
+use keyway_loader::{Error, ErrorCode, Health};
+
+use crate::{RequestId, Storage, StorageError};
+
+/// How long whoever asks for health waits for a backend that is being swapped.
+const SWAP_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a server that ends waits for a swap.
+const SWAP_ENDS: Duration = Duration::from_secs(10);
+
+impl Storage {
+    /// How the backend is doing.
+    ///
+    /// # Errors
+    ///
+    /// The backend's, where it cannot even tell.
+    pub async fn health(&self, request: RequestId) -> Result<Health, StorageError> {
+        // While it is swapped, its answer is good when it is there again, or late.
+        let entered = tokio::time::timeout(SWAP_PATIENCE, self.enter()).await;
+        let open = entered.unwrap_or_else(|_| {
+            Err(self.error(Error::new(ErrorCode::UNAVAILABLE, "it is being swapped for another generation")))
+        })?;
+        let health = self.guard.call_health(request, |call| open.health(call)).await;
+        health.map_err(|source| self.error(source))
+    }
+
+    /// Finishes what is in flight and closes the backend, where it is open, and what is left of former generations. No swap
+    /// begins any more.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
+    pub async fn shutdown(&self, request: RequestId) -> Result<(), StorageError> {
+        // For good: whoever swaps has ended, or does not begin.
+        if let Ok(turn) = tokio::time::timeout(SWAP_ENDS, self.backend.turn()).await {
+            std::mem::forget(turn);
+        }
+        let _late = tokio::time::timeout(SWAP_ENDS, self.backend.drained()).await;
+        let Ok(open) = self.generation() else { return Ok(()) };
+        let closed = self.guard.call_shutdown(request, |call| open.shutdown(call)).await;
+        closed.map_err(|source| self.error(source))
+    }
+}
