@@ -31,7 +31,7 @@ pub(super) static ROUTES: Table = Table {
 };
 
 fn cubbyhole<'a>(at: &'a At<'_>) -> Result<Cubbyhole<'a>, ApiError> {
-    Ok(Cubbyhole::new(at.unsealed()?.records(at.call.request()), &at.caller()?.live.name))
+    Ok(Cubbyhole::new(at.unsealed()?.records(&at.call.work), &at.caller()?.live.name))
 }
 
 fn path<'a>(at: &'a At<'_>) -> Result<&'a str, ApiError> {

@@ -60,7 +60,7 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
     // Whoever may not ask is not told what there is.
     let unsealed = call.core.unsealed()?;
     let address = call.peer.map(|peer| peer.ip());
-    let caller = call.core.caller(&unsealed, call.request(), call.token.as_ref(), address, &ahead).await;
+    let caller = call.core.caller(&unsealed, &call.work, call.token.as_ref(), address, &ahead).await;
     let target = match found {
         Ok(Some(target)) => target,
         Ok(None) | Err(_) => {
@@ -219,7 +219,7 @@ async fn arrive(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Ahead)
     let table = unsealed.mounts().current();
     let token = call.token.as_ref().filter(|_| !is_open);
     let first = known.and_then(|target| target.first_read(call));
-    let ahead = call.core.arrive(&unsealed, call.request(), token, first).await?;
+    let ahead = call.core.arrive(&unsealed, &call.work, token, first).await?;
     // The mounts may be others by now, whoever has taken that over.
     let found = if Arc::ptr_eq(&table, &unsealed.mounts().current()) { found } else { target(call) };
     Ok((found, ahead))
@@ -365,5 +365,5 @@ async fn spend(
         // Taking the answer out is its one use. Any other request spends it, so that its owner sees that somebody tried.
         return Ok(true);
     }
-    Ok(unsealed.tokens(call.request()).spend(&caller.live).await?)
+    Ok(unsealed.tokens(&call.work).spend(&caller.live).await?)
 }

@@ -29,7 +29,7 @@ pub(super) static ROUTES: Table = Table {
 };
 
 async fn engine<'a>(at: &'a At<'_>) -> Result<Engine<'a>, ApiError> {
-    let engine = at.call.core.engine(at.unsealed()?, at.secrets()?.1, at.call.request()).await?;
+    let engine = at.call.core.engine(at.unsealed()?, at.secrets()?.1, &at.call.work).await?;
     Ok(engine.having_read(at.ahead))
 }
 

@@ -43,7 +43,7 @@ use axum::{
 };
 use keyway_common::{duration, offload};
 use keyway_core::{Core, token::Token};
-use keyway_storage::{RequestId, unit};
+use keyway_storage::Work;
 use tracing::{Instrument, field};
 use uuid::Uuid;
 
@@ -96,7 +96,8 @@ struct Call {
     edge: Arc<Edge>,
     core: Arc<Core>,
     id: Uuid,
-    trace: Option<Trace>,
+    /// What its calls of backends belong to.
+    work: Work,
     action: Action,
     path: ApiPath,
     /// The route's pattern, for the measurements.
@@ -127,11 +128,6 @@ impl RouteLabel {
 }
 
 impl Call {
-    fn request(&self) -> RequestId {
-        let request = RequestId::new(*self.id.as_bytes());
-        self.trace.map_or(request, |trace| request.with_trace(trace.trace_id, trace.parent_id))
-    }
-
     /// The query as parameters; of several with one name the first.
     fn query_parameters(&self) -> serde_json::Map<String, serde_json::Value> {
         let mut parameters = serde_json::Map::new();
@@ -222,7 +218,7 @@ async fn answer_in_time(
     let _listed = edge.in_flight.list(&call);
     let mut trail = Trail::default();
     // Waiting for a turn to do long steps counts as part of the request's time.
-    let passed = offload::scope(unit::as_one(gate::pass(&call, body, &mut trail)));
+    let passed = offload::scope(gate::pass(&call, body, &mut trail));
     let answer = tokio::time::timeout(edge.deadline, passed);
     let answer = answer.await.unwrap_or_else(|_| Err(ApiError::too_slow(edge.deadline)));
     let told = async {
@@ -282,12 +278,17 @@ fn parse(
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
     let path = ApiPath::parse(parts.uri.path()).map_err(ApiError::bad_request)?;
     let token = token(&parts.headers);
+    let work = Work::new(*id.as_bytes());
+    let work = match trace {
+        Some(trace) => work.with_trace(trace.trace_id, trace.parent_id),
+        None => work,
+    };
     let (edge, core, label) = (Arc::clone(edge), Arc::clone(&edge.core), label.clone());
     Ok(Call {
         edge,
         core,
         id,
-        trace,
+        work,
         action,
         path,
         label,

@@ -76,7 +76,7 @@ pub(super) async fn wrap(at: &At<'_>, answer: Answer, ttl: u64) -> Result<Answer
 }
 
 async fn keep(at: &At<'_>, mut kept: Kept) -> Result<Answer, ApiError> {
-    let tokens = at.unsealed()?.tokens(at.call.request());
+    let tokens = at.unsealed()?.tokens(&at.call.work);
     let new = Entry::new().map_err(TokenError::from)?;
     let entry = Entry {
         policies: vec![RESPONSE_WRAPPING.to_owned()],
@@ -88,7 +88,7 @@ async fn keep(at: &At<'_>, mut kept: Kept) -> Result<Answer, ApiError> {
         ..new
     };
     kept.created = entry.created.clone();
-    let records = at.unsealed()?.records(at.call.request());
+    let records = at.unsealed()?.records(&at.call.work);
     // The token first: what is kept without one is tidied. No client has it yet.
     let token = tokens.make(None, &entry).await?;
     Cubbyhole::new(records, &tokens.name(&token)).write(KEPT, &kept).await?;
@@ -120,7 +120,7 @@ fn secret_id_accessor(at: &At<'_>, answer: &Logical) -> Option<String> {
 
 /// Takes out what the wrapping of this token holds. Of several that ask, one gets it.
 async fn take(at: &At<'_>, live: &Live) -> Result<Kept, ApiError> {
-    let (unsealed, request) = (at.unsealed()?, at.call.request());
+    let (unsealed, request) = (at.unsealed()?, &at.call.work);
     let tokens = unsealed.tokens(request);
     // Looked at before it is taken: behind that, nothing may fail.
     let kept = Cubbyhole::new(unsealed.records(request), &live.name).read::<Kept>(KEPT).await?;
@@ -139,7 +139,7 @@ async fn take(at: &At<'_>, live: &Live) -> Result<Kept, ApiError> {
 pub(super) async fn refusal(call: &Call, unsealed: &Unsealed, body: &[u8]) -> ApiError {
     let named = body::parse::<TokenRequest>(body).ok().and_then(|(request, _)| request.token);
     let Some(named) = named.as_ref().and_then(Text::filled) else { return invalid() };
-    match unsealed.tokens(call.request()).lookup(&Token::presented(named.trim())).await {
+    match unsealed.tokens(&call.work).lookup(&Token::presented(named.trim())).await {
         Ok(Some(live)) if is_wrapping(&live.entry) => ApiError::PermissionDenied,
         Ok(_) => invalid(),
         Err(error) => error.into(),
@@ -153,7 +153,7 @@ fn invalid() -> ApiError {
 /// The wrapping that the body names, or else the token that is shown.
 async fn named(at: &At<'_>) -> Result<Live, ApiError> {
     let request: TokenRequest = at.json()?;
-    let tokens = at.unsealed()?.tokens(at.call.request());
+    let tokens = at.unsealed()?.tokens(&at.call.work);
     // A request without a body has its fields in the query.
     let named = request.token.map(|token| token.0);
     let named = named.or_else(|| at.call.query("token").filter(|_| at.call.action == Action::Read));

@@ -54,10 +54,15 @@ pub fn scope<F: Future>(work: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// The scope of work that goes on in another task: what the present one has read counts there, too.
-pub fn beside<F: Future>(work: F) -> impl Future<Output = F::Output> {
+/// Spawns a task for work that must end even if the present task is cancelled. The bytes that the present task has read count
+/// for the new one, too.
+pub fn spawn<F>(work: F) -> task::JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
     let read_bytes = READ_BYTES.try_with(Cell::get).unwrap_or_default();
-    READ_BYTES.scope(Cell::new(read_bytes), step_by_step(Box::pin(work)))
+    tokio::spawn(READ_BYTES.scope(Cell::new(read_bytes), step_by_step(Box::pin(work))))
 }
 
 /// Counts what was read. Call it before the work on these bytes begins: after it, that work runs where it delays no one.

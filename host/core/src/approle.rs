@@ -9,7 +9,7 @@ pub mod secret_id;
 
 use data_encoding::HEXLOWER;
 use keyway_crypto::key::RandomError;
-use keyway_storage::RequestId;
+use keyway_storage::Work;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -46,14 +46,14 @@ pub enum AppRoleError {
 pub struct AppRoles<'a> {
     barrier: &'a Barrier,
     records: Records<'a>,
-    request: RequestId,
+    work: &'a Work,
     mount: &'a AuthMount,
 }
 
 impl<'a> AppRoles<'a> {
     /// The AppRole of this mount.
-    pub fn new(barrier: &'a Barrier, request: RequestId, mount: &'a AuthMount) -> Self {
-        Self { barrier, records: Records::new(barrier, request), request, mount }
+    pub fn new(barrier: &'a Barrier, work: &'a Work, mount: &'a AuthMount) -> Self {
+        Self { barrier, records: Records::new(barrier, work), work, mount }
     }
 
     /// The key of a record of this mount.

@@ -14,7 +14,7 @@ use keyway_crypto::{
     key::SecretKey,
     keyring::{Keyring, Record, RotateError},
 };
-use keyway_storage::{RequestId, Storage, StorageError};
+use keyway_storage::{Storage, StorageError, Work};
 use thiserror::Error;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -105,7 +105,7 @@ impl Barrier {
     /// See [`BarrierError`]. Nothing is sealed whose use of the key is not counted.
     pub async fn seal(
         &self,
-        request: RequestId,
+        work: &Work,
         record: &Record<'_>,
         plaintext: &[u8],
     ) -> Result<Vec<u8>, BarrierError> {
@@ -114,7 +114,7 @@ impl Barrier {
             if self.uses.take(keyring.newest()) {
                 return Ok(keyring.seal(record, plaintext)?);
             }
-            self.reserve(request).await?;
+            self.reserve(work).await?;
         }
     }
 
@@ -125,13 +125,13 @@ impl Barrier {
     /// See [`BarrierError`].
     pub async fn open(
         &self,
-        request: RequestId,
+        work: &Work,
         record: &Record<'_>,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, BarrierError> {
         match self.keyring().open(record, sealed) {
             Err(OpenError::UnknownKey(number)) => {
-                self.read_until(request, number).await?;
+                self.read_until(work, number).await?;
                 Ok(self.keyring().open(record, sealed)?)
             }
             opened => Ok(opened?),

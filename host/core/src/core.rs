@@ -23,7 +23,7 @@ mod versioning;
 
 use keyway_common::metrics::Metrics;
 use keyway_loader::{Backends, Down, Grant, Health, Slot};
-use keyway_storage::{CallLimits, CallMetrics, RequestId, Storage, StorageError, lease::Leases};
+use keyway_storage::{CallLimits, CallMetrics, Storage, StorageError, Work, lease::Leases};
 use uuid::Uuid;
 
 pub use self::{
@@ -168,14 +168,14 @@ pub struct BackendHealth {
 }
 
 impl BackendHealth {
-    async fn of(storage: &Storage, request: RequestId) -> Self {
+    async fn of(storage: &Storage, work: &Work) -> Self {
         let open = storage.generation();
         Self {
             backend: storage.name().to_owned(),
             fell_back: open.as_ref().is_ok_and(|open| open.fallback().is_some()),
             unchecked: open.as_ref().is_ok_and(|open| open.plugin().grant() == Some(&Grant::Unchecked)),
             down: open.err(),
-            health: storage.health(request).await,
+            health: storage.health(work).await,
         }
     }
 
@@ -255,13 +255,13 @@ impl Core {
     /// See [`InitError`](crate::seal::InitError).
     pub async fn init(
         &self,
-        request: RequestId,
+        work: &Work,
         counts: ShareCounts,
         repeat: bool,
     ) -> Result<Initialised, CoreError> {
         // What is lost or another's is not to be initialised.
-        self.look(request).await?;
-        let initialised = initialise(&self.system, request, counts, repeat).await?;
+        self.look(work).await?;
+        let initialised = initialise(&self.system, work, counts, repeat).await?;
         // Shares that were given before are void.
         self.progress().void();
         self.remember(initialised.cluster);
@@ -274,12 +274,12 @@ impl Core {
     /// # Errors
     ///
     /// When the seal record is not there or another's, or cannot be read and the server is sealed.
-    pub async fn seal_status(&self, request: RequestId) -> Result<SealStatus, CoreError> {
-        match self.look(request).await {
+    pub async fn seal_status(&self, work: &Work) -> Result<SealStatus, CoreError> {
+        match self.look(work).await {
             Ok(looked) => {
                 let record = looked.as_ref().map(|(record, _)| record);
                 if let Some(record) = record {
-                    self.seal_if_rekeyed(request, record).await?;
+                    self.seal_if_rekeyed(work, record).await?;
                 }
                 Ok(self.status_of(record))
             }
@@ -292,13 +292,13 @@ impl Core {
     }
 
     /// A host whose keys were changed on another says that it is sealed, though nobody has asked it for anything else.
-    async fn seal_if_rekeyed(&self, request: RequestId, record: &SealRecord) -> Result<(), CoreError> {
+    async fn seal_if_rekeyed(&self, work: &Work, record: &SealRecord) -> Result<(), CoreError> {
         let Ok(unsealed) = self.unsealed() else { return Ok(()) };
         if unsealed.barrier.has_keys_of(record) {
             return Ok(());
         }
         // Unless it is this host that changes them.
-        match self.read_keys_again(&unsealed, request).await {
+        match self.read_keys_again(&unsealed, work).await {
             Err(CoreError::Sealed) => Ok(()),
             read => read,
         }
@@ -357,10 +357,10 @@ impl Core {
         &'a self,
         unsealed: &'a Unsealed,
         mount: &'a Mount,
-        request: RequestId,
+        work: &'a Work,
     ) -> Result<Engine<'a>, CoreError> {
-        let storage = self.admitted(unsealed, &mount.backend, request).await?;
-        Ok(Engine::new(&unsealed.barrier, mount, storage, request))
+        let storage = self.admitted(unsealed, &mount.backend, work).await?;
+        Ok(Engine::new(&unsealed.barrier, mount, storage, work))
     }
 
     /// A configured backend.
@@ -369,14 +369,14 @@ impl Core {
     }
 
     /// How the server and its backends are doing.
-    pub async fn health(&self, request: RequestId) -> HealthReport {
+    pub async fn health(&self, work: &Work) -> HealthReport {
         // All at a time: one that hangs does not keep the others waiting.
         let asked: Vec<_> = self
             .backends
             .values()
             .map(|storage| {
-                let storage = storage.clone();
-                tokio::spawn(async move { BackendHealth::of(&storage, request).await })
+                let (storage, work) = (storage.clone(), work.clone());
+                tokio::spawn(async move { BackendHealth::of(&storage, &work).await })
             })
             .collect();
         let mut storage = Vec::with_capacity(asked.len());
@@ -388,17 +388,17 @@ impl Core {
             of.backend == self.system.name() && of.health.as_ref().is_ok_and(Health::is_readable)
         };
         // A store that hangs must not keep whoever asks for health waiting a second time.
-        let seal = if storage.iter().any(answers) { Some(self.seal_status(request).await) } else { None };
+        let seal = if storage.iter().any(answers) { Some(self.seal_status(work).await) } else { None };
         let was_initialised = self.is_seen.load(Ordering::Relaxed);
         HealthReport { seal, storage, audits: self.audit.accepts(), was_initialised }
     }
 
     /// Closes all backends.
-    pub async fn shutdown(&self, request: RequestId) {
+    pub async fn shutdown(&self, work: &Work) {
         self.seal();
         self.audit.drain().await;
         for backend in self.backends.values() {
-            if let Err(error) = backend.shutdown(request).await {
+            if let Err(error) = backend.shutdown(work).await {
                 tracing::error!(%error, "a backend did not close");
             }
         }

@@ -12,12 +12,13 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use keyway_common::offload;
 use keyway_crypto::{
     envelope::{OpenError, RecordKind},
     keyring::Record,
 };
 use keyway_loader::{Condition, Key, Put, Version};
-use keyway_storage::{RequestId, SYSTEM_KEYSPACE, StorageError, epoch, unit};
+use keyway_storage::{SYSTEM_KEYSPACE, StorageError, Work, epoch};
 use thiserror::Error;
 
 pub use self::{
@@ -92,7 +93,7 @@ impl Mounts {
     /// See [`MountError`].
     pub async fn load(
         barrier: &Arc<Barrier>,
-        request: RequestId,
+        work: &Work,
         configured: &BTreeMap<String, MountConfig>,
     ) -> Result<Arc<Self>, MountError> {
         let mounts = Arc::new(Self {
@@ -101,7 +102,7 @@ impl Mounts {
             editing: tokio::sync::Mutex::default(),
         });
         let configured = configured.clone();
-        mounts.edit(request, move |table| table.add_missing(&configured)).await?;
+        mounts.edit(work, move |table| table.add_missing(&configured)).await?;
         Ok(mounts)
     }
 
@@ -118,13 +119,14 @@ impl Mounts {
     /// What `edit` answers, and the store's; then nothing is changed, unless the outcome is unknown.
     pub async fn edit<T: Send + 'static>(
         self: &Arc<Self>,
-        request: RequestId,
+        work: &Work,
         edit: impl Fn(&mut MountTable) -> Result<T, MountError> + Send + Sync + 'static,
     ) -> Result<T, MountError> {
         let mounts = Arc::clone(self);
-        let edited = unit::spawn(async move {
+        let work = work.clone();
+        let edited = offload::spawn(async move {
             let _one_at_a_time = mounts.editing.lock().await;
-            mounts.edit_stored(request, edit).await
+            mounts.edit_stored(&work, edit).await
         });
         edited.await.unwrap_or(Err(MountError::Interrupted))
     }
@@ -134,21 +136,21 @@ impl Mounts {
     /// # Errors
     ///
     /// The store's.
-    pub async fn refresh(self: &Arc<Self>, request: RequestId) -> Result<(), MountError> {
-        self.edit(request, |_| Ok(())).await
+    pub async fn refresh(self: &Arc<Self>, work: &Work) -> Result<(), MountError> {
+        self.edit(work, |_| Ok(())).await
     }
 
     async fn edit_stored<T>(
         &self,
-        request: RequestId,
+        work: &Work,
         edit: impl Fn(&mut MountTable) -> Result<T, MountError>,
     ) -> Result<T, MountError> {
         for _ in 0..ATTEMPTS {
-            let (stored, version) = read(&self.barrier, request).await?;
+            let (stored, version) = read(&self.barrier, work).await?;
             let mut table = stored.clone();
             let result = edit(&mut table)?;
             if table != stored {
-                match write(&table, &self.barrier, request, version).await {
+                match write(&table, &self.barrier, work, version).await {
                     Ok(()) => {}
                     // Another host was quicker: begin with what it wrote.
                     Err(MountError::Storage(error)) if error.is_lost_race() => continue,
@@ -162,12 +164,11 @@ impl Mounts {
     }
 }
 
-async fn read(barrier: &Barrier, request: RequestId) -> Result<(MountTable, Option<Version>), MountError> {
-    let Some(record) = barrier.system().get(request, Key::new(SYSTEM_KEYSPACE, MOUNTS_KEY)).await? else {
+async fn read(barrier: &Barrier, work: &Work) -> Result<(MountTable, Option<Version>), MountError> {
+    let Some(record) = barrier.system().get(work, Key::new(SYSTEM_KEYSPACE, MOUNTS_KEY)).await? else {
         return Ok((MountTable::default(), None));
     };
-    let opened =
-        barrier.open(request, &Record::system(RecordKind::Mounts, MOUNTS_KEY), record.value()).await?;
+    let opened = barrier.open(work, &Record::system(RecordKind::Mounts, MOUNTS_KEY), record.value()).await?;
     let table = serde_json::from_slice(&opened).map_err(|_| BarrierError::Open(OpenError::Malformed))?;
     Ok((table, Some(record.version())))
 }
@@ -175,13 +176,13 @@ async fn read(barrier: &Barrier, request: RequestId) -> Result<(MountTable, Opti
 async fn write(
     table: &MountTable,
     barrier: &Barrier,
-    request: RequestId,
+    work: &Work,
     version: Option<Version>,
 ) -> Result<(), MountError> {
     let text = serde_json::to_vec(table).expect("a table of mounts is plain data");
-    let sealed = barrier.seal(request, &Record::system(RecordKind::Mounts, MOUNTS_KEY), &text).await?;
+    let sealed = barrier.seal(work, &Record::system(RecordKind::Mounts, MOUNTS_KEY), &text).await?;
     let put = Put::new(Key::new(SYSTEM_KEYSPACE, MOUNTS_KEY), &sealed)
         .when(version.map_or(Condition::Absent, Condition::Version));
-    epoch::put(barrier.system(), request, put).await?;
+    epoch::put(barrier.system(), work, put).await?;
     Ok(())
 }

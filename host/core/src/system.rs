@@ -6,7 +6,7 @@ use keyway_crypto::{
     keyring::Record,
 };
 use keyway_loader::{Condition, Delete, Key, Op, Put, Scan, Version};
-use keyway_storage::{RequestId, SYSTEM_KEYSPACE, StorageError, ahead::Ahead, epoch};
+use keyway_storage::{SYSTEM_KEYSPACE, StorageError, Work, ahead::Ahead, epoch};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -52,7 +52,7 @@ impl SystemError {
 #[derive(Clone, Copy)]
 pub struct Records<'a> {
     barrier: &'a Barrier,
-    request: RequestId,
+    work: &'a Work,
     /// What was read already.
     ahead: Option<&'a Ahead>,
     /// Whether hosts keep in memory what is written, so that they are to know of it.
@@ -90,8 +90,8 @@ pub enum Next<T> {
 
 impl<'a> Records<'a> {
     /// The records behind this barrier.
-    pub fn new(barrier: &'a Barrier, request: RequestId) -> Self {
-        Self { barrier, request, ahead: None, is_kept_by_hosts: false }
+    pub fn new(barrier: &'a Barrier, work: &'a Work) -> Self {
+        Self { barrier, work, ahead: None, is_kept_by_hosts: false }
     }
 
     /// What was read ahead is not read again.
@@ -117,7 +117,7 @@ impl<'a> Records<'a> {
         key: &[u8],
     ) -> Result<Option<Held<T>>, SystemError> {
         let place = Key::new(SYSTEM_KEYSPACE, key);
-        match self.barrier.system().get_behind(self.request, place, self.ahead).await?.record() {
+        match self.barrier.system().get_behind(self.work, place, self.ahead).await?.record() {
             None => Ok(None),
             Some(stored) => Ok(Some(self.open(kind, key, stored).await?)),
         }
@@ -140,7 +140,7 @@ impl<'a> Records<'a> {
         let stored: Vec<Option<&keyway_loader::Record>> = match ahead {
             Some(stored) => stored,
             None => {
-                read = self.barrier.system().get_many(self.request, &wanted).await?;
+                read = self.barrier.system().get_many(self.work, &wanted).await?;
                 read.iter().map(Option::as_ref).collect()
             }
         };
@@ -168,9 +168,9 @@ impl<'a> Records<'a> {
         let put = Put::new(Key::new(SYSTEM_KEYSPACE, new.key), &sealed).when(condition);
         let system = self.barrier.system();
         Ok(if self.is_kept_by_hosts {
-            epoch::put(system, self.request, put).await?
+            epoch::put(system, self.work, put).await?
         } else {
-            system.put_settled(self.request, put).await?
+            system.put_settled(self.work, put).await?
         })
     }
 
@@ -188,12 +188,12 @@ impl<'a> Records<'a> {
         let (first, second) = (self.seal(before).await?, self.seal(point).await?);
         let before = Op::put(Key::new(SYSTEM_KEYSPACE, before.key), &first);
         let point = Put::new(Key::new(SYSTEM_KEYSPACE, point.key), &second).when(Condition::Absent);
-        match self.barrier.system().commit(self.request, &[before], point).await {
+        match self.barrier.system().commit(self.work, &[before], point).await {
             Ok(()) => Ok(()),
             Err(error) if error.is_unknown() => {
                 // Written again it is the same.
-                let again = self.barrier.system().commit(self.request, &[before], point).await;
-                let stored = self.barrier.system().get(self.request, point.key()).await?;
+                let again = self.barrier.system().commit(self.work, &[before], point).await;
+                let stored = self.barrier.system().get(self.work, point.key()).await?;
                 match stored {
                     Some(stored) if stored.value() == point.value() => Ok(()),
                     _ => Err(again.err().unwrap_or(error).into()),
@@ -249,15 +249,15 @@ impl<'a> Records<'a> {
         let place = Key::new(SYSTEM_KEYSPACE, key);
         let system = self.barrier.system();
         let removed = if self.is_kept_by_hosts {
-            epoch::delete(system, self.request, place, condition).await
+            epoch::delete(system, self.work, place, condition).await
         } else {
-            system.delete(self.request, Delete::new(place).when(condition)).await.map(|_| ())
+            system.delete(self.work, Delete::new(place).when(condition)).await.map(|_| ())
         };
         match removed {
             Ok(()) => Ok(()),
             // Whether it was this removal that did it, nobody needs to know.
             Err(error) if error.is_unknown() => {
-                let left = self.barrier.system().get(self.request, place).await?;
+                let left = self.barrier.system().get(self.work, place).await?;
                 if left.is_none() { Ok(()) } else { Err(error.into()) }
             }
             Err(error) => Err(error.into()),
@@ -271,7 +271,7 @@ impl<'a> Records<'a> {
     /// The store's.
     pub async fn remove_all(&self, keys: &[Vec<u8>]) -> Result<(), SystemError> {
         let keys: Vec<Key<'_>> = keys.iter().map(|key| Key::new(SYSTEM_KEYSPACE, key)).collect();
-        Ok(self.barrier.system().delete_all(self.request, &keys).await?)
+        Ok(self.barrier.system().delete_all(self.work, &keys).await?)
     }
 
     /// The keys that begin like this, in order, without the beginning.
@@ -298,7 +298,7 @@ impl<'a> Records<'a> {
         let (mut names, mut cursor) = (Vec::new(), Vec::new());
         loop {
             let page = scan.keys_only().with_max_items(Scan::MAX_PAGE_ITEMS).resuming_at(&cursor);
-            let page = self.barrier.system().scan(self.request, page).await?;
+            let page = self.barrier.system().scan(self.work, page).await?;
             let keys = page.entries().iter().map(keyway_loader::Entry::key);
             let found = keys.chain(page.prefixes().iter().map(|prefix| &**prefix));
             names.extend(found.filter_map(|key| key.strip_prefix(prefix).map(<[u8]>::to_vec)));
@@ -317,7 +317,7 @@ impl<'a> Records<'a> {
     /// When the store does not serve, before anything of this part was done. A record that cannot be sealed anew is counted,
     /// and said in the log.
     pub async fn reencrypt(&self, key: u32, after: &[u8]) -> Result<Resealed, SystemError> {
-        let page = self.barrier.system().keys_behind(self.request, SYSTEM_KEYSPACE, b"", after).await?;
+        let page = self.barrier.system().keys_behind(self.work, SYSTEM_KEYSPACE, b"", after).await?;
         let mut resealed = Resealed::default();
         let mut done = None;
         for name in &page.keys {
@@ -345,7 +345,7 @@ impl<'a> Records<'a> {
     async fn reencrypt_one(&self, name: &[u8], key: u32) -> Result<bool, SystemError> {
         for _ in 0..ATTEMPTS {
             let place = Key::new(SYSTEM_KEYSPACE, name);
-            let Some(stored) = self.barrier.system().get(self.request, place).await? else {
+            let Some(stored) = self.barrier.system().get(self.work, place).await? else {
                 return Ok(false);
             };
             // What is sealed under the root key has number zero, and what is not sealed none.
@@ -353,9 +353,9 @@ impl<'a> Records<'a> {
                 return Ok(false);
             }
             let (record, value) = self.open_any(name, stored.value()).await?;
-            let anew = self.barrier.seal(self.request, &record, &value).await?;
+            let anew = self.barrier.seal(self.work, &record, &value).await?;
             let put = Put::new(place, &anew).when(Condition::Version(stored.version()));
-            match self.barrier.system().put(self.request, put).await {
+            match self.barrier.system().put(self.work, put).await {
                 Ok(_) => return Ok(true),
                 // Read again: it may be done, or be another's.
                 Err(error) if error.is_lost_race() || error.is_unknown() => {}
@@ -373,7 +373,7 @@ impl<'a> Records<'a> {
     ) -> Result<(Record<'k>, Zeroizing<Vec<u8>>), SystemError> {
         for kind in RecordKind::SYSTEM {
             let record = Record::system(kind, key);
-            match self.barrier.open(self.request, &record, sealed).await {
+            match self.barrier.open(self.work, &record, sealed).await {
                 Ok(value) => return Ok((record, value)),
                 Err(BarrierError::Open(OpenError::NotAuthentic)) => {}
                 Err(error) => return Err(error.into()),
@@ -391,7 +391,7 @@ impl<'a> Records<'a> {
     ) -> Result<Held<T>, SystemError> {
         let unopenable =
             |reason| SystemError::Unopenable { key: String::from_utf8_lossy(key).into_owned(), reason };
-        let opened = self.barrier.open(self.request, &Record::system(kind, key), stored.value()).await;
+        let opened = self.barrier.open(self.work, &Record::system(kind, key), stored.value()).await;
         let opened = opened.map_err(|error| match error {
             BarrierError::Open(reason) => unopenable(reason),
             error => error.into(),
@@ -402,6 +402,6 @@ impl<'a> Records<'a> {
 
     async fn seal<T: Serialize>(&self, new: &New<'_, T>) -> Result<Vec<u8>, SystemError> {
         let text = Zeroizing::new(serde_json::to_vec(new.value).expect("a system's record is plain data"));
-        Ok(self.barrier.seal(self.request, &Record::system(new.kind, new.key), &text).await?)
+        Ok(self.barrier.seal(self.work, &Record::system(new.kind, new.key), &text).await?)
     }
 }

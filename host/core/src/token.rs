@@ -22,7 +22,7 @@ use keyway_crypto::{
     keyring::{Keyring, Record},
 };
 use keyway_loader::{Key, Scan};
-use keyway_storage::{RequestId, SYSTEM_KEYSPACE, StorageError};
+use keyway_storage::{SYSTEM_KEYSPACE, StorageError, Work};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -201,20 +201,20 @@ pub fn network_texts(networks: &[IpNet]) -> Vec<String> {
 /// # Errors
 ///
 /// See [`TokenError`].
-pub async fn forget_unopenable(barrier: &Barrier, request: RequestId) -> Result<(), TokenError> {
+pub async fn forget_unopenable(barrier: &Barrier, work: &Work) -> Result<(), TokenError> {
     for (prefix, kind) in [(TOKEN_PREFIX, RecordKind::Token), (ACCESSOR_PREFIX, RecordKind::Accessor)] {
         let scan = Scan::prefix(SYSTEM_KEYSPACE, prefix).with_max_items(Scan::MAX_PAGE_ITEMS);
-        let page = barrier.system().scan(request, scan).await?;
+        let page = barrier.system().scan(work, scan).await?;
         let mut dead = Vec::new();
         for entry in page.entries() {
-            match barrier.open(request, &Record::system(kind, entry.key()), entry.record().value()).await {
+            match barrier.open(work, &Record::system(kind, entry.key()), entry.record().value()).await {
                 Ok(_) => {}
                 Err(BarrierError::Open(_)) => dead.push(Key::new(SYSTEM_KEYSPACE, entry.key())),
                 Err(error) => return Err(error.into()),
             }
         }
         if !dead.is_empty() {
-            barrier.system().delete_all(request, &dead).await?;
+            barrier.system().delete_all(work, &dead).await?;
         }
     }
     Ok(())

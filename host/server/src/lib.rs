@@ -28,7 +28,7 @@ use keyway_loader::{
     Backends, History, Loader, Origin, Prober, SearchPath,
     stage::{self, StageError},
 };
-use keyway_storage::{RequestId, Storage};
+use keyway_storage::{BACKGROUND, Storage};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -144,7 +144,7 @@ impl Server {
         server.core.take_from(Supply { loader, data_dir, backends, swaps });
         reloader.follow(&server.core);
         if let Some(cluster) = options.forget {
-            server.core.forget_store(RequestId::BACKGROUND, cluster).await?;
+            server.core.forget_store(&BACKGROUND, cluster).await?;
         }
         if let (Some(tls), Some(files)) = (&server.serving.tls, config.tls) {
             tls.follow(files);
@@ -218,7 +218,7 @@ impl Server {
         serving.run(shutdown).await;
         // Nothing is opened behind the back of what closes.
         drop(opener);
-        core.shutdown(RequestId::BACKGROUND).await;
+        core.shutdown(&BACKGROUND).await;
         tracing::info!("stopped");
     }
 }

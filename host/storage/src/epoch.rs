@@ -7,7 +7,7 @@
 use keyway_loader::{Condition, Delete, Key, Op, Put, Record, Sharing, Version};
 use uuid::Uuid;
 
-use crate::{Beside, RequestId, SYSTEM_KEYSPACE, Storage, StorageError};
+use crate::{Beside, SYSTEM_KEYSPACE, Storage, StorageError, Work};
 
 const KEY: &[u8] = b"epoch";
 /// What is written at once, at most: a record, the mark, and the check of a fence.
@@ -45,9 +45,9 @@ pub fn place() -> Key<'static> {
 /// # Errors
 ///
 /// The store's: one that is not open says nothing of itself.
-pub fn others(system: &Storage) -> Result<Others, StorageError> {
+pub fn others(system: &Storage, work: &Work) -> Result<Others, StorageError> {
     Ok(match system.sharing()? {
-        Sharing::MANY_HOSTS if system.takes_together(MOST_TOGETHER) => Others::Tell,
+        Sharing::MANY_HOSTS if system.takes_together(work, MOST_TOGETHER) => Others::Tell,
         Sharing::MANY_HOSTS => Others::Silent,
         _ => Others::Absent,
     })
@@ -58,8 +58,8 @@ pub fn others(system: &Storage) -> Result<Others, StorageError> {
 /// # Errors
 ///
 /// The store's.
-pub async fn put(system: &Storage, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
-    system.put_settled_with(request, put, Beside::Mark(place())).await
+pub async fn put(system: &Storage, work: &Work, put: Put<'_>) -> Result<Version, StorageError> {
+    system.put_settled_with(work, put, Beside::Mark(place())).await
 }
 
 /// As [`Storage::delete`], and every host knows of it.
@@ -69,14 +69,14 @@ pub async fn put(system: &Storage, request: RequestId, put: Put<'_>) -> Result<V
 /// The store's.
 pub async fn delete(
     system: &Storage,
-    request: RequestId,
+    work: &Work,
     key: Key<'_>,
     condition: Condition,
 ) -> Result<(), StorageError> {
     let mark = Uuid::new_v4();
     let ops = [Op::delete(key).when(condition), Op::put(place(), mark.as_bytes())];
-    if system.takes_at_once(&ops) {
-        return system.apply(request, &ops).await;
+    if system.takes_at_once(work, &ops) {
+        return system.apply(work, &ops).await;
     }
-    system.delete(request, Delete::new(key).when(condition)).await.map(|_| ())
+    system.delete(work, Delete::new(key).when(condition)).await.map(|_| ())
 }

@@ -13,8 +13,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{
     breaker::{Admitted, Breaker, Circuit, Refused},
     metrics::BackendMetrics,
-    request::RequestId,
     tally::Tally,
+    work::Work,
 };
 
 /// The failures that say that a backend does not serve. All others are answers of one that does.
@@ -103,7 +103,8 @@ impl Guard {
     /// Makes a call within the bounds.
     pub(super) async fn call<T>(
         &self,
-        (request, generation): (RequestId, u64),
+        work: &Work,
+        generation: u64,
         operation: Operation,
         make: impl FnOnce(&CallContext<'_>) -> Reply<T>,
     ) -> Result<T, Error> {
@@ -118,7 +119,7 @@ impl Guard {
             let admitted = self.breaker.admit(Instant::now()).map_err(|refused| self.resting(refused))?;
             // A former generation's failure says nothing about the one that serves now.
             let is_down = |result: &Result<T, Error>| is_down(result) && self.tally.is_of(generation);
-            self.timed(request, operation, remaining, admitted, make, is_down).await
+            self.timed(work, operation, remaining, admitted, make, is_down).await
         };
         let result = result.await;
         self.measure(operation, begun, &result);
@@ -129,7 +130,7 @@ impl Guard {
     /// tries again where that is due. One at a time, whose answer is good for everybody who asks within a second: asking costs the backend something.
     pub(super) async fn call_health(
         &self,
-        request: RequestId,
+        work: &Work,
         make: impl FnOnce(&CallContext<'_>) -> Reply<Health>,
     ) -> Result<Health, Error> {
         let mut latest = self.latest_health.lock().await;
@@ -145,7 +146,7 @@ impl Guard {
         let result = match self.breaker.admit(begun) {
             Ok(admitted) => {
                 let deadline = self.limits.deadline.min(HEALTH_DEADLINE);
-                self.timed(request, operation, deadline, admitted, make, is_down_by_health).await
+                self.timed(work, operation, deadline, admitted, make, is_down_by_health).await
             }
             Err(refused) => Err(self.resting(refused)),
         };
@@ -157,18 +158,18 @@ impl Guard {
     /// Closes the backend: beside all bounds but the deadline.
     pub(super) async fn call_shutdown(
         &self,
-        request: RequestId,
+        work: &Work,
         make: impl FnOnce(&CallContext<'_>) -> Reply<()>,
     ) -> Result<(), Error> {
         let deadline = self.limits.deadline;
-        tokio::time::timeout(deadline, make(&request.call(deadline)))
+        tokio::time::timeout(deadline, make(&work.call(deadline)))
             .await
             .unwrap_or_else(|_| Err(late(Operation::write("shutdown"), deadline)))
     }
 
     async fn timed<T>(
         &self,
-        request: RequestId,
+        work: &Work,
         operation: Operation,
         remaining: Duration,
         admitted: Admitted<'_>,
@@ -176,7 +177,7 @@ impl Guard {
         is_down: impl FnOnce(&Result<T, Error>) -> bool,
     ) -> Result<T, Error> {
         let _in_flight = self.metrics.begin();
-        let reply = make(&request.call(remaining));
+        let reply = make(&work.call(remaining));
         // Dropping the reply cancels the call, but a write may still happen.
         let result = tokio::time::timeout(remaining, reply).await;
         let result = result.unwrap_or_else(|_| Err(late(operation, remaining)));

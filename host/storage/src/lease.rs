@@ -21,10 +21,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    Beside, RequestId, SYSTEM_KEYSPACE, Storage, StorageError,
+    BACKGROUND, Beside, SYSTEM_KEYSPACE, Storage, StorageError, Work,
     ahead::Place,
     epoch::{self, Others},
-    unit::{self, Fence},
 };
 
 /// How long a holder may say nothing.
@@ -116,12 +115,12 @@ impl Leases {
         name: &'static str,
         patience: Duration,
     ) -> Result<Asked, StorageError> {
-        if epoch::others(system)? != Others::Tell {
+        if epoch::others(system, &BACKGROUND)? != Others::Tell {
             return Ok(Asked::Held(Lease(None)));
         }
         let (fence, beat) = (key(name), beat_key(name));
         let both = [place(&fence), place(&beat)];
-        let mut stored = system.get_many(RequestId::BACKGROUND, &both).await?.into_iter();
+        let mut stored = system.get_many(&BACKGROUND, &both).await?.into_iter();
         let (fence, beat) = (stored.next().flatten(), stored.next().flatten());
         if let Some(fence) = &fence {
             let (holder, last) = (read::<Holder>(fence), beat.as_ref().and_then(read::<Beat>));
@@ -168,7 +167,7 @@ impl Leases {
         let put = Put::new(place(&fence_key), &text).when(condition(fence));
         // Unless the one who has it has just said that it works.
         let silent = Op::check(place(&beat_key), condition(beat));
-        match system.put_settled_with(RequestId::BACKGROUND, put, Beside::Check(silent)).await {
+        match system.put_settled_with(&BACKGROUND, put, Beside::Check(silent)).await {
             Ok(version) => Ok(Asked::Held(Lease(Some(Taken { name, id: holder.id, fence: version })))),
             Err(error) if error.is_lost_race() => Ok(Asked::Busy),
             Err(error) => Err(error),
@@ -177,18 +176,23 @@ impl Leases {
 }
 
 impl Lease {
-    /// Does the work, and says meanwhile that it is being done.
+    /// Runs a task, and renews the lease until the task ends. The task's writes to `system` must belong to the work that it is
+    /// given: they fail after another host has taken the lease.
     ///
     /// # Errors
     ///
-    /// `Lost`: the work was broken off.
-    pub async fn during<T>(&self, system: &Storage, work: impl Future<Output = T>) -> Result<T, Lost> {
-        let work = Box::pin(work);
-        let Some(taken) = &self.0 else { return Ok(work.await) };
-        let fence = Fence::new(system, Place::of(place(&key(taken.name))), taken.fence);
+    /// `Lost`: another host has the lease, and the task was cancelled.
+    pub async fn during<F: Future>(
+        &self,
+        system: &Storage,
+        task: impl FnOnce(Work) -> F,
+    ) -> Result<F::Output, Lost> {
+        let Some(taken) = &self.0 else { return Ok(Box::pin(task(BACKGROUND.clone())).await) };
+        let fence = Place::of(place(&key(taken.name)));
+        let task = Box::pin(task(BACKGROUND.fenced(system.slot(), fence, taken.fence)));
         tokio::select! {
             biased;
-            done = unit::fenced(fence, work) => Ok(done),
+            done = task => Ok(done),
             lost = taken.beats(system) => Err(lost),
         }
     }
@@ -221,7 +225,7 @@ impl Taken {
         let (fence, beat) = (key(self.name), beat_key(self.name));
         let stands = Op::check(place(&fence), Condition::Version(self.fence));
         system
-            .put_settled_with(RequestId::BACKGROUND, Put::new(place(&beat), &text), Beside::Check(stands))
+            .put_settled_with(&BACKGROUND, Put::new(place(&beat), &text), Beside::Check(stands))
             .await
             .map(|_| ())
     }

@@ -1,7 +1,7 @@
 //! The calls of backends.
 //!
 //! [`Storage`] is one backend as the rest of the host uses it: each call has a deadline, a limit and a circuit breaker (`guard`,
-//! [`breaker`]), belongs to a [`unit`] of work, and fails with the backend's name. [`ahead`] reads several records in one call,
+//! [`breaker`]), belongs to a [`Work`], and fails with the backend's name. [`ahead`] reads several records in one call,
 //! `settle` finds out what became of a write whose outcome is unknown. [`lease`] and [`epoch`] are for hosts that share a store.
 
 pub mod ahead;
@@ -13,11 +13,10 @@ pub mod lease;
 mod lifecycle;
 mod metrics;
 mod read;
-mod request;
 mod settle;
 mod storage;
 mod tally;
-pub mod unit;
+mod work;
 mod write;
 
 pub use self::{
@@ -25,10 +24,10 @@ pub use self::{
     guard::CallLimits,
     metrics::{BackendMetrics, CallMetrics},
     read::Keys,
-    request::RequestId,
     settle::Beside,
     storage::Storage,
     tally::Tallied,
+    work::{BACKGROUND, Work},
 };
 
 /// The keyspace of the system's own records.

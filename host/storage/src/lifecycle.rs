@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyway_loader::{Error, ErrorCode, Health};
 
-use crate::{RequestId, Storage, StorageError};
+use crate::{Storage, StorageError, Work};
 
 /// How long whoever asks for health waits for a backend that is being swapped.
 const SWAP_PATIENCE: Duration = Duration::from_secs(3);
@@ -17,13 +17,13 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's, where it cannot even tell.
-    pub async fn health(&self, request: RequestId) -> Result<Health, StorageError> {
+    pub async fn health(&self, work: &Work) -> Result<Health, StorageError> {
         // While it is swapped, its answer is good when it is there again, or late.
-        let entered = tokio::time::timeout(SWAP_PATIENCE, self.enter()).await;
+        let entered = tokio::time::timeout(SWAP_PATIENCE, self.enter(work)).await;
         let open = entered.unwrap_or_else(|_| {
             Err(self.error(Error::new(ErrorCode::UNAVAILABLE, "it is being swapped for another generation")))
         })?;
-        let health = self.guard.call_health(request, |call| open.health(call)).await;
+        let health = self.guard.call_health(work, |call| open.health(call)).await;
         health.map_err(|source| self.error(source))
     }
 
@@ -33,14 +33,14 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn shutdown(&self, request: RequestId) -> Result<(), StorageError> {
+    pub async fn shutdown(&self, work: &Work) -> Result<(), StorageError> {
         // For good: whoever swaps has ended, or does not begin.
         if let Ok(turn) = tokio::time::timeout(SWAP_ENDS, self.backend.turn()).await {
             std::mem::forget(turn);
         }
         let _late = tokio::time::timeout(SWAP_ENDS, self.backend.drained()).await;
         let Ok(open) = self.generation() else { return Ok(()) };
-        let closed = self.guard.call_shutdown(request, |call| open.shutdown(call)).await;
+        let closed = self.guard.call_shutdown(work, |call| open.shutdown(call)).await;
         closed.map_err(|source| self.error(source))
     }
 }

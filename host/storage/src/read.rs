@@ -4,7 +4,7 @@ use keyway_common::offload;
 use keyway_loader::{Key, Page, Record, Scan};
 
 use crate::{
-    RequestId, Storage, StorageError,
+    Storage, StorageError, Work,
     ahead::{Ahead, Found, Place},
     guard::Operation,
 };
@@ -33,8 +33,8 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn get(&self, request: RequestId, key: Key<'_>) -> Result<Option<Record>, StorageError> {
-        let found = self.call(request, GET, |open, call| open.get(call, key)).await?;
+    pub async fn get(&self, work: &Work, key: Key<'_>) -> Result<Option<Record>, StorageError> {
+        let found = self.call(work, GET, |open, call| open.get(call, key)).await?;
         offload::count(found.as_ref().map_or(0, value_bytes)).await;
         Ok(found)
     }
@@ -46,13 +46,13 @@ impl Storage {
     /// The backend's.
     pub async fn get_behind<'a>(
         &self,
-        request: RequestId,
+        work: &Work,
         key: Key<'_>,
         ahead: Option<&'a Ahead>,
     ) -> Result<Found<'a>, StorageError> {
         match ahead.and_then(|ahead| ahead.get(key)) {
             Some(record) => Ok(Found::Ahead(record)),
-            None => Ok(Found::Now(self.get(request, key).await?)),
+            None => Ok(Found::Now(self.get(work, key).await?)),
         }
     }
 
@@ -61,15 +61,11 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn get_many(
-        &self,
-        request: RequestId,
-        keys: &[Key<'_>],
-    ) -> Result<Vec<Option<Record>>, StorageError> {
-        let at_once = usize::try_from(self.capabilities().limits.batch_ops).unwrap_or(usize::MAX);
+    pub async fn get_many(&self, work: &Work, keys: &[Key<'_>]) -> Result<Vec<Option<Record>>, StorageError> {
+        let at_once = usize::try_from(self.capabilities(work).limits.batch_ops).unwrap_or(usize::MAX);
         let mut records = Vec::with_capacity(keys.len());
         for keys in keys.chunks(at_once.clamp(1, READ_AT_ONCE)) {
-            let found = self.call(request, GET_MANY, |open, call| open.get_many(call, keys)).await?;
+            let found = self.call(work, GET_MANY, |open, call| open.get_many(call, keys)).await?;
             offload::count(found.iter().flatten().map(value_bytes).sum()).await;
             records.extend(found);
         }
@@ -81,12 +77,12 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn read_ahead(&self, request: RequestId, places: Vec<Place>) -> Result<Ahead, StorageError> {
+    pub async fn read_ahead(&self, work: &Work, places: Vec<Place>) -> Result<Ahead, StorageError> {
         let keys: Vec<Key<'_>> = places.iter().map(Place::key).collect();
         let records = match keys.as_slice() {
             [] => Vec::new(),
-            [key] => vec![self.get(request, *key).await?],
-            keys => self.get_many(request, keys).await?,
+            [key] => vec![self.get(work, *key).await?],
+            keys => self.get_many(work, keys).await?,
         };
         Ok(Ahead::new(places, records))
     }
@@ -96,8 +92,8 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn scan(&self, request: RequestId, scan: Scan<'_>) -> Result<Page, StorageError> {
-        let page = self.call(request, SCAN, |open, call| open.scan(call, scan)).await?;
+    pub async fn scan(&self, work: &Work, scan: Scan<'_>) -> Result<Page, StorageError> {
+        let page = self.call(work, SCAN, |open, call| open.scan(call, scan)).await?;
         let entries = page.entries().iter().map(|entry| entry.key().len() + value_bytes(entry.record()));
         let prefixes = page.prefixes().iter().map(|prefix| prefix.len());
         offload::count(entries.chain(prefixes).sum()).await;
@@ -112,7 +108,7 @@ impl Storage {
     /// The backend's.
     pub async fn keys_behind(
         &self,
-        request: RequestId,
+        work: &Work,
         keyspace: &str,
         prefix: &[u8],
         after: &[u8],
@@ -121,7 +117,7 @@ impl Storage {
         let mut cursor = Vec::new();
         loop {
             let scan = Scan::prefix(keyspace, prefix).starting_at(&start).keys_only();
-            let page = self.scan(request, scan.with_max_items(KEYS_AT_ONCE).resuming_at(&cursor)).await?;
+            let page = self.scan(work, scan.with_max_items(KEYS_AT_ONCE).resuming_at(&cursor)).await?;
             let keys: Vec<Vec<u8>> = page.entries().iter().map(|entry| entry.key().to_vec()).collect();
             match page.cursor() {
                 // A page may be empty though there are more.

@@ -3,7 +3,7 @@
 use keyway_loader::{Condition, Error, ErrorCode, Features, Key, Op, Put, Version};
 use uuid::Uuid;
 
-use super::{RequestId, Storage, StorageError, unit};
+use super::{Storage, StorageError, Work};
 
 /// How often a write whose outcome must be known is tried.
 const SETTLE_ATTEMPTS: u32 = 3;
@@ -26,8 +26,8 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's; unknown only where it also cannot be read.
-    pub async fn put_settled(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
-        self.put_settled_with(request, put, Beside::Nothing).await
+    pub async fn put_settled(&self, work: &Work, put: Put<'_>) -> Result<Version, StorageError> {
+        self.put_settled_with(work, put, Beside::Nothing).await
     }
 
     /// As [`put_settled`](Self::put_settled), with something beside it, in one batch. It is left out where the backend has no such
@@ -38,13 +38,13 @@ impl Storage {
     /// The backend's; unknown only where it also cannot be read; `TOO_LARGE` where other hosts would miss what does not fit.
     pub async fn put_settled_with(
         &self,
-        request: RequestId,
+        work: &Work,
         put: Put<'_>,
         beside: Beside<'_>,
     ) -> Result<Version, StorageError> {
         let mut attempts = 0;
         loop {
-            let error = match self.put_with(request, put, beside).await {
+            let error = match self.put_with(work, put, beside).await {
                 Ok(version) => return Ok(version),
                 Err(error) if error.is_unknown() => error,
                 // The attempt before may have been the one that was quicker.
@@ -53,7 +53,7 @@ impl Storage {
             };
             attempts += 1;
             // If it cannot be read either, it stays unknown.
-            let Ok(stored) = self.get(request, put.key()).await else { return Err(error) };
+            let Ok(stored) = self.get(work, put.key()).await else { return Err(error) };
             if let Some(record) = stored.as_ref().filter(|record| record.value() == put.value()) {
                 return Ok(record.version());
             }
@@ -68,27 +68,22 @@ impl Storage {
         }
     }
 
-    async fn put_with(
-        &self,
-        request: RequestId,
-        put: Put<'_>,
-        beside: Beside<'_>,
-    ) -> Result<Version, StorageError> {
+    async fn put_with(&self, work: &Work, put: Put<'_>, beside: Beside<'_>) -> Result<Version, StorageError> {
         let mark = Uuid::new_v4();
         let other = match beside {
-            Beside::Nothing => return self.put(request, put).await,
+            Beside::Nothing => return self.put(work, put).await,
             Beside::Check(check) => check,
             Beside::Mark(place) => Op::put(place, mark.as_bytes()),
         };
         let ops = [operation(put), other];
-        if !self.takes_at_once(&ops) {
-            if self.takes_together(ops.len() as u64) && self.is_shared_by_hosts() {
+        if !self.takes_at_once(work, &ops) {
+            if self.takes_together(work, ops.len() as u64) && self.is_shared_by_hosts() {
                 let message = "the record is longer than a batch may be, and without one other hosts would not hear of it";
                 return Err(self.error(Error::new(ErrorCode::TOO_LARGE, message)));
             }
-            return self.put(request, put).await;
+            return self.put(work, put).await;
         }
-        Ok(self.apply_for_first(request, &ops).await?.version())
+        Ok(self.apply_for_first(work, &ops).await?.version())
     }
 
     /// Unconditional writes that come before a conditional one, which is the commit point: in one atomic batch where
@@ -98,35 +93,30 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn commit(
-        &self,
-        request: RequestId,
-        before: &[Op<'_>],
-        point: Put<'_>,
-    ) -> Result<(), StorageError> {
+    pub async fn commit(&self, work: &Work, before: &[Op<'_>], point: Put<'_>) -> Result<(), StorageError> {
         let mut ops = before.to_vec();
         ops.push(operation(point));
-        if self.takes_at_once(&ops) {
-            return self.apply(request, &ops).await;
+        if self.takes_at_once(work, &ops) {
+            return self.apply(work, &ops).await;
         }
         for op in before {
             let put = Put::new(op.key(), op.value()).when(Condition::Any);
             // Nothing refers to it before the commit point, and its key is its own: its outcome does not matter.
-            self.put(request, put).await.map_err(StorageError::not_applied)?;
+            self.put(work, put).await.map_err(StorageError::not_applied)?;
         }
-        self.put(request, point).await.map(|_| ())
+        self.put(work, point).await.map(|_| ())
     }
 
     /// Whether the backend takes these operations as one atomic batch, with the check of a fence where the work has one.
-    pub fn takes_at_once(&self, ops: &[Op<'_>]) -> bool {
+    pub fn takes_at_once(&self, work: &Work, ops: &[Op<'_>]) -> bool {
         let bytes: usize = ops.iter().map(|op| op.key().bytes().len() + op.value().len()).sum();
-        let count = ops.len() as u64 + u64::from(unit::fence(self.slot()).is_some());
-        self.takes_together(count) && bytes as u64 <= self.capabilities().limits.batch_bytes
+        let count = ops.len() as u64 + u64::from(work.fence(self.slot()).is_some());
+        self.takes_together(work, count) && bytes as u64 <= self.capabilities(work).limits.batch_bytes
     }
 
     /// Whether the backend has atomic batches of so many operations.
-    pub fn takes_together(&self, ops: u64) -> bool {
-        let capabilities = self.capabilities();
+    pub fn takes_together(&self, work: &Work, ops: u64) -> bool {
+        let capabilities = self.capabilities(work);
         capabilities.features.contains(Features::ATOMIC_BATCH) && ops <= capabilities.limits.batch_ops
     }
 }

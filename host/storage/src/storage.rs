@@ -15,10 +15,9 @@ use keyway_loader::{
 };
 
 use crate::{
-    BackendMetrics, CallLimits, CallMetrics, RequestId, StorageError, Tallied,
+    BackendMetrics, CallLimits, CallMetrics, StorageError, Tallied, Work,
     breaker::Circuit,
     guard::{Guard, Operation},
-    unit,
 };
 
 /// A backend, as the secrets engine uses it.
@@ -76,9 +75,9 @@ impl Storage {
     }
 
     /// What it promises; nothing while it is not open.
-    pub(crate) fn capabilities(&self) -> Capabilities {
+    pub(crate) fn capabilities(&self, work: &Work) -> Capabilities {
         // Of the generation that the work is going to call.
-        let pin = unit::pin(&self.backend);
+        let pin = work.pin(&self.backend);
         self.backend.look(pin.as_deref()).map(|open| open.capabilities()).unwrap_or_default()
     }
 
@@ -103,8 +102,8 @@ impl Storage {
     }
 
     /// Whether records can expire.
-    pub fn has_expiry(&self) -> bool {
-        self.capabilities().features.contains(Features::EXPIRY)
+    pub fn has_expiry(&self, work: &Work) -> bool {
+        self.capabilities(work).features.contains(Features::EXPIRY)
     }
 
     /// Whether everything is gone when the backend closes. What is not open counts as lasting: nothing is forgotten for it.
@@ -114,16 +113,16 @@ impl Storage {
 
     pub(crate) async fn call<T>(
         &self,
-        request: RequestId,
+        work: &Work,
         operation: Operation,
         make: impl FnOnce(&Generation, &CallContext<'_>) -> Reply<T>,
     ) -> Result<T, StorageError> {
-        let open = self.enter().await?;
+        let open = self.enter(work).await?;
         if open.is_cancelled() {
             return Err(self.error(cancelled(operation, false)));
         }
         let (begun, asked) = (Instant::now(), AtomicBool::new(false));
-        let calling = self.guard.call((request, open.number()), operation, |call| {
+        let calling = self.guard.call(work, open.number(), operation, |call| {
             asked.store(true, Ordering::Relaxed);
             make(&open, call)
         });
@@ -138,8 +137,8 @@ impl Storage {
     }
 
     /// The generation that the present unit of work is to call.
-    pub(crate) async fn enter(&self) -> Result<InUse, StorageError> {
-        let pin = unit::pin(&self.backend);
+    pub(crate) async fn enter(&self, work: &Work) -> Result<InUse, StorageError> {
+        let pin = work.pin(&self.backend);
         let entered = self.backend.enter(pin.as_deref()).await;
         let open = entered.map_err(|down| self.down(&down))?;
         self.guard.serves(open.number());

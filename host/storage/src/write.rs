@@ -6,7 +6,7 @@ use keyway_loader::{
     WriteId,
 };
 
-use crate::{RequestId, Storage, StorageError, guard::Operation, settle, unit};
+use crate::{Storage, StorageError, Work, guard::Operation, settle};
 
 const PUT: Operation = Operation::write("put");
 const DELETE: Operation = Operation::write("delete");
@@ -22,12 +22,12 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn put(&self, request: RequestId, put: Put<'_>) -> Result<Version, StorageError> {
-        if unit::fence(&self.backend).is_some() {
-            return Ok(self.apply_for_first(request, &[settle::operation(put)]).await?.version());
+    pub async fn put(&self, work: &Work, put: Put<'_>) -> Result<Version, StorageError> {
+        if work.fence(&self.backend).is_some() {
+            return Ok(self.apply_for_first(work, &[settle::operation(put)]).await?.version());
         }
         let put = put.with_write_id(write_id().map_err(|source| self.error(source))?);
-        self.call(request, PUT, |open, call| open.put(call, put)).await
+        self.call(work, PUT, |open, call| open.put(call, put)).await
     }
 
     /// Removes one record.
@@ -35,13 +35,13 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn delete(&self, request: RequestId, delete: Delete<'_>) -> Result<bool, StorageError> {
-        if unit::fence(&self.backend).is_some() {
+    pub async fn delete(&self, work: &Work, delete: Delete<'_>) -> Result<bool, StorageError> {
+        if work.fence(&self.backend).is_some() {
             let op = Op::delete(delete.key()).when(delete.condition());
-            return Ok(self.apply_for_first(request, &[op]).await?.existed());
+            return Ok(self.apply_for_first(work, &[op]).await?.existed());
         }
         let delete = delete.with_write_id(write_id().map_err(|source| self.error(source))?);
-        self.call(request, DELETE, |open, call| open.delete(call, delete)).await
+        self.call(work, DELETE, |open, call| open.delete(call, delete)).await
     }
 
     /// Removes a keyspace with all its records; answers whether it existed.
@@ -49,9 +49,9 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn drop_keyspace(&self, request: RequestId, keyspace: &str) -> Result<bool, StorageError> {
+    pub async fn drop_keyspace(&self, work: &Work, keyspace: &str) -> Result<bool, StorageError> {
         let drop = DropKeyspace::new(keyspace, write_id().map_err(|source| self.error(source))?);
-        self.call(request, DROP_KEYSPACE, |open, call| open.drop_keyspace(call, drop)).await
+        self.call(work, DROP_KEYSPACE, |open, call| open.drop_keyspace(call, drop)).await
     }
 
     /// Several operations, all of them or none.
@@ -59,21 +59,21 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn apply(&self, request: RequestId, ops: &[Op<'_>]) -> Result<(), StorageError> {
-        self.apply_all(request, ops).await.map(|_| ())
+    pub async fn apply(&self, work: &Work, ops: &[Op<'_>]) -> Result<(), StorageError> {
+        self.apply_all(work, ops).await.map(|_| ())
     }
 
     /// As [`apply`](Self::apply), with what each operation did. Work that is done behind a fence does nothing any more where that is
     /// gone.
-    async fn apply_all(&self, request: RequestId, ops: &[Op<'_>]) -> Result<BatchResult, StorageError> {
+    async fn apply_all(&self, work: &Work, ops: &[Op<'_>]) -> Result<BatchResult, StorageError> {
         let id = write_id().map_err(|source| self.error(source))?;
-        let Some(fence) = unit::fence(&self.backend) else {
+        let Some(fence) = work.fence(&self.backend) else {
             let batch = Batch::new(ops, BatchMode::Atomic, id);
-            return self.call(request, APPLY, |open, call| open.apply(call, batch)).await;
+            return self.call(work, APPLY, |open, call| open.apply(call, batch)).await;
         };
-        let fenced = [&[fence.check()], ops].concat();
+        let fenced = [&[fence], ops].concat();
         let batch = Batch::new(&fenced, BatchMode::Atomic, id);
-        let applied = self.call(request, APPLY, |open, call| open.apply(call, batch)).await;
+        let applied = self.call(work, APPLY, |open, call| open.apply(call, batch)).await;
         let results = applied.map_err(StorageError::fenced_off)?;
         Ok(results.iter().skip(1).map(|result| result.copied().map_err(Error::clone)).collect())
     }
@@ -81,10 +81,10 @@ impl Storage {
     /// As [`apply`](Self::apply); what the first operation did.
     pub(crate) async fn apply_for_first(
         &self,
-        request: RequestId,
+        work: &Work,
         ops: &[Op<'_>],
     ) -> Result<OpResult, StorageError> {
-        let results = self.apply_all(request, ops).await?;
+        let results = self.apply_all(work, ops).await?;
         let done = results.iter().next().and_then(Result::ok).copied();
         done.ok_or_else(|| {
             self.error(Error::new(ErrorCode::INTERNAL, "a batch was answered without its results"))
@@ -96,20 +96,19 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's, for the first record that could not be removed.
-    pub async fn delete_all(&self, request: RequestId, keys: &[Key<'_>]) -> Result<(), StorageError> {
-        let is_fenced = unit::fence(&self.backend).is_some();
-        let limit = usize::try_from(self.capabilities().limits.batch_ops).unwrap_or(usize::MAX);
+    pub async fn delete_all(&self, work: &Work, keys: &[Key<'_>]) -> Result<(), StorageError> {
+        let is_fenced = work.fence(&self.backend).is_some();
+        let limit = usize::try_from(self.capabilities(work).limits.batch_ops).unwrap_or(usize::MAX);
         let limit = limit.saturating_sub(usize::from(is_fenced));
         for keys in keys.chunks(limit.clamp(1, REMOVED_AT_ONCE)) {
             let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::delete(*key)).collect();
             if is_fenced {
-                self.apply(request, &ops).await?;
+                self.apply(work, &ops).await?;
                 continue;
             }
             let id = write_id().map_err(|source| self.error(source))?;
             let batch = Batch::new(&ops, BatchMode::Independent, id);
-            let results: BatchResult =
-                self.call(request, APPLY, |open, call| open.apply(call, batch)).await?;
+            let results: BatchResult = self.call(work, APPLY, |open, call| open.apply(call, batch)).await?;
             if let Some(error) = results.iter().find_map(Result::err) {
                 return Err(self.error(error.clone()));
             }

@@ -116,7 +116,7 @@ pub(crate) static ROUTES: Table = Table {
 
 /// The AppRole of the mount that the path lies in.
 fn approles<'a>(at: &'a At<'_>) -> Result<AppRoles<'a>, ApiError> {
-    Ok(AppRoles::new(at.unsealed()?.barrier(), at.call.request(), at.auth()?.1))
+    Ok(AppRoles::new(at.unsealed()?.barrier(), &at.call.work, at.auth()?.1))
 }
 
 #[derive(Deserialize)]

@@ -13,7 +13,7 @@ pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     let ((path, mount), unsealed) = (at.secrets()?, at.unsealed()?);
     let changes = at.json::<settings::Changes>()?.written().check().map_err(ApiError::bad_request)?;
     let (path, uuid) = (path.to_owned(), mount.uuid);
-    let edited = unsealed.mounts().edit(at.call.request(), move |table| {
+    let edited = unsealed.mounts().edit(&at.call.work, move |table| {
         let mount = table.get_mut(&path).filter(|mount| mount.uuid == uuid);
         let mount = mount.ok_or_else(|| MountError::Gone { path: path.clone() })?;
         changes.apply(&mut mount.settings);

@@ -66,12 +66,12 @@ pub(super) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
         description: request.description.unwrap_or_default(),
         options,
     };
-    at.call.core.add_audit_device(at.call.request(), device).await?;
+    at.call.core.add_audit_device(&at.call.work, device).await?;
     Ok(Answer::Nothing)
 }
 
 pub(super) async fn disable(at: &At<'_>) -> Result<Answer, ApiError> {
-    at.call.core.remove_audit_device(at.call.request(), name(at)).await?;
+    at.call.core.remove_audit_device(&at.call.work, name(at)).await?;
     Ok(Answer::Nothing)
 }
 

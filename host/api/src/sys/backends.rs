@@ -51,7 +51,7 @@ async fn describe(call: &Call, storage: &Storage) -> Value {
 async fn describe_open(call: &Call, storage: &Storage, open: &Generation) -> Value {
     let plugin = open.plugin();
     let descriptor = plugin.descriptor();
-    let health = match storage.health(call.request()).await {
+    let health = match storage.health(&call.work).await {
         Ok(health) => json!({
             "live": health.is_live(),
             "readable": health.is_readable(),

@@ -29,7 +29,7 @@ struct MountRequest {
 
 pub(super) async fn take_away(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
-    at.call.core.unmount(at.unsealed()?, at.call.request(), &path).await?;
+    at.call.core.unmount(at.unsealed()?, &at.call.work, &path).await?;
     Ok(Answer::Nothing)
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn make(at: &At<'_>) -> Result<Answer, ApiError> {
     }
     let description = request.description.unwrap_or_default();
     let new = NewMount { path, backend, description, kv_version, tune };
-    call.core.mount(unsealed, call.request(), &new).await?;
+    call.core.mount(unsealed, &call.work, &new).await?;
     Ok(Answer::Nothing)
 }
 

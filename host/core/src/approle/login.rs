@@ -83,7 +83,7 @@ impl AppRoles<'_> {
         entry.period = role.token_period;
         entry.explicit_max_ttl = role.token_explicit_max_ttl;
         let warnings = entry.begin(life, self.mount.tune.lifetimes());
-        let token = Tokens::new(self.barrier, self.request, table).make(None, &entry).await?;
+        let token = Tokens::new(self.barrier, self.work, table).make(None, &entry).await?;
         Ok(LoggedIn { token, entry, warnings })
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use keyway_common::clock;
 use keyway_crypto::{envelope::OpenError, key::SecretKey, keyring::Keyring, password::Derivation};
-use keyway_storage::RequestId;
+use keyway_storage::Work;
 
 use super::{Barrier, BarrierError};
 use crate::seal::{NextKeys, SealRecord};
@@ -21,9 +21,9 @@ impl Barrier {
     /// # Errors
     ///
     /// See [`BarrierError`]. After a storage error with an unknown outcome there may be a new key.
-    pub async fn rotate(&self, request: RequestId) -> Result<u32, BarrierError> {
+    pub async fn rotate(&self, work: &Work) -> Result<u32, BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
-        self.add_key(request).await
+        self.add_key(work).await
     }
 
     /// Adds a key if the newest one is older; whether it did.
@@ -31,18 +31,18 @@ impl Barrier {
     /// # Errors
     ///
     /// As [`rotate`](Self::rotate).
-    pub async fn rotate_older_than(&self, request: RequestId, age: Duration) -> Result<bool, BarrierError> {
+    pub async fn rotate_older_than(&self, work: &Work, age: Duration) -> Result<bool, BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         let is_old = |made: u64| clock::unix_seconds().saturating_sub(made) >= age.as_secs();
         if !is_old(self.keyring().newest_made()) {
             return Ok(false);
         }
         // Another host may have been first.
-        self.refresh(request).await?;
+        self.refresh(work).await?;
         if !is_old(self.keyring().newest_made()) {
             return Ok(false);
         }
-        self.add_key(request).await.map(|_| true)
+        self.add_key(work).await.map(|_| true)
     }
 
     /// Reads the keyring again, in which another host may have made a key.
@@ -50,19 +50,19 @@ impl Barrier {
     /// # Errors
     ///
     /// See [`BarrierError`]: `Rekeyed` where the root key is another.
-    pub async fn read_again(&self, request: RequestId) -> Result<(), BarrierError> {
+    pub async fn read_again(&self, work: &Work) -> Result<(), BarrierError> {
         // Not while this host changes the keys itself: those in the store may be ahead of its own.
         let _one_at_a_time = self.uses.changing().await;
-        self.refresh(request).await
+        self.refresh(work).await
     }
 
     /// As [`read_again`](Self::read_again), unless somebody has found this key meanwhile.
-    pub(super) async fn read_until(&self, request: RequestId, number: u32) -> Result<(), BarrierError> {
+    pub(super) async fn read_until(&self, work: &Work, number: u32) -> Result<(), BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         if self.keyring().newest() >= number {
             return Ok(());
         }
-        self.refresh(request).await
+        self.refresh(work).await
     }
 
     /// Whether the root key of this host is that of the record.
@@ -71,20 +71,20 @@ impl Barrier {
     }
 
     /// As [`read_again`](Self::read_again), for whoever changes the keys already.
-    pub(super) async fn refresh(&self, request: RequestId) -> Result<(), BarrierError> {
-        let (record, _) = self.seal_record(request).await?;
+    pub(super) async fn refresh(&self, work: &Work) -> Result<(), BarrierError> {
+        let (record, _) = self.seal_record(work).await?;
         self.publish(self.keyring_in(&record)?);
         Ok(())
     }
 
     /// As [`rotate`](Self::rotate), for whoever changes the keys already.
-    pub(super) async fn add_key(&self, request: RequestId) -> Result<u32, BarrierError> {
+    pub(super) async fn add_key(&self, work: &Work) -> Result<u32, BarrierError> {
         for _ in 0..ATTEMPTS {
-            let (record, version) = self.seal_record(request).await?;
+            let (record, version) = self.seal_record(work).await?;
             let mut keyring = self.keyring_in(&record)?;
             let number = keyring.rotate(clock::unix_seconds())?;
             let next = record.with_keyring(&self.root(), &keyring)?;
-            match next.replace(&self.system, request, version).await {
+            match next.replace(&self.system, work, version).await {
                 Ok(_) => {
                     self.publish(keyring);
                     tracing::info!(key = number, "the keyring has a new key");
@@ -111,10 +111,10 @@ impl Barrier {
     /// # Errors
     ///
     /// See [`BarrierError`]. After a storage error with an unknown outcome the former shares may be dead.
-    pub async fn rekey(&self, request: RequestId, next: &NextKeys) -> Result<(), BarrierError> {
+    pub async fn rekey(&self, work: &Work, next: &NextKeys) -> Result<(), BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         for _ in 0..ATTEMPTS {
-            let (record, version) = self.seal_record(request).await?;
+            let (record, version) = self.seal_record(work).await?;
             if record.has_shares(&next.shares) {
                 self.adopt(&next.root, record.keyring(&next.root)?);
                 return Ok(());
@@ -122,7 +122,7 @@ impl Barrier {
             let mut keyring = self.keyring_in(&record)?;
             keyring.rotate(clock::unix_seconds())?;
             let rekeyed = record.with_keys(next, &keyring)?;
-            match rekeyed.replace(&self.system, request, version).await {
+            match rekeyed.replace(&self.system, work, version).await {
                 Ok(_) => {
                     self.adopt(&next.root, keyring);
                     return Ok(());
@@ -140,9 +140,9 @@ impl Barrier {
     /// # Errors
     ///
     /// See [`BarrierError`].
-    pub async fn settle_rekey(&self, request: RequestId, next: &NextKeys) -> Result<bool, BarrierError> {
+    pub async fn settle_rekey(&self, work: &Work, next: &NextKeys) -> Result<bool, BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
-        let (record, _) = self.seal_record(request).await?;
+        let (record, _) = self.seal_record(work).await?;
         let is_in_force = record.has_shares(&next.shares);
         if is_in_force {
             self.adopt(&next.root, record.keyring(&next.root)?);
@@ -157,16 +157,16 @@ impl Barrier {
     /// See [`BarrierError`].
     pub async fn set_password(
         &self,
-        request: RequestId,
+        work: &Work,
         password: Option<&(Derivation, SecretKey)>,
     ) -> Result<(), BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         for _ in 0..ATTEMPTS {
-            let (record, version) = self.seal_record(request).await?;
+            let (record, version) = self.seal_record(work).await?;
             // Another root key would be another cluster's, or another host's rekeying.
             self.keyring_in(&record)?;
             let next = record.with_password(&self.root(), password)?;
-            match next.replace(&self.system, request, version).await {
+            match next.replace(&self.system, work, version).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_lost_race() => {}
                 Err(error) => return Err(error.into()),
@@ -181,11 +181,8 @@ impl Barrier {
         tracing::info!("the unseal key and the root key are others from now on");
     }
 
-    async fn seal_record(
-        &self,
-        request: RequestId,
-    ) -> Result<(SealRecord, keyway_loader::Version), BarrierError> {
-        let loaded = SealRecord::load_versioned(&self.system, request).await?;
+    async fn seal_record(&self, work: &Work) -> Result<(SealRecord, keyway_loader::Version), BarrierError> {
+        let loaded = SealRecord::load_versioned(&self.system, work).await?;
         loaded
             .filter(|(record, _)| record.cluster_id == self.cluster)
             .ok_or_else(|| BarrierError::NoSealRecord { backend: self.system.name().to_owned() })

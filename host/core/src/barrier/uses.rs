@@ -12,7 +12,7 @@ use keyway_crypto::{
     keyring::{Record, open_under_root, seal_under_root},
 };
 use keyway_loader::{Condition, Key, Put};
-use keyway_storage::{RequestId, SYSTEM_KEYSPACE};
+use keyway_storage::{SYSTEM_KEYSPACE, Work};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -131,7 +131,7 @@ impl Uses {
 
 impl Barrier {
     /// Reserves uses of the newest key, and makes another one where its bound is reached.
-    pub(super) async fn reserve(&self, request: RequestId) -> Result<(), BarrierError> {
+    pub(super) async fn reserve(&self, work: &Work) -> Result<(), BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         for _ in 0..ATTEMPTS {
             let key = self.keyring().newest();
@@ -139,7 +139,7 @@ impl Barrier {
             if block.left > 0 {
                 return Ok(());
             }
-            if self.reserve_of(request, key, block.reserved).await? {
+            if self.reserve_of(work, key, block.reserved).await? {
                 return Ok(());
             }
         }
@@ -147,11 +147,11 @@ impl Barrier {
     }
 
     /// Whether it was reserved; otherwise somebody was quicker, or there is a newer key.
-    async fn reserve_of(&self, request: RequestId, key: u32, known: u64) -> Result<bool, BarrierError> {
+    async fn reserve_of(&self, work: &Work, key: u32, known: u64) -> Result<bool, BarrierError> {
         let name = format!("key-use/{key}").into_bytes();
         let place = Key::new(SYSTEM_KEYSPACE, &name);
         let record = Record::system(RecordKind::KeyUse, &name);
-        let stored = self.system.get(request, place).await?;
+        let stored = self.system.get(work, place).await?;
         let (reserved, condition) = match &stored {
             None => (USES_BEFORE_COUNTING, Condition::Absent),
             Some(stored) => {
@@ -167,20 +167,20 @@ impl Barrier {
         let rewound = reserved < known;
         if rewound || reserved + block > self.uses.bound.0 {
             // Perhaps another host has made a newer key already.
-            self.refresh(request).await?;
+            self.refresh(work).await?;
             if self.keyring().newest() > key {
                 return Ok(false);
             }
             if rewound {
                 tracing::warn!(key, reserved, known, "the store was rewound; its key is used no more");
             }
-            self.add_key(request).await?;
+            self.add_key(work).await?;
             return Ok(false);
         }
         let reserved = reserved + block;
         let text = serde_json::to_vec(&Contents { reserved }).expect("a count is plain data");
         let sealed = seal_under_root(self.cluster, &self.root(), &record, &text)?;
-        match self.system.put_settled(request, Put::new(place, &sealed).when(condition)).await {
+        match self.system.put_settled(work, Put::new(place, &sealed).when(condition)).await {
             Ok(_) => {
                 *self.uses.block() = Block { key, reserved, left: block };
                 Ok(true)

@@ -9,7 +9,7 @@ use std::{
 
 use keyway_loader::Key;
 use keyway_storage::{
-    RequestId, SYSTEM_KEYSPACE,
+    SYSTEM_KEYSPACE, Work,
     ahead::{Ahead, Place},
     epoch::{self, Epoch, Others},
 };
@@ -108,17 +108,16 @@ impl Core {
     pub async fn arrive(
         &self,
         unsealed: &Arc<Unsealed>,
-        request: RequestId,
+        work: &Work,
         token: Option<&Token>,
         secret: Option<Place>,
     ) -> Result<Ahead, CoreError> {
-        let others = epoch::others(&self.system).map_err(SystemError::from)?;
+        let others = epoch::others(&self.system, work).map_err(SystemError::from)?;
         let mut places = Vec::new();
         if others == Others::Tell {
             places.push(Place::of(epoch::place()));
         }
-        let name =
-            token.filter(|token| token.is_plausible()).map(|token| unsealed.tokens(request).name(token));
+        let name = token.filter(|token| token.is_plausible()).map(|token| unsealed.tokens(work).name(token));
         let mut secret = secret;
         if let Some(name) = &name {
             places.push(place_of(name));
@@ -128,17 +127,17 @@ impl Core {
             }
         }
         let policies = unsealed.policies.clock();
-        let ahead = self.read_ahead(request, places, secret).await?;
+        let ahead = self.read_ahead(work, places, secret).await?;
         let read = Instant::now();
         match others {
             Others::Absent => {}
             Others::Tell => {
                 let epoch = Epoch::of(ahead.get(epoch::place()).flatten());
-                self.take_over(unsealed, request, epoch, read).await?;
+                self.take_over(unsealed, work, epoch, read).await?;
             }
             Others::Silent => {
                 if let Some(token) = token {
-                    self.catch_up_for(unsealed, request, token, &ahead).await?;
+                    self.catch_up_for(unsealed, work, token, &ahead).await?;
                 }
             }
         }
@@ -148,46 +147,45 @@ impl Core {
     /// A secret that cannot be read is no reason not to look at the token.
     async fn read_ahead(
         &self,
-        request: RequestId,
+        work: &Work,
         places: Vec<Place>,
         secret: Option<Place>,
     ) -> Result<Ahead, SystemError> {
         if let Some(secret) = secret {
             let all = [places.as_slice(), &[secret]].concat();
-            match self.system.read_ahead(request, all).await {
+            match self.system.read_ahead(work, all).await {
                 Err(error) if !error.is_temporary() => {}
                 read => return Ok(read?),
             }
         }
-        Ok(self.system.read_ahead(request, places).await?)
+        Ok(self.system.read_ahead(work, places).await?)
     }
 
     /// Reads everything again for whoever shows a token that is alive.
     async fn catch_up_for(
         &self,
         unsealed: &Arc<Unsealed>,
-        request: RequestId,
+        work: &Work,
         token: &Token,
         ahead: &Ahead,
     ) -> Result<(), CoreError> {
-        match unsealed.tokens(request).having_read(ahead).lookup(token).await {
+        match unsealed.tokens(work).having_read(ahead).lookup(token).await {
             Ok(None) => Ok(()),
-            Ok(Some(_)) => self.catch_up(unsealed, request).await,
+            Ok(Some(_)) => self.catch_up(unsealed, work).await,
             Err(error) => {
                 // The keys may be others by now.
-                self.read_keys_again(unsealed, request).await?;
+                self.read_keys_again(unsealed, work).await?;
                 Err(error.into())
             }
         }
     }
 
     /// As [`arrive`](Self::arrive), for work that no request asked for.
-    pub(super) async fn keep_up(&self, unsealed: &Arc<Unsealed>) -> Result<(), CoreError> {
-        let request = RequestId::BACKGROUND;
-        match epoch::others(&self.system).map_err(SystemError::from)? {
+    pub(super) async fn keep_up(&self, work: &Work, unsealed: &Arc<Unsealed>) -> Result<(), CoreError> {
+        match epoch::others(&self.system, work).map_err(SystemError::from)? {
             Others::Absent => Ok(()),
-            Others::Tell => self.arrive(unsealed, request, None, None).await.map(|_| ()),
-            Others::Silent => self.catch_up(unsealed, request).await,
+            Others::Tell => self.arrive(unsealed, work, None, None).await.map(|_| ()),
+            Others::Silent => self.catch_up(unsealed, work).await,
         }
     }
 
@@ -200,7 +198,7 @@ impl Core {
     async fn take_over(
         &self,
         unsealed: &Arc<Unsealed>,
-        request: RequestId,
+        work: &Work,
         epoch: Epoch,
         read: Instant,
     ) -> Result<(), CoreError> {
@@ -212,20 +210,20 @@ impl Core {
             return Ok(());
         }
         let begun = Instant::now();
-        self.catch_up(unsealed, request).await?;
+        self.catch_up(unsealed, work).await?;
         // What was read is of this epoch or a later one, which the next request finds then.
         unsealed.seen.set(epoch, begun);
         Ok(())
     }
 
     /// Reads again what this host keeps in memory. Broken off, it begins anew with the next request.
-    async fn catch_up(&self, unsealed: &Arc<Unsealed>, request: RequestId) -> Result<(), CoreError> {
+    async fn catch_up(&self, unsealed: &Arc<Unsealed>, work: &Work) -> Result<(), CoreError> {
         // The keys first: with others nothing else can be opened.
-        self.read_keys_again(unsealed, request).await?;
+        self.read_keys_again(unsealed, work).await?;
         unsealed.policies.forget();
-        unsealed.mounts.refresh(request).await?;
+        unsealed.mounts.refresh(work).await?;
         unsealed.keep_admitted();
-        self.read_audit_devices_again(unsealed, request).await
+        self.read_audit_devices_again(unsealed, work).await
     }
 
     /// Reads the keyring again. A host whose root key is another's by now seals itself: it could not write much longer, and
@@ -234,13 +232,9 @@ impl Core {
     /// # Errors
     ///
     /// `Sealed`, then; and the store's.
-    pub async fn read_keys_again(
-        &self,
-        unsealed: &Arc<Unsealed>,
-        request: RequestId,
-    ) -> Result<(), CoreError> {
-        match unsealed.barrier.read_again(request).await {
-            Err(BarrierError::Rekeyed) if self.finds_its_own_keys(request, unsealed).await? => Ok(()),
+    pub async fn read_keys_again(&self, unsealed: &Arc<Unsealed>, work: &Work) -> Result<(), CoreError> {
+        match unsealed.barrier.read_again(work).await {
+            Err(BarrierError::Rekeyed) if self.finds_its_own_keys(work, unsealed).await? => Ok(()),
             Err(error @ BarrierError::Rekeyed) => {
                 if self.seal_this(unsealed) {
                     tracing::error!(%error, "sealed");

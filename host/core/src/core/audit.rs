@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use keyway_common::offload;
 use keyway_crypto::envelope::RecordKind;
-use keyway_storage::{RequestId, unit};
+use keyway_storage::Work;
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
@@ -31,11 +32,7 @@ impl Core {
     ///
     /// `AuditDevice` where the configuration does not allow it, there is one of that name, or it cannot be used; and the
     /// store's.
-    pub async fn add_audit_device(
-        self: &Arc<Self>,
-        request: RequestId,
-        device: Written,
-    ) -> Result<(), CoreError> {
+    pub async fn add_audit_device(self: &Arc<Self>, work: &Work, device: Written) -> Result<(), CoreError> {
         let refused = CoreError::AuditDevice;
         if !self.audit.has_api() {
             let message =
@@ -49,7 +46,7 @@ impl Core {
             return Err(exists());
         }
         self.audit.check(&spec).await.map_err(|error| refused(error.to_string()))?;
-        self.edit_devices(request, move |devices: &mut Vec<Written>| {
+        self.edit_devices(work, move |devices: &mut Vec<Written>| {
             if devices.iter().any(|known| known.name == device.name) {
                 return Err(exists());
             }
@@ -69,17 +66,13 @@ impl Core {
     /// # Errors
     ///
     /// `AuditDevice` where it stands in the configuration; and the store's.
-    pub async fn remove_audit_device(
-        self: &Arc<Self>,
-        request: RequestId,
-        name: &str,
-    ) -> Result<(), CoreError> {
+    pub async fn remove_audit_device(self: &Arc<Self>, work: &Work, name: &str) -> Result<(), CoreError> {
         if self.audit.is_configured(name) {
             let message = format!("the audit device {name:?} stands in the configuration; remove it there");
             return Err(CoreError::AuditDevice(message));
         }
         let gone = name.to_owned();
-        self.edit_devices(request, move |devices: &mut Vec<Written>| {
+        self.edit_devices(work, move |devices: &mut Vec<Written>| {
             devices.retain(|known| known.name != gone);
             Ok(())
         })
@@ -89,12 +82,8 @@ impl Core {
     }
 
     /// The devices that were added so far.
-    pub(super) async fn audit_devices(
-        &self,
-        barrier: &Barrier,
-        request: RequestId,
-    ) -> Result<Vec<Spec>, CoreError> {
-        let held = Records::new(barrier, request).get::<Vec<Written>>(RecordKind::AuditDevices, KEY).await?;
+    pub(super) async fn audit_devices(&self, barrier: &Barrier, work: &Work) -> Result<Vec<Spec>, CoreError> {
+        let held = Records::new(barrier, work).get::<Vec<Written>>(RecordKind::AuditDevices, KEY).await?;
         Ok(specs(&held.map(|held| held.value).unwrap_or_default()))
     }
 
@@ -102,10 +91,10 @@ impl Core {
     pub(super) async fn read_audit_devices_again(
         &self,
         unsealed: &Unsealed,
-        request: RequestId,
+        work: &Work,
     ) -> Result<(), CoreError> {
         let _turn = self.devices_turn.lock().await;
-        let devices = self.audit_devices(&unsealed.barrier, request).await?;
+        let devices = self.audit_devices(&unsealed.barrier, work).await?;
         self.have_devices(&devices);
         Ok(())
     }
@@ -113,24 +102,25 @@ impl Core {
     /// Changes the devices in the store, then those that are there; goes on to its end whether or not the caller waits.
     async fn edit_devices(
         self: &Arc<Self>,
-        request: RequestId,
+        work: &Work,
         edit: impl Fn(&mut Vec<Written>) -> Result<(), CoreError> + Send + Sync + 'static,
     ) -> Result<(), CoreError> {
         let core = Arc::clone(self);
-        let edited = unit::spawn(async move { core.edit_devices_in_turn(request, edit).await });
+        let work = work.clone();
+        let edited = offload::spawn(async move { core.edit_devices_in_turn(&work, edit).await });
         let interrupted = || CoreError::AuditDevice("the server is stopping".to_owned());
         edited.await.unwrap_or_else(|_| Err(interrupted()))
     }
 
     async fn edit_devices_in_turn(
         &self,
-        request: RequestId,
+        work: &Work,
         edit: impl Fn(&mut Vec<Written>) -> Result<(), CoreError> + Sync,
     ) -> Result<(), CoreError> {
         let _turn = self.devices_turn.lock().await;
         let unsealed = self.unsealed()?;
         let devices: Vec<Written> = unsealed
-            .records(request)
+            .records(work)
             .kept_by_hosts()
             .change(RecordKind::AuditDevices, KEY, |devices: Option<Vec<Written>>| {
                 let mut devices = devices.unwrap_or_default();

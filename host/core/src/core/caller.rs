@@ -2,7 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use keyway_storage::{RequestId, ahead::Ahead, unit};
+use keyway_common::offload;
+use keyway_storage::{Work, ahead::Ahead};
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
@@ -33,20 +34,19 @@ impl Core {
     pub async fn caller(
         &self,
         unsealed: &Unsealed,
-        request: RequestId,
+        work: &Work,
         token: Option<&Token>,
         address: Option<IpAddr>,
         ahead: &Ahead,
     ) -> Result<Caller, CoreError> {
         let token = token.ok_or(CoreError::PermissionDenied)?;
-        let live = unsealed.tokens(request).having_read(ahead).lookup_from(token, address).await?;
+        let live = unsealed.tokens(work).having_read(ahead).lookup_from(token, address).await?;
         let Some(live) = live else {
-            unsealed.unlearn(&unsealed.tokens(request).name(token));
+            unsealed.unlearn(&unsealed.tokens(work).name(token));
             return Err(CoreError::PermissionDenied);
         };
         unsealed.learn(&live);
-        let Kept { acl, since } =
-            unsealed.policies.acl(unsealed.records(request), &live.entry.policies).await?;
+        let Kept { acl, since } = unsealed.policies.acl(unsealed.records(work), &live.entry.policies).await?;
         Ok(Caller { live, acl, since })
     }
 }
@@ -60,14 +60,14 @@ impl Unsealed {
     /// See [`PolicyError`].
     pub async fn put_policy(
         self: &Arc<Self>,
-        request: RequestId,
+        work: &Work,
         name: String,
         written: Written,
         cas: Cas,
     ) -> Result<(), PolicyError> {
-        let unsealed = Arc::clone(self);
-        let put = async move { unsealed.policies.put(unsealed.records(request), &name, &written, cas).await };
-        unit::spawn(put).await.unwrap_or(Err(PolicyError::Interrupted))
+        let (unsealed, work) = (Arc::clone(self), work.clone());
+        let put = async move { unsealed.policies.put(unsealed.records(&work), &name, &written, cas).await };
+        offload::spawn(put).await.unwrap_or(Err(PolicyError::Interrupted))
     }
 
     /// Removes a policy, in the same way.
@@ -75,24 +75,20 @@ impl Unsealed {
     /// # Errors
     ///
     /// See [`PolicyError`].
-    pub async fn remove_policy(
-        self: &Arc<Self>,
-        request: RequestId,
-        name: String,
-    ) -> Result<(), PolicyError> {
-        let unsealed = Arc::clone(self);
-        let removed = async move { unsealed.policies.remove(unsealed.records(request), &name).await };
-        unit::spawn(removed).await.unwrap_or(Err(PolicyError::Interrupted))
+    pub async fn remove_policy(self: &Arc<Self>, work: &Work, name: String) -> Result<(), PolicyError> {
+        let (unsealed, work) = (Arc::clone(self), work.clone());
+        let removed = async move { unsealed.policies.remove(unsealed.records(&work), &name).await };
+        offload::spawn(removed).await.unwrap_or(Err(PolicyError::Interrupted))
     }
 
     /// The tokens, for one request.
-    pub fn tokens(&self, request: RequestId) -> Tokens<'_> {
-        Tokens::new(&self.barrier, request, self.mounts.current())
+    pub fn tokens<'a>(&'a self, work: &'a Work) -> Tokens<'a> {
+        Tokens::new(&self.barrier, work, self.mounts.current())
     }
 
     /// The system's records, for one request.
-    pub fn records(&self, request: RequestId) -> Records<'_> {
-        Records::new(&self.barrier, request)
+    pub fn records<'a>(&'a self, work: &'a Work) -> Records<'a> {
+        Records::new(&self.barrier, work)
     }
 
     /// What these policies allow together.
@@ -100,7 +96,7 @@ impl Unsealed {
     /// # Errors
     ///
     /// See [`PolicyError`].
-    pub async fn acl(&self, request: RequestId, policies: &[String]) -> Result<Arc<Acl>, PolicyError> {
-        Ok(self.policies.acl(self.records(request), policies).await?.acl)
+    pub async fn acl(&self, work: &Work, policies: &[String]) -> Result<Arc<Acl>, PolicyError> {
+        Ok(self.policies.acl(self.records(work), policies).await?.acl)
     }
 }

@@ -11,11 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use keyway_common::offload;
 use keyway_crypto::{
     key::SecretKey,
     shares::{Share, ShareHash, split},
 };
-use keyway_storage::{RequestId, unit};
+use keyway_storage::Work;
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
@@ -205,9 +206,9 @@ impl Core {
     /// # Errors
     ///
     /// `Sealed`, and the store's.
-    pub async fn rekey_status(&self, request: RequestId) -> Result<RekeyStatus, CoreError> {
+    pub async fn rekey_status(&self, work: &Work) -> Result<RekeyStatus, CoreError> {
         self.unsealed()?;
-        let record = self.seal_record(request).await?;
+        let record = self.seal_record(work).await?;
         Ok(self.rekey_status_by(&record))
     }
 
@@ -228,8 +229,8 @@ impl Core {
         }
     }
 
-    async fn seal_record(&self, request: RequestId) -> Result<SealRecord, CoreError> {
-        Ok(self.look(request).await?.ok_or(CoreError::NotInitialised)?.0)
+    async fn seal_record(&self, work: &Work) -> Result<SealRecord, CoreError> {
+        Ok(self.look(work).await?.ok_or(CoreError::NotInitialised)?.0)
     }
 
     /// Begins a rekeying. That of an administrator takes the place of one that nobody has given a share to.
@@ -239,13 +240,13 @@ impl Core {
     /// `Ceremony` where one is under way; `Sealed`, and the store's.
     pub async fn begin_rekey(
         &self,
-        request: RequestId,
+        work: &Work,
         counts: ShareCounts,
         verifies: bool,
         beginner: Beginner,
     ) -> Result<RekeyStatus, CoreError> {
         self.unsealed()?;
-        let record = self.seal_record(request).await?;
+        let record = self.seal_record(work).await?;
         {
             let mut rekeying = self.ceremonies.rekeying();
             let stays = |going: &Rekeying| {
@@ -293,14 +294,14 @@ impl Core {
     /// `Busy`; the keys' and the store's.
     pub async fn rekey(
         self: &Arc<Self>,
-        request: RequestId,
+        work: &Work,
         nonce: &str,
         share: Share,
     ) -> Result<Rekeyed, CoreError> {
         let unsealed = self.unsealed()?;
         self.check_rekey_nonce(nonce)?;
         let quiet = self.ceremonies.one_at_a_time()?;
-        let record = self.seal_record(request).await?;
+        let record = self.seal_record(work).await?;
         let (nonce, made) = {
             let mut rekeying = self.ceremonies.rekeying();
             let rekeying = rekeying.as_mut().ok_or_else(|| refused("no rekey in progress"))?;
@@ -332,7 +333,7 @@ impl Core {
         let shares = copies(&made.keys.shares);
         let verification = made.verification_nonce();
         if verification.is_none() {
-            self.put_in_force(request, unsealed, nonce, made, quiet).await?;
+            self.put_in_force(work, unsealed, nonce, made, quiet).await?;
         }
         Ok(Rekeyed::Made { nonce, shares, verification })
     }
@@ -352,7 +353,7 @@ impl Core {
     /// Goes on to its end, whether or not the caller waits for it: keys that may be in force are not forgotten.
     async fn put_in_force(
         self: &Arc<Self>,
-        request: RequestId,
+        work: &Work,
         unsealed: Arc<Unsealed>,
         attempt: Uuid,
         made: Arc<Made>,
@@ -361,9 +362,10 @@ impl Core {
         let core = Arc::clone(self);
         let before = self.ceremonies.set_state(attempt, State::Unknown);
         let before = before.ok_or_else(|| refused("the rekey was begun anew"))?;
-        let put = unit::spawn(async move {
+        let work = work.clone();
+        let put = offload::spawn(async move {
             let _quiet = quiet;
-            let done = unsealed.barrier.rekey(request, &made.keys).await;
+            let done = unsealed.barrier.rekey(&work, &made.keys).await;
             core.ceremonies.set_state(attempt, before.after(&done));
             done
         });

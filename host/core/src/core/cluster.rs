@@ -6,7 +6,7 @@ use std::{
 };
 
 use keyway_loader::Version;
-use keyway_storage::{RequestId, Storage};
+use keyway_storage::{Storage, Work};
 use uuid::Uuid;
 
 use super::{Core, CoreError, Unsealed};
@@ -43,8 +43,8 @@ impl Known {
 
 impl Core {
     /// The seal record, or none where nothing was ever initialised. An empty data directory joins the cluster of its store.
-    pub(super) async fn look(&self, request: RequestId) -> Result<Option<(SealRecord, Version)>, CoreError> {
-        let loaded = SealRecord::load_versioned(&self.system, request).await?;
+    pub(super) async fn look(&self, work: &Work) -> Result<Option<(SealRecord, Version)>, CoreError> {
+        let loaded = SealRecord::load_versioned(&self.system, work).await?;
         self.is_seen.store(loaded.is_some(), Ordering::Relaxed);
         if self.system.is_volatile() {
             return Ok(loaded);
@@ -61,7 +61,7 @@ impl Core {
                 Ok(Some((record, version)))
             }
             (None, Some(cluster)) => Err(CoreError::Lost { backend: backend(), cluster }),
-            (None, None) => match marker::read(&self.system, request).await? {
+            (None, None) => match marker::read(&self.system, work).await? {
                 Some(found) => Err(CoreError::NotTheSystems { backend: backend(), found }),
                 None => Ok(None),
             },
@@ -86,7 +86,7 @@ impl Core {
     /// # Errors
     ///
     /// `NotForgotten` where another cluster is known, or its store is there after all; the stores'.
-    pub async fn forget_store(&self, request: RequestId, cluster: Uuid) -> Result<(), CoreError> {
+    pub async fn forget_store(&self, work: &Work, cluster: Uuid) -> Result<(), CoreError> {
         let refused = |reason: String| Err(CoreError::NotForgotten { cluster, reason });
         match self.known.cluster() {
             Some(known) if known != cluster => {
@@ -95,12 +95,12 @@ impl Core {
             None => return refused("this server belongs to no cluster; leave the option out".to_owned()),
             Some(_) => {}
         }
-        let record = SealRecord::load(&self.system, request).await?;
+        let record = SealRecord::load(&self.system, work).await?;
         if record.is_some_and(|record| record.cluster_id == cluster) {
             return refused("its store is there, and nothing is lost; leave the option out".to_owned());
         }
         for storage in self.backends.values() {
-            if marker::remove(storage, request, cluster).await? {
+            if marker::remove(storage, work, cluster).await? {
                 tracing::warn!(backend = storage.name(), %cluster, "the backend no longer belongs to the cluster");
             }
         }
@@ -115,7 +115,7 @@ impl Core {
         &self,
         unsealed: &Unsealed,
         name: &str,
-        request: RequestId,
+        work: &Work,
     ) -> Result<&Storage, CoreError> {
         let storage = self.backend(name)?;
         // The system backend's marker is the seal record, without which nobody is here.
@@ -125,21 +125,21 @@ impl Core {
         let cluster = unsealed.barrier.cluster();
         let backend = || name.to_owned();
         let was_used = unsealed.mounts.current().has_used(name);
-        let owner = match marker::owner(storage, request).await? {
+        let owner = match marker::owner(storage, work).await? {
             Some(owner) if owner != cluster || was_used || self.system.is_volatile() => owner,
             // Written anew where it is there: another host may have forgotten the backend, and be about to remove it.
-            Some(_) => marker::claim(storage, request, cluster).await?,
+            Some(_) => marker::claim(storage, work, cluster).await?,
             None if was_used => return Err(CoreError::SecretsLost { backend: backend(), cluster }),
             // A cluster that is gone with the process leaves no mark on others.
             None if self.system.is_volatile() => cluster,
-            None => marker::claim(storage, request, cluster).await?,
+            None => marker::claim(storage, work, cluster).await?,
         };
         if owner != cluster {
             return Err(CoreError::Foreign { backend: backend(), found: owner, cluster });
         }
         if !was_used && !self.system.is_volatile() {
             let used = backend();
-            let marked = unsealed.mounts.edit(request, move |table| {
+            let marked = unsealed.mounts.edit(work, move |table| {
                 table.mark_used(&used);
                 Ok::<_, MountError>(())
             });

@@ -1,6 +1,6 @@
 //! Making and taking away mounts.
 
-use keyway_storage::RequestId;
+use keyway_storage::Work;
 use uuid::Uuid;
 
 use super::{Core, CoreError, Unsealed};
@@ -27,15 +27,10 @@ impl Core {
     /// # Errors
     ///
     /// Where the path is taken, the backend is not configured or another cluster's, and the stores'.
-    pub async fn mount(
-        &self,
-        unsealed: &Unsealed,
-        request: RequestId,
-        new: &NewMount,
-    ) -> Result<(), CoreError> {
+    pub async fn mount(&self, unsealed: &Unsealed, work: &Work, new: &NewMount) -> Result<(), CoreError> {
         let backend = new.backend.as_deref().unwrap_or_else(|| self.system.name());
         // Marked before the first record is in it.
-        self.admitted(unsealed, backend, request).await?;
+        self.admitted(unsealed, backend, work).await?;
         let mount = Mount {
             description: new.description.clone(),
             kv_version: new.kv_version,
@@ -43,7 +38,7 @@ impl Core {
             ..Mount::new(backend)
         };
         let path = new.path.clone();
-        unsealed.mounts.edit(request, move |table| table.mount(&path, mount.clone())).await?;
+        unsealed.mounts.edit(work, move |table| table.mount(&path, mount.clone())).await?;
         tracing::info!(path = new.path.as_str(), backend, "mounted");
         Ok(())
     }
@@ -56,7 +51,7 @@ impl Core {
     pub async fn move_mount(
         &self,
         unsealed: &Unsealed,
-        request: RequestId,
+        work: &Work,
         from: &str,
         to: MountPath,
     ) -> Result<Uuid, CoreError> {
@@ -66,7 +61,7 @@ impl Core {
             }
         }
         let (from, target) = (from.to_owned(), to.clone());
-        let moved = unsealed.mounts.edit(request, move |table| table.move_mount(&from, &target));
+        let moved = unsealed.mounts.edit(work, move |table| table.move_mount(&from, &target));
         let uuid = moved.await?;
         tracing::info!(path = to.as_str(), "a mount was moved");
         Ok(uuid)
@@ -80,12 +75,12 @@ impl Core {
     pub async fn move_auth(
         &self,
         unsealed: &Unsealed,
-        request: RequestId,
+        work: &Work,
         from: &str,
         to: MountPath,
     ) -> Result<Uuid, CoreError> {
         let (from, target) = (from.to_owned(), to.clone());
-        unsealed.mounts.edit(request, move |table| table.move_auth(&from, &target)).await?;
+        unsealed.mounts.edit(work, move |table| table.move_auth(&from, &target)).await?;
         tracing::info!(path = to.as_str(), "an auth method was moved");
         Ok(unsealed.mounts.current().auth().get(to.as_str()).map(|mount| mount.uuid).unwrap_or_default())
     }
@@ -101,17 +96,12 @@ impl Core {
     /// # Errors
     ///
     /// `Configured`, and the stores'. Nothing happens where nothing is mounted.
-    pub async fn unmount(
-        &self,
-        unsealed: &Unsealed,
-        request: RequestId,
-        path: &MountPath,
-    ) -> Result<(), CoreError> {
+    pub async fn unmount(&self, unsealed: &Unsealed, work: &Work, path: &MountPath) -> Result<(), CoreError> {
         if self.settings.mounts.contains_key(path.as_str()) {
             return Err(CoreError::Configured { path: path.as_str().to_owned() });
         }
         let taken_away = path.clone();
-        let taken = unsealed.mounts.edit(request, move |table| Ok(table.unmount(taken_away.as_str())));
+        let taken = unsealed.mounts.edit(work, move |table| Ok(table.unmount(taken_away.as_str())));
         if taken.await? {
             tracing::info!(path = path.as_str(), "unmounted");
             self.upkeep.hurry();

@@ -7,7 +7,7 @@ use keyway_crypto::{
     key::SecretKey,
     password::{Derivation, Password, PasswordError},
 };
-use keyway_storage::RequestId;
+use keyway_storage::Work;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Core, CoreError, SealStatus, unseal::Since};
@@ -18,8 +18,8 @@ impl Core {
     /// # Errors
     ///
     /// When the seal record cannot be read.
-    pub async fn password_set(&self, request: RequestId) -> Result<Option<String>, CoreError> {
-        let looked = self.look(request).await?;
+    pub async fn password_set(&self, work: &Work) -> Result<Option<String>, CoreError> {
+        let looked = self.look(work).await?;
         Ok(looked.and_then(|(record, _)| record.password().map(|(_, since)| since.to_owned())))
     }
 
@@ -28,11 +28,11 @@ impl Core {
     /// # Errors
     ///
     /// `NoPasswords` where the configuration does not allow one; and the keys' and the store's.
-    pub async fn set_password(&self, request: RequestId, password: Password) -> Result<(), CoreError> {
+    pub async fn set_password(&self, work: &Work, password: Password) -> Result<(), CoreError> {
         let turn = self.password_turn()?;
         let derivation = Derivation::new().map_err(PasswordError::from)?;
         let key = derive(derivation.clone(), password, turn).await?;
-        self.unsealed()?.barrier().set_password(request, Some(&(derivation, key))).await?;
+        self.unsealed()?.barrier().set_password(work, Some(&(derivation, key))).await?;
         tracing::info!("a password unseals from now on, beside the shares");
         Ok(())
     }
@@ -42,8 +42,8 @@ impl Core {
     /// # Errors
     ///
     /// The keys' and the store's.
-    pub async fn remove_password(&self, request: RequestId) -> Result<(), CoreError> {
-        self.unsealed()?.barrier().set_password(request, None).await?;
+    pub async fn remove_password(&self, work: &Work) -> Result<(), CoreError> {
+        self.unsealed()?.barrier().set_password(work, None).await?;
         tracing::info!("no password unseals any more");
         Ok(())
     }
@@ -56,21 +56,21 @@ impl Core {
     /// shares that were given stay as they are.
     pub async fn unseal_by_password(
         self: &Arc<Self>,
-        request: RequestId,
+        work: &Work,
         password: Password,
     ) -> Result<SealStatus, CoreError> {
         let turn = self.password_turn()?;
         let seals = self.progress().seals();
-        let (record, _) = self.look(request).await?.ok_or(CoreError::NotInitialised)?;
+        let (record, _) = self.look(work).await?.ok_or(CoreError::NotInitialised)?;
         if self.unsealed().is_ok() {
             return Ok(self.status_of(Some(&record)));
         }
         let (derivation, _) = record.password().ok_or(CoreError::WrongPassword)?;
         let key = derive(derivation.clone(), password, turn).await?;
         // That took its time, in which the password or the keys may have become others.
-        let (record, version) = self.look(request).await?.ok_or(CoreError::NotInitialised)?;
+        let (record, version) = self.look(work).await?.ok_or(CoreError::NotInitialised)?;
         let unlocked = record.unlock_by_password(&key).ok_or(CoreError::WrongPassword)?;
-        self.open_up(request, (record, version), unlocked, Since::Sealed(seals)).await
+        self.open_up(work, (record, version), unlocked, Since::Sealed(seals)).await
     }
 
     /// One at a time: each takes memory and time, and so many guesses are enough.

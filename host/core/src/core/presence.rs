@@ -9,7 +9,7 @@ use std::{
 use keyway_common::clock;
 use keyway_loader::{Delete, Key, Put, Scan};
 use keyway_storage::{
-    RequestId, SYSTEM_KEYSPACE, StorageError,
+    BACKGROUND, SYSTEM_KEYSPACE, StorageError, Work,
     epoch::{self, Others},
 };
 use serde::{Deserialize, Serialize};
@@ -101,7 +101,7 @@ impl Core {
     /// # Errors
     ///
     /// The store's.
-    pub async fn hosts(&self, request: RequestId) -> Result<Vec<Host>, StorageError> {
+    pub async fn hosts(&self, work: &Work) -> Result<Vec<Host>, StorageError> {
         let mut hosts = vec![this_host()];
         if !self.tells_others()? {
             return Ok(hosts);
@@ -110,7 +110,7 @@ impl Core {
         let mut cursor = Vec::new();
         loop {
             let scan = Scan::prefix(SYSTEM_KEYSPACE, PREFIX.as_bytes()).with_max_items(MOST);
-            let page = self.system.scan(request, scan.resuming_at(&cursor)).await?;
+            let page = self.system.scan(work, scan.resuming_at(&cursor)).await?;
             for entry in page.entries() {
                 // A record that this version does not understand is another version's.
                 let Ok(host) = serde_json::from_slice::<Host>(entry.record().value()) else { continue };
@@ -128,7 +128,7 @@ impl Core {
 
     /// Whether other hosts may read records that expire.
     fn tells_others(&self) -> Result<bool, StorageError> {
-        Ok(epoch::others(&self.system)? != Others::Absent && self.system.has_expiry())
+        Ok(epoch::others(&self.system, &BACKGROUND)? != Others::Absent && self.system.has_expiry(&BACKGROUND))
     }
 
     async fn echo(&self) -> Result<(), StorageError> {
@@ -140,13 +140,13 @@ impl Core {
         let key = self.presence.key();
         let expires = clock::unix_seconds().saturating_add(SHOWN.as_secs()).saturating_mul(1_000);
         let put = Put::new(Key::new(SYSTEM_KEYSPACE, &key), &text).expiring_at_ms(expires);
-        self.system.put(RequestId::BACKGROUND, put).await.map(|_| ())
+        self.system.put(&BACKGROUND, put).await.map(|_| ())
     }
 
     async fn withdraw(&self) -> Result<(), StorageError> {
         if self.tells_others()? {
             let key = self.presence.key();
-            self.system.delete(RequestId::BACKGROUND, Delete::new(Key::new(SYSTEM_KEYSPACE, &key))).await?;
+            self.system.delete(&BACKGROUND, Delete::new(Key::new(SYSTEM_KEYSPACE, &key))).await?;
         }
         Ok(())
     }

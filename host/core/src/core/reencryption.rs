@@ -11,7 +11,7 @@ use data_encoding::BASE64;
 use keyway_common::{clock, offload};
 use keyway_crypto::envelope::RecordKind;
 use keyway_storage::{
-    RequestId,
+    BACKGROUND, Work,
     epoch::{self, Others},
     lease::Asked,
 };
@@ -146,12 +146,12 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
     let (system, leases, nothing_to_do) = {
         let core = core.upgrade()?;
         // Another host may begin one, or leave one.
-        let rest = if epoch::others(&core.system).is_ok_and(|others| others != Others::Tell) {
+        let rest = if epoch::others(&core.system, &BACKGROUND).is_ok_and(|others| others != Others::Tell) {
             Duration::MAX
         } else {
             LOOK
         };
-        match core.reencryption(RequestId::BACKGROUND).await {
+        match core.reencryption(&BACKGROUND).await {
             Ok(Some(present)) if present.is_running() => {}
             Ok(_) => return Some(rest),
             Err(CoreError::Sealed) => return None,
@@ -170,7 +170,7 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
             return Some(LOOK);
         }
     };
-    match lease.during(&system, work(core)).await {
+    match lease.during(&system, async |work| reencrypt(core, &work).await).await {
         Ok(Some(())) => {
             lease.release(&system, Duration::ZERO).await;
             Some(nothing_to_do)
@@ -184,14 +184,14 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
 }
 
 /// Does part after part, to the end; nothing where the server was sealed before.
-async fn work(core: &Weak<Core>) -> Option<()> {
+async fn reencrypt(core: &Weak<Core>, work: &Work) -> Option<()> {
     let mut retry = RETRY.0;
     loop {
         let begun = Instant::now();
         let rest = {
             let core = core.upgrade()?;
             let unsealed = core.unsealed().ok()?;
-            match offload::scope(core.reencrypt_part(&unsealed)).await {
+            match offload::scope(core.reencrypt_part(work, &unsealed)).await {
                 Ok(Part::Last) => return Some(()),
                 // As long as it took: half of the store's time is left to the requests.
                 Ok(Part::Done) => {
@@ -219,9 +219,9 @@ impl Core {
     /// # Errors
     ///
     /// `Sealed`, and the store's.
-    pub async fn reencryption(&self, request: RequestId) -> Result<Option<Reencryption>, CoreError> {
+    pub async fn reencryption(&self, work: &Work) -> Result<Option<Reencryption>, CoreError> {
         let unsealed = self.unsealed()?;
-        let held = unsealed.records(request).get(RecordKind::Reencryption, KEY).await?;
+        let held = unsealed.records(work).get(RecordKind::Reencryption, KEY).await?;
         Ok(held.map(|held| held.value))
     }
 
@@ -230,13 +230,13 @@ impl Core {
     /// # Errors
     ///
     /// `Sealed`, and the store's.
-    pub async fn begin_reencryption(&self, request: RequestId) -> Result<Reencryption, CoreError> {
+    pub async fn begin_reencryption(&self, work: &Work) -> Result<Reencryption, CoreError> {
         let unsealed = self.unsealed()?;
         // Another host may have made a newer one.
-        unsealed.barrier().read_again(request).await?;
+        unsealed.barrier().read_again(work).await?;
         let key = unsealed.barrier().key_use().key;
         let begun = unsealed
-            .records(request)
+            .records(work)
             .change(RecordKind::Reencryption, KEY, |present: Option<Reencryption>| {
                 let running = present.filter(|present| present.is_running() && present.key >= key);
                 let next = running.clone().unwrap_or_else(|| Reencryption::new(key));
@@ -254,13 +254,13 @@ impl Core {
     /// # Errors
     ///
     /// `Sealed`, and the store's.
-    pub async fn cancel_reencryption(&self, request: RequestId) -> Result<(), CoreError> {
+    pub async fn cancel_reencryption(&self, work: &Work) -> Result<(), CoreError> {
         let cancelled = |present: Option<Reencryption>| {
             let running = present.filter(Reencryption::is_running);
             let ended = |running| Reencryption { ended: Some(clock::now()), is_cancelled: true, ..running };
             Ok::<_, SystemError>((running.map_or(Next::Keep, |running| Next::Put(ended(running))), ()))
         };
-        Ok(self.unsealed()?.records(request).change(RecordKind::Reencryption, KEY, cancelled).await?)
+        Ok(self.unsealed()?.records(work).change(RecordKind::Reencryption, KEY, cancelled).await?)
     }
 
     /// Does the next part.
@@ -268,21 +268,20 @@ impl Core {
     /// # Errors
     ///
     /// The store's.
-    pub async fn reencrypt_part(&self, unsealed: &Arc<Unsealed>) -> Result<Part, CoreError> {
-        let request = RequestId::BACKGROUND;
-        let held = unsealed.records(request).get::<Reencryption>(RecordKind::Reencryption, KEY).await?;
+    pub async fn reencrypt_part(&self, work: &Work, unsealed: &Arc<Unsealed>) -> Result<Part, CoreError> {
+        let held = unsealed.records(work).get::<Reencryption>(RecordKind::Reencryption, KEY).await?;
         let Some(present) = held.map(|held| held.value).filter(Reencryption::is_running) else {
             return Ok(Part::Last);
         };
         // It may have been begun on another host, with a key that this one has not seen yet, and there may be other mounts.
-        self.keep_up(unsealed).await?;
+        self.keep_up(work, unsealed).await?;
         let after = BASE64.decode(present.at.after.as_bytes()).unwrap_or_default();
         let mount = present.at.mount;
         let part = if mount.is_nil() {
             // Without the system's own store nothing can be done at all.
-            Ok(Some(unsealed.records(request).reencrypt(present.key, &after).await?))
+            Ok(Some(unsealed.records(work).reencrypt(present.key, &after).await?))
         } else {
-            self.reencrypt_mount(unsealed, &present, &after).await
+            self.reencrypt_mount(work, unsealed, &present, &after).await
         };
         let (resealed, waiting_for) = match part {
             Ok(resealed) => (resealed.unwrap_or_default(), None),
@@ -327,7 +326,7 @@ impl Core {
             };
             Ok((Next::Put(next.clone()), Some(next)))
         };
-        let now = unsealed.records(request).change(RecordKind::Reencryption, KEY, changed).await?;
+        let now = unsealed.records(work).change(RecordKind::Reencryption, KEY, changed).await?;
         let Some(now) = now else { return Ok(Part::Done) };
         if now.is_running() {
             return Ok(if is_round_over { Part::Waits } else { Part::Done });
@@ -340,6 +339,7 @@ impl Core {
     /// A part of the mount that it is at; none where that was taken away meanwhile.
     async fn reencrypt_mount(
         &self,
+        work: &Work,
         unsealed: &Unsealed,
         present: &Reencryption,
         after: &[u8],
@@ -347,8 +347,8 @@ impl Core {
         let table = unsealed.mounts.current();
         let found = table.iter().find(|(_, mount)| mount.uuid == present.at.mount);
         let Some((path, mount)) = found else { return Ok(None) };
-        let storage = self.admitted(unsealed, &mount.backend, RequestId::BACKGROUND).await?;
-        let engine = Engine::new(&unsealed.barrier, mount, storage, RequestId::BACKGROUND);
+        let storage = self.admitted(unsealed, &mount.backend, work).await?;
+        let engine = Engine::new(&unsealed.barrier, mount, storage, work);
         let resealed = engine.reencrypt(present.key, after).await;
         let failed = |error| CoreError::Reencryption { mount: path.to_owned(), source: Box::new(error) };
         resealed.map(Some).map_err(failed)

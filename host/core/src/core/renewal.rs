@@ -1,6 +1,6 @@
 //! Renewing tokens: what role and mount say counts as it is now, and not as it was when the token was made.
 
-use keyway_storage::RequestId;
+use keyway_storage::Work;
 
 use super::Unsealed;
 use crate::{
@@ -29,22 +29,17 @@ impl Unsealed {
     /// # Errors
     ///
     /// `Refused` where it cannot be prolonged, or its role is gone; and see [`AppRoleError`].
-    pub async fn renew(
-        &self,
-        request: RequestId,
-        live: &Live,
-        increment: u64,
-    ) -> Result<Renewed, AppRoleError> {
+    pub async fn renew(&self, work: &Work, live: &Live, increment: u64) -> Result<Renewed, AppRoleError> {
         if !live.entry.can_be_renewed() {
             return Err(not_renewable().into());
         }
-        let (life, lifetimes) = self.life_of(request, &live.entry).await?;
+        let (life, lifetimes) = self.life_of(work, &live.entry).await?;
         let life = Life { ttl: increment, ..life };
-        let (entry, warnings) = self.tokens(request).renew(&live.name, life, lifetimes).await?;
+        let (entry, warnings) = self.tokens(work).renew(&live.name, life, lifetimes).await?;
         Ok(Renewed { entry, warnings })
     }
 
-    async fn life_of(&self, request: RequestId, entry: &Entry) -> Result<(Life, Lifetimes), AppRoleError> {
+    async fn life_of(&self, work: &Work, entry: &Entry) -> Result<(Life, Lifetimes), AppRoleError> {
         let table = self.mounts().current();
         if let Some(uuid) = entry.mount {
             let refused = || {
@@ -52,7 +47,7 @@ impl Unsealed {
             };
             let mount = table.auth().by_uuid(uuid).ok_or_else(refused)?;
             let name = entry.role.as_deref().unwrap_or_default();
-            let role = AppRoles::new(self.barrier(), request, mount).role(name).await?;
+            let role = AppRoles::new(self.barrier(), work, mount).role(name).await?;
             let gone = || AppRoleError::Refused(format!("role {name:?} does not exist during renewal"));
             let life = Life { explicit_max_ttl: entry.explicit_max_ttl, ..role.ok_or_else(gone)?.life() };
             return Ok((life, mount.tune.lifetimes()));
@@ -67,7 +62,7 @@ impl Unsealed {
         let Some(name) = &entry.role else { return Ok((life, lifetimes)) };
         let gone =
             || TokenError::Refused(format!("original token role {name:?} could not be found, not renewing"));
-        let role = self.tokens(request).role(name).await?.ok_or_else(gone)?;
+        let role = self.tokens(work).role(name).await?.ok_or_else(gone)?;
         let explicit_max_ttl = lesser(life.explicit_max_ttl, role.explicit_max_ttl);
         Ok((Life { period: role.period, explicit_max_ttl, ..life }, lifetimes))
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keyway_crypto::shares::Share;
 use keyway_loader::Version;
-use keyway_storage::RequestId;
+use keyway_storage::Work;
 use uuid::Uuid;
 
 use super::{
@@ -46,8 +46,8 @@ impl Core {
     /// # Errors
     ///
     /// See [`CoreError`]. A wrong share leaves the progress as it is.
-    pub async fn unseal(self: &Arc<Self>, request: RequestId, share: Share) -> Result<SealStatus, CoreError> {
-        let (record, version) = self.look(request).await?.ok_or(CoreError::NotInitialised)?;
+    pub async fn unseal(self: &Arc<Self>, work: &Work, share: Share) -> Result<SealStatus, CoreError> {
+        let (record, version) = self.look(work).await?.ok_or(CoreError::NotInitialised)?;
         if self.unsealed().is_ok() {
             return Ok(self.status_of(Some(&record)));
         }
@@ -58,21 +58,21 @@ impl Core {
             return Ok(self.status_of(Some(&record)));
         };
         // The shares are kept until this has succeeded: a hiccup of the store must not cost them.
-        self.open_up(request, (record, version), unlocked, Since::Begun(epoch)).await
+        self.open_up(work, (record, version), unlocked, Since::Begun(epoch)).await
     }
 
     /// Serves with these keys, unless somebody has said otherwise since.
     pub(super) async fn open_up(
         self: &Arc<Self>,
-        request: RequestId,
+        work: &Work,
         (record, version): (SealRecord, Version),
         unlocked: Unlocked,
         since: Since,
     ) -> Result<SealStatus, CoreError> {
         let barrier = Arc::new(Barrier::new(self.system.clone(), unlocked, self.settings.key_uses));
-        let record = self.confirm(request, record, version, &barrier).await?;
-        let mounts = Mounts::load(&barrier, request, &self.settings.mounts).await?;
-        let devices = self.audit_devices(&barrier, request).await?;
+        let record = self.confirm(work, record, version, &barrier).await?;
+        let mounts = Mounts::load(&barrier, work, &self.settings.mounts).await?;
+        let devices = self.audit_devices(&barrier, work).await?;
         if self.publish(
             Unsealed {
                 barrier,
@@ -106,7 +106,7 @@ impl Core {
     /// repeated. Then, and not before, tokens of former attempts are removed. Answers the record as it is now.
     async fn confirm(
         &self,
-        request: RequestId,
+        work: &Work,
         record: SealRecord,
         version: Version,
         barrier: &Barrier,
@@ -114,14 +114,14 @@ impl Core {
         let (record, version) = if record.is_confirmed() {
             (record, version)
         } else {
-            self.confirm_unconfirmed(request, &record, version).await?
+            self.confirm_unconfirmed(work, &record, version).await?
         };
         if record.is_tidied() {
             return Ok(record);
         }
-        forget_unopenable(barrier, request).await?;
+        forget_unopenable(barrier, work).await?;
         let tidied = record.tidied();
-        match tidied.replace(&self.system, request, version).await {
+        match tidied.replace(&self.system, work, version).await {
             Ok(_) => Ok(tidied),
             // Another host has changed the record; whoever unseals next does it again.
             Err(error) if error.is_lost_race() => Ok(record),
@@ -131,16 +131,16 @@ impl Core {
 
     async fn confirm_unconfirmed(
         &self,
-        request: RequestId,
+        work: &Work,
         record: &SealRecord,
         version: Version,
     ) -> Result<(SealRecord, Version), CoreError> {
         let confirmed = record.confirmed();
-        match confirmed.replace(&self.system, request, version).await {
+        match confirmed.replace(&self.system, work, version).await {
             Ok(version) => Ok((confirmed, version)),
             Err(error) if error.is_lost_race() => {
                 // By another unsealing with the same shares, or by a repeated initialisation that made others.
-                let now = SealRecord::load_versioned(&self.system, request).await?;
+                let now = SealRecord::load_versioned(&self.system, work).await?;
                 let same = |now: &SealRecord| now.is_confirmed() && now.has_shares_of(record);
                 now.filter(|(now, _)| same(now)).ok_or_else(|| {
                     self.progress().forget();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use keyway_common::{clock, offload};
-use keyway_storage::{RequestId, lease::Asked};
+use keyway_storage::{Work, lease::Asked};
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{Core, CoreError, Unsealed};
@@ -110,7 +110,8 @@ impl Core {
                 return Turn::Had(SHORT_REST);
             }
         };
-        match lease.during(&self.system, offload::scope(self.tidy(unsealed, false))).await {
+        let tidied = async |work: Work| offload::scope(self.tidy(&work, unsealed, false)).await;
+        match lease.during(&self.system, tidied).await {
             Ok(rest) => {
                 lease.release(&self.system, rest).await;
                 Turn::Had(rest)
@@ -124,23 +125,23 @@ impl Core {
 
     /// Does what there is to do; answers how long to rest. `all` takes it that no request is under way any more, which is
     /// right where nobody else can be at work.
-    pub async fn tidy(&self, unsealed: &Arc<Unsealed>, all: bool) -> Duration {
+    pub async fn tidy(&self, work: &Work, unsealed: &Arc<Unsealed>, all: bool) -> Duration {
         let mut rest = REST;
-        if let Err(error) = self.keep_up(unsealed).await {
+        if let Err(error) = self.keep_up(work, unsealed).await {
             tracing::warn!(%error, "what other hosts have changed cannot be read");
             return SHORT_REST;
         }
-        rest = self.upgrade_mounts(unsealed, all).await.unwrap_or(rest);
-        rest = rest.min(self.tidy_access_in_turn(unsealed, all).await);
+        rest = self.upgrade_mounts(work, unsealed, all).await.unwrap_or(rest);
+        rest = rest.min(self.tidy_access_in_turn(work, unsealed, all).await);
         if let Some(age) = self.settings.key_age
-            && let Err(error) = unsealed.barrier.rotate_older_than(RequestId::BACKGROUND, age).await
+            && let Err(error) = unsealed.barrier.rotate_older_than(work, age).await
         {
             tracing::warn!(%error, "the key is older than it should be");
             rest = SHORT_REST;
         }
         let table = unsealed.mounts.current();
         for leaving in table.leaving() {
-            match self.drop_mount(unsealed, leaving, all).await {
+            match self.drop_mount(work, unsealed, leaving, all).await {
                 Ok(true) => {}
                 Ok(false) => rest = SHORT_REST,
                 Err(error) => {
@@ -150,12 +151,12 @@ impl Core {
             }
         }
         for (path, mount) in table.iter() {
-            let Ok(storage) = self.admitted(unsealed, &mount.backend, RequestId::BACKGROUND).await else {
+            let Ok(storage) = self.admitted(unsealed, &mount.backend, work).await else {
                 // Whoever uses it is told why; when it is back, it is swept.
                 rest = SHORT_REST;
                 continue;
             };
-            match Engine::new(&unsealed.barrier, mount, storage, RequestId::BACKGROUND).sweep(all).await {
+            match Engine::new(&unsealed.barrier, mount, storage, work).sweep(all).await {
                 Ok(swept) => {
                     if swept.done > 0 {
                         tracing::info!(mount = path, changes = swept.done, "swept");
@@ -174,7 +175,7 @@ impl Core {
     }
 
     /// Tidies tokens, unless they were tidied just now; answers when that is due again at the latest.
-    async fn tidy_access_in_turn(&self, unsealed: &Unsealed, all: bool) -> Duration {
+    async fn tidy_access_in_turn(&self, work: &Work, unsealed: &Unsealed, all: bool) -> Duration {
         let begun = Instant::now();
         let next = *self.upkeep.tidied_next.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(wait) = next.filter(|_| !all).map(|next| next.saturating_duration_since(begun))
@@ -182,7 +183,7 @@ impl Core {
         {
             return wait;
         }
-        let tidied = self.tidy_access(unsealed).await;
+        let tidied = self.tidy_access(work, unsealed).await;
         // Whoever revokes token after token does not keep the server going through all of them.
         let pause = TIDY_PAUSE.max(begun.elapsed() * TIDY_SHARE);
         let next = Some(Instant::now() + pause);
@@ -197,18 +198,18 @@ impl Core {
     }
 
     /// Removes what is left of dead tokens, of what they kept, and of auth methods that were disabled.
-    async fn tidy_access(&self, unsealed: &Unsealed) -> Result<(), CoreError> {
-        let tidied = unsealed.tokens(RequestId::BACKGROUND).tidy().await?;
+    async fn tidy_access(&self, work: &Work, unsealed: &Unsealed) -> Result<(), CoreError> {
+        let tidied = unsealed.tokens(work).tidy().await?;
         if tidied != Tidied::default() {
             let Tidied { tokens, accessors, cubbyholes } = tidied;
             tracing::info!(tokens, accessors, cubbyholes, "tokens tidied");
         }
         // Those that were disabled, and no others: a table that this host has not read again does not know all.
         for disabled in unsealed.mounts.current().disabled() {
-            approle::forget(unsealed.records(RequestId::BACKGROUND), disabled.uuid).await?;
+            approle::forget(unsealed.records(work), disabled.uuid).await?;
             if clock::unix_seconds().abs_diff(disabled.since) > UNDER_WAY.as_secs() {
                 let uuid = disabled.uuid;
-                let forgotten = unsealed.mounts.edit(RequestId::BACKGROUND, move |table| {
+                let forgotten = unsealed.mounts.edit(work, move |table| {
                     table.forget_disabled(uuid);
                     Ok(())
                 });
@@ -221,11 +222,17 @@ impl Core {
 
     /// Drops the keyspace; and once no write that was under way can come any more, drops what such writes have made, and
     /// forgets that there was a mount. Whether it is forgotten.
-    async fn drop_mount(&self, unsealed: &Unsealed, leaving: &Leaving, all: bool) -> Result<bool, CoreError> {
+    async fn drop_mount(
+        &self,
+        work: &Work,
+        unsealed: &Unsealed,
+        leaving: &Leaving,
+        all: bool,
+    ) -> Result<bool, CoreError> {
         let mut is_quiet = all || clock::unix_seconds().abs_diff(leaving.since) > UNDER_WAY.as_secs();
-        match self.admitted(unsealed, &leaving.backend, RequestId::BACKGROUND).await {
+        match self.admitted(unsealed, &leaving.backend, work).await {
             Ok(storage) => {
-                let dropped = storage.drop_keyspace(RequestId::BACKGROUND, &leaving.keyspace()).await;
+                let dropped = storage.drop_keyspace(work, &leaving.keyspace()).await;
                 if dropped.map_err(MountError::from)? {
                     let (path, backend) = (&leaving.path, &leaving.backend);
                     tracing::info!(path, backend, "the secrets of a mount that was taken away are gone");
@@ -240,16 +247,16 @@ impl Core {
         }
         let storage = self.backend(&leaving.backend)?;
         // Before the backend is forgotten: whoever mounts something on it behind that writes the marker anew.
-        let marker = marker::version(storage, RequestId::BACKGROUND).await?;
+        let marker = marker::version(storage, work).await?;
         let gone = leaving.clone();
-        let was_last = unsealed.mounts.edit(RequestId::BACKGROUND, move |table| Ok(table.forget(&gone)));
+        let was_last = unsealed.mounts.edit(work, move |table| Ok(table.forget(&gone)));
         if was_last.await? {
             // The backend can be another cluster's, or this one's anew.
             unsealed.dismiss(&leaving.backend);
             if let Some((owner, version)) = marker
                 && owner == unsealed.barrier.cluster()
             {
-                marker::remove_this(storage, RequestId::BACKGROUND, version).await?;
+                marker::remove_this(storage, work, version).await?;
             }
         }
         Ok(true)

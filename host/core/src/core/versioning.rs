@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use keyway_common::clock;
-use keyway_storage::RequestId;
+use keyway_storage::Work;
 use thiserror::Error;
 
 use super::{
@@ -33,27 +33,27 @@ impl Core {
     /// # Errors
     ///
     /// The store's, and where nothing is mounted there any more.
-    pub async fn upgrade_mount(
-        &self,
-        unsealed: &Unsealed,
-        request: RequestId,
-        path: &str,
-    ) -> Result<(), CoreError> {
+    pub async fn upgrade_mount(&self, unsealed: &Unsealed, work: &Work, path: &str) -> Result<(), CoreError> {
         let (path, since) = (path.to_owned(), clock::unix_seconds());
         let at = path.clone();
-        unsealed.mounts.edit(request, move |table| table.begin_upgrade(&path, since)).await?;
+        unsealed.mounts.edit(work, move |table| table.begin_upgrade(&path, since)).await?;
         tracing::info!(path = at, "its secrets are given versions");
         self.upkeep.hurry();
         Ok(())
     }
 
     /// Goes on with all upgrades; answers how long to rest, if there is more to do.
-    pub(super) async fn upgrade_mounts(&self, unsealed: &Unsealed, all: bool) -> Option<Duration> {
+    pub(super) async fn upgrade_mounts(
+        &self,
+        work: &Work,
+        unsealed: &Unsealed,
+        all: bool,
+    ) -> Option<Duration> {
         let table = unsealed.mounts.current();
         let mut rest = None;
         for (path, mount) in table.iter() {
             let Some(upgrade) = mount.upgrade else { continue };
-            match self.go_on_with_upgrade(unsealed, mount, upgrade, all).await {
+            match self.go_on_with_upgrade(work, unsealed, mount, upgrade, all).await {
                 Ok(true) => tracing::info!(path, "a mount was upgraded to KV version 2"),
                 Ok(false) => rest = Some(SHORT_REST),
                 Err(error) => {
@@ -69,6 +69,7 @@ impl Core {
     /// done for good. Whether it is.
     async fn go_on_with_upgrade(
         &self,
+        work: &Work,
         unsealed: &Unsealed,
         mount: &Mount,
         upgrade: Upgrade,
@@ -76,13 +77,13 @@ impl Core {
     ) -> Result<bool, UpgradeError> {
         // Asked before anything is read.
         let is_quiet = all || clock::unix_seconds().abs_diff(upgrade.since) > UNDER_WAY.as_secs();
-        let engine = self.engine(unsealed, mount, RequestId::BACKGROUND).await?;
+        let engine = self.engine(unsealed, mount, work).await?;
         let upgraded = engine.give_versions().await?;
         if upgraded.secrets > 0 {
             tracing::info!(mount = %mount.uuid, secrets = upgraded.secrets, "secrets have versions");
         }
         let (uuid, next) = (mount.uuid, (!is_quiet).then_some(Upgrade { serves: true, ..upgrade }));
-        let edited = unsealed.mounts.edit(RequestId::BACKGROUND, move |table| {
+        let edited = unsealed.mounts.edit(work, move |table| {
             table.set_upgrade(uuid, next);
             Ok(())
         });

@@ -13,7 +13,7 @@ use keyway_crypto::{
     shares::{Share, split},
 };
 use keyway_loader::{Condition, Key, Op, Put};
-use keyway_storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError};
+use keyway_storage::{SYSTEM_KEYSPACE, Storage, StorageError, Work};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -96,11 +96,11 @@ pub enum InitError {
 /// See [`InitError`].
 pub async fn initialise(
     storage: &Storage,
-    request: RequestId,
+    work: &Work,
     counts: ShareCounts,
     repeat: bool,
 ) -> Result<Initialised, InitError> {
-    let (cluster, condition) = match SealRecord::load_versioned(storage, request).await? {
+    let (cluster, condition) = match SealRecord::load_versioned(storage, work).await? {
         None => (Uuid::new_v4(), Condition::Absent),
         Some((record, _)) if record.is_confirmed() => return Err(InitError::AlreadyInitialised),
         Some((record, version)) if repeat => (record.cluster_id, Condition::Version(version)),
@@ -114,20 +114,15 @@ pub async fn initialise(
     let bytes = SealRecord::new(&shares, counts.threshold, &unseal, &root, &keyring)?.to_bytes();
     let token =
         records.each_ref().map(|record| Op::put(Key::new(SYSTEM_KEYSPACE, &record.key), &record.value));
-    write(storage, request, &token, Put::new(seal_key(), &bytes).when(condition)).await?;
+    write(storage, work, &token, Put::new(seal_key(), &bytes).when(condition)).await?;
     Ok(Initialised { cluster, shares, root_token })
 }
 
 /// Writes the token and the seal record, which is the commit point.
-async fn write(
-    storage: &Storage,
-    request: RequestId,
-    token: &[Op<'_>],
-    point: Put<'_>,
-) -> Result<(), InitError> {
+async fn write(storage: &Storage, work: &Work, token: &[Op<'_>], point: Put<'_>) -> Result<(), InitError> {
     let mut attempts = 0;
     loop {
-        let error = match storage.commit(request, token, point).await {
+        let error = match storage.commit(work, token, point).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -136,7 +131,7 @@ async fn write(
         }
         // Whatever was answered, the store knows: nobody else has these shares.
         attempts += 1;
-        let stored = storage.get(request, seal_key()).await?;
+        let stored = storage.get(work, seal_key()).await?;
         if stored.as_ref().is_some_and(|record| record.value() == point.value()) {
             return Ok(());
         }

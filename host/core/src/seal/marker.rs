@@ -10,7 +10,7 @@ use std::{
 };
 
 use keyway_loader::{Condition, Delete, Key, Put, Version};
-use keyway_storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError};
+use keyway_storage::{SYSTEM_KEYSPACE, Storage, StorageError, Work};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -60,8 +60,8 @@ pub enum MarkerError {
 /// # Errors
 ///
 /// See [`MarkerError`].
-pub async fn read(storage: &Storage, request: RequestId) -> Result<Option<Uuid>, MarkerError> {
-    Ok(version(storage, request).await?.map(|(owner, _)| owner))
+pub async fn read(storage: &Storage, work: &Work) -> Result<Option<Uuid>, MarkerError> {
+    Ok(version(storage, work).await?.map(|(owner, _)| owner))
 }
 
 /// Whose records a backend that is not the system's holds: by its marker, or by a seal record, where it was the system's of
@@ -70,11 +70,11 @@ pub async fn read(storage: &Storage, request: RequestId) -> Result<Option<Uuid>,
 /// # Errors
 ///
 /// See [`MarkerError`].
-pub async fn owner(storage: &Storage, request: RequestId) -> Result<Option<Uuid>, MarkerError> {
-    if let Some(marked) = read(storage, request).await? {
+pub async fn owner(storage: &Storage, work: &Work) -> Result<Option<Uuid>, MarkerError> {
+    if let Some(marked) = read(storage, work).await? {
         return Ok(Some(marked));
     }
-    Ok(SealRecord::load(storage, request).await?.map(|record| record.cluster_id))
+    Ok(SealRecord::load(storage, work).await?.map(|record| record.cluster_id))
 }
 
 /// Marks a backend as this cluster's, unless it is another's; answers whose it is. A marker of this cluster's is written anew: a host that
@@ -83,17 +83,17 @@ pub async fn owner(storage: &Storage, request: RequestId) -> Result<Option<Uuid>
 /// # Errors
 ///
 /// See [`MarkerError`].
-pub async fn claim(storage: &Storage, request: RequestId, cluster: Uuid) -> Result<Uuid, MarkerError> {
+pub async fn claim(storage: &Storage, work: &Work, cluster: Uuid) -> Result<Uuid, MarkerError> {
     let bytes = bytes_of(cluster);
     let mut attempts = 0;
     loop {
-        let condition = match version(storage, request).await? {
+        let condition = match version(storage, work).await? {
             None => Condition::Absent,
             Some((owner, _)) if owner != cluster => return Ok(owner),
             Some((_, version)) => Condition::Version(version),
         };
         attempts += 1;
-        match storage.put_settled(request, Put::new(marker_key(), &bytes).when(condition)).await {
+        match storage.put_settled(work, Put::new(marker_key(), &bytes).when(condition)).await {
             Ok(_) => return Ok(cluster),
             Err(error) if error.is_lost_race() && attempts < ATTEMPTS => {}
             Err(error) => return Err(error.into()),
@@ -106,8 +106,8 @@ pub async fn claim(storage: &Storage, request: RequestId, cluster: Uuid) -> Resu
 /// # Errors
 ///
 /// See [`MarkerError`].
-pub async fn version(storage: &Storage, request: RequestId) -> Result<Option<(Uuid, Version)>, MarkerError> {
-    let Some(record) = storage.get(request, marker_key()).await? else { return Ok(None) };
+pub async fn version(storage: &Storage, work: &Work) -> Result<Option<(Uuid, Version)>, MarkerError> {
+    let Some(record) = storage.get(work, marker_key()).await? else { return Ok(None) };
     let malformed = || MarkerError::Malformed { backend: storage.name().to_owned() };
     let owner = parse(record.value()).ok_or_else(malformed)?;
     Ok(Some((owner, record.version())))
@@ -118,12 +118,8 @@ pub async fn version(storage: &Storage, request: RequestId) -> Result<Option<(Uu
 /// # Errors
 ///
 /// The store's.
-pub async fn remove_this(
-    storage: &Storage,
-    request: RequestId,
-    version: Version,
-) -> Result<bool, MarkerError> {
-    match storage.delete(request, Delete::new(marker_key()).when(Condition::Version(version))).await {
+pub async fn remove_this(storage: &Storage, work: &Work, version: Version) -> Result<bool, MarkerError> {
+    match storage.delete(work, Delete::new(marker_key()).when(Condition::Version(version))).await {
         Ok(was_there) => Ok(was_there),
         Err(error) if error.is_lost_race() => Ok(false),
         Err(error) => Err(error.into()),
@@ -135,9 +131,9 @@ pub async fn remove_this(
 /// # Errors
 ///
 /// See [`MarkerError`].
-pub async fn remove(storage: &Storage, request: RequestId, cluster: Uuid) -> Result<bool, MarkerError> {
-    match version(storage, request).await? {
-        Some((owner, version)) if owner == cluster => remove_this(storage, request, version).await,
+pub async fn remove(storage: &Storage, work: &Work, cluster: Uuid) -> Result<bool, MarkerError> {
+    match version(storage, work).await? {
+        Some((owner, version)) if owner == cluster => remove_this(storage, work, version).await,
         _ => Ok(false),
     }
 }

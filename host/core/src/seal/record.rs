@@ -13,7 +13,7 @@ use keyway_crypto::{
     shares::{Share, ShareHash, combine},
 };
 use keyway_loader::{Condition, Key, Put, Version};
-use keyway_storage::{RequestId, SYSTEM_KEYSPACE, Storage, StorageError, epoch};
+use keyway_storage::{SYSTEM_KEYSPACE, Storage, StorageError, Work, epoch};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -137,8 +137,8 @@ impl SealRecord {
     /// # Errors
     ///
     /// See [`SealRecordError`].
-    pub async fn load(storage: &Storage, request: RequestId) -> Result<Option<Self>, SealRecordError> {
-        Ok(Self::load_versioned(storage, request).await?.map(|(record, _)| record))
+    pub async fn load(storage: &Storage, work: &Work) -> Result<Option<Self>, SealRecordError> {
+        Ok(Self::load_versioned(storage, work).await?.map(|(record, _)| record))
     }
 
     /// As [`load`](Self::load), with the version that a replacement is conditional on.
@@ -148,9 +148,9 @@ impl SealRecord {
     /// See [`SealRecordError`].
     pub async fn load_versioned(
         storage: &Storage,
-        request: RequestId,
+        work: &Work,
     ) -> Result<Option<(Self, Version)>, SealRecordError> {
-        let Some(record) = storage.get(request, seal_key()).await? else { return Ok(None) };
+        let Some(record) = storage.get(work, seal_key()).await? else { return Ok(None) };
         let parsed = Self::parse(record.value())
             .map_err(|reason| SealRecordError::Malformed { backend: storage.name().to_owned(), reason })?;
         Ok(Some((parsed, record.version())))
@@ -179,13 +179,13 @@ impl SealRecord {
     pub async fn replace(
         &self,
         storage: &Storage,
-        request: RequestId,
+        work: &Work,
         version: Version,
     ) -> Result<Version, StorageError> {
         let bytes = self.to_bytes();
         let put = Put::new(seal_key(), &bytes).when(Condition::Version(version));
         // Hosts keep the keyring that is in it.
-        epoch::put(storage, request, put).await
+        epoch::put(storage, work, put).await
     }
 
     /// Whether somebody has unsealed with these shares.

@@ -62,8 +62,8 @@ impl Engine<'_> {
         if ops.len() == 1 {
             return Ok(self.commit(change, condition).await?);
         }
-        if self.storage.takes_at_once(&ops) {
-            return Ok(self.storage.apply(self.request, &ops).await?);
+        if self.storage.takes_at_once(self.work, &ops) {
+            return Ok(self.storage.apply(self.work, &ops).await?);
         }
         self.change_in_steps(change, condition).await
     }
@@ -72,7 +72,7 @@ impl Engine<'_> {
     pub(super) fn happens_at_once(&self, change: &Change<'_>) -> bool {
         let (keyspace, key) = (self.mount.keyspace(), metadata_key(change.path));
         let ops = change.ops(&keyspace, &key);
-        ops.len() == 1 || self.storage.takes_at_once(&ops)
+        ops.len() == 1 || self.storage.takes_at_once(self.work, &ops)
     }
 
     async fn change_in_steps(&self, change: &Change<'_>, condition: Condition) -> Result<(), EngineError> {
@@ -93,7 +93,7 @@ impl Engine<'_> {
     }
 
     async fn put_before_point(&self, put: Put<'_>) -> Result<(), StorageError> {
-        let written = self.storage.put(self.request, put).await;
+        let written = self.storage.put(self.work, put).await;
         written.map(|_| ()).map_err(StorageError::not_applied)
     }
 
@@ -102,10 +102,8 @@ impl Engine<'_> {
         let (keyspace, key) = (self.mount.keyspace(), metadata_key(change.path));
         let key = Key::new(&keyspace, &key);
         match change.next {
-            Some(next) => {
-                self.storage.put(self.request, Put::new(key, next).when(condition)).await.map(|_| ())
-            }
-            None => self.storage.delete(self.request, Delete::new(key).when(condition)).await.map(|_| ()),
+            Some(next) => self.storage.put(self.work, Put::new(key, next).when(condition)).await.map(|_| ()),
+            None => self.storage.delete(self.work, Delete::new(key).when(condition)).await.map(|_| ()),
         }
     }
 }

@@ -5,7 +5,7 @@ use keyway_common::clock;
 use keyway_crypto::key::RandomError;
 use keyway_loader::{Key, Scan, Version, WriteId};
 use keyway_storage::{
-    RequestId, Storage, StorageError,
+    Storage, StorageError, Work,
     ahead::{Ahead, Place},
 };
 use thiserror::Error;
@@ -31,7 +31,7 @@ pub struct Engine<'a> {
     pub(super) barrier: &'a Barrier,
     pub(super) mount: &'a Mount,
     pub(super) storage: &'a Storage,
-    pub(super) request: RequestId,
+    pub(super) work: &'a Work,
     /// What was read already, for the first look at a secret.
     pub(super) ahead: Option<&'a Ahead>,
 }
@@ -143,8 +143,8 @@ pub(super) struct Stored {
 
 impl<'a> Engine<'a> {
     /// The engine of a mount.
-    pub fn new(barrier: &'a Barrier, mount: &'a Mount, storage: &'a Storage, request: RequestId) -> Self {
-        Self { barrier, mount, storage, request, ahead: None }
+    pub fn new(barrier: &'a Barrier, mount: &'a Mount, storage: &'a Storage, work: &'a Work) -> Self {
+        Self { barrier, mount, storage, work, ahead: None }
     }
 
     /// What was read ahead is not read again.
@@ -235,7 +235,7 @@ impl<'a> Engine<'a> {
                 .with_max_items(left.min(Scan::MAX_PAGE_ITEMS))
                 .resuming_at(&cursor);
             let scan = if depth == Depth::Level { scan.delimited_by(b"/") } else { scan };
-            let page = self.storage.scan(self.request, scan).await?;
+            let page = self.storage.scan(self.work, scan).await?;
             let keys = page.entries().iter().map(keyway_loader::Entry::key);
             let folders = page.prefixes().iter().map(|prefix| &**prefix);
             let found = keys.chain(folders).filter_map(|key| {
@@ -257,7 +257,7 @@ impl<'a> Engine<'a> {
     }
 
     pub(super) fn sealer(&self) -> Sealer<'_> {
-        Sealer { barrier: self.barrier, request: self.request, mount: self.mount.uuid }
+        Sealer { barrier: self.barrier, work: self.work, mount: self.mount.uuid }
     }
 
     /// As [`load`](Self::load); what was read ahead is as good.
@@ -275,7 +275,7 @@ impl<'a> Engine<'a> {
         ahead: Option<&Ahead>,
     ) -> Result<Option<Stored>, EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), metadata_key(path));
-        let found = self.storage.get_behind(self.request, Key::new(&keyspace, &key), ahead).await?;
+        let found = self.storage.get_behind(self.work, Key::new(&keyspace, &key), ahead).await?;
         let Some(record) = found.record() else { return Ok(None) };
         let opened = self.sealer().open_record(path, record.value()).await?;
         Ok(Some(Stored { opened, version: record.version() }))
@@ -288,7 +288,7 @@ impl<'a> Engine<'a> {
         metadata: &VersionMetadata,
     ) -> Result<Option<Vec<u8>>, EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), version_key(path, version, metadata));
-        let record = self.storage.get(self.request, Key::new(&keyspace, &key)).await?;
+        let record = self.storage.get(self.work, Key::new(&keyspace, &key)).await?;
         Ok(record.map(|record| record.value().to_vec()))
     }
 }

@@ -19,9 +19,9 @@ impl Engine<'_> {
     /// See [`EngineError`].
     pub async fn read_plain(&self, path: &SecretPath) -> Result<Option<Zeroizing<Vec<u8>>>, EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), key_of(path.as_str()));
-        let found = self.storage.get_behind(self.request, Key::new(&keyspace, &key), self.ahead).await?;
+        let found = self.storage.get_behind(self.work, Key::new(&keyspace, &key), self.ahead).await?;
         let Some(record) = found.record() else { return Ok(None) };
-        let opened = self.barrier.open(self.request, &self.plain_record(&key), record.value()).await;
+        let opened = self.barrier.open(self.work, &self.plain_record(&key), record.value()).await;
         let opened = opened.map_err(|source| self.sealer().error(path, source))?;
         Ok(Some(opened))
     }
@@ -33,8 +33,8 @@ impl Engine<'_> {
     /// See [`EngineError`].
     pub async fn write_plain(&self, path: &SecretPath, value: &[u8]) -> Result<(), EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), key_of(path.as_str()));
-        let sealed = self.barrier.seal(self.request, &self.plain_record(&key), value).await?;
-        self.storage.put_settled(self.request, Put::new(Key::new(&keyspace, &key), &sealed)).await?;
+        let sealed = self.barrier.seal(self.work, &self.plain_record(&key), value).await?;
+        self.storage.put_settled(self.work, Put::new(Key::new(&keyspace, &key), &sealed)).await?;
         Ok(())
     }
 
@@ -45,7 +45,7 @@ impl Engine<'_> {
     /// See [`EngineError`].
     pub async fn remove_plain(&self, path: &SecretPath) -> Result<(), EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), key_of(path.as_str()));
-        self.storage.delete(self.request, Delete::new(Key::new(&keyspace, &key))).await?;
+        self.storage.delete(self.work, Delete::new(Key::new(&keyspace, &key))).await?;
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use keyway_crypto::{
     envelope::{OpenError, RecordKind, SealError, key_number},
     keyring::Record,
 };
-use keyway_storage::RequestId;
+use keyway_storage::Work;
 use thiserror::Error;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -119,7 +119,7 @@ pub struct Sealer<'a> {
     /// The keys.
     pub barrier: &'a Barrier,
     /// For whom.
-    pub request: RequestId,
+    pub work: &'a Work,
     /// The mount.
     pub mount: Uuid,
 }
@@ -146,7 +146,7 @@ impl Sealer<'_> {
         version: u64,
         value: &[u8],
     ) -> Result<Vec<u8>, BarrierError> {
-        self.barrier.seal(self.request, &self.value_record(path, version), value).await
+        self.barrier.seal(self.work, &self.value_record(path, version), value).await
     }
 
     /// The value of one version, if `sealed` is the envelope that the metadata knows.
@@ -161,7 +161,7 @@ impl Sealer<'_> {
         metadata: &VersionMetadata,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, RecordError> {
-        let opened = self.barrier.open(self.request, &self.value_record(path, version), sealed).await;
+        let opened = self.barrier.open(self.work, &self.value_record(path, version), sealed).await;
         match opened {
             Ok(_) if !metadata.is_sealed_as(sealed) => {
                 Err(self.error(path, BarrierError::Open(OpenError::NotAuthentic)))
@@ -184,7 +184,7 @@ impl Sealer<'_> {
     ) -> Result<Vec<u8>, BarrierError> {
         let text = serde_json::to_vec(metadata).expect("metadata is plain data");
         let key = metadata_key(path);
-        let sealed = self.barrier.seal(self.request, &self.metadata_record(&key), &text).await?;
+        let sealed = self.barrier.seal(self.work, &self.metadata_record(&key), &text).await?;
         let length = u32::try_from(sealed.len()).map_err(|_| SealError::TooLong)?;
         let mut record = Vec::with_capacity(5 + sealed.len() + current.len());
         record.push(FORMAT);
@@ -203,7 +203,7 @@ impl Sealer<'_> {
         let open = async || {
             let (sealed, current) = split(record).ok_or(OpenError::Malformed)?;
             let key = metadata_key(path);
-            let text = self.barrier.open(self.request, &self.metadata_record(&key), sealed).await?;
+            let text = self.barrier.open(self.work, &self.metadata_record(&key), sealed).await?;
             let metadata = serde_json::from_slice(&text).map_err(|_| OpenError::Malformed)?;
             Ok(OpenedRecord { metadata, current: current.to_vec(), key: key_number(sealed)? })
         };

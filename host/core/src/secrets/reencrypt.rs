@@ -44,7 +44,7 @@ impl Engine<'_> {
     pub async fn reencrypt(&self, key: u32, after: &[u8]) -> Result<Resealed, EngineError> {
         let keyspace = self.mount.keyspace();
         let prefix = if self.mount.kv_version == 1 { plain::PREFIX } else { METADATA_PREFIX };
-        let page = self.storage.keys_behind(self.request, &keyspace, prefix.as_bytes(), after).await?;
+        let page = self.storage.keys_behind(self.work, &keyspace, prefix.as_bytes(), after).await?;
         let mut resealed = Resealed::default();
         let mut done = None;
         for name in &page.keys {
@@ -242,15 +242,15 @@ impl Engine<'_> {
     async fn reencrypt_plain(&self, path: &SecretPath, entry: &[u8], key: u32) -> Result<bool, EngineError> {
         let keyspace = self.mount.keyspace();
         let place = Key::new(&keyspace, entry);
-        let Some(record) = self.storage.get(self.request, place).await? else { return Ok(false) };
+        let Some(record) = self.storage.get(self.work, place).await? else { return Ok(false) };
         if !is_older(record.value(), key) {
             return Ok(false);
         }
-        let opened = self.barrier.open(self.request, &self.plain_record(entry), record.value()).await;
+        let opened = self.barrier.open(self.work, &self.plain_record(entry), record.value()).await;
         let value = opened.map_err(|source| self.sealer().error(path, source))?;
-        let anew = self.barrier.seal(self.request, &self.plain_record(entry), &value).await?;
+        let anew = self.barrier.seal(self.work, &self.plain_record(entry), &value).await?;
         let condition = keyway_loader::Condition::Version(record.version());
-        self.storage.put(self.request, Put::new(place, &anew).when(condition)).await?;
+        self.storage.put(self.work, Put::new(place, &anew).when(condition)).await?;
         Ok(true)
     }
 }

@@ -38,7 +38,7 @@ impl Engine<'_> {
             let scan = Scan::prefix(&keyspace, INTENT_PREFIX)
                 .with_max_items(Scan::MAX_PAGE_ITEMS)
                 .resuming_at(&cursor);
-            let page = self.storage.scan(self.request, scan).await?;
+            let page = self.storage.scan(self.work, scan).await?;
             for entry in page.entries() {
                 let Some(path) = path_of_intent(entry.key()) else {
                     tracing::error!(mount = %self.mount.uuid, "an intent has a key that is none");
@@ -78,7 +78,7 @@ impl Engine<'_> {
 
     async fn forget_intent(&self, intent: &[u8]) -> Result<(), EngineError> {
         let keyspace = self.mount.keyspace();
-        self.storage.delete(self.request, Delete::new(Key::new(&keyspace, intent))).await?;
+        self.storage.delete(self.work, Delete::new(Key::new(&keyspace, intent))).await?;
         Ok(())
     }
 
@@ -92,7 +92,7 @@ impl Engine<'_> {
                 .keys_only()
                 .with_max_items(Scan::MAX_PAGE_ITEMS)
                 .resuming_at(&cursor);
-            let page = self.storage.scan(self.request, scan).await?;
+            let page = self.storage.scan(self.work, scan).await?;
             keys.extend(page.entries().iter().map(|entry| entry.key().to_vec()));
             match page.cursor() {
                 Some(next) => cursor = next.to_vec(),
@@ -109,7 +109,7 @@ impl Engine<'_> {
             .collect();
         keys.retain(|key| !referred.contains(key));
         let keys: Vec<Key<'_>> = keys.iter().map(|key| Key::new(&keyspace, key)).collect();
-        self.storage.delete_all(self.request, &keys).await?;
+        self.storage.delete_all(self.work, &keys).await?;
         Ok(())
     }
 }

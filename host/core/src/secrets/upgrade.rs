@@ -33,7 +33,7 @@ impl Engine<'_> {
         let keyspace = self.mount.keyspace();
         let (mut upgraded, mut after) = (Upgraded::default(), Vec::new());
         loop {
-            let keys = self.storage.keys_behind(self.request, &keyspace, PREFIX.as_bytes(), &after).await?;
+            let keys = self.storage.keys_behind(self.work, &keyspace, PREFIX.as_bytes(), &after).await?;
             for key in &keys.keys {
                 match self.give_version(key).await {
                     Ok(()) => upgraded.secrets += 1,
@@ -61,8 +61,8 @@ impl Engine<'_> {
         let keyspace = self.mount.keyspace();
         let place = Key::new(&keyspace, key);
         loop {
-            let Some(record) = self.storage.get(self.request, place).await? else { return Ok(()) };
-            let opened = self.barrier.open(self.request, &self.plain_record(key), record.value()).await;
+            let Some(record) = self.storage.get(self.work, place).await? else { return Ok(()) };
+            let opened = self.barrier.open(self.work, &self.plain_record(key), record.value()).await;
             let value = opened.map_err(|source| self.sealer().error(&path, source))?;
             let mark = WriteId::new(envelope::tag(record.value()).unwrap_or_default());
             let metadata = self.metadata(&path).await?;
@@ -77,7 +77,7 @@ impl Engine<'_> {
             }
             // Written again meanwhile, it is another version.
             let unchanged = Condition::Version(record.version());
-            match self.storage.delete(self.request, Delete::new(place).when(unchanged)).await {
+            match self.storage.delete(self.work, Delete::new(place).when(unchanged)).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_lost_race() => {}
                 Err(error) => return Err(error.into()),

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use keyway_common::clock::{self, Time};
 use keyway_crypto::envelope::RecordKind;
-use keyway_storage::{RequestId, ahead::Ahead};
+use keyway_storage::{Work, ahead::Ahead};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -68,8 +68,8 @@ impl Live {
 
 impl<'a> Tokens<'a> {
     /// The tokens behind this barrier.
-    pub fn new(barrier: &'a Barrier, request: RequestId, table: Arc<MountTable>) -> Self {
-        Self { barrier, records: Records::new(barrier, request), table }
+    pub fn new(barrier: &'a Barrier, work: &'a Work, table: Arc<MountTable>) -> Self {
+        Self { barrier, records: Records::new(barrier, work), table }
     }
 
     /// What was read ahead is not read again.

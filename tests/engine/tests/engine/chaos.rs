@@ -27,10 +27,10 @@ use keyway_sdk::{
     schemars::{self, JsonSchema},
     serde::{self, Deserialize},
 };
-use keyway_storage::{RequestId, Storage};
+use keyway_storage::{Storage, Work};
 use serde_json::json;
 
-pub(crate) const REQUEST: RequestId = RequestId::new([1; 16]);
+pub(crate) static REQUEST: Work = Work::unpinned([1; 16]);
 
 /// What becomes of the calls of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,12 +171,12 @@ impl Disk {
 
 /// A new cluster of one share in a store.
 pub(crate) async fn cluster(storage: &Storage) -> Initialised {
-    initialise(storage, REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.unwrap()
+    initialise(storage, &REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.unwrap()
 }
 
 /// The barrier of a cluster.
 pub(crate) async fn barrier(storage: &Storage, made: &Initialised, bound: UseBound) -> Barrier {
-    let record = SealRecord::load(storage, REQUEST).await.unwrap().unwrap();
+    let record = SealRecord::load(storage, &REQUEST).await.unwrap().unwrap();
     Barrier::new(storage.clone(), record.unlock(&made.shares).unwrap(), bound)
 }
 

@@ -77,20 +77,20 @@ async fn readable(engine: &Engine<'_>) -> BTreeMap<u64, bool> {
 }
 
 async fn records(storage: &Storage, mount: &Mount) -> usize {
-    storage.scan(REQUEST, Scan::prefix(&mount.keyspace(), b"")).await.unwrap().len()
+    storage.scan(&REQUEST, Scan::prefix(&mount.keyspace(), b"")).await.unwrap().len()
 }
 
 /// As `records`, without a copy of the current version where the next write will move it aside to.
 async fn left_over(storage: &Storage, mount: &Mount, engine: &Engine<'_>) -> usize {
     let current = engine.metadata(&path()).await.unwrap().map_or(0, |metadata| metadata.current_version);
     let prefix = [b"v/app/db\0".as_slice(), &current.to_be_bytes()].concat();
-    let copies = storage.scan(REQUEST, Scan::prefix(&mount.keyspace(), &prefix)).await.unwrap().len();
+    let copies = storage.scan(&REQUEST, Scan::prefix(&mount.keyspace(), &prefix)).await.unwrap().len();
     records(storage, mount).await - copies
 }
 
 /// Four versions of which the last three are kept, the second of them deleted.
 async fn prepare(storage: &Storage, barrier: &Barrier, mount: &Mount) {
-    let engine = Engine::new(barrier, mount, storage, REQUEST);
+    let engine = Engine::new(barrier, mount, storage, &REQUEST);
     for number in 1..=4 {
         assert_eq!(write(&engine, number).await.unwrap(), number);
     }
@@ -124,12 +124,12 @@ async fn crash(doing: Doing, batches: bool, at: u64, done: bool) -> u64 {
     let storage = disk.open().await;
     prepare(&storage, &barrier, &mount).await;
     disk.play(Script::Crash { at, done });
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     let answered = act(&engine, doing).await;
     let steps = disk.changes();
     disk.play(Script::Well);
     let storage = disk.open().await;
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     let left = readable(&engine).await;
     if answered.is_ok() {
         assert_eq!(left, expected(doing, true), "acknowledged: {case}");
@@ -180,16 +180,16 @@ async fn young_intent_of_another_is_left_alone_and_an_abandoned_one_is_swept() {
     prepare(&storage, &barrier, &mount).await;
     // The intent, and then silence.
     disk.play(Script::Crash { at: 1, done: false });
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     assert!(engine.remove(&path()).await.is_err());
     disk.play(Script::Well);
     let young = engine.sweep(false).await.unwrap();
     assert_eq!((young.done, young.left), (0, 1));
     // As if it had begun at the epoch.
     let (keyspace, intents) = (mount.keyspace(), b"g/");
-    let page = storage.scan(REQUEST, Scan::prefix(&keyspace, intents)).await.unwrap();
+    let page = storage.scan(&REQUEST, Scan::prefix(&keyspace, intents)).await.unwrap();
     let intent = Key::new(&keyspace, page.entries()[0].key());
-    storage.put(REQUEST, Put::new(intent, &0_u64.to_be_bytes())).await.unwrap();
+    storage.put(&REQUEST, Put::new(intent, &0_u64.to_be_bytes())).await.unwrap();
     let abandoned = engine.sweep(false).await.unwrap();
     assert_eq!((abandoned.done, abandoned.left), (1, 0));
 }
@@ -199,7 +199,7 @@ async fn batch_that_is_too_large_is_made_in_steps() {
     const VERSIONS: u64 = 20;
     let (disk, barrier, mount) = (Disk::with_batches_of(8), some_barrier().await, mount(100));
     let storage = disk.open().await;
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     for number in 1..=VERSIONS {
         write(&engine, number).await.unwrap();
     }

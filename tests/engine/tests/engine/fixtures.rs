@@ -41,7 +41,7 @@ async fn restored(fixture: &Fixture) -> Storage {
     for Record { keyspace, key, value } in &fixture.records {
         let (key, value) =
             (HEXLOWER.decode(key.as_bytes()).unwrap(), BASE64.decode(value.as_bytes()).unwrap());
-        storage.put(REQUEST, Put::new(Key::new(keyspace, &key), &value)).await.unwrap();
+        storage.put(&REQUEST, Put::new(Key::new(keyspace, &key), &value)).await.unwrap();
     }
     storage
 }
@@ -54,18 +54,18 @@ async fn stores_of_every_format_are_read_and_go_on() {
     ] {
         let fixture: Fixture = serde_json::from_str(text).unwrap();
         let storage = restored(&fixture).await;
-        let (record, version) = SealRecord::load_versioned(&storage, REQUEST).await.unwrap().unwrap();
+        let (record, version) = SealRecord::load_versioned(&storage, &REQUEST).await.unwrap().unwrap();
         let share = Share::from_bytes(&HEXLOWER.decode(fixture.share.as_bytes()).unwrap()).unwrap();
         assert!(record.knows(&share) && record.is_confirmed());
         let unlocked = record.unlock(&[share]).unwrap();
         let barrier = Arc::new(Barrier::new(storage.clone(), unlocked, UseBound::default()));
         assert_eq!(barrier.key_use().key, keys);
-        let tokens = Tokens::new(&barrier, REQUEST, Arc::default());
+        let tokens = Tokens::new(&barrier, &REQUEST, Arc::default());
         let live = tokens.lookup(&Token::presented(&fixture.root_token)).await.unwrap();
         assert!(live.unwrap().entry.is_root());
-        let mounts = Mounts::load(&barrier, REQUEST, &Default::default()).await.unwrap().current();
+        let mounts = Mounts::load(&barrier, &REQUEST, &Default::default()).await.unwrap().current();
         let mount = mounts.get("secret").unwrap();
-        let engine = Engine::new(&barrier, mount, &storage, REQUEST);
+        let engine = Engine::new(&barrier, mount, &storage, &REQUEST);
         let listed = engine.list(&FolderPath::parse("").unwrap(), Part::default()).await.unwrap();
         assert_eq!(listed, ["app/", "gone"]);
         let path = SecretPath::parse("app/db").unwrap();
@@ -83,7 +83,7 @@ async fn stores_of_every_format_are_read_and_go_on() {
         assert!(
             matches!(engine.write(&path, &write).await.unwrap(), Written::Done(found) if found.version == 4)
         );
-        record.confirmed().replace(&storage, REQUEST, version).await.unwrap();
-        assert_eq!(barrier.rotate(REQUEST).await.unwrap(), keys + 1);
+        record.confirmed().replace(&storage, &REQUEST, version).await.unwrap();
+        assert_eq!(barrier.rotate(&REQUEST).await.unwrap(), keys + 1);
     }
 }

@@ -23,10 +23,10 @@ use keyway_sdk::{
     schemars::{self, JsonSchema},
     serde::{self, Deserialize},
 };
-use keyway_storage::{RequestId, Storage, unit};
+use keyway_storage::{Storage, Work};
 use serde_json::json;
 
-const REQUEST: RequestId = RequestId::new([7; 16]);
+static REQUEST: Work = Work::unpinned([7; 16]);
 /// The keyspace whose calls are never answered.
 const SLOW: &str = "slow";
 
@@ -211,7 +211,11 @@ impl Bench {
     }
 
     async fn get(&self) {
-        self.storage.get(REQUEST, Key::new("real", b"k")).await.unwrap();
+        self.get_for(&REQUEST).await;
+    }
+
+    async fn get_for(&self, work: &Work) {
+        self.storage.get(work, Key::new("real", b"k")).await.unwrap();
     }
 
     fn served(&self) -> Vec<u64> {
@@ -222,25 +226,21 @@ impl Bench {
 #[tokio::test(flavor = "multi_thread")]
 async fn request_stays_with_one_generation_while_others_go_to_the_next() {
     let bench = Bench::new(Sharing::ONE_PROCESS).await;
-    unit::as_one(async {
-        bench.get().await;
-        let swapped = bench.swap().await.unwrap();
-        assert_eq!((swapped.way, swapped.waited), (Way::Beside, Duration::ZERO));
-        assert!(swapped.is_reopening());
-        bench.get().await;
-        // What belongs to the request, wherever it runs.
-        let storage = bench.storage.clone();
-        unit::spawn(async move { storage.get(REQUEST, Key::new("real", b"k")).await })
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(bench.served(), [1, 1, 1]);
-        // Another request meanwhile.
-        unit::as_one(bench.get()).await;
-        assert_eq!(bench.served(), [2]);
-        assert_eq!(bench.slot.draining(), 1, "the first still serves the request");
-    })
-    .await;
+    let request = Work::new([1; 16]);
+    bench.get_for(&request).await;
+    let swapped = bench.swap().await.unwrap();
+    assert_eq!((swapped.way, swapped.waited), (Way::Beside, Duration::ZERO));
+    assert!(swapped.is_reopening());
+    bench.get_for(&request).await;
+    // What belongs to the request, wherever it runs.
+    let (storage, same) = (bench.storage.clone(), request.clone());
+    tokio::spawn(async move { storage.get(&same, Key::new("real", b"k")).await }).await.unwrap().unwrap();
+    assert_eq!(bench.served(), [1, 1, 1]);
+    // Another request meanwhile.
+    bench.get_for(&Work::new([2; 16])).await;
+    assert_eq!(bench.served(), [2]);
+    assert_eq!(bench.slot.draining(), 1, "the first still serves the request");
+    drop(request);
     tokio::time::timeout(Duration::from_secs(20), bench.slot.drained()).await.unwrap();
     bench.get().await;
     assert_eq!(bench.served(), [2]);
@@ -250,25 +250,24 @@ async fn request_stays_with_one_generation_while_others_go_to_the_next() {
 async fn what_does_not_end_in_time_is_cancelled_and_only_writes_that_were_asked_for_are_unknown() {
     let bench = Bench::new(Sharing::ONE_PROCESS).await;
     let (reader, writer) = (bench.storage.clone(), bench.storage.clone());
-    let reads = tokio::spawn(async move { reader.get(REQUEST, Key::new(SLOW, b"k")).await.unwrap_err() });
+    let reads = tokio::spawn(async move { reader.get(&REQUEST, Key::new(SLOW, b"k")).await.unwrap_err() });
     let writes = tokio::spawn(async move {
-        writer.put(REQUEST, keyway_loader::Put::new(Key::new(SLOW, b"k"), b"v")).await.unwrap_err()
+        writer.put(&REQUEST, keyway_loader::Put::new(Key::new(SLOW, b"k"), b"v")).await.unwrap_err()
     });
-    unit::as_one(async {
-        bench.get().await;
-        // Until both are under way.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        bench.swap().await.unwrap();
-        let (read, written) = (reads.await.unwrap(), writes.await.unwrap());
-        assert_eq!((read.code(), read.is_unknown()), (ErrorCode::CANCELLED, false));
-        assert_eq!((written.code(), written.is_unknown()), (ErrorCode::CANCELLED, true));
-        // A request that has stayed with it is not moved to the other: it is told, and nothing has happened.
-        let put = keyway_loader::Put::new(Key::new("real", b"late"), b"v");
-        let late = bench.storage.put(REQUEST, put).await.unwrap_err();
-        assert_eq!((late.code(), late.is_unknown()), (ErrorCode::CANCELLED, false));
-    })
-    .await;
-    assert!(bench.storage.get(REQUEST, Key::new("real", b"late")).await.unwrap().is_none());
+    let request = Work::new([1; 16]);
+    bench.get_for(&request).await;
+    // Until both are under way.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    bench.swap().await.unwrap();
+    let (read, written) = (reads.await.unwrap(), writes.await.unwrap());
+    assert_eq!((read.code(), read.is_unknown()), (ErrorCode::CANCELLED, false));
+    assert_eq!((written.code(), written.is_unknown()), (ErrorCode::CANCELLED, true));
+    // A request that has stayed with it is not moved to the other: it is told, and nothing has happened.
+    let put = keyway_loader::Put::new(Key::new("real", b"late"), b"v");
+    let late = bench.storage.put(&request, put).await.unwrap_err();
+    assert_eq!((late.code(), late.is_unknown()), (ErrorCode::CANCELLED, false));
+    drop(request);
+    assert!(bench.storage.get(&REQUEST, Key::new("real", b"late")).await.unwrap().is_none());
     tokio::time::timeout(Duration::from_secs(20), bench.slot.drained()).await.unwrap();
 }
 
@@ -288,7 +287,7 @@ async fn calls_wait_while_a_store_of_one_opener_is_opened_anew() {
     let waiting: Vec<_> = (0..20)
         .map(|_| {
             let bench = Arc::clone(&bench);
-            tokio::spawn(async move { unit::as_one(bench.get()).await })
+            tokio::spawn(async move { bench.get_for(&Work::new([3; 16])).await })
         })
         .collect();
     for waiting in waiting {
@@ -304,7 +303,7 @@ async fn calls_wait_while_a_store_of_one_opener_is_opened_anew() {
 async fn store_of_one_opener_is_not_closed_under_calls_that_do_not_end() {
     let bench = Bench::new(Sharing::ONE_OPENER).await;
     let reader = bench.storage.clone();
-    let hanging = tokio::spawn(async move { reader.get(REQUEST, Key::new(SLOW, b"k")).await });
+    let hanging = tokio::spawn(async move { reader.get(&REQUEST, Key::new(SLOW, b"k")).await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     let error = bench.swap().await.unwrap_err();
     assert!(matches!(error, SwapError::Late { .. }), "{error}");
@@ -321,7 +320,7 @@ async fn store_that_does_not_open_again_is_down_and_comes_back_by_itself() {
     assert!(matches!(error, SwapError::Lost { .. }), "{error}");
     let Down { summary, .. } = bench.slot.generation().unwrap_err();
     assert_eq!(summary, "a swap has failed, and the store does not open again");
-    let refused = bench.storage.get(REQUEST, Key::new("real", b"k")).await.unwrap_err();
+    let refused = bench.storage.get(&REQUEST, Key::new("real", b"k")).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::UNAVAILABLE);
     bench.platter.barred.store(0, Ordering::SeqCst);
     let begun = Instant::now();

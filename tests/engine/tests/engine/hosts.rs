@@ -45,7 +45,7 @@ impl Cluster {
     async fn begin(main: Disk, hosts: usize) -> Self {
         let (other, data_dirs) = (Disk::durable(), TempDir::new().unwrap());
         let first = start(&main, &other, data_dirs.path()).await;
-        let made = first.init(REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.unwrap();
+        let made = first.init(&REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.unwrap();
         let first = unsealed(first, &made).await;
         let mut cluster = Self { main, other, made, hosts: vec![first], data_dirs };
         for _ in 1..hosts {
@@ -60,7 +60,7 @@ impl Cluster {
         let data_dir = TempDir::new_in(self.data_dirs.path()).unwrap().keep();
         let host = start(&self.main, &self.other, &data_dir).await;
         let share = Share::from_bytes(share.expose()).unwrap();
-        host.unseal(REQUEST, share).await.ok().filter(|status| !status.sealed)?;
+        host.unseal(&REQUEST, share).await.ok().filter(|status| !status.sealed)?;
         Some(host)
     }
 
@@ -89,8 +89,8 @@ struct View {
 /// What a request that arrives now meets.
 async fn view(host: &Arc<Core>, root: &Token) -> Result<View, CoreError> {
     let unsealed = host.unsealed()?;
-    host.arrive(&unsealed, REQUEST, Some(root), None).await?;
-    let acl = unsealed.acl(REQUEST, &["changing".to_owned()]).await.unwrap();
+    host.arrive(&unsealed, &REQUEST, Some(root), None).await?;
+    let acl = unsealed.acl(&REQUEST, &["changing".to_owned()]).await.unwrap();
     Ok(View {
         may_read: acl.may(Operation::Read, "secret/data/a"),
         mounts: unsealed.mounts().current().iter().map(|(path, _)| path.to_owned()).collect(),
@@ -144,10 +144,10 @@ impl Change {
         let unsealed = host.unsealed().unwrap();
         match self {
             Self::RemovePolicy => {
-                unsealed.put_policy(REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap()
+                unsealed.put_policy(&REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap()
             }
             Self::Unmount | Self::MoveMount => {
-                host.mount(&unsealed, REQUEST, &new_mount("old")).await.unwrap()
+                host.mount(&unsealed, &REQUEST, &new_mount("old")).await.unwrap()
             }
             Self::PutPolicy | Self::Mount | Self::Rotate | Self::Rekey => {}
         }
@@ -159,13 +159,15 @@ impl Change {
         let changing = "changing".to_owned();
         let (old, new) = (MountPath::parse("old").unwrap(), MountPath::parse("new").unwrap());
         match self {
-            Self::PutPolicy => unsealed.put_policy(REQUEST, changing, policy(), Cas::default()).await.is_ok(),
-            Self::RemovePolicy => unsealed.remove_policy(REQUEST, changing).await.is_ok(),
-            Self::Mount => host.mount(&unsealed, REQUEST, &new_mount("new")).await.is_ok(),
-            Self::Unmount => host.unmount(&unsealed, REQUEST, &old).await.is_ok(),
-            Self::MoveMount => host.move_mount(&unsealed, REQUEST, "old", new).await.is_ok(),
-            Self::Rotate => unsealed.barrier().rotate(REQUEST).await.is_ok(),
-            Self::Rekey => unsealed.barrier().rekey(REQUEST, next).await.is_ok(),
+            Self::PutPolicy => {
+                unsealed.put_policy(&REQUEST, changing, policy(), Cas::default()).await.is_ok()
+            }
+            Self::RemovePolicy => unsealed.remove_policy(&REQUEST, changing).await.is_ok(),
+            Self::Mount => host.mount(&unsealed, &REQUEST, &new_mount("new")).await.is_ok(),
+            Self::Unmount => host.unmount(&unsealed, &REQUEST, &old).await.is_ok(),
+            Self::MoveMount => host.move_mount(&unsealed, &REQUEST, "old", new).await.is_ok(),
+            Self::Rotate => unsealed.barrier().rotate(&REQUEST).await.is_ok(),
+            Self::Rekey => unsealed.barrier().rekey(&REQUEST, next).await.is_ok(),
         }
     }
 }
@@ -212,7 +214,7 @@ async fn change_that_breaks_off_at_any_step_binds_other_hosts_if_it_is_stored() 
 async fn write(host: &Arc<Core>, path: &str) {
     let unsealed = host.unsealed().unwrap();
     let table = unsealed.mounts().current();
-    let engine = host.engine(&unsealed, table.get("kv").unwrap(), REQUEST).await.unwrap();
+    let engine = host.engine(&unsealed, table.get("kv").unwrap(), &REQUEST).await.unwrap();
     let write = Write { content: Content::Whole(b"{}"), cas: None };
     engine.write(&SecretPath::parse(path).unwrap(), &write).await.unwrap();
 }
@@ -224,13 +226,13 @@ async fn calls_of_read(cluster: &Cluster, host: &Arc<Core>, token: &Token, path:
     let table = unsealed.mounts().current();
     let (mount, path) = (table.get("kv").unwrap(), SecretPath::parse(path).unwrap());
     let place = host.place_in_system(mount, &path);
-    let mut ahead = host.arrive(&unsealed, REQUEST, Some(token), place.clone()).await.unwrap();
-    let caller = host.caller(&unsealed, REQUEST, Some(token), None, &ahead).await.unwrap();
+    let mut ahead = host.arrive(&unsealed, &REQUEST, Some(token), place.clone()).await.unwrap();
+    let caller = host.caller(&unsealed, &REQUEST, Some(token), None, &ahead).await.unwrap();
     assert!(caller.acl.may(Operation::Read, "secret/data/a"));
     if caller.since > ahead.clock() {
         ahead.forget(&place.unwrap());
     }
-    let engine = host.engine(&unsealed, mount, REQUEST).await.unwrap().having_read(&ahead);
+    let engine = host.engine(&unsealed, mount, &REQUEST).await.unwrap().having_read(&ahead);
     assert!(matches!(engine.read(&path, None).await.unwrap(), Read::Value(..)));
     cluster.main.calls() - before
 }
@@ -242,17 +244,17 @@ async fn read_of_a_secret_is_one_call_of_the_store() {
         let cluster = Cluster::begin(disk, if is_shared { 2 } else { 1 }).await;
         let (writer, reader) = (&cluster.hosts[0], cluster.hosts.last().unwrap());
         let unsealed = authorised(writer, &cluster.made).await;
-        unsealed.put_policy(REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
-        writer.mount(&unsealed, REQUEST, &new_mount("kv")).await.unwrap();
+        unsealed.put_policy(&REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
+        writer.mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
         write(writer, "a").await;
         let root = cluster.root();
-        let parent = unsealed.tokens(REQUEST).lookup(&root).await.unwrap().unwrap();
+        let parent = unsealed.tokens(&REQUEST).lookup(&root).await.unwrap().unwrap();
         let entry = Entry {
             policies: vec!["changing".to_owned()],
             ancestors: vec![parent.kin()],
             ..Entry::new().unwrap()
         };
-        let child = unsealed.tokens(REQUEST).make(None, &entry).await.unwrap();
+        let child = unsealed.tokens(&REQUEST).make(None, &entry).await.unwrap();
         // The first takes over what the other host has changed, and reads the policy.
         view(reader, &root).await.unwrap();
         for token in [&root, &child, &root, &child] {
@@ -266,7 +268,7 @@ async fn read_of_a_secret_is_one_call_of_the_store() {
         write(writer, "b").await;
         assert_eq!(calls_of_read(&cluster, reader, &child, "b").await, 1);
         if is_shared {
-            unsealed.put_policy(REQUEST, "another".to_owned(), policy(), Cas::default()).await.unwrap();
+            unsealed.put_policy(&REQUEST, "another".to_owned(), policy(), Cas::default()).await.unwrap();
             assert!(calls_of_read(&cluster, reader, &child, "b").await > 1);
             assert_eq!(calls_of_read(&cluster, reader, &child, "b").await, 1);
         }
@@ -278,7 +280,7 @@ async fn ancestor_that_is_revoked_ends_a_token_whose_lineage_is_known() {
     let cluster = Cluster::begin(Disk::shared(1_000), 2).await;
     let (one, other) = (&cluster.hosts[0], &cluster.hosts[1]);
     let unsealed = authorised(one, &cluster.made).await;
-    let tokens = unsealed.tokens(REQUEST);
+    let tokens = unsealed.tokens(&REQUEST);
     let parent = tokens.make(None, &Entry::new().unwrap()).await.unwrap();
     let kin = tokens.lookup(&parent).await.unwrap().unwrap().kin();
     let entry = Entry { ancestors: vec![kin.clone()], ..Entry::new().unwrap() };
@@ -288,15 +290,15 @@ async fn ancestor_that_is_revoked_ends_a_token_whose_lineage_is_known() {
         if !is_alive {
             tokens.revoke(&kin.name).await.unwrap();
         }
-        let ahead = other.arrive(&theirs, REQUEST, Some(&child), None).await.unwrap();
-        let caller = other.caller(&theirs, REQUEST, Some(&child), None, &ahead).await;
+        let ahead = other.arrive(&theirs, &REQUEST, Some(&child), None).await.unwrap();
+        let caller = other.caller(&theirs, &REQUEST, Some(&child), None, &ahead).await;
         assert_eq!(caller.is_ok(), is_alive);
     }
 }
 
 async fn write_something(host: &Arc<Core>) {
     let unsealed = host.unsealed().unwrap();
-    unsealed.put_policy(REQUEST, "something".to_owned(), policy(), Cas::default()).await.unwrap();
+    unsealed.put_policy(&REQUEST, "something".to_owned(), policy(), Cas::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -304,21 +306,21 @@ async fn secret_is_not_read_ahead_for_strangers_nor_kept_where_policies_are_newe
     let cluster = Cluster::begin(Disk::durable(), 1).await;
     let host = &cluster.hosts[0];
     let unsealed = authorised(host, &cluster.made).await;
-    host.mount(&unsealed, REQUEST, &new_mount("kv")).await.unwrap();
+    host.mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
     write(host, "a").await;
     let table = unsealed.mounts().current();
     let place = host.place_in_system(table.get("kv").unwrap(), &SecretPath::parse("a").unwrap()).unwrap();
     let arrives = async |token: &Token| {
-        host.arrive(&unsealed, REQUEST, Some(token), Some(place.clone())).await.unwrap()
+        host.arrive(&unsealed, &REQUEST, Some(token), Some(place.clone())).await.unwrap()
     };
     let has_secret = |ahead: &Ahead| ahead.get(place.key()).is_some();
     let stranger = Token::presented("kw.nobody");
     assert!(!has_secret(&arrives(&stranger).await));
-    let tokens = unsealed.tokens(REQUEST);
-    unsealed.put_policy(REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
+    let tokens = unsealed.tokens(&REQUEST);
+    unsealed.put_policy(&REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
     let entry = Entry { policies: vec!["changing".to_owned()], ..Entry::new().unwrap() };
     let token = tokens.make(None, &entry).await.unwrap();
-    let caller = async |ahead: &Ahead| host.caller(&unsealed, REQUEST, Some(&token), None, ahead).await;
+    let caller = async |ahead: &Ahead| host.caller(&unsealed, &REQUEST, Some(&token), None, ahead).await;
     let first = arrives(&token).await;
     assert!(!has_secret(&first), "it was not alive before, as far as is known");
     assert!(caller(&first).await.unwrap().since > first.clock());
@@ -326,7 +328,7 @@ async fn secret_is_not_read_ahead_for_strangers_nor_kept_where_policies_are_newe
     assert!(has_secret(&second) && caller(&second).await.unwrap().since <= second.clock());
     // A policy that is changed in between decides over what is read behind it.
     let third = arrives(&token).await;
-    unsealed.put_policy(REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
+    unsealed.put_policy(&REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
     assert!(caller(&third).await.unwrap().since > third.clock());
     // Whoever is dead is a stranger again.
     let name = tokens.name(&token);
@@ -348,7 +350,7 @@ async fn many_requests_that_meet_a_change_read_it_once() {
     let arriving: Vec<_> = (0..20)
         .map(|_| {
             let (other, theirs, root) = (Arc::clone(other), Arc::clone(&theirs), cluster.root());
-            tokio::spawn(async move { other.arrive(&theirs, REQUEST, Some(&root), None).await.map(|_| ()) })
+            tokio::spawn(async move { other.arrive(&theirs, &REQUEST, Some(&root), None).await.map(|_| ()) })
         })
         .collect();
     for arriving in arriving {

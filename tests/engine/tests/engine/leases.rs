@@ -10,7 +10,7 @@ use std::{
 
 use keyway_loader::{Condition, Delete, Key, Op, Put};
 use keyway_storage::{
-    Beside, Storage, StorageError,
+    Beside, Storage, StorageError, Work,
     lease::{Asked, Lease, Leases, Lost, TERM},
 };
 
@@ -41,7 +41,7 @@ impl Host {
     }
 
     async fn is_there(&self, key: &[u8]) -> bool {
-        self.storage.get(REQUEST, place(key)).await.unwrap().is_some()
+        self.storage.get(&REQUEST, place(key)).await.unwrap().is_some()
     }
 }
 
@@ -56,7 +56,7 @@ async fn one_host_holds_it_and_the_others_wait_until_it_is_given_back() {
     for _ in 0..3 {
         let lease = one.held().await.unwrap();
         assert!(other.held().await.is_none());
-        lease.during(&one.storage, async {}).await.unwrap();
+        lease.during(&one.storage, |_| async {}).await.unwrap();
         lease.release(&one.storage, Duration::ZERO).await;
         let lease = other.held().await.unwrap();
         assert!(one.held().await.is_none());
@@ -87,7 +87,7 @@ async fn host_that_says_nothing_is_replaced_after_a_term_and_not_before() {
     tokio::time::sleep(TERM - Duration::from_millis(1)).await;
     assert!(other.held().await.is_none());
     // A sign of life, and the term begins anew.
-    lease.during(&one.storage, tokio::time::sleep(Duration::from_secs(1))).await.unwrap();
+    lease.during(&one.storage, |_| tokio::time::sleep(Duration::from_secs(1))).await.unwrap();
     assert!(other.held().await.is_none());
     tokio::time::sleep(TERM - Duration::from_millis(1)).await;
     assert!(other.held().await.is_none());
@@ -100,7 +100,7 @@ async fn work_that_takes_longer_than_a_term_keeps_its_lease() {
     let disk = Disk::shared(1_000);
     let (one, other) = (Host::new(&disk).await, Host::new(&disk).await);
     let lease = one.held().await.unwrap();
-    let work = lease.during(&one.storage, tokio::time::sleep(TERM * 10));
+    let work = lease.during(&one.storage, |_| tokio::time::sleep(TERM * 10));
     let asking = async {
         loop {
             assert!(other.held().await.is_none());
@@ -119,29 +119,29 @@ async fn host_that_comes_back_writes_nothing_any_more_and_is_told() {
     let disk = Disk::shared(1_000);
     let (one, other) = (Host::new(&disk).await, Host::new(&disk).await);
     for key in [b"kept-1", b"kept-2"] {
-        one.storage.put(REQUEST, Put::new(place(key), b"x")).await.unwrap();
+        one.storage.put(&REQUEST, Put::new(place(key), b"x")).await.unwrap();
     }
     let lease = one.held().await.unwrap();
     let storage = &one.storage;
-    let work = async {
+    let task = async |work: Work| {
         // It is paused, as a machine is that is suspended; another one takes over.
         assert!(other.held().await.is_none());
         std::thread::sleep(Duration::from_millis(1));
-        let fence = storage.get(REQUEST, place(b"lease/work")).await.unwrap().unwrap();
+        let fence = storage.get(&work, place(b"lease/work")).await.unwrap().unwrap();
         let stolen = Put::new(place(b"lease/work"), b"{}").when(Condition::Version(fence.version()));
-        other.storage.put(REQUEST, stolen).await.unwrap();
+        other.storage.put(&REQUEST, stolen).await.unwrap();
         let put = Put::new(place(b"new"), b"x");
-        let settled = storage.put_settled(REQUEST, put).await.map(|_| ());
+        let settled = storage.put_settled(&work, put).await.map(|_| ());
         let conditional = Put::new(place(b"new"), b"x").when(Condition::Absent);
         let all = [
-            storage.put(REQUEST, put).await.map(|_| ()),
+            storage.put(&work, put).await.map(|_| ()),
             settled,
-            storage.put(REQUEST, conditional).await.map(|_| ()),
-            storage.put_settled_with(REQUEST, put, Beside::Mark(place(b"beside"))).await.map(|_| ()),
-            storage.commit(REQUEST, &[Op::put(place(b"before"), b"x")], put).await,
-            storage.apply(REQUEST, &[Op::put(place(b"new"), b"x")]).await,
-            storage.delete(REQUEST, Delete::new(place(b"kept-1"))).await.map(|_| ()),
-            storage.delete_all(REQUEST, &[place(b"kept-1"), place(b"kept-2")]).await,
+            storage.put(&work, conditional).await.map(|_| ()),
+            storage.put_settled_with(&work, put, Beside::Mark(place(b"beside"))).await.map(|_| ()),
+            storage.commit(&work, &[Op::put(place(b"before"), b"x")], put).await,
+            storage.apply(&work, &[Op::put(place(b"new"), b"x")]).await,
+            storage.delete(&work, Delete::new(place(b"kept-1"))).await.map(|_| ()),
+            storage.delete_all(&work, &[place(b"kept-1"), place(b"kept-2")]).await,
         ];
         for result in all {
             let error = result.unwrap_err();
@@ -150,7 +150,7 @@ async fn host_that_comes_back_writes_nothing_any_more_and_is_told() {
         }
         std::future::pending::<()>().await;
     };
-    assert_eq!(lease.during(storage, work).await, Err(Lost));
+    assert_eq!(lease.during(storage, task).await, Err(Lost));
     for (key, is_there) in
         [(&b"kept-1"[..], true), (b"kept-2", true), (b"new", false), (b"beside", false), (b"before", false)]
     {
@@ -164,20 +164,18 @@ async fn work_behind_a_fence_that_stands_is_done_and_races_are_races() {
     let one = Host::new(&disk).await;
     let storage = &one.storage;
     let lease = one.held().await.unwrap();
-    let work = async {
-        let version = storage.put(REQUEST, Put::new(place(b"a"), b"1")).await.unwrap();
-        let read = storage.get(REQUEST, place(b"a")).await.unwrap().unwrap();
+    let task = async |work: Work| {
+        let version = storage.put(&work, Put::new(place(b"a"), b"1")).await.unwrap();
+        let read = storage.get(&work, place(b"a")).await.unwrap().unwrap();
         assert_eq!(read.version(), version, "the version is that of the record, not of the fence");
-        let lost =
-            storage.put(REQUEST, Put::new(place(b"a"), b"2").when(Condition::Absent)).await.unwrap_err();
+        let lost = storage.put(&work, Put::new(place(b"a"), b"2").when(Condition::Absent)).await.unwrap_err();
         assert!(lost.is_lost_race(), "{lost}");
-        let again =
-            storage.put_settled(REQUEST, Put::new(place(b"a"), b"3").when(Condition::Version(version)));
+        let again = storage.put_settled(&work, Put::new(place(b"a"), b"3").when(Condition::Version(version)));
         again.await.unwrap();
-        assert!(storage.delete(REQUEST, Delete::new(place(b"a"))).await.unwrap());
-        assert!(!storage.delete(REQUEST, Delete::new(place(b"a"))).await.unwrap());
+        assert!(storage.delete(&work, Delete::new(place(b"a"))).await.unwrap());
+        assert!(!storage.delete(&work, Delete::new(place(b"a"))).await.unwrap());
     };
-    lease.during(storage, work).await.unwrap();
+    lease.during(storage, task).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +186,7 @@ async fn crash_at_any_step_leaves_a_lease_that_somebody_gets_and_one_alone() {
             let hosts = [Host::new(&disk).await, Host::new(&disk).await, Host::new(&disk).await];
             disk.play(Script::Crash { at, done });
             if let Ok(Asked::Held(lease)) = hosts[0].ask(Duration::ZERO).await {
-                let _broken_off = lease.during(&hosts[0].storage, tokio::time::sleep(TERM)).await;
+                let _broken_off = lease.during(&hosts[0].storage, |_| tokio::time::sleep(TERM)).await;
                 lease.release(&hosts[0].storage, Duration::ZERO).await;
             }
             disk.play(Script::Well);
@@ -208,7 +206,7 @@ async fn store_of_one_host_needs_no_lease() {
     let disk = Disk::durable();
     let one = Host::new(&disk).await;
     let lease = one.held().await.unwrap();
-    assert_eq!(lease.during(&one.storage, async { 7 }).await, Ok(7));
+    assert_eq!(lease.during(&one.storage, |_| async { 7 }).await, Ok(7));
     lease.release(&one.storage, Duration::from_secs(600)).await;
     assert!(one.held().await.is_some() && disk.changes() == 0, "nothing is written for it");
 }

@@ -22,7 +22,7 @@ async fn write_of_unknown_outcome_is_looked_up_and_written_once() {
     for fault in [Script::FirstDone, Script::FirstLost] {
         let (storage, mount) = (storage(fault).await, mount(100));
         let barrier = some_barrier().await;
-        let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+        let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
         let path = SecretPath::parse("a").unwrap();
         let write = Write { content: Content::Whole(b"{\"n\":1}"), cas: Some(0) };
         let Written::Done(written) = engine.write(&path, &write).await.unwrap() else { unreachable!() };
@@ -40,7 +40,7 @@ async fn write_of_unknown_outcome_is_looked_up_and_written_once() {
 async fn write_whose_outcome_stays_unknown_says_so() {
     let (storage, mount) = (storage(Script::AllLost).await, mount(100));
     let barrier = some_barrier().await;
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     let path = SecretPath::parse("a").unwrap();
     let error = engine.write(&path, &Write { content: Content::Whole(b"{}"), cas: None }).await.unwrap_err();
     assert!(matches!(&error, EngineError::Storage(error) if error.is_unknown()), "{error}");
@@ -50,13 +50,13 @@ async fn write_whose_outcome_stays_unknown_says_so() {
 async fn removal_of_unknown_outcome_leaves_no_version_behind() {
     let (storage, mount) = (storage(Script::DeletionDone).await, mount(100));
     let barrier = some_barrier().await;
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     let path = SecretPath::parse("a").unwrap();
     for _ in 0..3 {
         engine.write(&path, &Write { content: Content::Whole(b"{}"), cas: None }).await.unwrap();
     }
     let keyspace = mount.keyspace();
-    let count = async || storage.scan(REQUEST, Scan::prefix(&keyspace, b"")).await.unwrap().len();
+    let count = async || storage.scan(&REQUEST, Scan::prefix(&keyspace, b"")).await.unwrap().len();
     assert_eq!(count().await, 3, "the metadata with the current version, and two older ones");
     engine.remove(&path).await.unwrap();
     engine.sweep(true).await.unwrap();
@@ -96,7 +96,7 @@ async fn secret_that_was_made_anew_after_a_removal_of_unknown_outcome_stays() {
     for batches in [true, false] {
         let (disk, mount, barrier) = (Disk::new(batches), mount(100), some_barrier().await);
         let storage = disk.open().await;
-        let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+        let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
         let path = SecretPath::parse("a").unwrap();
         put(&engine, &path, b"{\"old\":1}").await;
         disk.play(Script::DeletionDone);
@@ -111,7 +111,7 @@ async fn secret_that_was_made_anew_after_a_removal_of_unknown_outcome_stays() {
 async fn version_that_was_written_after_a_deletion_of_unknown_outcome_stays() {
     let (disk, mount, barrier) = (Disk::new(true), mount(100), some_barrier().await);
     let storage = disk.open().await;
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     let path = SecretPath::parse("a").unwrap();
     put(&engine, &path, b"{\"n\":1}").await;
     disk.play(Script::FirstDone);
@@ -131,7 +131,7 @@ async fn write_of_unknown_outcome_neither_returns_over_a_newer_one_nor_brings_ba
         // One version is kept, so that the newer one takes the traces of the older one away.
         let (disk, mount, barrier) = (Disk::new(true), mount(1), some_barrier().await);
         let storage = disk.open().await;
-        let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+        let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
         let path = SecretPath::parse("a").unwrap();
         put(&engine, &path, b"{\"n\":1}").await;
         disk.play(Script::FirstDone);
@@ -159,13 +159,13 @@ async fn write_of_unknown_outcome_neither_returns_over_a_newer_one_nor_brings_ba
 async fn initialisation_of_unknown_outcome_gives_the_shares_that_unlock() {
     for fault in [Script::FirstDone, Script::FirstLost] {
         let storage = storage(fault).await;
-        let made = initialise(&storage, REQUEST, ShareCounts::new(3, 2).unwrap(), false).await.unwrap();
-        let record = SealRecord::load(&storage, REQUEST).await.unwrap().unwrap();
+        let made = initialise(&storage, &REQUEST, ShareCounts::new(3, 2).unwrap(), false).await.unwrap();
+        let record = SealRecord::load(&storage, &REQUEST).await.unwrap().unwrap();
         assert!(record.unlock(&made.shares).is_some(), "{fault:?}");
     }
     let lost = storage(Script::AllLost).await;
-    assert!(initialise(&lost, REQUEST, ShareCounts::new(3, 2).unwrap(), false).await.is_err());
-    assert!(SealRecord::load(&lost, REQUEST).await.unwrap().is_none());
+    assert!(initialise(&lost, &REQUEST, ShareCounts::new(3, 2).unwrap(), false).await.is_err());
+    assert!(SealRecord::load(&lost, &REQUEST).await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -178,7 +178,7 @@ async fn writers_without_batches_lose_no_version() {
             let (storage, barrier) = (Arc::clone(&storage), Arc::clone(&barrier));
             tokio::spawn(async move {
                 let mount = mount(100);
-                let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+                let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
                 let value = format!("{{\"writer\":{writer}}}");
                 let path = SecretPath::parse("shared").unwrap();
                 let write = Write { content: Content::Whole(value.as_bytes()), cas: None };
@@ -194,7 +194,7 @@ async fn writers_without_batches_lose_no_version() {
     versions.sort_unstable();
     assert_eq!(versions, (1..=WRITERS).collect::<Vec<_>>());
     let mount = mount(100);
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     for version in versions {
         let read = engine.read(&SecretPath::parse("shared").unwrap(), Some(version)).await.unwrap();
         assert!(matches!(read, Read::Value(..)), "version {version}");

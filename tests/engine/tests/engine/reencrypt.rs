@@ -56,7 +56,7 @@ async fn check(engine: &Engine<'_>, case: &str) {
 /// The numbers of the keys that the records of a mount are sealed with: of the values, and of the metadata around them.
 async fn keys(storage: &Storage, mount: &Mount) -> Vec<u32> {
     let keyspace = mount.keyspace();
-    let page = storage.scan(REQUEST, Scan::prefix(&keyspace, b"")).await.unwrap();
+    let page = storage.scan(&REQUEST, Scan::prefix(&keyspace, b"")).await.unwrap();
     let mut keys = Vec::new();
     for entry in page.entries() {
         let value = entry.record().value();
@@ -76,15 +76,15 @@ async fn crash(batches: bool, at: u64, done: bool) -> u64 {
     let case = format!("batches {batches}, step {at}, done {done}");
     let (disk, barrier, mount) = (Disk::new(batches), some_barrier().await, mount(10));
     let storage = disk.open().await;
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     prepare(&engine).await;
-    assert_eq!(barrier.rotate(REQUEST).await.unwrap(), 2);
+    assert_eq!(barrier.rotate(&REQUEST).await.unwrap(), 2);
     disk.play(Script::Crash { at, done });
     let reencrypted = engine.reencrypt(2, b"").await;
     let steps = disk.changes();
     disk.play(Script::Well);
     let storage = disk.open().await;
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     check(&engine, &case).await;
     if steps <= at {
         let done = reencrypted.unwrap();
@@ -124,12 +124,12 @@ async fn secrets_without_versions_are_sealed_anew_in_parts() {
     let (disk, barrier) = (Disk::new(true), some_barrier().await);
     let mount = Mount { kv_version: 1, ..mount(10) };
     let storage = disk.open().await;
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     for number in 0..250 {
         let value = format!("{{\"n\":{number}}}");
         engine.write_plain(&path(&format!("s{number:03}")), value.as_bytes()).await.unwrap();
     }
-    assert_eq!(barrier.rotate(REQUEST).await.unwrap(), 2);
+    assert_eq!(barrier.rotate(&REQUEST).await.unwrap(), 2);
     engine.write_plain(&path("s249"), b"{\"n\":249}").await.unwrap();
     let (mut after, mut sealed, mut parts) = (Vec::new(), 0, 0);
     loop {
@@ -150,20 +150,20 @@ async fn secrets_without_versions_are_sealed_anew_in_parts() {
 async fn damaged_secret_is_counted_and_the_others_are_sealed_anew() {
     let (disk, barrier, mount) = (Disk::new(true), some_barrier().await, mount(10));
     let storage = disk.open().await;
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     for name in ["a", "b", "c"] {
         write(&engine, name, 1, None).await;
     }
-    barrier.rotate(REQUEST).await.unwrap();
+    barrier.rotate(&REQUEST).await.unwrap();
     let (keyspace, key) = (mount.keyspace(), b"m/b");
     let place = keyway_loader::Key::new(&keyspace, key);
-    let mut bytes = storage.get(REQUEST, place).await.unwrap().unwrap().value().to_vec();
+    let mut bytes = storage.get(&REQUEST, place).await.unwrap().unwrap().value().to_vec();
     *bytes.last_mut().unwrap() ^= 1;
-    storage.put(REQUEST, keyway_loader::Put::new(place, &bytes)).await.unwrap();
+    storage.put(&REQUEST, keyway_loader::Put::new(place, &bytes)).await.unwrap();
     let done = engine.reencrypt(2, b"").await.unwrap();
     // Of the damaged one, the metadata.
     assert_eq!((done.seen, done.sealed, done.failed), (3, 3, 1));
-    let after = storage.get(REQUEST, place).await.unwrap().unwrap();
+    let after = storage.get(&REQUEST, place).await.unwrap().unwrap();
     assert_eq!(after.value().last(), bytes.last(), "the value that cannot be opened stays as it is");
     assert!(engine.read(&path("b"), None).await.is_err());
 }
@@ -174,22 +174,22 @@ async fn damaged_version_keeps_no_other_on_the_old_key() {
     for damaged in [1, 4] {
         let (disk, barrier, mount) = (Disk::new(true), some_barrier().await, mount(10));
         let storage = disk.open().await;
-        let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+        let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
         for number in 1..=5 {
             write(&engine, "a", number, None).await;
         }
-        barrier.rotate(REQUEST).await.unwrap();
+        barrier.rotate(&REQUEST).await.unwrap();
         let keyspace = mount.keyspace();
         let prefix = [b"v/a\0".as_slice(), &u64::to_be_bytes(damaged)].concat();
-        let page = storage.scan(REQUEST, Scan::prefix(&keyspace, &prefix)).await.unwrap();
+        let page = storage.scan(&REQUEST, Scan::prefix(&keyspace, &prefix)).await.unwrap();
         let place = keyway_loader::Key::new(&keyspace, page.entries()[0].key());
         let mut bytes = page.entries()[0].record().value().to_vec();
         *bytes.last_mut().unwrap() ^= 1;
-        storage.put(REQUEST, keyway_loader::Put::new(place, &bytes)).await.unwrap();
+        storage.put(&REQUEST, keyway_loader::Put::new(place, &bytes)).await.unwrap();
         let done = engine.reencrypt(2, b"").await.unwrap();
         assert_eq!((done.seen, done.sealed, done.failed), (1, 4, 1));
         assert_eq!(keys(&storage, &mount).await.iter().filter(|key| **key == 1).count(), 1);
-        assert_eq!(storage.get(REQUEST, place).await.unwrap().unwrap().value(), bytes);
+        assert_eq!(storage.get(&REQUEST, place).await.unwrap().unwrap().value(), bytes);
     }
 }
 
@@ -198,11 +198,11 @@ async fn secret_of_many_versions_is_sealed_anew_to_its_end() {
     for batches in [true, false] {
         let (disk, barrier, mount) = (Disk::new(batches), some_barrier().await, mount(500));
         let storage = disk.open().await;
-        let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+        let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
         for number in 1..=200 {
             write(&engine, "a", number, None).await;
         }
-        barrier.rotate(REQUEST).await.unwrap();
+        barrier.rotate(&REQUEST).await.unwrap();
         let done = engine.reencrypt(2, b"").await.unwrap();
         assert_eq!((done.seen, done.sealed, done.failed), (1, 200, 0));
         assert!(keys(&storage, &mount).await.iter().all(|key| *key == 2));
@@ -218,11 +218,11 @@ async fn nothing_is_passed_over_while_the_keys_store_is_away() {
     let barrier = barrier(&system_storage, &made, UseBound::default()).await;
     let mount = Mount { kv_version: 1, ..mount(10) };
     let storage = disk.open().await;
-    let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+    let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
     for number in 0..50 {
         engine.write_plain(&path(&format!("s{number}")), b"{}").await.unwrap();
     }
-    barrier.rotate(REQUEST).await.unwrap();
+    barrier.rotate(&REQUEST).await.unwrap();
     system.play(Script::Fails);
     assert!(engine.reencrypt(2, b"").await.is_err());
     system.play(Script::Well);
@@ -237,7 +237,7 @@ async fn sweeps_beside_it_remove_nothing_that_is_needed() {
         let (disk, keys) = (Disk::new(false), Arc::new(some_barrier().await));
         let storage = disk.open().await;
         let mount = mount(10);
-        let engine = Engine::new(&keys, &mount, &storage, REQUEST);
+        let engine = Engine::new(&keys, &mount, &storage, &REQUEST);
         prepare(&engine).await;
         let end = Arc::new(AtomicBool::new(false));
         disk.play(Script::Slow(std::time::Duration::from_micros(200 + 300 * round)));
@@ -245,7 +245,7 @@ async fn sweeps_beside_it_remove_nothing_that_is_needed() {
             let (keys, storage, end) = (Arc::clone(&keys), storage.clone(), Arc::clone(&end));
             tokio::spawn(async move {
                 let mount = crate::chaos::mount(10);
-                let engine = Engine::new(&keys, &mount, &storage, REQUEST);
+                let engine = Engine::new(&keys, &mount, &storage, &REQUEST);
                 while !end.load(Ordering::Relaxed) {
                     engine.sweep(all).await.unwrap();
                 }
@@ -253,7 +253,7 @@ async fn sweeps_beside_it_remove_nothing_that_is_needed() {
         };
         let sweepers = [sweeper(true), sweeper(true), sweeper(true)];
         for key in 2..8 {
-            keys.rotate(REQUEST).await.unwrap();
+            keys.rotate(&REQUEST).await.unwrap();
             assert_eq!(engine.reencrypt(key, b"").await.unwrap().failed, 0);
         }
         end.store(true, Ordering::Relaxed);
@@ -270,12 +270,12 @@ async fn every_kind_of_the_systems_records_is_sealed_anew_and_nothing_else() {
     let storage = Disk::new(true).open().await;
     let made = cluster(&storage).await;
     let keys = barrier(&storage, &made, UseBound::default()).await;
-    let records = Records::new(&keys, REQUEST);
+    let records = Records::new(&keys, &REQUEST);
     for kind in RecordKind::SYSTEM {
         let (key, value) = (format!("kind/{}", kind as u8), kind as u8);
         records.put(&New { kind, key: key.as_bytes(), value: &value }, Condition::Absent).await.unwrap();
     }
-    keys.rotate(REQUEST).await.unwrap();
+    keys.rotate(&REQUEST).await.unwrap();
     let done = records.reencrypt(2, b"").await.unwrap();
     // Those, and the root token with its accessor, which the initialisation has made.
     assert_eq!((done.sealed, done.failed, done.next), (RecordKind::SYSTEM.len() as u64 + 2, 0, None));
@@ -302,8 +302,8 @@ async fn sixty_four_writers_lose_nothing_while_their_secrets_are_sealed_anew() {
             tokio::spawn(async move {
                 let mut sealed = 0;
                 while !end.load(Ordering::Relaxed) {
-                    let (key, mount) = (keys.rotate(REQUEST).await.unwrap(), mount(50));
-                    let engine = Engine::new(&keys, &mount, &storage, REQUEST);
+                    let (key, mount) = (keys.rotate(&REQUEST).await.unwrap(), mount(50));
+                    let engine = Engine::new(&keys, &mount, &storage, &REQUEST);
                     sealed += engine.reencrypt(key, b"").await.unwrap().sealed;
                 }
                 sealed
@@ -311,7 +311,7 @@ async fn sixty_four_writers_lose_nothing_while_their_secrets_are_sealed_anew() {
         };
         let writer = |number: u64, keys: Arc<Barrier>, storage: Storage| async move {
             let (mount, name) = (mount(50), format!("w{number}"));
-            let engine = Engine::new(&keys, &mount, &storage, REQUEST);
+            let engine = Engine::new(&keys, &mount, &storage, &REQUEST);
             for version in 0..WRITES {
                 assert_eq!(write(&engine, &name, version + 1, Some(version)).await, version + 1);
             }
@@ -324,7 +324,7 @@ async fn sixty_four_writers_lose_nothing_while_their_secrets_are_sealed_anew() {
         end.store(true, Ordering::Relaxed);
         assert!(resealing.await.unwrap() > 0);
         let mount = mount(50);
-        let engine = Engine::new(&keys, &mount, &storage, REQUEST);
+        let engine = Engine::new(&keys, &mount, &storage, &REQUEST);
         for number in 0..64 {
             let name = path(&format!("w{number}"));
             for version in 1..=WRITES {

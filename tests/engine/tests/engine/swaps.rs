@@ -50,9 +50,9 @@ async fn every_swap_of_two_records_of_the_system_is_noticed() {
     let storage = Disk::new(true).open().await;
     let made = cluster(&storage).await;
     let keys = barrier(&storage, &made, UseBound::default()).await;
-    let (tokens, records) = (Tokens::new(&keys, REQUEST, Arc::default()), Records::new(&keys, REQUEST));
+    let (tokens, records) = (Tokens::new(&keys, &REQUEST, Arc::default()), Records::new(&keys, &REQUEST));
     let mount = AuthMount::new(APPROLE, "");
-    let approles = AppRoles::new(&keys, REQUEST, &mount);
+    let approles = AppRoles::new(&keys, &REQUEST, &mount);
     let text = Written::Acl("path \"a\" { capabilities = [\"read\"] }".to_owned());
     for name in ["one", "two"] {
         let token = tokens.make(None, &Entry::new().unwrap()).await.unwrap();
@@ -69,7 +69,8 @@ async fn every_swap_of_two_records_of_the_system_is_noticed() {
         let new = New { kind, key: key.as_bytes(), value: &"x" };
         records.put(&new, Condition::Absent).await.unwrap();
     }
-    let page = storage.scan(REQUEST, Scan::prefix("keyway-system", b"").with_max_items(1_000)).await.unwrap();
+    let page =
+        storage.scan(&REQUEST, Scan::prefix("keyway-system", b"").with_max_items(1_000)).await.unwrap();
     let stored: Vec<(String, RecordKind, Vec<u8>)> = page
         .entries()
         .iter()
@@ -83,11 +84,11 @@ async fn every_swap_of_two_records_of_the_system_is_noticed() {
     for (key, kind, own) in &stored {
         let place = Key::new("keyway-system", key.as_bytes());
         for (other, _, bytes) in stored.iter().filter(|(other, ..)| other != key) {
-            storage.put(REQUEST, Put::new(place, bytes)).await.unwrap();
+            storage.put(&REQUEST, Put::new(place, bytes)).await.unwrap();
             let read = records.get::<Value>(*kind, key.as_bytes()).await;
             assert!(matches!(read, Err(SystemError::Unopenable { .. })), "{other} in the place of {key}");
         }
-        storage.put(REQUEST, Put::new(place, own)).await.unwrap();
+        storage.put(&REQUEST, Put::new(place, own)).await.unwrap();
         assert!(records.get::<Value>(*kind, key.as_bytes()).await.unwrap().is_some(), "{key}");
     }
 }

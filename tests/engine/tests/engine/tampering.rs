@@ -24,7 +24,7 @@ impl Vault {
     }
 
     fn engine(&self) -> Engine<'_> {
-        Engine::new(&self.barrier, &self.mount, &self.storage, REQUEST)
+        Engine::new(&self.barrier, &self.mount, &self.storage, &REQUEST)
     }
 
     async fn write(&self, path: &str) {
@@ -39,13 +39,13 @@ impl Vault {
     /// All keys and values of the mount.
     async fn records(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let keyspace = self.mount.keyspace();
-        let page = self.storage.scan(REQUEST, Scan::prefix(&keyspace, b"")).await.unwrap();
+        let page = self.storage.scan(&REQUEST, Scan::prefix(&keyspace, b"")).await.unwrap();
         page.entries().iter().map(|entry| (entry.key().to_vec(), entry.record().value().to_vec())).collect()
     }
 
     async fn put(&self, key: &[u8], value: &[u8]) {
         let keyspace = self.mount.keyspace();
-        self.storage.put(REQUEST, Put::new(Key::new(&keyspace, key), value)).await.unwrap();
+        self.storage.put(&REQUEST, Put::new(Key::new(&keyspace, key), value)).await.unwrap();
     }
 
     /// Every version of the secret is an error that names it, wherever the altered record is met.

@@ -41,7 +41,7 @@ async fn check(engine: &Engine<'_>, disk: &Disk, keyspace: &str, case: &str) {
     }
     let all = engine.scan(&FolderPath::parse("").unwrap(), Part::default()).await.unwrap();
     assert_eq!(all, SECRETS, "{case}");
-    let records = disk.open().await.scan(REQUEST, Scan::prefix(keyspace, b"")).await.unwrap().len();
+    let records = disk.open().await.scan(&REQUEST, Scan::prefix(keyspace, b"")).await.unwrap().len();
     assert_eq!(records, SECRETS.len(), "{case}");
 }
 
@@ -53,13 +53,13 @@ async fn crash_at_every_step_of_giving_versions_loses_and_doubles_no_secret() {
                 let case = format!("batches {batches}, step {at}, done {done}");
                 let (disk, barrier, mount) = (Disk::new(batches), some_barrier().await, mount(0));
                 let storage = disk.open().await;
-                prepare(&Engine::new(&barrier, &mount, &storage, REQUEST)).await;
+                prepare(&Engine::new(&barrier, &mount, &storage, &REQUEST)).await;
                 disk.play(Script::Crash { at, done });
-                let crashed = Engine::new(&barrier, &mount, &storage, REQUEST).give_versions().await;
+                let crashed = Engine::new(&barrier, &mount, &storage, &REQUEST).give_versions().await;
                 let steps = disk.changes();
                 disk.play(Script::Well);
                 let storage = disk.open().await;
-                let engine = Engine::new(&barrier, &mount, &storage, REQUEST);
+                let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
                 let upgraded = engine.give_versions().await.unwrap();
                 assert_eq!(upgraded.unopenable, 0, "{case}");
                 check(&engine, &disk, &mount.keyspace(), &case).await;
@@ -87,9 +87,9 @@ fn new_mount() -> NewMount {
 async fn begin(site: &Site) -> (Arc<Core>, Initialised) {
     let (core, made) = site.begin().await;
     let unsealed = authorised(&core, &made).await;
-    core.mount(&unsealed, REQUEST, &new_mount()).await.unwrap();
+    core.mount(&unsealed, &REQUEST, &new_mount()).await.unwrap();
     let table = unsealed.mounts().current();
-    prepare(&core.engine(&unsealed, table.get("old").unwrap(), REQUEST).await.unwrap()).await;
+    prepare(&core.engine(&unsealed, table.get("old").unwrap(), &REQUEST).await.unwrap()).await;
     (core, made)
 }
 
@@ -104,21 +104,21 @@ async fn crash_at_every_step_of_an_upgrade_is_gone_on_with_after_a_restart() {
                 let before = authorised(&core, &made).await;
                 let disk = if crashing == "main" { &site.main } else { &site.other };
                 disk.play(Script::Crash { at, done });
-                let begun = core.upgrade_mount(&before, REQUEST, "old").await;
-                core.tidy(&before, false).await;
+                let begun = core.upgrade_mount(&before, &REQUEST, "old").await;
+                core.tidy(&REQUEST, &before, false).await;
                 core.seal();
                 disk.play(Script::Well);
                 let core = unsealed(site.start().await, &made).await;
                 let unsealed = authorised(&core, &made).await;
                 if unsealed.mounts().current().get("old").unwrap().kv_version == 1 {
                     assert!(begun.is_err(), "acknowledged, and forgotten: {case}");
-                    core.upgrade_mount(&unsealed, REQUEST, "old").await.unwrap();
+                    core.upgrade_mount(&unsealed, &REQUEST, "old").await.unwrap();
                 }
-                core.tidy(&unsealed, true).await;
+                core.tidy(&REQUEST, &unsealed, true).await;
                 let table = unsealed.mounts().current();
                 let mount = table.get("old").unwrap();
                 assert_eq!((mount.kv_version, mount.upgrade), (2, None), "{case}");
-                let engine = core.engine(&unsealed, mount, REQUEST).await.unwrap();
+                let engine = core.engine(&unsealed, mount, &REQUEST).await.unwrap();
                 for name in SECRETS {
                     let read = engine.read(&path(name), Some(1)).await.unwrap();
                     assert!(matches!(read, Read::Value(_, read) if *read == value(name)), "{name}: {case}");
@@ -136,15 +136,15 @@ async fn write_of_version_1_that_ends_after_the_upgrade_becomes_a_version() {
     let unsealed = authorised(&core, &made).await;
     // A request that has found its mount, and is slow.
     let former = unsealed.mounts().current();
-    let late = core.engine(&unsealed, former.get("old").unwrap(), REQUEST).await.unwrap();
-    core.upgrade_mount(&unsealed, REQUEST, "old").await.unwrap();
-    core.tidy(&unsealed, false).await;
+    let late = core.engine(&unsealed, former.get("old").unwrap(), &REQUEST).await.unwrap();
+    core.upgrade_mount(&unsealed, &REQUEST, "old").await.unwrap();
+    core.tidy(&REQUEST, &unsealed, false).await;
     let table = unsealed.mounts().current();
     assert!(matches!(table.get("old").unwrap().upgrade, Some(Upgrade { serves: true, .. })));
     late.write_plain(&path("a"), b"{\"late\":1}").await.unwrap();
     late.write_plain(&path("new"), b"{\"late\":2}").await.unwrap();
-    core.tidy(&unsealed, false).await;
-    let engine = core.engine(&unsealed, table.get("old").unwrap(), REQUEST).await.unwrap();
+    core.tidy(&REQUEST, &unsealed, false).await;
+    let engine = core.engine(&unsealed, table.get("old").unwrap(), &REQUEST).await.unwrap();
     for (name, version, value) in [("a", 2, "{\"late\":1}"), ("new", 1, "{\"late\":2}")] {
         let Read::Value(found, read) = engine.read(&path(name), None).await.unwrap() else {
             panic!("{name} is lost")

@@ -61,7 +61,7 @@ async fn make(
     is_orphan: bool,
 ) -> Result<Answer, ApiError> {
     let (unsealed, caller) = (at.unsealed()?, at.caller()?);
-    let tokens = unsealed.tokens(at.call.request());
+    let tokens = unsealed.tokens(&at.call.work);
     let role = match role {
         None => None,
         Some(name) => {
@@ -83,7 +83,7 @@ async fn make(
         );
     }
     for name in &planned.entry.policies {
-        if unsealed.policies().get(unsealed.records(at.call.request()), name).await?.is_none() {
+        if unsealed.policies().get(unsealed.records(&at.call.work), name).await?.is_none() {
             warnings.push(format!("Policy {name:?} does not exist"));
         }
     }

@@ -34,7 +34,7 @@ async fn named(at: &At<'_>) -> Result<(Token, Option<Live>, u64), ApiError> {
     let token = request.token.as_ref().and_then(Text::filled);
     let token = token.ok_or_else(|| ApiError::bad_request("missing token ID"))?;
     let token = Token::presented(token.trim());
-    let live = at.unsealed()?.tokens(at.call.request()).lookup(&token).await?;
+    let live = at.unsealed()?.tokens(&at.call.work).lookup(&token).await?;
     Ok((token, live, seconds("increment", request.increment.as_ref())?))
 }
 
@@ -43,7 +43,7 @@ async fn named_by_accessor(at: &At<'_>) -> Result<(Option<Live>, u64), ApiError>
     let request: AccessorRequest = at.json()?;
     let accessor = request.accessor.as_ref().and_then(Text::filled);
     let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;
-    let live = at.unsealed()?.tokens(at.call.request()).lookup_accessor(accessor.trim()).await?;
+    let live = at.unsealed()?.tokens(&at.call.work).lookup_accessor(accessor.trim()).await?;
     Ok((live, seconds("increment", request.increment.as_ref())?))
 }
 
@@ -140,7 +140,7 @@ pub(super) async fn renew_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 async fn prolong(at: &At<'_>, token: &Token, live: &Live, increment: u64) -> Result<Answer, ApiError> {
-    let Renewed { entry, warnings } = at.unsealed()?.renew(at.call.request(), live, increment).await?;
+    let Renewed { entry, warnings } = at.unsealed()?.renew(&at.call.work, live, increment).await?;
     Ok(Answer::token(auth(token, &entry, Time::now()), warnings))
 }
 
@@ -151,11 +151,11 @@ pub(super) async fn revoke_self(at: &At<'_>) -> Result<Answer, ApiError> {
 pub(super) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
     let (token, live, _) = named(at).await?;
     // One that is dead already is revoked, and what is left of it goes.
-    let name = at.unsealed()?.tokens(at.call.request()).name(&token);
+    let name = at.unsealed()?.tokens(&at.call.work).name(&token);
     match live {
         Some(live) => revoke_live(at, &live).await,
         None if token.is_plausible() => {
-            at.unsealed()?.tokens(at.call.request()).revoke(&name).await?;
+            at.unsealed()?.tokens(&at.call.work).revoke(&name).await?;
             Ok(Answer::Nothing)
         }
         None => Ok(Answer::Nothing),
@@ -170,7 +170,7 @@ pub(super) async fn revoke_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 async fn revoke_live(at: &At<'_>, live: &Live) -> Result<Answer, ApiError> {
-    at.unsealed()?.tokens(at.call.request()).revoke(&live.name).await?;
+    at.unsealed()?.tokens(&at.call.work).revoke(&live.name).await?;
     // Its descendants are dead; what is left of them is tidied.
     at.call.core.hurry();
     Ok(Answer::Nothing)
@@ -179,12 +179,12 @@ async fn revoke_live(at: &At<'_>, live: &Live) -> Result<Answer, ApiError> {
 pub(super) async fn revoke_orphan(at: &At<'_>) -> Result<Answer, ApiError> {
     let (_, live, _) = named(at).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("token to revoke not found"))?;
-    at.unsealed()?.tokens(at.call.request()).revoke_alone(&live.name).await?;
+    at.unsealed()?.tokens(&at.call.work).revoke_alone(&live.name).await?;
     Ok(Answer::Nothing)
 }
 
 pub(super) async fn accessors(at: &At<'_>) -> Result<Answer, ApiError> {
-    Answer::names(&at.unsealed()?.tokens(at.call.request()).accessors().await?)
+    Answer::names(&at.unsealed()?.tokens(&at.call.work).accessors().await?)
 }
 
 /// Removes what is left of dead tokens, in the background.

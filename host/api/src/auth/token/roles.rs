@@ -40,20 +40,20 @@ struct RoleRequest {
 }
 
 pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
-    Answer::names(&at.unsealed()?.tokens(at.call.request()).roles().await?)
+    Answer::names(&at.unsealed()?.tokens(&at.call.work).roles().await?)
 }
 
 pub(super) async fn exists(at: &At<'_>) -> Result<bool, ApiError> {
-    Ok(at.unsealed()?.tokens(at.call.request()).role(at.name).await?.is_some())
+    Ok(at.unsealed()?.tokens(&at.call.work).role(at.name).await?.is_some())
 }
 
 pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
-    let role = at.unsealed()?.tokens(at.call.request()).role(at.name).await?.ok_or(ApiError::NotFound)?;
+    let role = at.unsealed()?.tokens(&at.call.work).role(at.name).await?.ok_or(ApiError::NotFound)?;
     Ok(Answer::system(told(&role)))
 }
 
 pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
-    at.unsealed()?.tokens(at.call.request()).remove_role(at.name).await?;
+    at.unsealed()?.tokens(&at.call.work).remove_role(at.name).await?;
     Ok(Answer::Nothing)
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
              bound by the lesser"
         ));
     }
-    let edited = at.unsealed()?.tokens(at.call.request());
+    let edited = at.unsealed()?.tokens(&at.call.work);
     edited
         .edit_role(&name, |role| {
             request

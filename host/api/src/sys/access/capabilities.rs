@@ -36,7 +36,7 @@ pub(in crate::sys) async fn of_token(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: CapabilitiesRequest = at.json()?;
     let token = request.token.as_ref().and_then(Text::filled);
     let token = token.ok_or_else(|| ApiError::bad_request("missing token"))?;
-    let live = at.unsealed()?.tokens(at.call.request()).lookup(&Token::presented(token)).await?;
+    let live = at.unsealed()?.tokens(&at.call.work).lookup(&Token::presented(token)).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("invalid token"))?;
     answer(&request, &*acl(at, &live).await?)
 }
@@ -45,13 +45,13 @@ pub(in crate::sys) async fn of_accessor(at: &At<'_>) -> Result<Answer, ApiError>
     let request: CapabilitiesRequest = at.json()?;
     let accessor = request.accessor.as_ref().and_then(Text::filled);
     let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;
-    let live = at.unsealed()?.tokens(at.call.request()).lookup_accessor(accessor).await?;
+    let live = at.unsealed()?.tokens(&at.call.work).lookup_accessor(accessor).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("invalid accessor"))?;
     answer(&request, &*acl(at, &live).await?)
 }
 
 async fn acl(at: &At<'_>, live: &Live) -> Result<Arc<Acl>, ApiError> {
-    Ok(at.unsealed()?.acl(at.call.request(), &live.entry.policies).await?)
+    Ok(at.unsealed()?.acl(&at.call.work, &live.entry.policies).await?)
 }
 
 fn answer(request: &CapabilitiesRequest, acl: &Acl) -> Result<Answer, ApiError> {

@@ -49,7 +49,7 @@ async fn named(at: &At<'_>, lease_id: Option<String>) -> Result<(String, Option<
     let id = lease_id.filter(|id| !id.is_empty()).or_else(|| Some(at.name.to_owned()));
     let id =
         id.filter(|id| !id.is_empty()).ok_or_else(|| ApiError::bad_request("lease_id must be specified"))?;
-    let tokens = at.unsealed()?.tokens(at.call.request());
+    let tokens = at.unsealed()?.tokens(&at.call.work);
     let live = match id.rsplit_once('/').and_then(|(path, name)| Some((path, TokenName::parse(name)?))) {
         Some((path, name)) => tokens
             .lookup_name(&name)
@@ -81,7 +81,7 @@ pub(in crate::sys) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
 pub(in crate::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     let folder = at.name.trim_end_matches('/');
     let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-    let leases = at.unsealed()?.tokens(at.call.request()).leases(&prefix).await?;
+    let leases = at.unsealed()?.tokens(&at.call.work).leases(&prefix).await?;
     let mut names: Vec<String> = leases
         .iter()
         .filter_map(|(id, _)| id.strip_prefix(&prefix))
@@ -97,7 +97,7 @@ pub(in crate::sys) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
     let increment = seconds("increment", request.increment.as_ref())?;
     let (id, live) = named(at, request.lease_id).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("lease not found or lease is not renewable"))?;
-    let Renewed { entry, warnings } = at.unsealed()?.renew(at.call.request(), &live, increment).await?;
+    let Renewed { entry, warnings } = at.unsealed()?.renew(&at.call.work, &live, increment).await?;
     Ok(Answer::Logical(Logical {
         lease_id: id,
         renewable: entry.renewable,
@@ -110,7 +110,7 @@ pub(in crate::sys) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
 pub(in crate::sys) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
     let (_, live) = named(at, at.json::<RevokeRequest>()?.lease_id).await?;
     if let Some(live) = live {
-        at.unsealed()?.tokens(at.call.request()).revoke(&live.name).await?;
+        at.unsealed()?.tokens(&at.call.work).revoke(&live.name).await?;
         at.call.core.hurry();
     }
     Ok(Answer::Nothing)
@@ -123,7 +123,7 @@ pub(in crate::sys) async fn revoke_prefix(at: &At<'_>) -> Result<Answer, ApiErro
     if folder.is_empty() {
         return Err(ApiError::bad_request("the prefix is missing"));
     }
-    let tokens = at.unsealed()?.tokens(at.call.request());
+    let tokens = at.unsealed()?.tokens(&at.call.work);
     for (_, name) in tokens.leases(&format!("{folder}/")).await? {
         tokens.revoke(&name).await?;
     }

@@ -80,7 +80,7 @@ pub(in crate::sys) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
         config.apply(&mut mount.tune)?;
     }
     let enabled =
-        at.unsealed()?.mounts().edit(at.call.request(), move |table| table.enable(&path, mount.clone()));
+        at.unsealed()?.mounts().edit(&at.call.work, move |table| table.enable(&path, mount.clone()));
     enabled.await?;
     Ok(Answer::Nothing)
 }
@@ -91,7 +91,7 @@ pub(in crate::sys) async fn disable(at: &At<'_>) -> Result<Answer, ApiError> {
     if path == TOKEN {
         return Err(ApiError::bad_request("token credential backend cannot be disabled"));
     }
-    let disabled = at.unsealed()?.mounts().edit(at.call.request(), move |table| Ok(table.disable(&path)));
+    let disabled = at.unsealed()?.mounts().edit(&at.call.work, move |table| Ok(table.disable(&path)));
     if disabled.await?.is_some() {
         at.call.core.hurry();
     }

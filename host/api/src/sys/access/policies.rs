@@ -50,7 +50,7 @@ pub(in crate::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
 
 /// The whole names of all policies, or of those in a folder.
 async fn below(at: &At<'_>) -> Result<Vec<String>, ApiError> {
-    let mut names = at.unsealed()?.policies().names(at.unsealed()?.records(at.call.request())).await?;
+    let mut names = at.unsealed()?.policies().names(at.unsealed()?.records(&at.call.work)).await?;
     let folder = at.name.trim_end_matches('/');
     if !folder.is_empty() {
         names.retain(|name| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
@@ -108,7 +108,7 @@ pub(in crate::sys) async fn read_spike(at: &At<'_>) -> Result<Answer, ApiError> 
 async fn named(at: &At<'_>) -> Result<(String, Stored), ApiError> {
     let name = policy_name(at)?;
     let unsealed = at.unsealed()?;
-    let stored = unsealed.policies().get(unsealed.records(at.call.request()), &name).await?;
+    let stored = unsealed.policies().get(unsealed.records(&at.call.work), &name).await?;
     Ok((name, stored.ok_or(ApiError::NotFound)?))
 }
 
@@ -153,12 +153,12 @@ async fn put(at: &At<'_>, written: Written, cas: Cas) -> Result<Answer, ApiError
     if at.call.path.as_str().ends_with('/') {
         return Err(ApiError::bad_request("cannot write to a path ending in '/'"));
     }
-    at.unsealed()?.put_policy(at.call.request(), name, written, cas).await?;
+    at.unsealed()?.put_policy(&at.call.work, name, written, cas).await?;
     Ok(Answer::Nothing)
 }
 
 pub(in crate::sys) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
     let name = policy_name(at)?;
-    at.unsealed()?.remove_policy(at.call.request(), name).await?;
+    at.unsealed()?.remove_policy(&at.call.work, name).await?;
     Ok(Answer::Nothing)
 }

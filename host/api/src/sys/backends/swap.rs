@@ -8,7 +8,6 @@ use keyway_loader::{
     probe::Rehearsed,
     swap::{Data, Side, Upgraded, Way},
 };
-use keyway_storage::unit;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -52,7 +51,7 @@ pub(in crate::sys) async fn swap(at: &At<'_>) -> Result<Answer, ApiError> {
 /// Brings the data format of the store to its plugin's.
 pub(in crate::sys) async fn upgrade(at: &At<'_>) -> Result<Answer, ApiError> {
     super::exists(at)?;
-    unit::let_go();
+    at.call.work.unpin();
     let upgraded = at.call.core.upgrade_backend(at.name).await?;
     Ok(Answer::system(describe_upgrade(&upgraded)))
 }
@@ -95,7 +94,7 @@ async fn answer(at: &At<'_>, body: &Body, asked: SwapRequest) -> Result<Value, A
     };
     super::exists(at)?;
     // What this request has used itself must not be waited for.
-    unit::let_go();
+    at.call.work.unpin();
     let swapped = at.call.core.swap(at.name, SwapRequest { data, ..asked }).await?;
     Ok(describe(&swapped))
 }

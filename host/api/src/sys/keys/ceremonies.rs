@@ -46,7 +46,7 @@ async fn is_administrator(at: &At<'_>, path: &str) -> Result<bool, ApiError> {
     }
     let (call, unsealed) = (at.call, at.unsealed()?);
     let address = call.peer.map(|peer| peer.ip());
-    match call.core.caller(unsealed, call.request(), call.token.as_ref(), address, at.ahead).await {
+    match call.core.caller(unsealed, &call.work, call.token.as_ref(), address, at.ahead).await {
         Ok(caller) => Ok(caller.acl.has_sudo(path, false)),
         Err(CoreError::PermissionDenied) => Ok(false),
         Err(error) => Err(error.into()),
@@ -96,7 +96,7 @@ fn told_of_verification(status: &RekeyStatus) -> Value {
 }
 
 pub(in crate::sys) async fn rekey_status(at: &At<'_>) -> Result<Answer, ApiError> {
-    Ok(Answer::flat(told(&at.call.core.rekey_status(at.call.request()).await?)))
+    Ok(Answer::flat(told(&at.call.core.rekey_status(&at.call.work).await?)))
 }
 
 pub(in crate::sys) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
@@ -119,7 +119,7 @@ pub(in crate::sys) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError>
         return Err(ApiError::Forbidden(message.to_owned()));
     }
     let beginner = beginner(at, "sys/rekey/init").await?;
-    let begun = at.call.core.begin_rekey(at.call.request(), counts, verifies, beginner).await?;
+    let begun = at.call.core.begin_rekey(&at.call.work, counts, verifies, beginner).await?;
     Ok(Answer::flat(told(&begun)))
 }
 
@@ -130,11 +130,11 @@ pub(in crate::sys) async fn cancel_rekey(at: &At<'_>) -> Result<Answer, ApiError
 
 pub(in crate::sys) async fn rekey(at: &At<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(at)?;
-    answer(at.call.core.rekey(at.call.request(), &nonce, share).await?)
+    answer(at.call.core.rekey(&at.call.work, &nonce, share).await?)
 }
 
 pub(in crate::sys) async fn verification_status(at: &At<'_>) -> Result<Answer, ApiError> {
-    let status = at.call.core.rekey_status(at.call.request()).await?;
+    let status = at.call.core.rekey_status(&at.call.work).await?;
     if status.nonce.is_none() {
         return Err(ApiError::bad_request("no rekey configuration found"));
     }
@@ -144,7 +144,7 @@ pub(in crate::sys) async fn verification_status(at: &At<'_>) -> Result<Answer, A
 /// The new shares stay; their giving back begins again.
 pub(in crate::sys) async fn restart_verification(at: &At<'_>) -> Result<Answer, ApiError> {
     let is_administrator = is_administrator(at, "sys/rekey/verify").await?;
-    let status = at.call.core.restart_verification(at.call.request(), is_administrator).await?;
+    let status = at.call.core.restart_verification(&at.call.work, is_administrator).await?;
     Ok(Answer::flat(told_of_verification(&status)))
 }
 
@@ -159,7 +159,7 @@ pub(in crate::sys) async fn remove_backup(_: &At<'_>) -> Result<Answer, ApiError
 
 pub(in crate::sys) async fn verify(at: &At<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(at)?;
-    answer(at.call.core.verify_rekey(at.call.request(), &nonce, share).await?)
+    answer(at.call.core.verify_rekey(&at.call.work, &nonce, share).await?)
 }
 
 fn answer(rekeyed: Rekeyed) -> Result<Answer, ApiError> {
@@ -181,7 +181,7 @@ fn answer(rekeyed: Rekeyed) -> Result<Answer, ApiError> {
 }
 
 pub(in crate::sys) async fn root_status(at: &At<'_>) -> Result<Answer, ApiError> {
-    Ok(Answer::flat(told_of_root(&at.call.core.root_status(at.call.request()).await?, "")))
+    Ok(Answer::flat(told_of_root(&at.call.core.root_status(&at.call.work).await?, "")))
 }
 
 fn told_of_root(status: &RootStatus, otp: &str) -> Value {
@@ -212,7 +212,7 @@ pub(in crate::sys) async fn begin_root(at: &At<'_>) -> Result<Answer, ApiError> 
         }
     };
     let beginner = beginner(at, "sys/generate-root/attempt").await?;
-    let status = at.call.core.begin_root(at.call.request(), otp, beginner).await?;
+    let status = at.call.core.begin_root(&at.call.work, otp, beginner).await?;
     Ok(Answer::flat(told_of_root(&status, &told)))
 }
 
@@ -231,6 +231,6 @@ pub(in crate::sys) async fn cancel_root(at: &At<'_>) -> Result<Answer, ApiError>
 
 pub(in crate::sys) async fn root(at: &At<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(at)?;
-    let status = at.call.core.give_for_root(at.call.request(), &nonce, share).await?;
+    let status = at.call.core.give_for_root(&at.call.work, &nonce, share).await?;
     Ok(Answer::flat(told_of_root(&status, "")))
 }

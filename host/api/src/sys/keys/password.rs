@@ -13,7 +13,7 @@ struct PasswordRequest {
 }
 
 pub(in crate::sys) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
-    let since = at.call.core.password_set(at.call.request()).await?;
+    let since = at.call.core.password_set(&at.call.work).await?;
     Ok(Answer::system(json!({ "is_set": since.is_some(), "created_time": since })))
 }
 
@@ -21,12 +21,12 @@ pub(in crate::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     at.call.edge.clients.take_password(at.call.peer)?;
     let request: PasswordRequest = at.json()?;
     let password = parse(request.password.unwrap_or_default())?;
-    at.call.core.set_password(at.call.request(), password).await?;
+    at.call.core.set_password(&at.call.work, password).await?;
     Ok(Answer::Nothing)
 }
 
 pub(in crate::sys) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
-    at.call.core.remove_password(at.call.request()).await?;
+    at.call.core.remove_password(&at.call.work).await?;
     Ok(Answer::Nothing)
 }
 

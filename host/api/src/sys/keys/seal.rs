@@ -11,7 +11,7 @@ use crate::{Call, answer::Answer, error::ApiError, route::At};
 
 pub(in crate::sys) async fn is_initialised(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
-    let status = call.core.seal_status(call.request()).await?;
+    let status = call.core.seal_status(&call.work).await?;
     Ok(Answer::plain(json!({ "initialized": status.initialised })))
 }
 
@@ -20,7 +20,7 @@ pub(in crate::sys) async fn leader(at: &At<'_>) -> Result<Answer, ApiError> {
     let is_shared = at.call.core.system_is_shared();
     if is_shared {
         // Perhaps it has been sealed by what another host did. While the store is away it is what it was.
-        let _known = at.call.core.seal_status(at.call.request()).await;
+        let _known = at.call.core.seal_status(&at.call.work).await;
     }
     Ok(Answer::plain(json!({
         "ha_enabled": is_shared,
@@ -42,7 +42,7 @@ pub(in crate::sys) async fn seal(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 pub(in crate::sys) async fn rotate(at: &At<'_>) -> Result<Answer, ApiError> {
-    at.unsealed()?.barrier().rotate(at.call.request()).await?;
+    at.unsealed()?.barrier().rotate(&at.call.work).await?;
     Ok(Answer::Nothing)
 }
 
@@ -51,7 +51,7 @@ pub(in crate::sys) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> 
     let unsealed = at.unsealed()?;
     if at.call.core.system_is_shared() {
         // Another host may have made a newer one.
-        at.call.core.read_keys_again(unsealed, at.call.request()).await?;
+        at.call.core.read_keys_again(unsealed, &at.call.work).await?;
     }
     let key = unsealed.barrier().key_use();
     let made = i64::try_from(key.made).ok().and_then(|made| jiff::Timestamp::from_second(made).ok());
@@ -64,7 +64,7 @@ pub(in crate::sys) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> 
 
 pub(in crate::sys) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
-    let status = call.core.seal_status(call.request()).await?;
+    let status = call.core.seal_status(&call.work).await?;
     Ok(Answer::plain(seal_answer(call, &status)))
 }
 
@@ -104,7 +104,7 @@ pub(in crate::sys) async fn init(at: &At<'_>) -> Result<Answer, ApiError> {
     let (call, body) = (at.call, at.json::<InitRequest>()?);
     let counts = ShareCounts::new(body.secret_shares.unwrap_or(5), body.secret_threshold.unwrap_or(3))
         .map_err(ApiError::bad_request)?;
-    let initialised = call.core.init(call.request(), counts, body.repeat).await?;
+    let initialised = call.core.init(&call.work, counts, body.repeat).await?;
     let shares = || initialised.shares.iter().map(Share::expose);
     Ok(Answer::plain(json!({
         "keys": shares().map(|share| HEXLOWER_PERMISSIVE.encode(share)).collect::<Vec<_>>(),
@@ -126,7 +126,7 @@ struct UnsealRequest {
 
 pub(in crate::sys) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
-    let (core, request) = (&call.core, call.request());
+    let (core, request) = (&call.core, &call.work);
     let body: UnsealRequest = at.json()?;
     if body.migrate {
         return Err(ApiError::bad_request("migrate is not supported: there is one kind of seal"));

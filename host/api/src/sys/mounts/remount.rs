@@ -28,11 +28,9 @@ pub(in crate::sys) async fn remount(at: &At<'_>) -> Result<Answer, ApiError> {
     let parse = |path: &str| MountPath::parse(path).map_err(ApiError::bad_request);
     let id = match (from.strip_prefix("auth/"), to.strip_prefix("auth/")) {
         (Some(from), Some(to)) => {
-            at.call.core.move_auth(at.unsealed()?, at.call.request(), from, parse(to)?).await?
+            at.call.core.move_auth(at.unsealed()?, &at.call.work, from, parse(to)?).await?
         }
-        (None, None) => {
-            at.call.core.move_mount(at.unsealed()?, at.call.request(), &from, parse(&to)?).await?
-        }
+        (None, None) => at.call.core.move_mount(at.unsealed()?, &at.call.work, &from, parse(&to)?).await?,
         _ => return Err(ApiError::bad_request("auth methods stay under auth/, and secrets elsewhere")),
     };
     Ok(Answer::flat(json!({ "migration_id": id })))

@@ -131,7 +131,7 @@ pub(in crate::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     let mut tune = mount.tune.clone();
     request.apply(&mut tune)?;
     let (uuid, tuned) = (mount.uuid, path.clone());
-    let edited = at.unsealed()?.mounts().edit(at.call.request(), move |table| {
+    let edited = at.unsealed()?.mounts().edit(&at.call.work, move |table| {
         let mount = table.get_mut(&path).filter(|mount: &&mut Mount| mount.uuid == uuid);
         let mount = mount.ok_or_else(|| MountError::Gone { path: path.clone() })?;
         mount.tune = tune.clone();
@@ -144,7 +144,7 @@ pub(in crate::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     if !upgrades {
         return Ok(Answer::Nothing);
     }
-    core.upgrade_mount(at.unsealed()?, at.call.request(), &tuned).await?;
+    core.upgrade_mount(at.unsealed()?, &at.call.work, &tuned).await?;
     let warning = "Upgrading mount from version 1 to version 2. This mount will be unavailable for a brief period and will resume \
                    service shortly.";
     Ok(Answer::Nothing.warning(Some(warning.to_owned())))
@@ -179,7 +179,7 @@ async fn tune_auth(at: &At<'_>, path: &str) -> Result<Answer, ApiError> {
     let mount = table.auth().get(&path).ok_or_else(|| gone(&format!("auth/{path}")))?;
     let mut tune = mount.tune.clone();
     request.apply(&mut tune)?;
-    let edited = at.unsealed()?.mounts().edit(at.call.request(), move |table| {
+    let edited = at.unsealed()?.mounts().edit(&at.call.work, move |table| {
         let mount = table.auth_mut().get_mut(&path);
         let mount = mount.ok_or_else(|| MountError::Gone { path: format!("auth/{path}") })?;
         mount.tune = tune.clone();

@@ -15,7 +15,7 @@ const NOT_AUDITED: &str = "no audit device accepts a line, and no request is ser
 /// 200 where secrets can be read and written; else what stands in the way, most basic first.
 pub(in crate::sys) async fn health(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
-    let HealthReport { seal, storage, audits, was_initialised } = call.core.health(call.request()).await;
+    let HealthReport { seal, storage, audits, was_initialised } = call.core.health(&call.work).await;
     let ready = storage.iter().all(BackendHealth::is_ready);
     let states: Map<String, Value> =
         storage.iter().map(|backend| (backend.backend.clone(), state(backend).into())).collect();

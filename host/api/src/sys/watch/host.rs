@@ -113,7 +113,7 @@ fn host_name() -> String {
 
 /// The hosts that serve from this store. Each serves everything, so that all are active.
 pub(in crate::sys) async fn hosts(at: &At<'_>) -> Result<Answer, ApiError> {
-    let hosts = at.call.core.hosts(at.call.request()).await?;
+    let hosts = at.call.core.hosts(&at.call.work).await?;
     let node = |host: Host| {
         json!({
             "hostname": host.hostname,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use keyway_crypto::{key::KEY_BYTES, shares::Share};
-use keyway_storage::RequestId;
+use keyway_storage::Work;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -40,9 +40,9 @@ impl Core {
     /// # Errors
     ///
     /// `Sealed`, and the store's.
-    pub async fn root_status(&self, request: RequestId) -> Result<RootStatus, CoreError> {
+    pub async fn root_status(&self, work: &Work) -> Result<RootStatus, CoreError> {
         self.unsealed()?;
-        let record = self.seal_record(request).await?;
+        let record = self.seal_record(work).await?;
         Ok(self.root_status_by(&record))
     }
 
@@ -64,12 +64,12 @@ impl Core {
     /// `Ceremony` where one is under way, or the pad is not as long as a token; `Sealed`, and the store's.
     pub async fn begin_root(
         &self,
-        request: RequestId,
+        work: &Work,
         otp: Zeroizing<Vec<u8>>,
         beginner: Beginner,
     ) -> Result<RootStatus, CoreError> {
         self.unsealed()?;
-        let record = self.seal_record(request).await?;
+        let record = self.seal_record(work).await?;
         if otp.len() != Token::BYTES {
             return Err(refused(&format!("the one-time pad (otp) must have {} bytes", Token::BYTES)));
         }
@@ -109,14 +109,14 @@ impl Core {
     /// As [`rekey`](Self::rekey).
     pub async fn give_for_root(
         &self,
-        request: RequestId,
+        work: &Work,
         nonce: &str,
         share: Share,
     ) -> Result<RootStatus, CoreError> {
         let unsealed = self.unsealed()?;
         self.root_attempt(nonce, |_| Ok(()))?;
         let _quiet = self.ceremonies.one_at_a_time()?;
-        let record = self.seal_record(request).await?;
+        let record = self.seal_record(work).await?;
         if !record.knows(&share) {
             return Err(CoreError::WrongShare);
         }
@@ -136,7 +136,7 @@ impl Core {
         // This attempt, with its own pad: another one that is begun meanwhile is another.
         let attempt = self.ceremonies.root().take().filter(|root| root.nonce.to_string() == nonce);
         let attempt = attempt.ok_or_else(|| refused("the root generation was cancelled"))?;
-        let token = unsealed.tokens(request).make(None, &Entry::root().map_err(TokenError::from)?).await?;
+        let token = unsealed.tokens(work).make(None, &Entry::root().map_err(TokenError::from)?).await?;
         let hidden = token.expose().bytes().zip(attempt.otp.iter()).map(|(byte, pad)| byte ^ pad).collect();
         tracing::warn!("a root token was made by the holders of the shares");
         status.progress = progress;

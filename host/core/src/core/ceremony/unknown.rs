@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyway_storage::RequestId;
+use keyway_storage::Work;
 use uuid::Uuid;
 
 use super::{Ceremonies, Made, state::State};
@@ -22,11 +22,11 @@ impl Core {
     /// Then it has them.
     pub(in crate::core) async fn finds_its_own_keys(
         &self,
-        request: RequestId,
+        work: &Work,
         unsealed: &Unsealed,
     ) -> Result<bool, CoreError> {
         let Some((attempt, made)) = self.ceremonies.perhaps_in_force() else { return Ok(false) };
-        if !unsealed.barrier.settle_rekey(request, &made.keys).await? {
+        if !unsealed.barrier.settle_rekey(work, &made.keys).await? {
             return Ok(false);
         }
         self.ceremonies.set_state(attempt, State::InForce);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use keyway_crypto::shares::Share;
-use keyway_storage::RequestId;
+use keyway_storage::Work;
 use uuid::Uuid;
 
 use super::{RekeyStatus, Rekeyed, add, refused, state::State};
@@ -53,12 +53,12 @@ impl Core {
     /// `Ceremony` where there is no rekeying; and as [`cancel_rekey`](Self::cancel_rekey).
     pub async fn restart_verification(
         &self,
-        request: RequestId,
+        work: &Work,
         is_administrator: bool,
     ) -> Result<RekeyStatus, CoreError> {
         self.unsealed()?;
         let _quiet = self.ceremonies.one_at_a_time()?;
-        let record = self.seal_record(request).await?;
+        let record = self.seal_record(work).await?;
         {
             let mut rekeying = self.ceremonies.rekeying();
             let going = rekeying.as_mut().filter(|rekeying| rekeying.state != State::InForce);
@@ -94,7 +94,7 @@ impl Core {
     /// As [`rekey`](Self::rekey). After an unknown outcome, any of the new shares finds out.
     pub async fn verify_rekey(
         self: &Arc<Self>,
-        request: RequestId,
+        work: &Work,
         nonce: &str,
         share: Share,
     ) -> Result<Rekeyed, CoreError> {
@@ -102,7 +102,7 @@ impl Core {
         self.made_by_verification(nonce)?;
         let quiet = self.ceremonies.one_at_a_time()?;
         let (attempt, made) = self.made_by_verification(nonce)?;
-        let record = self.seal_record(request).await?;
+        let record = self.seal_record(work).await?;
         let hash = share.hash(record.cluster_id);
         if !made.keys.shares.iter().any(|one| one.hash(record.cluster_id).matches(&hash)) {
             return Err(CoreError::WrongShare);
@@ -118,7 +118,7 @@ impl Core {
         if !enough {
             return Ok(Rekeyed::Going(self.rekey_status_by(&record)));
         }
-        self.put_in_force(request, unsealed, attempt, made, quiet).await?;
+        self.put_in_force(work, unsealed, attempt, made, quiet).await?;
         Ok(Rekeyed::InForce(nonce))
     }
 }

@@ -9,12 +9,12 @@ async fn host_whose_keys_another_has_changed_says_that_it_is_sealed() {
     let cluster = Cluster::begin(Disk::shared(1_000), 2).await;
     let (one, other) = (&cluster.hosts[0], &cluster.hosts[1]);
     let next = next_keys();
-    one.unsealed().unwrap().barrier().rekey(REQUEST, &next).await.unwrap();
-    assert!(!one.seal_status(REQUEST).await.unwrap().sealed, "the host that did it goes on");
-    assert!(other.seal_status(REQUEST).await.unwrap().sealed);
+    one.unsealed().unwrap().barrier().rekey(&REQUEST, &next).await.unwrap();
+    assert!(!one.seal_status(&REQUEST).await.unwrap().sealed, "the host that did it goes on");
+    assert!(other.seal_status(&REQUEST).await.unwrap().sealed);
     // With the new share it serves again, and whoever still holds the former keys there seals nobody.
     let share = Share::from_bytes(next.shares[0].expose()).unwrap();
-    assert!(!other.unseal(REQUEST, share).await.unwrap().sealed);
+    assert!(!other.unseal(&REQUEST, share).await.unwrap().sealed);
     view(other, &cluster.root()).await.unwrap();
 }
 
@@ -27,12 +27,12 @@ async fn host_that_changes_the_keys_itself_is_never_sealed_by_it() {
     let changing = tokio::spawn(async move {
         for _ in 0..200 {
             let unsealed = host.unsealed().unwrap();
-            unsealed.barrier().rekey(REQUEST, &next_keys()).await.unwrap();
+            unsealed.barrier().rekey(&REQUEST, &next_keys()).await.unwrap();
         }
     });
     while !changing.is_finished() {
         view(&cluster.hosts[0], &root).await.unwrap();
-        assert!(!cluster.hosts[0].seal_status(REQUEST).await.unwrap().sealed);
+        assert!(!cluster.hosts[0].seal_status(&REQUEST).await.unwrap().sealed);
     }
     changing.await.unwrap();
 }
@@ -45,9 +45,9 @@ async fn host_whose_keys_another_has_changed_seals_itself_whatever_was_changed_b
         let (one, other) = (&cluster.hosts[0], &cluster.hosts[1]);
         view(other, &cluster.root()).await.unwrap();
         let unsealed = one.unsealed().unwrap();
-        unsealed.barrier().rekey(REQUEST, &next_keys()).await.unwrap();
-        one.mount(&unsealed, REQUEST, &new_mount("kv")).await.unwrap();
-        unsealed.put_policy(REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
+        unsealed.barrier().rekey(&REQUEST, &next_keys()).await.unwrap();
+        one.mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
+        unsealed.put_policy(&REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
         let seen = view(other, &cluster.root()).await;
         assert!(matches!(seen, Err(CoreError::Sealed)), "{seen:?}");
         assert!(other.unsealed().is_err());
@@ -64,21 +64,21 @@ async fn host_that_does_not_know_whether_its_rekeying_is_in_force_finds_out_and_
             let cluster = Cluster::begin(disk, 1).await;
             let host = &cluster.hosts[0];
             let begun = host
-                .begin_rekey(REQUEST, ShareCounts::new(1, 1).unwrap(), false, Beginner::Anybody)
+                .begin_rekey(&REQUEST, ShareCounts::new(1, 1).unwrap(), false, Beginner::Anybody)
                 .await
                 .unwrap();
             let nonce = begun.nonce.unwrap().to_string();
             let share = || Share::from_bytes(cluster.made.shares[0].expose()).unwrap();
             cluster.rests().await;
             cluster.main.play(Script::Crash { at: 0, done: true });
-            assert!(host.rekey(REQUEST, &nonce, share()).await.is_err());
+            assert!(host.rekey(&REQUEST, &nonce, share()).await.is_err());
             cluster.main.play(Script::Well);
             if asks_how_it_is {
-                assert!(!host.seal_status(REQUEST).await.unwrap().sealed);
+                assert!(!host.seal_status(&REQUEST).await.unwrap().sealed);
             } else {
                 view(host, &cluster.root()).await.unwrap();
             }
-            let told = host.rekey(REQUEST, &nonce, share()).await.unwrap();
+            let told = host.rekey(&REQUEST, &nonce, share()).await.unwrap();
             let Rekeyed::Made { shares, .. } = told else { panic!("the new shares are not told") };
             assert!(cluster.another(&cluster.made.shares[0]).await.is_none());
             assert!(cluster.another(&shares[0]).await.is_some());
