@@ -15,10 +15,12 @@ use keyway_core::{
 };
 
 use super::{
-    Call,
+    action::Action,
     answer::{self, Answer, Logical},
+    call::Call,
     error::ApiError,
-    route::{Action, Mounted},
+    route::Mounted,
+    target,
 };
 
 /// About how many bytes the values of one body take in a line at most.
@@ -56,7 +58,7 @@ impl Trail {
     /// Says who asks for what, right before it has an effect: to the devices, and by the keys, that there are then.
     pub(super) async fn ask(&mut self, call: &Call, known: Known<'_>) -> Result<(), ApiError> {
         // Who watches must be answered when everything else fails.
-        if call.needs_no_audit() {
+        if target::is_unaudited(call) {
             return Ok(());
         }
         // The keys first: whoever has them has the devices of the unsealed server, too.

@@ -12,9 +12,10 @@ use keyway_common::offload;
 use serde::de::DeserializeOwned;
 
 use super::{
-    Call,
+    action::Action,
+    call::Call,
     error::ApiError,
-    route::{Action, At, BodyLimit},
+    route::{At, BodyLimit},
 };
 
 /// The longest body.

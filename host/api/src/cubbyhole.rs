@@ -8,12 +8,10 @@ use keyway_core::{
 use serde_json::{json, value::RawValue};
 
 use super::{
+    action::Action::{Delete, List, Read, Write},
     answer::Answer,
     error::ApiError,
-    route::{
-        Action::{Delete, List, Read, Write},
-        At, Route, Table,
-    },
+    route::{At, Route, Table},
 };
 
 /// The longest path: a key has its token's name before it.
@@ -23,10 +21,10 @@ const MAX_PATH_BYTES: usize = 380;
 pub(super) static ROUTES: Table = Table {
     base: "cubbyhole/",
     routes: &[
-        Route::new(Read, "{path}", |at| Box::pin(read(at))),
+        Route::new(Read, "{path}", |at| Box::pin(read(at))).of_secret(),
         Route::new(List, "{path}", |at| Box::pin(list(at))),
-        Route::new(Write, "{path}", |at| Box::pin(write(at))).creating(|at| Box::pin(exists(at))),
-        Route::new(Delete, "{path}", |at| Box::pin(delete(at))),
+        Route::new(Write, "{path}", |at| Box::pin(write(at))).of_secret().creating(|at| Box::pin(exists(at))),
+        Route::new(Delete, "{path}", |at| Box::pin(delete(at))).of_secret(),
     ],
 };
 

@@ -58,6 +58,25 @@ pub struct OpenRoutes {
     pub ceremonies: bool,
 }
 
+/// A setting that opens routes to everybody who reaches the listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Setting {
+    /// `metrics.unauthenticated`.
+    Metrics,
+    /// `seal.open_ceremonies`.
+    Ceremonies,
+}
+
+impl OpenRoutes {
+    /// Whether a setting is on.
+    pub(super) fn has(self, setting: Setting) -> bool {
+        match setting {
+            Setting::Metrics => self.metrics,
+            Setting::Ceremonies => self.ceremonies,
+        }
+    }
+}
+
 /// Memory that a request's bodies count for, until it is answered.
 #[derive(Default)]
 pub(super) struct Memory {

@@ -2,37 +2,9 @@
 //! Vault or OpenBao know are refused by name ([`unsupported`](super::unsupported) lists them for each route), the others
 //! are named in the warnings of the answer, in OpenBao's words.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
-
 use serde_json::{Map, Value};
 
-use super::{
-    body,
-    error::ApiError,
-    given::says_nothing,
-    route::{Action, At},
-};
-
-/// The names that a request has and its endpoint does not read.
-#[derive(Debug, Default)]
-pub(super) struct Unread(Mutex<BTreeSet<String>>);
-
-impl Unread {
-    fn add(&self, name: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
-    }
-
-    /// The warning about them; none if everything was read.
-    pub(super) fn warning(self) -> Option<String> {
-        let names = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let names: Vec<String> = names.into_iter().collect();
-        let text = || format!("Endpoint ignored these unrecognized parameters: [{}]", names.join(" "));
-        (!names.is_empty()).then(text)
-    }
-}
+use super::{action::Action, body, error::ApiError, given::says_nothing, route::At};
 
 /// Whether a query parameter says which action a GET is, so that it was read with the method.
 fn is_action(name: &str, action: Action) -> bool {

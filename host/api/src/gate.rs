@@ -8,36 +8,28 @@ use bytes::Bytes;
 use keyway_common::json::has_repeated_name;
 use keyway_core::{
     Caller, CoreError,
-    mounts::auth::APPROLE,
     policy::{Ask, Capabilities, Operation},
-    secrets::SecretPath,
 };
-use keyway_storage::ahead::{Ahead, Place};
+use keyway_storage::ahead::Ahead;
 use serde_json::{Map, Value};
 
 use super::{
-    Call,
+    action::Action,
     answer::Answer,
     audit::{Known, Trail},
-    auth, body, cubbyhole,
+    body,
+    call::Call,
     error::ApiError,
-    fields::Unread,
-    kv1, kv2,
-    route::{Access, Action, At, Mounted, Route, Table, find},
-    sys, unnamed, wrapping,
+    route::{Access, At, Mounted, Route},
+    target::{self, Target},
+    unnamed,
+    unread::Unread,
+    wrapping,
 };
 
 /// While the secrets of a mount are given versions; in OpenBao's words.
 const UPGRADING: &str = "Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period and \
                          will resume service shortly.";
-
-/// Where a request goes.
-struct Target {
-    table: &'static Table,
-    route: &'static Route,
-    name: String,
-    mounted: Option<Mounted>,
-}
 
 /// Answers a request.
 pub(super) async fn pass(call: &Call, body: Body, trail: &mut Trail) -> Result<Answer, ApiError> {
@@ -52,7 +44,7 @@ pub(super) async fn pass(call: &Call, body: Body, trail: &mut Trail) -> Result<A
 async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> Result<Answer, ApiError> {
     let (found, mut ahead) = arrive(call).await?;
     if let Ok(Some(target)) = &found {
-        call.label.is(target.table, target.route);
+        call.label.set(target.table.base, target.route.pattern);
         if target.is_open(call) {
             return pass_open(call, target, &ahead, body, trail).await;
         }
@@ -65,12 +57,11 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
         Ok(Some(target)) => target,
         Ok(None) | Err(_) => {
             let caller = caller?;
-            let allowed =
-                may(&caller, operations(call.action), &policy_path(call.path.as_str(), call.action));
+            let allowed = may(&caller, operations(call.action), &call.action.policy_path(call.path.as_str()));
             let refusal = match found {
                 _ if !allowed => ApiError::PermissionDenied,
                 Err(error) => error,
-                Ok(_) => no_route(call),
+                Ok(_) => target::none(call),
             };
             trail
                 .ask(call, Known { caller: Some(&caller), refused: Some(&refusal), ..Known::default() })
@@ -145,31 +136,6 @@ async fn run(mut at: At<'_>) -> Result<Answer, ApiError> {
     }
 }
 
-impl Target {
-    /// The record that it reads first, where that is in the system's store.
-    fn first_read(&self, call: &Call) -> Option<Place> {
-        let Some(Mounted::Secrets { mount, .. }) = self.mounted.as_ref().filter(|_| self.route.reads_secret)
-        else {
-            return None;
-        };
-        call.core.place_in_system(mount, &SecretPath::parse(&self.name).ok()?)
-    }
-
-    /// Whether whoever reaches the listener may ask.
-    fn is_open(&self, call: &Call) -> bool {
-        let is_metrics = self.route.pattern == "sys/metrics";
-        match self.route.access {
-            Access::Open(_) => true,
-            Access::Visitor(_) => call.token.is_none(),
-            Access::Holder(_) | Access::Token => {
-                (is_metrics && call.edge.open.metrics)
-                    || (self.route.is_ceremony && call.edge.open.ceremonies)
-                    || (self.route.is_open_while_sealed && call.core.unsealed().is_err())
-            }
-        }
-    }
-}
-
 async fn pass_open(
     call: &Call,
     target: &Target,
@@ -206,14 +172,14 @@ async fn pass_open(
 
 /// The route, and what is read in one call before anything is decided.
 async fn arrive(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Ahead), ApiError> {
-    let found = target(call);
+    let found = target::of(call);
     let Ok(unsealed) = call.core.unsealed() else { return Ok((found, Ahead::default())) };
     let known = found.as_ref().ok().and_then(Option::as_ref);
     let is_open = known.is_some_and(|target| target.is_open(call));
     // Whoever watches, or unseals, is answered whatever the store does; and who shows nothing where a token is needed is refused
     // without it.
-    let may_log_in = call.path.as_str().starts_with("auth/");
-    if (is_open && call.needs_no_store()) || (call.token.is_none() && !is_open && !may_log_in) {
+    let is_refused = call.token.is_none() && !is_open && !target::may_log_in(call);
+    if is_refused || (is_open && known.is_some_and(|target| !target.needs_store())) {
         return Ok((found, Ahead::default()));
     }
     let table = unsealed.mounts().current();
@@ -221,62 +187,8 @@ async fn arrive(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Ahead)
     let first = known.and_then(|target| target.first_read(call));
     let ahead = call.core.arrive(&unsealed, &call.work, token, first).await?;
     // The mounts may be others by now, whoever has taken that over.
-    let found = if Arc::ptr_eq(&table, &unsealed.mounts().current()) { found } else { target(call) };
+    let found = if Arc::ptr_eq(&table, &unsealed.mounts().current()) { found } else { target::of(call) };
     Ok((found, ahead))
-}
-
-/// The route of a path: none where there is none.
-fn target(call: &Call) -> Result<Option<Target>, ApiError> {
-    let path = call.path.as_str();
-    let (first, rest) = path.split_once('/').unwrap_or((path, ""));
-    let fixed = match first {
-        "sys" => Some((&sys::ROUTES, path)),
-        "cubbyhole" => Some((&cubbyhole::ROUTES, rest)),
-        "auth" if rest.starts_with("token/") => Some((&auth::token::ROUTES, path)),
-        _ => None,
-    };
-    if let Some((table, path)) = fixed {
-        return Ok(find(table, path, call.action)?.map(|(route, name)| Target {
-            table,
-            route,
-            name: route.folded(name),
-            mounted: None,
-        }));
-    }
-    let Ok(unsealed) = call.core.unsealed() else { return Ok(None) };
-    let mounts = unsealed.mounts().current();
-    if first == "auth" {
-        let Some((at, mount, rest)) = mounts.auth().resolve(rest) else { return Ok(None) };
-        if mount.kind != APPROLE {
-            return Ok(None);
-        }
-        let found = find(&auth::approle::ROUTES, rest, call.action)?;
-        let mounted = Mounted::Auth { at: at.to_owned(), mount: mount.clone() };
-        return Ok(found.map(|(route, name)| Target {
-            table: &auth::approle::ROUTES,
-            route,
-            name: route.folded(name),
-            mounted: Some(mounted),
-        }));
-    }
-    let Some((at, mount, rest)) = mounts.resolve(path) else { return Ok(None) };
-    let table = if mount.kv_version == 1 { &kv1::ROUTES } else { &kv2::ROUTES };
-    let found = find(table, rest, call.action)?;
-    let mounted = Mounted::Secrets { at: at.to_owned(), mount: mount.clone() };
-    Ok(found.map(|(route, name)| Target { table, route, name: name.to_owned(), mounted: Some(mounted) }))
-}
-
-fn no_route(call: &Call) -> ApiError {
-    let path = call.path.as_str().trim_end_matches('/');
-    let is_fixed = path.starts_with("sys/") || path.starts_with("auth/");
-    let reason = if is_fixed { "" } else { ": nothing is mounted there" };
-    ApiError::NoRoute(format!("no handler for route {path:?}{reason}"))
-}
-
-/// The path as policies see it: a slash at the end of lists and nowhere else.
-pub(super) fn policy_path(path: &str, action: Action) -> String {
-    let path = path.trim_end_matches('/');
-    if action.is_of_folder() { format!("{path}/") } else { path.to_owned() }
 }
 
 /// What an action may be, by what is there already.

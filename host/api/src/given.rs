@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 pub(super) use self::weak::{Number, Numbers, Pairs, Text, Texts, Truth};
-use super::{Call, error::ApiError};
+use super::{call::Call, error::ApiError};
 
 /// Tells a `null` from a field that is not there.
 pub(super) fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(

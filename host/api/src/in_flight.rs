@@ -9,8 +9,6 @@ use std::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Call, method_of};
-
 /// A request that is being served.
 #[derive(Debug, Clone)]
 pub(super) struct InFlightRequest {
@@ -32,15 +30,9 @@ pub(super) struct Listed<'f> {
 
 impl InFlight {
     /// Adds a request.
-    pub(super) fn list(&self, call: &Call) -> Listed<'_> {
-        let request = InFlightRequest {
-            since: Timestamp::now(),
-            peer: call.peer,
-            path: call.path.as_str().to_owned(),
-            method: method_of(call.action),
-        };
-        self.lock().insert(call.id, request);
-        Listed { list: self, id: call.id }
+    pub(super) fn list(&self, id: Uuid, request: InFlightRequest) -> Listed<'_> {
+        self.lock().insert(id, request);
+        Listed { list: self, id }
     }
 
     /// Those that are being served now.

@@ -5,26 +5,25 @@ use keyway_core::secrets::{Engine, FolderPath, SecretPath};
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
+    action::Action::{Delete, List, Read, Scan, Write},
     answer::{Answer, Logical},
     error::ApiError,
     given::{PART, part},
-    route::{
-        Action::{Delete, List, Read, Scan, Write},
-        At, Route, Table,
-    },
+    route::{At, Route, Table},
 };
 
 /// The routes of a mount, behind its path.
 pub(super) static ROUTES: Table = Table {
     base: "kv1/",
     routes: &[
-        Route::new(Read, "{path}", |at| Box::pin(read(at))).reading_secret(),
+        Route::new(Read, "{path}", |at| Box::pin(read(at))).of_secret().reading_secret(),
         Route::new(List, "{path}", |at| Box::pin(list(at))).query(PART),
         Route::new(Scan, "{path}", |at| Box::pin(scan(at))).query(PART),
         Route::new(Write, "{path}", |at| Box::pin(write(at)))
+            .of_secret()
             .with_value()
             .creating(|at| Box::pin(exists(at))),
-        Route::new(Delete, "{path}", |at| Box::pin(delete(at))),
+        Route::new(Delete, "{path}", |at| Box::pin(delete(at))).of_secret(),
     ],
 };
 

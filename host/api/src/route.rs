@@ -10,36 +10,7 @@ use keyway_core::{
 };
 use keyway_storage::ahead::Ahead;
 
-use super::{Call, answer::Answer, error::ApiError, fields::Unread, gate::policy_path};
-
-/// What a method asks for: PUT is POST, LIST is also `GET ?list=true`, SCAN `GET ?scan=true`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// GET and HEAD.
-    Read,
-    /// PUT and POST.
-    Write,
-    /// PATCH.
-    Patch,
-    /// DELETE.
-    Delete,
-    /// LIST.
-    List,
-    /// SCAN: as LIST, with all folders below.
-    Scan,
-}
-
-impl Action {
-    /// Whether its path is a folder: policies see it with a slash at its end.
-    pub const fn is_of_folder(self) -> bool {
-        matches!(self, Self::List | Self::Scan)
-    }
-
-    /// Whether it brings something to be kept.
-    pub(super) const fn writes(self) -> bool {
-        matches!(self, Self::Write | Self::Patch)
-    }
-}
+use super::{action::Action, answer::Answer, call::Call, edge::Setting, error::ApiError, unread::Unread};
 
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +23,30 @@ pub enum Access {
     Visitor(&'static str),
     /// Whoever shows a token whose policies allow it.
     Token,
+}
+
+/// What becomes of a request when the server has too much to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Load {
+    /// It is refused with 503.
+    Shed,
+    /// It is answered; the rate limit of its client holds.
+    Unshed,
+    /// It is answered, and no rate limit holds. If it is open, the audit log leaves it out.
+    Monitoring,
+}
+
+/// What a route does with the token of a wrapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrapping {
+    /// Nothing: the token is spent.
+    None,
+    /// Takes the answer out.
+    Unwrap,
+    /// Puts the answer into another wrapping.
+    Rewrap,
+    /// Says when the wrapping was made.
+    Lookup,
 }
 
 /// How long the body of a request may be.
@@ -86,12 +81,20 @@ pub struct Route {
     folds_case: bool,
     /// Whether each request is an attempt at something that only some know: counted for its client.
     pub(super) is_attempt: bool,
-    /// Whether the configuration may open it to the holders of the shares.
-    pub(super) is_ceremony: bool,
+    /// The setting that opens it to everybody who reaches the listener.
+    pub(super) opened_by: Option<Setting>,
+    /// What becomes of it when the server has too much to do.
+    pub(super) load: Load,
+    /// Whether the stores are read before an open request is answered.
+    pub(super) needs_store: bool,
+    /// What it does with the token of a wrapping.
+    pub(super) wrapping: Wrapping,
     /// Whether a sealed server answers it to everybody: there is nothing to be done.
     pub(super) is_open_while_sealed: bool,
     /// Whether its answer can be wrapped though it is open.
     pub(super) wraps: bool,
+    /// Whether its path ends with the name of one secret.
+    pub(super) names_secret: bool,
     /// Whether what is known of a secret is the first thing that it reads.
     pub(super) reads_secret: bool,
     pub(super) body: BodyLimit,
@@ -116,7 +119,7 @@ pub struct Table {
 impl Table {
     /// Whether some routes are more special than the one that takes every path.
     fn has_others(&self) -> bool {
-        self.routes.iter().any(|route| route.pattern != "{path}")
+        self.routes.iter().any(|route| !route.takes_every_path())
     }
 }
 
@@ -158,9 +161,13 @@ impl Route {
             needs_sudo: false,
             folds_case: false,
             is_attempt: false,
-            is_ceremony: false,
+            opened_by: None,
+            load: Load::Shed,
+            needs_store: true,
+            wrapping: Wrapping::None,
             is_open_while_sealed: false,
             wraps: false,
+            names_secret: false,
             reads_secret: false,
             body: BodyLimit::Small,
             reads_body: matches!(action, Action::Write | Action::Patch),
@@ -199,7 +206,32 @@ impl Route {
 
     /// A part of a ceremony: for those whose policies allow it, or for everybody where the configuration says so.
     pub(super) const fn ceremony(self) -> Self {
-        Self { is_ceremony: true, ..self }
+        Self { opened_by: Some(Setting::Ceremonies), ..self }
+    }
+
+    /// For those whose policies allow it, or for everybody if the setting says so.
+    pub(super) const fn opened_by(self, setting: Setting) -> Self {
+        Self { opened_by: Some(setting), ..self }
+    }
+
+    /// A route of monitoring: it is answered whatever else goes on.
+    pub(super) const fn monitoring(self) -> Self {
+        Self { load: Load::Monitoring, needs_store: false, ..self }
+    }
+
+    /// A small route of operators: it is answered when the server has too much to do.
+    pub(super) const fn unshed(self) -> Self {
+        Self { load: Load::Unshed, needs_store: false, ..self }
+    }
+
+    /// A route that reads the stores itself, if it needs them.
+    pub(super) const fn without_store(self) -> Self {
+        Self { needs_store: false, ..self }
+    }
+
+    /// A route that takes the token of a wrapping.
+    pub(super) const fn wrapping(self, wrapping: Wrapping) -> Self {
+        Self { wrapping, ..self }
     }
 
     /// A route where what is shown may be a guess.
@@ -215,6 +247,11 @@ impl Route {
     /// An open route whose answer can be wrapped.
     pub(super) const fn wrappable(self) -> Self {
         Self { wraps: true, ..self }
+    }
+
+    /// A route whose path ends with the name of one secret.
+    pub(super) const fn of_secret(self) -> Self {
+        Self { names_secret: true, ..self }
     }
 
     /// A route that reads a secret.
@@ -262,9 +299,19 @@ impl Route {
         if self.folds_case { name.to_lowercase() } else { name.to_owned() }
     }
 
+    /// Whether it takes every path of its table that no other route has.
+    pub(super) fn takes_every_path(&self) -> bool {
+        self.pattern == "{path}"
+    }
+
+    /// The last segment of its pattern.
+    pub(super) fn last_segment(&self) -> &'static str {
+        self.pattern.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The path as the policies see it.
     pub(super) fn policy_path(&self, path: &str, name: &str, action: Action) -> String {
-        let path = policy_path(path, action);
+        let path = action.policy_path(path);
         if !self.folds_case || name.is_empty() {
             return path;
         }
@@ -293,14 +340,14 @@ pub(super) fn find<'p>(
     let mut is_known = false;
     for route in table.routes {
         // What takes every path takes none that another route has.
-        if is_known && route.pattern == "{path}" && table.has_others() {
+        if is_known && route.takes_every_path() && table.has_others() {
             continue;
         }
         let Some(name) = matched(route.pattern, path) else { continue };
         if route.action == action {
             return Ok(Some((route, name)));
         }
-        is_known |= route.pattern != "{path}" || !table.has_others();
+        is_known |= !route.takes_every_path() || !table.has_others();
     }
     if is_known { Err(ApiError::MethodNotAllowed) } else { Ok(None) }
 }

@@ -8,6 +8,7 @@ mod backends;
 mod keys;
 mod mounts;
 mod plugins;
+mod version;
 mod watch;
 
 use self::{
@@ -17,10 +18,9 @@ use self::{
     watch::{health, host, metrics},
 };
 use super::{
-    route::{
-        Action::{Delete, List, Read, Write},
-        Route, Table,
-    },
+    action::Action::{Delete, List, Read, Write},
+    edge::Setting,
+    route::{Route, Table, Wrapping},
     unsupported, wrapping,
 };
 
@@ -36,9 +36,6 @@ const HEALTH: &[&str] = &[
     "uninitcode",
 ];
 
-/// The level of Vault's protocol that is spoken: clients switch features on by it. Keyway's own version stands beside it.
-const VAULT_LEVEL: &str = "1.15.0";
-
 const NO_TOKEN_YET: &str = "there is no token yet";
 const FOR_WATCHERS: &str = "it is for whoever watches the server";
 const A_WRAPPING: &str = "the token of a wrapping is what is shown";
@@ -48,18 +45,25 @@ const FILTERED: &str = "it tells each token of what that token may use";
 pub(super) static ROUTES: Table = Table {
     base: "",
     routes: &[
-        Route::new(Read, "sys/health", |at| Box::pin(health::health(at))).query(HEALTH).open(FOR_WATCHERS),
+        Route::new(Read, "sys/health", |at| Box::pin(health::health(at)))
+            .query(HEALTH)
+            .open(FOR_WATCHERS)
+            .monitoring(),
         Route::new(Read, "sys/seal-status", |at| Box::pin(seal::status(at)))
-            .open("a sealed server can check no token"),
+            .open("a sealed server can check no token")
+            .monitoring(),
         Route::new(Read, "sys/leader", |at| Box::pin(seal::leader(at)))
-            .open("clients ask before they have a token"),
-        Route::new(Read, "sys/init", |at| Box::pin(seal::is_initialised(at))).open(NO_TOKEN_YET),
+            .open("clients ask before they have a token")
+            .without_store(),
+        Route::new(Read, "sys/init", |at| Box::pin(seal::is_initialised(at))).open(NO_TOKEN_YET).unshed(),
         Route::new(Write, "sys/init", |at| Box::pin(seal::init(at)))
             .refusing(unsupported::INIT)
             .open(NO_TOKEN_YET)
+            .unshed()
             .attempt(),
         Route::new(Write, "sys/unseal", |at| Box::pin(seal::unseal(at)))
             .open("a share is what is shown")
+            .unshed()
             .attempt(),
         Route::new(Write, "sys/seal", |at| Box::pin(seal::seal(at)))
             .without_fields()
@@ -135,7 +139,10 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/unseal-password", |at| Box::pin(password::write(at))).sudo(),
         Route::new(Delete, "sys/unseal-password", |at| Box::pin(password::delete(at))).sudo(),
         Route::new(Read, "sys/key-status", |at| Box::pin(seal::key_status(at))),
-        Route::new(Read, "sys/metrics", |at| Box::pin(metrics::metrics(at))).query(&["format"]),
+        Route::new(Read, "sys/metrics", |at| Box::pin(metrics::metrics(at)))
+            .query(&["format"])
+            .opened_by(Setting::Metrics)
+            .monitoring(),
         Route::new(Read, "sys/host-info", |at| Box::pin(host::info(at))),
         Route::new(Read, "sys/ha-status", |at| Box::pin(host::hosts(at))),
         Route::new(Read, "sys/in-flight-req", |at| Box::pin(host::requests(at))),
@@ -206,15 +213,19 @@ pub(super) static ROUTES: Table = Table {
         Route::new(Write, "sys/capabilities-self", |at| Box::pin(capabilities::of_self(at))),
         Route::new(Write, "sys/capabilities-accessor", |at| Box::pin(capabilities::of_accessor(at))),
         Route::new(Write, "sys/wrapping/wrap", |at| Box::pin(wrapping::wrap_body(at))).with_value(),
-        Route::new(Write, "sys/wrapping/unwrap", |at| Box::pin(wrapping::unwrap(at))),
+        Route::new(Write, "sys/wrapping/unwrap", |at| Box::pin(wrapping::unwrap(at)))
+            .wrapping(Wrapping::Unwrap),
         Route::new(Write, "sys/wrapping/lookup", |at| Box::pin(wrapping::lookup(at)))
+            .wrapping(Wrapping::Lookup)
             .open(A_WRAPPING)
             .attempt(),
         Route::new(Read, "sys/wrapping/lookup", |at| Box::pin(wrapping::lookup(at)))
+            .wrapping(Wrapping::Lookup)
             .query(&["token"])
             .open(A_WRAPPING)
             .attempt(),
-        Route::new(Write, "sys/wrapping/rewrap", |at| Box::pin(wrapping::rewrap(at))),
+        Route::new(Write, "sys/wrapping/rewrap", |at| Box::pin(wrapping::rewrap(at)))
+            .wrapping(Wrapping::Rewrap),
         Route::new(Write, "sys/leases/lookup", |at| Box::pin(leases::lookup(at))),
         Route::new(List, "sys/leases/lookup/{path}", |at| Box::pin(leases::list(at))).sudo(),
         Route::new(Write, "sys/leases/renew", |at| Box::pin(leases::renew(at))),

@@ -1,9 +1,10 @@
 //! Requests for a secret whose path names a folder or nothing: answered as OpenBao answers them, before anything is read or changed.
 
 use super::{
+    action::Action,
     answer::Answer,
     error::ApiError,
-    route::{Action, At, Mounted},
+    route::{At, Mounted},
 };
 
 /// The answer, if the path of the request names no secret.
@@ -14,7 +15,7 @@ use super::{
 pub(super) fn answer(at: &At<'_>) -> Result<Option<Answer>, ApiError> {
     let path = at.call.path.as_str();
     let (is_folder, is_root) = (path.ends_with('/'), at.name.trim_end_matches('/').is_empty());
-    if !names_secret(at) || !(is_folder || is_root) {
+    if !at.route.names_secret || !(is_folder || is_root) {
         return Ok(None);
     }
     match at.call.action {
@@ -34,15 +35,6 @@ pub(super) fn answer(at: &At<'_>) -> Result<Option<Answer>, ApiError> {
         Action::Read => Err(ApiError::Absent("missing path".to_owned())),
         _ => Err(ApiError::bad_request("missing path")),
     }
-}
-
-/// Whether the route's path ends with the name of one secret.
-fn names_secret(at: &At<'_>) -> bool {
-    let is_of_secrets =
-        matches!(at.mounted, Some(Mounted::Secrets { .. })) || at.call.path.as_str().starts_with("cubbyhole");
-    // The paths that version 2 does not have are answered by their own endpoint.
-    let is_unknown = has_versions(at) && at.route.pattern == "{path}" && !at.call.action.writes();
-    is_of_secrets && !is_unknown && at.route.pattern.ends_with("{path}") && !at.call.action.is_of_folder()
 }
 
 fn has_versions(at: &At<'_>) -> bool {

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
 use super::{
-    Call,
+    action::Action,
     answer::{Answer, Logical, WrapInfo},
     body,
+    call::Call,
     error::ApiError,
     given::Text,
-    route::{Action, At, Route},
+    route::{At, Route, Wrapping},
 };
 
 /// Where the answer lies in the cubbyhole of the wrapping's token.
@@ -41,17 +42,12 @@ struct TokenRequest {
 
 /// Whether a route is one at which a wrapping is opened, perhaps by its own token.
 pub(super) fn opens_wrappings(route: &Route) -> bool {
-    opens(route) || route.pattern == "sys/wrapping/rewrap"
-}
-
-/// Whether a route is one at which a wrapping's token opens its wrapping.
-fn opens(route: &Route) -> bool {
-    route.pattern == "sys/wrapping/unwrap"
+    matches!(route.wrapping, Wrapping::Unwrap | Wrapping::Rewrap)
 }
 
 /// Whether a request with a wrapping's token leaves that token its use: it takes the answer out, or asks about it.
 pub(super) fn keeps_its_token(route: &Route) -> bool {
-    opens(route) || route.pattern == "sys/wrapping/lookup"
+    matches!(route.wrapping, Wrapping::Unwrap | Wrapping::Lookup)
 }
 
 /// Whether a token is a wrapping's.

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use keyway_api::{
-    route::{Access, Action},
-    tables,
-};
+use keyway_api::{Action, route::Access, tables};
 use keyway_e2e::{Site, config, within};
 use serde_json::json;
 

@@ -1,21 +1,21 @@
 //! `auth/approle`: roles, secret ids and logging in.
 
+mod method;
 mod roles;
 mod secret_ids;
 
 use keyway_common::clock::Time;
-use keyway_core::approle::{AppRoleError, AppRoles, login::Credentials};
+use keyway_core::approle::login::Credentials;
 use serde::Deserialize;
 
+use self::method::approles;
 use super::auth;
 use crate::{
+    action::Action::{Delete, List, Read, Write},
     answer::Answer,
     error::ApiError,
     given::Text,
-    route::{
-        Action::{Delete, List, Read, Write},
-        At, Endpoint, Route, Table,
-    },
+    route::{At, Endpoint, Route, Table},
     unsupported,
 };
 
@@ -114,11 +114,6 @@ pub(crate) static ROUTES: Table = Table {
     ],
 };
 
-/// The AppRole of the mount that the path lies in.
-fn approles<'a>(at: &'a At<'_>) -> Result<AppRoles<'a>, ApiError> {
-    Ok(AppRoles::new(at.unsealed()?.barrier(), &at.call.work, at.auth()?.1))
-}
-
 #[derive(Deserialize)]
 struct LoginRequest {
     role_id: Option<Text>,
@@ -142,15 +137,4 @@ async fn login(at: &At<'_>) -> Result<Answer, ApiError> {
     let (path, _) = at.auth()?;
     let given = approles(at)?.login(path, shown, at.unsealed()?.mounts().current()).await?;
     Ok(Answer::token(auth(&given.token, &given.entry, Time::now()), given.warnings))
-}
-
-impl From<AppRoleError> for ApiError {
-    fn from(error: AppRoleError) -> Self {
-        match error {
-            AppRoleError::System(error) => error.into(),
-            AppRoleError::Token(error) => error.into(),
-            AppRoleError::Random(error) => keyway_core::token::TokenError::from(error).into(),
-            AppRoleError::Refused(message) => Self::BadRequest(message),
-        }
-    }
 }

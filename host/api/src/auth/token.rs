@@ -5,10 +5,8 @@ mod manage;
 mod roles;
 
 use crate::{
-    route::{
-        Action::{Delete, List, Read, Write},
-        Route, Table,
-    },
+    action::Action::{Delete, List, Read, Write},
+    route::{Route, Table},
     unsupported,
 };
 

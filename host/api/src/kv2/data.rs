@@ -5,7 +5,7 @@ use keyway_core::secrets::{Content, Fate, Read, Which, Write, Written};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::{VersionAnswer, deleted, engine, requested_version, secret};
+use super::secret::{VersionAnswer, deleted, engine, requested_version, secret};
 use crate::{
     answer::Answer,
     body,

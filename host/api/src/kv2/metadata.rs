@@ -7,13 +7,17 @@ use keyway_core::secrets::{EngineError, FolderPath, Metadata, Part, SecretPath, 
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{engine, secret, settings};
+use super::{
+    secret::{engine, secret},
+    settings,
+};
 use crate::{
+    action::Action,
     answer::Answer,
     body,
     error::ApiError,
     given::{Number, Truth, part, said},
-    route::{Action, At},
+    route::At,
 };
 
 /// What is to be known of a secret.

@@ -5,7 +5,7 @@ use keyway_core::secrets::Read;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{VersionAnswer, deleted, engine, requested_version, secret};
+use super::secret::{VersionAnswer, deleted, engine, requested_version, secret};
 use crate::{answer::Answer, error::ApiError, route::At};
 
 #[derive(Serialize)]

@@ -3,7 +3,7 @@
 use keyway_core::secrets::{Fate, Which};
 use serde::Deserialize;
 
-use super::{engine, secret};
+use super::secret::{engine, secret};
 use crate::{answer::Answer, error::ApiError, given::Numbers, route::At};
 
 /// Most versions that one request names.

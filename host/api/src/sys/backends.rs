@@ -1,15 +1,15 @@
 //! Keyway's own: the backends that are configured, what they promise and how they are; [`swap`] has another generation serve.
 
-pub(in crate::sys) mod swap;
+pub(crate) mod swap;
 
 use keyway_loader::{Capabilities, Down, Generation};
 use keyway_storage::{Storage, breaker::Circuit};
 use serde_json::{Map, Value, json};
 
-use crate::{Call, answer::Answer, error::ApiError, route::At};
+use crate::{answer::Answer, call::Call, error::ApiError, route::At};
 
 /// All of them.
-pub(in crate::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let mut backends = Map::new();
     for storage in call.core.backends() {
@@ -19,7 +19,7 @@ pub(in crate::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// One of them.
-pub(in crate::sys) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     let storage = exists(at)?;
     Ok(Answer::system(describe(at.call, storage).await))
 }

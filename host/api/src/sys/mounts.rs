@@ -1,18 +1,22 @@
 //! Mounts: which there are, making them, taking them away; [`remount`] moves them, [`tune`] is what they say about what they
 //! give out, [`ui`] is what of them is shown to a token, and to those without one.
 
-pub(in crate::sys) mod remount;
-pub(in crate::sys) mod tune;
-pub(in crate::sys) mod ui;
+pub(crate) mod describe;
+pub(crate) mod remount;
+pub(crate) mod tune;
+pub(crate) mod ui;
 
 use keyway_core::{
     NewMount,
-    mounts::{Mount, MountPath, MountTable, Tune},
+    mounts::{MountPath, Tune},
 };
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use self::tune::TuneRequest;
+use self::{
+    describe::{builtin, cubbyhole, mount_answer, mount_table, system},
+    tune::TuneRequest,
+};
 use crate::{answer::Answer, error::ApiError, given::says_nothing, route::At};
 
 #[derive(Deserialize)]
@@ -100,64 +104,4 @@ pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
     table.insert("cubbyhole/".to_owned(), cubbyhole());
     table.insert("sys/".to_owned(), system());
     Ok(Answer::flat(table))
-}
-
-fn mount_table(mounts: &MountTable, is_told: impl Fn(&str) -> bool) -> Map<String, Value> {
-    let told = mounts.iter().filter(|(path, _)| is_told(path));
-    told.map(|(path, mount)| (format!("{path}/"), mount_answer(mount))).collect()
-}
-
-fn mount_answer(mount: &Mount) -> Value {
-    json!({
-        "accessor": mount.accessor,
-        "config": tune::config(&mount.tune),
-        "backend": mount.backend,
-        "deprecation_status": "supported",
-        "description": mount.description,
-        "external_entropy_access": false,
-        "local": false,
-        "options": { "version": mount.kv_version.to_string() },
-        "plugin_version": "",
-        "running_plugin_version": env!("CARGO_PKG_VERSION"),
-        "running_sha256": "",
-        "seal_wrap": false,
-        "type": "kv",
-        "uuid": mount.uuid,
-    })
-}
-
-/// What each token keeps for itself is always mounted.
-fn cubbyhole() -> Value {
-    always_mounted("cubbyhole", 1, "per-token private secret storage", true)
-}
-
-fn system() -> Value {
-    always_mounted("system", 2, "system endpoints used for control, policy and debugging", false)
-}
-
-/// What is mounted at this path without having been made.
-fn builtin(path: &str) -> Option<Value> {
-    match path {
-        "cubbyhole" => Some(cubbyhole()),
-        "sys" => Some(system()),
-        _ => None,
-    }
-}
-
-/// `number` tells them apart: their identity is the same in all clusters.
-fn always_mounted(kind: &str, number: u128, description: &str, is_local: bool) -> Value {
-    json!({
-        "accessor": format!("{kind}_builtin"),
-        "config": tune::config(&Tune::default()),
-        "description": description,
-        "external_entropy_access": false,
-        "local": is_local,
-        "options": null,
-        "plugin_version": "",
-        "running_plugin_version": env!("CARGO_PKG_VERSION"),
-        "running_sha256": "",
-        "seal_wrap": false,
-        "type": kind,
-        "uuid": uuid::Uuid::from_u128(number),
-    })
 }

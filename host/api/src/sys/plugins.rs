@@ -68,7 +68,7 @@ fn names<'p>(plugins: &'p [Plugin], kind: &str) -> Vec<&'p str> {
 }
 
 /// All of them.
-pub(in crate::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
     let plugins = plugins(at);
     let mut told: Map<String, Value> =
         KINDS.into_iter().map(|kind| (kind.to_owned(), json!(names(&plugins, kind)))).collect();
@@ -77,7 +77,7 @@ pub(in crate::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// The names of one kind.
-pub(in crate::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     let kind = at.name.trim_end_matches('/');
     if !KINDS.contains(&kind) {
         let kinds = KINDS.join(", ");
@@ -87,7 +87,7 @@ pub(in crate::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// One of them.
-pub(in crate::sys) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     let (kind, name) = at.name.trim_end_matches('/').split_once('/').ok_or(ApiError::NotFound)?;
     let plugins = plugins(at);
     let mut found = plugins.iter().filter(|plugin| plugin.kind == kind && plugin.name == name);

@@ -1,6 +1,6 @@
 //! The requests of AppRole.
 
-use keyway_api::route::Action::{Delete, List, Read, Write};
+use keyway_api::Action::{Delete, List, Read, Write};
 use serde_json::json;
 
 use crate::cases::{Case, case};

@@ -1,7 +1,7 @@
 //! One request for each route, with what has to be there before it, and the status that it has for whoever may.
 
 use crate::approle;
-use keyway_api::route::{
+use keyway_api::{
     Action,
     Action::{Delete, List, Patch, Read, Scan, Write},
 };

@@ -1,10 +1,7 @@
 //! Fields and query parameters that no endpoint reads: named in a warning, or refused by name where Vault or OpenBao know
 //! them. Every route, so that a new one cannot drop what it is sent.
 
-use keyway_api::{
-    route::{Action, Route},
-    tables,
-};
+use keyway_api::{Action, route::Route, tables};
 use serde_json::{Map, Value, json};
 
 use crate::{

@@ -10,7 +10,8 @@ mod system;
 use std::collections::HashMap;
 
 use keyway_api::{
-    route::{Access, Action, Route},
+    Action,
+    route::{Access, Route},
     tables,
 };
 use keyway_e2e::{Answer, Server, Site};

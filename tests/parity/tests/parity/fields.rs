@@ -3,10 +3,7 @@
 
 use std::{fs, path::Path};
 
-use keyway_api::{
-    route::{Action, Route},
-    tables,
-};
+use keyway_api::{Action, route::Route, tables};
 use serde_json::{Map, Value, json};
 
 use crate::{

@@ -8,7 +8,7 @@ use keyway_core::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::approles;
+use super::method::approles;
 use crate::{
     answer::Answer,
     auth::{refuse_strict_binding, token_type, warned},
@@ -70,7 +70,7 @@ const OLD_NAMES: [(&str, &str); 3] = [
 ];
 
 /// What `secret-id-bound-cidrs` was once called.
-const OLD_NETWORKS: &str = "/bound-cidr-list";
+const OLD_NETWORKS: &str = "bound-cidr-list";
 
 pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     Answer::names(&approles(at)?.roles().await?)
@@ -112,14 +112,14 @@ pub(super) async fn write_role_id(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 fn field(at: &At<'_>) -> Result<&'static str, ApiError> {
-    let last = at.call.path.as_str().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let last = at.route.last_segment();
     FIELDS.iter().find(|(part, _)| *part == last).map(|(_, name)| *name).ok_or(ApiError::NotFound)
 }
 
 pub(super) async fn read_field(at: &At<'_>) -> Result<Answer, ApiError> {
     let (name, told) = (field(at)?, told(&role(at).await?));
     let value = told.get(name).cloned().unwrap_or_default();
-    if at.call.path.as_str().trim_end_matches('/').ends_with(OLD_NETWORKS) {
+    if at.route.last_segment() == OLD_NETWORKS {
         let warning = "The \"bound_cidr_list\" field is deprecated and will be removed. Please use \"secret_id_bound_cidrs\" instead.";
         let mut answer = Answer::system(json!({ "bound_cidr_list": value }));
         if let Answer::Logical(logical) = &mut answer {

@@ -7,7 +7,7 @@ use keyway_core::approle::{SecretId, secret_id::Wanted};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{approles, roles::role};
+use super::{method::approles, roles::role};
 use crate::{
     answer::Answer,
     error::ApiError,

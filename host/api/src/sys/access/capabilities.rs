@@ -28,11 +28,11 @@ struct CapabilitiesRequest {
     accessor: Option<Text>,
 }
 
-pub(in crate::sys) async fn of_self(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn of_self(at: &At<'_>) -> Result<Answer, ApiError> {
     answer(&at.json::<CapabilitiesRequest>()?, &at.caller()?.acl)
 }
 
-pub(in crate::sys) async fn of_token(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn of_token(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: CapabilitiesRequest = at.json()?;
     let token = request.token.as_ref().and_then(Text::filled);
     let token = token.ok_or_else(|| ApiError::bad_request("missing token"))?;
@@ -41,7 +41,7 @@ pub(in crate::sys) async fn of_token(at: &At<'_>) -> Result<Answer, ApiError> {
     answer(&request, &*acl(at, &live).await?)
 }
 
-pub(in crate::sys) async fn of_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn of_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: CapabilitiesRequest = at.json()?;
     let accessor = request.accessor.as_ref().and_then(Text::filled);
     let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;

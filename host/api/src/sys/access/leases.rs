@@ -64,7 +64,7 @@ fn invalid() -> ApiError {
     ApiError::bad_request("invalid lease")
 }
 
-pub(in crate::sys) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
     let (id, live) = named(at, at.json::<LookupRequest>()?.lease_id).await?;
     let entry = live.ok_or_else(invalid)?.entry;
     Ok(Answer::system(json!({
@@ -78,7 +78,7 @@ pub(in crate::sys) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// The names of leases one level below a path.
-pub(in crate::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     let folder = at.name.trim_end_matches('/');
     let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
     let leases = at.unsealed()?.tokens(&at.call.work).leases(&prefix).await?;
@@ -92,7 +92,7 @@ pub(in crate::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     Answer::names(&names)
 }
 
-pub(in crate::sys) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: RenewRequest = at.json()?;
     let increment = seconds("increment", request.increment.as_ref())?;
     let (id, live) = named(at, request.lease_id).await?;
@@ -107,7 +107,7 @@ pub(in crate::sys) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
     }))
 }
 
-pub(in crate::sys) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
     let (_, live) = named(at, at.json::<RevokeRequest>()?.lease_id).await?;
     if let Some(live) = live {
         at.unsealed()?.tokens(&at.call.work).revoke(&live.name).await?;
@@ -117,7 +117,7 @@ pub(in crate::sys) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// All leases below a path.
-pub(in crate::sys) async fn revoke_prefix(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn revoke_prefix(at: &At<'_>) -> Result<Answer, ApiError> {
     let PrefixRequest { .. } = at.json()?;
     let folder = at.name.trim_end_matches('/');
     if folder.is_empty() {
@@ -132,7 +132,7 @@ pub(in crate::sys) async fn revoke_prefix(at: &At<'_>) -> Result<Answer, ApiErro
 }
 
 /// What is left of dead leases goes in the background.
-pub(in crate::sys) async fn tidy(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn tidy(at: &At<'_>) -> Result<Answer, ApiError> {
     at.call.core.hurry();
     Ok(Answer::accepted(
         "Tidy operation successfully started. Any information from the operation will be printed to the log.",

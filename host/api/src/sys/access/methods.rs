@@ -7,7 +7,7 @@ use keyway_core::mounts::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::super::mounts::tune::{self, TuneRequest};
+use super::super::mounts::{describe, tune::TuneRequest};
 use crate::{answer::Answer, error::ApiError, route::At};
 
 #[derive(Deserialize)]
@@ -20,18 +20,18 @@ struct EnableRequest {
     config: Option<TuneRequest>,
 }
 
-pub(in crate::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(table(at)?))
 }
 
 /// All auth methods by path.
-pub(in crate::sys) fn table(at: &At<'_>) -> Result<Map<String, Value>, ApiError> {
+pub(crate) fn table(at: &At<'_>) -> Result<Map<String, Value>, ApiError> {
     let all = at.unsealed()?.mounts().current().auth().all();
     Ok(all.iter().map(|(path, mount)| (format!("{path}/"), told(mount))).collect())
 }
 
-pub(in crate::sys) fn told(mount: &AuthMount) -> Value {
-    let mut config = tune::config(&mount.tune);
+pub(crate) fn told(mount: &AuthMount) -> Value {
+    let mut config = describe::config(&mount.tune);
     if let Some(fields) = config.as_object_mut() {
         fields.insert("token_type".to_owned(), "default-service".into());
     }
@@ -55,7 +55,7 @@ pub(in crate::sys) fn told(mount: &AuthMount) -> Value {
     told
 }
 
-pub(in crate::sys) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
     let mount = at.unsealed()?.mounts().current().auth().get(path);
     // The words by which Terraform knows that it is gone.
@@ -63,7 +63,7 @@ pub(in crate::sys) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(told(&mount)))
 }
 
-pub(in crate::sys) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
     let request: EnableRequest = at.json()?;
     let kind = request.kind.as_deref().filter(|kind| !kind.is_empty()).unwrap_or_default();
@@ -86,7 +86,7 @@ pub(in crate::sys) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Its tokens are dead at once; what is left of it goes in the background.
-pub(in crate::sys) async fn disable(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn disable(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/').to_owned();
     if path == TOKEN {
         return Err(ApiError::bad_request("token credential backend cannot be disabled"));

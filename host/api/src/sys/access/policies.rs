@@ -39,12 +39,12 @@ struct SpikeRequest {
 }
 
 /// All names, as the older endpoint tells them.
-pub(in crate::sys) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
     let names = below(at).await?;
     Ok(Answer::flat(json!({ "keys": names, "policies": names })))
 }
 
-pub(in crate::sys) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     Answer::names(&below(at).await?)
 }
 
@@ -67,12 +67,12 @@ fn policy_name(at: &At<'_>) -> Result<String, ApiError> {
 }
 
 /// One policy, as the older endpoint tells it.
-pub(in crate::sys) async fn read_rules(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn read_rules(at: &At<'_>) -> Result<Answer, ApiError> {
     let (name, stored) = named(at).await?;
     Ok(Answer::flat(told(&name, "rules", &stored)))
 }
 
-pub(in crate::sys) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
     let (name, stored) = named(at).await?;
     Ok(Answer::system(told(&name, "policy", &stored)))
 }
@@ -94,7 +94,7 @@ fn told(name: &str, text: &str, stored: &Stored) -> Map<String, Value> {
 }
 
 /// One of SPIKE's, as it was written.
-pub(in crate::sys) async fn read_spike(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn read_spike(at: &At<'_>) -> Result<Answer, ApiError> {
     let (name, Stored { policy: Written::Spike(policy), .. }) = named(at).await? else {
         return Err(ApiError::NotFound);
     };
@@ -112,7 +112,7 @@ async fn named(at: &At<'_>) -> Result<(String, Stored), ApiError> {
     Ok((name, stored.ok_or(ApiError::NotFound)?))
 }
 
-pub(in crate::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: PolicyRequest = at.json()?;
     let is_by_old_name = request.policy.is_none();
     let text = request.policy.or(request.rules).filter(|text| !text.is_empty());
@@ -137,7 +137,7 @@ fn decoded(text: String) -> String {
     decoded.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or(text)
 }
 
-pub(in crate::sys) async fn write_spike(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn write_spike(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: SpikeRequest = at.json()?;
     let policy = SpikePolicy {
         spiffe_id_pattern: request.spiffe_id_pattern,
@@ -157,7 +157,7 @@ async fn put(at: &At<'_>, written: Written, cas: Cas) -> Result<Answer, ApiError
     Ok(Answer::Nothing)
 }
 
-pub(in crate::sys) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
     let name = policy_name(at)?;
     at.unsealed()?.remove_policy(&at.call.work, name).await?;
     Ok(Answer::Nothing)

@@ -95,11 +95,11 @@ fn told_of_verification(status: &RekeyStatus) -> Value {
     })
 }
 
-pub(in crate::sys) async fn rekey_status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn rekey_status(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(told(&at.call.core.rekey_status(&at.call.work).await?)))
 }
 
-pub(in crate::sys) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: RekeyRequest = at.json()?;
     let number = |given: &Option<Number>, otherwise: u64| -> Result<u64, String> {
         let given = given.as_ref().map(Number::get).transpose()?;
@@ -123,17 +123,17 @@ pub(in crate::sys) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError>
     Ok(Answer::flat(told(&begun)))
 }
 
-pub(in crate::sys) async fn cancel_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn cancel_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
     at.call.core.cancel_rekey(is_administrator(at, "sys/rekey/init").await?)?;
     Ok(Answer::Nothing)
 }
 
-pub(in crate::sys) async fn rekey(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn rekey(at: &At<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(at)?;
     answer(at.call.core.rekey(&at.call.work, &nonce, share).await?)
 }
 
-pub(in crate::sys) async fn verification_status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn verification_status(at: &At<'_>) -> Result<Answer, ApiError> {
     let status = at.call.core.rekey_status(&at.call.work).await?;
     if status.nonce.is_none() {
         return Err(ApiError::bad_request("no rekey configuration found"));
@@ -142,22 +142,22 @@ pub(in crate::sys) async fn verification_status(at: &At<'_>) -> Result<Answer, A
 }
 
 /// The new shares stay; their giving back begins again.
-pub(in crate::sys) async fn restart_verification(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn restart_verification(at: &At<'_>) -> Result<Answer, ApiError> {
     let is_administrator = is_administrator(at, "sys/rekey/verify").await?;
     let status = at.call.core.restart_verification(&at.call.work, is_administrator).await?;
     Ok(Answer::flat(told_of_verification(&status)))
 }
 
 /// Shares are never kept for their holders, encrypted or not.
-pub(in crate::sys) async fn backup(_: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn backup(_: &At<'_>) -> Result<Answer, ApiError> {
     Err(ApiError::bad_request("no backed-up keys found"))
 }
 
-pub(in crate::sys) async fn remove_backup(_: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn remove_backup(_: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::Nothing)
 }
 
-pub(in crate::sys) async fn verify(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn verify(at: &At<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(at)?;
     answer(at.call.core.verify_rekey(&at.call.work, &nonce, share).await?)
 }
@@ -180,7 +180,7 @@ fn answer(rekeyed: Rekeyed) -> Result<Answer, ApiError> {
     }))
 }
 
-pub(in crate::sys) async fn root_status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn root_status(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(told_of_root(&at.call.core.root_status(&at.call.work).await?, "")))
 }
 
@@ -200,7 +200,7 @@ fn told_of_root(status: &RootStatus, otp: &str) -> Value {
     })
 }
 
-pub(in crate::sys) async fn begin_root(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn begin_root(at: &At<'_>) -> Result<Answer, ApiError> {
     let request: RootRequest = at.json()?;
     let (otp, told) = match request.otp.filter(|otp| !otp.is_empty()) {
         Some(otp) => (Zeroizing::new(otp.into_bytes()), String::new()),
@@ -224,12 +224,12 @@ fn random_otp() -> Result<String, ApiError> {
     Ok(text)
 }
 
-pub(in crate::sys) async fn cancel_root(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn cancel_root(at: &At<'_>) -> Result<Answer, ApiError> {
     at.call.core.cancel_root(is_administrator(at, "sys/generate-root/attempt").await?)?;
     Ok(Answer::Nothing)
 }
 
-pub(in crate::sys) async fn root(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn root(at: &At<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(at)?;
     let status = at.call.core.give_for_root(&at.call.work, &nonce, share).await?;
     Ok(Answer::flat(told_of_root(&status, "")))

@@ -12,12 +12,12 @@ struct PasswordRequest {
     password: Option<String>,
 }
 
-pub(in crate::sys) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
     let since = at.call.core.password_set(&at.call.work).await?;
     Ok(Answer::system(json!({ "is_set": since.is_some(), "created_time": since })))
 }
 
-pub(in crate::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     at.call.edge.clients.take_password(at.call.peer)?;
     let request: PasswordRequest = at.json()?;
     let password = parse(request.password.unwrap_or_default())?;
@@ -25,7 +25,7 @@ pub(in crate::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::Nothing)
 }
 
-pub(in crate::sys) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
     at.call.core.remove_password(&at.call.work).await?;
     Ok(Answer::Nothing)
 }

@@ -5,16 +5,16 @@ use serde_json::{Value, json};
 
 use crate::{answer::Answer, error::ApiError, route::At};
 
-pub(in crate::sys) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
     let present = at.call.core.reencryption(&at.call.work).await?;
     Ok(Answer::system(present.as_ref().map_or_else(|| json!({ "state": "none" }), told)))
 }
 
-pub(in crate::sys) async fn begin(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn begin(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::system(told(&at.call.core.begin_reencryption(&at.call.work).await?)))
 }
 
-pub(in crate::sys) async fn cancel(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn cancel(at: &At<'_>) -> Result<Answer, ApiError> {
     at.call.core.cancel_reencryption(&at.call.work).await?;
     Ok(Answer::Nothing)
 }

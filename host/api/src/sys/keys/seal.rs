@@ -6,17 +6,17 @@ use keyway_crypto::shares::Share;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{super::VAULT_LEVEL, password::parse};
-use crate::{Call, answer::Answer, error::ApiError, route::At};
+use super::{super::version::VAULT_LEVEL, password::parse};
+use crate::{answer::Answer, call::Call, error::ApiError, route::At};
 
-pub(in crate::sys) async fn is_initialised(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn is_initialised(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let status = call.core.seal_status(&call.work).await?;
     Ok(Answer::plain(json!({ "initialized": status.initialised })))
 }
 
 /// There is no leader: where hosts share a store each does everything, and so says of itself that it is one.
-pub(in crate::sys) async fn leader(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn leader(at: &At<'_>) -> Result<Answer, ApiError> {
     let is_shared = at.call.core.system_is_shared();
     if is_shared {
         // Perhaps it has been sealed by what another host did. While the store is away it is what it was.
@@ -34,20 +34,20 @@ pub(in crate::sys) async fn leader(at: &At<'_>) -> Result<Answer, ApiError> {
 
 /// A server that is sealed already stays as it is, the shares that it was given too; nobody has to show a token for that, and so
 /// nothing is sealed by one who has shown none, should somebody unseal the server meanwhile.
-pub(in crate::sys) async fn seal(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn seal(at: &At<'_>) -> Result<Answer, ApiError> {
     if at.caller.is_some() {
         at.call.core.seal();
     }
     Ok(Answer::Nothing)
 }
 
-pub(in crate::sys) async fn rotate(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn rotate(at: &At<'_>) -> Result<Answer, ApiError> {
     at.unsealed()?.barrier().rotate(&at.call.work).await?;
     Ok(Answer::Nothing)
 }
 
 /// The key that seals.
-pub(in crate::sys) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> {
     let unsealed = at.unsealed()?;
     if at.call.core.system_is_shared() {
         // Another host may have made a newer one.
@@ -62,7 +62,7 @@ pub(in crate::sys) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> 
     })))
 }
 
-pub(in crate::sys) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let status = call.core.seal_status(&call.work).await?;
     Ok(Answer::plain(seal_answer(call, &status)))
@@ -100,7 +100,7 @@ struct InitRequest {
     repeat: bool,
 }
 
-pub(in crate::sys) async fn init(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn init(at: &At<'_>) -> Result<Answer, ApiError> {
     let (call, body) = (at.call, at.json::<InitRequest>()?);
     let counts = ShareCounts::new(body.secret_shares.unwrap_or(5), body.secret_threshold.unwrap_or(3))
         .map_err(ApiError::bad_request)?;
@@ -124,7 +124,7 @@ struct UnsealRequest {
     migrate: bool,
 }
 
-pub(in crate::sys) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let (core, request) = (&call.core, &call.work);
     let body: UnsealRequest = at.json()?;
@@ -154,7 +154,7 @@ pub(in crate::sys) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// A share in hexadecimal or Base64, which differ in length.
-pub(in crate::sys) fn parse_share(text: &str) -> Option<Share> {
+pub(crate) fn parse_share(text: &str) -> Option<Share> {
     let hexadecimal = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
     let base64 = || BASE64.decode(text.as_bytes()).ok();
     hexadecimal.and_then(|bytes| Share::from_bytes(&bytes)).or_else(|| Share::from_bytes(&base64()?))

@@ -5,14 +5,15 @@ use keyway_core::mounts::{MountError, Tune, table::Mount};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::describe;
 use crate::{answer::Answer, error::ApiError, given::seconds, route::At};
 
 /// What is not there stays as it is. What has no meaning here is refused, unless it says nothing.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub(in crate::sys) struct TuneRequest {
+pub(crate) struct TuneRequest {
     default_lease_ttl: Option<Given>,
     max_lease_ttl: Option<Given>,
-    pub(in crate::sys) description: Option<String>,
+    pub(crate) description: Option<String>,
     listing_visibility: Option<String>,
     options: Option<Map<String, Value>>,
     token_type: Option<String>,
@@ -20,7 +21,7 @@ pub(in crate::sys) struct TuneRequest {
 
 impl TuneRequest {
     /// Changes what a mount says.
-    pub(in crate::sys) fn apply(&self, tune: &mut Tune) -> Result<(), ApiError> {
+    pub(crate) fn apply(&self, tune: &mut Tune) -> Result<(), ApiError> {
         for (name, given, present) in [
             ("default_lease_ttl", &self.default_lease_ttl, &mut tune.default_lease_ttl),
             ("max_lease_ttl", &self.max_lease_ttl, &mut tune.max_lease_ttl),
@@ -68,23 +69,10 @@ fn lease_ttl(name: &str, given: Option<&Given>) -> Result<Option<u64>, ApiError>
     }
 }
 
-/// What a mount says, as it is answered beside other things.
-pub(in crate::sys) fn config(tune: &Tune) -> Value {
-    let mut config = json!({
-        "default_lease_ttl": tune.default_lease_ttl,
-        "force_no_cache": false,
-        "max_lease_ttl": tune.max_lease_ttl,
-    });
-    if let (Some(visibility), Some(fields)) = (tune.listing_visibility(), config.as_object_mut()) {
-        fields.insert("listing_visibility".to_owned(), visibility.into());
-    }
-    config
-}
-
 /// What counts for a mount.
 fn told(tune: &Tune, description: &str) -> Map<String, Value> {
     let lifetimes = tune.lifetimes();
-    let mut told = config(tune).as_object().cloned().unwrap_or_default();
+    let mut told = describe::config(tune).as_object().cloned().unwrap_or_default();
     told.insert("default_lease_ttl".to_owned(), lifetimes.default.into());
     told.insert("max_lease_ttl".to_owned(), lifetimes.max.into());
     told.insert("description".to_owned(), description.into());
@@ -95,14 +83,14 @@ fn gone(path: &str) -> ApiError {
     ApiError::bad_request(format!("No secret engine mount at {path}/"))
 }
 
-pub(in crate::sys) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
     let table = at.unsealed()?.mounts().current();
     if let Some(auth) = path.strip_prefix("auth/") {
         let mount = table.auth().get(auth).ok_or_else(|| gone(path))?;
         return Ok(Answer::flat(of_auth(&mount.tune, &mount.description)));
     }
-    if let Some(builtin) = super::builtin(path) {
+    if let Some(builtin) = describe::builtin(path) {
         let description = builtin.get("description").and_then(Value::as_str).unwrap_or_default();
         return Ok(Answer::flat(told(&Tune::default(), description)));
     }
@@ -118,7 +106,7 @@ fn of_auth(tune: &Tune, description: &str) -> Map<String, Value> {
     told
 }
 
-pub(in crate::sys) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/').to_owned();
     if let Some(auth) = path.strip_prefix("auth/") {
         return tune_auth(at, auth).await;
@@ -161,14 +149,14 @@ fn upgrades(present: u8, wanted: &str) -> Result<bool, ApiError> {
     }
 }
 
-pub(in crate::sys) async fn read_auth(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn read_auth(at: &At<'_>) -> Result<Answer, ApiError> {
     let table = at.unsealed()?.mounts().current();
     let path = at.name.trim_end_matches('/');
     let mount = table.auth().get(path).ok_or_else(|| gone(&format!("auth/{path}")))?;
     Ok(Answer::flat(of_auth(&mount.tune, &mount.description)))
 }
 
-pub(in crate::sys) async fn write_auth(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn write_auth(at: &At<'_>) -> Result<Answer, ApiError> {
     tune_auth(at, at.name.trim_end_matches('/')).await
 }
 

@@ -1,0 +1,21 @@
+//! The AppRole that a request is for.
+
+use keyway_core::approle::{AppRoleError, AppRoles};
+
+use crate::{error::ApiError, route::At};
+
+/// The AppRole of the mount that the path lies in.
+pub(super) fn approles<'a>(at: &'a At<'_>) -> Result<AppRoles<'a>, ApiError> {
+    Ok(AppRoles::new(at.unsealed()?.barrier(), &at.call.work, at.auth()?.1))
+}
+
+impl From<AppRoleError> for ApiError {
+    fn from(error: AppRoleError) -> Self {
+        match error {
+            AppRoleError::System(error) => error.into(),
+            AppRoleError::Token(error) => error.into(),
+            AppRoleError::Random(error) => keyway_core::token::TokenError::from(error).into(),
+            AppRoleError::Refused(message) => Self::BadRequest(message),
+        }
+    }
+}
