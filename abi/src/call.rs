@@ -6,18 +6,7 @@ use abi_stable::{
 };
 use async_ffi::FfiFuture;
 
-use crate::Error;
-
-/// The flags of the high half that this interface understands: none yet. A bit in the low half may be ignored by
-/// whoever does not know it; a bit in the high half must be understood or the call refused.
-pub const UNDERSTOOD_FLAGS: u64 = 0;
-
-const MUST_UNDERSTAND: u64 = 0xffff_ffff_0000_0000;
-
-/// The flags that must be understood and are not.
-pub(crate) const fn unknown_flags(flags: u64) -> u64 {
-    flags & MUST_UNDERSTAND & !UNDERSTOOD_FLAGS
-}
+use crate::{Error, flags::unknown_flags};
 
 /// Who calls, and how much time there is.
 #[repr(C)]

@@ -173,7 +173,7 @@ impl Error {
 
     /// Whether anything may have been changed. An error with a flag that is not understood proves nothing.
     pub fn outcome(&self) -> Outcome {
-        if crate::call::unknown_flags(self.0.flags) == 0 { self.0.outcome } else { Outcome::UNKNOWN }
+        if crate::flags::unknown_flags(self.0.flags) == 0 { self.0.outcome } else { Outcome::UNKNOWN }
     }
 
     /// The position, in the request, of the item that failed.

@@ -34,6 +34,7 @@ pub mod scan;
 
 pub mod bytes;
 pub mod error;
+mod flags;
 pub mod version;
 
 pub use backup::{
@@ -41,11 +42,12 @@ pub use backup::{
 };
 pub use batch::{Batch, BatchMode, BatchResult, Op, OpKind, OpResult};
 pub use bytes::AbiBytes;
-pub use call::{Answer, CallContext, ForeignReply, MaybeReady, Request, UNDERSTOOD_FLAGS};
+pub use call::{Answer, CallContext, ForeignReply, MaybeReady, Request};
 pub use capability::{
     BackupLevel, Capabilities, Durability, Features, Isolation, Limits, ReadConsistency, ScanOrder, Sharing,
 };
 pub use error::{Error, ErrorCode, Outcome};
+pub use flags::UNDERSTOOD_FLAGS;
 pub use health::Health;
 pub use key::{DropKeyspace, Key};
 pub use record::{Condition, Delete, Put, Record, Records};

@@ -45,7 +45,7 @@ impl RootModule for StorageBackendRef {
 impl OpenArgs<'_> {
     /// The flags that must be understood and are not.
     pub const fn unknown_flags(&self) -> u64 {
-        crate::call::unknown_flags(self.flags)
+        crate::flags::unknown_flags(self.flags)
     }
 }
 

@@ -5,6 +5,7 @@ mod auth;
 mod backend;
 mod client;
 mod config;
+mod connection;
 mod environment;
 mod failure;
 mod generate;
@@ -23,11 +24,11 @@ mod token;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use keyway_loader::probe;
 use keyway_server::{PROBE_COMMAND, StartOptions};
 
-use self::{failure::Failure, output::Format};
+use self::{connection::Server, failure::Failure, output::Format};
 
 /// A secrets server whose storage is a shared library.
 ///
@@ -208,29 +209,6 @@ enum Command {
         /// The directory to write them to.
         directory: PathBuf,
     },
-}
-
-/// Which server, and as whom.
-#[derive(Debug, Args)]
-struct Server {
-    /// The server's address; also KEYWAY_ADDR, BAO_ADDR or VAULT_ADDR. Default: http://127.0.0.1:8200.
-    #[arg(long, global = true)]
-    address: Option<String>,
-    /// A PEM file with the certificate of the authority that signed the server's, or with the server's own; also
-    /// KEYWAY_CACERT, BAO_CACERT or VAULT_CACERT.
-    #[arg(long, global = true)]
-    ca_cert: Option<PathBuf>,
-    /// The name that the server's certificate must have, if it is not the address's; also KEYWAY_TLS_SERVER_NAME,
-    /// BAO_TLS_SERVER_NAME or VAULT_TLS_SERVER_NAME.
-    #[arg(long, global = true, value_name = "NAME")]
-    tls_server_name: Option<String>,
-    /// A PEM file with the certificate to show a server that asks for one; also KEYWAY_CLIENT_CERT, BAO_CLIENT_CERT or
-    /// VAULT_CLIENT_CERT.
-    #[arg(long, global = true)]
-    client_cert: Option<PathBuf>,
-    /// A PEM file with its private key; also KEYWAY_CLIENT_KEY, BAO_CLIENT_KEY or VAULT_CLIENT_KEY.
-    #[arg(long, global = true)]
-    client_key: Option<PathBuf>,
 }
 
 /// Runs the command that the arguments name.

@@ -4,6 +4,7 @@
 mod check;
 mod guard;
 mod runtime;
+mod scanning;
 mod seat;
 mod store;
 mod streams;

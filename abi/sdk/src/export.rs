@@ -4,7 +4,7 @@
 use abi_stable::{prefix_type::PrefixTypeTrait, std_types::RStr};
 use keyway_abi::{ForeignReply, OpenArgs, StorageBackend, StorageBackendRef, StoreObject};
 
-use crate::{Backend, bridge, forward, plugin::Rendered, state};
+use crate::{Backend, bridge, forward, rendered::Rendered, state};
 
 /// Exports a [`Backend`](crate::Backend) from a `cdylib` crate: embeds its descriptor in a section of its own and
 /// exports the root module.

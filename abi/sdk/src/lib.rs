@@ -125,6 +125,10 @@ mod bridge;
 mod cursor;
 mod export;
 mod forward;
+mod linked;
+mod rendered;
+mod result;
+mod schema;
 mod state;
 
 pub use backend::{Backend, BackupStream, RestoreSink, Transaction};
@@ -136,47 +140,14 @@ pub use keyway_abi::{
     Page, Put, ReadConsistency, Record, Records, RestoreMode, RestoreRecord, Scan, ScanOrder, Sharing,
     Version, WriteId,
 };
+pub use linked::linked;
 pub use open::OpenContext;
 pub use plugin::PluginInfo;
 pub use reply::Reply;
+pub use result::Result;
+pub use schema::{check_config_schema, config_schema};
 pub use schemars;
 pub use serde;
-
-/// What an operation of a backend results in.
-pub type Result<T> = std::result::Result<T, Error>;
-
-/// A backend linked into the same binary, for tests: the same bridge without a shared library.
-pub fn linked<B: Backend>() -> keyway_abi::StorageBackendRef {
-    export::linked_root::<B>()
-}
-
-/// The JSON Schema of a configuration, as it stands in [`PluginInfo::config_schema`]: a backend keeps it in a file
-/// and tests that the file is up to date.
-pub fn config_schema<C: schemars::JsonSchema>() -> String {
-    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(C)).unwrap_or_default();
-    text.push('\n');
-    text
-}
-
-/// Keeps the file with a configuration's schema up to date, for a test: compares what is embedded with the type, and with
-/// `KEYWAY_UPDATE_SCHEMAS` in the environment writes the file instead.
-///
-/// # Errors
-///
-/// What to do where the file is out of date, or why it cannot be written.
-pub fn check_config_schema<C: schemars::JsonSchema>(
-    embedded: &str,
-    file: &std::path::Path,
-) -> std::result::Result<(), String> {
-    let current = config_schema::<C>();
-    if std::env::var_os("KEYWAY_UPDATE_SCHEMAS").is_some() {
-        return std::fs::write(file, current).map_err(|error| format!("write {}: {error}", file.display()));
-    }
-    if embedded == current {
-        return Ok(());
-    }
-    Err(format!("{} is out of date; run this test once with KEYWAY_UPDATE_SCHEMAS=1", file.display()))
-}
 
 /// For [`export_backend!`] only.
 #[doc(hidden)]
@@ -187,5 +158,5 @@ pub mod __private {
         root::{construct_root_module, root_module_export},
     };
 
-    pub use crate::{export::exported_root, plugin::Rendered};
+    pub use crate::{export::exported_root, rendered::Rendered};
 }

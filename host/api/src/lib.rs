@@ -1,7 +1,7 @@
 //! Vault's protocol over the core.
 //!
 //! A request on its way: [`service`] receives it within the limits of [`edge`] and [`limit`]; [`call`] parses its head (the
-//! [`path`], the [`action`], the [`trace`]); [`target`] finds its [`route`]; [`gate`] decides who asks and whether they may; [`body`]
+//! [`path`], the [`action`], the [`trace`]); [`target`] finds its [`route`] by a [`search`] in the tables; [`gate`] decides who asks and whether they may; [`body`]
 //! reads what was sent. The endpoints are [`sys`], [`auth`], [`kv1`], [`kv2`] and [`cubbyhole`], each with a table of its routes.
 //! [`audit`] records what was asked and answered; [`answer`] is Vault's envelope, [`error`] its error bodies, and only these two know
 //! status codes.
@@ -29,6 +29,7 @@ mod limit;
 mod metrics;
 mod path;
 pub mod route;
+mod search;
 mod service;
 mod sys;
 mod target;

@@ -9,7 +9,8 @@ use crate::{
     cubbyhole,
     error::ApiError,
     kv1, kv2,
-    route::{Access, Load, Mounted, Route, Table, find},
+    route::{Access, Load, Mounted, Route, Table},
+    search::find,
     sys,
 };
 

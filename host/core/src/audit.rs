@@ -10,6 +10,7 @@ mod device;
 pub mod entry;
 mod file;
 pub mod redact;
+mod sink;
 mod socket;
 pub mod spec;
 pub mod verify;

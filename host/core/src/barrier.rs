@@ -1,9 +1,10 @@
 //! The barrier: whatever is sealed or opened passes here. It holds the keys of an unsealed server, counts how often the
 //! newest is used, and rotates it before its bound.
 //!
-//! [`uses`] counts in blocks that are reserved durably before they are used; [`rotate`] makes keys and reads those that
+//! [`uses`] counts in blocks that [`reserve`] reserves durably before they are used; [`rotate`] makes keys and reads those that
 //! other hosts made.
 
+mod reserve;
 mod rotate;
 mod uses;
 

@@ -4,6 +4,7 @@
 //! system backend, changed by conditional writes alone, so that hosts do not undo each other's changes.
 
 pub mod auth;
+mod methods;
 pub mod path;
 pub mod table;
 

@@ -10,18 +10,8 @@ use crate::{
     Descriptor, Plugin, Store,
     adapter::{ForeignStore, reply, services},
     register::Generation,
+    settings::BackendConfig,
 };
-
-/// A backend as it is configured.
-#[derive(Debug, Clone)]
-pub struct BackendConfig {
-    /// Its name in the configuration.
-    pub name: String,
-    /// Its own settings: a JSON object.
-    pub config: Value,
-    /// The directory that relative paths in the settings are relative to.
-    pub data_dir: PathBuf,
-}
 
 /// Why a backend could not be opened.
 #[derive(Debug, Error)]

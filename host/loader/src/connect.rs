@@ -195,7 +195,8 @@ impl Loader {
     /// `Load`.
     pub fn foresee(&self, wanted: &Wanted, backend: &str) -> Result<Foreseen, ConnectError> {
         let known = |admitted: &Admitted| {
-            self.history.known(admitted.described.staged.digest, &self.host).map(|_| admitted.clone())
+            let known = self.history.known(admitted.described.staged.digest, &self.host);
+            known.map(|_| admitted.clone()).map_err(StageFailure::from)
         };
         let (library, fallback) = self.choose_by(wanted, backend, known)?;
         Ok(Foreseen { library, fallback })

@@ -8,25 +8,24 @@
 mod file;
 mod marker;
 mod openings;
+mod records;
 
 use std::{
-    collections::BTreeMap,
     io,
     path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::records::Records;
 pub use self::{
     marker::Marker,
-    openings::{Opening, Openings},
+    records::{Crash, Library, Opening, Openings, Verdict},
 };
 use crate::{
     Digest, SearchPath,
     describe::Descriptor,
-    loader::StageFailure,
     probe::{Passed, ProbeError, Refused},
     report::Fix,
     stage,
@@ -43,53 +42,6 @@ const MAX_CRASHES: usize = 8;
 #[derive(Debug, Clone)]
 pub struct History {
     directory: PathBuf,
-}
-
-/// Everything that is remembered.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Records {
-    /// By digest.
-    #[serde(default)]
-    libraries: BTreeMap<String, Library>,
-    /// By the backend's name.
-    #[serde(default)]
-    backends: BTreeMap<String, Openings>,
-}
-
-/// What is remembered about a library.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Library {
-    /// Its name and version, for people.
-    pub plugin: String,
-    /// The last verdict of a probe.
-    pub verdict: Option<Verdict>,
-    /// When a store was opened with it and was healthy, in seconds since 1970.
-    pub worked: Option<u64>,
-    /// The crashes since it was last released, the oldest first.
-    #[serde(default)]
-    pub crashes: Vec<Crash>,
-    /// Since when it is in quarantine, in seconds since 1970.
-    pub quarantined: Option<u64>,
-}
-
-/// A verdict, and for whom it holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// The host's version.
-    pub host: String,
-    /// The host's interface.
-    pub interface: String,
-    /// What was found.
-    pub found: Result<Passed, Refused>,
-}
-
-/// A process that a library has taken down.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Crash {
-    /// In seconds since 1970.
-    pub at: u64,
-    /// During what, and how.
-    pub what: String,
 }
 
 /// Why something could not be remembered.
@@ -111,6 +63,15 @@ pub struct Quarantined {
     pub digest: Digest,
     /// What it did.
     pub crashes: Vec<Crash>,
+}
+
+/// Why a library is not tried.
+#[derive(Debug, Clone)]
+pub enum NotTried {
+    /// It has taken its process down too often.
+    Quarantined(Quarantined),
+    /// A probe has refused it.
+    Refused(Refused),
 }
 
 impl Fix for Quarantined {
@@ -241,17 +202,17 @@ impl History {
     /// # Errors
     ///
     /// `Quarantined`, or the `Probe`'s where it was refused.
-    pub fn known(&self, digest: Digest, host: &str) -> Result<Option<Passed>, StageFailure> {
+    pub fn known(&self, digest: Digest, host: &str) -> Result<Option<Passed>, NotTried> {
         let Some(library) = self.library(digest) else { return Ok(None) };
         if library.quarantined.is_some() {
             let crashes = library.crashes;
-            return Err(StageFailure::Quarantined(Quarantined { digest, crashes }));
+            return Err(NotTried::Quarantined(Quarantined { digest, crashes }));
         }
         let holds = |verdict: &Verdict| verdict.host == host && verdict.interface == crate::INTERFACE_VERSION;
         match library.verdict.filter(holds).map(|verdict| verdict.found) {
             None => Ok(None),
             Some(Ok(passed)) => Ok(Some(passed)),
-            Some(Err(refused)) => Err(StageFailure::Probe(ProbeError::Refused(refused))),
+            Some(Err(refused)) => Err(NotTried::Refused(refused)),
         }
     }
 

@@ -81,8 +81,9 @@ pub mod store;
 
 mod adapter;
 mod failpoint;
+mod settings;
 
-pub use configure::{BackendConfig, ConfigureError};
+pub use configure::ConfigureError;
 pub use connect::{ConnectError, Wanted};
 pub use describe::Descriptor;
 pub use discover::{Origin, SearchPath};
@@ -99,6 +100,7 @@ pub use probe::Prober;
 pub use register::{Backends, Down, Generation, InUse, Pin, Slot};
 pub use reply::Reply;
 pub use report::{Chain, Fix};
+pub use settings::BackendConfig;
 pub use stage::Digest;
 pub use store::{BackupStream, RestoreSink, Store, Transaction};
 pub use swap::{Swap, SwapError, Swapped};

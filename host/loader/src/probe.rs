@@ -16,11 +16,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::rehearsal::Rehearsed;
-use self::watch::{Ended, watch};
+use self::watch::{Ended, MARK, watch};
 use crate::{describe::Described, report::Fix};
 
-/// What begins each line that the child writes for its parent.
-const MARK: &str = "keyway-probe:";
 /// What it writes before it loads the library.
 const LOADING: &str = "loading";
 

@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr};
 use listenfd::ListenFd;
 use tokio::net::TcpListener;
 
-use super::ServerError;
+use crate::ServerError;
 
 /// The listener of an address.
 pub(super) async fn listener(address: SocketAddr) -> Result<TcpListener, ServerError> {

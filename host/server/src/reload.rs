@@ -6,8 +6,7 @@ use keyway_core::{Core, Supply};
 
 #[cfg(unix)]
 use super::signals;
-use super::{ServerError, StartOptions, loader};
-use crate::config::Config;
+use crate::{ServerError, StartOptions, config::Config, plugins::loader};
 
 /// Waits for the signal. From its beginning on, the signal does not end the process.
 pub(super) struct Reloader {

@@ -15,8 +15,8 @@ use keyway_core::audit::verify::{Verified, Verifier, VerifyError};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Server,
     client::Client,
+    connection::Server,
     failure::Failure,
     kv::encode,
     output::{Format, alone_end, pairs, print, table},

@@ -11,11 +11,11 @@ use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Server,
     client::Client,
+    connection::Server,
     failure::Failure,
     kv::encode,
-    output::{Format, pairs, print, table},
+    output::{Format, pairs, print, table, text},
 };
 
 #[derive(Debug, Subcommand)]
@@ -81,13 +81,6 @@ fn backends(client: &Client, name: Option<&str>) -> Result<Map<String, Value>, F
     let url = format!("sys/backends/{}", encode(name));
     let one = client.get(&url)?.success(&format!("ask for the backend {name}"))?.json()?;
     Ok(Map::from_iter([(name.to_owned(), one["data"].clone())]))
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        value => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
-    }
 }
 
 fn is_ready(backend: &Value) -> bool {

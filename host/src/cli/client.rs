@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use self::trouble::{Kind, NamingResolver, Target};
 use super::{
-    Server,
+    connection::Server,
     environment::{Environment, Variable},
     failure::Failure,
     kept,

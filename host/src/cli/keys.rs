@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
-    Server,
     client::Client,
+    connection::Server,
     failure::Failure,
     operator::read_share,
     output::{Format, alone_end, pairs, print, print_once},

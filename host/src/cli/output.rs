@@ -180,6 +180,14 @@ pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
     pairs.iter().map(line).collect()
 }
 
+/// A value as people read it.
+pub(super) fn text(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => String::new(),
+        value => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

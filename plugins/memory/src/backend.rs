@@ -1,6 +1,6 @@
 //! The SDK's trait over the ordered map. Every call is answered inline.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use keyway_sdk::{
     Backend, BackupLevel, BackupStream, Batch, BatchMode, BatchResult, Begin, Bytes, CallContext,
@@ -13,7 +13,7 @@ use keyway_sdk::{
 use crate::{
     client::{Entry, Looked, Map},
     config::{Config, SCHEMA},
-    error,
+    state::{Shared, State},
     streams::{Backup, Restore},
     transaction::MemoryTransaction,
 };
@@ -27,50 +27,6 @@ pub struct Memory {
     shared: Arc<Shared>,
 }
 
-/// What transactions and restores share with the store.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    state: RwLock<State>,
-    /// Random for every open: what is lost on close is another incarnation.
-    incarnation: u64,
-    max_bytes: u64,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct State {
-    pub(crate) map: Map,
-    last_version: u64,
-}
-
-impl Shared {
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The version of the next write. The caller holds the lock that `state` came from.
-    pub(crate) fn next_version(&self, state: &mut State) -> Version {
-        state.last_version += 1;
-        Version::numbered(self.incarnation, state.last_version)
-    }
-
-    /// Refuses to grow beyond the configured size.
-    pub(crate) fn check_room(&self, state: &State, growth: i64) -> Result<()> {
-        if growth > 0 && state.map.bytes().saturating_add_signed(growth) > self.max_bytes {
-            return Err(error::full(self.max_bytes));
-        }
-        Ok(())
-    }
-
-    /// Refuses to be larger than the configured size.
-    pub(crate) fn check_size(&self, state: &State) -> Result<()> {
-        if state.map.bytes() > self.max_bytes { Err(error::full(self.max_bytes)) } else { Ok(()) }
-    }
-}
-
 impl Memory {
     /// An empty store.
     ///
@@ -80,7 +36,7 @@ impl Memory {
     pub fn new(config: &Config) -> Result<Self> {
         let incarnation = getrandom::u64()
             .map_err(|source| Error::new(ErrorCode::INTERNAL, format!("no random bytes: {source}")))?;
-        let shared = Shared { state: RwLock::default(), incarnation, max_bytes: config.max_bytes };
+        let shared = Shared::new(incarnation, config.max_bytes);
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -9,6 +9,7 @@ pub mod client;
 pub mod config;
 
 mod error;
+mod state;
 mod streams;
 mod transaction;
 

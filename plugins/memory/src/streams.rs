@@ -8,8 +8,8 @@ use keyway_sdk::{
 };
 
 use crate::{
-    backend::Shared,
     client::{Entry, Map},
+    state::Shared,
 };
 
 pub(crate) struct Backup {

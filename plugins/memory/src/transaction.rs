@@ -16,8 +16,8 @@ use keyway_sdk::{
 };
 
 use crate::{
-    backend::{Shared, State},
     client::{Entry, Map},
+    state::{Shared, State},
 };
 
 /// Versions of own writes before the commit: in an incarnation that no store has.

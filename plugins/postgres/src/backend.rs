@@ -22,7 +22,7 @@ use crate::{
     session::Deadline,
     sql::{self, Sql},
     transaction::PostgresTransaction,
-    writes,
+    upkeep, writes,
 };
 
 /// Most names that one answer of `keyspaces` holds.
@@ -91,7 +91,11 @@ impl Backend for Postgres {
     };
 
     fn open(config: Config, context: OpenContext) -> Reply<Self> {
-        Reply::pending(async move { Ok(Self { client: Client::open(config, context).await? }) })
+        Reply::pending(async move {
+            let client = Client::open(config, context).await?;
+            tokio::spawn(upkeep::run(Arc::downgrade(&client), client.upkeep()));
+            Ok(Self { client })
+        })
     }
 
     fn capabilities(&self) -> Capabilities {

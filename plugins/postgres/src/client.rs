@@ -22,11 +22,10 @@ use crate::{
     error::{self, Effect},
     lanes::Lanes,
     login::Login,
+    queue::Writes,
     session::{Deadline, Opener, Session},
     sql::{self, Found, Schema, Sql},
     target::Source,
-    upkeep,
-    writes::Writes,
 };
 
 /// Connections that point reads share.
@@ -100,7 +99,6 @@ impl Client {
             durability,
             allows_queries: config.allow_queries,
         });
-        tokio::spawn(upkeep::run(Arc::downgrade(&client), Arc::clone(&client.upkeep)));
         tracing::info!(
             schema = client.connector.schema().name(),
             connections = config.connections,
@@ -259,6 +257,11 @@ impl Client {
     }
 
     /// There is something to be removed.
+    /// Told when there is something to be removed.
+    pub(crate) fn upkeep(&self) -> Arc<Notify> {
+        Arc::clone(&self.upkeep)
+    }
+
     pub(crate) fn want_upkeep(&self) {
         self.upkeep.notify_one();
     }

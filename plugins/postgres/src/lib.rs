@@ -22,6 +22,7 @@ mod lanes;
 mod login;
 mod ops;
 mod pooler;
+mod queue;
 mod restore;
 mod rows;
 mod scan;

@@ -4,15 +4,11 @@
 //! A key has one write under way at a time. A statement that holds the writes of many must not wait for a lock that somebody has: then
 //! none of them is done, and each is done again by itself; one that is by itself gives its turn to others while it waits.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use keyway_sdk::{OpKind, Outcome, Result};
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, oneshot},
     time::{sleep, sleep_until, timeout_at},
 };
 
@@ -20,106 +16,13 @@ use crate::{
     client::Client,
     error::{self, Effect},
     ops::On,
+    queue::{Job, Place, TURNS},
     rows::{Applied, Arrays, OwnedOp, failed_condition},
     session::Deadline,
 };
 
-/// Statements with writes under way at a time.
-const TURNS: usize = 4;
-/// Most writes of a statement, and most bytes that they hold; a larger one goes by itself.
-const MOST_WRITES: usize = 64;
-const MOST_BYTES: usize = 1024 * 1024;
 /// How long a statement with the writes of many waits for each lock, and one that is by itself keeps its turn, in milliseconds.
 const PATIENCE_MS: u16 = 20;
-
-/// Writes that wait for their turn.
-pub(crate) struct Writes {
-    waiting: Mutex<Waiting>,
-    turns: Arc<Semaphore>,
-    /// A key is no longer [`Waiting::under_way`].
-    freed: Notify,
-}
-
-#[derive(Default)]
-struct Waiting {
-    jobs: VecDeque<Job>,
-    /// The keys of writes that are being done.
-    under_way: HashSet<Place>,
-    last: u64,
-}
-
-/// A keyspace and a key.
-type Place = (Vec<u8>, Vec<u8>);
-
-struct Job {
-    number: u64,
-    op: OwnedOp,
-    deadline: Deadline,
-    done: oneshot::Sender<Result<Applied>>,
-    /// Kept until the write is done, which a close waits for, whoever waits for its answer.
-    _call: OwnedSemaphorePermit,
-}
-
-impl Job {
-    fn place(&self) -> Place {
-        (self.op.keyspace.clone(), self.op.key.clone())
-    }
-
-    fn answer(self, answer: Result<Applied>) {
-        // Whoever went away hears nothing of it.
-        let _gone = self.done.send(answer);
-    }
-}
-
-impl Writes {
-    pub(crate) fn new() -> Self {
-        Self { waiting: Mutex::default(), turns: Arc::new(Semaphore::new(TURNS)), freed: Notify::new() }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes of those keys may be taken again.
-    fn free(&self, places: &[Place]) {
-        {
-            let mut waiting = self.waiting();
-            for place in places {
-                waiting.under_way.remove(place);
-            }
-        }
-        self.freed.notify_waiters();
-    }
-
-    /// Those that go together, in their order, each key once; they are under way from now on.
-    fn take(&self) -> Vec<Job> {
-        let mut waiting = self.waiting();
-        let Waiting { jobs, under_way, .. } = &mut *waiting;
-        let (mut taken, mut left) = (Vec::new(), VecDeque::with_capacity(jobs.len()));
-        // Behind one of the same key that stays, the next must stay as well.
-        let (mut stay, mut bytes, mut is_full) = (HashSet::new(), 0, false);
-        for job in jobs.drain(..) {
-            if job.done.is_closed() {
-                // Nobody waits for it any more, and it has not begun.
-                continue;
-            }
-            let place = job.place();
-            let size = job.op.key.len() + job.op.value.len();
-            is_full =
-                is_full || taken.len() == MOST_WRITES || (!taken.is_empty() && bytes + size > MOST_BYTES);
-            if is_full || stay.contains(&place) || under_way.contains(&place) {
-                stay.insert(place);
-                left.push_back(job);
-            } else {
-                bytes += size;
-                under_way.insert(place);
-                taken.push(job);
-            }
-        }
-        *jobs = left;
-        taken
-    }
-}
 
 /// Does a write, among others.
 pub(crate) async fn write(client: &Arc<Client>, deadline: Deadline, op: OwnedOp) -> Result<Applied> {

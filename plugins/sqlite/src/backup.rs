@@ -14,9 +14,10 @@ use keyway_sdk::{BackupChunk, BackupPull, BackupStream, CallContext, Error, Erro
 use rusqlite::Connection;
 
 use crate::{
-    client::{Client, Shared},
+    client::Client,
     error,
     readers::begin_snapshot,
+    shared::Shared,
     sql::{self, At, Position},
 };
 

@@ -7,7 +7,7 @@
 use crossbeam_channel::Receiver;
 use rusqlite::Connection;
 
-use crate::{client::Shared, sql};
+use crate::{shared::Shared, sql};
 
 /// Pages in the WAL, of 4 KiB each, from which on it should begin anew.
 const REWIND_PAGES: u64 = 2_048;

@@ -1,12 +1,8 @@
 //! An open database: its threads and connections, from the opening to the close.
 
 use std::{
-    collections::HashSet,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
 
@@ -23,6 +19,7 @@ use crate::{
     opener::{self, OpenerLock},
     queue::{Queue, Size},
     readers::{self, Borrowed, Idle},
+    shared::Shared,
     write::{Versions, Writing},
     writer::Writer,
 };
@@ -37,86 +34,6 @@ pub(crate) struct Client {
     running: Mutex<Option<Running>>,
     /// Who waits for the close that is under way; none where it is done.
     closed: Mutex<Option<Vec<oneshot::Sender<Result<()>>>>>,
-}
-
-/// What all threads share.
-pub(crate) struct Shared {
-    versions: Versions,
-    place: Place,
-    context: OpenContext,
-    /// The numbers of keyspaces that a restore is filling.
-    staged: Mutex<HashSet<u64>>,
-    upkeep: AtomicBool,
-    rewind: AtomicBool,
-    trouble: Mutex<Option<String>>,
-    wal_limit: u64,
-}
-
-impl Shared {
-    pub(crate) fn versions(&self) -> &Versions {
-        &self.versions
-    }
-
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
-    }
-
-    pub(crate) fn context(&self) -> &OpenContext {
-        &self.context
-    }
-
-    /// How far the WAL may grow for the sake of a long reader, in bytes.
-    pub(crate) fn wal_limit(&self) -> u64 {
-        self.wal_limit
-    }
-
-    pub(crate) fn is_staged(&self, id: u64) -> bool {
-        self.staged.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
-    }
-
-    /// Keeps the records of a restore under way, or gives them up.
-    pub(crate) fn keep_staged(&self, id: u64, keep: bool) {
-        let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
-        if keep {
-            staged.insert(id)
-        } else {
-            staged.remove(&id)
-        };
-    }
-
-    /// There is something to be removed.
-    pub(crate) fn want_upkeep(&self) {
-        self.upkeep.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn take_upkeep(&self) -> bool {
-        self.upkeep.swap(false, Ordering::AcqRel)
-    }
-
-    /// The WAL is to begin anew at the next opportunity.
-    pub(crate) fn want_rewind(&self) {
-        self.rewind.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn take_rewind(&self) -> bool {
-        self.rewind.swap(false, Ordering::AcqRel)
-    }
-
-    /// A checkpoint failed: nothing is lost, but the WAL grows.
-    pub(crate) fn checkpoint_failed(&self, source: &rusqlite::Error) {
-        let text = error::failed("checkpoint", source).to_string();
-        tracing::warn!(error = text, "the WAL could not be copied into the database, and grows");
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
-    }
-
-    pub(crate) fn checkpoint_succeeded(&self) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Why the last checkpoint failed, if it did.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 /// What a shutdown takes away. The threads end when their senders are gone.
@@ -144,16 +61,8 @@ impl Client {
         let reading: Result<Vec<Connection>> =
             (0..readers::THREADS).map(|_| connect::reader(&path)).collect();
         let copying = connect::checkpointer(&path, wal_limit)?;
-        let shared = Arc::new(Shared {
-            versions: Versions::new(opened.incarnation, opened.format, opened.last_version),
-            place: Place::of(&path),
-            context,
-            staged: Mutex::default(),
-            upkeep: AtomicBool::new(false),
-            rewind: AtomicBool::new(false),
-            trouble: Mutex::default(),
-            wal_limit,
-        });
+        let versions = Versions::new(opened.incarnation, opened.format, opened.last_version);
+        let shared = Arc::new(Shared::new(versions, Place::of(&path), context, wal_limit));
 
         let lock = Arc::new(lock);
         let (writes, write_jobs) = Queue::new();
@@ -234,13 +143,13 @@ impl Client {
     ) -> Result<()> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let running = running.as_mut().ok_or_else(error::closed)?;
-        let path = self.shared.place.database().to_owned();
+        let path = self.shared.place().database().to_owned();
         let (shared, lock) = (Arc::clone(&self.shared), Arc::clone(&running.lock));
         let work = move || {
             work(connect::reader(&path), &shared);
             drop(lock);
         };
-        let thread = self.shared.context.spawn_thread("keyway-sqlite-snapshot", work);
+        let thread = self.shared.context().spawn_thread("keyway-sqlite-snapshot", work);
         // So that a close can wait for it; those that have ended are forgotten.
         running.threads.retain(|thread| !thread.is_finished());
         running.threads.push(thread.map_err(|source| error::no_thread(&source))?);
@@ -277,7 +186,7 @@ impl Client {
             drop(lock);
             this.answer_closed(|| if ended == 0 { Ok(()) } else { Err(error::thread_panicked()) });
         };
-        let closing = self.shared.context.spawn_thread("keyway-sqlite-close", work);
+        let closing = self.shared.context().spawn_thread("keyway-sqlite-close", work);
         closing.map(|_| ()).map_err(|source| {
             // The threads end by themselves; the lock stays until no connection of ours is open.
             self.idle.close();
@@ -298,8 +207,8 @@ impl Client {
     /// SQLite copies the WAL into the database, and removes it, when the last connection is closed, but only if that one
     /// may write. Which was the last so far, nobody knows.
     fn leave_no_wal(&self) {
-        if self.shared.place.moved().is_none()
-            && let Err(error) = connect::checkpointer(self.shared.place.database(), self.shared.wal_limit)
+        if self.shared.place().moved().is_none()
+            && let Err(error) = connect::checkpointer(self.shared.place().database(), self.shared.wal_limit())
                 .and_then(|connection| connect::touch(&connection))
         {
             tracing::warn!(%error, "the WAL stays beside the database; the next opening reads it");
@@ -314,7 +223,7 @@ fn spawn(
     work: impl FnOnce(&Shared) + Send + 'static,
 ) -> Result<JoinHandle<()>> {
     let (own, lock) = (Arc::clone(shared), Arc::clone(lock));
-    let thread = shared.context.spawn_thread(&format!("keyway-sqlite-{role}"), move || {
+    let thread = shared.context().spawn_thread(&format!("keyway-sqlite-{role}"), move || {
         work(&own);
         drop(lock);
     });

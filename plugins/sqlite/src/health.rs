@@ -5,12 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use keyway_sdk::{CallContext, Health, Reply, Result};
 
-use crate::{
-    client::{Client, Shared},
-    error, files,
-    queue::Size,
-    sql,
-};
+use crate::{client::Client, error, files, queue::Size, shared::Shared, sql};
 
 /// Space on the file system below which health says so, in bytes: a few of the largest values and their WAL.
 const LITTLE_SPACE: u64 = 256 * 1024 * 1024;

@@ -17,7 +17,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use crate::{queue::Failure, sql};
+use crate::{failure::Failure, sql};
 
 /// A commit carries a mark if the last one is as old as this. A copy of the database is told from its later states by the mark that
 /// it has; marks cost a page each, so that not every commit has one.

@@ -4,6 +4,7 @@
 //! WAL holds them; whatever cannot be read here is left to SQLite. The files are only read. A `-shm` needs no look: the first
 //! connection makes it anew from the WAL.
 
+mod bytes;
 mod meta;
 mod wal;
 
@@ -14,7 +15,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::{meta::Marks, wal::Wal};
+use self::{
+    bytes::{existing, number},
+    meta::Marks,
+    wal::Wal,
+};
 use crate::files::beside;
 
 /// How often is looked again if somebody else has begun the WAL anew meanwhile.
@@ -190,20 +195,4 @@ impl Database {
         }
         Ok(false)
     }
-}
-
-/// Opens a file to read it; none if there is none. One that is no plain file could make the opening wait.
-fn existing(path: &Path) -> io::Result<Option<File>> {
-    match path.metadata() {
-        Ok(metadata) if metadata.is_file() => File::open(path).map(Some),
-        Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// A big-endian number of up to eight bytes.
-fn number(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
-    let bytes = bytes.get(at..at.checked_add(length)?)?;
-    Some(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }

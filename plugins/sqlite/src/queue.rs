@@ -13,7 +13,7 @@ use futures_channel::oneshot;
 use keyway_sdk::{CallContext, Error, Outcome, Reply, Result};
 use rusqlite::Connection;
 
-use crate::{error, write::Writing};
+use crate::{error, failure::Failure, write::Writing};
 
 /// Calls that may wait.
 pub(crate) const MAX_CALLS: usize = 1_024;
@@ -47,35 +47,6 @@ pub(crate) trait Call: Send {
     fn run(&mut self, writing: &mut Writing<'_>);
     /// Answers, after the transaction has ended: well, or with a failure.
     fn answer(self: Box<Self>, failure: Option<&Failure>);
-}
-
-/// Why a transaction came to nothing, or perhaps to nothing.
-pub(crate) enum Failure {
-    /// Before its commit.
-    Begin(rusqlite::Error),
-    /// In its commit.
-    Commit(rusqlite::Error),
-    /// It was not tried.
-    Moved(String),
-}
-
-impl Failure {
-    /// In the interface's words.
-    pub(crate) fn error(&self, doing: &str) -> Error {
-        match self {
-            Self::Begin(source) => error::failed(doing, source),
-            Self::Commit(source) => error::commit_failed(source),
-            Self::Moved(detail) => error::moved(detail),
-        }
-    }
-
-    /// SQLite's error, if there is one.
-    pub(crate) fn into_source(self) -> rusqlite::Result<()> {
-        match self {
-            Self::Begin(source) | Self::Commit(source) => Err(source),
-            Self::Moved(_) => Ok(()),
-        }
-    }
 }
 
 struct WriteCall<T, F> {

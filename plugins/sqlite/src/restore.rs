@@ -11,8 +11,9 @@ use keyway_sdk::{
 };
 
 use crate::{
-    client::{Client, Shared},
+    client::Client,
     queue::Size,
+    shared::Shared,
     sql::Staged,
     write::{OwnedOp, Writing},
 };

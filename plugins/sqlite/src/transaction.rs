@@ -22,9 +22,10 @@ use keyway_sdk::{
 use rusqlite::Connection;
 
 use crate::{
-    client::{Client, Shared},
+    client::Client,
     error,
     readers::begin_snapshot,
+    shared::Shared,
     sql::{self, At},
     write::{OwnedOp, Writing},
 };

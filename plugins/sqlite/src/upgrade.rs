@@ -10,9 +10,9 @@ use keyway_sdk::{Error, ErrorCode, Result};
 use rusqlite::Connection;
 
 use crate::{
-    client::Shared,
     error,
     files::beside,
+    shared::Shared,
     sql::{self, Format},
 };
 

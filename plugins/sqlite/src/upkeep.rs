@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::{
-    client::Shared,
-    queue::Failure,
+    failure::Failure,
+    shared::Shared,
     sql::{self, Format, Step},
 };
 

@@ -10,8 +10,8 @@ use rusqlite::Connection;
 
 use crate::{
     error,
+    failure::Failure,
     lineage::Lineage,
-    queue::Failure,
     sql::{self, At, Format},
 };
 

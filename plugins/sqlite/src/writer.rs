@@ -10,8 +10,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rusqlite::Connection;
 
 use crate::{
-    client::Shared,
-    queue::{Alone, Call, Failure, Job, Waiting},
+    failure::Failure,
+    queue::{Alone, Call, Job, Waiting},
+    shared::Shared,
     sql, upkeep,
     write::Writing,
 };

@@ -127,3 +127,14 @@ fn repeated(ops: &[Op<'_>]) -> Option<usize> {
     let mut seen = HashSet::with_capacity(ops.len());
     ops.iter().position(|op| !seen.insert((op.key().keyspace(), op.key().bytes())))
 }
+
+/// Returns the error of a check as the answer.
+macro_rules! checked {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(error) => return answer(Err(error)),
+        }
+    };
+}
+pub(super) use checked;

@@ -16,13 +16,14 @@ use keyway_abi::{
 };
 
 use super::{
-    check,
+    check::{self, checked},
     guard::{Effect, Guard, answer},
+    scanning::Scanning,
     seat::Seat,
     streams::{BackupBridge, RestoreBridge},
     transaction::TransactionBridge,
 };
-use crate::{Backend, Reply, cursor::CursorKey, paging::ScanPlan};
+use crate::{Backend, Reply, cursor::CursorKey};
 
 pub(super) struct Bridge<B: Backend> {
     backend: ManuallyDrop<Arc<B>>,
@@ -62,17 +63,6 @@ impl<B: Backend> Drop for Bridge<B> {
         self.guard.drop_value("drop", backend);
     }
 }
-
-/// Returns the error of a check as the answer.
-macro_rules! checked {
-    ($result:expr) => {
-        match $result {
-            Ok(value) => value,
-            Err(error) => return answer(Err(error)),
-        }
-    };
-}
-pub(super) use checked;
 
 impl<B: Backend> Store for Bridge<B> {
     fn capabilities(&self) -> Capabilities {
@@ -245,25 +235,5 @@ impl<B: Backend> Store for Bridge<B> {
             || self.backend.shutdown(call),
             move |()| state.set_shut_down(),
         )
-    }
-}
-
-/// A scan on its way: the plan for the author, and what seals the cursor of the page that comes back.
-pub(super) struct Scanning;
-
-impl Scanning {
-    pub(super) fn begin<'a>(
-        scan: &Scan<'a>,
-        cursors: &Arc<CursorKey>,
-    ) -> crate::Result<(ScanPlan<'a>, impl FnOnce(Page) -> Page + Send + 'static + use<>)> {
-        let position = cursors.open(scan)?;
-        let plan = ScanPlan::new(scan, position);
-        let bound = cursors.bind(scan);
-        let seal = move |mut page: Page| {
-            let sealed = page.cursor().map(|position| bound.seal(position));
-            page.set_cursor(sealed);
-            page
-        };
-        Ok((plan, seal))
     }
 }

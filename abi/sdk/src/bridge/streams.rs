@@ -9,9 +9,8 @@ use keyway_abi::{
 };
 
 use super::{
-    check,
+    check::{self, checked},
     guard::{Effect, Guard, answer},
-    store::checked,
     turn::{Ends, Stage},
 };
 use crate::{BackupStream, RestoreSink};

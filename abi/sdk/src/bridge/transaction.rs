@@ -16,10 +16,10 @@ use keyway_abi::{
 };
 
 use super::{
-    check,
+    check::{self, checked},
     guard::{Effect, Guard, answer},
+    scanning::Scanning,
     seat::Seat,
-    store::{Scanning, checked},
     turn::{Ends, Stage},
 };
 use crate::{Reply, Result, Transaction, cursor::CursorKey};

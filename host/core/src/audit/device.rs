@@ -1,34 +1,37 @@
 //! A device: a thread that writes lines in their order, behind a bounded queue, so that one that hangs keeps nobody waiting who
 //! has another.
 
+mod job;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::{
-    io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, PoisonError,
+        atomic::Ordering,
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::mpsc;
 
-use self::writer::Writer;
+pub(super) use self::job::Told;
+use self::{
+    job::{Ask, Job, State, tell},
+    writer::Writer,
+};
 use super::{
     chain::Chain,
     file::FileSink,
+    sink::Sink,
     socket::{Address, SocketSink},
     spec::{Spec, Target},
 };
 
-/// How long a write may take: less than requests wait, so that they are told why.
-pub(super) const WRITE: Duration = Duration::from_millis(1_500);
 /// How long one write may take before the device counts as failing: no request waits longer for its lines.
 const STUCK: Duration = Duration::from_secs(2);
 /// Most lines that wait for a device.
@@ -36,73 +39,11 @@ const QUEUE_LINES: usize = 8_192;
 /// Most bytes of lines that wait for a device.
 const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 
-/// Where lines go.
-pub(super) trait Sink: Send {
-    /// Opens it, where it is not open or no longer the one that it should be. Answers how it starts where it was opened.
-    fn ready(&mut self) -> io::Result<Option<Started>>;
-    /// Writes a part of these bytes, and says how many.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    /// Something has failed: it is opened anew before the next line, unless it was only slow. Answers whether a piece of a
-    /// line stays where it was written, and the next line comes behind it.
-    fn failed(&mut self, error: &io::Error) -> bool;
-    /// Closes it.
-    fn close(&mut self);
-}
-
-/// How a sink starts.
-#[derive(Default)]
-pub(super) struct Started {
-    /// Where the chain ends that it holds already; none where it holds none.
-    pub(super) chain: Option<Chain>,
-    /// Whether what it holds ends without a newline; none where only the writer can know.
-    pub(super) is_torn: Option<bool>,
-}
-
-/// Whether a line was accepted, or why not.
-pub(super) type Told = mpsc::Sender<Result<(), String>>;
-
-struct Job {
-    ask: Ask,
-    told: Told,
-}
-
-enum Ask {
-    /// To write an entry.
-    Write(Arc<str>),
-    /// To open the sink, so that it is known early whether the device can write.
-    Open,
-    /// Whether the device could write; the sink is closed again.
-    Probe,
-    /// To write an entry that says nothing but that the device writes again.
-    Resume(Arc<str>),
-}
-
-impl Ask {
-    fn entry(&self) -> Option<&Arc<str>> {
-        match self {
-            Self::Write(entry) | Self::Resume(entry) => Some(entry),
-            Self::Open | Self::Probe => None,
-        }
-    }
-}
-
 /// A device.
 pub struct Device {
     spec: Spec,
     queue: SyncSender<Job>,
     state: Arc<State>,
-}
-
-#[derive(Default)]
-struct State {
-    queued_bytes: AtomicUsize,
-    queued: AtomicUsize,
-    lines: AtomicU64,
-    failures: AtomicU64,
-    is_failing: AtomicBool,
-    /// When the thread began what it is doing; none while it waits for work.
-    busy_since: Mutex<Option<Instant>>,
-    chain: Mutex<Chain>,
 }
 
 /// What is known of a device.
@@ -207,27 +148,4 @@ impl Device {
     pub(super) fn is_behind(&self) -> bool {
         self.state.queued.load(Ordering::Relaxed) > 0
     }
-}
-
-impl State {
-    fn missed(&self, lines: u64) {
-        self.failures.fetch_add(lines, Ordering::Relaxed);
-    }
-}
-
-fn tell(told: &Told, answer: Result<(), String>) {
-    // Each device tells once, and whoever has given up listens no more.
-    let _given_up = told.try_send(answer);
-}
-
-/// Waits until a FIFO takes more, but not for ever.
-#[cfg(unix)]
-pub(super) fn wait_until_writable(file: &std::fs::File) -> io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let timeout = Timespec::try_from(WRITE).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let mut polled = [PollFd::new(file, PollFlags::OUT)];
-    if poll(&mut polled, Some(&timeout))? == 0 {
-        return Err(io::Error::new(io::ErrorKind::TimedOut, "its reader does not read"));
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     chain::Chain,
-    device::{Sink, Started},
+    sink::{Sink, Started},
 };
 
 /// How much of the end of a file is read at first to find its last line.
@@ -148,7 +148,7 @@ impl Sink for FileSink {
         match file.write(bytes) {
             #[cfg(unix)]
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                super::device::wait_until_writable(file)?;
+                super::sink::wait_until_writable(file)?;
                 Ok(0)
             }
             written => written,

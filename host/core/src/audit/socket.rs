@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::device::{Sink, Started, WRITE};
+use super::sink::{Sink, Started, WRITE};
 
 /// A socket device.
 pub(super) struct SocketSink {

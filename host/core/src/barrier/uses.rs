@@ -7,16 +7,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use keyway_crypto::{
-    envelope::{OpenError, RecordKind},
-    keyring::{Record, open_under_root, seal_under_root},
-};
-use keyway_loader::{Condition, Key, Put};
-use keyway_storage::{SYSTEM_KEYSPACE, Work};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-use super::{Barrier, BarrierError};
 
 /// The most uses of one key.
 pub const MAX_USES: u64 = 1 << 31;
@@ -26,10 +17,6 @@ const MIN_USES: u64 = 1_000;
 const BLOCK: u64 = 1 << 16;
 /// How many blocks a key has, at least.
 const BLOCKS: u64 = 16;
-/// What an initialisation uses the first key for, before anything is counted: the root token and its accessor.
-const USES_BEFORE_COUNTING: u64 = 2;
-/// How often a reservation that loses races is tried.
-const ATTEMPTS: u32 = 64;
 
 /// How often a key is used before another takes its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,12 +58,6 @@ struct Block {
     left: u64,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Contents {
-    reserved: u64,
-}
-
 impl UseBound {
     /// A bound.
     ///
@@ -87,7 +68,8 @@ impl UseBound {
         if (MIN_USES..=MAX_USES).contains(&uses) { Ok(Self(uses)) } else { Err(UseBoundError) }
     }
 
-    fn block(self) -> u64 {
+    /// How many uses are reserved at once.
+    pub(super) fn block_size(self) -> u64 {
         BLOCK.min(self.0 / BLOCKS)
     }
 }
@@ -124,70 +106,23 @@ impl Uses {
         KeyUse { key, made, reserved, left, bound: self.bound.0 }
     }
 
+    /// How many uses are reserved at once.
+    pub(super) fn block_size(&self) -> u64 {
+        self.bound.block_size()
+    }
+
+    /// Whether a key may be used so often.
+    pub(super) fn allows(&self, uses: u64) -> bool {
+        uses <= self.bound.0
+    }
+
+    /// This block of a key's uses is reserved for this host.
+    pub(super) fn grant(&self, key: u32, reserved: u64, left: u64) {
+        *self.block() = Block { key, reserved, left };
+    }
+
     fn block(&self) -> MutexGuard<'_, Block> {
         self.block.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Barrier {
-    /// Reserves uses of the newest key, and makes another one where its bound is reached.
-    pub(super) async fn reserve(&self, work: &Work) -> Result<(), BarrierError> {
-        let _one_at_a_time = self.uses.changing().await;
-        for _ in 0..ATTEMPTS {
-            let key = self.keyring().newest();
-            let block = self.uses.of(key, 0);
-            if block.left > 0 {
-                return Ok(());
-            }
-            if self.reserve_of(work, key, block.reserved).await? {
-                return Ok(());
-            }
-        }
-        Err(BarrierError::Contended)
-    }
-
-    /// Whether it was reserved; otherwise somebody was quicker, or there is a newer key.
-    async fn reserve_of(&self, work: &Work, key: u32, known: u64) -> Result<bool, BarrierError> {
-        let name = format!("key-use/{key}").into_bytes();
-        let place = Key::new(SYSTEM_KEYSPACE, &name);
-        let record = Record::system(RecordKind::KeyUse, &name);
-        let stored = self.system.get(work, place).await?;
-        let (reserved, condition) = match &stored {
-            None => (USES_BEFORE_COUNTING, Condition::Absent),
-            Some(stored) => {
-                let unreadable = |reason| BarrierError::UseRecord { key, reason };
-                let opened = open_under_root(self.cluster, &self.root(), &record, stored.value())
-                    .map_err(unreadable)?;
-                let contents: Contents =
-                    serde_json::from_slice(&opened).map_err(|_| unreadable(OpenError::Malformed))?;
-                (contents.reserved, Condition::Version(stored.version()))
-            }
-        };
-        let block = self.uses.bound.block();
-        let rewound = reserved < known;
-        if rewound || reserved + block > self.uses.bound.0 {
-            // Perhaps another host has made a newer key already.
-            self.refresh(work).await?;
-            if self.keyring().newest() > key {
-                return Ok(false);
-            }
-            if rewound {
-                tracing::warn!(key, reserved, known, "the store was rewound; its key is used no more");
-            }
-            self.add_key(work).await?;
-            return Ok(false);
-        }
-        let reserved = reserved + block;
-        let text = serde_json::to_vec(&Contents { reserved }).expect("a count is plain data");
-        let sealed = seal_under_root(self.cluster, &self.root(), &record, &text)?;
-        match self.system.put_settled(work, Put::new(place, &sealed).when(condition)).await {
-            Ok(_) => {
-                *self.uses.block() = Block { key, reserved, left: block };
-                Ok(true)
-            }
-            Err(error) if error.is_lost_race() => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 
@@ -200,8 +135,8 @@ mod tests {
         for wrong in [0, 999, MAX_USES + 1, u64::MAX] {
             assert_eq!(UseBound::new(wrong), Err(UseBoundError), "{wrong}");
         }
-        assert_eq!(UseBound::new(1_000).unwrap().block(), 62);
-        assert_eq!(UseBound::default().block(), BLOCK);
+        assert_eq!(UseBound::new(1_000).unwrap().block_size(), 62);
+        assert_eq!(UseBound::default().block_size(), BLOCK);
     }
 
     #[test]

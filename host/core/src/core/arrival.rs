@@ -1,101 +1,22 @@
 //! What is read when a request arrives: who shows the token, the secret that is asked for, and whether other hosts have changed
 //! what this one keeps in memory; all of it in one call of the system's store.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
-use keyway_loader::Key;
 use keyway_storage::{
-    SYSTEM_KEYSPACE, Work,
+    Work,
     ahead::{Ahead, Place},
     epoch::{self, Epoch, Others},
 };
 
-use super::{Core, CoreError, Unsealed};
+use super::{Core, CoreError, Unsealed, unsealed::place_of};
 use crate::{
     barrier::BarrierError,
     mounts::Mount,
     secrets::{self, SecretPath},
     system::SystemError,
-    token::{Live, Token, TokenName},
+    token::Token,
 };
-
-/// The most ancestors of a token that are read together with it.
-const MOST_ANCESTORS: usize = 5;
-/// The most tokens whose ancestors are known.
-const MOST_LINEAGES: usize = 4_096;
-
-/// Which changes of other hosts this one knows.
-#[derive(Default)]
-pub(super) struct Seen {
-    known: Mutex<Seeing>,
-    /// Held by whoever takes over what others have changed.
-    turn: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct Seeing {
-    /// None before the first request.
-    epoch: Option<Epoch>,
-    /// When the last taking over began that came to its end.
-    begun: Option<Instant>,
-}
-
-impl Seen {
-    fn known(&self) -> MutexGuard<'_, Seeing> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is(&self, epoch: &Epoch) -> bool {
-        self.known().epoch.as_ref() == Some(epoch)
-    }
-
-    /// Whether everything was read again by somebody who began after this.
-    fn is_newer_than(&self, read: Instant) -> bool {
-        self.known().begun.is_some_and(|begun| begun >= read)
-    }
-
-    fn set(&self, epoch: Epoch, begun: Instant) {
-        *self.known() = Seeing { epoch: Some(epoch), begun: Some(begun) };
-    }
-}
-
-/// Tokens that were found alive, and where their ancestors lie: these never change. Whether all of them live is read each time.
-#[derive(Default)]
-pub(super) struct Lineages(Mutex<HashMap<TokenName, Arc<[Place]>>>);
-
-impl Lineages {
-    fn known(&self) -> MutexGuard<'_, HashMap<TokenName, Arc<[Place]>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn of(&self, name: &TokenName) -> Option<Arc<[Place]>> {
-        self.known().get(name).cloned()
-    }
-
-    fn learn(&self, live: &Live) {
-        let ancestors = &live.entry.ancestors;
-        let mut known = self.known();
-        if ancestors.len() > MOST_ANCESTORS || known.contains_key(&live.name) {
-            return;
-        }
-        if known.len() >= MOST_LINEAGES {
-            known.clear();
-        }
-        known.insert(live.name.clone(), ancestors.iter().map(|ancestor| place_of(&ancestor.name)).collect());
-    }
-
-    fn forget(&self, name: &TokenName) {
-        self.known().remove(name);
-    }
-}
-
-fn place_of(token: &TokenName) -> Place {
-    Place::of(Key::new(SYSTEM_KEYSPACE, &token.key()))
-}
 
 impl Core {
     /// Reads what a request with this token, for this secret, needs first; and takes over what other hosts have changed, so that
@@ -112,7 +33,7 @@ impl Core {
         token: Option<&Token>,
         secret: Option<Place>,
     ) -> Result<Ahead, CoreError> {
-        let others = epoch::others(&self.system, work).map_err(SystemError::from)?;
+        let others = epoch::others(&self.backends.system, work).map_err(SystemError::from)?;
         let mut places = Vec::new();
         if others == Others::Tell {
             places.push(Place::of(epoch::place()));
@@ -153,12 +74,12 @@ impl Core {
     ) -> Result<Ahead, SystemError> {
         if let Some(secret) = secret {
             let all = [places.as_slice(), &[secret]].concat();
-            match self.system.read_ahead(work, all).await {
+            match self.backends.system.read_ahead(work, all).await {
                 Err(error) if !error.is_temporary() => {}
                 read => return Ok(read?),
             }
         }
-        Ok(self.system.read_ahead(work, places).await?)
+        Ok(self.backends.system.read_ahead(work, places).await?)
     }
 
     /// Reads everything again for whoever shows a token that is alive.
@@ -182,7 +103,7 @@ impl Core {
 
     /// As [`arrive`](Self::arrive), for work that no request asked for.
     pub(super) async fn keep_up(&self, work: &Work, unsealed: &Arc<Unsealed>) -> Result<(), CoreError> {
-        match epoch::others(&self.system, work).map_err(SystemError::from)? {
+        match epoch::others(&self.backends.system, work).map_err(SystemError::from)? {
             Others::Absent => Ok(()),
             Others::Tell => self.arrive(unsealed, work, None, None).await.map(|_| ()),
             Others::Silent => self.catch_up(unsealed, work).await,
@@ -191,7 +112,7 @@ impl Core {
 
     /// The place of a secret's first record, where it is in the system's store, too.
     pub fn place_in_system(&self, mount: &Mount, path: &SecretPath) -> Option<Place> {
-        (mount.backend == self.system.name()).then(|| secrets::place_of(mount, path))
+        (mount.backend == self.backends.system.name()).then(|| secrets::place_of(mount, path))
     }
 
     /// Takes over what others have changed, where the mark that was read at `read` is not the one that is known.
@@ -243,17 +164,5 @@ impl Core {
             }
             read => Ok(read?),
         }
-    }
-}
-
-impl Unsealed {
-    /// Remembers a token that is alive, and what the next request with it reads first.
-    pub(super) fn learn(&self, live: &Live) {
-        self.lineages.learn(live);
-    }
-
-    /// A token that is not alive.
-    pub(super) fn unlearn(&self, token: &TokenName) {
-        self.lineages.forget(token);
     }
 }

@@ -135,7 +135,7 @@ impl Core {
 
     /// Not behind a sealing, which takes them away.
     fn have_devices(&self, devices: &[Spec]) {
-        let _progress = self.progress();
+        let _progress = self.sealing.progress();
         if self.unsealed().is_ok() {
             self.audit.have(devices);
         }

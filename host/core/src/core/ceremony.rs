@@ -1,204 +1,34 @@
 //! Ceremonies: what the holders of the shares do together. They give as many shares as unseal, and then the keys are others,
 //! or there is a new root token ([`root`]). New shares are given back before they count ([`verification`]). Nothing of it is kept but in memory: a ceremony that breaks off has changed nothing.
 
+pub(super) mod attempts;
 mod root;
 mod state;
+mod status;
 mod unknown;
 mod verification;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use keyway_common::offload;
-use keyway_crypto::{
-    key::SecretKey,
-    shares::{Share, ShareHash, split},
-};
+use keyway_crypto::shares::Share;
 use keyway_storage::Work;
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
-pub use self::root::RootStatus;
 use self::{
-    root::RootAttempt,
+    attempts::{Made, Rekeying, add, refused},
     state::State,
-    verification::{Made, Verification},
+};
+pub use self::{
+    root::RootStatus,
+    status::{Beginner, RekeyStatus, Rekeyed},
 };
 use super::{Core, CoreError, Unsealed};
 use crate::{
     barrier::BarrierError,
-    seal::{NextKeys, SealRecord, ShareCounts},
-    token::TokenError,
+    seal::{SealRecord, ShareCounts},
 };
-
-/// How long an attempt lasts that nobody gives a share to: whoever begins one does not keep others from it for ever.
-const IDLE: Duration = Duration::from_secs(1_800);
-
-/// The ceremonies that are under way.
-#[derive(Default)]
-pub(super) struct Ceremonies {
-    rekeying: Mutex<Option<Rekeying>>,
-    root: Mutex<Option<RootAttempt>>,
-    /// Held by whoever gives a share, until what it has led to is known.
-    giving: Arc<tokio::sync::Mutex<()>>,
-}
-
-struct Rekeying {
-    nonce: Uuid,
-    counts: ShareCounts,
-    /// Whether the new shares must be given back before they count.
-    verifies: bool,
-    given: Vec<Share>,
-    /// The shares that were enough: whoever has one is told the new ones again, where these are not given back.
-    proofs: Vec<ShareHash>,
-    made: Option<Arc<Made>>,
-    state: State,
-    touched: Instant,
-}
-
-/// How far a rekeying is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RekeyStatus {
-    /// The name of the attempt; none where none has begun.
-    pub nonce: Option<Uuid>,
-    /// How many shares unseal, and how many there are, of those that are to come.
-    pub next: (u8, u8),
-    /// How many shares were given.
-    pub progress: usize,
-    /// How many are needed.
-    pub required: u8,
-    /// Whether the new shares must be given back before they count.
-    pub verifies: bool,
-    /// The name of the giving back; none where there is nothing to be given back.
-    pub verification: Option<Uuid>,
-    /// How many were given back.
-    pub given_back: usize,
-}
-
-/// Who begins a ceremony.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beginner {
-    /// A token with `sudo`.
-    Administrator,
-    /// Anybody else who may.
-    Anybody,
-}
-
-/// What a share has led to.
-pub enum Rekeyed {
-    /// More are needed.
-    Going(RekeyStatus),
-    /// The new shares, for their holders; the name of their giving back, where that is needed before they count.
-    Made {
-        /// The name of the attempt.
-        nonce: Uuid,
-        /// The shares.
-        shares: Vec<Share>,
-        /// The name of the giving back.
-        verification: Option<Uuid>,
-    },
-    /// The new shares are in force.
-    InForce(Uuid),
-}
-
-impl Rekeying {
-    /// Whether it keeps others from beginning one.
-    fn is_going(&self) -> bool {
-        match self.state {
-            State::InForce => false,
-            State::Unknown => true,
-            State::Waiting => self.touched.elapsed() < IDLE,
-        }
-    }
-
-    /// Whether somebody who may has another one take its place: nobody has given a share to it yet.
-    fn can_be_replaced(&self) -> bool {
-        self.state == State::Waiting && self.given.is_empty() && self.made.is_none()
-    }
-
-    fn check_cancel(&self, is_administrator: bool) -> Result<(), CoreError> {
-        match self.state {
-            State::InForce => Ok(()),
-            State::Unknown => Err(refused(
-                "the new shares may be in force: give one of them again, which finds out, before you give the rekeying up",
-            )),
-            State::Waiting if is_administrator || self.can_be_replaced() => Ok(()),
-            State::Waiting => Err(CoreError::PermissionDenied),
-        }
-    }
-
-    /// New keys, once enough shares were given.
-    fn make(&mut self, record: &SealRecord) -> Result<Option<Arc<Made>>, CoreError> {
-        if self.given.len() < usize::from(record.threshold) {
-            return Ok(None);
-        }
-        if record.unlock(&self.given).is_none() {
-            self.given.clear();
-            return Err(CoreError::KeysDoNotOpen);
-        }
-        let (unseal, root) = (random()?, random()?);
-        let shares = split(&unseal, self.counts.shares, self.counts.threshold);
-        let keys = NextKeys { shares, threshold: self.counts.threshold, unseal, root };
-        let verification = self.verifies.then(|| Mutex::new(Verification::new()));
-        self.proofs = self.given.drain(..).map(|share| share.hash(record.cluster_id)).collect();
-        let made = Arc::new(Made { keys, verification });
-        self.made = Some(Arc::clone(&made));
-        Ok(Some(made))
-    }
-}
-
-impl Ceremonies {
-    fn rekeying(&self) -> MutexGuard<'_, Option<Rekeying>> {
-        self.rekeying.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn root(&self) -> MutexGuard<'_, Option<RootAttempt>> {
-        self.root.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Somebody goes on with this attempt.
-    fn touch(&self, attempt: Uuid) {
-        if let Some(rekeying) = self.rekeying().as_mut().filter(|rekeying| rekeying.nonce == attempt) {
-            rekeying.touched = Instant::now();
-        }
-    }
-
-    /// How far this attempt's keys are from now on; how far they were, if it is still there.
-    fn set_state(&self, attempt: Uuid, next: State) -> Option<State> {
-        let mut rekeying = self.rekeying();
-        let rekeying = rekeying.as_mut().filter(|rekeying| rekeying.nonce == attempt)?;
-        Some(std::mem::replace(&mut rekeying.state, next))
-    }
-
-    /// Nothing is under way any more, but for keys that may be in force.
-    pub(super) fn forget(&self) {
-        let is_quiet = self.giving.try_lock().is_ok();
-        let mut rekeying = self.rekeying();
-        if is_quiet && rekeying.as_ref().is_some_and(|rekeying| rekeying.state != State::Unknown) {
-            *rekeying = None;
-        }
-        *self.root() = None;
-    }
-
-    /// Held by one at a time. Whoever finds it held asks again: strangers do not make the holders of the shares wait in line.
-    fn one_at_a_time(&self) -> Result<OwnedMutexGuard<()>, CoreError> {
-        Arc::clone(&self.giving).try_lock_owned().map_err(|_| CoreError::Busy)
-    }
-}
-
-/// Adds a share that is not there yet.
-fn add(given: &mut Vec<Share>, share: Share, cluster: Uuid) {
-    let hash = share.hash(cluster);
-    if !given.iter().any(|one| one.hash(cluster).matches(&hash)) {
-        given.push(share);
-    }
-}
-
-fn refused(message: &str) -> CoreError {
-    CoreError::Ceremony(message.to_owned())
-}
 
 impl Core {
     /// How far a rekeying is.
@@ -371,10 +201,6 @@ impl Core {
         });
         Ok(put.await.unwrap_or(Err(BarrierError::Contended))?)
     }
-}
-
-fn random() -> Result<SecretKey, CoreError> {
-    SecretKey::random().map_err(|error| TokenError::from(error).into())
 }
 
 fn copies(shares: &[Share]) -> Vec<Share> {

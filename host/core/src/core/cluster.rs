@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Mutex, PoisonError, atomic::Ordering},
+    sync::{Mutex, PoisonError},
 };
 
 use keyway_loader::Version;
@@ -44,12 +44,12 @@ impl Known {
 impl Core {
     /// The seal record, or none where nothing was ever initialised. An empty data directory joins the cluster of its store.
     pub(super) async fn look(&self, work: &Work) -> Result<Option<(SealRecord, Version)>, CoreError> {
-        let loaded = SealRecord::load_versioned(&self.system, work).await?;
-        self.is_seen.store(loaded.is_some(), Ordering::Relaxed);
-        if self.system.is_volatile() {
+        let loaded = SealRecord::load_versioned(&self.backends.system, work).await?;
+        self.sealing.note_initialised(loaded.is_some());
+        if self.backends.system.is_volatile() {
             return Ok(loaded);
         }
-        let backend = || self.system.name().to_owned();
+        let backend = || self.backends.system.name().to_owned();
         match (loaded, self.known.cluster()) {
             (Some((record, _)), Some(cluster)) if record.cluster_id != cluster => {
                 Err(CoreError::Foreign { backend: backend(), found: record.cluster_id, cluster })
@@ -61,7 +61,7 @@ impl Core {
                 Ok(Some((record, version)))
             }
             (None, Some(cluster)) => Err(CoreError::Lost { backend: backend(), cluster }),
-            (None, None) => match marker::read(&self.system, work).await? {
+            (None, None) => match marker::read(&self.backends.system, work).await? {
                 Some(found) => Err(CoreError::NotTheSystems { backend: backend(), found }),
                 None => Ok(None),
             },
@@ -70,7 +70,7 @@ impl Core {
 
     /// Writes down which cluster this server belongs to.
     pub(super) fn remember(&self, cluster: Uuid) {
-        if self.system.is_volatile() {
+        if self.backends.system.is_volatile() {
             return;
         }
         if let Err(error) = self.known.file.write(cluster) {
@@ -95,11 +95,11 @@ impl Core {
             None => return refused("this server belongs to no cluster; leave the option out".to_owned()),
             Some(_) => {}
         }
-        let record = SealRecord::load(&self.system, work).await?;
+        let record = SealRecord::load(&self.backends.system, work).await?;
         if record.is_some_and(|record| record.cluster_id == cluster) {
             return refused("its store is there, and nothing is lost; leave the option out".to_owned());
         }
-        for storage in self.backends.values() {
+        for storage in self.backends.all() {
             if marker::remove(storage, work, cluster).await? {
                 tracing::warn!(backend = storage.name(), %cluster, "the backend no longer belongs to the cluster");
             }
@@ -117,27 +117,27 @@ impl Core {
         name: &str,
         work: &Work,
     ) -> Result<&Storage, CoreError> {
-        let storage = self.backend(name)?;
+        let storage = self.backends.get(name)?;
         // The system backend's marker is the seal record, without which nobody is here.
-        if name == self.system.name() || storage.is_volatile() || unsealed.has_admitted(name) {
+        if name == self.backends.system.name() || storage.is_volatile() || unsealed.has_admitted(name) {
             return Ok(storage);
         }
         let cluster = unsealed.barrier.cluster();
         let backend = || name.to_owned();
         let was_used = unsealed.mounts.current().has_used(name);
         let owner = match marker::owner(storage, work).await? {
-            Some(owner) if owner != cluster || was_used || self.system.is_volatile() => owner,
+            Some(owner) if owner != cluster || was_used || self.backends.system.is_volatile() => owner,
             // Written anew where it is there: another host may have forgotten the backend, and be about to remove it.
             Some(_) => marker::claim(storage, work, cluster).await?,
             None if was_used => return Err(CoreError::SecretsLost { backend: backend(), cluster }),
             // A cluster that is gone with the process leaves no mark on others.
-            None if self.system.is_volatile() => cluster,
+            None if self.backends.system.is_volatile() => cluster,
             None => marker::claim(storage, work, cluster).await?,
         };
         if owner != cluster {
             return Err(CoreError::Foreign { backend: backend(), found: owner, cluster });
         }
-        if !was_used && !self.system.is_volatile() {
+        if !was_used && !self.backends.system.is_volatile() {
             let used = backend();
             let marked = unsealed.mounts.edit(work, move |table| {
                 table.mark_used(&used);
@@ -147,29 +147,5 @@ impl Core {
         }
         unsealed.admit(name);
         Ok(storage)
-    }
-}
-
-impl Unsealed {
-    fn has_admitted(&self, backend: &str) -> bool {
-        self.admitted.lock().unwrap_or_else(PoisonError::into_inner).contains(backend)
-    }
-
-    /// Looks again at the markers of backends that another host has forgotten.
-    pub(super) fn keep_admitted(&self) {
-        let table = self.mounts.current();
-        self.admitted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|backend| table.has_used(backend));
-    }
-
-    /// The next use looks at the marker again.
-    pub(super) fn dismiss(&self, backend: &str) {
-        self.admitted.lock().unwrap_or_else(PoisonError::into_inner).remove(backend);
-    }
-
-    fn admit(&self, backend: &str) {
-        self.admitted.lock().unwrap_or_else(PoisonError::into_inner).insert(backend.to_owned());
     }
 }

@@ -28,7 +28,7 @@ impl Core {
     ///
     /// Where the path is taken, the backend is not configured or another cluster's, and the stores'.
     pub async fn mount(&self, unsealed: &Unsealed, work: &Work, new: &NewMount) -> Result<(), CoreError> {
-        let backend = new.backend.as_deref().unwrap_or_else(|| self.system.name());
+        let backend = new.backend.as_deref().unwrap_or_else(|| self.backends.system.name());
         // Marked before the first record is in it.
         self.admitted(unsealed, backend, work).await?;
         let mount = Mount {
@@ -87,7 +87,7 @@ impl Core {
 
     /// What is left to be done behind the requests is done now.
     pub fn hurry(&self) {
-        self.upkeep.hurry();
+        self.upkeep.task.hurry();
     }
 
     /// Takes a mount away with all its secrets. Whoever comes after this finds nothing there; the secrets leave the store
@@ -104,7 +104,7 @@ impl Core {
         let taken = unsealed.mounts.edit(work, move |table| Ok(table.unmount(taken_away.as_str())));
         if taken.await? {
             tracing::info!(path = path.as_str(), "unmounted");
-            self.upkeep.hurry();
+            self.upkeep.task.hurry();
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use keyway_crypto::{
 use keyway_storage::Work;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Core, CoreError, SealStatus, unseal::Since};
+use super::{Core, CoreError, SealStatus, sealing::Since};
 
 impl Core {
     /// Since when there is a password, in RFC 3339; none where there is none.
@@ -60,10 +60,10 @@ impl Core {
         password: Password,
     ) -> Result<SealStatus, CoreError> {
         let turn = self.password_turn()?;
-        let seals = self.progress().seals();
+        let seals = self.sealing.progress().seals();
         let (record, _) = self.look(work).await?.ok_or(CoreError::NotInitialised)?;
         if self.unsealed().is_ok() {
-            return Ok(self.status_of(Some(&record)));
+            return Ok(self.sealing.status_of(Some(&record)));
         }
         let (derivation, _) = record.password().ok_or(CoreError::WrongPassword)?;
         let key = derive(derivation.clone(), password, turn).await?;

@@ -2,7 +2,7 @@
 //! which expires when the host falls silent. Operators see these records (`sys/ha-status`). Nothing else depends on them.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -37,45 +37,8 @@ pub struct Host {
     pub last_echo: String,
 }
 
-/// The task that writes this host's record, from unsealing to sealing.
-pub(super) struct Presence {
-    /// This process. Another process on the same machine is another host.
-    id: Uuid,
-    /// Ends the task that runs.
-    stop: Mutex<Option<Arc<Notify>>>,
-}
-
-impl Default for Presence {
-    fn default() -> Self {
-        Self { id: Uuid::new_v4(), stop: Mutex::default() }
-    }
-}
-
-impl Presence {
-    pub(super) fn begin(&self, core: &Arc<Core>) {
-        let stop = Arc::<Notify>::default();
-        tokio::spawn(run(Arc::downgrade(core), Arc::clone(&stop)));
-        self.replace(Some(stop));
-    }
-
-    /// Ends the task, which removes the record if the server goes on. That of a server that ends expires.
-    pub(super) fn end(&self) {
-        self.replace(None);
-    }
-
-    fn replace(&self, stop: Option<Arc<Notify>>) {
-        let former = std::mem::replace(&mut *self.stop.lock().unwrap_or_else(PoisonError::into_inner), stop);
-        if let Some(former) = former {
-            former.notify_one();
-        }
-    }
-
-    fn key(&self) -> Vec<u8> {
-        format!("{PREFIX}{}", self.id).into_bytes()
-    }
-}
-
-async fn run(core: Weak<Core>, stop: Arc<Notify>) {
+/// Writes this host's record, from unsealing to sealing.
+pub(super) async fn run(core: Weak<Core>, stop: Arc<Notify>) {
     loop {
         let Some(serving) = core.upgrade().filter(|core| core.unsealed().is_ok()) else { break };
         if let Err(error) = serving.echo().await {
@@ -106,11 +69,11 @@ impl Core {
         if !self.tells_others()? {
             return Ok(hosts);
         }
-        let own = self.presence.key();
+        let own = key(self.presence.id);
         let mut cursor = Vec::new();
         loop {
             let scan = Scan::prefix(SYSTEM_KEYSPACE, PREFIX.as_bytes()).with_max_items(MOST);
-            let page = self.system.scan(work, scan.resuming_at(&cursor)).await?;
+            let page = self.backends.system.scan(work, scan.resuming_at(&cursor)).await?;
             for entry in page.entries() {
                 // A record that this version does not understand is another version's.
                 let Ok(host) = serde_json::from_slice::<Host>(entry.record().value()) else { continue };
@@ -128,7 +91,8 @@ impl Core {
 
     /// Whether other hosts may read records that expire.
     fn tells_others(&self) -> Result<bool, StorageError> {
-        Ok(epoch::others(&self.system, &BACKGROUND)? != Others::Absent && self.system.has_expiry(&BACKGROUND))
+        Ok(epoch::others(&self.backends.system, &BACKGROUND)? != Others::Absent
+            && self.backends.system.has_expiry(&BACKGROUND))
     }
 
     async fn echo(&self) -> Result<(), StorageError> {
@@ -137,19 +101,23 @@ impl Core {
         }
         let host = Host { last_echo: clock::now(), ..this_host() };
         let text = serde_json::to_vec(&host).expect("a host is plain data");
-        let key = self.presence.key();
+        let key = key(self.presence.id);
         let expires = clock::unix_seconds().saturating_add(SHOWN.as_secs()).saturating_mul(1_000);
         let put = Put::new(Key::new(SYSTEM_KEYSPACE, &key), &text).expiring_at_ms(expires);
-        self.system.put(&BACKGROUND, put).await.map(|_| ())
+        self.backends.system.put(&BACKGROUND, put).await.map(|_| ())
     }
 
     async fn withdraw(&self) -> Result<(), StorageError> {
         if self.tells_others()? {
-            let key = self.presence.key();
-            self.system.delete(&BACKGROUND, Delete::new(Key::new(SYSTEM_KEYSPACE, &key))).await?;
+            let key = key(self.presence.id);
+            self.backends.system.delete(&BACKGROUND, Delete::new(Key::new(SYSTEM_KEYSPACE, &key))).await?;
         }
         Ok(())
     }
+}
+
+fn key(host: Uuid) -> Vec<u8> {
+    format!("{PREFIX}{host}").into_bytes()
 }
 
 fn this_host() -> Host {

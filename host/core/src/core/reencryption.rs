@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -16,7 +16,7 @@ use keyway_storage::{
     lease::Asked,
 };
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{Core, CoreError, Unsealed};
@@ -100,38 +100,8 @@ impl Reencryption {
     }
 }
 
-/// The task, which waits from unsealing to sealing for something to do.
-#[derive(Default)]
-pub(super) struct Reencrypter {
-    hurry: Arc<Notify>,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Reencrypter {
-    pub(super) fn begin(&self, core: &Arc<Core>) {
-        let task = tokio::spawn(run(Arc::downgrade(core), Arc::clone(&self.hurry)));
-        self.replace(Some(task));
-    }
-
-    pub(super) fn end(&self) {
-        self.replace(None);
-    }
-
-    /// There is something to do. Told while the task looks, it looks again.
-    fn hurry(&self) {
-        self.hurry.notify_one();
-    }
-
-    fn replace(&self, task: Option<JoinHandle<()>>) {
-        let former = std::mem::replace(&mut *self.task.lock().unwrap_or_else(PoisonError::into_inner), task);
-        // It can be cut off between any two steps.
-        if let Some(former) = former {
-            former.abort();
-        }
-    }
-}
-
-async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
+/// Waits from unsealing to sealing for something to do. It can be aborted between any two steps.
+pub(super) async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
     loop {
         let Some(rest) = in_turn(&core).await else { return };
         tokio::select! {
@@ -146,11 +116,12 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
     let (system, leases, nothing_to_do) = {
         let core = core.upgrade()?;
         // Another host may begin one, or leave one.
-        let rest = if epoch::others(&core.system, &BACKGROUND).is_ok_and(|others| others != Others::Tell) {
-            Duration::MAX
-        } else {
-            LOOK
-        };
+        let rest =
+            if epoch::others(&core.backends.system, &BACKGROUND).is_ok_and(|others| others != Others::Tell) {
+                Duration::MAX
+            } else {
+                LOOK
+            };
         match core.reencryption(&BACKGROUND).await {
             Ok(Some(present)) if present.is_running() => {}
             Ok(_) => return Some(rest),
@@ -160,7 +131,7 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
                 return Some(LOOK);
             }
         }
-        (core.system.clone(), Arc::clone(&core.leases), rest)
+        (core.backends.system.clone(), Arc::clone(&core.leases), rest)
     };
     let lease = match leases.ask(&system, LEASE, Duration::ZERO).await {
         Ok(Asked::Held(lease)) => lease,
@@ -245,7 +216,7 @@ impl Core {
             })
             .await?;
         tracing::info!(key, "records that are sealed with older keys are sealed anew");
-        self.reencrypter.hurry();
+        self.reencryption.hurry();
         Ok(begun)
     }
 

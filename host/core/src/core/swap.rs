@@ -1,23 +1,24 @@
 //! Swaps of backends while the server serves: who asks, what is told of it, and the watch over what has just been swapped;
 //! [`upgrade`] brings a data format forward.
 
+pub(super) mod state;
 mod upgrade;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    sync::{Arc, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use keyway_common::clock;
 use keyway_loader::{
-    BackendConfig, Chain, Durability, Fix, Generation, Loader, Requirement, Swap, SwapError, Swapped, Wanted,
-    swap::{Data, Deadlines, Side, Target},
+    BackendConfig, Chain, Durability, Fix, Generation, Swap, SwapError, Swapped,
+    swap::{Data, Side, Target},
 };
 use keyway_storage::{Storage, Tallied};
 use serde_json::Value;
 
+pub use self::state::{BackendSettings, LastSwap, Supply, SwapRequest, SwapSettings};
 use super::{Core, CoreError};
 use crate::audit::entry::{Entry, Request, Response};
 
@@ -25,110 +26,6 @@ use crate::audit::entry::{Entry, Request, Response};
 const LOOK: Duration = Duration::from_millis(200);
 /// The fewest calls by which it is judged.
 const FEWEST: u64 = 20;
-
-/// A backend's section.
-#[derive(Debug, Clone)]
-pub struct BackendSettings {
-    /// Which plugin, perhaps with a version, and whether another will do.
-    pub wanted: Wanted,
-    /// The plugin's own settings, as JSON.
-    pub config: serde_json::Value,
-}
-
-/// What the configuration says about swaps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SwapSettings {
-    /// How long each step may take.
-    pub deadlines: Deadlines,
-    /// For how long a new generation is watched; zero is not at all.
-    pub watch: Duration,
-    /// With more failed calls of 100 it is rolled back.
-    pub error_percent: u32,
-    /// With a longer time for 95 of 100 calls it is rolled back.
-    pub latency: Duration,
-    /// Most images of plugins in the process.
-    pub images: usize,
-}
-
-impl Default for SwapSettings {
-    fn default() -> Self {
-        Self {
-            deadlines: Deadlines::default(),
-            watch: Duration::from_secs(60),
-            error_percent: 10,
-            latency: Duration::from_secs(2),
-            images: 64,
-        }
-    }
-}
-
-/// Where the server's plugins come from.
-pub struct Supply {
-    /// Finds and loads them.
-    pub loader: Arc<Loader>,
-    /// Where relative paths of their settings begin.
-    pub data_dir: PathBuf,
-    /// What each backend asks for.
-    pub backends: BTreeMap<String, BackendSettings>,
-    /// How they are swapped.
-    pub swaps: SwapSettings,
-}
-
-/// A swap that somebody asks for.
-#[derive(Debug, Clone)]
-pub struct SwapRequest {
-    /// Back to the generation before.
-    pub back: bool,
-    /// Which plugin; none is the one of the configuration.
-    pub plugin: Option<Requirement>,
-    /// Which settings; none are those of the configuration.
-    pub config: Option<Value>,
-    /// What becomes of the data of a volatile store.
-    pub data: Data,
-    /// Only if this generation serves.
-    pub only_from: Option<u64>,
-}
-
-impl SwapRequest {
-    /// To the newest version that the configuration asks for, with its settings.
-    pub const NEWEST: Self =
-        Self { back: false, plugin: None, config: None, data: Data::Kept, only_from: None };
-    /// To the generation before.
-    pub const BACK: Self = Self { back: true, ..Self::NEWEST };
-}
-
-/// What became of the last swap of a backend.
-#[derive(Debug, Clone)]
-pub struct LastSwap {
-    /// When it ended, in RFC 3339.
-    pub time: String,
-    /// Who asked for it: `request`, `reload` or `watch`.
-    pub by: &'static str,
-    /// What became of it.
-    pub outcome: &'static str,
-    /// The versions, or why it failed.
-    pub detail: String,
-}
-
-/// What is known about swaps.
-#[derive(Default)]
-pub(super) struct Swaps {
-    supply: RwLock<Option<Arc<Supply>>>,
-    last: Mutex<BTreeMap<String, LastSwap>>,
-    counts: Mutex<BTreeMap<(String, &'static str), u64>>,
-}
-
-impl Swaps {
-    fn supply(&self) -> Option<Arc<Supply>> {
-        self.supply.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn note(&self, backend: &str, last: LastSwap) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((backend.to_owned(), last.outcome)).or_default() += 1;
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(backend.to_owned(), last);
-    }
-}
 
 impl Core {
     /// Takes plugins from here, from now on.
@@ -162,9 +59,9 @@ impl Core {
         name: &str,
         asked: SwapRequest,
     ) -> Result<Swapped, CoreError> {
-        let storage = self.backend(name)?.clone();
+        let storage = self.backends.get(name)?.clone();
         let supply = self.swaps.supply().ok_or(CoreError::NotFromPlugins)?;
-        if asked.data == Data::Discarded && storage.name() == self.system.name() {
+        if asked.data == Data::Discarded && storage.name() == self.backends.system.name() {
             return Err(CoreError::DiscardsSystem);
         }
         let is_back = asked.back;
@@ -294,7 +191,7 @@ impl Core {
     /// Swaps whatever the configuration, as it has just been read again, asks for in another version or with other settings.
     pub async fn swap_to_configuration(self: &Arc<Self>) {
         for name in self.backend_names().into_iter().map(str::to_owned).collect::<Vec<_>>() {
-            let Ok(storage) = self.backend(&name) else { continue };
+            let Ok(storage) = self.backends.get(&name) else { continue };
             let Some(supply) = self.swaps.supply() else { return };
             match due(storage, &supply).await {
                 Ok(false) => {

@@ -2,13 +2,13 @@
 //! changes that broke off have left is swept. Every step can be repeated, and what fails is tried again.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use keyway_common::{clock, offload};
 use keyway_storage::{Work, lease::Asked};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::sync::Notify;
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
@@ -34,39 +34,8 @@ const TIDY_PAUSE: Duration = Duration::from_secs(5);
 /// And so many times as long as it took.
 const TIDY_SHARE: u32 = 20;
 
-/// The task, which runs from unsealing to sealing.
-#[derive(Default)]
-pub(super) struct Upkeep {
-    hurry: Arc<Notify>,
-    /// When tokens are tidied next, at the earliest: it goes through all of them.
-    tidied_next: Mutex<Option<Instant>>,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Upkeep {
-    pub(super) fn begin(&self, core: &Arc<Core>) {
-        let task = tokio::spawn(run(Arc::downgrade(core), Arc::clone(&self.hurry)));
-        self.replace(Some(task));
-    }
-
-    pub(super) fn end(&self) {
-        self.replace(None);
-    }
-
-    /// Something is to be done now.
-    pub(super) fn hurry(&self) {
-        self.hurry.notify_one();
-    }
-
-    fn replace(&self, task: Option<JoinHandle<()>>) {
-        let former = std::mem::replace(&mut *self.task.lock().unwrap_or_else(PoisonError::into_inner), task);
-        if let Some(former) = former {
-            former.abort();
-        }
-    }
-}
-
-async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
+/// Tidies from unsealing to sealing.
+pub(super) async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
     let mut is_hurried = true;
     loop {
         let rest = {
@@ -101,7 +70,7 @@ impl Core {
     /// Tidies, unless another host of the same store does, or has done so just now.
     async fn tidy_in_turn(&self, unsealed: &Arc<Unsealed>, is_hurried: bool) -> Turn {
         let patience = if is_hurried { Duration::ZERO } else { REST };
-        let lease = match self.leases.ask(&self.system, LEASE, patience).await {
+        let lease = match self.leases.ask(&self.backends.system, LEASE, patience).await {
             Ok(Asked::Held(lease)) => lease,
             Ok(Asked::Busy) => return Turn::Another,
             Ok(Asked::Done(wait)) => return Turn::Had(wait),
@@ -111,9 +80,9 @@ impl Core {
             }
         };
         let tidied = async |work: Work| offload::scope(self.tidy(&work, unsealed, false)).await;
-        match lease.during(&self.system, tidied).await {
+        match lease.during(&self.backends.system, tidied).await {
             Ok(rest) => {
-                lease.release(&self.system, rest).await;
+                lease.release(&self.backends.system, rest).await;
                 Turn::Had(rest)
             }
             Err(lost) => {
@@ -245,7 +214,7 @@ impl Core {
         if !is_quiet {
             return Ok(false);
         }
-        let storage = self.backend(&leaving.backend)?;
+        let storage = self.backends.get(&leaving.backend)?;
         // Before the backend is forgotten: whoever mounts something on it behind that writes the marker anew.
         let marker = marker::version(storage, work).await?;
         let gone = leaving.clone();

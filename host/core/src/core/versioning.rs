@@ -38,7 +38,7 @@ impl Core {
         let at = path.clone();
         unsealed.mounts.edit(work, move |table| table.begin_upgrade(&path, since)).await?;
         tracing::info!(path = at, "its secrets are given versions");
-        self.upkeep.hurry();
+        self.upkeep.task.hurry();
         Ok(())
     }
 

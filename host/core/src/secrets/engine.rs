@@ -4,10 +4,7 @@
 use keyway_common::clock;
 use keyway_crypto::key::RandomError;
 use keyway_loader::{Key, Scan, Version, WriteId};
-use keyway_storage::{
-    Storage, StorageError, Work,
-    ahead::{Ahead, Place},
-};
+use keyway_storage::{Storage, StorageError, Work, ahead::Ahead};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -15,7 +12,6 @@ use super::{
     merge::MergeError,
     metadata::{Metadata, VersionMetadata},
     path::{FolderPath, SecretPath},
-    plain,
     record::{OpenedRecord, RecordError, Sealer, folder_prefix, metadata_key, version_key},
 };
 use crate::{
@@ -291,12 +287,6 @@ impl<'a> Engine<'a> {
         let record = self.storage.get(self.work, Key::new(&keyspace, &key)).await?;
         Ok(record.map(|record| record.value().to_vec()))
     }
-}
-
-/// Where the record lies that a secret is read from first.
-pub fn place_of(mount: &Mount, path: &SecretPath) -> Place {
-    let key = if mount.kv_version == 1 { plain::key_of(path.as_str()) } else { metadata_key(path) };
-    Place::of(Key::new(&mount.keyspace(), &key))
 }
 
 /// The first key that a name behind `after` can have: all keys in a folder of that name lie before it.

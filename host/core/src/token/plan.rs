@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Entry, TokenError,
     life::{Life, Lifetimes},
+    policies::in_order,
     role::Role,
     store::Live,
 };
@@ -233,19 +234,6 @@ pub fn with_default(mut policies: Vec<String>, no_default: bool) -> Vec<String> 
         policies.retain(|policy| policy != DEFAULT);
     }
     in_order(policies, !no_default)
-}
-
-/// These policies in order, each once; `default` is added or not, and `root` stands alone.
-pub(super) fn in_order(mut policies: Vec<String>, adds_default: bool) -> Vec<String> {
-    if policies.iter().any(|policy| policy == ROOT) {
-        return vec![ROOT.to_owned()];
-    }
-    if adds_default {
-        policies.push(DEFAULT.to_owned());
-    }
-    policies.sort_unstable();
-    policies.dedup();
-    policies
 }
 
 /// `token`, and what its maker calls it, in characters that logs take.

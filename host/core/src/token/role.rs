@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use keyway_crypto::envelope::RecordKind;
 use serde::{Deserialize, Serialize};
 
-use super::{TokenError, plan::in_order, store::Tokens};
+use super::{TokenError, policies::in_order, store::Tokens};
 use crate::system::Next;
 
 const PREFIX: &str = "token-role/";

@@ -8,9 +8,9 @@ use keyway_storage::{Work, ahead::Ahead};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ACCESSOR_NAMES, ACCESSOR_PREFIX, Entry, Kin, TOKEN_PREFIX, Token, TokenError, TokenName, is_bound_to,
-    key_of_accessor,
+    Entry, Kin, Token, TokenError, TokenName, is_bound_to,
     life::{End, Life, Lifetimes},
+    name::{ACCESSOR_NAMES, ACCESSOR_PREFIX, TOKEN_PREFIX, key_of_accessor},
 };
 use crate::{
     barrier::Barrier,

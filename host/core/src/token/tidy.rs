@@ -9,7 +9,8 @@ use keyway_common::clock::{self, Time};
 use keyway_crypto::envelope::RecordKind;
 
 use super::{
-    ACCESSOR_PREFIX, Entry, Kin, TokenError, TokenName,
+    Entry, Kin, TokenError, TokenName,
+    name::ACCESSOR_PREFIX,
     store::{Accessor, Tokens},
 };
 use crate::cubbyhole;

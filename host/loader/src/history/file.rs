@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::Records;
+use super::records::Records;
 use crate::stage;
 
 /// The longest file that is read.

@@ -6,7 +6,7 @@ use crate::{
     Digest,
     check::CheckError,
     describe::DescribeError,
-    history::Quarantined,
+    history::{NotTried, Quarantined},
     open::OpenError,
     probe::ProbeError,
     report::{Chain, Fix},
@@ -237,6 +237,15 @@ impl Fix for StageFailure {
             }
             Self::Format { store, .. } => format!("install a version that knows data format {store}"),
             other => other.inner().map(Fix::fix).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<NotTried> for StageFailure {
+    fn from(not_tried: NotTried) -> Self {
+        match not_tried {
+            NotTried::Quarantined(error) => Self::Quarantined(error),
+            NotTried::Refused(refused) => Self::Probe(ProbeError::Refused(refused)),
         }
     }
 }

@@ -9,6 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// What begins each line that the child writes for its parent.
+pub(super) const MARK: &str = "keyway-probe:";
+
 /// How often the child is looked at.
 const INTERVAL: Duration = Duration::from_millis(2);
 /// How long its output is waited for once it has ended; a grandchild may hold the other end.
@@ -102,7 +105,7 @@ fn last_lines(stream: impl Read + Send + 'static, most: usize) -> mpsc::Receiver
         let (mut first, mut lines) = (Vec::new(), VecDeque::new());
         for line in BufReader::new(stream.take(MAX_BYTES)).split(b'\n') {
             let Ok(line) = line else { break };
-            let is_told = line.starts_with(super::MARK.as_bytes());
+            let is_told = line.starts_with(MARK.as_bytes());
             let kept = if is_told { line.len() } else { line.len().min(KEPT_BYTES) };
             let text = String::from_utf8_lossy(line.get(..kept).unwrap_or_default());
             // What a stranger's file writes must not paint on an operator's terminal.

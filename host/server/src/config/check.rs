@@ -25,8 +25,8 @@ use keyway_loader::{Policy, Requirement, Trust, TrustedKey, Wanted, swap::Deadli
 use keyway_storage::CallLimits;
 
 use super::{
-    ClientAuthority, Config, LOCK_FILE, Limits, STAGING, TlsFiles,
     file::{AuditSection, File, KeysSection, LimitsSection, SwapSection, TlsSection, TrustSection},
+    settings::{ClientAuthority, Config, LOCK_FILE, Limits, STAGING, TlsFiles},
 };
 
 /// A setting and what is wrong with it.

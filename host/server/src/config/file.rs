@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::MountConfig;
+use keyway_core::mounts::MountConfig;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -9,7 +9,7 @@ use std::fs;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::text;
+use crate::cli::output::text;
 use crate::cli::{
     client::Client,
     failure::Failure,

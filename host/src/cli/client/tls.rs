@@ -25,7 +25,7 @@ use ureq::unversioned::transport::{
 use zeroize::Zeroizing;
 
 use crate::cli::{
-    Server,
+    connection::Server,
     environment::{Environment, Variable},
     failure::Failure,
 };

@@ -20,7 +20,7 @@ use keyway_conformance::{
 use keyway_loader::{Chain, Fix, discover::plugin_name, loader::StageFailure};
 use serde_json::{Value, json};
 
-use super::{read, write_whole};
+use super::files::{read, write_whole};
 use crate::cli::{
     failure::Failure,
     output::{Format, pairs, print, say},

@@ -2,11 +2,11 @@
 
 use keyway_loader::{
     Fix,
-    loader::{Depth, Diagnosis, Proven, StageName},
+    loader::{Depth, Diagnosis, Proven, StageFailure, StageName},
 };
 use serde_json::json;
 
-use super::{Site, identity};
+use super::{files::identity, site::Site};
 use crate::cli::{
     failure::Failure,
     output::{Format, print, table},
@@ -91,7 +91,8 @@ pub(super) fn doctor(site: &Site, verbose: bool, format: Format) -> Result<(), F
 
 fn finding(site: &Site, diagnosis: &Diagnosis) -> Finding {
     let file = diagnosis.candidate.path.display().to_string();
-    let quarantined = identity(diagnosis).2.map(|digest| site.history.known(digest, &site.loader.host));
+    let known = |digest| site.history.known(digest, &site.loader.host).map_err(StageFailure::from);
+    let quarantined = identity(diagnosis).2.map(known);
     if let Some(failure) = &diagnosis.failure {
         return Finding {
             file,

@@ -18,9 +18,9 @@ use keyway_loader::{
 use serde_json::json;
 
 use super::{
-    Site, SiteArguments, chain,
+    files::{chain, write_whole},
     lock::{read_lock, write_lock},
-    write_whole,
+    site::{Site, SiteArguments},
 };
 use crate::cli::{
     failure::Failure,
@@ -95,7 +95,8 @@ pub(super) fn install(arguments: &InstallArguments, format: Format) -> Result<()
             error => refused(&StageFailure::Trust(error)),
         })?;
     }
-    site.history.known(described.staged.digest, &site.loader.host).map_err(|failure| refused(&failure))?;
+    let known = site.history.known(described.staged.digest, &site.loader.host);
+    known.map_err(|not_tried| refused(&not_tried.into()))?;
     site.loader.prove(&described).map_err(|failure| refused(&failure))?;
     let former = fs::read(&target).ok();
     put(&described, file, &target)?;

@@ -8,7 +8,7 @@ use keyway_loader::{
 };
 use serde_json::{Value, json};
 
-use super::{Site, identity};
+use super::{files::identity, site::Site};
 use crate::cli::{
     failure::Failure,
     output::{Format, print, table},

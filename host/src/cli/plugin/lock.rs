@@ -12,7 +12,10 @@ use keyway_loader::{
 };
 use serde_json::json;
 
-use super::{Site, chain, write_whole};
+use super::{
+    files::{chain, write_whole},
+    site::Site,
+};
 use crate::cli::{
     failure::Failure,
     output::{Format, print},

@@ -3,7 +3,10 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Site, SiteArguments, chain};
+use super::{
+    files::chain,
+    site::{Site, SiteArguments},
+};
 use crate::cli::{
     failure::Failure,
     output::{Format, print, table},

@@ -12,7 +12,7 @@ use minisign::{KeyPair, PublicKey, SecretKeyBox};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{read, write_whole};
+use super::files::{read, write_whole};
 use crate::cli::{
     failure::Failure,
     output::{Format, print},

@@ -2,11 +2,11 @@
 
 use keyway_loader::{
     Fix, Loader, Requirement,
-    loader::{Depth, Diagnosis},
+    loader::{Depth, Diagnosis, StageFailure},
 };
 use serde_json::{Value, json};
 
-use super::{Site, identity};
+use super::{files::identity, site::Site};
 use crate::cli::{
     failure::Failure,
     output::{Format, print},
@@ -96,7 +96,8 @@ fn stands_in_the_way(site: &Site, diagnosis: &Diagnosis, wanted: &Requirement) -
         return Some((format!("it does not satisfy {wanted}"), String::new()));
     }
     let known = site.history.known(described.staged.digest, &site.loader.host);
-    known.err().map(|failure| (format!("{}: {failure}", failure.stage().name()), failure.fix()))
+    let failure = StageFailure::from(known.err()?);
+    Some((format!("{}: {failure}", failure.stage().name()), failure.fix()))
 }
 
 /// What the server would do for the backends that ask for the plugin, each with its own requirement.

@@ -3,7 +3,7 @@
 //! The image may be one that was torn by a loss of power, or of another table: everything in it is checked, and what is not a whole page
 //! of `meta` answers nothing. Format: <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
 
-use super::number;
+use super::bytes::number;
 use crate::{
     lineage,
     sql::{MARK, MARK_BEFORE, META_NAMES},

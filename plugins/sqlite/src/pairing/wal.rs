@@ -8,7 +8,10 @@ use std::{
     path::Path,
 };
 
-use super::{existing, meta::Marks, number};
+use super::{
+    bytes::{existing, number},
+    meta::Marks,
+};
 use crate::files::beside;
 
 const HEADER_BYTES: usize = 32;

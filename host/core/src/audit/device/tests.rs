@@ -1,6 +1,9 @@
 //! A device over a sink that does what the test says.
 
+use std::{io, sync::Mutex, time::Instant};
+
 use super::*;
+use crate::audit::sink::Started;
 
 /// A sink that fails, and hangs, by the word of the test.
 #[derive(Clone, Default)]

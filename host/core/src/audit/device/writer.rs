@@ -12,8 +12,11 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{Ask, Job, Sink, State, WRITE, tell};
-use crate::audit::chain::Chain;
+use super::job::{Ask, Job, State, tell};
+use crate::audit::{
+    chain::Chain,
+    sink::{Sink, WRITE},
+};
 
 /// How long a device that has kept its thread waiting is not tried again, and how often one that fails is tried by itself.
 const REST: Duration = Duration::from_secs(1);

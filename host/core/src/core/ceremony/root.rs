@@ -7,19 +7,15 @@ use keyway_storage::Work;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Beginner, IDLE, add, refused};
+use super::{
+    attempts::{IDLE, RootAttempt, add, refused},
+    status::Beginner,
+};
 use crate::{
     core::{Core, CoreError},
     seal::SealRecord,
     token::{Entry, Token, TokenError},
 };
-
-pub(super) struct RootAttempt {
-    nonce: Uuid,
-    otp: Zeroizing<Vec<u8>>,
-    given: Vec<Share>,
-    touched: Instant,
-}
 
 /// How far the making of a root token is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

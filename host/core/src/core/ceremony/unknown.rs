@@ -1,21 +1,9 @@
 //! Keys of a rekeying whose outcome is unknown: they may be in force, and then this host is the only one that has them.
 
-use std::sync::Arc;
-
 use keyway_storage::Work;
-use uuid::Uuid;
 
-use super::{Ceremonies, Made, state::State};
+use super::state::State;
 use crate::core::{Core, CoreError, Unsealed};
-
-impl Ceremonies {
-    /// Keys that may be in force.
-    fn perhaps_in_force(&self) -> Option<(Uuid, Arc<Made>)> {
-        let rekeying = self.rekeying();
-        let rekeying = rekeying.as_ref().filter(|rekeying| rekeying.state == State::Unknown)?;
-        Some((rekeying.nonce, Arc::clone(rekeying.made.as_ref()?)))
-    }
-}
 
 impl Core {
     /// Whether the keys in force, which are not those that this host has, are of a rekeying of its own whose outcome it did not know.

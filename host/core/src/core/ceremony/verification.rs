@@ -1,49 +1,17 @@
 //! The new shares' way back: those of a rekeying count once enough of them were given back.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use keyway_crypto::shares::Share;
 use keyway_storage::Work;
 use uuid::Uuid;
 
-use super::{RekeyStatus, Rekeyed, add, refused, state::State};
-use crate::{
-    core::{Core, CoreError},
-    seal::NextKeys,
+use super::{
+    attempts::{Made, Verification, add, refused},
+    state::State,
+    status::{RekeyStatus, Rekeyed},
 };
-
-/// Keys that were made, and are not in force yet.
-pub(super) struct Made {
-    pub(super) keys: NextKeys,
-    /// None where they need not be given back.
-    pub(super) verification: Option<Mutex<Verification>>,
-}
-
-/// The new shares' way back.
-pub(super) struct Verification {
-    nonce: Uuid,
-    pub(super) given_back: Vec<Share>,
-}
-
-impl Verification {
-    pub(super) fn new() -> Self {
-        Self { nonce: Uuid::new_v4(), given_back: Vec::new() }
-    }
-}
-
-impl Made {
-    pub(super) fn verification(&self) -> Option<MutexGuard<'_, Verification>> {
-        self.verification.as_ref().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The name of their giving back, where there is one.
-    pub(super) fn verification_nonce(&self) -> Option<Uuid> {
-        self.verification().map(|verification| verification.nonce)
-    }
-}
+use crate::core::{Core, CoreError};
 
 impl Core {
     /// Has the new shares of a rekeying given back from the beginning, under another nonce.

@@ -20,7 +20,7 @@ impl Core {
     ///
     /// `NoBackend`, `NotFromPlugins`, `Upgrade`.
     pub async fn upgrade_backend(self: &Arc<Self>, name: &str) -> Result<Upgraded, CoreError> {
-        let storage = self.backend(name)?.clone();
+        let storage = self.backends.get(name)?.clone();
         let supply = self.swaps.supply().ok_or(CoreError::NotFromPlugins)?;
         let core = Arc::clone(self);
         // To its end, whether or not anybody waits for it.

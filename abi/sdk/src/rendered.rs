@@ -1,0 +1,169 @@
+//! The descriptor of a library, rendered as JSON when the library is compiled.
+
+use keyway_abi::{Capabilities, Features, INTERFACE_VERSION};
+
+use crate::{Backend, PluginInfo};
+
+/// The longest descriptor, in bytes.
+const MAX_DESCRIPTOR_BYTES: usize = 32 * 1024;
+
+/// The descriptor of `B`, as a constant.
+pub struct Rendered<B>(std::marker::PhantomData<B>);
+
+impl<B: Backend> Rendered<B> {
+    const BUFFER: JsonBuffer = render(&B::PLUGIN);
+
+    /// The descriptor's length in bytes.
+    pub const LEN: usize = Self::BUFFER.len;
+
+    /// The descriptor as an array, to be placed in a section of its own.
+    #[expect(clippy::indexing_slicing, reason = "const evaluation: out of bounds is a compile error")]
+    pub const fn bytes<const N: usize>() -> [u8; N] {
+        let mut bytes = [0; N];
+        let mut index = 0;
+        while index < N {
+            bytes[index] = Self::BUFFER.bytes[index];
+            index += 1;
+        }
+        bytes
+    }
+
+    /// The descriptor as a text.
+    pub fn text() -> &'static str {
+        let buffer: &'static JsonBuffer = &Self::BUFFER;
+        buffer.bytes.get(..buffer.len).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+struct JsonBuffer {
+    bytes: [u8; MAX_DESCRIPTOR_BYTES],
+    len: usize,
+}
+
+#[expect(clippy::indexing_slicing, reason = "const evaluation: out of bounds is a compile error")]
+impl JsonBuffer {
+    const fn raw(mut self, text: &str) -> Self {
+        let text = text.as_bytes();
+        let mut index = 0;
+        while index < text.len() {
+            self.bytes[self.len] = text[index];
+            self.len += 1;
+            index += 1;
+        }
+        self
+    }
+
+    const fn string(mut self, text: &str) -> Self {
+        self = self.raw("\"");
+        let text = text.as_bytes();
+        let mut index = 0;
+        while index < text.len() {
+            assert!(text[index] >= 0x20, "a descriptor's texts hold no control characters");
+            if text[index] == b'"' || text[index] == b'\\' {
+                self.bytes[self.len] = b'\\';
+                self.len += 1;
+            }
+            self.bytes[self.len] = text[index];
+            self.len += 1;
+            index += 1;
+        }
+        self.raw("\"")
+    }
+
+    const fn number(mut self, number: u64) -> Self {
+        if number >= 10 {
+            self = self.number(number / 10);
+        }
+        self.bytes[self.len] = b'0' + (number % 10) as u8;
+        self.len += 1;
+        self
+    }
+
+    const fn strings(mut self, name: &str, values: &[&str]) -> Self {
+        self = self.raw(",").string(name).raw(":[");
+        let mut index = 0;
+        while index < values.len() {
+            if index > 0 {
+                self = self.raw(",");
+            }
+            self = self.string(values[index]);
+            index += 1;
+        }
+        self.raw("]")
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "const evaluation: out of bounds is a compile error")]
+    const fn capabilities(mut self, capabilities: &Capabilities) -> Self {
+        self = self.raw(",\"capabilities\":{\"features\":[");
+        let (mut index, mut is_first) = (0, true);
+        while index < Features::NAMED.len() {
+            let (name, feature) = Features::NAMED[index];
+            if capabilities.features.contains(feature) {
+                if !is_first {
+                    self = self.raw(",");
+                }
+                is_first = false;
+                self = self.string(name);
+            }
+            index += 1;
+        }
+        self = self.raw("]");
+        let (levels, limits) = (capabilities.levels(), capabilities.limits.named());
+        index = 0;
+        while index < levels.len() {
+            self = self.field(levels[index].0, levels[index].1);
+            index += 1;
+        }
+        self = self.raw(",\"limits\":{");
+        index = 0;
+        while index < limits.len() {
+            if index > 0 {
+                self = self.raw(",");
+            }
+            self = self.string(limits[index].0).raw(":").number(limits[index].1);
+            index += 1;
+        }
+        self.raw("}}")
+    }
+
+    const fn field(self, name: &str, value: &str) -> Self {
+        self.raw(",").string(name).raw(":").string(value)
+    }
+}
+
+const fn render(plugin: &PluginInfo) -> JsonBuffer {
+    JsonBuffer { bytes: [0; MAX_DESCRIPTOR_BYTES], len: 0 }
+        .raw("{\"format\":1")
+        .field("name", plugin.name)
+        .field("version", plugin.version)
+        .field("interface", INTERFACE_VERSION)
+        .field("target_arch", TARGET_ARCH)
+        .field("target_os", TARGET_OS)
+        .field("target_env", TARGET_ENV)
+        .field("panic", PANIC_STRATEGY)
+        .field("profile", if cfg!(debug_assertions) { "debug" } else { "release" })
+        .field("description", plugin.description)
+        .field("licence", plugin.licence)
+        .field("homepage", plugin.homepage)
+        .field("sharing", plugin.capabilities.sharing.name())
+        .raw(",\"data_format\":")
+        .number(plugin.data_format as u64)
+        .capabilities(&plugin.capabilities)
+        .strings("extensions", plugin.extensions)
+        .raw(",\"config_schema\":")
+        .raw(plugin.config_schema)
+        .raw("}")
+}
+
+const TARGET_ARCH: &str = std::env::consts::ARCH;
+const TARGET_OS: &str = std::env::consts::OS;
+const TARGET_ENV: &str = if cfg!(target_env = "gnu") {
+    "gnu"
+} else if cfg!(target_env = "musl") {
+    "musl"
+} else if cfg!(target_env = "msvc") {
+    "msvc"
+} else {
+    ""
+};
+const PANIC_STRATEGY: &str = if cfg!(panic = "unwind") { "unwind" } else { "abort" };

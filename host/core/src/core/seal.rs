@@ -1,0 +1,87 @@
+//! Making a cluster, and sealing.
+
+use std::sync::Arc;
+
+use keyway_storage::Work;
+
+use super::{Core, CoreError, SealStatus, Unsealed};
+use crate::seal::{Initialised, SealRecord, SealRecordError, ShareCounts, initialise};
+
+impl Core {
+    /// Makes a cluster.
+    ///
+    /// # Errors
+    ///
+    /// See [`InitError`](crate::seal::InitError).
+    pub async fn init(
+        &self,
+        work: &Work,
+        counts: ShareCounts,
+        repeat: bool,
+    ) -> Result<Initialised, CoreError> {
+        // What is lost or another's is not to be initialised.
+        self.look(work).await?;
+        let initialised = initialise(&self.backends.system, work, counts, repeat).await?;
+        // Shares that were given before are void.
+        self.sealing.progress().void();
+        self.remember(initialised.cluster);
+        tracing::info!(cluster = %initialised.cluster, "cluster initialised");
+        Ok(initialised)
+    }
+
+    /// How far the seal is. A server that is unsealed says so while its store is away.
+    ///
+    /// # Errors
+    ///
+    /// When the seal record is not there or another's, or cannot be read and the server is sealed.
+    pub async fn seal_status(&self, work: &Work) -> Result<SealStatus, CoreError> {
+        match self.look(work).await {
+            Ok(looked) => {
+                let record = looked.as_ref().map(|(record, _)| record);
+                if let Some(record) = record {
+                    self.seal_if_rekeyed(work, record).await?;
+                }
+                Ok(self.sealing.status_of(record))
+            }
+            // A store that answers, and has lost the record or another's, is no store that is away.
+            Err(error @ CoreError::SealRecord(SealRecordError::Storage(_))) => {
+                self.sealing.last_status().ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A host whose keys were changed on another says that it is sealed, though nobody has asked it for anything else.
+    async fn seal_if_rekeyed(&self, work: &Work, record: &SealRecord) -> Result<(), CoreError> {
+        let Ok(unsealed) = self.unsealed() else { return Ok(()) };
+        if unsealed.barrier.has_keys_of(record) {
+            return Ok(());
+        }
+        // Unless it is this host that changes them.
+        match self.read_keys_again(&unsealed, work).await {
+            Err(CoreError::Sealed) => Ok(()),
+            read => read,
+        }
+    }
+
+    /// Puts the keys out of reach. Requests that run end with the keys that they have.
+    pub fn seal(&self) {
+        self.sealing.seal_when(|_| true, || self.end_session());
+    }
+
+    /// Puts these keys out of reach, unless others have taken their place; whether it did.
+    pub(super) fn seal_this(&self, unsealed: &Arc<Unsealed>) -> bool {
+        let is_this =
+            |present: Option<&Arc<Unsealed>>| present.is_some_and(|present| Arc::ptr_eq(present, unsealed));
+        self.sealing.seal_when(is_this, || self.end_session())
+    }
+
+    /// Ends what runs from unsealing to sealing.
+    fn end_session(&self) {
+        self.upkeep.task.end();
+        self.presence.end();
+        self.reencryption.end();
+        self.ceremonies.forget();
+        self.audit.have(&[]);
+    }
+}

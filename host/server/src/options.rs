@@ -1,0 +1,16 @@
+//! What the command line says beside the configuration.
+
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+/// What the command line says beside the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct StartOptions {
+    /// Directories to look for plugins in, before all others.
+    pub plugin_dirs: Vec<PathBuf>,
+    /// Start over after the store of that cluster was lost.
+    pub forget: Option<Uuid>,
+    /// Whether plugins may be left unchecked.
+    pub dev: bool,
+}
