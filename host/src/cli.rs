@@ -15,7 +15,6 @@ mod kv;
 mod login;
 mod mount;
 mod operator;
-mod output;
 mod plugin;
 mod policy;
 mod prompt;
@@ -27,6 +26,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{CommandFactory, Parser, Subcommand};
 use keyway_loader::probe;
 use keyway_server::{PROBE_COMMAND, StartOptions};
+use keyway_terminal::output;
 
 use self::{connection::Server, failure::Failure, output::Format};
 
@@ -217,7 +217,6 @@ pub fn main() -> ExitCode {
     let mut given = std::env::args_os().skip(1);
     match given.next() {
         Some(first) if first == PROBE_COMMAND => return probe::child::main(&given.collect::<Vec<_>>()),
-        Some(first) if first == plugin::conform::CHILD_COMMAND => return plugin::conform::child_main(),
         _ => {}
     }
     let Arguments { command, format } = Arguments::parse();

@@ -106,7 +106,7 @@ fn profile(wanted: Wanted) -> PathBuf {
 }
 
 fn build(wanted: Wanted) -> Result<()> {
-    let mut arguments = vec!["build", "-p", "keyway"];
+    let mut arguments = vec!["build", "-p", "keyway", "-p", "keyway-conform"];
     arguments.extend([
         "-p",
         "keyway-sqlite-plugin",

@@ -14,14 +14,8 @@ use clap::Subcommand;
 use keyway_core::audit::verify::{Verified, Verifier, VerifyError};
 use serde_json::{Map, Value, json};
 
-use super::{
-    client::Client,
-    connection::Server,
-    failure::Failure,
-    kv::encode,
-    output::{Format, alone_end, pairs, print, table},
-    prompt,
-};
+use super::{client::Client, connection::Server, failure::Failure, kv::encode, prompt};
+use keyway_terminal::output::{Format, alone_end, pairs, print, table};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -10,13 +10,8 @@ mod swap;
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
-use super::{
-    client::Client,
-    connection::Server,
-    failure::Failure,
-    kv::encode,
-    output::{Format, pairs, print, table, text},
-};
+use super::{client::Client, connection::Server, failure::Failure, kv::encode};
+use keyway_terminal::output::{Format, pairs, print, table, text};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -6,10 +6,8 @@ use clap::Subcommand;
 use keyway_server::config::Config;
 use serde_json::json;
 
-use super::{
-    failure::Failure,
-    output::{Format, pairs, print},
-};
+use super::failure::{Failure, of_config};
+use keyway_terminal::output::{Format, pairs, print};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -23,7 +21,7 @@ pub(super) enum Command {
 
 pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
     let Command::Check { config } = command;
-    let config = Config::read(&config)?;
+    let config = Config::read(&config).map_err(of_config)?;
     let backends: Vec<String> = config
         .backends
         .iter()

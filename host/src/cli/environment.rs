@@ -7,7 +7,8 @@ use std::{env, ffi::OsString, time::Duration};
 use clap::ValueEnum;
 use keyway_common::duration;
 
-use super::{failure::Failure, output::Format};
+use super::failure::Failure;
+use keyway_terminal::output::Format;
 
 const PREFIXES: [&str; 3] = ["KEYWAY", "BAO", "VAULT"];
 

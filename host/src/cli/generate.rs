@@ -2,7 +2,8 @@
 
 use std::{fs, path::Path};
 
-use super::{failure::Failure, output::say};
+use super::failure::Failure;
+use keyway_terminal::output::say;
 
 /// Completions for a shell, to standard output.
 pub(super) fn completions(mut command: clap::Command, shell: clap_complete::Shell) -> Result<(), Failure> {

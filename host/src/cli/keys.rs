@@ -9,14 +9,8 @@ use data_encoding::BASE64_NOPAD;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{
-    client::Client,
-    connection::Server,
-    failure::Failure,
-    operator::read_share,
-    output::{Format, alone_end, pairs, print, print_once},
-    prompt,
-};
+use super::{client::Client, connection::Server, failure::Failure, operator::read_share, prompt};
+use keyway_terminal::output::{Format, alone_end, pairs, print, print_once};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Rotate {

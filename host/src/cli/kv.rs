@@ -16,9 +16,10 @@ mod versions;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use keyway_terminal::output::Format;
 
 pub(super) use self::path::encode;
-use super::{client::Client, failure::Failure, output::Format};
+use super::{client::Client, failure::Failure};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

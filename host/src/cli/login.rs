@@ -8,14 +8,8 @@ use clap::ValueEnum;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{
-    client::Client,
-    failure::Failure,
-    kept,
-    kv::encode,
-    output::{Format, alone_end, print},
-    prompt,
-};
+use super::{client::Client, failure::Failure, kept, kv::encode, prompt};
+use keyway_terminal::output::{Format, alone_end, print};
 
 /// How somebody says who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

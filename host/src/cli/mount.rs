@@ -7,12 +7,8 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{
-    client::Client,
-    failure::Failure,
-    kv::encode,
-    output::{Format, print, table},
-};
+use super::{client::Client, failure::Failure, kv::encode};
+use keyway_terminal::output::{Format, print, table};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

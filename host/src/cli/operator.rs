@@ -9,12 +9,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::{
-    client::Client,
-    failure::Failure,
-    output::{Format, pairs, print, print_once},
-    plugin, prompt,
-};
+use super::{client::Client, failure::Failure, plugin, prompt};
+use keyway_terminal::output::{Format, pairs, print, print_once};
 
 /// Says whether the server is initialised and unsealed, and which backends do not serve; exit code 3 while it is sealed, 6
 /// where it cannot be known.

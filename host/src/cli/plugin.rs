@@ -1,9 +1,8 @@
 //! `keyway plugin`: works on files and the configuration, never on a server. Code of a plugin runs in a child process, and only
 //! for `conform`, `doctor` and `install`.
 
-pub(super) mod conform;
+mod conform;
 mod doctor;
-mod files;
 mod install;
 mod list;
 mod lock;
@@ -16,20 +15,18 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use keyway_loader::describe::Described;
+use keyway_terminal::files::read;
+use keyway_terminal::output::{Format, pairs, print};
 
 pub(super) use self::site::foresee;
-use self::{
-    files::read,
-    site::{Site, SiteArguments},
-};
-use super::{
-    failure::Failure,
-    output::{Format, pairs, print},
-};
+use self::site::{Site, SiteArguments};
+use super::failure::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Put a plugin file through the conformance suite: exit code 5 where a promise is broken.
+    /// Put a plugin file through the conformance suite, which is the program keyway-conform; `keyway plugin conform --help` prints
+    /// its help.
+    #[command(disable_help_flag = true)]
     Conform(conform::Arguments),
     /// List the plugin files in all directories that are searched, and whether they may run.
     List {
@@ -87,7 +84,7 @@ pub(super) enum Command {
 
 pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
     match command {
-        Command::Conform(arguments) => conform::conform(&arguments, format),
+        Command::Conform(arguments) => conform::conform(arguments, format),
         Command::List { site } => list::list(&Site::open(&site)?, format),
         Command::Info { file } => info(&file, format),
         Command::Lock { site, files } => lock::lock(&Site::open(&site)?, &files, format),

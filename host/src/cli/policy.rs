@@ -13,12 +13,8 @@ use std::{
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{
-    client::Client,
-    failure::Failure,
-    kv::encode,
-    output::{Format, cell, print},
-};
+use super::{client::Client, failure::Failure, kv::encode};
+use keyway_terminal::output::{Format, cell, print};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -9,7 +9,7 @@ use keyway_common::offload;
 use keyway_server::{Server, StartOptions, config::Config, core_dumps, files, log::Log, signals};
 use tokio::runtime::Builder;
 
-use super::failure::Failure;
+use super::failure::{Failure, of_config, of_server};
 
 /// How long threads that still run are waited for at the end.
 const LINGER: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub(super) fn run(config: &Path, options: StartOptions) -> Result<(), Failure> {
 }
 
 fn serve(config: &Path, options: StartOptions, log: &Log, begun: Instant) -> Result<(), Failure> {
-    let config = Config::read(config)?;
+    let config = Config::read(config).map_err(of_config)?;
     core_dumps::disable().map_err(|error| Failure::Other(format!("switch core dumps off: {error}")))?;
     if let Err(error) = files::raise_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
@@ -46,13 +46,13 @@ fn serve(config: &Path, options: StartOptions, log: &Log, begun: Instant) -> Res
         // One listener from the beginning: a signal between two would be lost.
         let mut stop = std::pin::pin!(interrupted());
         let server = tokio::select! {
-            started = Server::start(config, options) => started?,
+            started = Server::start(config, options) => started.map_err(of_server)?,
             () = &mut stop => {
                 tracing::warn!("stopped before it was ready");
                 return Ok(());
             }
         };
-        let address = server.address()?;
+        let address = server.address().map_err(of_server)?;
         tracing::info!(%address, ready_after_ms = begun.elapsed().as_millis(), "ready");
         let scheme = if server.has_tls() { "https" } else { "http" };
         log.announce(&format!("Keyway is ready at {scheme}://{address}\n"));

@@ -8,13 +8,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::{
-    client::Client,
-    failure::Failure,
-    kv::encode,
-    output::{Format, alone_end, cell, pairs, print, print_once, table},
-    prompt,
-};
+use super::{client::Client, failure::Failure, kv::encode, prompt};
+use keyway_terminal::output::{Format, alone_end, cell, pairs, print, print_once, table};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

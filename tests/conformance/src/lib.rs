@@ -4,7 +4,7 @@
 //! change nothing, which is a case of its own. Each failure says what was promised and what was seen.
 //!
 //! [`Suite`] runs each case in a process of its own, with a deadline, so that a crash or a hang is a finding like any other;
-//! [`main`] is a whole test program around it, for authors. `keyway plugin conform FILE` does the same for a library.
+//! [`main`] is a whole test program around it, for authors. The program `keyway-conform` does the same for a library.
 //! [`run_here`] runs what can be run in one process:
 //!
 //! ```

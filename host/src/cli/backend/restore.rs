@@ -17,10 +17,8 @@ use keyway_server::{config::Config, loader};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use crate::cli::{
-    failure::Failure,
-    output::{Format, pairs, print},
-};
+use crate::cli::failure::{Failure, of_config};
+use keyway_terminal::output::{Format, pairs, print};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Restore {
@@ -69,7 +67,7 @@ struct Site {
 
 impl Site {
     fn of(store: &Store) -> Result<Self, Failure> {
-        let config = Config::read(&store.config)?;
+        let config = Config::read(&store.config).map_err(of_config)?;
         let settings = config.backends.get(&store.name).ok_or_else(|| {
             let names: Vec<_> = config.backends.keys().map(String::as_str).collect();
             let (name, names) = (&store.name, names.join(", "));

@@ -7,15 +7,11 @@
 use std::fs;
 
 use clap::Args;
+use keyway_terminal::output::text;
 use serde_json::{Value, json};
 
-use crate::cli::output::text;
-use crate::cli::{
-    client::Client,
-    failure::Failure,
-    kv::encode,
-    output::{Format, pairs, print},
-};
+use crate::cli::{client::Client, failure::Failure, kv::encode};
+use keyway_terminal::output::{Format, pairs, print};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Swap {

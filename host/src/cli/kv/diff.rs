@@ -1,5 +1,6 @@
 //! `keyway kv diff`: what differs between two versions. Values are shown only where that was asked for.
 
+use keyway_terminal::output::{Format, cell, print};
 use serde::Serialize;
 
 use super::{
@@ -7,11 +8,7 @@ use super::{
     get::read,
     path::locate,
 };
-use crate::cli::{
-    client::Client,
-    failure::Failure,
-    output::{Format, cell, print},
-};
+use crate::cli::{client::Client, failure::Failure};
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Difference {

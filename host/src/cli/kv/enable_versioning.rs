@@ -4,14 +4,11 @@
     reason = "indexing a JSON value with a name answers null, and never panics"
 )]
 
+use keyway_terminal::output::{Format, print, warn};
 use serde_json::{Value, json};
 
 use super::encode;
-use crate::cli::{
-    client::Client,
-    failure::Failure,
-    output::{Format, print, warn},
-};
+use crate::cli::{client::Client, failure::Failure};
 
 /// Asks for the upgrade. The server does it in the background, and a mount that is version 2 already stays as it is.
 pub(super) fn run(client: &Client, path: &str, format: Format) -> Result<(), Failure> {

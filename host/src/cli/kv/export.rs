@@ -3,16 +3,14 @@
 
 use std::{fs, io::Write, path::Path};
 
+use keyway_terminal::output::{Format, print, progress, say, warn};
+
 use super::{
     get::{Version, read},
     list::names,
     path::{Located, locate},
 };
-use crate::cli::{
-    client::Client,
-    failure::Failure,
-    output::{Format, print, progress, say, warn},
-};
+use crate::cli::{client::Client, failure::Failure};
 
 pub(super) fn run(client: &Client, path: &str, output: Option<&Path>, format: Format) -> Result<(), Failure> {
     let folder = locate(client, path)?;

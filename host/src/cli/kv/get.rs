@@ -5,17 +5,14 @@
 )]
 
 use keyway_common::json;
+use keyway_terminal::output::{Format, alone, pairs, say, table};
 use serde_json::Value;
 
 use super::{
     fields::{Fields, plain},
     path::{Content, Located, Part, locate},
 };
-use crate::cli::{
-    client::Client,
-    failure::Failure,
-    output::{Format, alone, pairs, say, table},
-};
+use crate::cli::{client::Client, failure::Failure};
 
 /// A version that was read.
 pub(super) struct Version {

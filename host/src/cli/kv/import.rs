@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use keyway_common::json;
 use keyway_core::secrets::SecretPath;
+use keyway_terminal::output::{Format, print, progress, say};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -13,11 +14,7 @@ use super::{
     path::{Located, locate},
     put::{told, write},
 };
-use crate::cli::{
-    client::Client,
-    failure::Failure,
-    output::{Format, print, progress, say},
-};
+use crate::cli::{client::Client, failure::Failure};
 
 #[derive(Serialize)]
 struct Written {

@@ -4,12 +4,10 @@
     reason = "indexing a JSON value with a name answers null, and never panics"
 )]
 
+use keyway_terminal::output::{Format, cell, print};
+
 use super::path::{Located, Part, encode, locate};
-use crate::cli::{
-    client::Client,
-    failure::Failure,
-    output::{Format, cell, print},
-};
+use crate::cli::{client::Client, failure::Failure};
 
 /// How many names are asked for at a time.
 const PART: usize = 1_000;

@@ -5,14 +5,11 @@
 )]
 
 use clap::{Args, Subcommand};
+use keyway_terminal::output::{Format, pairs, print, table};
 use serde_json::{Map, Value, json};
 
 use super::path::{Part, locate};
-use crate::cli::{
-    client::Client,
-    failure::Failure,
-    output::{Format, pairs, print, table},
-};
+use crate::cli::{client::Client, failure::Failure};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {

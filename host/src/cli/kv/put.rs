@@ -1,16 +1,13 @@
 //! `keyway kv put` and `patch`.
 use keyway_common::json;
+use keyway_terminal::output::{Format, print};
 use serde_json::value::RawValue;
 
 use super::{
     fields::{Fields, parse_fields},
     path::{Located, Part, locate},
 };
-use crate::cli::{
-    client::Client,
-    failure::Failure,
-    output::{Format, print},
-};
+use crate::cli::{client::Client, failure::Failure};
 
 pub(super) fn put(
     client: &Client,

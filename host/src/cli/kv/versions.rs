@@ -1,13 +1,10 @@
 //! `keyway kv delete`, `undelete`, `destroy`.
 
+use keyway_terminal::output::{Format, print};
 use serde_json::json;
 
 use super::path::{Part, locate};
-use crate::cli::{
-    client::Client,
-    failure::Failure,
-    output::{Format, print},
-};
+use crate::cli::{client::Client, failure::Failure};
 
 pub(super) fn delete(client: &Client, path: &str, versions: &[u64], format: Format) -> Result<(), Failure> {
     if versions.is_empty() {

@@ -4,13 +4,12 @@ use keyway_loader::{
     Fix,
     loader::{Depth, Diagnosis, Proven, StageFailure, StageName},
 };
+use keyway_terminal::files::identity;
+use keyway_terminal::output::{Format, print, table};
 use serde_json::json;
 
-use super::{files::identity, site::Site};
-use crate::cli::{
-    failure::Failure,
-    output::{Format, print, table},
-};
+use super::site::Site;
+use crate::cli::failure::Failure;
 
 /// What is known about a file once it has been taken as far as it comes.
 struct Finding {

@@ -15,17 +15,15 @@ use keyway_loader::{
     loader::{Depth, StageFailure},
     trust::{TrustError, signed::signature_path},
 };
+use keyway_terminal::files::{chain, write_whole};
+use keyway_terminal::output::{Format, print};
 use serde_json::json;
 
 use super::{
-    files::{chain, write_whole},
     lock::{read_lock, write_lock},
     site::{Site, SiteArguments},
 };
-use crate::cli::{
-    failure::Failure,
-    output::{Format, print},
-};
+use crate::cli::failure::Failure;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct InstallArguments {

@@ -6,13 +6,12 @@ use keyway_loader::{
     Fix,
     loader::{Depth, Diagnosis, StageName},
 };
+use keyway_terminal::files::identity;
+use keyway_terminal::output::{Format, print, table};
 use serde_json::{Value, json};
 
-use super::{files::identity, site::Site};
-use crate::cli::{
-    failure::Failure,
-    output::{Format, print, table},
-};
+use super::site::Site;
+use crate::cli::failure::Failure;
 
 pub(super) fn list(site: &Site, format: Format) -> Result<(), Failure> {
     let (diagnoses, places) = site.loader.diagnose_all(Depth::Trust);

@@ -10,16 +10,12 @@ use keyway_loader::{
     describe::Described,
     discover::{Candidate, discover},
 };
+use keyway_terminal::files::{chain, write_whole};
+use keyway_terminal::output::{Format, print};
 use serde_json::json;
 
-use super::{
-    files::{chain, write_whole},
-    site::Site,
-};
-use crate::cli::{
-    failure::Failure,
-    output::{Format, print},
-};
+use super::site::Site;
+use crate::cli::failure::Failure;
 
 /// The lock file, or an empty one.
 pub(super) fn read_lock(path: &Path) -> Result<LockFile, Failure> {

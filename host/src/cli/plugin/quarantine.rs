@@ -1,16 +1,12 @@
 //! `keyway plugin quarantine`.
 
 use clap::{Args, Subcommand};
+use keyway_terminal::files::chain;
+use keyway_terminal::output::{Format, print, table};
 use serde_json::json;
 
-use super::{
-    files::chain,
-    site::{Site, SiteArguments},
-};
-use crate::cli::{
-    failure::Failure,
-    output::{Format, print, table},
-};
+use super::site::{Site, SiteArguments};
+use crate::cli::failure::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {

@@ -8,16 +8,13 @@ use std::{
 
 use clap::Args;
 use keyway_loader::trust::signed::{signature_path, trusted_comment};
+use keyway_terminal::files::{read, write_whole};
 use minisign::{KeyPair, PublicKey, SecretKeyBox};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::files::{read, write_whole};
-use crate::cli::{
-    failure::Failure,
-    output::{Format, print},
-    prompt,
-};
+use crate::cli::{failure::Failure, prompt};
+use keyway_terminal::output::{Format, print};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {

@@ -11,10 +11,10 @@ use keyway_loader::{
     describe::Described, discover::Candidate,
 };
 use keyway_server::{self as server, config::Config};
+use keyway_terminal::files::{read_into, staging};
 use tempfile::TempDir;
 
-use super::files::{read_into, staging};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, of_config};
 
 /// Which configuration, and where plugins are looked for.
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) fn open(arguments: &SiteArguments) -> Result<Self, Failure> {
-        let config = Config::read(&arguments.config)?;
+        let config = Config::read(&arguments.config).map_err(of_config)?;
         // Where the server's own copies lie libraries can be loaded from, which not every directory for temporary files lets be.
         let staging = tempfile::Builder::new()
             .prefix(".plugins-")

@@ -4,13 +4,12 @@ use keyway_loader::{
     Fix, Loader, Requirement,
     loader::{Depth, Diagnosis, StageFailure},
 };
+use keyway_terminal::files::identity;
+use keyway_terminal::output::{Format, print};
 use serde_json::{Value, json};
 
-use super::{files::identity, site::Site};
-use crate::cli::{
-    failure::Failure,
-    output::{Format, print},
-};
+use super::site::Site;
+use crate::cli::failure::Failure;
 
 /// What becomes of one file.
 struct Verdict {

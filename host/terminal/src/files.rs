@@ -10,16 +10,21 @@ use keyway_loader::{
 };
 use tempfile::TempDir;
 
-use crate::cli::failure::Failure;
+use crate::Failure;
 
 /// A file's description, and the directory of its copy.
-pub(super) fn read(file: &Path) -> Result<(Described, TempDir), Failure> {
+pub fn read(file: &Path) -> Result<(Described, TempDir), Failure> {
     let staging = staging()?;
     let described = read_into(file, &staging.path().join("staged"))?;
     Ok((described, staging))
 }
 
-pub(super) fn read_into(file: &Path, directory: &Path) -> Result<Described, Failure> {
+/// Stages a file in a directory, and reads what it says about itself.
+///
+/// # Errors
+///
+/// `NotFound` if there is no file; why it is no plugin.
+pub fn read_into(file: &Path, directory: &Path) -> Result<Described, Failure> {
     let refused = |error: StageFailure| {
         let message = format!("{error}; {}", error.fix());
         if file.exists() { Failure::Other(message) } else { Failure::NotFound(message) }
@@ -28,12 +33,17 @@ pub(super) fn read_into(file: &Path, directory: &Path) -> Result<Described, Fail
     describe(staged).map_err(|error| refused(StageFailure::Describe(error)))
 }
 
-pub(super) fn staging() -> Result<TempDir, Failure> {
+/// A directory for copies, which is removed at the end.
+///
+/// # Errors
+///
+/// Why it cannot be made.
+pub fn staging() -> Result<TempDir, Failure> {
     tempfile::tempdir().map_err(|error| Failure::Other(format!("make a temporary directory: {error}")))
 }
 
 /// Written beside and renamed, so that no reader sees half a file and nobody who has the old one mapped is harmed.
-pub(super) fn write_whole(path: &Path, contents: &[u8]) -> Result<(), Failure> {
+pub fn write_whole(path: &Path, contents: &[u8]) -> Result<(), Failure> {
     let write = || -> io::Result<()> {
         let directory =
             path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -50,12 +60,13 @@ pub(super) fn write_whole(path: &Path, contents: &[u8]) -> Result<(), Failure> {
     write().map_err(|error| Failure::file("write", path, &error))
 }
 
-pub(super) fn chain(error: &dyn std::error::Error) -> Failure {
+/// A failure with all its sources.
+pub fn chain(error: &dyn std::error::Error) -> Failure {
     Failure::Other(Chain(error).to_string())
 }
 
 /// The versions and digests of a file, as far as they are known.
-pub(super) fn identity(diagnosis: &Diagnosis) -> (String, String, Option<Digest>) {
+pub fn identity(diagnosis: &Diagnosis) -> (String, String, Option<Digest>) {
     diagnosis.described.as_ref().map_or_else(Default::default, |described| {
         let descriptor = &described.descriptor;
         (descriptor.version.to_string(), descriptor.interface.to_string(), Some(described.staged.digest))

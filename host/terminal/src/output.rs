@@ -10,7 +10,7 @@ use std::{
 use anstyle::Style;
 use serde::Serialize;
 
-use super::failure::Failure;
+use crate::Failure;
 
 const HEADING: Style = Style::new().bold();
 /// What a text keeps of its layout on a terminal.
@@ -18,7 +18,7 @@ const LAYOUT: &[char] = &['\n', '\t'];
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
+pub enum Format {
     /// For people.
     Table,
     /// For programs.
@@ -26,11 +26,7 @@ pub(super) enum Format {
 }
 
 /// Prints a result: `table` for people, `json` for programs.
-pub(super) fn print(
-    format: Format,
-    json: &impl Serialize,
-    table: impl FnOnce() -> String,
-) -> Result<(), Failure> {
+pub fn print(format: Format, json: &impl Serialize, table: impl FnOnce() -> String) -> Result<(), Failure> {
     match format {
         Format::Table => say(&table()),
         Format::Json => {
@@ -42,12 +38,12 @@ pub(super) fn print(
 
 /// What follows a value that is printed alone: a newline on a terminal, and nothing in a pipe or a file, which get the value's
 /// bytes.
-pub(super) fn alone_end() -> &'static str {
+pub fn alone_end() -> &'static str {
     if io::stdout().is_terminal() { "\n" } else { "" }
 }
 
 /// Prints a value and nothing else.
-pub(super) fn alone(format: Format, json: &impl Serialize, text: &str) -> Result<(), Failure> {
+pub fn alone(format: Format, json: &impl Serialize, text: &str) -> Result<(), Failure> {
     match format {
         Format::Table => say(&format!("{text}{}", alone_end())),
         Format::Json => say(&(serde_json::to_string(json).expect("results are plain data") + "\n")),
@@ -55,7 +51,7 @@ pub(super) fn alone(format: Format, json: &impl Serialize, text: &str) -> Result
 }
 
 /// Writes a text to standard output. A reader that has had enough (`| head -1`) is no error.
-pub(super) fn say(text: &str) -> Result<(), Failure> {
+pub fn say(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout();
     let text = if out.is_terminal() { for_terminal(text) } else { Cow::Borrowed(text) };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -67,11 +63,7 @@ pub(super) fn say(text: &str) -> Result<(), Failure> {
 }
 
 /// As [`print`], of what is shown only once: where standard output takes it not, standard error shows it.
-pub(super) fn print_once(
-    format: Format,
-    json: &impl Serialize,
-    table: impl Fn() -> String,
-) -> Result<(), Failure> {
+pub fn print_once(format: Format, json: &impl Serialize, table: impl Fn() -> String) -> Result<(), Failure> {
     print(format, json, &table).or_else(|failure| {
         let text = match format {
             Format::Table => table(),
@@ -84,16 +76,23 @@ pub(super) fn print_once(
 }
 
 /// Writes a line for people to standard error.
-pub(super) fn warn(text: &str) {
+pub fn warn(text: &str) {
     let mut err = io::stderr();
     let text = if err.is_terminal() { escape(text, LAYOUT) } else { Cow::Borrowed(text) };
     // If standard error takes nothing, there is no place left to say so.
-    let _unheard = writeln!(err, "keyway: {text}");
+    let _unheard = writeln!(err, "{}: {text}", program());
+}
+
+/// The name by which this program was started.
+fn program() -> String {
+    let started = env::args_os().next().map(std::path::PathBuf::from);
+    let name = started.as_deref().and_then(std::path::Path::file_stem);
+    name.map_or_else(|| "keyway".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// A text that stands in one line among others on standard output: on a terminal its newlines are shown, too, so that a value
 /// cannot look like further lines.
-pub(super) fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     if io::stdout().is_terminal() { escape(text, &[]).into_owned() } else { text.to_owned() }
 }
 
@@ -142,14 +141,14 @@ fn has_colours() -> bool {
 }
 
 /// Progress of a long work on a terminal, and nothing elsewhere; on standard error.
-pub(super) fn progress(done: &'static str, steps: usize) -> indicatif::ProgressBar {
+pub fn progress(done: &'static str, steps: usize) -> indicatif::ProgressBar {
     let bar = indicatif::ProgressBar::new(steps as u64);
     let style = indicatif::ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} ({eta})");
     bar.with_style(style.expect("the template is valid")).with_message(done)
 }
 
 /// Rows in columns that are as wide as their widest cell. The first row is the heading.
-pub(super) fn table(rows: &[Vec<String>]) -> String {
+pub fn table(rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|text| cell(text)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
@@ -172,7 +171,7 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
 }
 
 /// Names and values, one pair a line.
-pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
+pub fn pairs(pairs: &[(&str, String)]) -> String {
     let pairs: Vec<(String, String)> = pairs.iter().map(|(name, value)| (cell(name), cell(value))).collect();
     let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let line =
@@ -181,7 +180,7 @@ pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
 }
 
 /// A value as people read it.
-pub(super) fn text(value: &serde_json::Value) -> String {
+pub fn text(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::Null => String::new(),
         value => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
