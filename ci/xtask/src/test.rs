@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must pass.
 
 use std::{
+    ffi::OsString,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use anyhow::Result;
 use crate::{
     compilers, conform, evolution, node, openbao,
     process::{cargo, run},
-    programs, python, tidy,
+    programs, python, suite, tidy,
 };
 
 pub(crate) fn test() -> Result<()> {
@@ -33,21 +34,22 @@ fn run_steps(steps: &mut Steps) -> Result<()> {
     })?;
     // The binaries and shared libraries that the tests start and load.
     steps.time("build", || run(&mut cargo(&["build", "--workspace"])))?;
-    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
-    tests.env("INSTA_UPDATE", "no").env(conform::REPORTS, conform::reports()?);
+    let mut environment: Vec<(&str, OsString)> =
+        vec![("INSTA_UPDATE", "no".into()), (conform::REPORTS, conform::reports()?.into())];
     steps.time("servers and clients", programs::prepare)?;
-    tests.envs(steps.time("variants", build_variants)?);
+    let variants = steps.time("variants", build_variants)?;
+    environment.extend(variants.into_iter().map(|(name, directory)| (name, directory.into())));
     if let Some(python) = steps.time("Python's client", python::prepare)? {
-        tests.env("KEYWAY_TEST_PYTHON", python);
+        environment.push(("KEYWAY_TEST_PYTHON", python.into()));
     }
     if let Some(bao) = steps.time("OpenBao", openbao::prepare)? {
-        tests.env("KEYWAY_TEST_BAO", bao);
+        environment.push(("KEYWAY_TEST_BAO", bao.into()));
     }
     if let Some(packages) = steps.time("JavaScript's client", node::prepare)? {
-        tests.env("KEYWAY_TEST_NODE_PATH", packages);
+        environment.push(("KEYWAY_TEST_NODE_PATH", packages.into()));
     }
-    steps.time("build the tests", || run(&mut cargo(&["test", "--workspace", "--no-run"])))?;
-    steps.time("tests", || run(&mut tests))?;
+    steps.time("build the tests", suite::build)?;
+    steps.time("tests", || suite::test(&environment))?;
     steps.time("conformance", || conform::conform_libraries(conform::Wanted::default()))
 }
 

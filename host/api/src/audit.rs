@@ -35,19 +35,19 @@ pub(super) struct Trail {
     devices: Devices,
     /// None where the server was sealed when it was asked; then there is no key to hash with, and values are left out.
     unsealed: Option<Arc<Unsealed>>,
-    asked: Option<Asked>,
+    asked: Option<AuditedRequest>,
     /// Whether a device has accepted what was asked.
     is_written: bool,
 }
 
-struct Asked {
+struct AuditedRequest {
     auth: Option<Auth>,
     request: Request,
 }
 
 /// What is known of a request before it has an effect.
 #[derive(Default)]
-pub(super) struct Known<'a> {
+pub(super) struct AuditFacts<'a> {
     pub(super) caller: Option<&'a Caller>,
     pub(super) mounted: Option<&'a Mounted>,
     pub(super) body: Option<&'a Bytes>,
@@ -56,7 +56,7 @@ pub(super) struct Known<'a> {
 
 impl Trail {
     /// Says who asks for what, right before it has an effect: to the devices, and by the keys, that there are then.
-    pub(super) async fn ask(&mut self, call: &Call, known: Known<'_>) -> Result<(), ApiError> {
+    pub(super) async fn ask(&mut self, call: &Call, known: AuditFacts<'_>) -> Result<(), ApiError> {
         // Who watches must be answered when everything else fails.
         if target::is_unaudited(call) {
             return Ok(());
@@ -93,7 +93,7 @@ impl Trail {
         answer: Result<Answer, ApiError>,
     ) -> Result<Answer, ApiError> {
         if self.asked.is_none() {
-            let known = Known { refused: answer.as_ref().err(), ..Known::default() };
+            let known = AuditFacts { refused: answer.as_ref().err(), ..AuditFacts::default() };
             self.ask(call, known).await?;
         }
         let Some(asked) = &self.asked else { return answer };
@@ -125,7 +125,7 @@ impl Trail {
         self.hashes().map(|hashes| hashes.text(text)).unwrap_or_default()
     }
 
-    fn describe(&self, call: &Call, known: &Known<'_>) -> Asked {
+    fn describe(&self, call: &Call, known: &AuditFacts<'_>) -> AuditedRequest {
         let auth = known.caller.map(|caller| self.caller(call, caller, known.refused.is_none()));
         let (mount_point, mount_type) = match known.mounted {
             Some(Mounted::Secrets { at, .. }) => (format!("{at}/"), "kv".to_owned()),
@@ -158,7 +158,7 @@ impl Trail {
             remote_port: call.peer.map(|peer| peer.port()),
             wrap_ttl: call.wrap_ttl,
         };
-        Asked { auth, request }
+        AuditedRequest { auth, request }
     }
 
     fn caller(&self, call: &Call, caller: &Caller, allowed: bool) -> Auth {

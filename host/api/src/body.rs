@@ -15,7 +15,7 @@ use super::{
     action::Action,
     call::Call,
     error::ApiError,
-    route::{At, BodyLimit},
+    route::{BodyLimit, RequestContext},
 };
 
 /// The longest body.
@@ -71,7 +71,7 @@ pub(super) async fn discard(mut body: Body) {
     let _in_time = tokio::time::timeout(DISCARD, drained).await;
 }
 
-impl At<'_> {
+impl RequestContext<'_> {
     /// The body; an empty one and `null` are an empty object.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         let (body, unread) = parse(&self.body)?;

@@ -100,7 +100,7 @@ impl Call {
         }
         for once in ["x-vault-wrap-ttl", "x-vault-token", "authorization"] {
             if parts.headers.get_all(once).iter().count() > 1 {
-                return Err(ApiError::bad_request(format!("the header {once} stands there twice")));
+                return Err(ApiError::bad_request(format!("the header {once} is given more than once")));
             }
         }
         let wrap_ttl = wrap_ttl(&parts.headers).map_err(ApiError::bad_request)?;

@@ -11,7 +11,7 @@ use super::{
     action::Action::{Delete, List, Read, Write},
     answer::Answer,
     error::ApiError,
-    route::{At, Route, Table},
+    route::{RequestContext, Route, Table},
 };
 
 /// The longest path: a key has its token's name before it.
@@ -28,11 +28,11 @@ pub(super) static ROUTES: Table = Table {
     ],
 };
 
-fn cubbyhole<'a>(at: &'a At<'_>) -> Result<Cubbyhole<'a>, ApiError> {
+fn cubbyhole<'a>(at: &'a RequestContext<'_>) -> Result<Cubbyhole<'a>, ApiError> {
     Ok(Cubbyhole::new(at.unsealed()?.records(&at.call.work), &at.caller()?.live.name))
 }
 
-fn path<'a>(at: &'a At<'_>) -> Result<&'a str, ApiError> {
+fn path<'a>(at: &'a RequestContext<'_>) -> Result<&'a str, ApiError> {
     SecretPath::parse(at.name).map_err(ApiError::bad_request)?;
     if at.name.len() > MAX_PATH_BYTES {
         return Err(ApiError::bad_request(format!(
@@ -42,17 +42,17 @@ fn path<'a>(at: &'a At<'_>) -> Result<&'a str, ApiError> {
     Ok(at.name)
 }
 
-async fn exists(at: &At<'_>) -> Result<bool, ApiError> {
+async fn exists(at: &RequestContext<'_>) -> Result<bool, ApiError> {
     Ok(cubbyhole(at)?.read::<Box<RawValue>>(path(at)?).await?.is_some())
 }
 
-async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let kept = cubbyhole(at)?.read::<Box<RawValue>>(path(at)?).await?.ok_or(ApiError::NotFound)?;
     at.call.hold(kept.get().len(), false)?;
     Ok(Answer::system(kept))
 }
 
-async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let data: Box<RawValue> = at.json()?;
     if !data.get().starts_with('{') || data.get().trim_matches(['{', '}']).trim().is_empty() {
         return Err(ApiError::bad_request("missing data fields"));
@@ -64,7 +64,7 @@ async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::Nothing)
 }
 
-async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
     let names = cubbyhole(at)?.list(folder.as_str()).await?;
     if names.is_empty() {
@@ -73,7 +73,7 @@ async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::system(json!({ "keys": names })))
 }
 
-async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     cubbyhole(at)?.remove(path(at)?).await?;
     Ok(Answer::Nothing)
 }

@@ -149,7 +149,7 @@ impl From<StorageError> for ApiError {
             return Self::TooLarge(format!("the secret is larger than backend {backend:?} takes"));
         }
         let unknown = if error.is_unknown() { "; the change may have happened" } else { "" };
-        if error.is_temporary() {
+        if error.is_transient() {
             return Self::Unavailable {
                 message: format!("backend {backend:?} is not available ({}){unknown}", code.name()),
                 retry_after_s: error.retry_after().map(|after| after.as_secs_f64().ceil() as u64),

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{action::Action, body, error::ApiError, given::says_nothing, route::At};
+use super::{action::Action, body, error::ApiError, given::says_nothing, route::RequestContext};
 
 /// Whether a query parameter says which action a GET is, so that it was read with the method.
 fn is_action(name: &str, action: Action) -> bool {
@@ -22,7 +22,7 @@ fn value_at<'v>(body: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
     if rest.is_empty() { Some(value) } else { value_at(value.as_object()?, rest) }
 }
 
-impl At<'_> {
+impl RequestContext<'_> {
     /// What is known before the endpoint runs: the query, and a body that the endpoint does not read.
     ///
     /// # Errors

@@ -10,17 +10,17 @@ use keyway_core::{
     Caller, CoreError,
     policy::{Ask, Capabilities, Operation},
 };
-use keyway_storage::ahead::Ahead;
+use keyway_storage::prefetch::Prefetched;
 use serde_json::{Map, Value};
 
 use super::{
     action::Action,
     answer::Answer,
-    audit::{Known, Trail},
+    audit::{AuditFacts, Trail},
     body,
     call::Call,
     error::ApiError,
-    route::{Access, At, Mounted, Route},
+    route::{Access, Mounted, RequestContext, Route},
     target::{self, Target},
     unnamed,
     unread::Unread,
@@ -42,7 +42,7 @@ pub(super) async fn pass(call: &Call, body: Body, trail: &mut Trail) -> Result<A
 }
 
 async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> Result<Answer, ApiError> {
-    let (found, mut ahead) = arrive(call).await?;
+    let (found, mut ahead) = prefetch(call).await?;
     if let Ok(Some(target)) = &found {
         call.label.set(target.table.base, target.route.pattern);
         if target.is_open(call) {
@@ -64,7 +64,10 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
                 Ok(_) => target::none(call),
             };
             trail
-                .ask(call, Known { caller: Some(&caller), refused: Some(&refusal), ..Known::default() })
+                .ask(
+                    call,
+                    AuditFacts { caller: Some(&caller), refused: Some(&refusal), ..AuditFacts::default() },
+                )
                 .await?;
             let spent = spend(call, &unsealed, &caller, None).await?;
             return Err(if spent { refusal } else { ApiError::PermissionDenied });
@@ -85,7 +88,7 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
     {
         ahead.forget(&place);
     }
-    let mut at = At {
+    let mut at = RequestContext {
         call,
         route: target.route,
         unread: Unread::default(),
@@ -98,7 +101,7 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
         path: target.route.policy_path(call.path.as_str(), &target.name, call.action),
     };
     let authorised = authorise(&mut at, target.route, body).await;
-    let known = Known {
+    let known = AuditFacts {
         caller: at.caller.as_ref(),
         mounted: at.mounted.as_ref(),
         body: Some(&at.body),
@@ -118,7 +121,7 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
 }
 
 /// Runs the endpoint of a request that may pass.
-async fn run(mut at: At<'_>) -> Result<Answer, ApiError> {
+async fn run(mut at: RequestContext<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     at.check_unread()?;
     if let Some(Mounted::Secrets { mount, .. }) = &at.mounted
@@ -139,7 +142,7 @@ async fn run(mut at: At<'_>) -> Result<Answer, ApiError> {
 async fn pass_open(
     call: &Call,
     target: &Target,
-    ahead: &Ahead,
+    ahead: &Prefetched,
     body: &mut Option<Body>,
     trail: &mut Trail,
 ) -> Result<Answer, ApiError> {
@@ -152,10 +155,10 @@ async fn pass_open(
     let unsealed = call.core.unsealed().ok();
     let mounted = target.mounted.clone();
     let body = body::read(call, body.take().unwrap_or_default(), target.route.body, true).await?;
-    let known = Known { mounted: mounted.as_ref(), body: Some(&body), ..Known::default() };
+    let known = AuditFacts { mounted: mounted.as_ref(), body: Some(&body), ..AuditFacts::default() };
     trail.ask(call, known).await?;
     let path = target.route.policy_path(call.path.as_str(), &target.name, call.action);
-    run(At {
+    run(RequestContext {
         call,
         route: target.route,
         unread: Unread::default(),
@@ -171,21 +174,21 @@ async fn pass_open(
 }
 
 /// The route, and what is read in one call before anything is decided.
-async fn arrive(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Ahead), ApiError> {
+async fn prefetch(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Prefetched), ApiError> {
     let found = target::of(call);
-    let Ok(unsealed) = call.core.unsealed() else { return Ok((found, Ahead::default())) };
+    let Ok(unsealed) = call.core.unsealed() else { return Ok((found, Prefetched::default())) };
     let known = found.as_ref().ok().and_then(Option::as_ref);
     let is_open = known.is_some_and(|target| target.is_open(call));
     // Whoever watches, or unseals, is answered whatever the store does; and who shows nothing where a token is needed is refused
     // without it.
     let is_refused = call.token.is_none() && !is_open && !target::may_log_in(call);
     if is_refused || (is_open && known.is_some_and(|target| !target.needs_store())) {
-        return Ok((found, Ahead::default()));
+        return Ok((found, Prefetched::default()));
     }
     let table = unsealed.mounts().current();
     let token = call.token.as_ref().filter(|_| !is_open);
     let first = known.and_then(|target| target.first_read(call));
-    let ahead = call.core.arrive(&unsealed, &call.work, token, first).await?;
+    let ahead = call.core.prefetch(&unsealed, &call.work, token, first).await?;
     // The mounts may be others by now, whoever has taken that over.
     let found = if Arc::ptr_eq(&table, &unsealed.mounts().current()) { found } else { target::of(call) };
     Ok((found, ahead))
@@ -208,7 +211,11 @@ fn may(caller: &Caller, operations: &[Operation], path: &str) -> bool {
 }
 
 /// Whether the caller may do this; reads the body on the way, once it is known that they may send one.
-async fn authorise(at: &mut At<'_>, route: &Route, body: &mut Option<Body>) -> Result<(), ApiError> {
+async fn authorise(
+    at: &mut RequestContext<'_>,
+    route: &Route,
+    body: &mut Option<Body>,
+) -> Result<(), ApiError> {
     let (call, path) = (at.call, at.path.clone());
     let path = path.as_str();
     let is_bound = !matches!(route.access, Access::Holder(_) | Access::Visitor(_));
@@ -239,7 +246,7 @@ async fn authorise(at: &mut At<'_>, route: &Route, body: &mut Option<Body>) -> R
 }
 
 /// Whether a write makes something or changes it, where that makes a difference to the caller.
-async fn written(at: &At<'_>, route: &Route, path: &str) -> Result<Operation, ApiError> {
+async fn written(at: &RequestContext<'_>, route: &Route, path: &str) -> Result<Operation, ApiError> {
     let Some(exists) = route.exists else { return Ok(Operation::Update) };
     let granted =
         at.caller()?.acl.permissions(path, false).map(|found| found.capabilities).unwrap_or_default();
@@ -250,7 +257,7 @@ async fn written(at: &At<'_>, route: &Route, path: &str) -> Result<Operation, Ap
 }
 
 /// The fields of the body, or of the query where there is none.
-fn parameters(at: &At<'_>) -> Result<Map<String, Value>, ApiError> {
+fn parameters(at: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
     // As the endpoints read them: from the query where nothing is written, and from the body otherwise.
     if matches!(at.call.action, Action::Read) {
         return Ok(at.call.query_parameters());

@@ -9,7 +9,7 @@ use super::{
     answer::{Answer, Logical},
     error::ApiError,
     given::{PART, part},
-    route::{At, Route, Table},
+    route::{RequestContext, Route, Table},
 };
 
 /// The routes of a mount, behind its path.
@@ -27,20 +27,20 @@ pub(super) static ROUTES: Table = Table {
     ],
 };
 
-async fn engine<'a>(at: &'a At<'_>) -> Result<Engine<'a>, ApiError> {
+async fn engine<'a>(at: &'a RequestContext<'_>) -> Result<Engine<'a>, ApiError> {
     let engine = at.call.core.engine(at.unsealed()?, at.secrets()?.1, &at.call.work).await?;
-    Ok(engine.having_read(at.ahead))
+    Ok(engine.with_prefetched(at.ahead))
 }
 
-fn secret(at: &At<'_>) -> Result<SecretPath, ApiError> {
+fn secret(at: &RequestContext<'_>) -> Result<SecretPath, ApiError> {
     SecretPath::parse(at.name).map_err(ApiError::bad_request)
 }
 
-async fn exists(at: &At<'_>) -> Result<bool, ApiError> {
+async fn exists(at: &RequestContext<'_>) -> Result<bool, ApiError> {
     Ok(engine(at).await?.read_plain(&secret(at)?).await?.is_some())
 }
 
-async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let value = engine(at).await?.read_plain(&secret(at)?).await?.ok_or(ApiError::NotFound)?;
     at.call.hold(value.len(), false)?;
     let data: Box<RawValue> = serde_json::from_slice(&value)
@@ -66,7 +66,7 @@ fn ttl_of(data: &RawValue) -> Option<u64> {
     u64::try_from(nanoseconds).ok().map(|nanoseconds| nanoseconds / 1_000_000_000)
 }
 
-async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let data: Box<RawValue> = at.json()?;
     if !data.get().starts_with('{') || data.get().trim_matches(['{', '}']).trim().is_empty() {
         return Err(ApiError::bad_request("missing data fields"));
@@ -78,7 +78,7 @@ async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::Nothing)
 }
 
-async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
     let (after, limit) = part(at.call)?;
     let names = engine(at)
@@ -91,14 +91,14 @@ async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::kv(json!({ "keys": names })))
 }
 
-async fn scan(at: &At<'_>) -> Result<Answer, ApiError> {
+async fn scan(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
     let (after, limit) = part(at.call)?;
     let part = keyway_core::secrets::Part { after: after.as_deref(), limit };
     Ok(Answer::scanned(&engine(at).await?.scan_plain(&folder, part).await?))
 }
 
-async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     engine(at).await?.remove_plain(&secret(at)?).await?;
     Ok(Answer::Nothing)
 }

@@ -19,7 +19,7 @@ use super::{
     answer::Answer,
     error::ApiError,
     given::PART,
-    route::{At, Route, Table},
+    route::{RequestContext, Route, Table},
     unsupported,
 };
 
@@ -70,7 +70,7 @@ pub(super) static ROUTES: Table = Table {
 };
 
 /// What to use instead of a path that has none of the words which version 2 puts before the name of a secret; in OpenBao's words.
-async fn hint(at: &At<'_>) -> Result<Answer, ApiError> {
+async fn hint(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let command = match at.call.action {
         Read => "get",
         List => "list",
@@ -86,6 +86,6 @@ async fn hint(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Whether there is such a secret, perhaps one whose versions are all deleted.
-async fn exists(at: &At<'_>) -> Result<bool, ApiError> {
+async fn exists(at: &RequestContext<'_>) -> Result<bool, ApiError> {
     Ok(engine(at).await?.metadata(&secret(at)?).await?.is_some())
 }

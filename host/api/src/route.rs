@@ -8,7 +8,7 @@ use keyway_core::{
     Caller, Unsealed,
     mounts::{AuthMount, Mount},
 };
-use keyway_storage::ahead::Ahead;
+use keyway_storage::prefetch::Prefetched;
 
 use super::{action::Action, answer::Answer, call::Call, edge::Setting, error::ApiError, unread::Unread};
 
@@ -61,9 +61,9 @@ pub(super) enum BodyLimit {
 /// What an endpoint does, in time.
 pub(super) type Async<'a, T> = Pin<Box<dyn Future<Output = Result<T, ApiError>> + Send + 'a>>;
 /// An endpoint.
-pub(super) type Endpoint = for<'a> fn(&'a At<'a>) -> Async<'a, Answer>;
+pub(super) type Endpoint = for<'a> fn(&'a RequestContext<'a>) -> Async<'a, Answer>;
 /// Whether what a write is for is there already.
-pub(super) type Exists = for<'a> fn(&'a At<'a>) -> Async<'a, bool>;
+pub(super) type Exists = for<'a> fn(&'a RequestContext<'a>) -> Async<'a, bool>;
 
 /// One route.
 pub struct Route {
@@ -124,7 +124,7 @@ impl Table {
 }
 
 /// A request at its route.
-pub(super) struct At<'c> {
+pub(super) struct RequestContext<'c> {
     pub(super) call: &'c Call,
     pub(super) route: &'static Route,
     /// What the request has and the endpoint does not read.
@@ -134,7 +134,7 @@ pub(super) struct At<'c> {
     /// None where the server is sealed, which the routes that are not open never see.
     pub(super) unsealed: Option<Arc<Unsealed>>,
     /// What was read when it arrived.
-    pub(super) ahead: &'c Ahead,
+    pub(super) ahead: &'c Prefetched,
     /// None where the route is open.
     pub(super) caller: Option<Caller>,
     /// The mount that the path lies in, for the routes of mounts.
@@ -327,7 +327,7 @@ impl Route {
     }
 }
 
-impl At<'_> {
+impl RequestContext<'_> {
     /// What the server holds.
     pub(super) fn unsealed(&self) -> Result<&Arc<Unsealed>, ApiError> {
         self.unsealed.as_ref().ok_or(ApiError::Sealed)

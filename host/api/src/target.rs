@@ -1,7 +1,7 @@
 //! Which route a path belongs to: the only place that compares paths.
 
 use keyway_core::{mounts::auth::APPROLE, secrets::SecretPath};
-use keyway_storage::ahead::Place;
+use keyway_storage::prefetch::RecordKey;
 
 use crate::{
     auth,
@@ -39,12 +39,12 @@ pub(super) struct Target {
 
 impl Target {
     /// The record that it reads first, where that is in the system's store.
-    pub(super) fn first_read(&self, call: &Call) -> Option<Place> {
+    pub(super) fn first_read(&self, call: &Call) -> Option<RecordKey> {
         let Some(Mounted::Secrets { mount, .. }) = self.mounted.as_ref().filter(|_| self.route.reads_secret)
         else {
             return None;
         };
-        call.core.place_in_system(mount, &SecretPath::parse(&self.name).ok()?)
+        call.core.key_in_system(mount, &SecretPath::parse(&self.name).ok()?)
     }
 
     /// Whether whoever reaches the listener may ask.

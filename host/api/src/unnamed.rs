@@ -4,7 +4,7 @@ use super::{
     action::Action,
     answer::Answer,
     error::ApiError,
-    route::{At, Mounted},
+    route::{Mounted, RequestContext},
 };
 
 /// The answer, if the path of the request names no secret.
@@ -12,7 +12,7 @@ use super::{
 /// # Errors
 ///
 /// That nothing can be written there, or that there is nothing.
-pub(super) fn answer(at: &At<'_>) -> Result<Option<Answer>, ApiError> {
+pub(super) fn answer(at: &RequestContext<'_>) -> Result<Option<Answer>, ApiError> {
     let path = at.call.path.as_str();
     let (is_folder, is_root) = (path.ends_with('/'), at.name.trim_end_matches('/').is_empty());
     if !at.route.names_secret || !(is_folder || is_root) {
@@ -37,6 +37,6 @@ pub(super) fn answer(at: &At<'_>) -> Result<Option<Answer>, ApiError> {
     }
 }
 
-fn has_versions(at: &At<'_>) -> bool {
+fn has_versions(at: &RequestContext<'_>) -> bool {
     matches!(&at.mounted, Some(Mounted::Secrets { mount, .. }) if mount.kv_version == 2)
 }

@@ -18,7 +18,7 @@ use super::{
     call::Call,
     error::ApiError,
     given::Text,
-    route::{At, Route, Wrapping},
+    route::{RequestContext, Route, Wrapping},
 };
 
 /// Where the answer lies in the cubbyhole of the wrapping's token.
@@ -56,7 +56,7 @@ pub(super) fn is_wrapping(entry: &Entry) -> bool {
 }
 
 /// Puts an answer into a wrapping, and answers where it is. What says nothing needs none.
-pub(super) async fn wrap(at: &At<'_>, answer: Answer, ttl: u64) -> Result<Answer, ApiError> {
+pub(super) async fn wrap(at: &RequestContext<'_>, answer: Answer, ttl: u64) -> Result<Answer, ApiError> {
     match answer {
         Answer::Nothing => Ok(Answer::Nothing),
         // One that is wrapped already says nothing but where.
@@ -71,7 +71,7 @@ pub(super) async fn wrap(at: &At<'_>, answer: Answer, ttl: u64) -> Result<Answer
     }
 }
 
-async fn keep(at: &At<'_>, mut kept: Kept) -> Result<Answer, ApiError> {
+async fn keep(at: &RequestContext<'_>, mut kept: Kept) -> Result<Answer, ApiError> {
     let tokens = at.unsealed()?.tokens(&at.call.work);
     let new = Entry::new().map_err(TokenError::from)?;
     let entry = Entry {
@@ -103,7 +103,7 @@ async fn keep(at: &At<'_>, mut kept: Kept) -> Result<Answer, ApiError> {
 }
 
 /// The accessor of a secret id that is wrapped.
-fn secret_id_accessor(at: &At<'_>, answer: &Logical) -> Option<String> {
+fn secret_id_accessor(at: &RequestContext<'_>, answer: &Logical) -> Option<String> {
     #[derive(Deserialize)]
     struct SecretId {
         secret_id_accessor: String,
@@ -115,7 +115,7 @@ fn secret_id_accessor(at: &At<'_>, answer: &Logical) -> Option<String> {
 }
 
 /// Takes out what the wrapping of this token holds. Of several that ask, one gets it.
-async fn take(at: &At<'_>, live: &Live) -> Result<Kept, ApiError> {
+async fn take(at: &RequestContext<'_>, live: &Live) -> Result<Kept, ApiError> {
     let (unsealed, request) = (at.unsealed()?, &at.call.work);
     let tokens = unsealed.tokens(request);
     // Looked at before it is taken: behind that, nothing may fail.
@@ -147,7 +147,7 @@ fn invalid() -> ApiError {
 }
 
 /// The wrapping that the body names, or else the token that is shown.
-async fn named(at: &At<'_>) -> Result<Live, ApiError> {
+async fn named(at: &RequestContext<'_>) -> Result<Live, ApiError> {
     let request: TokenRequest = at.json()?;
     let tokens = at.unsealed()?.tokens(&at.call.work);
     // A request without a body has its fields in the query.
@@ -162,7 +162,7 @@ async fn named(at: &At<'_>) -> Result<Live, ApiError> {
 }
 
 /// Wraps what the body says.
-pub(super) async fn wrap_body(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn wrap_body(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     if at.call.wrap_ttl.is_none() {
         return Err(ApiError::bad_request(
             "endpoint requires response wrapping to be used: send X-Vault-Wrap-TTL",
@@ -176,14 +176,14 @@ pub(super) async fn wrap_body(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Takes an answer out of its wrapping.
-pub(super) async fn unwrap(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn unwrap(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let live = named(at).await?;
     // Fields at the top belong to the endpoint that was wrapped.
     Ok(Answer::Logical(Logical { is_flat: false, ..take(at, &live).await?.answer }))
 }
 
 /// Says of a wrapping what it is, and leaves it as it is.
-pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn lookup(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     at.unsealed()?;
     let live = named(at).await?;
     Ok(Answer::system(json!({
@@ -194,7 +194,7 @@ pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Puts what is in a wrapping into another one, whose token is new.
-pub(super) async fn rewrap(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn rewrap(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let live = named(at).await?;
     let kept = take(at, &live).await?;
     keep(at, Kept { created: clock::now(), ..kept }).await

@@ -81,7 +81,7 @@ pub enum BarrierError {
     /// The root key is another by now.
     #[error("the keys were changed on another host; seal this one, and unseal it with the new shares")]
     Rekeyed,
-    /// Others kept rotating or reserving at the same time.
+    /// PeerSync kept rotating or reserving at the same time.
     #[error("too many hosts change the keys at the same time; nothing was changed")]
     Contended,
 }

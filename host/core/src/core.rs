@@ -1,7 +1,7 @@
 //! What the server is between its API and its stores: sealed or not, and who may do what.
 //!
 //! [`Core`] holds the parts: [`backends`], [`sealing`] with what an [`unsealed`] server holds, the state of [`ceremony`] and [`swap`],
-//! and the [`tasks`] in the background. The other modules are what it does with them: [`arrival`] reads what a request needs first,
+//! and the [`tasks`] in the background. The other modules are what it does with them: [`prefetch`] reads what a request needs first,
 //! [`caller`] finds out who asks, [`renewal`] prolongs tokens, [`audit`] keeps the audit devices; [`seal`], [`unseal`] and
 //! [`password`] go from sealed to unsealed and back; [`cluster`] checks whose stores these are; [`mount`] and [`versioning`] change
 //! mounts; [`upkeep`], [`reencryption`] and [`presence`] run in the background; [`health`] says how all of it is doing.
@@ -12,7 +12,6 @@ mod sealing;
 mod tasks;
 mod unsealed;
 
-pub mod arrival;
 mod audit;
 pub mod caller;
 pub mod ceremony;
@@ -20,6 +19,7 @@ pub mod cluster;
 mod health;
 mod mount;
 mod password;
+pub mod prefetch;
 mod presence;
 mod reencryption;
 mod renewal;
@@ -44,7 +44,7 @@ use self::{
 };
 pub use self::{
     caller::Caller,
-    cluster::Known,
+    cluster::ClusterIdentity,
     error::CoreError,
     health::{BackendHealth, HealthReport},
     mount::NewMount,
@@ -52,7 +52,7 @@ pub use self::{
     reencryption::Reencryption,
     renewal::Renewed,
     sealing::SealStatus,
-    swap::{BackendSettings, LastSwap, Supply, SwapRequest, SwapSettings},
+    swap::{BackendSettings, LastSwap, PluginSource, SwapRequest, SwapSettings},
     unsealed::Unsealed,
 };
 use crate::{
@@ -66,7 +66,7 @@ use crate::{
 pub struct Core {
     backends: BackendSet,
     settings: CoreSettings,
-    known: Known,
+    known: ClusterIdentity,
     sealing: Sealing,
     audit: Audit,
     /// Held while the audit devices are changed, in the store and here.
@@ -111,7 +111,7 @@ impl Core {
     /// be read.
     pub fn new(backends: &Backends, settings: CoreSettings, metrics: &Metrics) -> Result<Self, CoreError> {
         Ok(Self {
-            known: Known::read(&settings.data_dir)?,
+            known: ClusterIdentity::read(&settings.data_dir)?,
             backends: BackendSet::new(backends, &settings.system_backend, settings.calls, metrics)?,
             sealing: Sealing::default(),
             audit: Audit::start(settings.audit.clone()),

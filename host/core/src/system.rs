@@ -6,7 +6,7 @@ use keyway_crypto::{
     keyring::Record,
 };
 use keyway_loader::{Condition, Delete, Key, Op, Put, Scan, Version};
-use keyway_storage::{SYSTEM_KEYSPACE, StorageError, Work, ahead::Ahead, epoch};
+use keyway_storage::{SYSTEM_KEYSPACE, StorageError, Work, epoch, prefetch::Prefetched};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -33,15 +33,15 @@ pub enum SystemError {
         /// Why.
         reason: OpenError,
     },
-    /// Others kept being quicker.
+    /// PeerSync kept being quicker.
     #[error("too many changes of one record at the same time; nothing was changed")]
     Contended,
 }
 
 impl SystemError {
-    fn is_temporary(&self) -> bool {
+    fn is_transient(&self) -> bool {
         match self {
-            Self::Storage(error) => error.is_temporary(),
+            Self::Storage(error) => error.is_transient(),
             Self::Barrier(_) => true,
             Self::Unopenable { .. } | Self::Contended => false,
         }
@@ -54,7 +54,7 @@ pub struct Records<'a> {
     barrier: &'a Barrier,
     work: &'a Work,
     /// What was read already.
-    ahead: Option<&'a Ahead>,
+    ahead: Option<&'a Prefetched>,
     /// Whether hosts keep in memory what is written, so that they are to know of it.
     is_kept_by_hosts: bool,
 }
@@ -96,7 +96,7 @@ impl<'a> Records<'a> {
 
     /// What was read ahead is not read again.
     #[must_use]
-    pub fn having_read(self, ahead: &'a Ahead) -> Self {
+    pub fn with_prefetched(self, ahead: &'a Prefetched) -> Self {
         Self { ahead: Some(ahead), ..self }
     }
 
@@ -117,7 +117,7 @@ impl<'a> Records<'a> {
         key: &[u8],
     ) -> Result<Option<Held<T>>, SystemError> {
         let place = Key::new(SYSTEM_KEYSPACE, key);
-        match self.barrier.system().get_behind(self.work, place, self.ahead).await?.record() {
+        match self.barrier.system().get_or_prefetched(self.work, place, self.ahead).await?.record() {
             None => Ok(None),
             Some(stored) => Ok(Some(self.open(kind, key, stored).await?)),
         }
@@ -317,14 +317,14 @@ impl<'a> Records<'a> {
     /// When the store does not serve, before anything of this part was done. A record that cannot be sealed anew is counted,
     /// and said in the log.
     pub async fn reencrypt(&self, key: u32, after: &[u8]) -> Result<Resealed, SystemError> {
-        let page = self.barrier.system().keys_behind(self.work, SYSTEM_KEYSPACE, b"", after).await?;
+        let page = self.barrier.system().keys_after(self.work, SYSTEM_KEYSPACE, b"", after).await?;
         let mut resealed = Resealed::default();
         let mut done = None;
         for name in &page.keys {
             match self.reencrypt_one(name, key).await {
                 Ok(sealed) => resealed.sealed += u64::from(sealed),
                 // A store that is away is no fault of the record's: what was done until then counts.
-                Err(error) if error.is_temporary() => {
+                Err(error) if error.is_transient() => {
                     return match done {
                         Some(done) => Ok(Resealed { next: Some(done), ..resealed }),
                         None => Err(error),

@@ -83,7 +83,7 @@ pub enum ConfigureError {
 
 impl ConfigureError {
     /// Whether it may be another time without anybody's doing.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Open { .. } | Self::Unhealthy { .. } | Self::Random { .. })
     }
 

@@ -52,10 +52,10 @@ pub enum ConnectError {
 
 impl ConnectError {
     /// Whether it may be another time without anybody's doing: the store was not there.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
-            Self::Load { load, .. } => load.is_passing(),
-            Self::Configure(error) => error.is_passing(),
+            Self::Load { load, .. } => load.is_transient(),
+            Self::Configure(error) => error.is_transient(),
         }
     }
 
@@ -430,10 +430,10 @@ impl Loader {
 
 /// What a process has left half-written that is gone for long.
 fn is_debris(path: &Path) -> bool {
-    let is_temporary =
+    let is_transient =
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('.'));
     let age = || path.symlink_metadata().ok()?.modified().ok()?.elapsed().ok();
-    is_temporary && age().is_some_and(|age| age > DEBRIS)
+    is_transient && age().is_some_and(|age| age > DEBRIS)
 }
 
 fn is_of_a_rehearsal(path: &Path) -> bool {

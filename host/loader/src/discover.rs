@@ -64,14 +64,14 @@ pub struct Candidate {
 
 /// What became of one directory.
 #[derive(Debug)]
-pub struct Place {
+pub struct SearchedDirectory {
     /// The directory.
     pub search: SearchPath,
     /// How many plugins' files it holds, or why it could not be listed.
     pub found: Result<usize, io::Error>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SearchedDirectory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): ", self.search.directory.display(), self.search.origin)?;
         match &self.found {
@@ -90,7 +90,7 @@ pub struct Discovered {
     /// Candidates of all names; of those with one name and version the first counts, the others are shadowed.
     pub candidates: Vec<Candidate>,
     /// The directories in the order in which they were searched.
-    pub places: Vec<Place>,
+    pub places: Vec<SearchedDirectory>,
 }
 
 /// Lists the plugins' files in the directories.
@@ -102,7 +102,7 @@ pub fn discover(search: &[SearchPath]) -> Discovered {
             discovered.candidates.extend(candidates);
             count
         });
-        discovered.places.push(Place { search: search.clone(), found });
+        discovered.places.push(SearchedDirectory { search: search.clone(), found });
     }
     discovered
 }

@@ -13,7 +13,7 @@ use crate::{
     Plugin,
     check::check,
     describe::{Described, describe},
-    discover::{Candidate, Discovered, Place, SearchPath, discover, file_name, is_plugin_name},
+    discover::{Candidate, Discovered, SearchPath, SearchedDirectory, discover, file_name, is_plugin_name},
     history::History,
     open::open,
     probe::{Passed, Prober},
@@ -118,7 +118,7 @@ pub struct LoadError {
     /// What was asked for.
     pub requirement: Requirement,
     /// Every directory that was tried.
-    pub places: Vec<Place>,
+    pub places: Vec<SearchedDirectory>,
     /// Every file of that name.
     pub passed_over: Vec<PassedOver>,
 }
@@ -136,8 +136,8 @@ impl LoadError {
         }
     }
 
-    pub(crate) fn is_passing(&self) -> bool {
-        self.passed_over.iter().any(|passed| passed.reason.is_passing())
+    pub(crate) fn is_transient(&self) -> bool {
+        self.passed_over.iter().any(|passed| passed.reason.is_transient())
     }
 }
 

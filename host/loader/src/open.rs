@@ -173,7 +173,7 @@ pub enum OpenError {
          {embedded:?}, loaded {loaded:?}",
         path.display()
     )]
-    Lies {
+    DescriptorMismatch {
         /// The file.
         path: PathBuf,
         /// Where they begin to differ.
@@ -196,7 +196,13 @@ impl OpenError {
 
     /// Whether it lies in the library's bytes, and stays so whatever becomes of the machine.
     pub fn is_lasting(&self) -> bool {
-        matches!(self, Self::NoExport { .. } | Self::Layer { .. } | Self::Layout { .. } | Self::Lies { .. })
+        matches!(
+            self,
+            Self::NoExport { .. }
+                | Self::Layer { .. }
+                | Self::Layout { .. }
+                | Self::DescriptorMismatch { .. }
+        )
     }
 
     fn lies(path: &Path, embedded: &str, loaded: &str) -> Self {
@@ -204,7 +210,7 @@ impl OpenError {
         let rest = |text: &str| {
             String::from_utf8_lossy(text.as_bytes().get(at..).unwrap_or_default()).chars().take(40).collect()
         };
-        Self::Lies { path: path.to_owned(), at, embedded: rest(embedded), loaded: rest(loaded) }
+        Self::DescriptorMismatch { path: path.to_owned(), at, embedded: rest(embedded), loaded: rest(loaded) }
     }
 }
 
@@ -223,7 +229,7 @@ impl Fix for OpenError {
             ),
             Self::Images { .. } => "restart the server, which maps only those that it uses, or raise the bound".to_owned(),
             Self::Initialise { .. } => "ask its author".to_owned(),
-            Self::Lies { .. } => "do not use this file".to_owned(),
+            Self::DescriptorMismatch { .. } => "do not use this file".to_owned(),
         }
     }
 }

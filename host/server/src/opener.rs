@@ -130,16 +130,16 @@ impl Attempt {
             if slot.generation().is_ok() {
                 return;
             }
-            let (down, is_passing) = match self.attempt().await {
+            let (down, is_transient) = match self.attempt().await {
                 Tried::Open(generation) => {
                     self.report(&generation);
                     let _none = self.slot.open(*generation);
                     return;
                 }
                 Tried::Again => continue,
-                Tried::Down(down, is_passing) => (down, is_passing),
+                Tried::Down(down, is_transient) => (down, is_transient),
             };
-            let retry_s = is_passing.then_some(pause.as_secs());
+            let retry_s = is_transient.then_some(pause.as_secs());
             tracing::error!(
                 backend = self.slot.backend(),
                 reason = down.reason,
@@ -148,7 +148,7 @@ impl Attempt {
             );
             self.slot.close(down);
             drop(first.take());
-            if !is_passing {
+            if !is_transient {
                 return;
             }
             drop(turn);
@@ -264,7 +264,7 @@ impl Attempt {
             return down(&error);
         }
         let digest = plugin.digest();
-        if error.is_passing() && self.suspected != digest {
+        if error.is_transient() && self.suspected != digest {
             self.suspected = digest;
             sleep(SECOND_CHANCE).await;
             return Tried::Again;
@@ -304,7 +304,7 @@ fn ended(reason: &str) -> Tried {
 
 fn down(error: &ConnectError) -> Tried {
     let reason = Chain(error).to_string();
-    Tried::Down(Down { summary: error.summary(), reason }, error.is_passing())
+    Tried::Down(Down { summary: error.summary(), reason }, error.is_transient())
 }
 
 fn broken(error: &JoinError) -> Tried {

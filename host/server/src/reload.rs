@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use keyway_core::{Core, Supply};
+use keyway_core::{Core, PluginSource};
 
 #[cfg(unix)]
 use super::signals;
@@ -63,12 +63,12 @@ impl Reloader {
                 return;
             }
         };
-        core.take_from(supply);
+        core.set_plugin_source(supply);
         core.swap_to_configuration().await;
         tracing::info!("reloaded");
     }
 
-    fn read(&self) -> Result<Supply, String> {
+    fn read(&self) -> Result<PluginSource, String> {
         let mut config = Config::read(&self.file)
             .map_err(|error| without_excerpt(&keyway_loader::Chain(&error).to_string()))?;
         if config.trust.has_unchecked() && !self.options.dev {
@@ -82,7 +82,7 @@ impl Reloader {
         config.data_dir.clone_from(&self.data_dir);
         let loader = loader(&config, &self.options.plugin_dirs).map_err(|error| error.to_string())?;
         let Config { data_dir, backends, swaps, .. } = config;
-        Ok(Supply { loader: Arc::new(loader), data_dir, backends, swaps })
+        Ok(PluginSource { loader: Arc::new(loader), data_dir, backends, swaps })
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fs, future::Future, io, net::SocketAddr, path::Path, sync::Arc};
 
 use keyway_api::{Edge, EdgeSettings, OpenRoutes};
 use keyway_common::metrics::Metrics;
-use keyway_core::{Core, CoreSettings, Supply};
+use keyway_core::{Core, CoreSettings, PluginSource};
 use keyway_loader::{Backends, stage};
 use keyway_storage::{BACKGROUND, Storage};
 
@@ -52,7 +52,7 @@ impl Server {
         let mut server = Self::over(&backends, &config, tls).await?;
         server.opener = Some(opener);
         let (backends, swaps, data_dir) = (config.backends.clone(), config.swaps, config.data_dir.clone());
-        server.core.take_from(Supply { loader, data_dir, backends, swaps });
+        server.core.set_plugin_source(PluginSource { loader, data_dir, backends, swaps });
         reloader.follow(&server.core);
         if let Some(cluster) = options.forget {
             server.core.forget_store(&BACKGROUND, cluster).await?;

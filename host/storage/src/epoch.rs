@@ -19,13 +19,13 @@ pub struct Epoch(Option<Vec<u8>>);
 
 /// How a host learns of what others change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Others {
+pub enum PeerSync {
     /// There are none.
-    Absent,
+    None,
     /// By the epoch.
-    Tell,
+    Epoch,
     /// Not at all: the store cannot change two records at once.
-    Silent,
+    RereadAll,
 }
 
 impl Epoch {
@@ -45,11 +45,11 @@ pub fn place() -> Key<'static> {
 /// # Errors
 ///
 /// The store's: one that is not open says nothing of itself.
-pub fn others(system: &Storage, work: &Work) -> Result<Others, StorageError> {
+pub fn peer_sync(system: &Storage, work: &Work) -> Result<PeerSync, StorageError> {
     Ok(match system.sharing()? {
-        Sharing::MANY_HOSTS if system.takes_together(work, MOST_TOGETHER) => Others::Tell,
-        Sharing::MANY_HOSTS => Others::Silent,
-        _ => Others::Absent,
+        Sharing::MANY_HOSTS if system.takes_together(work, MOST_TOGETHER) => PeerSync::Epoch,
+        Sharing::MANY_HOSTS => PeerSync::RereadAll,
+        _ => PeerSync::None,
     })
 }
 

@@ -61,7 +61,7 @@ impl StorageError {
     }
 
     /// Whether it is one that another try, or an operator, may mend; all others are the record's, or defects.
-    pub fn is_temporary(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         TEMPORARY.contains(&self.source.code())
     }
 

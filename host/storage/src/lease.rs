@@ -22,8 +22,8 @@ use uuid::Uuid;
 
 use crate::{
     BACKGROUND, Beside, SYSTEM_KEYSPACE, Storage, StorageError, Work,
-    ahead::Place,
-    epoch::{self, Others},
+    epoch::{self, PeerSync},
+    prefetch::RecordKey,
 };
 
 /// How long a holder may say nothing.
@@ -51,7 +51,7 @@ struct Watched {
 }
 
 /// What became of asking for a lease.
-pub enum Asked {
+pub enum Acquired {
     /// The host has it, or needs none.
     Held(Lease),
     /// Another host has it.
@@ -109,14 +109,14 @@ impl Leases {
     /// # Errors
     ///
     /// The store's.
-    pub async fn ask(
+    pub async fn acquire(
         &self,
         system: &Storage,
         name: &'static str,
         patience: Duration,
-    ) -> Result<Asked, StorageError> {
-        if epoch::others(system, &BACKGROUND)? != Others::Tell {
-            return Ok(Asked::Held(Lease(None)));
+    ) -> Result<Acquired, StorageError> {
+        if epoch::peer_sync(system, &BACKGROUND)? != PeerSync::Epoch {
+            return Ok(Acquired::Held(Lease(None)));
         }
         let (fence, beat) = (key(name), beat_key(name));
         let both = [place(&fence), place(&beat)];
@@ -130,13 +130,13 @@ impl Leases {
             let is_own = holder.is_some_and(|holder| holder.host == self.host);
             let look = Look { fence: fence.version(), beat: beat.as_ref().map(Record::version) };
             if released.is_none() && !is_own && !self.is_silent(name, look) {
-                return Ok(Asked::Busy);
+                return Ok(Acquired::Busy);
             }
             let due = released.map_or(0, |last| last.due).saturating_sub(clock::unix_seconds());
             // The clock of the one who did it may be wrong.
             let wait = Duration::from_secs(due).min(patience);
             if !wait.is_zero() {
-                return Ok(Asked::Done(wait));
+                return Ok(Acquired::Done(wait));
             }
         }
         self.take(system, name, fence.as_ref(), beat.as_ref()).await
@@ -158,7 +158,7 @@ impl Leases {
         name: &'static str,
         fence: Option<&Record>,
         beat: Option<&Record>,
-    ) -> Result<Asked, StorageError> {
+    ) -> Result<Acquired, StorageError> {
         let holder = Holder { host: self.host, id: Uuid::new_v4() };
         let condition = |stored: Option<&Record>| {
             stored.map_or(Condition::Absent, |stored| Condition::Version(stored.version()))
@@ -168,8 +168,8 @@ impl Leases {
         // Unless the one who has it has just said that it works.
         let silent = Op::check(place(&beat_key), condition(beat));
         match system.put_settled_with(&BACKGROUND, put, Beside::Check(silent)).await {
-            Ok(version) => Ok(Asked::Held(Lease(Some(Taken { name, id: holder.id, fence: version })))),
-            Err(error) if error.is_lost_race() => Ok(Asked::Busy),
+            Ok(version) => Ok(Acquired::Held(Lease(Some(Taken { name, id: holder.id, fence: version })))),
+            Err(error) if error.is_lost_race() => Ok(Acquired::Busy),
             Err(error) => Err(error),
         }
     }
@@ -188,7 +188,7 @@ impl Lease {
         task: impl FnOnce(Work) -> F,
     ) -> Result<F::Output, Lost> {
         let Some(taken) = &self.0 else { return Ok(Box::pin(task(BACKGROUND.clone())).await) };
-        let fence = Place::of(place(&key(taken.name)));
+        let fence = RecordKey::of(place(&key(taken.name)));
         let task = Box::pin(task(BACKGROUND.fenced(system.slot(), fence, taken.fence)));
         tokio::select! {
             biased;
@@ -202,7 +202,7 @@ impl Lease {
         let Some(taken) = &self.0 else { return };
         let due = clock::unix_seconds().saturating_add(rest.as_secs());
         if let Err(error) = taken.beat(system, true, due).await {
-            // Others take it when its term is over.
+            // PeerSync take it when its term is over.
             tracing::debug!(%error, lease = taken.name, "a lease was not given back");
         }
     }

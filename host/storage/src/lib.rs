@@ -1,10 +1,9 @@
 //! The calls of backends.
 //!
 //! [`Storage`] is one backend as the rest of the host uses it: each call has a deadline, a limit and a circuit breaker (`guard`,
-//! [`breaker`]), belongs to a [`Work`], and fails with the backend's name. [`ahead`] reads several records in one call,
+//! [`breaker`]), belongs to a [`Work`], and fails with the backend's name. [`prefetch`] reads several records in one call,
 //! `settle` finds out what became of a write whose outcome is unknown. [`lease`] and [`epoch`] are for hosts that share a store.
 
-pub mod ahead;
 pub mod breaker;
 pub mod epoch;
 mod error;
@@ -12,6 +11,7 @@ mod guard;
 pub mod lease;
 mod lifecycle;
 mod metrics;
+pub mod prefetch;
 mod read;
 mod settle;
 mod storage;

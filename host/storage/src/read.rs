@@ -5,8 +5,8 @@ use keyway_loader::{Key, Page, Record, Scan};
 
 use crate::{
     Storage, StorageError, Work,
-    ahead::{Ahead, Found, Place},
     guard::Operation,
+    prefetch::{Found, Prefetched, RecordKey},
 };
 
 const GET: Operation = Operation::read("get");
@@ -44,15 +44,15 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn get_behind<'a>(
+    pub async fn get_or_prefetched<'a>(
         &self,
         work: &Work,
         key: Key<'_>,
-        ahead: Option<&'a Ahead>,
+        ahead: Option<&'a Prefetched>,
     ) -> Result<Found<'a>, StorageError> {
         match ahead.and_then(|ahead| ahead.get(key)) {
-            Some(record) => Ok(Found::Ahead(record)),
-            None => Ok(Found::Now(self.get(work, key).await?)),
+            Some(record) => Ok(Found::Prefetched(record)),
+            None => Ok(Found::Read(self.get(work, key).await?)),
         }
     }
 
@@ -77,14 +77,14 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn read_ahead(&self, work: &Work, places: Vec<Place>) -> Result<Ahead, StorageError> {
-        let keys: Vec<Key<'_>> = places.iter().map(Place::key).collect();
+    pub async fn prefetch(&self, work: &Work, places: Vec<RecordKey>) -> Result<Prefetched, StorageError> {
+        let keys: Vec<Key<'_>> = places.iter().map(RecordKey::key).collect();
         let records = match keys.as_slice() {
             [] => Vec::new(),
             [key] => vec![self.get(work, *key).await?],
             keys => self.get_many(work, keys).await?,
         };
-        Ok(Ahead::new(places, records))
+        Ok(Prefetched::new(places, records))
     }
 
     /// One page.
@@ -106,7 +106,7 @@ impl Storage {
     /// # Errors
     ///
     /// The backend's.
-    pub async fn keys_behind(
+    pub async fn keys_after(
         &self,
         work: &Work,
         keyspace: &str,

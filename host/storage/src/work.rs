@@ -7,7 +7,7 @@ use std::{
 
 use keyway_loader::{CallContext, Condition, Op, Pin, Slot, Version};
 
-use crate::ahead::Place;
+use crate::prefetch::RecordKey;
 
 /// What a call of a backend belongs to. Every call takes it; a clone is the same work.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ struct Pinned {
 /// The version of a record that a write of fenced work requires.
 struct Fence {
     slot: Arc<Slot>,
-    place: Place,
+    place: RecordKey,
     version: Version,
 }
 
@@ -53,7 +53,7 @@ impl Work {
     }
 
     /// The same work; its writes to `slot` require that the record at `place` has this version.
-    pub(crate) fn fenced(&self, slot: &Arc<Slot>, place: Place, version: Version) -> Self {
+    pub(crate) fn fenced(&self, slot: &Arc<Slot>, place: RecordKey, version: Version) -> Self {
         Self { fence: Some(Arc::new(Fence { slot: Arc::clone(slot), place, version })), ..self.clone() }
     }
 

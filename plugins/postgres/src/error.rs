@@ -83,7 +83,7 @@ fn is_proof(state: &str, severity: Option<Severity>) -> bool {
 }
 
 /// Whether it can be tried again soon.
-fn is_passing(code: ErrorCode) -> bool {
+fn is_transient(code: ErrorCode) -> bool {
     [ErrorCode::UNAVAILABLE, ErrorCode::RESOURCE_EXHAUSTED, ErrorCode::CONFLICT, ErrorCode::TIMEOUT]
         .contains(&code)
 }
@@ -106,7 +106,7 @@ fn by_server(doing: &str, said: &DbError) -> Error {
     let code = meaning(state);
     let error = Error::new(code, format!("{doing}: {}", said.message()))
         .with_native_code(format!("SQLSTATE {state}"));
-    if is_passing(code) { error.with_retry_after_ms(RETRY_AFTER_MS) } else { error }
+    if is_transient(code) { error.with_retry_after_ms(RETRY_AFTER_MS) } else { error }
 }
 
 fn by_client(doing: &str, source: &tokio_postgres::Error) -> Error {

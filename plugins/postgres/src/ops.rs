@@ -5,7 +5,7 @@ use keyway_sdk::{Key, Page, Record, Result, Version, paging::ScanPlan};
 use crate::{
     connect::Parameter,
     error::Effect,
-    rows::{Applied, Arrays, Asked, OwnedOp, column, failed_condition, record, written},
+    rows::{Applied, Arrays, OwnedOp, RowCondition, column, failed_condition, record, written},
     scan,
     session::{Deadline, Session},
     sql::Sql,
@@ -41,7 +41,7 @@ impl On<'_> {
         if plan.is_empty() {
             return Ok(Page::new());
         }
-        let asked = scan::Asked::of(&plan);
+        let asked = scan::PageQuery::of(&plan);
         let (session, deadline) = (&mut *self.session, self.deadline);
         let (sql, parameters) = asked.statement();
         let rows = session.rows("scan", Effect::None, deadline, sql, &parameters).await?;
@@ -50,18 +50,18 @@ impl On<'_> {
 
     /// Writes a record if its condition holds; its version's number.
     pub(crate) async fn put(&mut self, op: &OwnedOp, number: impl Fn(Version) -> Option<i64>) -> Result<i64> {
-        let asked = Asked::of(op.condition, &number);
+        let asked = RowCondition::of(op.condition, &number);
         let (keyspace, key, value) = (&op.keyspace, &op.key, &op.value);
         let (effect, deadline, expiry) = (self.effect, self.deadline, &op.expires_at_ms);
         let sql = match asked {
-            Asked::Any => Sql::PutAny,
-            Asked::Absent => Sql::PutAbsent,
-            Asked::Number(number) => {
+            RowCondition::Any => Sql::PutAny,
+            RowCondition::Absent => Sql::PutAbsent,
+            RowCondition::Number(number) => {
                 let parameters: [Parameter<'_>; 5] = [keyspace, key, value, expiry, &number];
                 let rows = self.session.rows("put", effect, deadline, Sql::PutVersion, &parameters).await?;
                 return written(&rows, "put")?.ok_or_else(|| failed_condition(op.condition));
             }
-            Asked::Foreign => return Err(failed_condition(op.condition)),
+            RowCondition::Foreign => return Err(failed_condition(op.condition)),
         };
         let rows = self.session.rows("put", effect, deadline, sql, &[keyspace, key, value, expiry]).await?;
         if let Some(number) = written(&rows, "put")? {
@@ -82,8 +82,8 @@ impl On<'_> {
         number: impl Fn(Version) -> Option<i64>,
     ) -> Result<bool> {
         let (keyspace, key, condition) = (&op.keyspace, &op.key, op.condition);
-        match Asked::of(condition, &number) {
-            Asked::Any => {
+        match RowCondition::of(condition, &number) {
+            RowCondition::Any => {
                 let rows = self
                     .session
                     .rows("delete", self.effect, self.deadline, Sql::Delete, &[keyspace, key])
@@ -95,18 +95,18 @@ impl On<'_> {
                 let applied = self.apply(std::slice::from_ref(op), false, 0, number).await?;
                 Ok(applied.first().is_some_and(|one| one.existed))
             }
-            Asked::Absent => match self.get(keyspace, key, |_| Version::numbered(0, 0)).await? {
+            RowCondition::Absent => match self.get(keyspace, key, |_| Version::numbered(0, 0)).await? {
                 Some(_) => Err(failed_condition(condition)),
                 None => Ok(false),
             },
-            Asked::Number(number) => {
+            RowCondition::Number(number) => {
                 let rows = self
                     .session
                     .rows("delete", self.effect, self.deadline, Sql::DeleteVersion, &[keyspace, key, &number])
                     .await?;
                 if rows.is_empty() { Err(failed_condition(condition)) } else { Ok(true) }
             }
-            Asked::Foreign => Err(failed_condition(condition)),
+            RowCondition::Foreign => Err(failed_condition(condition)),
         }
     }
 

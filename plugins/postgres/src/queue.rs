@@ -30,12 +30,12 @@ pub(crate) struct Writes {
 pub(crate) struct Waiting {
     pub(crate) jobs: VecDeque<Job>,
     /// The keys of writes that are being done.
-    under_way: HashSet<Place>,
+    under_way: HashSet<RowKey>,
     pub(crate) last: u64,
 }
 
 /// A keyspace and a key.
-pub(crate) type Place = (Vec<u8>, Vec<u8>);
+pub(crate) type RowKey = (Vec<u8>, Vec<u8>);
 
 pub(crate) struct Job {
     pub(crate) number: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> RowKey {
         (self.op.keyspace.clone(), self.op.key.clone())
     }
 
@@ -67,7 +67,7 @@ impl Writes {
     }
 
     /// Writes of those keys may be taken again.
-    pub(crate) fn free(&self, places: &[Place]) {
+    pub(crate) fn free(&self, places: &[RowKey]) {
         {
             let mut waiting = self.waiting();
             for place in places {

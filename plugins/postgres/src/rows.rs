@@ -93,7 +93,7 @@ impl OwnedOp {
 
 /// What a condition asks, as `keyway.apply` takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum RowCondition {
     Any,
     Absent,
     Number(i64),
@@ -101,7 +101,7 @@ pub(crate) enum Asked {
     Foreign,
 }
 
-impl Asked {
+impl RowCondition {
     pub(crate) fn of(condition: Condition, number: impl Fn(Version) -> Option<i64>) -> Self {
         match condition {
             Condition::Any => Self::Any,
@@ -152,7 +152,7 @@ impl<'a> Arrays<'a> {
         let mut arrays = Self::default();
         for (place, op) in sorted {
             arrays.places.push(place);
-            let (condition, version) = Asked::of(op.condition, &number).parts();
+            let (condition, version) = RowCondition::of(op.condition, &number).parts();
             arrays.kinds.push(match op.kind {
                 OpKind::Put => 1,
                 OpKind::Delete => 2,

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use crate::{connect::Parameter, error, rows::PageRow, sql::Sql};
 
 /// What a page's statement is asked.
-pub(crate) struct Asked {
+pub(crate) struct PageQuery {
     name: Vec<u8>,
     lower: Vec<u8>,
     upper: Option<Vec<u8>>,
@@ -27,7 +27,7 @@ struct Walk {
     max_items: i32,
 }
 
-impl Asked {
+impl PageQuery {
     pub(crate) fn of(plan: &ScanPlan<'_>) -> Self {
         let most = i64::try_from(plan.max_items()).unwrap_or(i64::MAX - 1);
         Self {

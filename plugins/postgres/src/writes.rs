@@ -16,7 +16,7 @@ use crate::{
     client::Client,
     error::{self, Effect},
     ops::On,
-    queue::{Job, Place, TURNS},
+    queue::{Job, RowKey, TURNS},
     rows::{Applied, Arrays, OwnedOp, failed_condition},
     session::Deadline,
 };
@@ -91,7 +91,7 @@ async fn run(client: Arc<Client>, jobs: Vec<Job>, turn: OwnedSemaphorePermit) {
     };
     let (jobs, done) = together(&client, deadline, jobs).await;
     drop(turn);
-    let places: Vec<Place> = jobs.iter().map(Job::place).collect();
+    let places: Vec<RowKey> = jobs.iter().map(Job::place).collect();
     match done {
         Ok(applied) => {
             client.writes().free(&places);
@@ -122,7 +122,7 @@ async fn together(client: &Client, deadline: Deadline, jobs: Vec<Job>) -> (Vec<J
         Err(error) => return (jobs, Err(error)),
     };
     let (gone, jobs): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.done.is_closed());
-    let gone: Vec<Place> = gone.iter().map(Job::place).collect();
+    let gone: Vec<RowKey> = gone.iter().map(Job::place).collect();
     client.writes().free(&gone);
     let arrays = Arrays::of(jobs.iter().map(|job| &job.op), |version| client.number(version));
     let mut on = On { session: &mut session, effect: Effect::Commits, deadline };

@@ -15,7 +15,7 @@ use crate::{
     checkpointer,
     config::Config,
     connect, error,
-    files::{self, Place},
+    files::{self, OpenedFiles},
     opener::{self, OpenerLock},
     queue::{Queue, Size},
     readers::{self, Borrowed, Idle},
@@ -62,7 +62,7 @@ impl Client {
             (0..readers::THREADS).map(|_| connect::reader(&path)).collect();
         let copying = connect::checkpointer(&path, wal_limit)?;
         let versions = Versions::new(opened.incarnation, opened.format, opened.last_version);
-        let shared = Arc::new(Shared::new(versions, Place::of(&path), context, wal_limit));
+        let shared = Arc::new(Shared::new(versions, OpenedFiles::of(&path), context, wal_limit));
 
         let lock = Arc::new(lock);
         let (writes, write_jobs) = Queue::new();

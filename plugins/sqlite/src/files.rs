@@ -208,7 +208,7 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// The open database and its WAL, by what the file system calls them and not by their names.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct OpenedFiles {
     database: PathBuf,
     wal: PathBuf,
     opened: [Option<Identity>; 2],
@@ -216,7 +216,7 @@ pub(crate) struct Place {
 
 type Identity = (u64, u64);
 
-impl Place {
+impl OpenedFiles {
     /// Takes note of the files as they are now.
     pub(crate) fn of(database: &Path) -> Self {
         let wal = beside(database, "-wal");
@@ -341,7 +341,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("k.db");
         private_file(&path).unwrap();
-        let place = Place::of(&path);
+        let place = OpenedFiles::of(&path);
         assert_eq!(place.moved(), None);
         fs::rename(&path, directory.path().join("elsewhere.db")).unwrap();
         assert!(place.moved().unwrap().contains("moved or removed"));

@@ -10,12 +10,12 @@ use std::{
 
 use keyway_sdk::OpenContext;
 
-use crate::{error, files::Place, write::Versions};
+use crate::{error, files::OpenedFiles, write::Versions};
 
 /// What all threads share.
 pub(crate) struct Shared {
     versions: Versions,
-    place: Place,
+    place: OpenedFiles,
     context: OpenContext,
     /// The numbers of keyspaces that a restore is filling.
     staged: Mutex<HashSet<u64>>,
@@ -26,7 +26,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(versions: Versions, place: Place, context: OpenContext, wal_limit: u64) -> Self {
+    pub(crate) fn new(versions: Versions, place: OpenedFiles, context: OpenContext, wal_limit: u64) -> Self {
         Self {
             versions,
             place,
@@ -43,7 +43,7 @@ impl Shared {
         &self.versions
     }
 
-    pub(crate) fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &OpenedFiles {
         &self.place
     }
 

@@ -57,13 +57,13 @@ impl Guard {
         if self.state.is_closed() {
             return answer(Err(closed(self.state)));
         }
-        self.call_as(Place { request_id, effect, operation }, work, convert)
+        self.call_as(GuardedCall { request_id, effect, operation }, work, convert)
     }
 
     #[inline]
     fn call_as<T: 'static, U: 'static>(
         &self,
-        place: Place,
+        place: GuardedCall,
         work: impl FnOnce() -> Reply<T>,
         convert: impl FnOnce(T) -> U + Send + 'static,
     ) -> ForeignReply<U> {
@@ -87,7 +87,7 @@ impl Guard {
 
     /// Drops something of the author's.
     pub(super) fn drop_value<T>(&self, operation: &'static str, value: T) {
-        let place = Place { request_id: [0; 16], effect: Effect::Writes, operation };
+        let place = GuardedCall { request_id: [0; 16], effect: Effect::Writes, operation };
         // The panic has been logged, and there is no call to answer.
         let _contained: std::result::Result<(), Panicked> = self.run(place, || drop(value));
     }
@@ -107,12 +107,12 @@ impl Guard {
         work: impl FnOnce() -> Reply<T>,
         convert: impl FnOnce(T) -> U + Send + 'static,
     ) -> ForeignReply<U> {
-        self.call_as(Place { request_id, effect: Effect::Writes, operation }, work, convert)
+        self.call_as(GuardedCall { request_id, effect: Effect::Writes, operation }, work, convert)
     }
 
     /// A line of the backend's own for each call that fails, with the request that it was for.
     #[inline]
-    fn report<T>(&self, place: Place, result: &Result<T>) {
+    fn report<T>(&self, place: GuardedCall, result: &Result<T>) {
         if let Err(error) = result {
             let line = || tracing::debug!(operation = place.operation, %error, "a call failed");
             // Logging does not panic; and if it does, the line is lost and nothing else.
@@ -121,20 +121,20 @@ impl Guard {
     }
 
     #[inline]
-    fn run<T>(&self, place: Place, work: impl FnOnce() -> T) -> std::result::Result<T, Panicked> {
+    fn run<T>(&self, place: GuardedCall, work: impl FnOnce() -> T) -> std::result::Result<T, Panicked> {
         self.state.guard(place.request_id, place.operation, || self.entered(work))
     }
 }
 
 /// Which call a guard stands around.
 #[derive(Clone, Copy)]
-struct Place {
+struct GuardedCall {
     request_id: [u8; 16],
     effect: Effect,
     operation: &'static str,
 }
 
-impl Place {
+impl GuardedCall {
     fn panicked(self) -> Error {
         let error = panicked_in(self.operation);
         if self.effect == Effect::Writes { error.with_unknown_outcome() } else { error }
@@ -153,7 +153,7 @@ struct Pending<T, C> {
     future: ManuallyDrop<Option<BoxFuture<T>>>,
     convert: Option<C>,
     guard: Guard,
-    place: Place,
+    place: GuardedCall,
 }
 
 impl<T, C> Unpin for Pending<T, C> {}

@@ -15,7 +15,7 @@ use crate::{
     answer::Answer,
     error::ApiError,
     given::Text,
-    route::{At, Endpoint, Route, Table},
+    route::{Endpoint, RequestContext, Route, Table},
     unsupported,
 };
 
@@ -120,7 +120,7 @@ struct LoginRequest {
     secret_id: Option<Text>,
 }
 
-async fn login(at: &At<'_>) -> Result<Answer, ApiError> {
+async fn login(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: LoginRequest = at.json()?;
     let role_id = request.role_id.as_ref().and_then(Text::filled).map(str::trim).filter(|id| !id.is_empty());
     let role_id = role_id.ok_or_else(|| ApiError::bad_request("missing role_id"))?;

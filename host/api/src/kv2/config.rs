@@ -3,13 +3,13 @@
 use keyway_core::{CoreError, mounts::MountError};
 
 use super::settings;
-use crate::{answer::Answer, error::ApiError, route::At};
+use crate::{answer::Answer, error::ApiError, route::RequestContext};
 
-pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::kv(settings::answer(&at.secrets()?.1.settings)))
 }
 
-pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let ((path, mount), unsealed) = (at.secrets()?, at.unsealed()?);
     let changes = at.json::<settings::Changes>()?.written().check().map_err(ApiError::bad_request)?;
     let (path, uuid) = (path.to_owned(), mount.uuid);

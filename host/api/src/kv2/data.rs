@@ -11,7 +11,7 @@ use crate::{
     body,
     error::ApiError,
     given::{Number, said},
-    route::At,
+    route::RequestContext,
 };
 
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ struct DataAnswer<'a> {
     metadata: VersionAnswer<'a>,
 }
 
-pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (call, engine) = (at.call, engine(at).await?);
     match engine.read(&secret(at)?, requested_version(call)?).await? {
         Read::Missing => Err(ApiError::NotFound),
@@ -52,21 +52,21 @@ pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
     }
 }
 
-pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     write_version(at, false).await
 }
 
-pub(super) async fn patch(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn patch(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     body::expect_merge_patch(&at.call.headers)?;
     write_version(at, true).await
 }
 
-pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     engine(at).await?.alter(&secret(at)?, Which::Current, Fate::Delete).await?;
     Ok(Answer::Nothing)
 }
 
-async fn write_version(at: &At<'_>, patches: bool) -> Result<Answer, ApiError> {
+async fn write_version(at: &RequestContext<'_>, patches: bool) -> Result<Answer, ApiError> {
     let (engine, path) = (engine(at).await?, secret(at)?);
     let request: WriteRequest = at.json()?;
     let value =

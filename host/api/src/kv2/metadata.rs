@@ -17,7 +17,7 @@ use crate::{
     body,
     error::ApiError,
     given::{Number, Truth, part, said},
-    route::At,
+    route::RequestContext,
 };
 
 /// What is to be known of a secret.
@@ -38,26 +38,26 @@ struct MetadataRequest {
     custom_metadata: Option<Option<Box<RawValue>>>,
 }
 
-pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let metadata = engine(at).await?.metadata(&secret(at)?).await?.ok_or(ApiError::NotFound)?;
     Ok(Answer::kv(metadata_answer(&metadata)))
 }
 
-pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     edit(at, false).await
 }
 
-pub(super) async fn patch(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn patch(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     body::expect_merge_patch(&at.call.headers)?;
     edit(at, true).await
 }
 
-pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     engine(at).await?.remove(&secret(at)?).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
     let (after, limit) = part(at.call)?;
     let names = engine(at).await?.list(&folder, Part { after: after.as_deref(), limit }).await?;
@@ -67,7 +67,7 @@ pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::kv(json!({ "keys": names })))
 }
 
-pub(super) async fn scan(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn scan(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
     let (after, limit) = part(at.call)?;
     let names = engine(at).await?.scan(&folder, Part { after: after.as_deref(), limit }).await?;
@@ -77,7 +77,7 @@ pub(super) async fn scan(at: &At<'_>) -> Result<Answer, ApiError> {
 /// Most secrets whose metadata one list has: each is read for itself.
 const MAX_DETAILED: usize = 1_000;
 
-pub(super) async fn list_detailed(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn list_detailed(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
     let (after, limit) = part(at.call)?;
     let engine = engine(at).await?;
@@ -109,7 +109,7 @@ pub(super) async fn list_detailed(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// A patch merges custom metadata and needs a secret; a write replaces them and makes one.
-async fn edit(at: &At<'_>, patches: bool) -> Result<Answer, ApiError> {
+async fn edit(at: &RequestContext<'_>, patches: bool) -> Result<Answer, ApiError> {
     let (engine, path) = (engine(at).await?, secret(at)?);
     let request: MetadataRequest = at.json()?;
     let changes = settings::Changes {

@@ -3,16 +3,16 @@
 use keyway_core::secrets::{Engine, Found, SecretPath};
 use serde::Serialize;
 
-use crate::{answer::Answer, call::Call, error::ApiError, route::At};
+use crate::{answer::Answer, call::Call, error::ApiError, route::RequestContext};
 
 /// The engine of the mount that the request is for.
-pub(super) async fn engine<'a>(at: &'a At<'_>) -> Result<Engine<'a>, ApiError> {
+pub(super) async fn engine<'a>(at: &'a RequestContext<'_>) -> Result<Engine<'a>, ApiError> {
     let engine = at.call.core.engine(at.unsealed()?, at.secrets()?.1, &at.call.work).await?;
-    Ok(engine.having_read(at.ahead))
+    Ok(engine.with_prefetched(at.ahead))
 }
 
 /// The secret that the request names.
-pub(super) fn secret(at: &At<'_>) -> Result<SecretPath, ApiError> {
+pub(super) fn secret(at: &RequestContext<'_>) -> Result<SecretPath, ApiError> {
     SecretPath::parse(at.name).map_err(ApiError::bad_request)
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::secret::{VersionAnswer, deleted, engine, requested_version, secret};
-use crate::{answer::Answer, error::ApiError, route::At};
+use crate::{answer::Answer, error::ApiError, route::RequestContext};
 
 #[derive(Serialize)]
 struct SubkeysAnswer<'a> {
@@ -14,7 +14,7 @@ struct SubkeysAnswer<'a> {
     metadata: VersionAnswer<'a>,
 }
 
-pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     // Zero and nothing are no limit.
     let depth = match call.query("depth").map(|depth| depth.parse::<usize>()) {

@@ -4,7 +4,7 @@ use keyway_core::secrets::{Fate, Which};
 use serde::Deserialize;
 
 use super::secret::{engine, secret};
-use crate::{answer::Answer, error::ApiError, given::Numbers, route::At};
+use crate::{answer::Answer, error::ApiError, given::Numbers, route::RequestContext};
 
 /// Most versions that one request names.
 const MAX_NAMED: usize = 10_000;
@@ -14,7 +14,7 @@ struct VersionsRequest {
     versions: Option<Numbers>,
 }
 
-pub(super) async fn alter(at: &At<'_>, fate: Fate) -> Result<Answer, ApiError> {
+pub(super) async fn alter(at: &RequestContext<'_>, fate: Fate) -> Result<Answer, ApiError> {
     let (engine, path) = (engine(at).await?, secret(at)?);
     let request: VersionsRequest = at.json()?;
     let numbers = request.versions.map_or(Ok(Vec::new()), |versions| versions.get());

@@ -6,7 +6,7 @@ use keyway_core::audit::{Device, redact::Hashes, spec::Written};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{answer::Answer, error::ApiError, route::At};
+use crate::{answer::Answer, error::ApiError, route::RequestContext};
 
 #[derive(Deserialize)]
 struct EnableRequest {
@@ -21,7 +21,7 @@ struct HashRequest {
     input: Option<String>,
 }
 
-pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let audit = at.call.core.audit();
     let devices = audit.devices();
     let told = devices.iter().map(|device| {
@@ -46,7 +46,7 @@ fn told(device: &Device, is_configured: bool) -> Value {
     })
 }
 
-pub(super) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn enable(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: EnableRequest = at.json()?;
     let mut options = BTreeMap::new();
     for (name, value) in request.options.unwrap_or_default() {
@@ -70,13 +70,13 @@ pub(super) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn disable(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn disable(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     at.call.core.remove_audit_device(&at.call.work, name(at)).await?;
     Ok(Answer::Nothing)
 }
 
 /// The hash that a text has in the lines of a device.
-pub(super) async fn hash(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn hash(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: HashRequest = at.json()?;
     let input = request.input.filter(|input| !input.is_empty());
     let input = input.ok_or_else(|| ApiError::bad_request("the \"input\" parameter is empty"))?;
@@ -88,6 +88,6 @@ pub(super) async fn hash(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(json!({ "hash": hash })))
 }
 
-fn name<'a>(at: &'a At<'_>) -> &'a str {
+fn name<'a>(at: &'a RequestContext<'_>) -> &'a str {
     at.name.trim_matches('/')
 }

@@ -6,10 +6,10 @@ use keyway_loader::{Capabilities, Down, Generation};
 use keyway_storage::{Storage, breaker::Circuit};
 use serde_json::{Map, Value, json};
 
-use crate::{answer::Answer, call::Call, error::ApiError, route::At};
+use crate::{answer::Answer, call::Call, error::ApiError, route::RequestContext};
 
 /// All of them.
-pub(crate) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let mut backends = Map::new();
     for storage in call.core.backends() {
@@ -19,13 +19,13 @@ pub(crate) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// One of them.
-pub(crate) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn one(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let storage = exists(at)?;
     Ok(Answer::system(describe(at.call, storage).await))
 }
 
 /// The backend that the path names.
-fn exists<'a>(at: &At<'a>) -> Result<&'a Storage, ApiError> {
+fn exists<'a>(at: &RequestContext<'a>) -> Result<&'a Storage, ApiError> {
     let (core, name) = (&at.call.core, at.name);
     core.backends().find(|storage| storage.name() == name).ok_or_else(|| {
         let names = core.backend_names().join(", ");

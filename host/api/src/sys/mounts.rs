@@ -17,7 +17,7 @@ use self::{
     describe::{builtin, cubbyhole, mount_answer, mount_table, system},
     tune::TuneRequest,
 };
-use crate::{answer::Answer, error::ApiError, given::says_nothing, route::At};
+use crate::{answer::Answer, error::ApiError, given::says_nothing, route::RequestContext};
 
 #[derive(Deserialize)]
 struct MountRequest {
@@ -31,13 +31,13 @@ struct MountRequest {
     config: Option<TuneRequest>,
 }
 
-pub(super) async fn take_away(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn take_away(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
     at.call.core.unmount(at.unsealed()?, &at.call.work, &path).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn one(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
     if let Some(told) = builtin(path) {
         return Ok(Answer::flat(told));
@@ -49,7 +49,7 @@ pub(super) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(mount_answer(mount)))
 }
 
-pub(super) async fn make(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn make(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (call, unsealed) = (at.call, at.unsealed()?);
     let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
     let request: MountRequest = at.json()?;
@@ -99,7 +99,7 @@ fn kv_version(kind: &str, version: Option<&Value>) -> Result<u8, String> {
     }
 }
 
-pub(super) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let mut table = mount_table(&at.unsealed()?.mounts().current(), |_| true);
     table.insert("cubbyhole/".to_owned(), cubbyhole());
     table.insert("sys/".to_owned(), system());

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use keyway_core::mounts::auth::APPROLE;
 use serde_json::{Map, Value, json};
 
-use crate::{answer::Answer, error::ApiError, route::At};
+use crate::{answer::Answer, error::ApiError, route::RequestContext};
 
 const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"), "+builtin");
 /// The kinds of plugins that clients ask for; Keyway's own is `storage`.
@@ -20,7 +20,7 @@ struct Plugin {
     sha256: String,
 }
 
-fn plugins(at: &At<'_>) -> Vec<Plugin> {
+fn plugins(at: &RequestContext<'_>) -> Vec<Plugin> {
     let builtin = |kind, name: &str| Plugin {
         kind,
         name: name.to_owned(),
@@ -68,7 +68,7 @@ fn names<'p>(plugins: &'p [Plugin], kind: &str) -> Vec<&'p str> {
 }
 
 /// All of them.
-pub(crate) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let plugins = plugins(at);
     let mut told: Map<String, Value> =
         KINDS.into_iter().map(|kind| (kind.to_owned(), json!(names(&plugins, kind)))).collect();
@@ -77,7 +77,7 @@ pub(crate) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// The names of one kind.
-pub(crate) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let kind = at.name.trim_end_matches('/');
     if !KINDS.contains(&kind) {
         let kinds = KINDS.join(", ");
@@ -87,7 +87,7 @@ pub(crate) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// One of them.
-pub(crate) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn one(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (kind, name) = at.name.trim_end_matches('/').split_once('/').ok_or(ApiError::NotFound)?;
     let plugins = plugins(at);
     let mut found = plugins.iter().filter(|plugin| plugin.kind == kind && plugin.name == name);

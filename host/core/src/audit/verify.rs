@@ -17,7 +17,7 @@ pub struct Verified {
     pub missed: u64,
     /// Where a chain begins anew, as it does when a server starts without the file that it wrote before: what is missing
     /// before cannot be known.
-    pub beginnings: Vec<Place>,
+    pub beginnings: Vec<LinePosition>,
     /// What the first line says about a line before it, which is not there.
     pub follows: Option<Chain>,
     /// Where the chain ends.
@@ -26,7 +26,7 @@ pub struct Verified {
 
 /// A line in a file, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct LinePosition {
     /// The file.
     pub file: String,
     /// The line.
@@ -51,7 +51,7 @@ pub enum VerifyError {
     )]
     Broken {
         /// The line.
-        place: Place,
+        place: LinePosition,
         /// What is wrong.
         what: String,
     },
@@ -66,7 +66,7 @@ pub struct Verifier {
     found: Verified,
     chain: Option<Chain>,
     /// Lines that are none: they hold if the next one follows them.
-    torn: Vec<Place>,
+    torn: Vec<LinePosition>,
 }
 
 impl Verifier {
@@ -87,11 +87,11 @@ impl Verifier {
             if line.last() == Some(&b'\n') {
                 line.pop();
             }
-            self.follow(&line, Place { file: file.to_owned(), line: number })?;
+            self.follow(&line, LinePosition { file: file.to_owned(), line: number })?;
         }
     }
 
-    fn follow(&mut self, line: &[u8], place: Place) -> Result<(), VerifyError> {
+    fn follow(&mut self, line: &[u8], place: LinePosition) -> Result<(), VerifyError> {
         let Some(link) = link(line) else {
             self.chain = self.chain.take().map(|chain| chain.behind(line));
             self.torn.push(place);
@@ -119,7 +119,7 @@ impl Verifier {
         Ok(())
     }
 
-    fn why(&self, chain: &Chain, link: &super::chain::Link, place: Place) -> VerifyError {
+    fn why(&self, chain: &Chain, link: &super::chain::Link, place: LinePosition) -> VerifyError {
         let what = match link.line.checked_sub(chain.line + 1) {
             _ if !self.torn.is_empty() => {
                 let torn = self.torn.first().cloned().unwrap_or(place);
@@ -151,7 +151,7 @@ impl Verifier {
     }
 }
 
-fn broken(place: Place, what: &str) -> VerifyError {
+fn broken(place: LinePosition, what: &str) -> VerifyError {
     VerifyError::Broken { place, what: what.to_owned() }
 }
 
@@ -208,7 +208,7 @@ mod tests {
             assert!(verify(&moved).is_err(), "lines {at} and {} are swapped", at + 1);
             let mut twice = log.clone();
             twice.insert(at, log[at].clone());
-            assert!(verify(&twice).is_err(), "line {at} stands there twice");
+            assert!(verify(&twice).is_err(), "line {at} is a duplicate");
             let mut foreign = log.clone();
             foreign.insert(at + 1, "what is this\n".to_owned());
             assert!(verify(&foreign).is_err(), "something stands behind line {at}");

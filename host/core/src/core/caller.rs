@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use keyway_storage::{Work, ahead::Ahead};
+use keyway_storage::{Work, prefetch::Prefetched};
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
@@ -32,10 +32,10 @@ impl Core {
         work: &Work,
         token: Option<&Token>,
         address: Option<IpAddr>,
-        ahead: &Ahead,
+        ahead: &Prefetched,
     ) -> Result<Caller, CoreError> {
         let token = token.ok_or(CoreError::PermissionDenied)?;
-        let live = unsealed.tokens(work).having_read(ahead).lookup_from(token, address).await?;
+        let live = unsealed.tokens(work).with_prefetched(ahead).lookup_from(token, address).await?;
         let Some(live) = live else {
             unsealed.unlearn(&unsealed.tokens(work).name(token));
             return Err(CoreError::PermissionDenied);

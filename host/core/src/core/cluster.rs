@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// The cluster that the data directory knows.
-pub struct Known {
+pub struct ClusterIdentity {
     file: DataDirMarker,
     cluster: Mutex<Option<Uuid>>,
 }
 
-impl Known {
+impl ClusterIdentity {
     /// Reads it.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use keyway_common::clock;
 use keyway_loader::{Delete, Key, Put, Scan};
 use keyway_storage::{
     BACKGROUND, SYSTEM_KEYSPACE, StorageError, Work,
-    epoch::{self, Others},
+    epoch::{self, PeerSync},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -91,7 +91,7 @@ impl Core {
 
     /// Whether other hosts may read records that expire.
     fn tells_others(&self) -> Result<bool, StorageError> {
-        Ok(epoch::others(&self.backends.system, &BACKGROUND)? != Others::Absent
+        Ok(epoch::peer_sync(&self.backends.system, &BACKGROUND)? != PeerSync::None
             && self.backends.system.has_expiry(&BACKGROUND))
     }
 

@@ -12,8 +12,8 @@ use keyway_common::{clock, offload};
 use keyway_crypto::envelope::RecordKind;
 use keyway_storage::{
     BACKGROUND, Work,
-    epoch::{self, Others},
-    lease::Asked,
+    epoch::{self, PeerSync},
+    lease::Acquired,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -56,7 +56,7 @@ pub struct Reencryption {
     /// What it waits for, where a store does not serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
-    at: Place,
+    at: Position,
     /// Mounts whose stores did not serve: they come last.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     left: BTreeSet<Uuid>,
@@ -65,7 +65,7 @@ pub struct Reencryption {
 /// Where it goes on: first the system's own records, then the mounts by their UUIDs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Place {
+struct Position {
     /// Nil is the system.
     mount: Uuid,
     /// Behind this key, in Base64.
@@ -79,7 +79,7 @@ impl Reencryption {
     }
 
     fn new(key: u32) -> Self {
-        let (started, at) = (clock::now(), Place::default());
+        let (started, at) = (clock::now(), Position::default());
         Self {
             key,
             started,
@@ -116,12 +116,13 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
     let (system, leases, nothing_to_do) = {
         let core = core.upgrade()?;
         // Another host may begin one, or leave one.
-        let rest =
-            if epoch::others(&core.backends.system, &BACKGROUND).is_ok_and(|others| others != Others::Tell) {
-                Duration::MAX
-            } else {
-                LOOK
-            };
+        let rest = if epoch::peer_sync(&core.backends.system, &BACKGROUND)
+            .is_ok_and(|others| others != PeerSync::Epoch)
+        {
+            Duration::MAX
+        } else {
+            LOOK
+        };
         match core.reencryption(&BACKGROUND).await {
             Ok(Some(present)) if present.is_running() => {}
             Ok(_) => return Some(rest),
@@ -133,9 +134,9 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
         }
         (core.backends.system.clone(), Arc::clone(&core.leases), rest)
     };
-    let lease = match leases.ask(&system, LEASE, Duration::ZERO).await {
-        Ok(Asked::Held(lease)) => lease,
-        Ok(Asked::Busy | Asked::Done(_)) => return Some(LOOK),
+    let lease = match leases.acquire(&system, LEASE, Duration::ZERO).await {
+        Ok(Acquired::Held(lease)) => lease,
+        Ok(Acquired::Busy | Acquired::Done(_)) => return Some(LOOK),
         Err(error) => {
             tracing::warn!(%error, "the re-encryption has to wait");
             return Some(LOOK);
@@ -266,9 +267,9 @@ impl Core {
         }
         let mounts: Vec<Uuid> = unsealed.mounts.current().iter().map(|(_, mount)| mount.uuid).collect();
         let behind = mounts.iter().copied().filter(|uuid| *uuid > mount).min();
-        let first = |mount| Place { mount, after: String::new() };
+        let first = |mount| Position { mount, after: String::new() };
         let (place, is_round_over) = match (&resealed.next, behind) {
-            (Some(after), _) => (Some(Place { mount, after: BASE64.encode(after) }), false),
+            (Some(after), _) => (Some(Position { mount, after: BASE64.encode(after) }), false),
             (None, Some(next)) => (Some(first(next)), false),
             // Those that were left, and are still mounted.
             (None, None) => {

@@ -18,7 +18,7 @@ use keyway_loader::{
 use keyway_storage::{Storage, Tallied};
 use serde_json::Value;
 
-pub use self::state::{BackendSettings, LastSwap, Supply, SwapRequest, SwapSettings};
+pub use self::state::{BackendSettings, LastSwap, PluginSource, SwapRequest, SwapSettings};
 use super::{Core, CoreError};
 use crate::audit::entry::{Entry, Request, Response};
 
@@ -29,7 +29,7 @@ const FEWEST: u64 = 20;
 
 impl Core {
     /// Takes plugins from here, from now on.
-    pub fn take_from(&self, supply: Supply) {
+    pub fn set_plugin_source(&self, supply: PluginSource) {
         *self.swaps.supply.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(supply));
     }
 
@@ -78,7 +78,7 @@ impl Core {
         self: &Arc<Self>,
         by: &'static str,
         storage: &Storage,
-        supply: &Arc<Supply>,
+        supply: &Arc<PluginSource>,
         swap: Swap,
         is_back: bool,
     ) -> Result<Swapped, SwapError> {
@@ -212,7 +212,7 @@ impl Core {
 }
 
 /// Whether the configuration asks for something else than what serves.
-async fn due(storage: &Storage, supply: &Arc<Supply>) -> Result<bool, String> {
+async fn due(storage: &Storage, supply: &Arc<PluginSource>) -> Result<bool, String> {
     let Ok(present) = storage.generation() else { return Ok(true) };
     let settings = supply
         .backends
@@ -240,7 +240,7 @@ async fn due(storage: &Storage, supply: &Arc<Supply>) -> Result<bool, String> {
 
 /// A person may ask for what was rolled back; nobody else. None where the backend is no longer in the configuration, so that
 /// nobody knows what it is to be.
-fn plan(by: &str, storage: &Storage, supply: &Supply, asked: SwapRequest) -> Option<Swap> {
+fn plan(by: &str, storage: &Storage, supply: &PluginSource, asked: SwapRequest) -> Option<Swap> {
     let configured = supply.backends.get(storage.name());
     let target = match asked.plugin {
         _ if asked.back => Target::Previous,

@@ -8,7 +8,7 @@ use std::{
 
 use keyway_common::offload;
 use keyway_loader::Key;
-use keyway_storage::{SYSTEM_KEYSPACE, Work, ahead::Place, epoch::Epoch};
+use keyway_storage::{SYSTEM_KEYSPACE, Work, epoch::Epoch, prefetch::RecordKey};
 
 use crate::{
     barrier::Barrier,
@@ -75,14 +75,14 @@ impl Seen {
 
 /// Tokens that were found alive, and where their ancestors lie: these never change. Whether all of them live is read each time.
 #[derive(Default)]
-pub(super) struct Lineages(Mutex<HashMap<TokenName, Arc<[Place]>>>);
+pub(super) struct Lineages(Mutex<HashMap<TokenName, Arc<[RecordKey]>>>);
 
 impl Lineages {
-    fn known(&self) -> MutexGuard<'_, HashMap<TokenName, Arc<[Place]>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<TokenName, Arc<[RecordKey]>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn of(&self, name: &TokenName) -> Option<Arc<[Place]>> {
+    pub(super) fn of(&self, name: &TokenName) -> Option<Arc<[RecordKey]>> {
         self.known().get(name).cloned()
     }
 
@@ -103,8 +103,8 @@ impl Lineages {
     }
 }
 
-pub(super) fn place_of(token: &TokenName) -> Place {
-    Place::of(Key::new(SYSTEM_KEYSPACE, &token.key()))
+pub(super) fn place_of(token: &TokenName) -> RecordKey {
+    RecordKey::of(Key::new(SYSTEM_KEYSPACE, &token.key()))
 }
 
 impl Unsealed {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use keyway_common::{clock, offload};
-use keyway_storage::{Work, lease::Asked};
+use keyway_storage::{Work, lease::Acquired};
 use tokio::sync::Notify;
 
 use super::{Core, CoreError, Unsealed};
@@ -42,13 +42,13 @@ pub(super) async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
             let Some(core) = core.upgrade() else { return };
             let Ok(unsealed) = core.unsealed() else { return };
             match core.tidy_in_turn(&unsealed, is_hurried).await {
-                Turn::Had(rest) => {
+                Turn::Ran(rest) => {
                     is_hurried = false;
                     rest
                 }
                 // What is to be done at once is done behind the other host.
-                Turn::Another if is_hurried => BUSY_REST,
-                Turn::Another => SHORT_REST,
+                Turn::HeldElsewhere if is_hurried => BUSY_REST,
+                Turn::HeldElsewhere => SHORT_REST,
             }
         };
         tokio::select! {
@@ -61,33 +61,33 @@ pub(super) async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
 /// Whose turn it was.
 enum Turn {
     /// This host's, or nobody's: there is nothing to do for so long.
-    Had(Duration),
+    Ran(Duration),
     /// Another's.
-    Another,
+    HeldElsewhere,
 }
 
 impl Core {
     /// Tidies, unless another host of the same store does, or has done so just now.
     async fn tidy_in_turn(&self, unsealed: &Arc<Unsealed>, is_hurried: bool) -> Turn {
         let patience = if is_hurried { Duration::ZERO } else { REST };
-        let lease = match self.leases.ask(&self.backends.system, LEASE, patience).await {
-            Ok(Asked::Held(lease)) => lease,
-            Ok(Asked::Busy) => return Turn::Another,
-            Ok(Asked::Done(wait)) => return Turn::Had(wait),
+        let lease = match self.leases.acquire(&self.backends.system, LEASE, patience).await {
+            Ok(Acquired::Held(lease)) => lease,
+            Ok(Acquired::Busy) => return Turn::HeldElsewhere,
+            Ok(Acquired::Done(wait)) => return Turn::Ran(wait),
             Err(error) => {
                 tracing::warn!(%error, "what is left to be done behind the requests has to wait");
-                return Turn::Had(SHORT_REST);
+                return Turn::Ran(SHORT_REST);
             }
         };
         let tidied = async |work: Work| offload::scope(self.tidy(&work, unsealed, false)).await;
         match lease.during(&self.backends.system, tidied).await {
             Ok(rest) => {
                 lease.release(&self.backends.system, rest).await;
-                Turn::Had(rest)
+                Turn::Ran(rest)
             }
             Err(lost) => {
                 tracing::warn!(%lost, "tidying was broken off");
-                Turn::Another
+                Turn::HeldElsewhere
             }
         }
     }

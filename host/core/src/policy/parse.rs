@@ -159,7 +159,7 @@ fn add_field(item: Item, fields: &mut Vec<Field>) -> Result<(), String> {
         (Node::Object(items), Some(present)) if is_of_parameters => {
             items.into_iter().try_for_each(|item| item.add_to(present)).map_err(said)
         }
-        _ => Err(format!("{name} stands there twice")),
+        _ => Err(format!("{name} is a duplicate")),
     }
 }
 
@@ -271,7 +271,7 @@ fn parameters(value: &Value) -> Result<Parameters, String> {
     for (name, values) in fields {
         let values = values.as_array().ok_or_else(|| format!("{name}: {values} is no list of values"))?;
         if parameters.insert(name.to_lowercase(), values.clone()).is_some() {
-            return Err(format!("{name} stands there twice"));
+            return Err(format!("{name} is a duplicate"));
         }
     }
     Ok(parameters)

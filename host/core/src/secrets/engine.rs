@@ -4,7 +4,7 @@
 use keyway_common::clock;
 use keyway_crypto::key::RandomError;
 use keyway_loader::{Key, Scan, Version, WriteId};
-use keyway_storage::{Storage, StorageError, Work, ahead::Ahead};
+use keyway_storage::{Storage, StorageError, Work, prefetch::Prefetched};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -29,7 +29,7 @@ pub struct Engine<'a> {
     pub(super) storage: &'a Storage,
     pub(super) work: &'a Work,
     /// What was read already, for the first look at a secret.
-    pub(super) ahead: Option<&'a Ahead>,
+    pub(super) ahead: Option<&'a Prefetched>,
 }
 
 /// Why an operation failed.
@@ -50,7 +50,7 @@ pub enum EngineError {
     /// A patch that is no merge patch of an object.
     #[error(transparent)]
     Merge(#[from] MergeError),
-    /// Others kept being quicker.
+    /// PeerSync kept being quicker.
     #[error("too many concurrent writes to this secret; nothing was changed")]
     Contended,
     /// A list with more names than it may have.
@@ -72,9 +72,9 @@ pub enum EngineError {
 
 impl EngineError {
     /// Whether a store does not serve just now: whatever was to be done may succeed later.
-    pub(super) fn is_temporary(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         match self {
-            Self::Storage(error) => error.is_temporary(),
+            Self::Storage(error) => error.is_transient(),
             Self::Barrier(error) | Self::Record(RecordError::Barrier { source: error, .. }) => {
                 !matches!(error, BarrierError::Open(_))
             }
@@ -145,7 +145,7 @@ impl<'a> Engine<'a> {
 
     /// What was read ahead is not read again.
     #[must_use]
-    pub fn having_read(self, ahead: &'a Ahead) -> Self {
+    pub fn with_prefetched(self, ahead: &'a Prefetched) -> Self {
         Self { ahead: Some(ahead), ..self }
     }
 
@@ -268,10 +268,10 @@ impl<'a> Engine<'a> {
     async fn load_behind(
         &self,
         path: &SecretPath,
-        ahead: Option<&Ahead>,
+        ahead: Option<&Prefetched>,
     ) -> Result<Option<Stored>, EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), metadata_key(path));
-        let found = self.storage.get_behind(self.work, Key::new(&keyspace, &key), ahead).await?;
+        let found = self.storage.get_or_prefetched(self.work, Key::new(&keyspace, &key), ahead).await?;
         let Some(record) = found.record() else { return Ok(None) };
         let opened = self.sealer().open_record(path, record.value()).await?;
         Ok(Some(Stored { opened, version: record.version() }))

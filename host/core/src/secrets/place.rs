@@ -1,13 +1,13 @@
 //! Where the first record of a secret lies.
 
 use keyway_loader::Key;
-use keyway_storage::ahead::Place;
+use keyway_storage::prefetch::RecordKey;
 
 use super::{SecretPath, plain, record::metadata_key};
 use crate::mounts::Mount;
 
 /// Where the record lies that a secret is read from first.
-pub fn place_of(mount: &Mount, path: &SecretPath) -> Place {
+pub fn place_of(mount: &Mount, path: &SecretPath) -> RecordKey {
     let key = if mount.kv_version == 1 { plain::key_of(path.as_str()) } else { metadata_key(path) };
-    Place::of(Key::new(&mount.keyspace(), &key))
+    RecordKey::of(Key::new(&mount.keyspace(), &key))
 }

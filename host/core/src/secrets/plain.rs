@@ -19,7 +19,7 @@ impl Engine<'_> {
     /// See [`EngineError`].
     pub async fn read_plain(&self, path: &SecretPath) -> Result<Option<Zeroizing<Vec<u8>>>, EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), key_of(path.as_str()));
-        let found = self.storage.get_behind(self.work, Key::new(&keyspace, &key), self.ahead).await?;
+        let found = self.storage.get_or_prefetched(self.work, Key::new(&keyspace, &key), self.ahead).await?;
         let Some(record) = found.record() else { return Ok(None) };
         let opened = self.barrier.open(self.work, &self.plain_record(&key), record.value()).await;
         let opened = opened.map_err(|source| self.sealer().error(path, source))?;

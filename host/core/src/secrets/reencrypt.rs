@@ -44,7 +44,7 @@ impl Engine<'_> {
     pub async fn reencrypt(&self, key: u32, after: &[u8]) -> Result<Resealed, EngineError> {
         let keyspace = self.mount.keyspace();
         let prefix = if self.mount.kv_version == 1 { plain::PREFIX } else { METADATA_PREFIX };
-        let page = self.storage.keys_behind(self.work, &keyspace, prefix.as_bytes(), after).await?;
+        let page = self.storage.keys_after(self.work, &keyspace, prefix.as_bytes(), after).await?;
         let mut resealed = Resealed::default();
         let mut done = None;
         for name in &page.keys {
@@ -53,7 +53,7 @@ impl Engine<'_> {
             resealed.sealed += one.sealed;
             match outcome {
                 // A store that is away is no fault of the secret's: what was done until then counts.
-                Err(error) if error.is_temporary() => {
+                Err(error) if error.is_transient() => {
                     return match done {
                         Some(done) => Ok(Resealed { next: Some(done), ..resealed }),
                         None => Err(error),
@@ -190,7 +190,7 @@ impl Engine<'_> {
         let Some(now) = self.load(path).await? else { return Ok(false) };
         let as_announced = now.opened.metadata.versions.get(&number).and_then(VersionMetadata::next);
         if as_announced.as_ref() != Some(&known_anew) {
-            // Others were quicker: it is looked at again.
+            // PeerSync were quicker: it is looked at again.
             return Err(EngineError::Contended);
         }
         let mut metadata = now.opened.metadata.clone();

@@ -33,7 +33,7 @@ impl Engine<'_> {
         let keyspace = self.mount.keyspace();
         let (mut upgraded, mut after) = (Upgraded::default(), Vec::new());
         loop {
-            let keys = self.storage.keys_behind(self.work, &keyspace, PREFIX.as_bytes(), &after).await?;
+            let keys = self.storage.keys_after(self.work, &keyspace, PREFIX.as_bytes(), &after).await?;
             for key in &keys.keys {
                 match self.give_version(key).await {
                     Ok(()) => upgraded.secrets += 1,

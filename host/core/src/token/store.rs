@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use keyway_common::clock::{self, Time};
 use keyway_crypto::envelope::RecordKind;
-use keyway_storage::{Work, ahead::Ahead};
+use keyway_storage::{Work, prefetch::Prefetched};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -74,8 +74,8 @@ impl<'a> Tokens<'a> {
 
     /// What was read ahead is not read again.
     #[must_use]
-    pub fn having_read(self, ahead: &'a Ahead) -> Self {
-        Self { records: self.records.having_read(ahead), ..self }
+    pub fn with_prefetched(self, ahead: &'a Prefetched) -> Self {
+        Self { records: self.records.with_prefetched(ahead), ..self }
     }
 
     /// Whether the auth method that made it was disabled. One that this host does not know yet was not.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{Loader, Proven, StageFailure, StageName};
 use crate::{
     describe::Described,
-    discover::{Candidate, Place, discover},
+    discover::{Candidate, SearchedDirectory, discover},
     trust::Grant,
 };
 
@@ -48,7 +48,7 @@ impl Diagnosis {
 
 impl Loader {
     /// How far every library file in the directories comes, and what became of the directories.
-    pub fn diagnose_all(&self, depth: Depth) -> (Vec<Diagnosis>, Vec<Place>) {
+    pub fn diagnose_all(&self, depth: Depth) -> (Vec<Diagnosis>, Vec<SearchedDirectory>) {
         let discovered = discover(&self.search);
         let mut seen = BTreeMap::new();
         let diagnoses = discovered.candidates.into_iter().map(|candidate| {

@@ -153,7 +153,7 @@ impl StageFailure {
     }
 
     /// Whether it may be another time without anybody's doing.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Probe(error) | Self::Rehearse(error) => error.is_inconclusive(),
             // It may be the store.

@@ -27,7 +27,7 @@ pub(super) enum DotenvError {
     Open { line: usize, name: String },
     #[error("line {line}: there is something behind the closing quotes of {name:?}")]
     Trailing { line: usize, name: String },
-    #[error("line {line}: {name:?} stands there twice")]
+    #[error("line {line}: {name:?} is a duplicate")]
     Twice { line: usize, name: String },
 }
 

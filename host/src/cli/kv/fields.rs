@@ -36,7 +36,7 @@ pub(super) fn parse_fields(arguments: &[String]) -> Result<Fields, Failure> {
         };
         if name.is_empty() || fields.iter().any(|(known, _)| known == name) {
             return Err(Failure::Usage(format!(
-                "field {}: the name {name:?} is empty or stands there twice",
+                "field {}: the name {name:?} is empty or a duplicate",
                 index + 1
             )));
         }

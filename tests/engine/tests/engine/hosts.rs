@@ -22,8 +22,8 @@ use keyway_crypto::{
     shares::{Share, split},
 };
 use keyway_storage::{
-    ahead::Ahead,
-    lease::{Asked, Leases},
+    lease::{Acquired, Leases},
+    prefetch::Prefetched,
 };
 use tempfile::TempDir;
 
@@ -89,7 +89,7 @@ struct View {
 /// What a request that arrives now meets.
 async fn view(host: &Arc<Core>, root: &Token) -> Result<View, CoreError> {
     let unsealed = host.unsealed()?;
-    host.arrive(&unsealed, &REQUEST, Some(root), None).await?;
+    host.prefetch(&unsealed, &REQUEST, Some(root), None).await?;
     let acl = unsealed.acl(&REQUEST, &["changing".to_owned()]).await.unwrap();
     Ok(View {
         may_read: acl.may(Operation::Read, "secret/data/a"),
@@ -225,14 +225,14 @@ async fn calls_of_read(cluster: &Cluster, host: &Arc<Core>, token: &Token, path:
     let unsealed = host.unsealed().unwrap();
     let table = unsealed.mounts().current();
     let (mount, path) = (table.get("kv").unwrap(), SecretPath::parse(path).unwrap());
-    let place = host.place_in_system(mount, &path);
-    let mut ahead = host.arrive(&unsealed, &REQUEST, Some(token), place.clone()).await.unwrap();
+    let place = host.key_in_system(mount, &path);
+    let mut ahead = host.prefetch(&unsealed, &REQUEST, Some(token), place.clone()).await.unwrap();
     let caller = host.caller(&unsealed, &REQUEST, Some(token), None, &ahead).await.unwrap();
     assert!(caller.acl.may(Operation::Read, "secret/data/a"));
     if caller.since > ahead.clock() {
         ahead.forget(&place.unwrap());
     }
-    let engine = host.engine(&unsealed, mount, &REQUEST).await.unwrap().having_read(&ahead);
+    let engine = host.engine(&unsealed, mount, &REQUEST).await.unwrap().with_prefetched(&ahead);
     assert!(matches!(engine.read(&path, None).await.unwrap(), Read::Value(..)));
     cluster.main.calls() - before
 }
@@ -290,7 +290,7 @@ async fn ancestor_that_is_revoked_ends_a_token_whose_lineage_is_known() {
         if !is_alive {
             tokens.revoke(&kin.name).await.unwrap();
         }
-        let ahead = other.arrive(&theirs, &REQUEST, Some(&child), None).await.unwrap();
+        let ahead = other.prefetch(&theirs, &REQUEST, Some(&child), None).await.unwrap();
         let caller = other.caller(&theirs, &REQUEST, Some(&child), None, &ahead).await;
         assert_eq!(caller.is_ok(), is_alive);
     }
@@ -309,18 +309,18 @@ async fn secret_is_not_read_ahead_for_strangers_nor_kept_where_policies_are_newe
     host.mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
     write(host, "a").await;
     let table = unsealed.mounts().current();
-    let place = host.place_in_system(table.get("kv").unwrap(), &SecretPath::parse("a").unwrap()).unwrap();
+    let place = host.key_in_system(table.get("kv").unwrap(), &SecretPath::parse("a").unwrap()).unwrap();
     let arrives = async |token: &Token| {
-        host.arrive(&unsealed, &REQUEST, Some(token), Some(place.clone())).await.unwrap()
+        host.prefetch(&unsealed, &REQUEST, Some(token), Some(place.clone())).await.unwrap()
     };
-    let has_secret = |ahead: &Ahead| ahead.get(place.key()).is_some();
+    let has_secret = |ahead: &Prefetched| ahead.get(place.key()).is_some();
     let stranger = Token::presented("kw.nobody");
     assert!(!has_secret(&arrives(&stranger).await));
     let tokens = unsealed.tokens(&REQUEST);
     unsealed.put_policy(&REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
     let entry = Entry { policies: vec!["changing".to_owned()], ..Entry::new().unwrap() };
     let token = tokens.make(None, &entry).await.unwrap();
-    let caller = async |ahead: &Ahead| host.caller(&unsealed, &REQUEST, Some(&token), None, ahead).await;
+    let caller = async |ahead: &Prefetched| host.caller(&unsealed, &REQUEST, Some(&token), None, ahead).await;
     let first = arrives(&token).await;
     assert!(!has_secret(&first), "it was not alive before, as far as is known");
     assert!(caller(&first).await.unwrap().since > first.clock());
@@ -350,7 +350,7 @@ async fn many_requests_that_meet_a_change_read_it_once() {
     let arriving: Vec<_> = (0..20)
         .map(|_| {
             let (other, theirs, root) = (Arc::clone(other), Arc::clone(&theirs), cluster.root());
-            tokio::spawn(async move { other.arrive(&theirs, &REQUEST, Some(&root), None).await.map(|_| ()) })
+            tokio::spawn(async move { other.prefetch(&theirs, &REQUEST, Some(&root), None).await.map(|_| ()) })
         })
         .collect();
     for arriving in arriving {

@@ -11,7 +11,7 @@ use std::{
 use keyway_loader::{Condition, Delete, Key, Op, Put};
 use keyway_storage::{
     Beside, Storage, StorageError, Work,
-    lease::{Asked, Lease, Leases, Lost, TERM},
+    lease::{Acquired, Lease, Leases, Lost, TERM},
 };
 
 use crate::chaos::{Disk, REQUEST, Script};
@@ -29,14 +29,14 @@ impl Host {
         Self { leases: Leases::default(), storage: disk.open().await }
     }
 
-    async fn ask(&self, patience: Duration) -> Result<Asked, StorageError> {
-        self.leases.ask(&self.storage, WORK, patience).await
+    async fn ask(&self, patience: Duration) -> Result<Acquired, StorageError> {
+        self.leases.acquire(&self.storage, WORK, patience).await
     }
 
     async fn held(&self) -> Option<Lease> {
         match self.ask(Duration::ZERO).await.unwrap() {
-            Asked::Held(lease) => Some(lease),
-            Asked::Busy | Asked::Done(_) => None,
+            Acquired::Held(lease) => Some(lease),
+            Acquired::Busy | Acquired::Done(_) => None,
         }
     }
 
@@ -71,9 +71,9 @@ async fn what_was_done_just_now_is_left_alone_for_as_long_as_somebody_has_patien
     one.held().await.unwrap().release(&one.storage, Duration::from_secs(600)).await;
     for host in [&one, &other] {
         let asked = host.ask(Duration::from_secs(100)).await.unwrap();
-        assert!(matches!(asked, Asked::Done(wait) if wait == Duration::from_secs(100)));
+        assert!(matches!(asked, Acquired::Done(wait) if wait == Duration::from_secs(100)));
         let asked = host.ask(Duration::from_secs(10_000)).await.unwrap();
-        assert!(matches!(asked, Asked::Done(wait) if (590..=600).contains(&wait.as_secs())));
+        assert!(matches!(asked, Acquired::Done(wait) if (590..=600).contains(&wait.as_secs())));
     }
     assert!(other.held().await.is_some(), "who has none does it at once");
 }
@@ -145,7 +145,7 @@ async fn host_that_comes_back_writes_nothing_any_more_and_is_told() {
         ];
         for result in all {
             let error = result.unwrap_err();
-            assert!(!error.is_lost_race() && !error.is_unknown() && error.is_temporary(), "{error}");
+            assert!(!error.is_lost_race() && !error.is_unknown() && error.is_transient(), "{error}");
             assert!(error.to_string().contains("taken over"), "{error}");
         }
         std::future::pending::<()>().await;
@@ -185,7 +185,7 @@ async fn crash_at_any_step_leaves_a_lease_that_somebody_gets_and_one_alone() {
             let disk = Disk::shared(1_000);
             let hosts = [Host::new(&disk).await, Host::new(&disk).await, Host::new(&disk).await];
             disk.play(Script::Crash { at, done });
-            if let Ok(Asked::Held(lease)) = hosts[0].ask(Duration::ZERO).await {
+            if let Ok(Acquired::Held(lease)) = hosts[0].ask(Duration::ZERO).await {
                 let _broken_off = lease.during(&hosts[0].storage, |_| tokio::time::sleep(TERM)).await;
                 lease.release(&hosts[0].storage, Duration::ZERO).await;
             }

@@ -9,7 +9,7 @@ use keyway_core::{
     token::Token,
 };
 use keyway_loader::Backends;
-use keyway_storage::ahead::Ahead;
+use keyway_storage::prefetch::Prefetched;
 use tempfile::TempDir;
 
 use crate::chaos::{Disk, REQUEST};
@@ -69,7 +69,7 @@ pub(crate) async fn unsealed(core: Arc<Core>, made: &Initialised) -> Arc<Core> {
 pub(crate) async fn authorised(core: &Core, made: &Initialised) -> Arc<Unsealed> {
     let unsealed = core.unsealed().unwrap();
     let token = Token::presented(made.root_token.expose());
-    let caller = core.caller(&unsealed, &REQUEST, Some(&token), None, &Ahead::default()).await.unwrap();
+    let caller = core.caller(&unsealed, &REQUEST, Some(&token), None, &Prefetched::default()).await.unwrap();
     assert!(caller.acl.is_root());
     unsealed
 }

@@ -2,10 +2,10 @@
 
 use keyway_core::approle::{AppRoleError, AppRoles};
 
-use crate::{error::ApiError, route::At};
+use crate::{error::ApiError, route::RequestContext};
 
 /// The AppRole of the mount that the path lies in.
-pub(super) fn approles<'a>(at: &'a At<'_>) -> Result<AppRoles<'a>, ApiError> {
+pub(super) fn approles<'a>(at: &'a RequestContext<'_>) -> Result<AppRoles<'a>, ApiError> {
     Ok(AppRoles::new(at.unsealed()?.barrier(), &at.call.work, at.auth()?.1))
 }
 

@@ -14,7 +14,7 @@ use crate::{
     auth::{refuse_strict_binding, token_type, warned},
     error::ApiError,
     given::{Number, Text, Texts, Truth, seconds},
-    route::At,
+    route::RequestContext,
 };
 
 /// What is not there stays as it is. Vault has two names for some.
@@ -72,38 +72,38 @@ const OLD_NAMES: [(&str, &str); 3] = [
 /// What `secret-id-bound-cidrs` was once called.
 const OLD_NETWORKS: &str = "bound-cidr-list";
 
-pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Answer::names(&approles(at)?.roles().await?)
 }
 
-pub(super) async fn exists(at: &At<'_>) -> Result<bool, ApiError> {
+pub(super) async fn exists(at: &RequestContext<'_>) -> Result<bool, ApiError> {
     Ok(approles(at)?.role(at.name).await?.is_some())
 }
 
 /// The role that the path names.
-pub(super) async fn role(at: &At<'_>) -> Result<Role, ApiError> {
+pub(super) async fn role(at: &RequestContext<'_>) -> Result<Role, ApiError> {
     let role = approles(at)?.role(at.name).await?;
     role.ok_or_else(|| ApiError::Absent(format!("role {:?} does not exist", at.name)))
 }
 
-pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::system(told(&approles(at)?.role(at.name).await?.ok_or(ApiError::NotFound)?)))
 }
 
-pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     approles(at)?.remove_role(at.name).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     edit(at, &at.json()?).await
 }
 
-pub(super) async fn read_role_id(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn read_role_id(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::system(json!({ "role_id": role(at).await?.role_id })))
 }
 
-pub(super) async fn write_role_id(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn write_role_id(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: RoleIdRequest = at.json()?;
     role(at).await?;
     let role_id = request.role_id.filter(|id| id.filled().is_some());
@@ -111,12 +111,12 @@ pub(super) async fn write_role_id(at: &At<'_>) -> Result<Answer, ApiError> {
     edit(at, &RoleRequest { role_id, ..RoleRequest::default() }).await
 }
 
-fn field(at: &At<'_>) -> Result<&'static str, ApiError> {
+fn field(at: &RequestContext<'_>) -> Result<&'static str, ApiError> {
     let last = at.route.last_segment();
     FIELDS.iter().find(|(part, _)| *part == last).map(|(_, name)| *name).ok_or(ApiError::NotFound)
 }
 
-pub(super) async fn read_field(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn read_field(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (name, told) = (field(at)?, told(&role(at).await?));
     let value = told.get(name).cloned().unwrap_or_default();
     if at.route.last_segment() == OLD_NETWORKS {
@@ -135,7 +135,7 @@ pub(super) async fn read_field(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::system(answer))
 }
 
-pub(super) async fn write_field(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn write_field(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (name, body) = (field(at)?, at.json::<Map<String, Value>>()?);
     role(at).await?;
     let old = OLD_NAMES.iter().find(|(_, new)| *new == name).map_or(name, |(old, _)| *old);
@@ -147,7 +147,7 @@ pub(super) async fn write_field(at: &At<'_>) -> Result<Answer, ApiError> {
     edit(at, &only(name, value.clone())?).await
 }
 
-pub(super) async fn reset_field(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn reset_field(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let name = field(at)?;
     if !exists(at).await? {
         return Ok(Answer::Nothing);
@@ -164,12 +164,12 @@ fn only(name: &str, value: Value) -> Result<RoleRequest, ApiError> {
 }
 
 /// Secret ids that only one host knows: there are none.
-pub(super) async fn read_local(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn read_local(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     role(at).await?;
     Ok(Answer::system(json!({ "local_secret_ids": false })))
 }
 
-async fn edit(at: &At<'_>, request: &RoleRequest) -> Result<Answer, ApiError> {
+async fn edit(at: &RequestContext<'_>, request: &RoleRequest) -> Result<Answer, ApiError> {
     refuse_strict_binding(request.token_strictly_bind_ip.as_ref())?;
     for given in [&request.local_secret_ids, &request.enable_local_secret_ids].into_iter().flatten() {
         if given.get() != Ok(false) {

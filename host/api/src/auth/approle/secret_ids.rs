@@ -12,7 +12,7 @@ use crate::{
     answer::Answer,
     error::ApiError,
     given::{Number, Pairs, Text, Texts, seconds},
-    route::At,
+    route::RequestContext,
 };
 
 #[derive(Deserialize)]
@@ -31,12 +31,12 @@ struct NamedRequest {
     secret_id_accessor: Option<Text>,
 }
 
-pub(super) async fn make(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn make(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: SecretIdRequest = at.json()?;
     make_as(at, &request, None).await
 }
 
-pub(super) async fn make_custom(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn make_custom(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: SecretIdRequest = at.json()?;
     let secret_id = request.secret_id.as_ref().map(|id| id.0.trim().to_owned()).filter(|id| !id.is_empty());
     let secret_id = secret_id.ok_or_else(|| ApiError::bad_request("missing secret_id"))?;
@@ -44,7 +44,7 @@ pub(super) async fn make_custom(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 async fn make_as(
-    at: &At<'_>,
+    at: &RequestContext<'_>,
     request: &SecretIdRequest,
     secret_id: Option<String>,
 ) -> Result<Answer, ApiError> {
@@ -99,14 +99,14 @@ fn metadata(text: &str) -> Option<BTreeMap<String, String>> {
     text.split(',').map(pair).collect()
 }
 
-pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     // Vault's status for it.
     let unknown = || ApiError::bad_request(format!("role {:?} does not exist", at.name));
     let role = approles(at)?.role(at.name).await?.ok_or_else(unknown)?;
     Answer::names(&approles(at)?.accessors(&role).await?)
 }
 
-fn named(at: &At<'_>) -> Result<String, ApiError> {
+fn named(at: &RequestContext<'_>) -> Result<String, ApiError> {
     let request: NamedRequest = at.json()?;
     request
         .secret_id
@@ -115,7 +115,7 @@ fn named(at: &At<'_>) -> Result<String, ApiError> {
         .ok_or_else(|| ApiError::bad_request("missing secret_id"))
 }
 
-fn named_accessor(at: &At<'_>) -> Result<String, ApiError> {
+fn named_accessor(at: &RequestContext<'_>) -> Result<String, ApiError> {
     let request: NamedRequest = at.json()?;
     let accessor =
         request.secret_id_accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
@@ -123,13 +123,13 @@ fn named_accessor(at: &At<'_>) -> Result<String, ApiError> {
 }
 
 /// What is not there is 204, as Vault has it.
-pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn lookup(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (role, id) = (role(at).await?, named(at)?);
     let known = approles(at)?.secret_id(&role, id.trim()).await?;
     Ok(known.map_or(Answer::Nothing, |known| Answer::system(told(&known))))
 }
 
-pub(super) async fn lookup_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn lookup_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (role, accessor) = (role(at).await?, named_accessor(at)?);
     let known = approles(at)?.secret_id_by_accessor(&role, accessor.trim()).await?;
     // Vault's words, by which clients know it.
@@ -138,13 +138,13 @@ pub(super) async fn lookup_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::system(told(&known.ok_or_else(missing)?)))
 }
 
-pub(super) async fn destroy(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn destroy(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (role, id) = (role(at).await?, named(at)?);
     approles(at)?.remove_secret_id(&role, id.trim()).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn destroy_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn destroy_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (role, accessor) = (role(at).await?, named_accessor(at)?);
     if !approles(at)?.remove_secret_id_by_accessor(&role, accessor.trim()).await? {
         let message = format!("failed to find accessor entry for secret_id_accessor: {accessor:?}");
@@ -154,7 +154,7 @@ pub(super) async fn destroy_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Removes what is left of dead secret ids.
-pub(super) async fn tidy(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn tidy(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let gone = approles(at)?.tidy_secret_ids().await?;
     tracing::info!(gone, "dead secret ids tidied");
     Ok(Answer::accepted(

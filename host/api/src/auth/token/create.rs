@@ -12,7 +12,7 @@ use crate::{
     auth::auth,
     error::ApiError,
     given::{Number, Pairs, Text, Texts, Truth, seconds},
-    route::At,
+    route::RequestContext,
 };
 
 #[derive(Deserialize)]
@@ -36,7 +36,7 @@ struct CreateRequest {
     role_name: Option<Text>,
 }
 
-pub(super) async fn create(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn create(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: CreateRequest = at.json()?;
     if request.role_name.as_ref().and_then(Text::filled).is_some() {
         // Whether its path is allowed, nobody has looked at.
@@ -46,16 +46,16 @@ pub(super) async fn create(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Whoever may do this need not have `sudo` for the field `no_parent`.
-pub(super) async fn create_orphan(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn create_orphan(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     make(at, at.json()?, None, true).await
 }
 
-pub(super) async fn create_by_role(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn create_by_role(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     make(at, at.json()?, Some(at.name), false).await
 }
 
 async fn make(
-    at: &At<'_>,
+    at: &RequestContext<'_>,
     request: CreateRequest,
     role: Option<&str>,
     is_orphan: bool,

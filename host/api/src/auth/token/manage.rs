@@ -13,7 +13,7 @@ use crate::{
     auth::{auth, warned},
     error::ApiError,
     given::{Text, seconds},
-    route::At,
+    route::RequestContext,
 };
 
 #[derive(Deserialize)]
@@ -29,7 +29,7 @@ struct AccessorRequest {
 }
 
 /// Which token the body names.
-async fn named(at: &At<'_>) -> Result<(Token, Option<Live>, u64), ApiError> {
+async fn named(at: &RequestContext<'_>) -> Result<(Token, Option<Live>, u64), ApiError> {
     let request: TokenRequest = at.json()?;
     let token = request.token.as_ref().and_then(Text::filled);
     let token = token.ok_or_else(|| ApiError::bad_request("missing token ID"))?;
@@ -39,7 +39,7 @@ async fn named(at: &At<'_>) -> Result<(Token, Option<Live>, u64), ApiError> {
 }
 
 /// Which token the accessor in the body names, if there is one.
-async fn named_by_accessor(at: &At<'_>) -> Result<(Option<Live>, u64), ApiError> {
+async fn named_by_accessor(at: &RequestContext<'_>) -> Result<(Option<Live>, u64), ApiError> {
     let request: AccessorRequest = at.json()?;
     let accessor = request.accessor.as_ref().and_then(Text::filled);
     let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;
@@ -52,7 +52,7 @@ fn invalid_accessor() -> ApiError {
     ApiError::bad_request("invalid accessor")
 }
 
-pub(super) async fn lookup_self(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn lookup_self(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let token = at.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
     let mut told = told(&at.caller()?.live, token.expose());
     // This is one of its uses.
@@ -63,7 +63,7 @@ pub(super) async fn lookup_self(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// A request that names no token asks about the one that it shows.
-pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn lookup(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: TokenRequest = at.json()?;
     if request.token.as_ref().and_then(Text::filled).is_none() {
         return lookup_self(at).await;
@@ -74,7 +74,7 @@ pub(super) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// The token itself is not told: whoever has its accessor does not have it.
-pub(super) async fn lookup_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn lookup_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (live, _) = named_by_accessor(at).await?;
     Ok(Answer::system(told(&live.ok_or_else(invalid_accessor)?, "")))
 }
@@ -122,33 +122,38 @@ fn told(live: &Live, id: &str) -> Value {
     told
 }
 
-pub(super) async fn renew_self(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn renew_self(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: TokenRequest = at.json()?;
     let token = at.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
     prolong(at, token, &at.caller()?.live, seconds("increment", request.increment.as_ref())?).await
 }
 
-pub(super) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn renew(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (token, live, increment) = named(at).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("token not found"))?;
     prolong(at, &token, &live, increment).await
 }
 
-pub(super) async fn renew_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn renew_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (live, increment) = named_by_accessor(at).await?;
     prolong(at, &Token::presented(""), &live.ok_or_else(invalid_accessor)?, increment).await
 }
 
-async fn prolong(at: &At<'_>, token: &Token, live: &Live, increment: u64) -> Result<Answer, ApiError> {
+async fn prolong(
+    at: &RequestContext<'_>,
+    token: &Token,
+    live: &Live,
+    increment: u64,
+) -> Result<Answer, ApiError> {
     let Renewed { entry, warnings } = at.unsealed()?.renew(&at.call.work, live, increment).await?;
     Ok(Answer::token(auth(token, &entry, Time::now()), warnings))
 }
 
-pub(super) async fn revoke_self(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn revoke_self(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     revoke_live(at, &at.caller()?.live).await
 }
 
-pub(super) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn revoke(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (token, live, _) = named(at).await?;
     // One that is dead already is revoked, and what is left of it goes.
     let name = at.unsealed()?.tokens(&at.call.work).name(&token);
@@ -162,33 +167,33 @@ pub(super) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
     }
 }
 
-pub(super) async fn revoke_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn revoke_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     match named_by_accessor(at).await? {
         (Some(live), _) => revoke_live(at, &live).await,
         (None, _) => Ok(warned(vec!["No token found with this accessor".to_owned()])),
     }
 }
 
-async fn revoke_live(at: &At<'_>, live: &Live) -> Result<Answer, ApiError> {
+async fn revoke_live(at: &RequestContext<'_>, live: &Live) -> Result<Answer, ApiError> {
     at.unsealed()?.tokens(&at.call.work).revoke(&live.name).await?;
     // Its descendants are dead; what is left of them is tidied.
     at.call.core.hurry();
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn revoke_orphan(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn revoke_orphan(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (_, live, _) = named(at).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("token to revoke not found"))?;
     at.unsealed()?.tokens(&at.call.work).revoke_alone(&live.name).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn accessors(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn accessors(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Answer::names(&at.unsealed()?.tokens(&at.call.work).accessors().await?)
 }
 
 /// Removes what is left of dead tokens, in the background.
-pub(super) async fn tidy(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn tidy(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     at.call.core.hurry();
     Ok(Answer::accepted(
         "Tidy operation successfully started. Any information from the operation will be printed to the log.",

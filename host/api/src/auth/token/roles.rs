@@ -13,7 +13,7 @@ use crate::{
     auth::{newer, refuse_strict_binding, token_type, warned},
     error::ApiError,
     given::{Number, Text, Texts, Truth, seconds},
-    route::At,
+    route::RequestContext,
 };
 
 /// What is not there stays as it is. Vault has two names for some.
@@ -39,25 +39,25 @@ struct RoleRequest {
     allowed_entity_aliases: Option<Texts>,
 }
 
-pub(super) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Answer::names(&at.unsealed()?.tokens(&at.call.work).roles().await?)
 }
 
-pub(super) async fn exists(at: &At<'_>) -> Result<bool, ApiError> {
+pub(super) async fn exists(at: &RequestContext<'_>) -> Result<bool, ApiError> {
     Ok(at.unsealed()?.tokens(&at.call.work).role(at.name).await?.is_some())
 }
 
-pub(super) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let role = at.unsealed()?.tokens(&at.call.work).role(at.name).await?.ok_or(ApiError::NotFound)?;
     Ok(Answer::system(told(&role)))
 }
 
-pub(super) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     at.unsealed()?.tokens(&at.call.work).remove_role(at.name).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: RoleRequest = at.json()?;
     refuse_strict_binding(request.token_strictly_bind_ip.as_ref())?;
     if request.allowed_entity_aliases.as_ref().is_some_and(|aliases| !aliases.get().is_empty()) {

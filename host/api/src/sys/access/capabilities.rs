@@ -13,7 +13,7 @@ use crate::{
     answer::Answer,
     error::ApiError,
     given::{Text, Texts},
-    route::At,
+    route::RequestContext,
 };
 
 /// The longest path: no request has a longer one.
@@ -28,11 +28,11 @@ struct CapabilitiesRequest {
     accessor: Option<Text>,
 }
 
-pub(crate) async fn of_self(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn of_self(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     answer(&at.json::<CapabilitiesRequest>()?, &at.caller()?.acl)
 }
 
-pub(crate) async fn of_token(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn of_token(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: CapabilitiesRequest = at.json()?;
     let token = request.token.as_ref().and_then(Text::filled);
     let token = token.ok_or_else(|| ApiError::bad_request("missing token"))?;
@@ -41,7 +41,7 @@ pub(crate) async fn of_token(at: &At<'_>) -> Result<Answer, ApiError> {
     answer(&request, &*acl(at, &live).await?)
 }
 
-pub(crate) async fn of_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn of_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: CapabilitiesRequest = at.json()?;
     let accessor = request.accessor.as_ref().and_then(Text::filled);
     let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;
@@ -50,7 +50,7 @@ pub(crate) async fn of_accessor(at: &At<'_>) -> Result<Answer, ApiError> {
     answer(&request, &*acl(at, &live).await?)
 }
 
-async fn acl(at: &At<'_>, live: &Live) -> Result<Arc<Acl>, ApiError> {
+async fn acl(at: &RequestContext<'_>, live: &Live) -> Result<Arc<Acl>, ApiError> {
     Ok(at.unsealed()?.acl(&at.call.work, &live.entry.policies).await?)
 }
 

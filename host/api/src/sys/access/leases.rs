@@ -13,7 +13,7 @@ use crate::{
     answer::{Answer, Logical},
     error::ApiError,
     given::{Truth, seconds},
-    route::At,
+    route::RequestContext,
 };
 
 #[derive(Deserialize)]
@@ -45,7 +45,10 @@ struct PrefixRequest {
 }
 
 /// The lease that the body or the path names.
-async fn named(at: &At<'_>, lease_id: Option<String>) -> Result<(String, Option<Live>), ApiError> {
+async fn named(
+    at: &RequestContext<'_>,
+    lease_id: Option<String>,
+) -> Result<(String, Option<Live>), ApiError> {
     let id = lease_id.filter(|id| !id.is_empty()).or_else(|| Some(at.name.to_owned()));
     let id =
         id.filter(|id| !id.is_empty()).ok_or_else(|| ApiError::bad_request("lease_id must be specified"))?;
@@ -64,7 +67,7 @@ fn invalid() -> ApiError {
     ApiError::bad_request("invalid lease")
 }
 
-pub(crate) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn lookup(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (id, live) = named(at, at.json::<LookupRequest>()?.lease_id).await?;
     let entry = live.ok_or_else(invalid)?.entry;
     Ok(Answer::system(json!({
@@ -78,7 +81,7 @@ pub(crate) async fn lookup(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// The names of leases one level below a path.
-pub(crate) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let folder = at.name.trim_end_matches('/');
     let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
     let leases = at.unsealed()?.tokens(&at.call.work).leases(&prefix).await?;
@@ -92,7 +95,7 @@ pub(crate) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
     Answer::names(&names)
 }
 
-pub(crate) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn renew(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: RenewRequest = at.json()?;
     let increment = seconds("increment", request.increment.as_ref())?;
     let (id, live) = named(at, request.lease_id).await?;
@@ -107,7 +110,7 @@ pub(crate) async fn renew(at: &At<'_>) -> Result<Answer, ApiError> {
     }))
 }
 
-pub(crate) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn revoke(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (_, live) = named(at, at.json::<RevokeRequest>()?.lease_id).await?;
     if let Some(live) = live {
         at.unsealed()?.tokens(&at.call.work).revoke(&live.name).await?;
@@ -117,7 +120,7 @@ pub(crate) async fn revoke(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// All leases below a path.
-pub(crate) async fn revoke_prefix(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn revoke_prefix(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let PrefixRequest { .. } = at.json()?;
     let folder = at.name.trim_end_matches('/');
     if folder.is_empty() {
@@ -132,7 +135,7 @@ pub(crate) async fn revoke_prefix(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// What is left of dead leases goes in the background.
-pub(crate) async fn tidy(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn tidy(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     at.call.core.hurry();
     Ok(Answer::accepted(
         "Tidy operation successfully started. Any information from the operation will be printed to the log.",

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::mounts::{describe, tune::TuneRequest};
-use crate::{answer::Answer, error::ApiError, route::At};
+use crate::{answer::Answer, error::ApiError, route::RequestContext};
 
 #[derive(Deserialize)]
 struct EnableRequest {
@@ -20,12 +20,12 @@ struct EnableRequest {
     config: Option<TuneRequest>,
 }
 
-pub(crate) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(table(at)?))
 }
 
 /// All auth methods by path.
-pub(crate) fn table(at: &At<'_>) -> Result<Map<String, Value>, ApiError> {
+pub(crate) fn table(at: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
     let all = at.unsealed()?.mounts().current().auth().all();
     Ok(all.iter().map(|(path, mount)| (format!("{path}/"), told(mount))).collect())
 }
@@ -55,7 +55,7 @@ pub(crate) fn told(mount: &AuthMount) -> Value {
     told
 }
 
-pub(crate) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn one(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
     let mount = at.unsealed()?.mounts().current().auth().get(path);
     // The words by which Terraform knows that it is gone.
@@ -63,7 +63,7 @@ pub(crate) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(told(&mount)))
 }
 
-pub(crate) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn enable(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
     let request: EnableRequest = at.json()?;
     let kind = request.kind.as_deref().filter(|kind| !kind.is_empty()).unwrap_or_default();
@@ -86,7 +86,7 @@ pub(crate) async fn enable(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Its tokens are dead at once; what is left of it goes in the background.
-pub(crate) async fn disable(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn disable(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/').to_owned();
     if path == TOKEN {
         return Err(ApiError::bad_request("token credential backend cannot be disabled"));

@@ -12,7 +12,7 @@ use crate::{
     answer::Answer,
     error::ApiError,
     given::{Number, Truth, said},
-    route::At,
+    route::RequestContext,
 };
 
 #[derive(Deserialize)]
@@ -39,17 +39,17 @@ struct SpikeRequest {
 }
 
 /// All names, as the older endpoint tells them.
-pub(crate) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let names = below(at).await?;
     Ok(Answer::flat(json!({ "keys": names, "policies": names })))
 }
 
-pub(crate) async fn list(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Answer::names(&below(at).await?)
 }
 
 /// The whole names of all policies, or of those in a folder.
-async fn below(at: &At<'_>) -> Result<Vec<String>, ApiError> {
+async fn below(at: &RequestContext<'_>) -> Result<Vec<String>, ApiError> {
     let mut names = at.unsealed()?.policies().names(at.unsealed()?.records(&at.call.work)).await?;
     let folder = at.name.trim_end_matches('/');
     if !folder.is_empty() {
@@ -59,7 +59,7 @@ async fn below(at: &At<'_>) -> Result<Vec<String>, ApiError> {
 }
 
 /// The name that the path has. A slash at its end does not count.
-fn policy_name(at: &At<'_>) -> Result<String, ApiError> {
+fn policy_name(at: &RequestContext<'_>) -> Result<String, ApiError> {
     match at.name.trim_end_matches('/') {
         "" => Err(ApiError::MethodNotAllowed),
         text => name(text).map_err(ApiError::bad_request),
@@ -67,12 +67,12 @@ fn policy_name(at: &At<'_>) -> Result<String, ApiError> {
 }
 
 /// One policy, as the older endpoint tells it.
-pub(crate) async fn read_rules(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn read_rules(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (name, stored) = named(at).await?;
     Ok(Answer::flat(told(&name, "rules", &stored)))
 }
 
-pub(crate) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (name, stored) = named(at).await?;
     Ok(Answer::system(told(&name, "policy", &stored)))
 }
@@ -94,7 +94,7 @@ fn told(name: &str, text: &str, stored: &Stored) -> Map<String, Value> {
 }
 
 /// One of SPIKE's, as it was written.
-pub(crate) async fn read_spike(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn read_spike(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (name, Stored { policy: Written::Spike(policy), .. }) = named(at).await? else {
         return Err(ApiError::NotFound);
     };
@@ -105,14 +105,14 @@ pub(crate) async fn read_spike(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::system(told))
 }
 
-async fn named(at: &At<'_>) -> Result<(String, Stored), ApiError> {
+async fn named(at: &RequestContext<'_>) -> Result<(String, Stored), ApiError> {
     let name = policy_name(at)?;
     let unsealed = at.unsealed()?;
     let stored = unsealed.policies().get(unsealed.records(&at.call.work), &name).await?;
     Ok((name, stored.ok_or(ApiError::NotFound)?))
 }
 
-pub(crate) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: PolicyRequest = at.json()?;
     let is_by_old_name = request.policy.is_none();
     let text = request.policy.or(request.rules).filter(|text| !text.is_empty());
@@ -137,7 +137,7 @@ fn decoded(text: String) -> String {
     decoded.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or(text)
 }
 
-pub(crate) async fn write_spike(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn write_spike(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: SpikeRequest = at.json()?;
     let policy = SpikePolicy {
         spiffe_id_pattern: request.spiffe_id_pattern,
@@ -148,7 +148,7 @@ pub(crate) async fn write_spike(at: &At<'_>) -> Result<Answer, ApiError> {
     put(at, Written::Spike(policy), Cas::default()).await
 }
 
-async fn put(at: &At<'_>, written: Written, cas: Cas) -> Result<Answer, ApiError> {
+async fn put(at: &RequestContext<'_>, written: Written, cas: Cas) -> Result<Answer, ApiError> {
     let name = policy_name(at)?;
     if at.call.path.as_str().ends_with('/') {
         return Err(ApiError::bad_request("cannot write to a path ending in '/'"));
@@ -157,7 +157,7 @@ async fn put(at: &At<'_>, written: Written, cas: Cas) -> Result<Answer, ApiError
     Ok(Answer::Nothing)
 }
 
-pub(crate) async fn delete(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let name = policy_name(at)?;
     at.unsealed()?.remove_policy(&at.call.work, name).await?;
     Ok(Answer::Nothing)

@@ -11,7 +11,7 @@ use keyway_loader::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{answer::Answer, error::ApiError, given::Truth, route::At};
+use crate::{answer::Answer, error::ApiError, given::Truth, route::RequestContext};
 
 #[derive(Deserialize)]
 struct Body {
@@ -22,7 +22,7 @@ struct Body {
     upgrade: Option<Truth>,
 }
 
-pub(crate) async fn swap(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn swap(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let body: Body = at.json()?;
     let plugin = body.plugin.as_deref().map(Requirement::parse).transpose();
     let plugin = plugin.map_err(|reason| ApiError::bad_request(format!("plugin: {reason}")))?;
@@ -49,7 +49,7 @@ pub(crate) async fn swap(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Brings the data format of the store to its plugin's.
-pub(crate) async fn upgrade(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn upgrade(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     super::exists(at)?;
     at.call.work.unpin();
     let upgraded = at.call.core.upgrade_backend(at.name).await?;
@@ -75,7 +75,7 @@ fn said(name: &str, given: &Option<Truth>) -> Result<bool, ApiError> {
     truth.map(Option::unwrap_or_default).map_err(|reason| ApiError::bad_request(format!("{name}: {reason}")))
 }
 
-pub(crate) async fn roll_back(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn roll_back(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let body: Body = at.json()?;
     if body.plugin.is_some() || body.config.is_some() || body.upgrade.is_some() {
         return Err(ApiError::bad_request(
@@ -85,7 +85,7 @@ pub(crate) async fn roll_back(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::system(answer(at, &body, SwapRequest::BACK).await?))
 }
 
-async fn answer(at: &At<'_>, body: &Body, asked: SwapRequest) -> Result<Value, ApiError> {
+async fn answer(at: &RequestContext<'_>, body: &Body, asked: SwapRequest) -> Result<Value, ApiError> {
     let data = match (said("migrate", &body.migrate)?, said("discard", &body.discard)?) {
         (true, true) => return Err(ApiError::bad_request("either migrate or discard, not both")),
         (true, false) => Data::Migrated,

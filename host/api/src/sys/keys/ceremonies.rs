@@ -18,7 +18,7 @@ use crate::{
     answer::Answer,
     error::ApiError,
     given::{Number, Truth},
-    route::At,
+    route::RequestContext,
 };
 
 #[derive(Deserialize)]
@@ -40,7 +40,7 @@ struct RootRequest {
 }
 
 /// Whether a token is shown that may do there what only administrators may.
-async fn is_administrator(at: &At<'_>, path: &str) -> Result<bool, ApiError> {
+async fn is_administrator(at: &RequestContext<'_>, path: &str) -> Result<bool, ApiError> {
     if let Some(caller) = &at.caller {
         return Ok(caller.acl.has_sudo(path, false));
     }
@@ -53,11 +53,11 @@ async fn is_administrator(at: &At<'_>, path: &str) -> Result<bool, ApiError> {
     }
 }
 
-async fn beginner(at: &At<'_>, path: &str) -> Result<Beginner, ApiError> {
+async fn beginner(at: &RequestContext<'_>, path: &str) -> Result<Beginner, ApiError> {
     Ok(if is_administrator(at, path).await? { Beginner::Administrator } else { Beginner::Anybody })
 }
 
-fn given(at: &At<'_>) -> Result<(Share, String), ApiError> {
+fn given(at: &RequestContext<'_>) -> Result<(Share, String), ApiError> {
     let request: ShareRequest = at.json()?;
     let share = parse_share(request.key.unwrap_or_default().trim());
     let wrong = || ApiError::bad_request("\"key\" must be an unseal share in hexadecimal or Base64");
@@ -95,11 +95,11 @@ fn told_of_verification(status: &RekeyStatus) -> Value {
     })
 }
 
-pub(crate) async fn rekey_status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn rekey_status(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(told(&at.call.core.rekey_status(&at.call.work).await?)))
 }
 
-pub(crate) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn begin_rekey(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: RekeyRequest = at.json()?;
     let number = |given: &Option<Number>, otherwise: u64| -> Result<u64, String> {
         let given = given.as_ref().map(Number::get).transpose()?;
@@ -123,17 +123,17 @@ pub(crate) async fn begin_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(told(&begun)))
 }
 
-pub(crate) async fn cancel_rekey(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn cancel_rekey(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     at.call.core.cancel_rekey(is_administrator(at, "sys/rekey/init").await?)?;
     Ok(Answer::Nothing)
 }
 
-pub(crate) async fn rekey(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn rekey(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(at)?;
     answer(at.call.core.rekey(&at.call.work, &nonce, share).await?)
 }
 
-pub(crate) async fn verification_status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn verification_status(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let status = at.call.core.rekey_status(&at.call.work).await?;
     if status.nonce.is_none() {
         return Err(ApiError::bad_request("no rekey configuration found"));
@@ -142,22 +142,22 @@ pub(crate) async fn verification_status(at: &At<'_>) -> Result<Answer, ApiError>
 }
 
 /// The new shares stay; their giving back begins again.
-pub(crate) async fn restart_verification(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn restart_verification(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let is_administrator = is_administrator(at, "sys/rekey/verify").await?;
     let status = at.call.core.restart_verification(&at.call.work, is_administrator).await?;
     Ok(Answer::flat(told_of_verification(&status)))
 }
 
 /// Shares are never kept for their holders, encrypted or not.
-pub(crate) async fn backup(_: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn backup(_: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Err(ApiError::bad_request("no backed-up keys found"))
 }
 
-pub(crate) async fn remove_backup(_: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn remove_backup(_: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::Nothing)
 }
 
-pub(crate) async fn verify(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn verify(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(at)?;
     answer(at.call.core.verify_rekey(&at.call.work, &nonce, share).await?)
 }
@@ -180,7 +180,7 @@ fn answer(rekeyed: Rekeyed) -> Result<Answer, ApiError> {
     }))
 }
 
-pub(crate) async fn root_status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn root_status(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::flat(told_of_root(&at.call.core.root_status(&at.call.work).await?, "")))
 }
 
@@ -200,7 +200,7 @@ fn told_of_root(status: &RootStatus, otp: &str) -> Value {
     })
 }
 
-pub(crate) async fn begin_root(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn begin_root(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: RootRequest = at.json()?;
     let (otp, told) = match request.otp.filter(|otp| !otp.is_empty()) {
         Some(otp) => (Zeroizing::new(otp.into_bytes()), String::new()),
@@ -224,12 +224,12 @@ fn random_otp() -> Result<String, ApiError> {
     Ok(text)
 }
 
-pub(crate) async fn cancel_root(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn cancel_root(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     at.call.core.cancel_root(is_administrator(at, "sys/generate-root/attempt").await?)?;
     Ok(Answer::Nothing)
 }
 
-pub(crate) async fn root(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn root(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(at)?;
     let status = at.call.core.give_for_root(&at.call.work, &nonce, share).await?;
     Ok(Answer::flat(told_of_root(&status, "")))

@@ -3,18 +3,18 @@
 use keyway_core::Reencryption;
 use serde_json::{Value, json};
 
-use crate::{answer::Answer, error::ApiError, route::At};
+use crate::{answer::Answer, error::ApiError, route::RequestContext};
 
-pub(crate) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn status(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let present = at.call.core.reencryption(&at.call.work).await?;
     Ok(Answer::system(present.as_ref().map_or_else(|| json!({ "state": "none" }), told)))
 }
 
-pub(crate) async fn begin(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn begin(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::system(told(&at.call.core.begin_reencryption(&at.call.work).await?)))
 }
 
-pub(crate) async fn cancel(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn cancel(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     at.call.core.cancel_reencryption(&at.call.work).await?;
     Ok(Answer::Nothing)
 }

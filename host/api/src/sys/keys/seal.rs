@@ -7,16 +7,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{super::version::VAULT_LEVEL, password::parse};
-use crate::{answer::Answer, call::Call, error::ApiError, route::At};
+use crate::{answer::Answer, call::Call, error::ApiError, route::RequestContext};
 
-pub(crate) async fn is_initialised(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn is_initialised(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let status = call.core.seal_status(&call.work).await?;
     Ok(Answer::plain(json!({ "initialized": status.initialised })))
 }
 
 /// There is no leader: where hosts share a store each does everything, and so says of itself that it is one.
-pub(crate) async fn leader(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn leader(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let is_shared = at.call.core.system_is_shared();
     if is_shared {
         // Perhaps it has been sealed by what another host did. While the store is away it is what it was.
@@ -34,20 +34,20 @@ pub(crate) async fn leader(at: &At<'_>) -> Result<Answer, ApiError> {
 
 /// A server that is sealed already stays as it is, the shares that it was given too; nobody has to show a token for that, and so
 /// nothing is sealed by one who has shown none, should somebody unseal the server meanwhile.
-pub(crate) async fn seal(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn seal(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     if at.caller.is_some() {
         at.call.core.seal();
     }
     Ok(Answer::Nothing)
 }
 
-pub(crate) async fn rotate(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn rotate(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     at.unsealed()?.barrier().rotate(&at.call.work).await?;
     Ok(Answer::Nothing)
 }
 
 /// The key that seals.
-pub(crate) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn key_status(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let unsealed = at.unsealed()?;
     if at.call.core.system_is_shared() {
         // Another host may have made a newer one.
@@ -62,7 +62,7 @@ pub(crate) async fn key_status(at: &At<'_>) -> Result<Answer, ApiError> {
     })))
 }
 
-pub(crate) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn status(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let status = call.core.seal_status(&call.work).await?;
     Ok(Answer::plain(seal_answer(call, &status)))
@@ -100,7 +100,7 @@ struct InitRequest {
     repeat: bool,
 }
 
-pub(crate) async fn init(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn init(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (call, body) = (at.call, at.json::<InitRequest>()?);
     let counts = ShareCounts::new(body.secret_shares.unwrap_or(5), body.secret_threshold.unwrap_or(3))
         .map_err(ApiError::bad_request)?;
@@ -124,7 +124,7 @@ struct UnsealRequest {
     migrate: bool,
 }
 
-pub(crate) async fn unseal(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn unseal(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let (core, request) = (&call.core, &call.work);
     let body: UnsealRequest = at.json()?;

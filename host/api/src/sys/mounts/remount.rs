@@ -4,7 +4,7 @@ use keyway_core::{CoreError, mounts::MountPath};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{answer::Answer, error::ApiError, route::At};
+use crate::{answer::Answer, error::ApiError, route::RequestContext};
 
 #[derive(Deserialize)]
 struct RemountRequest {
@@ -12,7 +12,7 @@ struct RemountRequest {
     to: Option<String>,
 }
 
-pub(crate) async fn remount(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn remount(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: RemountRequest = at.json()?;
     let given = |path: Option<String>, name: &str| {
         let path = path.map(|path| path.trim_matches('/').to_owned()).filter(|path| !path.is_empty());
@@ -37,7 +37,7 @@ pub(crate) async fn remount(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// The last move of a mount, by its id.
-pub(crate) async fn status(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn status(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let table = at.unsealed()?.mounts().current();
     let secrets = table.iter().find(|(_, mount)| mount.uuid.to_string() == at.name);
     let secrets =

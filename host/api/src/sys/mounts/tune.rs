@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::describe;
-use crate::{answer::Answer, error::ApiError, given::seconds, route::At};
+use crate::{answer::Answer, error::ApiError, given::seconds, route::RequestContext};
 
 /// What is not there stays as it is. What has no meaning here is refused, unless it says nothing.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -83,7 +83,7 @@ fn gone(path: &str) -> ApiError {
     ApiError::bad_request(format!("No secret engine mount at {path}/"))
 }
 
-pub(crate) async fn read(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
     let table = at.unsealed()?.mounts().current();
     if let Some(auth) = path.strip_prefix("auth/") {
@@ -106,7 +106,7 @@ fn of_auth(tune: &Tune, description: &str) -> Map<String, Value> {
     told
 }
 
-pub(crate) async fn write(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/').to_owned();
     if let Some(auth) = path.strip_prefix("auth/") {
         return tune_auth(at, auth).await;
@@ -149,18 +149,18 @@ fn upgrades(present: u8, wanted: &str) -> Result<bool, ApiError> {
     }
 }
 
-pub(crate) async fn read_auth(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn read_auth(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let table = at.unsealed()?.mounts().current();
     let path = at.name.trim_end_matches('/');
     let mount = table.auth().get(path).ok_or_else(|| gone(&format!("auth/{path}")))?;
     Ok(Answer::flat(of_auth(&mount.tune, &mount.description)))
 }
 
-pub(crate) async fn write_auth(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn write_auth(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     tune_auth(at, at.name.trim_end_matches('/')).await
 }
 
-async fn tune_auth(at: &At<'_>, path: &str) -> Result<Answer, ApiError> {
+async fn tune_auth(at: &RequestContext<'_>, path: &str) -> Result<Answer, ApiError> {
     let request: TuneRequest = at.json()?;
     let path = path.to_owned();
     let table = at.unsealed()?.mounts().current();

@@ -8,7 +8,7 @@ use keyway_core::{
 use serde_json::{Map, Value, json};
 
 use super::describe::{cubbyhole, mount_answer, mount_table, system};
-use crate::{answer::Answer, error::ApiError, route::At, sys::access::methods};
+use crate::{answer::Answer, error::ApiError, route::RequestContext, sys::access::methods};
 
 /// The capabilities in the order in which OpenBao tells them here.
 const CAPABILITIES: [(&str, Capabilities); 9] = [
@@ -24,7 +24,7 @@ const CAPABILITIES: [(&str, Capabilities); 9] = [
 ];
 
 /// The mounts that the token may use, and those that everybody may see; the latter alone, and less of them, without a token.
-pub(crate) async fn all(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let table = at.unsealed()?.mounts().current();
     let Some(caller) = &at.caller else { return Ok(listed(&table)) };
     let acl = &caller.acl;
@@ -70,7 +70,7 @@ fn listed(table: &MountTable) -> Answer {
 }
 
 /// The mount that a path lies in. Those who may not use it are not told whether there is one.
-pub(crate) async fn one(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn one(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
     let (acl, table) = (&at.caller()?.acl, at.unsealed()?.mounts().current());
     let nothing = || {
@@ -118,7 +118,7 @@ fn may_use(acl: &Acl, path: &str) -> bool {
 }
 
 /// The rules of all policies of the token together. Patterns with wildcards within are left out, as OpenBao does.
-pub(crate) async fn resultant_acl(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn resultant_acl(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let acl = &at.caller()?.acl;
     if acl.is_root() {
         return Ok(Answer::system(json!({ "root": true })));

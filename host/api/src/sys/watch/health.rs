@@ -7,13 +7,13 @@ use super::super::version::VAULT_LEVEL;
 use crate::{
     answer::{self, Answer, HealthState},
     error::ApiError,
-    route::At,
+    route::RequestContext,
 };
 
 const NOT_AUDITED: &str = "no audit device accepts a line, and no request is served without one";
 
 /// 200 where secrets can be read and written; else what stands in the way, most basic first.
-pub(crate) async fn health(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn health(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let HealthReport { seal, storage, audits, was_initialised } = call.core.health(&call.work).await;
     let ready = storage.iter().all(BackendHealth::is_ready);

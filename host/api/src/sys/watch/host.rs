@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 use sysinfo::{Disk, Disks, System};
 use tokio::sync::Semaphore;
 
-use crate::{answer::Answer, error::ApiError, route::At};
+use crate::{answer::Answer, error::ApiError, route::RequestContext};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The version that serves, since it was installed; which versions were here before, nobody has written down.
-pub(crate) async fn versions(_at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn versions(_at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let installed = own_program().and_then(|program| std::fs::metadata(program)?.modified());
     let installed = installed.ok().and_then(|time| jiff::Timestamp::try_from(time).ok());
     let told = json!({
@@ -23,7 +23,7 @@ pub(crate) async fn versions(_at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// The machine that the server runs on.
-pub(crate) async fn info(_at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn info(_at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     /// A disk may hang that is asked how full it is; it takes one thread, and not one for each request.
     static TURN: Semaphore = Semaphore::const_new(1);
     let turn = TURN.try_acquire().map_err(|_| ApiError::overloaded("the host is being looked at already"))?;
@@ -112,7 +112,7 @@ fn host_name() -> String {
 }
 
 /// The hosts that serve from this store. Each serves everything, so that all are active.
-pub(crate) async fn hosts(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn hosts(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let hosts = at.call.core.hosts(&at.call.work).await?;
     let node = |host: Host| {
         json!({
@@ -130,7 +130,7 @@ pub(crate) async fn hosts(at: &At<'_>) -> Result<Answer, ApiError> {
 }
 
 /// The requests that are being served, this one among them.
-pub(crate) async fn requests(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn requests(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let requests = at.call.edge.in_flight.all();
     let told: Map<String, Value> = requests
         .into_iter()

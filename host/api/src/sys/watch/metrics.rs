@@ -4,9 +4,9 @@ use keyway_common::metrics::Sample;
 use keyway_loader::images;
 use keyway_storage::breaker::Circuit;
 
-use crate::{Edge, answer::Answer, call::Call, error::ApiError, route::At};
+use crate::{Edge, answer::Answer, call::Call, error::ApiError, route::RequestContext};
 
-pub(crate) async fn metrics(at: &At<'_>) -> Result<Answer, ApiError> {
+pub(crate) async fn metrics(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let (metrics, samples) = (&call.edge.metrics, samples(&call.edge));
     Ok(match format(call)? {

@@ -50,7 +50,7 @@ impl Default for SwapSettings {
 }
 
 /// Where the server's plugins come from.
-pub struct Supply {
+pub struct PluginSource {
     /// Finds and loads them.
     pub loader: Arc<Loader>,
     /// Where relative paths of their settings begin.
@@ -100,13 +100,13 @@ pub struct LastSwap {
 /// What is known about swaps.
 #[derive(Default)]
 pub(in crate::core) struct Swaps {
-    pub(super) supply: RwLock<Option<Arc<Supply>>>,
+    pub(super) supply: RwLock<Option<Arc<PluginSource>>>,
     pub(super) last: Mutex<BTreeMap<String, LastSwap>>,
     pub(super) counts: Mutex<BTreeMap<(String, &'static str), u64>>,
 }
 
 impl Swaps {
-    pub(super) fn supply(&self) -> Option<Arc<Supply>> {
+    pub(super) fn supply(&self) -> Option<Arc<PluginSource>> {
         self.supply.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -7,7 +7,7 @@ use keyway_loader::{Chain, Fix, SwapError, archive, loader::StageFailure, swap::
 use keyway_storage::Storage;
 use tokio::task::JoinError;
 
-use super::{LastSwap, Supply};
+use super::{LastSwap, PluginSource};
 use crate::core::{Core, CoreError};
 
 /// Where backups are that are made before upgrades, in the data directory.
@@ -30,7 +30,11 @@ impl Core {
         upgraded.map_err(|error| CoreError::Upgrade(Box::new(error)))
     }
 
-    async fn upgrade_to_the_end(&self, storage: &Storage, supply: &Supply) -> Result<Upgraded, SwapError> {
+    async fn upgrade_to_the_end(
+        &self,
+        storage: &Storage,
+        supply: &PluginSource,
+    ) -> Result<Upgraded, SwapError> {
         let (name, deadlines) = (storage.name(), supply.swaps.deadlines);
         let upgraded = supply.loader.upgrade(storage.slot(), self.backups(), deadlines).await;
         let (outcome, detail) = match &upgraded {

@@ -212,7 +212,7 @@ impl Item {
         let (at, key) = (self.at, self.key()?.to_owned());
         match object.insert(key.clone(), self.value.json()?) {
             None => Ok(()),
-            Some(_) => Err(error(at, format!("{key} stands there twice"))),
+            Some(_) => Err(error(at, format!("{key} is a duplicate"))),
         }
     }
 }

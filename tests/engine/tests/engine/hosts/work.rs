@@ -40,9 +40,9 @@ async fn work_that_another_host_has_the_lease_of_is_left_to_it() {
     unsealed.barrier().rotate(&REQUEST).await.unwrap();
     cluster.rests().await;
     let (storage, leases) = (cluster.main.open().await, Leases::default());
-    let held = async |name| match leases.ask(&storage, name, Duration::ZERO).await.unwrap() {
-        Asked::Held(lease) => lease,
-        Asked::Busy | Asked::Done(_) => panic!("{name} is another host's"),
+    let held = async |name| match leases.acquire(&storage, name, Duration::ZERO).await.unwrap() {
+        Acquired::Held(lease) => lease,
+        Acquired::Busy | Acquired::Done(_) => panic!("{name} is another host's"),
     };
     let (one, other) = (held("reencryption").await, held("upkeep").await);
     let keyspaces = async || {

@@ -4,37 +4,37 @@ use keyway_loader::{Key, Record};
 
 /// Where a record lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct RecordKey {
     keyspace: String,
     key: Vec<u8>,
 }
 
 /// What was read together.
 #[derive(Debug, Default)]
-pub struct Ahead {
-    records: Vec<(Place, Option<Record>)>,
+pub struct Prefetched {
+    records: Vec<(RecordKey, Option<Record>)>,
     clock: u64,
 }
 
 /// A record that was read ahead, or just now.
 pub enum Found<'a> {
-    /// Ahead.
-    Ahead(Option<&'a Record>),
-    /// Now.
-    Now(Option<Record>),
+    /// Prefetched.
+    Prefetched(Option<&'a Record>),
+    /// Read now.
+    Read(Option<Record>),
 }
 
 impl Found<'_> {
     /// The record; none where there is none.
     pub fn record(&self) -> Option<&Record> {
         match self {
-            Self::Ahead(record) => *record,
-            Self::Now(record) => record.as_ref(),
+            Self::Prefetched(record) => *record,
+            Self::Read(record) => record.as_ref(),
         }
     }
 }
 
-impl Place {
+impl RecordKey {
     /// The place of a key.
     pub fn of(key: Key<'_>) -> Self {
         Self { keyspace: key.keyspace().to_owned(), key: key.bytes().to_vec() }
@@ -46,7 +46,7 @@ impl Place {
     }
 }
 
-impl Ahead {
+impl Prefetched {
     /// With what a clock of the reader's showed before.
     #[must_use]
     pub fn at(self, clock: u64) -> Self {
@@ -59,11 +59,11 @@ impl Ahead {
     }
 
     /// The record of this place is to be read again.
-    pub fn forget(&mut self, place: &Place) {
+    pub fn forget(&mut self, place: &RecordKey) {
         self.records.retain(|(known, _)| known != place);
     }
 
-    pub(super) fn new(places: Vec<Place>, records: Vec<Option<Record>>) -> Self {
+    pub(super) fn new(places: Vec<RecordKey>, records: Vec<Option<Record>>) -> Self {
         Self { records: places.into_iter().zip(records).collect(), clock: 0 }
     }
 

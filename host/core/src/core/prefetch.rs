@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Instant};
 
 use keyway_storage::{
     Work,
-    ahead::{Ahead, Place},
-    epoch::{self, Epoch, Others},
+    epoch::{self, Epoch, PeerSync},
+    prefetch::{Prefetched, RecordKey},
 };
 
 use super::{Core, CoreError, Unsealed, unsealed::place_of};
@@ -26,17 +26,17 @@ impl Core {
     /// # Errors
     ///
     /// The store's; `Sealed` where the keys were changed on another host, so that this one had to seal itself.
-    pub async fn arrive(
+    pub async fn prefetch(
         &self,
         unsealed: &Arc<Unsealed>,
         work: &Work,
         token: Option<&Token>,
-        secret: Option<Place>,
-    ) -> Result<Ahead, CoreError> {
-        let others = epoch::others(&self.backends.system, work).map_err(SystemError::from)?;
+        secret: Option<RecordKey>,
+    ) -> Result<Prefetched, CoreError> {
+        let others = epoch::peer_sync(&self.backends.system, work).map_err(SystemError::from)?;
         let mut places = Vec::new();
-        if others == Others::Tell {
-            places.push(Place::of(epoch::place()));
+        if others == PeerSync::Epoch {
+            places.push(RecordKey::of(epoch::place()));
         }
         let name = token.filter(|token| token.is_plausible()).map(|token| unsealed.tokens(work).name(token));
         let mut secret = secret;
@@ -48,15 +48,15 @@ impl Core {
             }
         }
         let policies = unsealed.policies.clock();
-        let ahead = self.read_ahead(work, places, secret).await?;
+        let ahead = self.prefetch_all(work, places, secret).await?;
         let read = Instant::now();
         match others {
-            Others::Absent => {}
-            Others::Tell => {
+            PeerSync::None => {}
+            PeerSync::Epoch => {
                 let epoch = Epoch::of(ahead.get(epoch::place()).flatten());
                 self.take_over(unsealed, work, epoch, read).await?;
             }
-            Others::Silent => {
+            PeerSync::RereadAll => {
                 if let Some(token) = token {
                     self.catch_up_for(unsealed, work, token, &ahead).await?;
                 }
@@ -66,20 +66,20 @@ impl Core {
     }
 
     /// A secret that cannot be read is no reason not to look at the token.
-    async fn read_ahead(
+    async fn prefetch_all(
         &self,
         work: &Work,
-        places: Vec<Place>,
-        secret: Option<Place>,
-    ) -> Result<Ahead, SystemError> {
+        places: Vec<RecordKey>,
+        secret: Option<RecordKey>,
+    ) -> Result<Prefetched, SystemError> {
         if let Some(secret) = secret {
             let all = [places.as_slice(), &[secret]].concat();
-            match self.backends.system.read_ahead(work, all).await {
-                Err(error) if !error.is_temporary() => {}
+            match self.backends.system.prefetch(work, all).await {
+                Err(error) if !error.is_transient() => {}
                 read => return Ok(read?),
             }
         }
-        Ok(self.backends.system.read_ahead(work, places).await?)
+        Ok(self.backends.system.prefetch(work, places).await?)
     }
 
     /// Reads everything again for whoever shows a token that is alive.
@@ -88,9 +88,9 @@ impl Core {
         unsealed: &Arc<Unsealed>,
         work: &Work,
         token: &Token,
-        ahead: &Ahead,
+        ahead: &Prefetched,
     ) -> Result<(), CoreError> {
-        match unsealed.tokens(work).having_read(ahead).lookup(token).await {
+        match unsealed.tokens(work).with_prefetched(ahead).lookup(token).await {
             Ok(None) => Ok(()),
             Ok(Some(_)) => self.catch_up(unsealed, work).await,
             Err(error) => {
@@ -101,17 +101,17 @@ impl Core {
         }
     }
 
-    /// As [`arrive`](Self::arrive), for work that no request asked for.
+    /// As [`prefetch`](Self::prefetch), for work that no request asked for.
     pub(super) async fn keep_up(&self, work: &Work, unsealed: &Arc<Unsealed>) -> Result<(), CoreError> {
-        match epoch::others(&self.backends.system, work).map_err(SystemError::from)? {
-            Others::Absent => Ok(()),
-            Others::Tell => self.arrive(unsealed, work, None, None).await.map(|_| ()),
-            Others::Silent => self.catch_up(unsealed, work).await,
+        match epoch::peer_sync(&self.backends.system, work).map_err(SystemError::from)? {
+            PeerSync::None => Ok(()),
+            PeerSync::Epoch => self.prefetch(unsealed, work, None, None).await.map(|_| ()),
+            PeerSync::RereadAll => self.catch_up(unsealed, work).await,
         }
     }
 
     /// The place of a secret's first record, where it is in the system's store, too.
-    pub fn place_in_system(&self, mount: &Mount, path: &SecretPath) -> Option<Place> {
+    pub fn key_in_system(&self, mount: &Mount, path: &SecretPath) -> Option<RecordKey> {
         (mount.backend == self.backends.system.name()).then(|| secrets::place_of(mount, path))
     }
 

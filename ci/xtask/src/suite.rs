@@ -1,0 +1,148 @@
+//! Runs the test programs of the workspace, several at a time: many of them wait more than they compute.
+
+use std::{
+    collections::VecDeque,
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::process::{cargo, output, run, target_dir};
+
+/// Programs that take long, which begin first: with one of them last, the others' processors would wait for it.
+const LONG: [&str; 8] =
+    ["parity", "swap", "audit", "conformance", "backend", "linked", "faults", "isolation"];
+
+/// A test program.
+#[derive(Clone)]
+struct Program {
+    /// Its package and target.
+    name: String,
+    executable: PathBuf,
+    /// The directory of its package, in which it runs.
+    directory: PathBuf,
+}
+
+/// What became of a program.
+struct Ended {
+    program: Program,
+    took: Duration,
+    output: Output,
+}
+
+/// Builds all test programs of the workspace.
+pub(crate) fn build() -> Result<()> {
+    run(&mut cargo(&["test", "--workspace", "--no-run"]))
+}
+
+/// Runs all test programs and examples in documents. All of them run, whichever fail.
+pub(crate) fn test(environment: &[(&str, OsString)]) -> Result<()> {
+    let programs = programs()?;
+    let at_a_time = thread::available_parallelism().map_or(2, usize::from).max(2);
+    println!("{} test programs, {at_a_time} at a time", programs.len());
+    let (waiting, ended) = (Mutex::new(VecDeque::from(programs)), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_a_time)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    loop {
+                        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                        let Some(program) = next else { return Ok(()) };
+                        let done = run_one(program, environment)?;
+                        tell(&done);
+                        ended.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().try_for_each(|worker| match worker.join() {
+            Ok(done) => done,
+            Err(_) => bail!("a thread that runs tests panicked"),
+        })
+    })?;
+    let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let documents =
+        run(cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]).envs(environment.iter().cloned()));
+    let failed: Vec<&Ended> = ended.iter().filter(|ended| !ended.output.status.success()).collect();
+    for Ended { program, output, .. } in &failed {
+        println!("\n==== {} failed with {} ====", program.name, output.status);
+        println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    }
+    if !failed.is_empty() {
+        let names: Vec<&str> = failed.iter().map(|ended| ended.program.name.as_str()).collect();
+        bail!("{} test programs failed: {}", names.len(), names.join(", "));
+    }
+    documents
+}
+
+/// The test programs, those that take long first.
+fn programs() -> Result<Vec<Program>> {
+    let told =
+        output(&mut cargo(&["test", "--workspace", "--no-run", "--quiet", "--message-format", "json"]))?;
+    let mut programs = Vec::new();
+    for line in told.lines() {
+        let message: Value = serde_json::from_str(line).context("a message of cargo")?;
+        let text = |path: &str| message.pointer(path).and_then(Value::as_str);
+        let is_test = message.pointer("/profile/test") == Some(&Value::Bool(true));
+        let (Some(executable), Some(manifest), Some(target)) =
+            (text("/executable"), text("/manifest_path"), text("/target/name"))
+        else {
+            continue;
+        };
+        if !is_test {
+            continue;
+        }
+        let directory = Path::new(manifest).parent().unwrap_or(Path::new(".")).to_owned();
+        let package = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        programs.push(Program {
+            name: format!("{package}/{target}"),
+            executable: executable.into(),
+            directory,
+        });
+    }
+    let rank = |program: &Program| {
+        let target = program.name.rsplit('/').next().unwrap_or_default();
+        LONG.iter().position(|long| *long == target).unwrap_or(LONG.len())
+    };
+    programs.sort_by_key(rank);
+    Ok(programs)
+}
+
+fn run_one(program: Program, environment: &[(&str, OsString)]) -> Result<Ended> {
+    let begun = Instant::now();
+    let mut command = Command::new(&program.executable);
+    command.current_dir(&program.directory).envs(environment.iter().cloned());
+    // As cargo does it.
+    command.env("CARGO_MANIFEST_DIR", &program.directory);
+    command.env("LD_LIBRARY_PATH", libraries()?);
+    let output = command.output().with_context(|| format!("start {}", program.executable.display()))?;
+    Ok(Ended { program, took: begun.elapsed(), output })
+}
+
+/// Where the dynamic linker finds the standard library and the workspace's own.
+fn libraries() -> Result<OsString> {
+    let built = target_dir().join("debug");
+    let mut paths = vec![built.join("deps"), built];
+    paths.extend(env::var_os("LD_LIBRARY_PATH").iter().flat_map(env::split_paths));
+    env::join_paths(paths).context("the search path of libraries")
+}
+
+/// One line for each program, and what it says of tests that were skipped.
+fn tell(Ended { program, took, output }: &Ended) {
+    let word = if output.status.success() { "ok" } else { "FAILED" };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let summary = text.lines().rev().find_map(|line| line.strip_prefix("test result: ")).unwrap_or_default();
+    let summary = summary.split(" finished in").next().unwrap_or_default().trim_end_matches(';');
+    println!("{word:<7} {:>5.0} s  {:<34} {summary}", took.as_secs_f64(), program.name);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    for line in text.lines().chain(errors.lines()).filter(|line| line.contains("SKIPPED")) {
+        println!("        {line}");
+    }
+}
