@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the conventions that no other tool checks.
 
 mod cycles;
+mod targets;
 
 use std::{fs, path::Path};
 
@@ -134,6 +135,7 @@ pub(crate) fn tidy() -> Result<()> {
     for directory in ACYCLIC {
         cycles::check(directory, &files, &mut problems)?;
     }
+    targets::check(&files, &mut problems)?;
     check_adrs(&files, &mut problems);
     if let Err(error) = output(&mut cargo(&["metadata", "--locked", "--no-deps", "--format-version", "1"])) {
         problems.push(format!("Cargo.lock: not up to date ({error:#})"));

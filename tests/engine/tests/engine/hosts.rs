@@ -350,7 +350,9 @@ async fn many_requests_that_meet_a_change_read_it_once() {
     let arriving: Vec<_> = (0..20)
         .map(|_| {
             let (other, theirs, root) = (Arc::clone(other), Arc::clone(&theirs), cluster.root());
-            tokio::spawn(async move { other.prefetch(&theirs, &REQUEST, Some(&root), None).await.map(|_| ()) })
+            tokio::spawn(
+                async move { other.prefetch(&theirs, &REQUEST, Some(&root), None).await.map(|_| ()) },
+            )
         })
         .collect();
     for arriving in arriving {
