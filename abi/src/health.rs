@@ -31,7 +31,7 @@ impl Health {
         self
     }
 
-    /// Whether the backend itself works; false where only opening it anew can help.
+    /// Whether the backend itself works; false where only opening it again can help.
     pub fn is_live(&self) -> bool {
         self.live
     }

@@ -102,7 +102,7 @@ enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Seal new records with a new key. Old records stay readable; `keyway rotate reencrypt` seals them anew.
+    /// Seal new records with a new key. Old records stay readable; `keyway rotate reencrypt` seals them again.
     Rotate {
         #[command(flatten)]
         server: Server,

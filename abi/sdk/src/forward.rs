@@ -29,7 +29,7 @@ pub(crate) fn install() {
 struct ForwardLayer;
 
 impl<S: Subscriber> Layer<S> for ForwardLayer {
-    /// Asked anew for every event: the host's level may change, and differs between backends.
+    /// Asked again for every event: the host's level may change, and differs between backends.
     fn register_callsite(&self, _metadata: &'static Metadata<'static>) -> Interest {
         Interest::sometimes()
     }

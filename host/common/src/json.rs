@@ -1,4 +1,4 @@
-//! JSON to the letter: objects whose values, digits of any length among them, are kept as they were written. [`text`] goes through
+//! JSON exactly: objects whose values, digits of any length among them, are kept as they were written. [`text`] goes through
 //! valid texts without a tree in memory.
 
 pub mod text;

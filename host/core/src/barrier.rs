@@ -38,7 +38,7 @@ pub struct Barrier {
 pub struct Resealed {
     /// Secrets, or records of the system's, that were looked at.
     pub seen: u64,
-    /// Records that were sealed anew.
+    /// Records that were sealed again.
     pub sealed: u64,
     /// Secrets, or records of the system's, that could not be.
     pub failed: u64,
@@ -81,7 +81,7 @@ pub enum BarrierError {
     /// The root key is another by now.
     #[error("the keys were changed on another host; seal this one, and unseal it with the new shares")]
     Rekeyed,
-    /// PeerSync kept rotating or reserving at the same time.
+    /// Other hosts kept rotating or reserving at the same time.
     #[error("too many hosts change the keys at the same time; nothing was changed")]
     Contended,
 }

@@ -64,7 +64,7 @@ pub enum MountError {
     /// Two mounts cannot be beside each other.
     #[error("{0}")]
     Hides(String),
-    /// PeerSync kept being quicker.
+    /// Other writers were faster each time.
     #[error("too many hosts change the mounts at the same time; nothing was changed")]
     Contended,
     /// The server ended.

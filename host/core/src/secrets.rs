@@ -2,7 +2,7 @@
 //!
 //! [`path`] parses names, [`settings`] and [`metadata`] are what is known of a secret, [`record`] how it lies in the store.
 //! [`engine`] reads; [`mod@write`], [`versions`] and [`remove`] change, each attempt as one [`change`], repeated by [`race`]
-//! where others are quicker; [`reencrypt`] seals anew, [`upgrade`] gives versions to secrets without, [`sweep`] removes what changes that broke off have left. [`merge`] applies patches.
+//! where others are quicker; [`reencrypt`] seals again, [`upgrade`] gives versions to secrets without, [`sweep`] removes what changes that broke off have left. [`merge`] applies patches.
 
 mod change;
 pub mod engine;

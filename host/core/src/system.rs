@@ -33,7 +33,7 @@ pub enum SystemError {
         /// Why.
         reason: OpenError,
     },
-    /// PeerSync kept being quicker.
+    /// Other writers were faster each time.
     #[error("too many changes of one record at the same time; nothing was changed")]
     Contended,
 }
@@ -314,7 +314,7 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     ///
-    /// When the store does not serve, before anything of this part was done. A record that cannot be sealed anew is counted,
+    /// When the store does not serve, before anything of this part was done. A record that cannot be sealed again is counted,
     /// and said in the log.
     pub async fn reencrypt(&self, key: u32, after: &[u8]) -> Result<Resealed, SystemError> {
         let page = self.barrier.system().keys_after(self.work, SYSTEM_KEYSPACE, b"", after).await?;
@@ -331,7 +331,7 @@ impl<'a> Records<'a> {
                     };
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a record of the system's cannot be sealed anew");
+                    tracing::error!(%error, "a record of the system's cannot be sealed again");
                     resealed.failed += 1;
                 }
             }
@@ -353,8 +353,8 @@ impl<'a> Records<'a> {
                 return Ok(false);
             }
             let (record, value) = self.open_any(name, stored.value()).await?;
-            let anew = self.barrier.seal(self.work, &record, &value).await?;
-            let put = Put::new(place, &anew).when(Condition::Version(stored.version()));
+            let resealed = self.barrier.seal(self.work, &record, &value).await?;
+            let put = Put::new(place, &resealed).when(Condition::Version(stored.version()));
             match self.barrier.system().put(self.work, put).await {
                 Ok(_) => return Ok(true),
                 // Read again: it may be done, or be another's.

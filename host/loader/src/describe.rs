@@ -117,7 +117,7 @@ pub struct Described {
     pub staged: Staged,
     /// What it says about itself.
     pub descriptor: Descriptor,
-    /// The same, to the letter: the loaded library must say so too.
+    /// The same, exactly: the loaded library must say so too.
     pub descriptor_json: String,
     /// What it makes the dynamic linker load beside it.
     pub links: Links,

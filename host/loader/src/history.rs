@@ -3,7 +3,7 @@
 //!
 //! One JSON file beside the staged copies, replaced as a whole under a lock, so that a command and a server do not undo each
 //! other's changes. It makes nothing safer that trust has not made safe: a history that cannot be read is put aside and
-//! begun anew.
+//! begun again.
 
 mod file;
 mod marker;

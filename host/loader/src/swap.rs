@@ -158,7 +158,7 @@ pub struct Swapped {
 }
 
 impl Swapped {
-    /// Whether the library is the same, with its image and its statics, so that only the store was opened anew.
+    /// Whether the library is the same, with its image and its statics, so that only the store was opened again.
     pub fn is_reopening(&self) -> bool {
         let is_same = |from: &Side| from.digest == self.to.digest && from.plugin == self.to.plugin;
         self.from.as_ref().is_some_and(is_same)
@@ -376,7 +376,7 @@ impl Swapping {
     }
 }
 
-/// Whether it is more than the same store opened anew.
+/// Whether it is more than the same store opened again.
 fn is_changed(old: &Generation, new: &Generation) -> bool {
     old.plugin().origin() != new.plugin().origin() || old.config().config != new.config().config
 }

@@ -65,9 +65,9 @@ pub(super) enum Command {
         /// The hash of the last line, as `keyway audit list` or a former run has told it.
         #[arg(long, value_name = "HASH")]
         last: Option<String>,
-        /// How often a chain is known to begin anew, as it does when a server starts without the file that it wrote before.
+        /// How often a chain is known to begin again, as it does when a server starts without the file that it wrote before.
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-        anew: usize,
+        again: usize,
     },
 }
 
@@ -105,7 +105,7 @@ pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
             let hash = answer["data"]["hash"].as_str().unwrap_or_default().to_owned();
             print(format, &json!({ "hash": hash }), || format!("{hash}{}", alone_end()))
         }
-        Command::Verify { files, last, anew } => verify(&files, last.as_deref(), anew, format),
+        Command::Verify { files, last, again } => verify(&files, last.as_deref(), again, format),
     }
 }
 
@@ -140,7 +140,7 @@ fn list(client: &Client, format: Format) -> Result<(), Failure> {
     })
 }
 
-fn verify(files: &[PathBuf], last: Option<&str>, anew: usize, format: Format) -> Result<(), Failure> {
+fn verify(files: &[PathBuf], last: Option<&str>, again: usize, format: Format) -> Result<(), Failure> {
     let mut verifier = Verifier::default();
     for path in files {
         let name = path.display().to_string();
@@ -153,9 +153,9 @@ fn verify(files: &[PathBuf], last: Option<&str>, anew: usize, format: Format) ->
     }
     let verified = verifier.end().map_err(failure)?;
     print(format, &as_json(&verified), || describe(&verified))?;
-    if let Some(place) = verified.beginnings.get(anew) {
+    if let Some(place) = verified.beginnings.get(again) {
         return Err(Failure::Refused(format!(
-            "a chain begins anew in {}, line {}, and whether lines are missing before it cannot be known; --anew {} takes it",
+            "a chain begins again in {}, line {}, and whether lines are missing before it cannot be known; --again {} takes it",
             place.file,
             place.line,
             verified.beginnings.len()
@@ -163,7 +163,7 @@ fn verify(files: &[PathBuf], last: Option<&str>, anew: usize, format: Format) ->
     }
     match last.map(str::trim) {
         Some(last) if last != verified.end.hash => Err(Failure::Refused(format!(
-            "the last line has the hash {}, and not {last}: lines are missing at the end, or all were written anew",
+            "the last line has the hash {}, and not {last}: lines are missing at the end, or all were written again",
             verified.end.hash
         ))),
         _ => Ok(()),
@@ -199,7 +199,7 @@ fn describe(verified: &Verified) -> String {
         rows.push(("Begins", format!("after line {}, whose hash is {}", before.line, before.hash)));
     }
     for place in &verified.beginnings {
-        rows.push(("A chain begins anew", format!("{}, line {}", place.file, place.line)));
+        rows.push(("A chain begins again", format!("{}, line {}", place.file, place.line)));
     }
     if verified.torn > 0 {
         rows.push(("Pieces of lines", format!("{}, left by a crash or a full disk", verified.torn)));

@@ -142,7 +142,7 @@ fn progress(old: &Value) -> Vec<(&'static str, String)> {
         ("Begun", text(&old["started"])),
         ("Ended", text(&old["ended"])),
         ("Secrets seen", old["seen"].to_string()),
-        ("Sealed anew", old["sealed"].to_string()),
+        ("Sealed again", old["sealed"].to_string()),
         ("Failed", old["failed"].to_string()),
         ("Waits for", text(&old["waiting_for"])),
     ]

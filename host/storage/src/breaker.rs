@@ -68,7 +68,7 @@ impl Breaker {
         }
     }
 
-    /// Begins anew: what has failed is gone.
+    /// Begins again: what has failed is gone.
     pub(super) fn reset(&self) {
         *self.state() = State::default();
     }

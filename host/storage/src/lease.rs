@@ -1,4 +1,4 @@
-//! Leases: what one host at a time does for all that share a store, such as sealing old records anew. No host needs one to read
+//! Leases: what one host at a time does for all that share a store, such as sealing old records again. No host needs one to read
 //! or to write for its clients.
 //!
 //! Two records make a lease. `lease/NAME` changes when a host takes it; that version of it is the host's *fence*: whatever the
@@ -56,7 +56,7 @@ pub enum Acquired {
     Held(Lease),
     /// Another host has it.
     Busy,
-    /// The work was done, by whomever, and is due again after so long.
+    /// The work was done, by any host, and is due again after so long.
     Done(Duration),
 }
 
@@ -202,7 +202,7 @@ impl Lease {
         let Some(taken) = &self.0 else { return };
         let due = clock::unix_seconds().saturating_add(rest.as_secs());
         if let Err(error) = taken.beat(system, true, due).await {
-            // PeerSync take it when its term is over.
+            // Another host takes it after its term.
             tracing::debug!(%error, lease = taken.name, "a lease was not given back");
         }
     }

@@ -62,7 +62,7 @@ pub fn say(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// As [`print`], of what is shown only once: where standard output takes it not, standard error shows it.
+/// As [`print()`], of what is shown only once: where standard output takes it not, standard error shows it.
 pub fn print_once(format: Format, json: &impl Serialize, table: impl Fn() -> String) -> Result<(), Failure> {
     print(format, json, &table).or_else(|failure| {
         let text = match format {

@@ -2,14 +2,14 @@
 //!
 //! What comes while it copies stays for the next time, so that under a load that never ends the WAL would never be
 //! empty, and grow. Past [`REWIND_PAGES`] the writer is asked to copy that little rest itself, between two
-//! transactions; then the WAL begins anew.
+//! transactions; then the WAL begins again.
 
 use crossbeam_channel::Receiver;
 use rusqlite::Connection;
 
 use crate::{shared::Shared, sql};
 
-/// Pages in the WAL, of 4 KiB each, from which on it should begin anew.
+/// Pages in the WAL, of 4 KiB each, from which on it should begin again.
 const REWIND_PAGES: u64 = 2_048;
 
 /// Until nobody can ask any more.

@@ -62,7 +62,7 @@ struct Last {
 }
 
 impl Lineage {
-    /// Runs a checkpoint: a WAL that it has copied to its end begins anew with the next commit.
+    /// Runs a checkpoint: a WAL that it has copied to its end begins again with the next commit.
     pub(crate) fn checkpoint<T>(&self, checkpoint: impl FnOnce() -> T) -> T {
         self.begun.fetch_add(1, Ordering::SeqCst);
         let done = checkpoint();
@@ -73,7 +73,7 @@ impl Lineage {
     /// Commits the transaction under way, with a mark if one is due.
     pub(crate) fn commit(&self, connection: &Connection) -> Result<(), Failure> {
         // A checkpoint that this transaction's snapshot knows of has begun before; one that ends later does not have the WAL begin
-        // anew with it.
+        // again with it.
         let begun = self.begun.load(Ordering::SeqCst);
         let ended = self.ended.load(Ordering::SeqCst);
         let marked = self

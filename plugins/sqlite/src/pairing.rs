@@ -2,7 +2,7 @@
 //!
 //! Only what proves that is refused. A store that crashed at any step opens: pages of the database may be torn, as long as the
 //! WAL holds them; whatever cannot be read here is left to SQLite. The files are only read. A `-shm` needs no look: the first
-//! connection makes it anew from the WAL.
+//! connection makes it again from the WAL.
 
 mod bytes;
 mod meta;
@@ -22,7 +22,7 @@ use self::{
 };
 use crate::files::beside;
 
-/// How often is looked again if somebody else has begun the WAL anew meanwhile.
+/// How often is looked again if somebody else has begun the WAL again meanwhile.
 const ATTEMPTS: usize = 3;
 /// SQLite's formats: <https://www.sqlite.org/fileformat2.html>.
 const HEADER_BYTES: usize = 100;

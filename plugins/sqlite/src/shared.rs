@@ -79,7 +79,7 @@ impl Shared {
         self.upkeep.swap(false, Ordering::AcqRel)
     }
 
-    /// The WAL is to begin anew at the next opportunity.
+    /// The WAL is to begin again at the next opportunity.
     pub(crate) fn want_rewind(&self) {
         self.rewind.store(true, Ordering::Release);
     }

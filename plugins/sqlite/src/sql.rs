@@ -28,10 +28,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements that each connection keeps prepared.
 const CACHED_STATEMENTS: usize = 64;
 
-/// The WAL is cut to this when it begins anew, in bytes; to half of its limit where that is less.
+/// The WAL is cut to this when it begins again, in bytes; to half of its limit where that is less.
 const WAL_KEPT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How long the writer waits for reads that stand in the way of a WAL that begins anew. Those that begin meanwhile do not.
+/// How long the writer waits for reads that stand in the way of a WAL that begins again. Those that begin meanwhile do not.
 const REWIND_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// How the file keeps its journal.

@@ -1,4 +1,4 @@
-//! The documents, followed to the letter: every command that needs neither root nor systemd is typed as it stands there,
+//! The documents, followed exactly: every command that needs neither root nor systemd is typed as it stands there,
 //! with other directories and another port.
 #![expect(
     clippy::print_stderr,

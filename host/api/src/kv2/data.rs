@@ -16,7 +16,7 @@ use crate::{
 
 #[derive(Deserialize)]
 struct WriteRequest {
-    /// Kept to the letter, so that a number of any length comes back as it was sent.
+    /// Kept exactly, so that a number of any length comes back as it was sent.
     data: Option<Box<RawValue>>,
     #[serde(default)]
     options: Option<Options>,

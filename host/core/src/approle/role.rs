@@ -171,7 +171,7 @@ impl AppRoles<'_> {
                 .await
             {
                 Ok(_) => return Ok(()),
-                // Another's claim, or the same record sealed anew.
+                // Another's claim, or the same record sealed again.
                 Err(SystemError::Storage(error)) if error.is_lost_race() => {}
                 Err(error) => return Err(error.into()),
             }

@@ -12,7 +12,7 @@ pub(super) trait Sink: Send {
     fn ready(&mut self) -> io::Result<Option<Started>>;
     /// Writes a part of these bytes, and says how many.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    /// Something has failed: it is opened anew before the next line, unless it was only slow. Answers whether a piece of a
+    /// Something has failed: it is opened again before the next line, unless it was only slow. Answers whether a piece of a
     /// line stays where it was written, and the next line comes behind it.
     fn failed(&mut self, error: &io::Error) -> bool;
     /// Closes it.

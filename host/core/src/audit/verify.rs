@@ -15,7 +15,7 @@ pub struct Verified {
     pub torn: u64,
     /// Lines that the device could not write, and says so.
     pub missed: u64,
-    /// Where a chain begins anew, as it does when a server starts without the file that it wrote before: what is missing
+    /// Where a chain begins again, as it does when a server starts without the file that it wrote before: what is missing
     /// before cannot be known.
     pub beginnings: Vec<LinePosition>,
     /// What the first line says about a line before it, which is not there.
@@ -176,7 +176,7 @@ mod tests {
         let verified = verifier.end()?;
         match verified.beginnings.first() {
             None => Ok(verified),
-            Some(place) => Err(broken(place.clone(), "a chain begins anew")),
+            Some(place) => Err(broken(place.clone(), "a chain begins again")),
         }
     }
 

@@ -136,7 +136,7 @@ impl Core {
             let mut rekeying = self.ceremonies.rekeying();
             let rekeying = rekeying.as_mut().ok_or_else(|| refused("no rekey in progress"))?;
             if nonce != rekeying.nonce.to_string() {
-                return Err(refused("the rekey was begun anew"));
+                return Err(refused("the rekey was begun again"));
             }
             match &rekeying.made {
                 Some(_) if rekeying.verifies => {
@@ -191,7 +191,7 @@ impl Core {
     ) -> Result<(), CoreError> {
         let core = Arc::clone(self);
         let before = self.ceremonies.set_state(attempt, State::Unknown);
-        let before = before.ok_or_else(|| refused("the rekey was begun anew"))?;
+        let before = before.ok_or_else(|| refused("the rekey was begun again"))?;
         let work = work.clone();
         let put = offload::spawn(async move {
             let _quiet = quiet;

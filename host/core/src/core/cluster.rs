@@ -127,7 +127,7 @@ impl Core {
         let was_used = unsealed.mounts.current().has_used(name);
         let owner = match marker::owner(storage, work).await? {
             Some(owner) if owner != cluster || was_used || self.backends.system.is_volatile() => owner,
-            // Written anew where it is there: another host may have forgotten the backend, and be about to remove it.
+            // Written again where it is there: another host may have forgotten the backend, and be about to remove it.
             Some(_) => marker::claim(storage, work, cluster).await?,
             None if was_used => return Err(CoreError::SecretsLost { backend: backend(), cluster }),
             // A cluster that is gone with the process leaves no mark on others.

@@ -147,7 +147,7 @@ pub enum CoreError {
     /// A store of secrets that is empty although it was used.
     #[error(
         "the secrets are lost: backend {backend:?} was used by cluster {cluster}, and holds nothing of it; put its store back, or \
-         take its mounts away with `keyway mount remove` and make them anew"
+         take its mounts away with `keyway mount remove` and make them again"
     )]
     SecretsLost {
         /// Which backend.

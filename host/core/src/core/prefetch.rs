@@ -137,7 +137,7 @@ impl Core {
         Ok(())
     }
 
-    /// Reads again what this host keeps in memory. Broken off, it begins anew with the next request.
+    /// Reads again what this host keeps in memory. Broken off, it begins again with the next request.
     async fn catch_up(&self, unsealed: &Arc<Unsealed>, work: &Work) -> Result<(), CoreError> {
         // The keys first: with others nothing else can be opened.
         self.read_keys_again(unsealed, work).await?;

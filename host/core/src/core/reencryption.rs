@@ -37,7 +37,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reencryption {
-    /// What is sealed with a key before this one is sealed anew.
+    /// What is sealed with a key before this one is sealed again.
     pub key: u32,
     /// When it began, in RFC 3339.
     pub started: String,
@@ -49,7 +49,7 @@ pub struct Reencryption {
     pub is_cancelled: bool,
     /// Secrets, and records of the system's, that were looked at.
     pub seen: u64,
-    /// Records that were sealed anew.
+    /// Records that were sealed again.
     pub sealed: u64,
     /// Secrets, and records of the system's, that could not be.
     pub failed: u64,
@@ -128,7 +128,7 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
             Ok(_) => return Some(rest),
             Err(CoreError::Sealed) => return None,
             Err(error) => {
-                tracing::warn!(%error, "whether old records are to be sealed anew is not known");
+                tracing::warn!(%error, "whether old records are to be sealed again is not known");
                 return Some(LOOK);
             }
         }
@@ -197,7 +197,7 @@ impl Core {
         Ok(held.map(|held| held.value))
     }
 
-    /// Begins to seal anew what is sealed with an older key than the newest; one that is under way for that key goes on.
+    /// Begins to seal again what is sealed with an older key than the newest; one that is under way for that key goes on.
     ///
     /// # Errors
     ///
@@ -216,7 +216,7 @@ impl Core {
                 Ok::<_, SystemError>((change, next))
             })
             .await?;
-        tracing::info!(key, "records that are sealed with older keys are sealed anew");
+        tracing::info!(key, "records that are sealed with older keys are sealed again");
         self.reencryption.hurry();
         Ok(begun)
     }
@@ -262,7 +262,7 @@ impl Core {
         };
         let mut left = present.left.clone();
         if let Some(reason) = &waiting_for {
-            tracing::warn!(reason, "a mount's records are sealed anew later");
+            tracing::warn!(reason, "a mount's records are sealed again later");
             left.insert(mount);
         }
         let mounts: Vec<Uuid> = unsealed.mounts.current().iter().map(|(_, mount)| mount.uuid).collect();
@@ -304,7 +304,7 @@ impl Core {
             return Ok(if is_round_over { Part::Waits } else { Part::Done });
         }
         let (seen, sealed, failed) = (now.seen, now.sealed, now.failed);
-        tracing::info!(key = now.key, seen, sealed, failed, "old records are sealed anew");
+        tracing::info!(key = now.key, seen, sealed, failed, "old records are sealed again");
         Ok(Part::Last)
     }
 

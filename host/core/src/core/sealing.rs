@@ -35,16 +35,16 @@ pub struct SealStatus {
 pub(super) struct Progress {
     pub(super) nonce: Uuid,
     pub(super) shares: Vec<Share>,
-    /// Counts the times that somebody said to seal or to begin anew: an unsealing by shares that began before does not count.
+    /// Counts the times that somebody said to seal or to begin again: an unsealing by shares that began before does not count.
     epoch: u64,
     /// Counts the times that somebody said to seal, or made a cluster: no unsealing that began before counts. Strangers cannot
-    /// say so, as they can say to begin anew.
+    /// say so, as they can say to begin again.
     seals: u64,
 }
 
 /// Since when nobody must have said otherwise, for an unsealing to count.
 pub(super) enum Since {
-    /// To seal, or to begin anew with the shares.
+    /// To seal, or to begin again with the shares.
     Begun(u64),
     /// To seal.
     Sealed(u64),
@@ -113,7 +113,7 @@ impl Sealing {
         true
     }
 
-    /// Unseals, unless somebody has sealed or begun anew since, or was quicker; does `begin` before anybody has the keys.
+    /// Unseals, unless somebody has sealed or begun again since, or was quicker; does `begin` before anybody has the keys.
     pub(super) fn publish(&self, unsealed: Unsealed, since: &Since, begin: impl FnOnce()) -> bool {
         let mut progress = self.progress();
         let mut present = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);

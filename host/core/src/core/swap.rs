@@ -138,7 +138,7 @@ impl Core {
             while begun.elapsed() < settings.watch {
                 tokio::time::sleep(LOOK).await;
                 let generation = match storage.generation() {
-                    // It may have been opened anew, when another swap has failed.
+                    // It may have been opened again, when another swap has failed.
                     Ok(present) if is_it(&present, digest, &config) => present.number(),
                     // Somebody else was quicker, whose own the present one is.
                     Ok(_) => return,

@@ -215,12 +215,12 @@ impl Core {
             return Ok(false);
         }
         let storage = self.backends.get(&leaving.backend)?;
-        // Before the backend is forgotten: whoever mounts something on it behind that writes the marker anew.
+        // Before the backend is forgotten: whoever mounts something on it behind that writes the marker again.
         let marker = marker::version(storage, work).await?;
         let gone = leaving.clone();
         let was_last = unsealed.mounts.edit(work, move |table| Ok(table.forget(&gone)));
         if was_last.await? {
-            // The backend can be another cluster's, or this one's anew.
+            // The backend can be another cluster's, or this one's again.
             unsealed.dismiss(&leaving.backend);
             if let Some((owner, version)) = marker
                 && owner == unsealed.barrier.cluster()

@@ -77,7 +77,7 @@ pub async fn owner(storage: &Storage, work: &Work) -> Result<Option<Uuid>, Marke
     Ok(SealRecord::load(storage, work).await?.map(|record| record.cluster_id))
 }
 
-/// Marks a backend as this cluster's, unless it is another's; answers whose it is. A marker of this cluster's is written anew: a host that
+/// Marks a backend as this cluster's, unless it is another's; answers whose it is. A marker of this cluster's is written again: a host that
 /// is about to remove the one that was there removes it no more.
 ///
 /// # Errors

@@ -50,7 +50,7 @@ pub enum EngineError {
     /// A patch that is no merge patch of an object.
     #[error(transparent)]
     Merge(#[from] MergeError),
-    /// PeerSync kept being quicker.
+    /// Other writers were faster each time.
     #[error("too many concurrent writes to this secret; nothing was changed")]
     Contended,
     /// A list with more names than it may have.

@@ -1,4 +1,4 @@
-//! JSON merge patches (RFC 7396), to the letter: values that a patch does not touch keep every digit.
+//! JSON merge patches (RFC 7396), exactly: values that a patch does not touch keep every digit.
 
 use keyway_common::json::text::{Members, unescaped};
 use serde_json::value::RawValue;

@@ -1,6 +1,6 @@
 //! Re-encryption: what is sealed with an older key is sealed with the newest. Each step is one change of one secret like any
 //! other, so that whoever reads or writes meanwhile loses nothing, and one that breaks off is done again. A version that
-//! is sealed anew has another tag, which its secret's metadata learns in the same change.
+//! is sealed again has another tag, which its secret's metadata learns in the same change.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// When a store does not serve, before anything of this part was done. What cannot be sealed anew is counted, and said in
+    /// When a store does not serve, before anything of this part was done. What cannot be sealed again is counted, and said in
     /// the log; it stays as it is.
     pub async fn reencrypt(&self, key: u32, after: &[u8]) -> Result<Resealed, EngineError> {
         let keyspace = self.mount.keyspace();
@@ -60,7 +60,7 @@ impl Engine<'_> {
                     };
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a secret cannot be sealed anew");
+                    tracing::error!(%error, "a secret cannot be sealed again");
                     resealed.failed += 1;
                 }
                 Ok(()) => resealed.failed += u64::from(one.failed),
@@ -111,7 +111,7 @@ impl Engine<'_> {
         Err(EngineError::Contended)
     }
 
-    /// Seals one record of a secret anew, where there is one to be; whether there was.
+    /// Seals one record of a secret again, where there is one to be; whether there was.
     async fn reencrypt_step(
         &self,
         path: &SecretPath,
@@ -145,7 +145,7 @@ impl Engine<'_> {
         let Stored { opened, version } = stored;
         let Some(known) = opened.metadata.versions.get(&number) else { return Ok(false) };
         let Some(envelope) = self.load_version(path, number, known).await? else {
-            // Removed, or sealed anew, since the metadata was read?
+            // Removed, or sealed again, since the metadata was read?
             let now = self.metadata(path).await?;
             if now.as_ref().and_then(|now| now.versions.get(&number)) == Some(known) {
                 self.cannot(&self.sealer().missing(path, number), one);
@@ -163,19 +163,19 @@ impl Engine<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        let anew = self.sealer().seal_value(path, number, &value).await?;
+        let resealed = self.sealer().seal_value(path, number, &value).await?;
         let with = async |known: VersionMetadata| {
             let mut metadata = opened.metadata.clone();
             metadata.versions.insert(number, known);
             self.sealer().seal_record(path, &metadata, &opened.current).await
         };
-        let known_anew = known.resealed(&anew);
-        let record = with(known_anew.clone()).await?;
+        let known_resealed = known.resealed(&resealed);
+        let record = with(known_resealed.clone()).await?;
         let change = Change {
             path,
             before: Some(*version),
             next: Some(&record),
-            aside: Some((version_key(path, number, &known_anew), anew.as_slice())),
+            aside: Some((version_key(path, number, &known_resealed), resealed.as_slice())),
             removed: version_keys(path, number, known).collect(),
         };
         if self.happens_at_once(&change) {
@@ -183,25 +183,25 @@ impl Engine<'_> {
             return Ok(true);
         }
         // In steps: the next envelope is known before it is in the store, so that no sweep in between removes it.
-        let announced = known.to_be_resealed(&anew);
+        let announced = known.to_be_resealed(&resealed);
         let record = with(announced).await?;
         let before = Some(*version);
         self.change(&Change { path, before, next: Some(&record), aside: None, removed: Vec::new() }).await?;
         let Some(now) = self.load(path).await? else { return Ok(false) };
         let as_announced = now.opened.metadata.versions.get(&number).and_then(VersionMetadata::next);
-        if as_announced.as_ref() != Some(&known_anew) {
-            // PeerSync were quicker: it is looked at again.
+        if as_announced.as_ref() != Some(&known_resealed) {
+            // Another writer was faster: the record is read again.
             return Err(EngineError::Contended);
         }
         let mut metadata = now.opened.metadata.clone();
-        metadata.versions.insert(number, known_anew);
+        metadata.versions.insert(number, known_resealed);
         let record = self.sealer().seal_record(path, &metadata, &now.opened.current).await?;
         self.change(&Change { before: Some(now.version), next: Some(&record), ..change }).await?;
         Ok(true)
     }
 
     fn cannot(&self, error: &RecordError, one: &mut OneSecret) {
-        tracing::error!(%error, "a version cannot be sealed anew, and stays as it is");
+        tracing::error!(%error, "a version cannot be sealed again, and stays as it is");
         one.failed = true;
     }
 
@@ -221,11 +221,11 @@ impl Engine<'_> {
         if let Some(known) = known {
             match self.sealer().open_value(path, number, &known, &current).await {
                 Ok(value) => {
-                    let anew = self.sealer().seal_value(path, number, &value).await?;
+                    let resealed = self.sealer().seal_value(path, number, &value).await?;
                     // Where a change that broke off may have left a copy of it.
                     removed.extend(version_keys(path, number, &known));
-                    metadata.versions.insert(number, known.resealed(&anew));
-                    current = anew;
+                    metadata.versions.insert(number, known.resealed(&resealed));
+                    current = resealed;
                 }
                 Err(error @ RecordError::Unopenable { .. }) => {
                     self.cannot(&error, one);
@@ -248,9 +248,9 @@ impl Engine<'_> {
         }
         let opened = self.barrier.open(self.work, &self.plain_record(entry), record.value()).await;
         let value = opened.map_err(|source| self.sealer().error(path, source))?;
-        let anew = self.barrier.seal(self.work, &self.plain_record(entry), &value).await?;
+        let resealed = self.barrier.seal(self.work, &self.plain_record(entry), &value).await?;
         let condition = keyway_loader::Condition::Version(record.version());
-        self.storage.put(self.work, Put::new(place, &anew).when(condition)).await?;
+        self.storage.put(self.work, Put::new(place, &resealed).when(condition)).await?;
         Ok(true)
     }
 }

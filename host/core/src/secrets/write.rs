@@ -23,7 +23,7 @@ pub struct Write<'a> {
     pub cas: Option<u64>,
 }
 
-/// A value, or how to make it of the current one. Both are JSON objects, kept to the letter.
+/// A value, or how to make it of the current one. Both are JSON objects, kept exactly.
 #[derive(Debug, Clone, Copy)]
 pub enum Content<'a> {
     /// All of it.

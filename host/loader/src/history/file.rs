@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path) -> io::Result<Records> {
     serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Changes the records, alone. What is damaged is put aside and begun anew.
+/// Changes the records, alone. What is damaged is put aside and begun again.
 pub(super) fn edit<T>(
     path: &Path,
     directory: &Path,
@@ -39,7 +39,7 @@ pub(super) fn edit<T>(
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             let aside = path.with_extension("damaged");
             fs::rename(path, &aside)?;
-            tracing::warn!(path = %aside.display(), %error, "the history of plugins is damaged, and begun anew");
+            tracing::warn!(path = %aside.display(), %error, "the history of plugins is damaged, and begun again");
             Records::default()
         }
         read => read?,

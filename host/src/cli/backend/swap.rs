@@ -115,7 +115,7 @@ fn ask(client: &Client, name: &str, what: &str, body: &Value, format: Format) ->
             ("Generation", text(&swapped["to"]["generation"])),
         ];
         if swapped["kind"] == "reopening" {
-            rows.push(("Note", "the same library: its store was opened anew".to_owned()));
+            rows.push(("Note", "the same library: its store was opened again".to_owned()));
         }
         if swapped["way"] == "held" {
             rows.push(("Requests waited", format!("{} ms", text(&swapped["waited_ms"]))));

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::cli::{failure::Failure, prompt};
 
-/// The fields of a secret, each value to the letter.
+/// The fields of a secret, each value exactly.
 pub(in crate::cli) type Fields = json::Fields<Box<RawValue>>;
 
 /// A text without its quotes, anything else as JSON.
@@ -70,7 +70,7 @@ pub(in crate::cli) fn text_value(text: &str) -> Box<RawValue> {
     serde_json::value::to_raw_value(text).expect("a text is JSON")
 }
 
-/// One value from standard input, which is not echoed on a terminal; from elsewhere to the letter, newlines included.
+/// One value from standard input, which is not echoed on a terminal; from elsewhere exactly, newlines included.
 fn read_value(name: &str) -> Result<String, Failure> {
     if io::stdin().is_terminal() {
         return Ok(prompt::secret(&format!("Value of {name}: "))?.to_string());

@@ -47,7 +47,7 @@ impl Site {
         let mut loader = server::loader(&config, &arguments.plugin_dir)
             .map_err(|error| Failure::Other(format!("find this program's own file: {error}")))?;
         loader.staging_dir = staging.path().join("staged");
-        // What is found out here is found out anew, and not written into the server's history.
+        // What is found out here is found out again, and not written into the server's history.
         let history = std::mem::replace(&mut loader.history, History::new(staging.path().join("history")));
         Ok(Self { config, loader, history, _staging: staging })
     }

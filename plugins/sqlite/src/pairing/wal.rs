@@ -71,7 +71,7 @@ impl Wal {
     }
 }
 
-/// The first bytes of the WAL beside a database, which are others whenever it begins anew. None if there is no WAL.
+/// The first bytes of the WAL beside a database, which are others whenever it begins again. None if there is no WAL.
 pub(super) fn header(database: &Path) -> io::Result<Option<Vec<u8>>> {
     let Some(file) = existing(&beside(database, "-wal"))? else { return Ok(None) };
     let mut header = Vec::new();

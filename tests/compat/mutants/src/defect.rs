@@ -37,7 +37,7 @@ pub enum Defect {
     StaleReads,
     /// The version of a record is a digest of its value.
     VersionIsDigest,
-    /// The versions of a key begin anew after it was deleted.
+    /// The versions of a key begin again after it was deleted.
     VersionRestartsAfterDelete,
     /// Versions are counted from one in each opening.
     VersionRestartsAtOpen,

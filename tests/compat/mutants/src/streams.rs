@@ -11,7 +11,7 @@ use crate::mutant::{Place, lock, now, place};
 
 type Begin = Box<dyn Fn() -> Result<Box<dyn BackupStream>> + Send + Sync>;
 
-/// Begins a backup anew for each pull, and goes on behind what it has given out.
+/// Begins a backup again for each pull, and goes on behind what it has given out.
 pub(crate) struct LiveBackup {
     begin: Begin,
     given: Mutex<usize>,

@@ -84,7 +84,7 @@ fn through_trouble(h: &Harness<'_>, trouble: Trouble) -> Outcomes {
     let told = noticed(h, trouble)?;
     promise!(
         told.is_live(),
-        "the store {trouble}, and health says that only opening it anew can help: {}",
+        "the store {trouble}, and health says that only opening it again can help: {}",
         told.detail()
     );
     promise!(!told.detail().is_empty(), "the store {trouble}, and health does not say what is wrong");

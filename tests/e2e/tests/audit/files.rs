@@ -35,7 +35,7 @@ fn chain_goes_on_over_restarts_kills_rotation_and_deletion() {
     server.unseal(&keys.shares[0]);
     assert_eq!(put(&server, &keys, "four"), 200);
     let (holds, said) = verify(&site, &[&old, &now]);
-    assert!(holds && !said.contains("begins anew"), "{said}");
+    assert!(holds && !said.contains("begins again"), "{said}");
     let (in_old, in_new) = (lines(&old).len(), lines(&now).len());
     assert!(said.contains(&format!("{} lines", in_old + in_new)), "{said}");
     let (holds, said) = verify(&site, &[&now, &old]);

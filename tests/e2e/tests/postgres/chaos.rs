@@ -197,7 +197,7 @@ fn next(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// A client: it reads a secret and writes it anew behind the version that it read.
+/// A client: it reads a secret and writes it again behind the version that it read.
 struct Writer<'a> {
     shared: &'a Shared,
     agent: ureq::Agent,

@@ -1,5 +1,5 @@
 //! The memory backend behind a script of faults. Its contents outlive the handles on it, so that a test can crash and
-//! begin anew over what a crash has left.
+//! begin again over what a crash has left.
 
 use std::{
     collections::HashMap,

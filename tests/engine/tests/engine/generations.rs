@@ -295,7 +295,7 @@ async fn calls_wait_while_a_store_of_one_opener_is_opened_anew() {
     }
     let error = swapping.await.unwrap().unwrap_err();
     assert!(matches!(error, SwapError::Unready(_)), "{error}");
-    assert_eq!(bench.served(), [2; 20], "all by the former plugin, opened anew");
+    assert_eq!(bench.served(), [2; 20], "all by the former plugin, opened again");
     assert!(begun.elapsed() >= Duration::from_millis(100), "they have waited");
 }
 

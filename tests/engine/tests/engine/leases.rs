@@ -86,7 +86,7 @@ async fn host_that_says_nothing_is_replaced_after_a_term_and_not_before() {
     assert!(other.held().await.is_none(), "it sees it for the first time");
     tokio::time::sleep(TERM - Duration::from_millis(1)).await;
     assert!(other.held().await.is_none());
-    // A sign of life, and the term begins anew.
+    // A sign of life, and the term begins again.
     lease.during(&one.storage, |_| tokio::time::sleep(Duration::from_secs(1))).await.unwrap();
     assert!(other.held().await.is_none());
     tokio::time::sleep(TERM - Duration::from_millis(1)).await;

@@ -168,7 +168,7 @@ async fn damaged_secret_is_counted_and_the_others_are_sealed_anew() {
     assert!(engine.read(&path("b"), None).await.is_err());
 }
 
-/// Some version of a secret is damaged: the others are sealed anew all the same.
+/// Some version of a secret is damaged: the others are sealed again all the same.
 #[tokio::test]
 async fn damaged_version_keeps_no_other_on_the_old_key() {
     for damaged in [1, 4] {

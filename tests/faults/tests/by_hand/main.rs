@@ -160,7 +160,7 @@ fn backup_is_ended_where_the_wal_grows_too_far_and_the_wal_shrinks_again() {
     for turn in 0..100_u8 {
         put(&store, &[turn % 8], &large);
     }
-    assert!(wal() < most + 64 * 1024 * 1024, "the WAL is never begun anew: {most}, then {}", wal());
+    assert!(wal() < most + 64 * 1024 * 1024, "the WAL is never begun again: {most}, then {}", wal());
     store::close(&store);
 }
 

@@ -35,7 +35,7 @@ fn copied(directory: &Path, how: &str) -> TempDir {
     copy
 }
 
-/// So many puts, that the WAL begins anew at least once.
+/// So many puts, that the WAL begins again at least once.
 fn work(store: &Generation, key: u8) {
     for turn in 0..40_u8 {
         put(store, &[key, turn], &[turn; 400 * 1024]);
@@ -111,7 +111,7 @@ fn database_that_was_put_back_beside_the_wal_of_a_later_state_is_refused() {
         take(wal, &mixed, store::FILE);
         opens(&mixed, last);
     }
-    // A copy that SQLite has laid out anew, of a state that the WAL itself holds.
+    // A copy that SQLite has laid out again, of a state that the WAL itself holds.
     let mixed = crashed(after.path());
     take(&late, &mixed, store::FILE);
     assert!(refused(&mixed, "-wal"));

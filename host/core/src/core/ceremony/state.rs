@@ -19,7 +19,7 @@ impl State {
     pub(super) fn after(self, attempt: &Result<(), BarrierError>) -> Self {
         match attempt {
             Ok(()) => Self::InForce,
-            // PeerSync are in force, and these never will be.
+            // Other keys are in force, and these never will be.
             Err(BarrierError::Rekeyed) => Self::Waiting,
             Err(BarrierError::Storage(error)) if error.is_unknown() => Self::Unknown,
             Err(_) => self,
