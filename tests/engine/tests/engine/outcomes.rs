@@ -100,9 +100,9 @@ async fn secret_that_was_made_anew_after_a_removal_of_unknown_outcome_stays() {
         let path = SecretPath::parse("a").unwrap();
         put(&engine, &path, b"{\"old\":1}").await;
         disk.play(Script::DeletionDone);
-        let resealed = async { assert_eq!(put(&engine, &path, b"{\"new\":1}").await, 1) };
+        let made_again = async { assert_eq!(put(&engine, &path, b"{\"new\":1}").await, 1) };
         let gone = |metadata: Option<&Metadata>| metadata.is_none();
-        lost_and_then(engine.remove(&path), &engine, &path, gone, again).await.unwrap();
+        lost_and_then(engine.remove(&path), &engine, &path, gone, made_again).await.unwrap();
         assert_eq!(value(&engine, &path).await, b"{\"new\":1}");
     }
 }
