@@ -1,4 +1,4 @@
-//! `cargo xtask conform`: the conformance suite on every official plugin, and the README's table from its reports.
+//! `cargo xtask conform`: the conformance suite on every official plugin, and the table in docs/conformance.md from its reports.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ const END: &str = "<!-- End of the generated table. -->\n";
 pub(crate) struct Wanted {
     /// All rounds, on release builds.
     pub(crate) is_full: bool,
-    /// Writes the README's table, instead of comparing it.
+    /// Writes the table, instead of comparing it.
     pub(crate) writes: bool,
 }
 
@@ -82,11 +82,11 @@ pub(crate) fn conform_libraries(wanted: Wanted) -> Result<()> {
         let config = format!(r#"{{"url": "{}"}}"#, server.url());
         run(&mut suite(wanted, POSTGRES, &config, &reports))?;
     } else {
-        eprintln!("xtask: SKIPPED: the README's table, which has a column for PostgreSQL");
+        eprintln!("xtask: SKIPPED: the table in docs/conformance.md, which has a column for PostgreSQL");
         return Ok(());
     }
     let table = table(&reports)?;
-    update(&root().join("README.md"), &table, wanted.writes)
+    update(&root().join("docs/conformance.md"), &table, wanted.writes)
 }
 
 /// A server; none, with a visible line, on a machine that may do without.
@@ -216,7 +216,7 @@ fn table(reports: &Path) -> Result<String> {
     row("backup", &|column| column.level("backup"));
     row("restore", &|column| column.feature("restore"));
     row("openers of one store", &|column| column.level("sharing"));
-    row("detects a store that was set back", &|column| column.feature("detects_rewind"));
+    row("detects that an older copy replaced the store", &|column| column.feature("detects_rewind"));
     row("longest key, largest value", &|column| {
         format!("{}, {}", size(column.limit("key_bytes")), size(column.limit("value_bytes")))
     });
@@ -227,22 +227,23 @@ fn table(reports: &Path) -> Result<String> {
         let age_s = column.limit("transaction_age_ms") / 1_000;
         format!("{}, {age_s} s", column.limit("transactions"))
     });
-    row("promises kept: all that it makes", &|column| column.kept.to_string());
+    row("conformance cases passed", &|column| format!("{0} of {0}", column.kept));
     Ok(text)
 }
 
 /// Puts the table where it belongs, or sees that it is there.
-fn update(readme: &Path, table: &str, writes: bool) -> Result<()> {
-    let text = fs::read_to_string(readme).context("read the README")?;
-    let (before, rest) = text.split_once(BEGIN).context("the README has no place for the table")?;
-    let (present, after) = rest.split_once(END).context("the README's table has no end")?;
+fn update(document: &Path, table: &str, writes: bool) -> Result<()> {
+    let text = fs::read_to_string(document).context("read docs/conformance.md")?;
+    let (before, rest) = text.split_once(BEGIN).context("docs/conformance.md has no place for the table")?;
+    let (present, after) = rest.split_once(END).context("the table in docs/conformance.md has no end")?;
     if writes {
-        return fs::write(readme, format!("{before}{BEGIN}{table}{END}{after}")).context("write the README");
+        return fs::write(document, format!("{before}{BEGIN}{table}{END}{after}"))
+            .context("write docs/conformance.md");
     }
     ensure!(
         present == table,
-        "the README's table is not what the reports say; run `cargo xtask conform --write`. They say:\n{table}"
+        "the table in docs/conformance.md is not what the reports say; run `cargo xtask conform --write`. They say:\n{table}"
     );
-    println!("the README's table is what the reports say");
+    println!("the table in docs/conformance.md is what the reports say");
     Ok(())
 }

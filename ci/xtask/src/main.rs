@@ -22,7 +22,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   run              build everything in release mode, start a server on 127.0.0.1:8200 with its data under target/run
   test             everything that must pass: formatting, clippy, tidy, unit, doc, conformance and end-to-end tests
   conform [--full] [--write]
-                   the conformance suite on every official plugin, against the README's table, which --write writes;
+                   the conformance suite on every official plugin, against the table in docs/conformance.md, which --write writes;
                    --full runs all rounds on release builds: about three quarters of an hour
   variants         build what tests/compat/tests/evolution.rs loads, and say which variables name it
   openbao          install the real OpenBao that tests/parity compares with, and print where it is

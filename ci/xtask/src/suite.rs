@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Mutex, PoisonError},
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::process::{cargo, output, run, target_dir};
@@ -34,7 +34,8 @@ struct Program {
 struct Ended {
     program: Program,
     took: Duration,
-    output: Output,
+    /// Why it did not start, if it did not.
+    output: std::result::Result<Output, String>,
 }
 
 /// Builds all test programs of the workspace.
@@ -47,33 +48,39 @@ pub(crate) fn test(environment: &[(&str, OsString)]) -> Result<()> {
     let programs = programs()?;
     let at_a_time = thread::available_parallelism().map_or(2, usize::from).max(2);
     println!("{} test programs, {at_a_time} at a time", programs.len());
+    let libraries = libraries()?;
     let (waiting, ended) = (Mutex::new(VecDeque::from(programs)), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         let workers: Vec<_> = (0..at_a_time)
             .map(|_| {
-                scope.spawn(|| -> Result<()> {
+                scope.spawn(|| {
                     loop {
                         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                        let Some(program) = next else { return Ok(()) };
-                        let done = run_one(program, environment)?;
+                        let Some(program) = next else { return };
+                        println!("begins           {}", program.name);
+                        let done = run_one(program, environment, &libraries);
                         tell(&done);
                         ended.lock().unwrap_or_else(PoisonError::into_inner).push(done);
                     }
                 })
             })
             .collect();
-        workers.into_iter().try_for_each(|worker| match worker.join() {
-            Ok(done) => done,
-            Err(_) => bail!("a thread that runs tests panicked"),
-        })
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().map_err(|_| anyhow!("a thread that runs tests panicked")))
     })?;
     let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
     let documents =
         run(cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]).envs(environment.iter().cloned()));
-    let failed: Vec<&Ended> = ended.iter().filter(|ended| !ended.output.status.success()).collect();
+    let failed: Vec<&Ended> = ended.iter().filter(|ended| !ended.has_passed()).collect();
     for Ended { program, output, .. } in &failed {
-        println!("\n==== {} failed with {} ====", program.name, output.status);
-        println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        match output {
+            Ok(Output { status, stdout, stderr }) => {
+                println!("\n==== {} failed with {status} ====", program.name);
+                println!("{}{}", String::from_utf8_lossy(stdout), String::from_utf8_lossy(stderr));
+            }
+            Err(reason) => println!("\n==== {}: {reason} ====", program.name),
+        }
     }
     if !failed.is_empty() {
         let names: Vec<&str> = failed.iter().map(|ended| ended.program.name.as_str()).collect();
@@ -115,18 +122,25 @@ fn programs() -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-fn run_one(program: Program, environment: &[(&str, OsString)]) -> Result<Ended> {
+fn run_one(program: Program, environment: &[(&str, OsString)], libraries: &OsStr) -> Ended {
     let begun = Instant::now();
     let mut command = Command::new(&program.executable);
+    // What cargo has set is xtask's.
+    let of_xtask = env::vars_os().map(|(name, _)| name).filter(|name| {
+        name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_PATH")
+    });
+    of_xtask.for_each(|name| {
+        command.env_remove(name);
+    });
     command.current_dir(&program.directory).envs(environment.iter().cloned());
-    // As cargo does it.
-    command.env("CARGO_MANIFEST_DIR", &program.directory);
-    command.env("LD_LIBRARY_PATH", libraries()?);
-    let output = command.output().with_context(|| format!("start {}", program.executable.display()))?;
-    Ok(Ended { program, took: begun.elapsed(), output })
+    command.env("CARGO_MANIFEST_DIR", &program.directory).env("LD_LIBRARY_PATH", libraries);
+    // Tests that are skipped say so, which passing tests otherwise keep for themselves.
+    command.arg("--show-output");
+    let output = command.output().map_err(|error| format!("start {}: {error}", program.executable.display()));
+    Ended { program, took: begun.elapsed(), output }
 }
 
-/// Where the dynamic linker finds the standard library and the workspace's own.
+/// Where the dynamic linker finds the libraries of the workspace.
 fn libraries() -> Result<OsString> {
     let built = target_dir().join("debug");
     let mut paths = vec![built.join("deps"), built];
@@ -134,15 +148,27 @@ fn libraries() -> Result<OsString> {
     env::join_paths(paths).context("the search path of libraries")
 }
 
+impl Ended {
+    fn has_passed(&self) -> bool {
+        self.output.as_ref().is_ok_and(|output| output.status.success())
+    }
+}
+
 /// One line for each program, and what it says of tests that were skipped.
-fn tell(Ended { program, took, output }: &Ended) {
-    let word = if output.status.success() { "ok" } else { "FAILED" };
-    let text = String::from_utf8_lossy(&output.stdout);
-    let summary = text.lines().rev().find_map(|line| line.strip_prefix("test result: ")).unwrap_or_default();
+fn tell(ended: &Ended) {
+    let word = if ended.has_passed() { "ok" } else { "FAILED" };
+    let text = |bytes: fn(&Output) -> &[u8]| {
+        ended
+            .output
+            .as_ref()
+            .map(|output| String::from_utf8_lossy(bytes(output)).into_owned())
+            .unwrap_or_default()
+    };
+    let (out, errors) = (text(|output| &output.stdout), text(|output| &output.stderr));
+    let summary = out.lines().rev().find_map(|line| line.strip_prefix("test result: ")).unwrap_or_default();
     let summary = summary.split(" finished in").next().unwrap_or_default().trim_end_matches(';');
-    println!("{word:<7} {:>5.0} s  {:<34} {summary}", took.as_secs_f64(), program.name);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    for line in text.lines().chain(errors.lines()).filter(|line| line.contains("SKIPPED")) {
+    println!("{word:<7} {:>5.0} s  {:<34} {summary}", ended.took.as_secs_f64(), ended.program.name);
+    for line in out.lines().chain(errors.lines()).filter(|line| line.contains("SKIPPED")) {
         println!("        {line}");
     }
 }

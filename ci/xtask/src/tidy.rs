@@ -131,6 +131,9 @@ pub(crate) fn tidy() -> Result<()> {
     for file in files.iter().filter(|file| !file.starts_with("ci/xtask/src/tidy")) {
         if let Ok(text) = fs::read_to_string(root().join(file)) {
             check(file, &text, &mut problems);
+            if file.ends_with(".md") {
+                check_named_files(file, &text, &files, &mut problems);
+            }
         }
     }
     for directory in ACYCLIC {
@@ -183,6 +186,20 @@ fn check_links(file: &str, text: &str, problems: &mut Vec<String>) {
         let target = link.split('#').next().unwrap_or_default();
         if !target.is_empty() && !target.contains("://") && !directory.join(target).exists() {
             problems.push(format!("{file}: the link to {target} leads nowhere"));
+        }
+    }
+}
+
+/// Source files that a document names must be there: from the root, or from any directory.
+fn check_named_files(document: &str, text: &str, files: &[String], problems: &mut Vec<String>) {
+    let named = text.split('`').skip(1).step_by(2).filter(|name| {
+        let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '.');
+        name.ends_with(".rs") && name.contains('/') && name.chars().all(is_path) && !name.contains("NAME")
+    });
+    for name in named {
+        let end = format!("/{name}");
+        if !files.iter().any(|file| file == name || file.ends_with(&end)) {
+            problems.push(format!("{document}: there is no file {name}"));
         }
     }
 }

@@ -182,7 +182,7 @@ async fn prefetch(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Pref
     // Whoever watches, or unseals, is answered whatever the store does; and who shows nothing where a token is needed is refused
     // without it.
     let is_refused = call.token.is_none() && !is_open && !target::may_log_in(call);
-    if is_refused || (is_open && known.is_some_and(|target| !target.needs_store())) {
+    if is_refused || (is_open && known.is_some_and(|target| !target.needs_store(call))) {
         return Ok((found, Prefetched::default()));
     }
     let table = unsealed.mounts().current();

@@ -69,11 +69,12 @@ async fn answer_in_time(
     body: Body,
     label: &RouteLabel,
 ) -> Result<Response, ApiError> {
-    let call = Call::parse(edge, id, trace, parts, label)?;
+    let mut call = Call::parse(edge, id, trace, parts, label)?;
     let load = target::load(&call);
     if load != Load::Monitoring {
         edge.clients.take_request(call.peer)?;
     }
+    // Monitoring and unsealing must be answered when too many requests are served, and slow strangers take no place.
     let _place = if load == Load::Shed { Some(edge.place()?) } else { None };
     let _listed = edge.in_flight.list(call.id, call.listed());
     let mut trail = Trail::default();
@@ -81,6 +82,8 @@ async fn answer_in_time(
     let passed = offload::scope(gate::pass(&call, body, &mut trail));
     let answer = tokio::time::timeout(edge.deadline, passed);
     let answer = answer.await.unwrap_or_else(|_| Err(ApiError::too_slow(edge.deadline)));
+    // The generations that the request has used are free: a swap does not wait for the audit line of the answer.
+    call.work = call.work.detached();
     let told = async {
         offload::count(answer.as_ref().map_or(0, Answer::size_bytes)).await;
         Ok(trail.answer(&call, answer).await?.into_response(id))

@@ -1,4 +1,4 @@
-//! Which route a path belongs to: the only place that compares paths.
+//! Which route a path belongs to. No other file finds a route by a path.
 
 use keyway_core::{mounts::auth::APPROLE, secrets::SecretPath};
 use keyway_storage::prefetch::RecordKey;
@@ -52,9 +52,9 @@ impl Target {
         is_open(self.route, call)
     }
 
-    /// Whether it is answered without the store, if it is open.
-    pub(super) fn needs_store(&self) -> bool {
-        self.route.needs_store
+    /// Whether the stores are read before an open request is answered. A path with a slash at its end is an ordinary one.
+    pub(super) fn needs_store(&self, call: &Call) -> bool {
+        self.route.needs_store || call.path.as_str().ends_with('/')
     }
 }
 
@@ -71,14 +71,19 @@ fn is_open(route: &Route, call: &Call) -> bool {
 
 /// How the server treats a request when it has much to do.
 pub(super) fn load(call: &Call) -> Load {
-    let found = fixed(call.path.as_str()).and_then(|(table, path)| find(table, path, call.action).ok()?);
-    found.map_or(Load::Shed, |(route, _)| route.load)
+    exact_route(call).map_or(Load::Shed, |route| route.load)
 }
 
 /// Whether a request is left out of the audit log: monitoring that is open to everybody.
 pub(super) fn is_unaudited(call: &Call) -> bool {
-    let found = fixed(call.path.as_str()).and_then(|(table, path)| find(table, path, call.action).ok()?);
-    found.is_some_and(|(route, _)| route.load == Load::Monitoring && is_open(route, call))
+    exact_route(call).is_some_and(|route| route.load == Load::Monitoring && is_open(route, call))
+}
+
+/// The route of a path that lies in no mount and has no slash at its end.
+fn exact_route(call: &Call) -> Option<&'static Route> {
+    let path = call.path.as_str();
+    let (table, path) = fixed(path).filter(|_| !path.ends_with('/'))?;
+    find(table, path, call.action).ok()?.map(|(route, _)| route)
 }
 
 /// Whether a path can be a login at an auth method that this host does not know yet.

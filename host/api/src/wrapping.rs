@@ -116,10 +116,10 @@ fn secret_id_accessor(at: &RequestContext<'_>, answer: &Logical) -> Option<Strin
 
 /// Takes out what the wrapping of this token holds. Of several that ask, one gets it.
 async fn take(at: &RequestContext<'_>, live: &Live) -> Result<Kept, ApiError> {
-    let (unsealed, request) = (at.unsealed()?, &at.call.work);
-    let tokens = unsealed.tokens(request);
+    let (unsealed, work) = (at.unsealed()?, &at.call.work);
+    let tokens = unsealed.tokens(work);
     // Looked at before it is taken: behind that, nothing may fail.
-    let kept = Cubbyhole::new(unsealed.records(request), &live.name).read::<Kept>(KEPT).await?;
+    let kept = Cubbyhole::new(unsealed.records(work), &live.name).read::<Kept>(KEPT).await?;
     let kept = kept.filter(|_| is_wrapping(&live.entry)).ok_or_else(invalid)?;
     at.call.hold(kept.answer.data.as_ref().map_or(0, |data| data.get().len()), false)?;
     if !tokens.spend(live).await? {

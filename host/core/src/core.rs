@@ -111,8 +111,8 @@ impl Core {
     /// be read.
     pub fn new(backends: &Backends, settings: CoreSettings, metrics: &Metrics) -> Result<Self, CoreError> {
         Ok(Self {
-            known: ClusterIdentity::read(&settings.data_dir)?,
             backends: BackendSet::new(backends, &settings.system_backend, settings.calls, metrics)?,
+            known: ClusterIdentity::read(&settings.data_dir)?,
             sealing: Sealing::default(),
             audit: Audit::start(settings.audit.clone()),
             devices_turn: tokio::sync::Mutex::default(),

@@ -430,10 +430,10 @@ impl Loader {
 
 /// What a process has left half-written that is gone for long.
 fn is_debris(path: &Path) -> bool {
-    let is_transient =
+    let is_temporary =
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('.'));
     let age = || path.symlink_metadata().ok()?.modified().ok()?.elapsed().ok();
-    is_transient && age().is_some_and(|age| age > DEBRIS)
+    is_temporary && age().is_some_and(|age| age > DEBRIS)
 }
 
 fn is_of_a_rehearsal(path: &Path) -> bool {

@@ -201,7 +201,7 @@ impl History {
     ///
     /// # Errors
     ///
-    /// `Quarantined`, or the `Probe`'s where it was refused.
+    /// `Quarantined` after too many crashes; `Refused` if an earlier probe refused it.
     pub fn known(&self, digest: Digest, host: &str) -> Result<Option<Passed>, NotTried> {
         let Some(library) = self.library(digest) else { return Ok(None) };
         if library.quarantined.is_some() {

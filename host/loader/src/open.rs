@@ -205,7 +205,7 @@ impl OpenError {
         )
     }
 
-    fn lies(path: &Path, embedded: &str, loaded: &str) -> Self {
+    fn descriptor_mismatch(path: &Path, embedded: &str, loaded: &str) -> Self {
         let at = embedded.bytes().zip(loaded.bytes()).take_while(|(one, other)| one == other).count();
         let rest = |text: &str| {
             String::from_utf8_lossy(text.as_bytes().get(at..).unwrap_or_default()).chars().take(40).collect()
@@ -252,7 +252,7 @@ pub(crate) fn open(
     let root = verify(header, path, &described.descriptor)?;
     let loaded = root.descriptor()();
     if loaded.as_str() != described.descriptor_json {
-        return Err(OpenError::lies(path, &described.descriptor_json, loaded.as_str()));
+        return Err(OpenError::descriptor_mismatch(path, &described.descriptor_json, loaded.as_str()));
     }
     let origin = PluginOrigin::Library { path: path.clone(), digest: described.staged.digest };
     let descriptor = described.descriptor.clone();

@@ -65,9 +65,9 @@ pub(super) enum Command {
         /// The hash of the last line, as `keyway audit list` or a former run has told it.
         #[arg(long, value_name = "HASH")]
         last: Option<String>,
-        /// How often a chain is known to begin again, as it does when a server starts without the file that it wrote before.
-        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-        again: usize,
+        /// How many breaks of the chain are accepted. A server that starts without its former file begins a new chain.
+        #[arg(long = "anew", value_name = "NUMBER", default_value_t = 0)]
+        breaks: usize,
     },
 }
 
@@ -105,7 +105,7 @@ pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
             let hash = answer["data"]["hash"].as_str().unwrap_or_default().to_owned();
             print(format, &json!({ "hash": hash }), || format!("{hash}{}", alone_end()))
         }
-        Command::Verify { files, last, again } => verify(&files, last.as_deref(), again, format),
+        Command::Verify { files, last, breaks } => verify(&files, last.as_deref(), breaks, format),
     }
 }
 
@@ -140,7 +140,7 @@ fn list(client: &Client, format: Format) -> Result<(), Failure> {
     })
 }
 
-fn verify(files: &[PathBuf], last: Option<&str>, again: usize, format: Format) -> Result<(), Failure> {
+fn verify(files: &[PathBuf], last: Option<&str>, breaks: usize, format: Format) -> Result<(), Failure> {
     let mut verifier = Verifier::default();
     for path in files {
         let name = path.display().to_string();
@@ -153,9 +153,9 @@ fn verify(files: &[PathBuf], last: Option<&str>, again: usize, format: Format) -
     }
     let verified = verifier.end().map_err(failure)?;
     print(format, &as_json(&verified), || describe(&verified))?;
-    if let Some(place) = verified.beginnings.get(again) {
+    if let Some(place) = verified.beginnings.get(breaks) {
         return Err(Failure::Refused(format!(
-            "a chain begins again in {}, line {}, and whether lines are missing before it cannot be known; --again {} takes it",
+            "a chain begins again in {}, line {}, and whether lines are missing before it cannot be known; --anew {} accepts it",
             place.file,
             place.line,
             verified.beginnings.len()

@@ -52,6 +52,11 @@ impl Work {
         Self { trace: (trace_id, span_id), ..self }
     }
 
+    /// The same request or task, of which each call goes to the generation that serves then.
+    pub fn detached(&self) -> Self {
+        Self { pins: None, ..self.clone() }
+    }
+
     /// The same work; its writes to `slot` require that the record at `place` has this version.
     pub(crate) fn fenced(&self, slot: &Arc<Slot>, place: RecordKey, version: Version) -> Self {
         Self { fence: Some(Arc::new(Fence { slot: Arc::clone(slot), place, version })), ..self.clone() }

@@ -5,12 +5,15 @@ use std::{
     borrow::Cow,
     env,
     io::{self, IsTerminal, Write},
+    sync::OnceLock,
 };
 
 use anstyle::Style;
 use serde::Serialize;
 
 use crate::Failure;
+
+static PROGRAM: OnceLock<&'static str> = OnceLock::new();
 
 const HEADING: Style = Style::new().bold();
 /// What a text keeps of its layout on a terminal.
@@ -80,14 +83,13 @@ pub fn warn(text: &str) {
     let mut err = io::stderr();
     let text = if err.is_terminal() { escape(text, LAYOUT) } else { Cow::Borrowed(text) };
     // If standard error takes nothing, there is no place left to say so.
-    let _unheard = writeln!(err, "{}: {text}", program());
+    let _unheard = writeln!(err, "{}: {text}", PROGRAM.get().unwrap_or(&"keyway"));
 }
 
-/// The name by which this program was started.
-fn program() -> String {
-    let started = env::args_os().next().map(std::path::PathBuf::from);
-    let name = started.as_deref().and_then(std::path::Path::file_stem);
-    name.map_or_else(|| "keyway".to_owned(), |name| name.to_string_lossy().into_owned())
+/// Names this program in what it writes to standard error; the default is `keyway`.
+pub fn set_program(name: &'static str) {
+    // The first call counts.
+    let _set = PROGRAM.set(name);
 }
 
 /// A text that stands in one line among others on standard output: on a terminal its newlines are shown, too, so that a value

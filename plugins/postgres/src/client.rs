@@ -256,12 +256,12 @@ impl Client {
         self.connector.is_full()
     }
 
-    /// There is something to be removed.
-    /// Told when there is something to be removed.
+    /// Notified when there is something to be removed.
     pub(crate) fn upkeep(&self) -> Arc<Notify> {
         Arc::clone(&self.upkeep)
     }
 
+    /// There is something to be removed.
     pub(crate) fn want_upkeep(&self) {
         self.upkeep.notify_one();
     }

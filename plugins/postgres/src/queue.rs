@@ -18,9 +18,10 @@ pub(crate) const TURNS: usize = 4;
 /// Most writes of a statement, and most bytes that they hold; a larger one goes by itself.
 const MOST_WRITES: usize = 64;
 const MOST_BYTES: usize = 1024 * 1024;
+
 /// Writes that wait for their turn.
 pub(crate) struct Writes {
-    pub(crate) waiting: Mutex<Waiting>,
+    waiting: Mutex<Waiting>,
     pub(crate) turns: Arc<Semaphore>,
     /// A key is no longer [`Waiting::under_way`].
     pub(crate) freed: Notify,

@@ -2,6 +2,7 @@
 //!
 //! The graph has a node for each file, and an edge for each path that a file names in another file of its crate. A path through
 //! a re-export (`pub use`) leads to the file that has the item; a re-export is no edge itself.
+//! Paths in the arguments of macros are not seen.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -87,7 +88,10 @@ impl<'ast> Visit<'ast> for File {
 fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
-            && attribute.meta.require_list().is_ok_and(|list| list.tokens.to_string().contains("test"))
+            && attribute.meta.require_list().is_ok_and(|list| {
+                let condition = list.tokens.to_string();
+                condition == "test" || condition.starts_with("all (test")
+            })
     })
 }
 

@@ -12,7 +12,13 @@ pub(super) fn check(files: &[String], problems: &mut Vec<String>) -> Result<()> 
         let text = read(manifest)?;
         let library =
             text.split("[lib]").nth(1).and_then(|rest| rest.split("\n[").next()).unwrap_or_default();
-        let has_no_tests = library.contains("\ntest = false");
+        let program =
+            text.split("[[bin]]").nth(1).and_then(|rest| rest.split("\n[").next()).unwrap_or_default();
+        // The sources of a program without a library are tested with the program, or not at all.
+        let has_library =
+            files.contains(&manifest.replace("Cargo.toml", "src/lib.rs")) || text.contains("[lib]\n");
+        let has_no_tests =
+            library.contains("\ntest = false") || (!has_library && program.contains("\ntest = false"));
         let has_no_examples = library.contains("doctest = false");
         if !has_no_tests && !has_no_examples {
             continue;

@@ -6,6 +6,7 @@ use super::chain::Chain;
 
 /// How long a write may take: less than requests wait, so that they are told why.
 pub(super) const WRITE: Duration = Duration::from_millis(1_500);
+
 /// Where lines go.
 pub(super) trait Sink: Send {
     /// Opens it, where it is not open or no longer the one that it should be. Answers how it starts where it was opened.

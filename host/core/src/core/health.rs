@@ -57,7 +57,7 @@ impl Core {
             .backends
             .all()
             .map(|storage| {
-                let (storage, work) = (storage.clone(), work.clone());
+                let (storage, work) = (storage.clone(), work.detached());
                 tokio::spawn(async move { BackendHealth::of(&storage, &work).await })
             })
             .collect();

@@ -66,7 +66,7 @@ impl Core {
     /// The store's.
     pub async fn hosts(&self, work: &Work) -> Result<Vec<Host>, StorageError> {
         let mut hosts = vec![this_host()];
-        if !self.tells_others()? {
+        if !self.tells_others(work)? {
             return Ok(hosts);
         }
         let own = key(self.presence.id);
@@ -90,13 +90,13 @@ impl Core {
     }
 
     /// Whether other hosts may read records that expire.
-    fn tells_others(&self) -> Result<bool, StorageError> {
-        Ok(epoch::peer_sync(&self.backends.system, &BACKGROUND)? != PeerSync::None
-            && self.backends.system.has_expiry(&BACKGROUND))
+    fn tells_others(&self, work: &Work) -> Result<bool, StorageError> {
+        Ok(epoch::peer_sync(&self.backends.system, work)? != PeerSync::None
+            && self.backends.system.has_expiry(work))
     }
 
     async fn echo(&self) -> Result<(), StorageError> {
-        if !self.tells_others()? {
+        if !self.tells_others(&BACKGROUND)? {
             return Ok(());
         }
         let host = Host { last_echo: clock::now(), ..this_host() };
@@ -108,7 +108,7 @@ impl Core {
     }
 
     async fn withdraw(&self) -> Result<(), StorageError> {
-        if self.tells_others()? {
+        if self.tells_others(&BACKGROUND)? {
             let key = key(self.presence.id);
             self.backends.system.delete(&BACKGROUND, Delete::new(Key::new(SYSTEM_KEYSPACE, &key))).await?;
         }

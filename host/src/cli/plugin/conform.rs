@@ -1,6 +1,12 @@
 //! `keyway plugin conform`: runs the conformance suite, which is a program of its own.
 
-use std::{env, ffi::OsString, path::PathBuf, process::Command};
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+};
 
 use clap::Args;
 use keyway_terminal::output::Format;
@@ -25,8 +31,8 @@ pub(super) fn conform(arguments: Arguments, format: Format) -> Result<(), Failur
     if format == Format::Json {
         command.arg("--json");
     }
-    let status = command.status().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Failure::NotFound(format!(
+    let status = run(&mut command).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::NotFound(format!(
             "the conformance suite is the program {PROGRAM}, which is neither beside this program nor in PATH; put it \
              into one of them"
         )),
@@ -38,6 +44,18 @@ pub(super) fn conform(arguments: Arguments, format: Format) -> Result<(), Failur
         Some(code) => Err(Failure::Told { exit_code: u8::try_from(code).unwrap_or(1) }),
         None => Err(Failure::Other(format!("{PROGRAM} ended with {status}"))),
     }
+}
+
+/// Becomes the program, so that signals reach it and nothing else.
+#[cfg(unix)]
+fn run(command: &mut Command) -> io::Result<ExitStatus> {
+    use std::os::unix::process::CommandExt;
+    Err(command.exec())
+}
+
+#[cfg(not(unix))]
+fn run(command: &mut Command) -> io::Result<ExitStatus> {
+    command.status()
 }
 
 /// The program in the directory of this one.

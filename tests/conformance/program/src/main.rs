@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == conform::CHILD_COMMAND) {
         return conform::child_main();
     }
+    output::set_program("keyway-conform");
     match conform::conform(&conform::Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

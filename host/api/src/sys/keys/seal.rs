@@ -126,7 +126,7 @@ struct UnsealRequest {
 
 pub(crate) async fn unseal(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
-    let (core, request) = (&call.core, &call.work);
+    let (core, work) = (&call.core, &call.work);
     let body: UnsealRequest = at.json()?;
     if body.migrate {
         return Err(ApiError::bad_request("migrate is not supported: there is one kind of seal"));
@@ -136,19 +136,19 @@ pub(crate) async fn unseal(at: &RequestContext<'_>) -> Result<Answer, ApiError> 
             return Err(ApiError::bad_request("vault is unsealed"));
         }
         core.reset_unseal();
-        core.seal_status(request).await?
+        core.seal_status(work).await?
     } else if core.unsealed().is_ok() && (body.key.is_some() || body.password.is_some()) {
         // There is nothing left to do, whatever is shown.
-        core.seal_status(request).await?
+        core.seal_status(work).await?
     } else if let Some(password) = body.password {
         call.edge.clients.take_password(call.peer)?;
-        core.unseal_by_password(request, parse(password)?).await?
+        core.unseal_by_password(work, parse(password)?).await?
     } else {
         let key = body.key.unwrap_or_default();
         let share = parse_share(key.trim()).ok_or_else(|| {
             ApiError::bad_request("\"key\" must be an unseal share in hexadecimal or Base64")
         })?;
-        core.unseal(request, share).await?
+        core.unseal(work, share).await?
     };
     Ok(Answer::plain(seal_answer(call, &status)))
 }
