@@ -39,7 +39,14 @@ pub(crate) fn prepare() -> Result<Option<PathBuf>> {
             .env_remove("RUSTC");
         command
     };
-    let version = output(program("rustc").arg("--version"))?;
+    let version = match usable(program("rustc"), program("cargo")) {
+        Ok(version) => version,
+        Err(error) if is_ci() => return Err(error.context("the second compiler")),
+        Err(error) => {
+            eprintln!("xtask: SKIPPED: plugins of another compiler: {error:#}");
+            return Ok(None);
+        }
+    };
     eprintln!("xtask: the second compiler is {}", version.trim());
     let mut build = program("cargo");
     build
@@ -51,6 +58,19 @@ pub(crate) fn prepare() -> Result<Option<PathBuf>> {
     build.args(["build", "--quiet", "--locked", "-p", "keyway-memory-plugin", "-p", "keyway-sqlite-plugin"]);
     run(&mut build)?;
     Ok(Some(directory.join("target/debug")))
+}
+
+/// The version of the compiler, if it and its cargo run here and are new enough.
+fn usable(mut rustc: Command, mut cargo: Command) -> Result<String> {
+    let version = output(rustc.arg("--version"))?;
+    output(cargo.arg("--version"))
+        .context("its cargo does not run (Debian 12: install the package libpcre3)")?;
+    let minor = |text: &str| text.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+    let needed = env!("CARGO_PKG_RUST_VERSION");
+    if version.split_whitespace().nth(1).and_then(minor) < minor(needed) {
+        bail!("{} is older than {needed}, which the workspace needs", version.trim());
+    }
+    Ok(version)
 }
 
 /// Where the packages' own libraries are.

@@ -11,10 +11,11 @@ use keyway_sdk::{
 };
 
 use crate::{
+    backup::Backup,
     client::{Entry, Looked, Map},
     config::{Config, SCHEMA},
+    restore::Restore,
     state::{Shared, State},
-    streams::{Backup, Restore},
     transaction::MemoryTransaction,
 };
 

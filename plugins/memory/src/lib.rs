@@ -2,15 +2,16 @@
 //! backup. Its data is gone when it closes.
 //!
 //! [`config`] is what an operator may set, [`client`] the ordered map, [`backend`] the SDK's trait over it,
-//! [`transaction`] optimistic transactions, [`streams`] backup and restore.
+//! [`transaction`] optimistic transactions, [`backup`] and [`restore`] the streams.
 
 pub mod backend;
 pub mod client;
 pub mod config;
 
+mod backup;
 mod error;
+mod restore;
 mod state;
-mod streams;
 mod transaction;
 
 pub use backend::Memory;

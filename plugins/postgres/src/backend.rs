@@ -22,7 +22,7 @@ use crate::{
     session::Deadline,
     sql::{self, Sql},
     transaction::PostgresTransaction,
-    upkeep, writes,
+    upkeep, write,
 };
 
 /// Most names that one answer of `keyspaces` holds.
@@ -144,7 +144,7 @@ impl Backend for Postgres {
     fn put(self: &Arc<Self>, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
         let op = OwnedOp::put(&put);
         self.call(call, |client, deadline| async move {
-            let written = writes::write(&client, deadline, op).await?;
+            let written = write::write(&client, deadline, op).await?;
             let number = written.version.ok_or_else(|| error::unexpected("put").with_unknown_outcome())?;
             Ok(client.version(number))
         })
@@ -154,7 +154,7 @@ impl Backend for Postgres {
         let op = OwnedOp::delete(&delete);
         self.call(
             call,
-            |client, deadline| async move { Ok(writes::write(&client, deadline, op).await?.existed) },
+            |client, deadline| async move { Ok(write::write(&client, deadline, op).await?.existed) },
         )
     }
 

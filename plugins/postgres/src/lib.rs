@@ -5,7 +5,7 @@
 //! - Connections: [`target`] is where and with which TLS, [`login`] reads it again after a refusal, [`connect`] makes them,
 //!   [`pooler`] recognises one that cannot stand between, [`lanes`] share some among point reads,
 //!   [`session`] is one for a call alone and what becomes of it when nobody waits any more.
-//! - What is done on them: [`ops`] single operations and batches, [`writes`] several calls' in a statement, [`scan`] pages, [`transaction`], [`backup`], [`restore`],
+//! - What is done on them: [`ops`] single operations and batches, [`write`] several calls' in a statement, [`scan`] pages, [`transaction`], [`backup`], [`restore`],
 //!   [`upkeep`], [`health`], [`extension`]. [`rows`] is what the server answers, in the interface's types.
 //! - [`sql`] has every statement and the schema, [`error`] PostgreSQL's codes in the interface's words.
 
@@ -31,7 +31,7 @@ mod sql;
 mod target;
 mod transaction;
 mod upkeep;
-mod writes;
+mod write;
 
 pub use backend::Postgres;
 pub use config::Config;

@@ -113,7 +113,7 @@ impl Entry {
         Ok(Self {
             policies: Vec::new(),
             created: clock::now(),
-            accessor: BASE64URL_NOPAD.encode(&random_bytes::<18>()?),
+            accessor: random_accessor()?,
             display_name: String::new(),
             path: String::new(),
             meta: None,
@@ -186,9 +186,24 @@ impl Entry {
     }
 }
 
+/// An accessor is typed on command lines, where a word that begins with a dash is an option.
+fn random_accessor() -> Result<String, RandomError> {
+    loop {
+        let accessor = BASE64URL_NOPAD.encode(&random_bytes::<18>()?);
+        if !accessor.starts_with('-') {
+            return Ok(accessor);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn accessors_do_not_look_like_options() {
+        assert!((0..2_000).all(|_| !Entry::new().unwrap().accessor.starts_with('-')));
+    }
 
     #[test]
     fn token_ends_at_its_time_and_not_at_the_next_full_second() {
