@@ -17,11 +17,9 @@ use serde_json::Value;
 use crate::process::{cargo, output, run, target_dir};
 
 /// Programs that take long, which begin first: with one of them last, the others' processors would wait for it.
-const LONG: [&str; 8] =
-    ["parity", "swap", "audit", "conformance", "backend", "linked", "faults", "isolation"];
+const LONG: [&str; 6] = ["parity", "swap", "postgres", "hostile", "evolution", "conformance"];
 
 /// A test program.
-#[derive(Clone)]
 struct Program {
     /// Its package and target.
     name: String,

@@ -2,7 +2,7 @@
 
 use keyway_loader::{Key, Record};
 
-/// Where a record lies.
+/// A key in its keyspace, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordKey {
     keyspace: String,
@@ -16,9 +16,9 @@ pub struct Prefetched {
     clock: u64,
 }
 
-/// A record that was read ahead, or just now.
+/// A record that was prefetched, or read just now.
 pub enum Found<'a> {
-    /// Prefetched.
+    /// Read by an earlier prefetch.
     Prefetched(Option<&'a Record>),
     /// Read now.
     Read(Option<Record>),
@@ -35,12 +35,12 @@ impl Found<'_> {
 }
 
 impl RecordKey {
-    /// The place of a key.
+    /// A copy of a key.
     pub fn of(key: Key<'_>) -> Self {
         Self { keyspace: key.keyspace().to_owned(), key: key.bytes().to_vec() }
     }
 
-    /// Its key.
+    /// The key, borrowed.
     pub fn key(&self) -> Key<'_> {
         Key::new(&self.keyspace, &self.key)
     }

@@ -64,7 +64,8 @@ fn conform_tells_each_promise_and_keeps_reports() {
     );
     assert!(junit.contains("<skipped message=\"the backend does not make this promise\"/>"), "{junit}");
 
-    let json = site.run(&["plugin", "conform", &file, "--only", "get_missing", "--json"]);
+    // Also if it is asked for in both ways.
+    let json = site.run(&["--format", "json", "plugin", "conform", &file, "--only", "get_missing", "--json"]);
     let printed: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(printed["cases"].as_array().map(Vec::len), Some(1));
 }

@@ -218,3 +218,41 @@ fn way_back(edges: &BTreeMap<&Module, BTreeSet<Module>>, start: &Module) -> Opti
 fn name(module: &Module) -> String {
     if module.is_empty() { "the root".to_owned() } else { module.join("::") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn circles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+        let parse = |(file, text): &(&str, &str)| {
+            let mut found = File::default();
+            found.visit_file(&syn::parse_file(text).expect("the test's source is Rust"));
+            (module("src/", file), found)
+        };
+        circles(&files.iter().map(parse).collect())
+    }
+
+    #[test]
+    fn circle_is_found_through_use_path_parent_and_reexport() {
+        for (one, other) in [
+            ("use crate::b::B;", "use crate::a::A;"),
+            ("fn f() { crate::b::f() }", "use super::a::A;"),
+            ("use crate::{B, x::Y};", "use crate::a::{self, A};"),
+        ] {
+            let root = "mod a; mod b; pub use b::B;";
+            let found = circles_of(&[("src/lib.rs", root), ("src/a.rs", one), ("src/b.rs", other)]);
+            assert_eq!(found, [["a", "b", "a"]], "{one} {other}");
+        }
+        let found = circles_of(&[("src/a.rs", "use self::c::C;"), ("src/a/c.rs", "use super::A;")]);
+        assert_eq!(found, [["a", "a::c", "a"]]);
+    }
+
+    #[test]
+    fn one_direction_tests_reexports_and_variables_are_no_circle() {
+        let a = "use crate::b::B; #[cfg(test)] mod tests { use super::*; }";
+        let b =
+            "pub(in crate::a) struct B; fn f(a: u8) -> u8 { a } #[cfg(test)] mod tests { use crate::a::A; }";
+        let root = "mod a; mod b; pub use a::A; pub use b::B;";
+        assert!(circles_of(&[("src/lib.rs", root), ("src/a.rs", a), ("src/b.rs", b)]).is_empty());
+    }
+}

@@ -21,7 +21,7 @@ pub struct Caller {
 }
 
 impl Core {
-    /// Who shows this token; what was read ahead is not read again.
+    /// Who shows this token; what was prefetched is not read again.
     ///
     /// # Errors
     ///

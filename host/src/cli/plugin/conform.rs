@@ -27,8 +27,9 @@ pub(in crate::cli) struct Arguments {
 pub(super) fn conform(arguments: Arguments, format: Format) -> Result<(), Failure> {
     let program = beside().unwrap_or_else(|| PROGRAM.into());
     let mut command = Command::new(&program);
+    let says_json = arguments.arguments.iter().any(|argument| argument == "--json");
     command.args(arguments.arguments);
-    if format == Format::Json {
+    if format == Format::Json && !says_json {
         command.arg("--json");
     }
     let status = run(&mut command).map_err(|error| match error.kind() {

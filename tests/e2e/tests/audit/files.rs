@@ -57,6 +57,29 @@ fn chain_goes_on_over_restarts_kills_rotation_and_deletion() {
     assert!(!holds, "{said}");
 }
 
+/// A server that does not find what it wrote before begins a new chain, which an operator has to know of.
+#[test]
+fn break_of_the_chain_is_accepted_only_by_its_number() {
+    let (site, server, keys) = start("sqlite", |site| file(site, "a"));
+    let now = log(&site, "a");
+    let old = site.path("trail").join("a.log.1");
+    assert_eq!(put(&server, &keys, "one"), 200);
+    assert!(server.terminate());
+    fs::rename(&now, &old).unwrap();
+    let server = site.start();
+    server.unseal(&keys.shares[0]);
+    assert_eq!(put(&server, &keys, "two"), 200);
+    assert!(server.terminate());
+    let (holds, said) = verify(&site, &[&old, &now]);
+    assert!(
+        !holds && said.contains("a chain begins again") && said.contains("--anew 1 accepts it"),
+        "{said}"
+    );
+    let files = [&old, &now].map(|file| file.to_str().unwrap());
+    let run = site.run(&["audit", "verify", files[0], files[1], "--anew", "1"]);
+    assert!(run.status.success(), "{run:?}");
+}
+
 /// With the real logrotate, under load: nothing is refused, and each line is in one of the files.
 #[test]
 fn logrotate_costs_no_line() {
