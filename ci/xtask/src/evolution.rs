@@ -79,7 +79,7 @@ const ADDITIONS: [Insertion; 11] = [
     },
     // The host's side asks, and says what it heard.
     Insertion {
-        file: "host/loader/src/adapter/services.rs",
+        file: "host/loader/src/services.rs",
         before: "/// The context behind a pointer that a backend handed back.",
         behind: 0,
         text: "extern \"C\" fn added_in_1_{n}(word: u32) -> u32 {\n    word + 30\n}\n\n",
@@ -105,7 +105,7 @@ const FIELDS: [(&str, &str, &str); 3] = [
     ("abi/sdk/src/export.rs", "open: open_exported::<B> }", "open: open_exported::<B>, {} }"),
     ("abi/sdk/src/export.rs", "open: bridge::open::<B> }", "open: bridge::open::<B>, {} }"),
     (
-        "host/loader/src/adapter/services.rs",
+        "host/loader/src/services.rs",
         "HostServices { log_enabled, log, metric }",
         "HostServices { log_enabled, log, metric, {} }",
     ),

@@ -81,7 +81,7 @@ const CONFINED: [Confined; 9] = [
             "abi/sdk/src/export.rs",
             "abi/sdk/src/state.rs",
             "host/loader/src/open.rs",
-            "host/loader/src/adapter/",
+            "host/loader/src/services.rs",
             "host/loader/src/probe/sandbox.rs",
             "host/common/src/offload/heap.rs",
             "host/server/src/signals/mask.rs",

@@ -80,8 +80,8 @@ pub enum ArchiveError {
 ///
 /// # Errors
 ///
-/// See [`ArchiveError`].
-pub async fn write(store: &dyn Store, header: &Header, path: &Path) -> Result<u64, ArchiveError> {
+/// `File` if the archive cannot be written; `Store` if the backup fails.
+pub async fn write(store: &Store, header: &Header, path: &Path) -> Result<u64, ArchiveError> {
     let failed = |doing| move |source| ArchiveError::File { doing, path: path.to_owned(), source };
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory).map_err(failed("make the directory of"))?;
@@ -139,8 +139,9 @@ pub fn verify(path: &Path) -> Result<(Header, u64), ArchiveError> {
 ///
 /// # Errors
 ///
-/// See [`ArchiveError`].
-pub async fn restore(store: &dyn Store, path: &Path, mode: RestoreMode) -> Result<u64, ArchiveError> {
+/// `File` if the archive cannot be read; `Damaged` if its digest is not right; `Store` if the store does not
+/// take the records.
+pub async fn restore(store: &Store, path: &Path, mode: RestoreMode) -> Result<u64, ArchiveError> {
     verify(path)?;
     let mut source = Source::open(path)?;
     let call = CallContext::background();

@@ -6,12 +6,7 @@ use keyway_abi::{CallContext, Error, Health};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::{
-    Descriptor, Plugin, Store,
-    adapter::{ForeignStore, reply, services},
-    register::Generation,
-    settings::BackendConfig,
-};
+use crate::{Descriptor, Plugin, Reply, Store, register::Generation, services, settings::BackendConfig};
 
 /// Why a backend could not be opened.
 #[derive(Debug, Error)]
@@ -104,7 +99,8 @@ impl ConfigureError {
 ///
 /// # Errors
 ///
-/// See [`ConfigureError`].
+/// `Schema`, `Invalid` or `DataDir` for the settings; `Random` if the system gives no random bytes; `Open` if
+/// the plugin does not open the store; `Claims` if the store promises more than its descriptor; `Unhealthy`.
 pub async fn configure(plugin: &Plugin, backend: &BackendConfig) -> Result<Generation, ConfigureError> {
     let mut cursor_key = [0; 32];
     getrandom::fill(&mut cursor_key).map_err(|source| ConfigureError::Random { source })?;
@@ -134,12 +130,12 @@ pub(crate) async fn configure_with(
         }
         return Err(error);
     }
-    Ok(Generation::new(backend.clone(), plugin.clone(), Box::new(store), context, cursor_key))
+    Ok(Generation::new(backend.clone(), plugin.clone(), store, context, cursor_key))
 }
 
 /// What decides about a plugin is its descriptor: what is open must keep to it.
 fn check_claims(
-    store: &ForeignStore,
+    store: &Store,
     plugin: &Plugin,
     backend: &BackendConfig,
     plugin_name: &str,
@@ -153,11 +149,7 @@ fn check_claims(
     }
 }
 
-async fn check_health(
-    store: &ForeignStore,
-    backend: &BackendConfig,
-    plugin: &str,
-) -> Result<(), ConfigureError> {
+async fn check_health(store: &Store, backend: &BackendConfig, plugin: &str) -> Result<(), ConfigureError> {
     let (backend, plugin) = (backend.name.clone(), plugin.to_owned());
     let health: Health = match store.health(&CallContext::background()).await {
         Ok(health) => health,
@@ -176,7 +168,7 @@ fn open(
     plugin: &Plugin,
     backend: &BackendConfig,
     cursor_key: [u8; 32],
-) -> Result<(crate::Reply<ForeignStore>, &'static services::ServiceContext), ConfigureError> {
+) -> Result<(Reply<Store>, &'static services::ServiceContext), ConfigureError> {
     let config_json = backend.config.to_string();
     let opening = services::Opening {
         backend_name: &backend.name,
@@ -185,7 +177,7 @@ fn open(
         cursor_key,
     };
     let (foreign, context) = services::open(plugin.root, &opening);
-    Ok((reply(foreign, ForeignStore), context))
+    Ok((Reply::of(foreign, Store), context))
 }
 
 fn text_of(path: &Path) -> Result<&str, ConfigureError> {

@@ -13,9 +13,10 @@
 //! 8. [`configure`]: configuration checked against the library's schema, store opened, health asked;
 //! 9. [`register`]: generations of open backends.
 //!
-//! [`loader`] runs the stages, [`connect`] falls back where a plugin cannot be used, [`history`] remembers what happened to
-//! which library; [`swap`] has one generation follow another while it serves, [`readback`] tries a store before it serves, [`archive`] is a store's records in a file. [`store`] is the plain trait that an open backend is seen through, [`adapter`] its
-//! implementation over the interface. None of the types of the layer beneath appear in it.
+//! [`loader`] runs the stages, and [`connect`] falls back to another version if a plugin cannot be used. [`history`]
+//! remembers what happened to which library. [`swap`] replaces a generation while it serves, [`readback`] tries a store
+//! before it serves, and [`archive`] holds a store's records in a file. [`store`] is an open backend: plain Rust, in
+//! which no type of the layer beneath appears.
 //!
 //! ```no_run
 //! use keyway_loader::{
@@ -79,8 +80,8 @@ pub mod reply;
 pub mod report;
 pub mod store;
 
-mod adapter;
 mod failpoint;
+mod services;
 mod settings;
 
 pub use configure::ConfigureError;

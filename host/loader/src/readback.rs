@@ -67,7 +67,7 @@ pub(crate) fn is_scratch(keyspace: &str) -> bool {
 }
 
 /// Drops those that swaps have left behind which were killed. What stays, harms nobody.
-pub(crate) async fn tidy(store: &dyn Store) -> Result<(), ReadbackError> {
+pub(crate) async fn tidy(store: &Store) -> Result<(), ReadbackError> {
     let step = "looking for what is left behind";
     let names = store.keyspaces(&CallContext::background(), KEYSPACES).await.map_err(failed(step))?;
     for name in names.iter().take_while(|name| is_scratch(name)) {
@@ -85,13 +85,13 @@ fn now() -> u64 {
 
 impl Scratch {
     /// Leaves a mark for whoever opens the same store next.
-    pub(crate) async fn leave_mark(&self, store: &dyn Store) -> Result<(), ReadbackError> {
+    pub(crate) async fn leave_mark(&self, store: &Store) -> Result<(), ReadbackError> {
         let step = "leaving a mark";
         self.write(store, Put::new(self.key(MARK), &self.mark), step).await?.map(drop).map_err(failed(step))
     }
 
     /// Whether the mark is there that was left through another generation.
-    pub(crate) async fn find_mark(&self, store: &dyn Store) -> Result<(), ReadbackError> {
+    pub(crate) async fn find_mark(&self, store: &Store) -> Result<(), ReadbackError> {
         let found = self.read(store, MARK, "looking for a mark").await?;
         if found.is_some_and(|(value, _)| value == self.mark) {
             Ok(())
@@ -101,7 +101,7 @@ impl Scratch {
     }
 
     /// Makes, reads, replaces, refuses, lists and removes records, and leaves nothing behind.
-    pub(crate) async fn check(&self, store: &dyn Store) -> Result<(), ReadbackError> {
+    pub(crate) async fn check(&self, store: &Store) -> Result<(), ReadbackError> {
         let first = self.make(store).await?;
         let second = self.replace(store, first).await?;
         if store.capabilities().features.contains(Features::ATOMIC_BATCH) {
@@ -114,11 +114,11 @@ impl Scratch {
     }
 
     /// Drops the keyspace with whatever is in it.
-    pub(crate) async fn remove(&self, store: &dyn Store) -> Result<(), ReadbackError> {
+    pub(crate) async fn remove(&self, store: &Store) -> Result<(), ReadbackError> {
         drop_keyspace(store, &self.keyspace).await
     }
 
-    async fn make(&self, store: &dyn Store) -> Result<Version, ReadbackError> {
+    async fn make(&self, store: &Store) -> Result<Version, ReadbackError> {
         let step = "reading what is not there";
         expect(self.read(store, FIRST, step).await?.is_none(), step)?;
         let step = "making a record";
@@ -132,7 +132,7 @@ impl Scratch {
         Ok(version)
     }
 
-    async fn replace(&self, store: &dyn Store, first: Version) -> Result<Version, ReadbackError> {
+    async fn replace(&self, store: &Store, first: Version) -> Result<Version, ReadbackError> {
         let put = |value| Put::new(self.key(FIRST), value).when(Condition::Version(first));
         let step = "replacing a record by its version";
         let second = self.write(store, put(b"two"), step).await?.map_err(failed(step))?;
@@ -151,7 +151,7 @@ impl Scratch {
     }
 
     /// One record goes as another comes, or neither.
-    async fn exchange(&self, store: &dyn Store, version: Version) -> Result<(), ReadbackError> {
+    async fn exchange(&self, store: &Store, version: Version) -> Result<(), ReadbackError> {
         let step = "a batch";
         let first = Op::delete(self.key(FIRST)).when(Condition::Version(version));
         let ops = [first, Op::put(self.key(SECOND), b"four")];
@@ -164,7 +164,7 @@ impl Scratch {
 
     async fn read(
         &self,
-        store: &dyn Store,
+        store: &Store,
         key: &[u8],
         step: &'static str,
     ) -> Result<Option<(Vec<u8>, Version)>, ReadbackError> {
@@ -174,7 +174,7 @@ impl Scratch {
 
     async fn write(
         &self,
-        store: &dyn Store,
+        store: &Store,
         put: Put<'_>,
         step: &'static str,
     ) -> Result<Result<Version, Error>, ReadbackError> {
@@ -186,7 +186,7 @@ impl Scratch {
     }
 }
 
-async fn drop_keyspace(store: &dyn Store, keyspace: &str) -> Result<(), ReadbackError> {
+async fn drop_keyspace(store: &Store, keyspace: &str) -> Result<(), ReadbackError> {
     let step = "dropping the keyspace";
     let drop = DropKeyspace::new(keyspace, write_id(step)?);
     store.drop_keyspace(&CallContext::background(), drop).await.map(|_| ()).map_err(failed(step))

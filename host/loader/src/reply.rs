@@ -7,7 +7,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use keyway_abi::Error;
+use abi_stable::std_types::RResult;
+use keyway_abi::{Error, ErrorCode, ForeignReply, MaybeReady};
 
 /// A result, perhaps still to come. A future in either case: an answer that is there costs no allocation and is
 /// ready at the first poll.
@@ -23,6 +24,18 @@ enum Answer<T> {
 }
 
 impl<T> Reply<T> {
+    /// The reply of a call through the interface, with its result turned into plain Rust by `convert`.
+    #[inline]
+    pub(crate) fn of<U: 'static>(foreign: ForeignReply<U>, convert: fn(U) -> T) -> Self
+    where
+        T: 'static,
+    {
+        match foreign {
+            MaybeReady::Ready(result) => Self::ready(plain(result, convert)),
+            MaybeReady::Pending(future) => Self::pending(async move { plain(future.await, convert) }),
+        }
+    }
+
     /// An answer that is there.
     pub fn ready(result: Result<T, Error>) -> Self {
         Self(Answer::Ready(Some(result)))
@@ -36,6 +49,18 @@ impl<T> Reply<T> {
     /// Whether the answer was there at once.
     pub fn is_ready(&self) -> bool {
         matches!(self.0, Answer::Ready(_))
+    }
+}
+
+#[inline]
+fn plain<T, U>(result: RResult<keyway_abi::Answer<T>, Error>, convert: fn(T) -> U) -> Result<U, Error> {
+    match result {
+        RResult::ROk(answer) if answer.unknown_flags() != 0 => {
+            let message = format!("the answer's flags {:#x} are not understood", answer.unknown_flags());
+            Err(Error::new(ErrorCode::UNSUPPORTED, message).with_unknown_outcome())
+        }
+        RResult::ROk(answer) => Ok(convert(answer.into_body())),
+        RResult::RErr(error) => Err(error),
     }
 }
 

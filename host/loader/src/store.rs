@@ -1,80 +1,165 @@
-//! The plain trait through which a server sees an open backend, whatever stands behind it.
+//! An open backend as a server sees it: plain Rust over the objects that cross the interface.
 //!
-//! What each operation means is the interface's specification, `docs/storage-interface.md`. All methods may be called
-//! from any thread, many at a time (a transaction apart, which serves one call at a time).
+//! `docs/storage-interface.md` specifies each operation. Any thread may call any method, many at a time. A transaction
+//! serves one call at a time.
 
+use abi_stable::std_types::ROption;
 use keyway_abi::{
-    AbiBytes, BackupChunk, BackupPull, Batch, BatchResult, Begin, CallContext, Capabilities, Committed,
-    Delete, DropKeyspace, Health, Key, Page, Put, Record, Records, RestoreMode, RestoreRecord, Scan, Version,
-    WriteId,
+    AbiBytes, BackupChunk, BackupObject, BackupPull, Batch, BatchResult, Begin, CallContext, Capabilities,
+    Committed, Delete, DropKeyspace, Health, Key, Page, Put, Record, Records, Request, RestoreMode,
+    RestoreObject, RestoreRecord, Scan, StoreObject, TransactionObject, Version, WriteId,
 };
 
 use crate::Reply;
 
 /// An open backend.
-pub trait Store: Send + Sync {
+pub struct Store(pub(crate) StoreObject);
+
+impl Store {
     /// What it promises.
-    fn capabilities(&self) -> Capabilities;
+    pub fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
     /// The record of a key; a miss is `None`.
-    fn get(&self, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>>;
+    pub fn get(&self, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
+        Reply::of(self.0.get(call, Request::new(key)), ROption::into_option)
+    }
+
     /// The records of several keys, in their order.
-    fn get_many(&self, call: &CallContext<'_>, keys: &[Key<'_>]) -> Reply<Records>;
+    pub fn get_many(&self, call: &CallContext<'_>, keys: &[Key<'_>]) -> Reply<Records> {
+        Reply::of(self.0.get_many(call, Request::new(keys.into())), |records| records)
+    }
+
     /// Writes a record if its condition holds; answers its new version.
-    fn put(&self, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version>;
+    pub fn put(&self, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
+        Reply::of(self.0.put(call, Request::new(put)), |version| version)
+    }
+
     /// Removes a record if its condition holds; answers whether it existed.
-    fn delete(&self, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool>;
+    pub fn delete(&self, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
+        Reply::of(self.0.delete(call, Request::new(delete)), |existed| existed)
+    }
+
     /// One page of keys in order.
-    fn scan(&self, call: &CallContext<'_>, scan: Scan<'_>) -> Reply<Page>;
+    pub fn scan(&self, call: &CallContext<'_>, scan: Scan<'_>) -> Reply<Page> {
+        Reply::of(self.0.scan(call, Request::new(scan)), |page| page)
+    }
+
     /// Several operations on distinct keys.
-    fn apply(&self, call: &CallContext<'_>, batch: Batch<'_>) -> Reply<BatchResult>;
+    pub fn apply(&self, call: &CallContext<'_>, batch: Batch<'_>) -> Reply<BatchResult> {
+        Reply::of(self.0.apply(call, Request::new(batch)), |results| results)
+    }
+
     /// Begins a transaction.
-    fn begin(&self, call: &CallContext<'_>, begin: Begin) -> Reply<Box<dyn Transaction>>;
+    pub fn begin(&self, call: &CallContext<'_>, begin: Begin) -> Reply<Transaction> {
+        Reply::of(self.0.begin(call, Request::new(begin)), Transaction)
+    }
+
     /// The names of the keyspaces behind `after`, in order; at most 1,000.
-    fn keyspaces(&self, call: &CallContext<'_>, after: &str) -> Reply<Vec<String>>;
+    pub fn keyspaces(&self, call: &CallContext<'_>, after: &str) -> Reply<Vec<String>> {
+        Reply::of(self.0.keyspaces(call, Request::new(after.into())), |names| {
+            names.into_iter().map(String::from).collect()
+        })
+    }
+
     /// Removes a keyspace with all its records; answers whether it existed.
-    fn drop_keyspace(&self, call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool>;
+    pub fn drop_keyspace(&self, call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool> {
+        Reply::of(self.0.drop_keyspace(call, Request::new(drop)), |existed| existed)
+    }
+
     /// How the store is doing, from the store itself.
-    fn health(&self, call: &CallContext<'_>) -> Reply<Health>;
+    pub fn health(&self, call: &CallContext<'_>) -> Reply<Health> {
+        Reply::of(self.0.health(call, Request::new(())), |health| health)
+    }
+
     /// A stream of all records.
-    fn backup(&self, call: &CallContext<'_>) -> Reply<Box<dyn BackupStream>>;
+    pub fn backup(&self, call: &CallContext<'_>) -> Reply<BackupStream> {
+        Reply::of(self.0.backup(call, Request::new(())), BackupStream)
+    }
+
     /// A sink for records.
-    fn restore(&self, call: &CallContext<'_>, mode: RestoreMode) -> Reply<Box<dyn RestoreSink>>;
+    pub fn restore(&self, call: &CallContext<'_>, mode: RestoreMode) -> Reply<RestoreSink> {
+        Reply::of(self.0.restore(call, Request::new(mode)), RestoreSink)
+    }
+
     /// Migrates the data format forward; answers the format that the store has now.
-    fn upgrade(&self, call: &CallContext<'_>) -> Reply<u32>;
+    pub fn upgrade(&self, call: &CallContext<'_>) -> Reply<u32> {
+        Reply::of(self.0.upgrade(call, Request::new(())), |format| format)
+    }
+
     /// An operation of the backend's own.
-    fn extension(&self, call: &CallContext<'_>, name: &str, request: &[u8]) -> Reply<AbiBytes>;
+    pub fn extension(&self, call: &CallContext<'_>, name: &str, request: &[u8]) -> Reply<AbiBytes> {
+        Reply::of(self.0.extension(call, name.into(), Request::new(request.into())), |bytes| bytes)
+    }
+
     /// Finishes what is in flight and closes. Idempotent.
-    fn shutdown(&self, call: &CallContext<'_>) -> Reply<()>;
+    pub fn shutdown(&self, call: &CallContext<'_>) -> Reply<()> {
+        Reply::of(self.0.shutdown(call, Request::new(())), |()| ())
+    }
 }
 
 /// An open transaction. Dropped means rolled back.
-pub trait Transaction: Send + Sync {
+pub struct Transaction(TransactionObject);
+
+impl Transaction {
     /// As [`Store::get`], own writes included.
-    fn get(&self, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>>;
+    pub fn get(&self, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
+        Reply::of(self.0.get(call, Request::new(key)), ROption::into_option)
+    }
+
     /// As [`Store::put`]; the version comes from the commit.
-    fn put(&self, call: &CallContext<'_>, put: Put<'_>) -> Reply<()>;
+    pub fn put(&self, call: &CallContext<'_>, put: Put<'_>) -> Reply<()> {
+        Reply::of(self.0.put(call, Request::new(put)), |()| ())
+    }
+
     /// As [`Store::delete`].
-    fn delete(&self, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool>;
+    pub fn delete(&self, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
+        Reply::of(self.0.delete(call, Request::new(delete)), |existed| existed)
+    }
+
     /// As [`Store::scan`], own writes included.
-    fn scan(&self, call: &CallContext<'_>, scan: Scan<'_>) -> Reply<Page>;
+    pub fn scan(&self, call: &CallContext<'_>, scan: Scan<'_>) -> Reply<Page> {
+        Reply::of(self.0.scan(call, Request::new(scan)), |page| page)
+    }
+
     /// Makes all writes visible at once, or none.
-    fn commit(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<Committed>;
+    pub fn commit(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<Committed> {
+        Reply::of(self.0.commit(call, Request::new(write_id)), |committed| committed)
+    }
+
     /// Forgets all writes.
-    fn rollback(&self, call: &CallContext<'_>) -> Reply<()>;
+    pub fn rollback(&self, call: &CallContext<'_>) -> Reply<()> {
+        Reply::of(self.0.rollback(call, Request::new(())), |()| ())
+    }
 }
 
 /// A backup in progress. Dropped means ended.
-pub trait BackupStream: Send + Sync {
+pub struct BackupStream(BackupObject);
+
+impl BackupStream {
     /// The next records, ordered by keyspace and key.
-    fn next(&self, call: &CallContext<'_>, pull: BackupPull) -> Reply<BackupChunk>;
+    pub fn next(&self, call: &CallContext<'_>, pull: BackupPull) -> Reply<BackupChunk> {
+        Reply::of(self.0.next(call, Request::new(pull)), |chunk| chunk)
+    }
 }
 
 /// A restore in progress. Dropped means aborted.
-pub trait RestoreSink: Send + Sync {
+pub struct RestoreSink(RestoreObject);
+
+impl RestoreSink {
     /// Takes records.
-    fn write(&self, call: &CallContext<'_>, records: &[RestoreRecord<'_>]) -> Reply<()>;
+    pub fn write(&self, call: &CallContext<'_>, records: &[RestoreRecord<'_>]) -> Reply<()> {
+        Reply::of(self.0.write(call, Request::new(records.into())), |()| ())
+    }
+
     /// Makes them visible, all at once; answers how many there are.
-    fn finish(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<u64>;
+    pub fn finish(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<u64> {
+        Reply::of(self.0.finish(call, Request::new(write_id)), |count| count)
+    }
+
     /// Forgets them.
-    fn abort(&self, call: &CallContext<'_>) -> Reply<()>;
+    pub fn abort(&self, call: &CallContext<'_>) -> Reply<()> {
+        Reply::of(self.0.abort(call, Request::new(())), |()| ())
+    }
 }

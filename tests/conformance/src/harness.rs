@@ -226,11 +226,11 @@ impl<'a> Harness<'a> {
         wait(self.store().apply(&call(), Batch::new(ops, mode, write_id())))
     }
 
-    pub(crate) fn begin(&self, isolation: Isolation) -> Result<Box<dyn Transaction>, Error> {
+    pub(crate) fn begin(&self, isolation: Isolation) -> Result<Transaction, Error> {
         wait(self.store().begin(&call(), Begin { isolation, read_only: false }))
     }
 
-    pub(crate) fn begin_read_only(&self, isolation: Isolation) -> Result<Box<dyn Transaction>, Error> {
+    pub(crate) fn begin_read_only(&self, isolation: Isolation) -> Result<Transaction, Error> {
         wait(self.store().begin(&call(), Begin { isolation, read_only: true }))
     }
 }

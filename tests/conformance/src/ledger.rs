@@ -142,7 +142,7 @@ impl Ledger {
     /// The store's error, of which note was taken.
     pub fn write(
         &mut self,
-        store: &dyn Store,
+        store: &Store,
         random: &mut Random,
         tell: &mut dyn FnMut(&Event),
     ) -> Result<(), Error> {
@@ -191,19 +191,19 @@ impl Ledger {
         }
     }
 
-    fn put(store: &dyn Store, slot: &str, turn: u64) -> Written {
+    fn put(store: &Store, slot: &str, turn: u64) -> Written {
         let (key, value) = (key(slot, 0), value(turn));
         let put = Put::new(Key::new(KEYSPACE, &key), &value).with_write_id(write_id());
         block_on(store.put(&call(), put)).map(|version| vec![(key, version)])
     }
 
-    fn delete(store: &dyn Store, slot: &str) -> Written {
+    fn delete(store: &Store, slot: &str) -> Written {
         let key = key(slot, 0);
         let delete = Delete::new(Key::new(KEYSPACE, &key)).with_write_id(write_id());
         block_on(store.delete(&call(), delete)).map(|_| Vec::new())
     }
 
-    fn batch(store: &dyn Store, slot: &str, keys: u64, turn: u64) -> Written {
+    fn batch(store: &Store, slot: &str, keys: u64, turn: u64) -> Written {
         let (keys, value): (Vec<_>, _) = ((0..keys).map(|index| key(slot, index)).collect(), value(turn));
         let ops: Vec<_> = keys.iter().map(|key| Op::put(Key::new(KEYSPACE, key), &value)).collect();
         let batch = Batch::new(&ops, BatchMode::Atomic, write_id());
@@ -212,7 +212,7 @@ impl Ledger {
         Ok(keys.into_iter().zip(versions).collect())
     }
 
-    fn transaction(store: &dyn Store, slot: &str, keys: u64, turn: u64) -> Written {
+    fn transaction(store: &Store, slot: &str, keys: u64, turn: u64) -> Written {
         let begin = Begin { isolation: store.capabilities().isolation, read_only: false };
         let transaction = block_on(store.begin(&call(), begin))?;
         let value = value(turn);
@@ -232,7 +232,7 @@ impl Ledger {
     /// # Errors
     ///
     /// What was lost, is half there or should not be.
-    pub fn check(&mut self, store: &dyn Store) -> Result<(), String> {
+    pub fn check(&mut self, store: &Store) -> Result<(), String> {
         if let Some((key, version)) = &self.repeated {
             return Err(format!(
                 "the key {} was given the version {version:?} a second time",
@@ -290,7 +290,7 @@ mod tests {
             keyway_loader::Plugin::linked(keyway_sdk::linked::<keyway_memory_backend::Memory>()).unwrap();
         let subject = crate::Subject::new(plugin, serde_json::json!({}));
         let opened = subject.open(std::path::Path::new(".")).unwrap();
-        let store: &dyn Store = &*opened;
+        let store: &Store = &*opened;
         let slot = "w1/batch".to_owned();
         let mut ledger = Ledger::new(1);
         ledger.note(&Event::Try(slot.clone(), 2, Some(1)));

@@ -13,14 +13,14 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use crate::{BackendConfig, CallContext, Error, ErrorCode, Plugin, Store, adapter::services::ServiceContext};
+use crate::{BackendConfig, CallContext, Error, ErrorCode, Plugin, Store, services::ServiceContext};
 
 /// One opening of a backend. A swap makes a new one and retires the old.
 pub struct Generation {
     number: u64,
     config: BackendConfig,
     plugin: Plugin,
-    store: Box<dyn Store>,
+    store: Store,
     context: &'static ServiceContext,
     cursor_key: [u8; 32],
     fallback: Option<String>,
@@ -38,7 +38,7 @@ impl Generation {
     pub(crate) fn new(
         config: BackendConfig,
         plugin: Plugin,
-        store: Box<dyn Store>,
+        store: Store,
         context: &'static ServiceContext,
         cursor_key: [u8; 32],
     ) -> Self {
@@ -153,10 +153,10 @@ impl Generation {
 }
 
 impl Deref for Generation {
-    type Target = dyn Store;
+    type Target = Store;
 
     fn deref(&self) -> &Self::Target {
-        &*self.store
+        &self.store
     }
 }
 

@@ -4,7 +4,7 @@ use keyway_sdk::{
     BackupChunk, BackupPull, BackupStream, CallContext, Reply, RestoreRecord, RestoreSink, WriteId,
 };
 
-pub(crate) struct Backup(pub(crate) Box<dyn keyway_loader::BackupStream>);
+pub(crate) struct Backup(pub(crate) keyway_loader::BackupStream);
 
 impl BackupStream for Backup {
     fn next(&self, call: &CallContext<'_>, pull: BackupPull) -> Reply<BackupChunk> {
@@ -12,7 +12,7 @@ impl BackupStream for Backup {
     }
 }
 
-pub(crate) struct Restore(pub(crate) Box<dyn keyway_loader::RestoreSink>);
+pub(crate) struct Restore(pub(crate) keyway_loader::RestoreSink);
 
 impl RestoreSink for Restore {
     fn write(&self, call: &CallContext<'_>, records: &[RestoreRecord<'_>]) -> Reply<()> {

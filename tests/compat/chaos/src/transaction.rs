@@ -6,7 +6,7 @@ use keyway_sdk::{
 
 use crate::backend::handed_on;
 
-pub(crate) struct Struck(pub(crate) Box<dyn keyway_loader::Transaction>);
+pub(crate) struct Struck(pub(crate) keyway_loader::Transaction);
 
 impl Transaction for Struck {
     fn get(&self, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {

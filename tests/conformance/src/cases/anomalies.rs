@@ -64,8 +64,8 @@ pub(crate) const CASES: &[Case] = &[
 fn invisible(h: &Harness<'_>) -> Outcomes {
     h.put(b"a", b"old")?;
     let tx = begin(h)?;
-    write(h, &*tx, b"a", b"new")?;
-    write(h, &*tx, b"b", b"new")?;
+    write(h, &tx, b"a", b"new")?;
+    write(h, &tx, b"b", b"new")?;
     promise!(h.value(b"a")? == b"old" && h.get(b"b")?.is_none(), "a read outside saw what was not committed");
     promise!(h.entries(b"")?.len() == 1, "a scan outside saw what was not committed");
     wait(tx.commit(&call(), write_id()))?;
@@ -93,13 +93,13 @@ fn never_dirty(h: &Harness<'_>) -> Outcomes {
     let write_all = || {
         (0..rounds).try_for_each(|round| {
             let tx = begin(h)?;
-            write(h, &*tx, b"k", (2 * round + 1).to_string().as_bytes())?;
+            write(h, &tx, b"k", (2 * round + 1).to_string().as_bytes())?;
             get()?;
             match round % 3 {
                 0 => wait(tx.rollback(&call()))?,
                 1 => drop(tx),
                 _ => {
-                    write(h, &*tx, b"k", (2 * round).to_string().as_bytes())?;
+                    write(h, &tx, b"k", (2 * round).to_string().as_bytes())?;
                     wait(tx.commit(&call(), write_id())).map(drop)?;
                 }
             }
@@ -111,7 +111,7 @@ fn never_dirty(h: &Harness<'_>) -> Outcomes {
             get()?;
             look(h.entries(b"")?.first().map(|(_, value)| value.as_slice()), "scan")?;
             let tx = h.begin_read_only(h.capabilities().isolation)?;
-            look(read(h, &*tx, b"k")?.as_deref(), "a read-only transaction")?;
+            look(read(h, &tx, b"k")?.as_deref(), "a read-only transaction")?;
         }
         Ok(())
     };
@@ -136,7 +136,7 @@ fn no_long_fork(h: &Harness<'_>) -> Outcomes {
                     let mut seen = Vec::new();
                     while !stop.load(Ordering::Relaxed) {
                         let tx = h.begin_read_only(Isolation::SNAPSHOT)?;
-                        let both = (read(h, &*tx, b"x")?, read(h, &*tx, b"y")?);
+                        let both = (read(h, &tx, b"x")?, read(h, &tx, b"y")?);
                         wait(tx.rollback(&call()))?;
                         seen.push((number(both.0.as_ref()), number(both.1.as_ref())));
                         seen.dedup();
@@ -178,20 +178,20 @@ fn reads_snapshot(h: &Harness<'_>) -> Outcomes {
     h.put(b"a", b"2")?;
     h.put(b"c", b"2")?;
     h.delete(b"b")?;
-    promise!(read(h, &*tx, b"a")?.as_deref() == Some(b"1"), "a snapshot saw a later put");
-    promise!(read(h, &*tx, b"b")?.as_deref() == Some(b"1"), "a snapshot saw a later delete");
-    promise!(keys(h, &*tx)? == [b"a".to_vec(), b"b".to_vec()], "a scan of a snapshot saw later writes");
+    promise!(read(h, &tx, b"a")?.as_deref() == Some(b"1"), "a snapshot saw a later put");
+    promise!(read(h, &tx, b"b")?.as_deref() == Some(b"1"), "a snapshot saw a later delete");
+    promise!(keys(h, &tx)? == [b"a".to_vec(), b"b".to_vec()], "a scan of a snapshot saw later writes");
     wait(tx.rollback(&call()))?;
     promise!(h.value(b"a")? == b"2", "the present value is not the last one written");
     Ok(())
 }
 
 /// Runs `work` in transactions until one commits.
-pub(super) fn until_committed(h: &Harness<'_>, work: impl Fn(&dyn Transaction) -> Outcomes) -> Outcomes {
+pub(super) fn until_committed(h: &Harness<'_>, work: impl Fn(&Transaction) -> Outcomes) -> Outcomes {
     loop {
         let attempt = || -> Outcomes {
             let tx = begin(h)?;
-            work(&*tx)?;
+            work(&tx)?;
             Ok(wait(tx.commit(&call(), write_id())).map(drop)?)
         };
         match attempt() {
@@ -214,7 +214,7 @@ fn begun_after(h: &Harness<'_>) -> Outcomes {
             until_committed(h, |tx| Ok(write(h, tx, b"k", &value)?))?;
         }
         let tx = h.begin_read_only(Isolation::SNAPSHOT)?;
-        let seen = read(h, &*tx, b"k")?.map(|seen| seen.escape_ascii().to_string());
+        let seen = read(h, &tx, b"k")?.map(|seen| seen.escape_ascii().to_string());
         promise!(
             seen == Some(round.to_string()),
             "after the write of {round} was acknowledged, a transaction began that read {seen:?}"
@@ -271,7 +271,7 @@ fn audit(h: &Harness<'_>, mut between: impl FnMut() -> Outcomes) -> Outcomes {
     let tx = h.begin_read_only(Isolation::SNAPSHOT)?;
     let mut total = 0;
     for account in ACCOUNTS {
-        total += number(read(h, &*tx, account)?.as_ref());
+        total += number(read(h, &tx, account)?.as_ref());
         between()?;
     }
     wait(tx.rollback(&call()))?;

@@ -184,7 +184,7 @@ fn expect_sum(h: &Harness<'_>, expected: usize) -> Outcomes {
 }
 
 /// Adds one to the counter, by compare-and-set.
-fn increment(store: &dyn keyway_loader::Store, keyspace: &str) -> Outcomes {
+fn increment(store: &keyway_loader::Store, keyspace: &str) -> Outcomes {
     let key = keyway_loader::Key::new(keyspace, b"counter");
     loop {
         let record = wait(store.get(&call(), key))?.ok_or_else(|| Broken("the counter is missing".into()))?;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What a transaction still has to do.
-type Work<'a> = &'a (dyn Fn(&dyn Transaction) -> Outcomes + Sync);
+type Work<'a> = &'a (dyn Fn(&Transaction) -> Outcomes + Sync);
 
 /// How long a transaction waits between what it reads and what it writes, so that two of them overlap.
 const OVERLAP: Duration = Duration::from_micros(500);
@@ -73,7 +73,7 @@ fn interleaves_serializably(capabilities: &Capabilities) -> bool {
 }
 
 fn no_lost_update(h: &Harness<'_>) -> Outcomes {
-    let increment = |tx: &dyn Transaction| -> Outcomes {
+    let increment = |tx: &Transaction| -> Outcomes {
         let count = number(read(h, tx, b"counter")?.as_ref());
         thread::sleep(OVERLAP);
         Ok(write(h, tx, b"counter", (count + 1).to_string().as_bytes())?)
@@ -90,8 +90,8 @@ fn no_lost_update(h: &Harness<'_>) -> Outcomes {
 
 /// Two transactions that have begun and read, each of which now writes and commits on a thread of its own: not both may
 /// succeed, and whoever does not must be told to try again. Where `one_wins`, one of them does.
-fn not_both_commit(work: [(Box<dyn Transaction>, Work<'_>); 2], what: &str) -> Outcomes {
-    let finish = |tx: &dyn Transaction, write: Work<'_>| -> Result<bool, Stop> {
+fn not_both_commit(work: [(Transaction, Work<'_>); 2], what: &str) -> Outcomes {
+    let finish = |tx: &Transaction, write: Work<'_>| -> Result<bool, Stop> {
         match write(tx).and_then(|()| Ok(wait(tx.commit(&call(), write_id())).map(drop)?)) {
             Ok(()) => Ok(true),
             Err(Stop::Conflict(_)) => Ok(false),
@@ -104,11 +104,11 @@ fn not_both_commit(work: [(Box<dyn Transaction>, Work<'_>); 2], what: &str) -> O
     let [(first, first_writes), (second, second_writes)] = work;
     let (one, other) = thread::scope(|scope| {
         let other = scope.spawn(move || {
-            let ended = finish(&*second, second_writes);
+            let ended = finish(&second, second_writes);
             drop(second);
             ended
         });
-        let one = finish(&*first, first_writes);
+        let one = finish(&first, first_writes);
         // Whoever gave up holds nothing that the other waits for.
         drop(first);
         (one, other.join().expect("the other one does not panic"))
@@ -121,10 +121,10 @@ fn one_of_two(h: &Harness<'_>) -> Outcomes {
     for _ in 0..h.rounds(20, 500) {
         h.put(b"k", b"0")?;
         let (first, second) = (begin(h)?, begin(h)?);
-        for tx in [&*first, &*second] {
+        for tx in [&first, &second] {
             read(h, tx, b"k")?;
         }
-        let change = |tx: &dyn Transaction| -> Outcomes { Ok(write(h, tx, b"k", b"1")?) };
+        let change = |tx: &Transaction| -> Outcomes { Ok(write(h, tx, b"k", b"1")?) };
         not_both_commit(
             [(first, &change), (second, &change)],
             "each read a key and changed it (lost update)",
@@ -138,12 +138,12 @@ fn skew_of_two(h: &Harness<'_>) -> Outcomes {
         h.put(b"x", b"1")?;
         h.put(b"y", b"1")?;
         let (first, second) = (begin(h)?, begin(h)?);
-        for tx in [&*first, &*second] {
+        for tx in [&first, &second] {
             read(h, tx, b"x")?;
             read(h, tx, b"y")?;
         }
-        let leave_x = |tx: &dyn Transaction| -> Outcomes { Ok(write(h, tx, b"x", b"0")?) };
-        let leave_y = |tx: &dyn Transaction| -> Outcomes { Ok(write(h, tx, b"y", b"0")?) };
+        let leave_x = |tx: &Transaction| -> Outcomes { Ok(write(h, tx, b"x", b"0")?) };
+        let leave_y = |tx: &Transaction| -> Outcomes { Ok(write(h, tx, b"y", b"0")?) };
         not_both_commit(
             [(first, &leave_x), (second, &leave_y)],
             "each read what the other changed (write skew)",
@@ -158,11 +158,11 @@ fn phantom_of_two(h: &Harness<'_>) -> Outcomes {
         h.delete(b"b")?;
         h.delete(b"c")?;
         let (first, second) = (begin(h)?, begin(h)?);
-        for tx in [&*first, &*second] {
+        for tx in [&first, &second] {
             keys(h, tx)?;
         }
-        let add_b = |tx: &dyn Transaction| -> Outcomes { Ok(write(h, tx, b"b", b"1")?) };
-        let add_c = |tx: &dyn Transaction| -> Outcomes { Ok(write(h, tx, b"c", b"1")?) };
+        let add_b = |tx: &Transaction| -> Outcomes { Ok(write(h, tx, b"b", b"1")?) };
+        let add_c = |tx: &Transaction| -> Outcomes { Ok(write(h, tx, b"c", b"1")?) };
         not_both_commit(
             [(first, &add_b), (second, &add_c)],
             "each scanned where the other added a key (phantom)",
@@ -176,7 +176,7 @@ fn no_write_skew(h: &Harness<'_>) -> Outcomes {
         h.put(b"x", b"1")?;
         h.put(b"y", b"1")?;
         let leave = |own: &'static [u8]| {
-            move |tx: &dyn Transaction| -> Outcomes {
+            move |tx: &Transaction| -> Outcomes {
                 let on_call = number(read(h, tx, b"x")?.as_ref()) + number(read(h, tx, b"y")?.as_ref());
                 thread::sleep(OVERLAP);
                 if on_call == 2 {
@@ -198,7 +198,7 @@ fn no_write_skew(h: &Harness<'_>) -> Outcomes {
 fn no_phantom(h: &Harness<'_>) -> Outcomes {
     // Two transactions each count the keys and add one that is named by the count: serially, no name repeats.
     let add = |mark: &'static [u8]| {
-        move |tx: &dyn Transaction| -> Outcomes {
+        move |tx: &Transaction| -> Outcomes {
             let count = keys(h, tx)?.len();
             thread::sleep(OVERLAP);
             Ok(write(h, tx, format!("{count:03}-{}", String::from_utf8_lossy(mark)).as_bytes(), mark)?)
@@ -210,7 +210,7 @@ fn no_phantom(h: &Harness<'_>) -> Outcomes {
         own.and(other.join().expect("the other one does not panic"))
     })?;
     let tx = h.begin_read_only(h.capabilities().isolation)?;
-    let counts: Vec<Vec<u8>> = keys(h, &*tx)?.into_iter().map(|key| key.split_at(3).0.to_vec()).collect();
+    let counts: Vec<Vec<u8>> = keys(h, &tx)?.into_iter().map(|key| key.split_at(3).0.to_vec()).collect();
     let expected: Vec<Vec<u8>> = (0..2 * COUNTERS).map(|count| format!("{count:03}").into_bytes()).collect();
     promise!(
         counts == expected,

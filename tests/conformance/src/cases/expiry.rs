@@ -118,8 +118,8 @@ fn passes(h: &Harness<'_>) -> Outcomes {
     promise!(h.get(b"k")?.is_some() || ms_from_now(CLOCKS) >= at, "a record is absent before its expiry");
     let begun = h.capabilities().isolation >= Isolation::SNAPSHOT;
     let tx = begun.then(|| h.begin_read_only(Isolation::SNAPSHOT)).transpose()?;
-    let seen = |tx: &dyn Transaction| Ok::<_, Error>(wait(tx.get(&call(), h.key(b"k")))?.is_some());
-    let was_there = tx.as_ref().map(|tx| seen(&**tx)).transpose()?;
+    let seen = |tx: &Transaction| Ok::<_, Error>(wait(tx.get(&call(), h.key(b"k")))?.is_some());
+    let was_there = tx.as_ref().map(|tx| seen(&*tx)).transpose()?;
     // … or behind it.
     while h.get(b"k")?.is_some() {
         promise!(
@@ -132,7 +132,7 @@ fn passes(h: &Harness<'_>) -> Outcomes {
     promise!(h.entries(b"")?.is_empty(), "a scan sees a record that get does not see, after its expiry");
     promise!(!h.delete(b"k")?, "delete says that a record existed after its expiry");
     if let Some(tx) = tx {
-        let is_there = seen(&*tx)?;
+        let is_there = seen(&tx)?;
         promise!(
             was_there == Some(is_there),
             "records expire, for a transaction, as of its begin: one was there ({was_there:?}), and then not ({is_there})"

@@ -174,7 +174,7 @@ fn one_transaction(
     let mut run = || -> Result<(), Error> {
         let tx = begin(h)?;
         for step in &planned {
-            done.push(take(h, &*tx, step)?);
+            done.push(take(h, &tx, step)?);
             // So that transactions overlap also where each step is quick.
             if random.below(3) == 0 {
                 thread::sleep(Duration::from_micros(100));
@@ -193,7 +193,7 @@ fn one_transaction(
 }
 
 /// Reads a list, or appends to it by reading and writing it whole.
-fn take(h: &Harness<'_>, tx: &dyn Transaction, step: &Step) -> Result<Step, Error> {
+fn take(h: &Harness<'_>, tx: &Transaction, step: &Step) -> Result<Step, Error> {
     let (Step::Read(list, _) | Step::Append(list, _)) = step;
     let key = format!("list{list}").into_bytes();
     let text = read(h, tx, &key)?.map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();

@@ -186,7 +186,7 @@ fn batch_bytes(h: &Harness<'_>) -> Outcomes {
     Ok(())
 }
 
-fn begin(h: &Harness<'_>) -> Result<Box<dyn Transaction>, Stop> {
+fn begin(h: &Harness<'_>) -> Result<Transaction, Stop> {
     Ok(h.begin(h.capabilities().isolation)?)
 }
 
@@ -315,7 +315,7 @@ fn open_transactions(h: &Harness<'_>) -> Outcomes {
 }
 
 /// A place that was given back is free within a second; the machine may be busy.
-fn free_again(open: impl Fn() -> Result<Box<dyn Transaction>, Error>) -> Result<Box<dyn Transaction>, Error> {
+fn free_again(open: impl Fn() -> Result<Transaction, Error>) -> Result<Transaction, Error> {
     let begun = Instant::now();
     loop {
         match open() {

@@ -77,23 +77,23 @@ pub(crate) const CASES: &[Case] = &[
     .when(|capabilities| !super::is_serializable(capabilities)),
 ];
 
-pub(super) fn begin(h: &Harness<'_>) -> Result<Box<dyn Transaction>, Error> {
+pub(super) fn begin(h: &Harness<'_>) -> Result<Transaction, Error> {
     h.begin(h.capabilities().isolation)
 }
 
-pub(super) fn read(h: &Harness<'_>, tx: &dyn Transaction, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn read(h: &Harness<'_>, tx: &Transaction, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
     Ok(wait(tx.get(&call(), h.key(key)))?.map(|record| record.value().to_vec()))
 }
 
-pub(super) fn write(h: &Harness<'_>, tx: &dyn Transaction, key: &[u8], value: &[u8]) -> Result<(), Error> {
+pub(super) fn write(h: &Harness<'_>, tx: &Transaction, key: &[u8], value: &[u8]) -> Result<(), Error> {
     wait(tx.put(&call(), Put::new(h.key(key), value).with_write_id(write_id())))
 }
 
-pub(super) fn keys(h: &Harness<'_>, tx: &dyn Transaction) -> Result<Vec<Vec<u8>>, Stop> {
+pub(super) fn keys(h: &Harness<'_>, tx: &Transaction) -> Result<Vec<Vec<u8>>, Stop> {
     Ok(entries(h, tx, Scan::prefix(h.keyspace(), b""))?.into_iter().map(|(key, _)| key).collect())
 }
 
-fn entries(h: &Harness<'_>, tx: &dyn Transaction, scan: Scan<'_>) -> Result<Vec<KeyValue>, Stop> {
+fn entries(h: &Harness<'_>, tx: &Transaction, scan: Scan<'_>) -> Result<Vec<KeyValue>, Stop> {
     collect(&h.capabilities(), scan, |page| wait(tx.scan(&call(), page)))
 }
 
@@ -101,17 +101,17 @@ fn own_writes(h: &Harness<'_>) -> Outcomes {
     h.put(b"a", b"old")?;
     h.put(b"b", b"old")?;
     let tx = begin(h)?;
-    write(h, &*tx, b"a", b"new")?;
-    write(h, &*tx, b"c", b"new")?;
+    write(h, &tx, b"a", b"new")?;
+    write(h, &tx, b"c", b"new")?;
     promise!(
         wait(tx.delete(&call(), Delete::new(h.key(b"b"))))?,
         "a transaction's delete missed an existing key"
     );
     promise!(!wait(tx.delete(&call(), Delete::new(h.key(b"b"))))?, "a transaction deleted a key twice");
-    promise!(read(h, &*tx, b"a")?.as_deref() == Some(b"new"), "a transaction does not see its own put");
-    promise!(read(h, &*tx, b"b")?.is_none(), "a transaction does not see its own delete");
+    promise!(read(h, &tx, b"a")?.as_deref() == Some(b"new"), "a transaction does not see its own put");
+    promise!(read(h, &tx, b"b")?.is_none(), "a transaction does not see its own delete");
     promise!(
-        keys(h, &*tx)? == [b"a".to_vec(), b"c".to_vec()],
+        keys(h, &tx)? == [b"a".to_vec(), b"c".to_vec()],
         "a transaction's scan does not see its own writes"
     );
     let committed = wait(tx.commit(&call(), write_id()))?;
@@ -132,16 +132,16 @@ fn own_writes(h: &Harness<'_>) -> Outcomes {
 fn leaves_nothing(h: &Harness<'_>) -> Outcomes {
     h.put(b"a", b"old")?;
     let tx = begin(h)?;
-    write(h, &*tx, b"a", b"new")?;
+    write(h, &tx, b"a", b"new")?;
     wait(tx.rollback(&call()))?;
     promise!(h.value(b"a")? == b"old", "a transaction that was rolled back changed something");
     let tx = begin(h)?;
-    write(h, &*tx, b"a", b"new")?;
+    write(h, &tx, b"a", b"new")?;
     drop(tx);
     promise!(h.value(b"a")? == b"old", "a transaction that was dropped changed something");
     h.put(b"a", b"after")?;
     let tx = begin(h)?;
-    write(h, &*tx, b"a", b"last")?;
+    write(h, &tx, b"a", b"last")?;
     wait(tx.commit(&call(), write_id()))?;
     promise!(h.value(b"a")? == b"last", "a transaction after one that was dropped left nothing");
     Ok(())
@@ -160,11 +160,11 @@ fn scan_merges(h: &Harness<'_>) -> Outcomes {
             wait(tx.delete(&call(), Delete::new(h.key(&key(index))).with_write_id(write_id())))?;
             expected.remove(&key(index));
         } else {
-            write(h, &*tx, &key(index), b"new")?;
+            write(h, &tx, &key(index), b"new")?;
             expected.insert(key(index), b"new".to_vec());
         }
     }
-    let found = entries(h, &*tx, Scan::prefix(h.keyspace(), b"").with_max_items(7))?;
+    let found = entries(h, &tx, Scan::prefix(h.keyspace(), b"").with_max_items(7))?;
     let expected: Vec<_> = expected.into_iter().collect();
     let differs = found.iter().zip(&expected).find(|(one, other)| one != other);
     promise!(
@@ -179,14 +179,14 @@ fn scan_merges(h: &Harness<'_>) -> Outcomes {
 fn idle(h: &Harness<'_>) -> Outcomes {
     h.put(b"a", b"v")?;
     let tx = begin(h)?;
-    write(h, &*tx, b"a", b"w")?;
+    write(h, &tx, b"a", b"w")?;
     for _ in 0..20 {
         promise!(h.value(b"a")? == b"v", "a read beside an open transaction saw what was not committed");
         h.scan(Scan::prefix(h.keyspace(), b""))?;
     }
     let readers = h.begin_read_only(h.capabilities().isolation)?;
     promise!(
-        read(h, &*readers, b"a")?.as_deref() == Some(b"v"),
+        read(h, &readers, b"a")?.as_deref() == Some(b"v"),
         "a read-only transaction beside an open one saw what was not committed"
     );
     drop((tx, readers));
@@ -205,11 +205,11 @@ fn deadlock(h: &Harness<'_>) -> Outcomes {
     h.put(b"b", b"0")?;
     let begun = Instant::now();
     let (first, second) = (begin(h)?, begin(h)?);
-    write(h, &*first, b"a", b"1")?;
-    write(h, &*second, b"b", b"2")?;
+    write(h, &first, b"a", b"1")?;
+    write(h, &second, b"b", b"2")?;
     // Each wants what the other has; whoever is refused gives up what it has, and the other goes on.
-    let finish = |tx: Box<dyn Transaction>, key: &'static [u8], value: &'static [u8]| -> Result<bool, Stop> {
-        let done = write(h, &*tx, key, value).and_then(|()| wait(tx.commit(&call(), write_id())));
+    let finish = |tx: Transaction, key: &'static [u8], value: &'static [u8]| -> Result<bool, Stop> {
+        let done = write(h, &tx, key, value).and_then(|()| wait(tx.commit(&call(), write_id())));
         match done {
             Ok(_) => Ok(true),
             Err(error) if error.code() == ErrorCode::CONFLICT => Ok(false),
@@ -260,7 +260,7 @@ fn conditions(h: &Harness<'_>) -> Outcomes {
         exists,
         "a transaction's put of an existing key on condition Absent",
     )?;
-    write(h, &*tx, b"b", b"w")?;
+    write(h, &tx, b"b", b"w")?;
     let own = put(b"b", b"x", Condition::Absent);
     refused(own, exists, "a transaction's put, on condition Absent, of a key that it wrote")?;
     let failed = ErrorCode::PRECONDITION_FAILED;
@@ -285,11 +285,11 @@ fn conditions(h: &Harness<'_>) -> Outcomes {
 
 fn finished(h: &Harness<'_>) -> Outcomes {
     let tx = begin(h)?;
-    write(h, &*tx, b"a", b"v")?;
+    write(h, &tx, b"a", b"v")?;
     wait(tx.commit(&call(), write_id()))?;
     refused(wait(tx.commit(&call(), write_id())), ErrorCode::CLOSED, "a second commit")?;
-    refused(read(h, &*tx, b"a"), ErrorCode::CLOSED, "a read after the commit")?;
-    refused(write(h, &*tx, b"a", b"w"), ErrorCode::CLOSED, "a write after the commit")?;
+    refused(read(h, &tx, b"a"), ErrorCode::CLOSED, "a read after the commit")?;
+    refused(write(h, &tx, b"a", b"w"), ErrorCode::CLOSED, "a write after the commit")?;
     let tx = begin(h)?;
     wait(tx.rollback(&call()))?;
     refused(wait(tx.commit(&call(), write_id())), ErrorCode::CLOSED, "a commit after the rollback")?;
@@ -300,10 +300,10 @@ fn read_only(h: &Harness<'_>) -> Outcomes {
     h.put(b"a", b"v")?;
     let tx = h.begin_read_only(h.capabilities().isolation)?;
     promise!(
-        read(h, &*tx, b"a")?.as_deref() == Some(b"v"),
+        read(h, &tx, b"a")?.as_deref() == Some(b"v"),
         "a read-only transaction does not see what is there"
     );
-    refused(write(h, &*tx, b"a", b"w"), ErrorCode::INVALID_ARGUMENT, "a write in a read-only transaction")?;
+    refused(write(h, &tx, b"a", b"w"), ErrorCode::INVALID_ARGUMENT, "a write in a read-only transaction")?;
     wait(tx.commit(&call(), write_id()))?;
     promise!(h.value(b"a")? == b"v", "a read-only transaction changed something");
     Ok(())
