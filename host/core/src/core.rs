@@ -52,7 +52,7 @@ pub use self::{
     reencryption::Reencryption,
     renewal::Renewed,
     sealing::SealStatus,
-    swap::{BackendSettings, LastSwap, PluginSource, SwapRequest, SwapSettings},
+    swap::{BackendSettings, LastSwap, PluginSource, SwapRequest, SwapSettings, Trigger},
     unsealed::Unsealed,
 };
 use crate::{

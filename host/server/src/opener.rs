@@ -126,7 +126,7 @@ impl Attempt {
         loop {
             let slot = Arc::clone(&self.slot);
             // Nobody swaps what is being opened; between two attempts whoever likes may open it with something else.
-            let turn = slot.turn().await;
+            let Some(turn) = slot.turn().await else { return };
             if slot.generation().is_ok() {
                 return;
             }

@@ -65,6 +65,9 @@ pub(super) struct Operation {
     pub(super) writes: bool,
 }
 
+pub(super) const HEALTH: Operation = Operation::read("health");
+pub(super) const SHUTDOWN: Operation = Operation::write("shutdown");
+
 impl Operation {
     pub(super) const fn read(name: &'static str) -> Self {
         Self { name, writes: false }
@@ -142,7 +145,7 @@ impl Guard {
         {
             return health.clone();
         }
-        let (begun, operation) = (Instant::now(), Operation::read("health"));
+        let (begun, operation) = (Instant::now(), HEALTH);
         let result = match self.breaker.admit(begun) {
             Ok(admitted) => {
                 let deadline = self.limits.deadline.min(HEALTH_DEADLINE);
@@ -164,7 +167,7 @@ impl Guard {
         let deadline = self.limits.deadline;
         tokio::time::timeout(deadline, make(&work.call(deadline)))
             .await
-            .unwrap_or_else(|_| Err(late(Operation::write("shutdown"), deadline)))
+            .unwrap_or_else(|_| Err(late(SHUTDOWN, deadline)))
     }
 
     async fn timed<T>(

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use keyway_loader::{Error, ErrorCode, Health};
 
-use crate::{Storage, StorageError, Work};
+use crate::{
+    Storage, StorageError, Work,
+    guard::{HEALTH, SHUTDOWN},
+};
 
 /// How long whoever asks for health waits for a backend that is being swapped.
 const SWAP_PATIENCE: Duration = Duration::from_secs(3);
@@ -19,12 +22,15 @@ impl Storage {
     /// The backend's, where it cannot even tell.
     pub async fn health(&self, work: &Work) -> Result<Health, StorageError> {
         // While it is swapped, its answer is good when it is there again, or late.
-        let entered = tokio::time::timeout(SWAP_PATIENCE, self.enter(work)).await;
+        let entered = tokio::time::timeout(SWAP_PATIENCE, self.enter(work, HEALTH)).await;
         let open = entered.unwrap_or_else(|_| {
-            Err(self.error(Error::new(ErrorCode::UNAVAILABLE, "it is being swapped for another generation")))
+            Err(self.error(
+                HEALTH,
+                Error::new(ErrorCode::UNAVAILABLE, "it is being swapped for another generation"),
+            ))
         })?;
         let health = self.guard.call_health(work, |call| open.health(call)).await;
-        health.map_err(|source| self.error(source))
+        health.map_err(|source| self.error(HEALTH, source))
     }
 
     /// Finishes what is in flight and closes the backend, where it is open, and what is left of former generations. No swap
@@ -34,13 +40,10 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn shutdown(&self, work: &Work) -> Result<(), StorageError> {
-        // For good: whoever swaps has ended, or does not begin.
-        if let Ok(turn) = tokio::time::timeout(SWAP_ENDS, self.backend.turn()).await {
-            std::mem::forget(turn);
-        }
+        let _running = tokio::time::timeout(SWAP_ENDS, self.backend.end_turns()).await;
         let _late = tokio::time::timeout(SWAP_ENDS, self.backend.drained()).await;
         let Ok(open) = self.generation() else { return Ok(()) };
         let closed = self.guard.call_shutdown(work, |call| open.shutdown(call)).await;
-        closed.map_err(|source| self.error(source))
+        closed.map_err(|source| self.error(SHUTDOWN, source))
     }
 }

@@ -40,7 +40,7 @@ async fn describe(call: &Call, storage: &Storage) -> Value {
     };
     if let Some(fields) = described.as_object_mut() {
         let last = call.core.last_swap(storage.name()).map(|last| {
-            json!({ "time": last.time, "by": last.by, "outcome": last.outcome, "detail": last.detail })
+            json!({ "time": last.time, "by": last.by.name(), "outcome": last.outcome, "detail": last.detail })
         });
         fields.insert("last_swap".to_owned(), last.unwrap_or_default());
         fields.insert("draining".to_owned(), storage.slot().draining().into());

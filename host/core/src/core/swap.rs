@@ -18,7 +18,7 @@ use keyway_loader::{
 use keyway_storage::{Storage, Tallied};
 use serde_json::Value;
 
-pub use self::state::{BackendSettings, LastSwap, PluginSource, SwapRequest, SwapSettings};
+pub use self::state::{BackendSettings, LastSwap, PluginSource, SwapRequest, SwapSettings, Trigger};
 use super::{Core, CoreError};
 use crate::audit::entry::{Entry, Request, Response};
 
@@ -49,13 +49,13 @@ impl Core {
     ///
     /// `NoBackend`, `NotFromPlugins`, `DiscardsSystem`, `Swap`.
     pub async fn swap(self: &Arc<Self>, name: &str, asked: SwapRequest) -> Result<Swapped, CoreError> {
-        self.swap_by("request", name, asked).await
+        self.swap_by(Trigger::Request, name, asked).await
     }
 
     /// Swaps a backend, and goes on to its end, whether or not the caller waits for it.
     async fn swap_by(
         self: &Arc<Self>,
-        by: &'static str,
+        by: Trigger,
         name: &str,
         asked: SwapRequest,
     ) -> Result<Swapped, CoreError> {
@@ -76,7 +76,7 @@ impl Core {
 
     async fn swap_to_the_end(
         self: &Arc<Self>,
-        by: &'static str,
+        by: Trigger,
         storage: &Storage,
         supply: &Arc<PluginSource>,
         swap: Swap,
@@ -95,13 +95,13 @@ impl Core {
                 let named = |side: &Side| format!("{} {}", side.plugin, side.version);
                 let from = swapped.from.as_ref().map_or_else(|| "nothing".to_owned(), named);
                 tracing::warn!(
-                    backend = name, by, outcome, from, to = named(to),
+                    backend = name, by = by.name(), outcome, from, to = named(to),
                     generation = to.generation, way = ?swapped.way, waited_ms, migrated = swapped.migrated,
                     "backend swapped"
                 );
                 let detail = format!("{from} → {}", named(to));
                 self.swaps.note(name, LastSwap { time: clock::now(), by, outcome, detail });
-                if by != "watch" && !is_back && swapped.is_changed && swapped.from.is_some() {
+                if by != Trigger::Watch && !is_back && swapped.is_changed && swapped.from.is_some() {
                     self.watch(storage, &supply.swaps);
                 }
             }
@@ -110,7 +110,7 @@ impl Core {
                 let detail = Chain(error).to_string();
                 tracing::error!(
                     backend = name,
-                    by,
+                    by = by.name(),
                     reason = detail,
                     fix = error.fix(),
                     "backend not swapped"
@@ -160,7 +160,7 @@ impl Core {
 
     /// Says in the audit log what nobody with a token has asked for. Where no device accepts it, it is done all the same: what is
     /// left alone would be worse.
-    async fn audit_by_itself(&self, by: &str, name: &str, what: &str, outcome: Result<String, String>) {
+    async fn audit_unasked(&self, by: Trigger, name: &str, what: &str, outcome: Result<String, String>) {
         let request = Request {
             id: uuid::Uuid::new_v4().to_string(),
             operation: "update",
@@ -169,7 +169,7 @@ impl Core {
             client_token: String::new(),
             client_token_accessor: String::new(),
             path: format!("sys/backends/{name}/{what}"),
-            data: Some(serde_json::json!({ "by": by })),
+            data: Some(serde_json::json!({ "by": by.name() })),
             remote_address: String::new(),
             remote_port: None,
             wrap_ttl: None,
@@ -198,12 +198,12 @@ impl Core {
                     tracing::info!(backend = name, "it has the newest version and its settings already")
                 }
                 Ok(true) => {
-                    let done = self.swap_by("reload", &name, SwapRequest::NEWEST).await;
+                    let done = self.swap_by(Trigger::Reload, &name, SwapRequest::NEWEST).await;
                     let outcome = match &done {
                         Ok(swapped) => Ok(format!("{} {}", swapped.to.plugin, swapped.to.version)),
                         Err(error) => Err(Chain(error).to_string()),
                     };
-                    self.audit_by_itself("reload", &name, "swap", outcome).await;
+                    self.audit_unasked(Trigger::Reload, &name, "swap", outcome).await;
                 }
                 Err(reason) => tracing::error!(backend = name, reason, "it stays as it is"),
             }
@@ -240,7 +240,7 @@ async fn due(storage: &Storage, supply: &Arc<PluginSource>) -> Result<bool, Stri
 
 /// A person may ask for what was rolled back; nobody else. None where the backend is no longer in the configuration, so that
 /// nobody knows what it is to be.
-fn plan(by: &str, storage: &Storage, supply: &PluginSource, asked: SwapRequest) -> Option<Swap> {
+fn plan(by: Trigger, storage: &Storage, supply: &PluginSource, asked: SwapRequest) -> Option<Swap> {
     let configured = supply.backends.get(storage.name());
     let target = match asked.plugin {
         _ if asked.back => Target::Previous,
@@ -258,7 +258,7 @@ fn plan(by: &str, storage: &Storage, supply: &PluginSource, asked: SwapRequest) 
         target,
         config,
         data: asked.data,
-        takes_set_aside: by == "request",
+        takes_set_aside: by == Trigger::Request,
         only_from: asked.only_from,
         deadlines: supply.swaps.deadlines,
     })
@@ -271,12 +271,12 @@ async fn roll_back(core: &Weak<Core>, storage: &Storage, generation: u64, why: &
     tracing::error!(backend = name, why, "ROLLING BACK: the generation that was swapped in does too badly");
     let data = if storage.is_volatile() { Data::Migrated } else { Data::Kept };
     let back = SwapRequest { data, only_from: Some(generation), ..SwapRequest::BACK };
-    let done = core.swap_by("watch", name, back).await;
+    let done = core.swap_by(Trigger::Watch, name, back).await;
     let outcome = match &done {
         Ok(swapped) => Ok(format!("{} {}: {why}", swapped.to.plugin, swapped.to.version)),
         Err(error) => Err(format!("{why}; {}", Chain(error))),
     };
-    core.audit_by_itself("watch", name, "rollback", outcome).await;
+    core.audit_unasked(Trigger::Watch, name, "rollback", outcome).await;
     match done {
         Err(CoreError::Swap(error)) => error.is_refusal(),
         _ => true,

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::generation::{Generation, InUse, Stay};
 use crate::{BackendConfig, Plugin};
@@ -26,8 +26,8 @@ pub struct Slot {
     state: RwLock<State>,
     /// Told whenever calls that wait may go on.
     released: Notify,
-    /// Held by whoever opens, swaps or closes the backend.
-    turn: tokio::sync::Mutex<()>,
+    /// The one permit to open, swap or close the backend; closed after the last.
+    turn: Semaphore,
     /// With what the generation before the present one was opened.
     before: Mutex<Option<(Plugin, BackendConfig)>>,
     /// Former generations that something still runs on.
@@ -63,7 +63,7 @@ impl Slot {
             backend,
             state,
             released: Notify::new(),
-            turn: tokio::sync::Mutex::default(),
+            turn: Semaphore::new(1),
             before: Mutex::default(),
             draining: AtomicUsize::new(0),
             drained: Notify::new(),
@@ -182,17 +182,24 @@ impl Slot {
         *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
     }
 
-    /// The turn to open, swap or close the backend.
-    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.turn.lock().await
+    /// The turn to open, swap or close the backend. None after [`Self::end_turns`].
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turn.acquire().await.ok()
     }
 
-    /// The same, unless somebody else has it.
-    pub(crate) fn try_turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        self.turn.try_lock().ok()
+    /// The same, without waiting. None if another task has the turn.
+    pub(crate) fn try_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turn.try_acquire().ok()
     }
 
-    /// Has calls wait from now on. To be taken by whoever has the turn.
+    /// Refuses all further turns. Returns after the last one has ended.
+    pub async fn end_turns(&self) {
+        let last = self.turn.acquire().await;
+        self.turn.close();
+        drop(last);
+    }
+
+    /// Makes calls wait from now on. The caller has the turn.
     pub(crate) fn hold(&self) -> Hold<'_> {
         self.state.write().unwrap_or_else(PoisonError::into_inner).is_held = true;
         Hold(self)

@@ -61,7 +61,7 @@ pub struct PluginSource {
     pub swaps: SwapSettings,
 }
 
-/// A swap that somebody asks for.
+/// A swap to be made.
 #[derive(Debug, Clone)]
 pub struct SwapRequest {
     /// Back to the generation before.
@@ -84,13 +84,35 @@ impl SwapRequest {
     pub const BACK: Self = Self { back: true, ..Self::NEWEST };
 }
 
+/// What starts a swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// A client with a token.
+    Request,
+    /// A configuration that was read again.
+    Reload,
+    /// A watched generation that does worse than the configuration allows.
+    Watch,
+}
+
+impl Trigger {
+    /// Its name in answers, the log and the audit log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Reload => "reload",
+            Self::Watch => "watch",
+        }
+    }
+}
+
 /// What became of the last swap of a backend.
 #[derive(Debug, Clone)]
 pub struct LastSwap {
     /// When it ended, in RFC 3339.
     pub time: String,
-    /// Who asked for it: `request`, `reload` or `watch`.
-    pub by: &'static str,
+    /// What started it.
+    pub by: Trigger,
     /// What became of it.
     pub outcome: &'static str,
     /// The versions, or why it failed.

@@ -7,7 +7,7 @@ use keyway_loader::{Chain, Fix, SwapError, archive, loader::StageFailure, swap::
 use keyway_storage::Storage;
 use tokio::task::JoinError;
 
-use super::{LastSwap, PluginSource};
+use super::{LastSwap, PluginSource, Trigger};
 use crate::core::{Core, CoreError};
 
 /// Where backups are that are made before upgrades, in the data directory.
@@ -49,7 +49,7 @@ impl Core {
                 (if error.is_loss() { "lost" } else { "failed" }, reason)
             }
         };
-        self.swaps.note(name, LastSwap { time: clock::now(), by: "request", outcome, detail });
+        self.swaps.note(name, LastSwap { time: clock::now(), by: Trigger::Request, outcome, detail });
         upgraded
     }
 
