@@ -164,7 +164,7 @@ impl From<EngineError> for ApiError {
         match error {
             EngineError::CasMismatch { .. }
             | EngineError::CasRequired
-            | EngineError::Custom(_)
+            | EngineError::Metadata { .. }
             | EngineError::Merge(MergeError::Patch)
             | EngineError::TooMany => Self::BadRequest(error.to_string()),
             EngineError::Merge(MergeError::Target) => logged(&error, error.to_string()),
@@ -174,7 +174,7 @@ impl From<EngineError> for ApiError {
             EngineError::Record(RecordError::Barrier { source, .. }) | EngineError::Barrier(source) => {
                 source.into()
             }
-            EngineError::Record(_) => logged(&error, error.to_string()),
+            EngineError::ForeignKey { .. } | EngineError::Record(_) => logged(&error, error.to_string()),
             EngineError::Random(_) => internal(&error),
         }
     }
@@ -210,7 +210,7 @@ impl From<SystemError> for ApiError {
 impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Refused(message) => Self::BadRequest(message),
+            TokenError::Refused(refusal) => Self::BadRequest(refusal.to_string()),
             TokenError::System(error) => error.into(),
             TokenError::Barrier(error) => error.into(),
             TokenError::Storage(error) => error.into(),
@@ -224,9 +224,11 @@ impl From<PolicyError> for ApiError {
         match error {
             PolicyError::System(error) => error.into(),
             PolicyError::Interrupted => Self::unavailable(error.to_string()),
-            PolicyError::Malformed { .. } | PolicyError::Cas(_) | PolicyError::Reserved { .. } => {
-                Self::BadRequest(error.to_string())
-            }
+            PolicyError::Malformed { .. }
+            | PolicyError::CasRequired
+            | PolicyError::CasExists
+            | PolicyError::CasMismatch { .. }
+            | PolicyError::Reserved { .. } => Self::BadRequest(error.to_string()),
         }
     }
 }
@@ -238,7 +240,7 @@ impl From<CoreError> for ApiError {
             CoreError::PermissionDenied => Self::PermissionDenied,
             CoreError::NotInitialised => Self::BadRequest("Keyway is not initialised".to_owned()),
             CoreError::Busy => Self::Unavailable { message: error.to_string(), retry_after_s: Some(1) },
-            CoreError::Ceremony(message) | CoreError::AuditDevice(message) => Self::BadRequest(message),
+            CoreError::Ceremony(_) | CoreError::AuditDevice(_) => Self::BadRequest(error.to_string()),
             CoreError::WrongPassword | CoreError::NoPasswords => Self::BadRequest(error.to_string()),
             CoreError::Password(_) | CoreError::Reencryption { .. } => internal(&error),
             CoreError::WrongShare | CoreError::SharesReplaced | CoreError::Init(InitError::NeverUnsealed) => {
@@ -262,9 +264,12 @@ impl From<CoreError> for ApiError {
             CoreError::Mounts(MountError::Contended | MountError::Interrupted) => {
                 Self::unavailable(error.to_string())
             }
-            CoreError::Mounts(MountError::InUse { .. } | MountError::Hides(_) | MountError::Gone { .. }) => {
-                Self::BadRequest(error.to_string())
-            }
+            CoreError::Mounts(
+                MountError::InUse { .. }
+                | MountError::Hides { .. }
+                | MountError::BadPath { .. }
+                | MountError::Gone { .. },
+            ) => Self::BadRequest(error.to_string()),
             CoreError::Swap(error) => swap_error("not swapped", &error, ""),
             CoreError::Upgrade(error) => swap_error("not upgraded", &error, ""),
             CoreError::SwapBehindUpgrade { swap, archive } => {

@@ -36,9 +36,53 @@ pub enum AppRoleError {
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// What is asked for cannot be.
-    #[error("{0}")]
-    Refused(String),
+    /// The request asks for what the role does not allow, or for what is not there.
+    #[error(transparent)]
+    Refused(#[from] AppRoleRefusal),
+}
+
+/// What AppRole does not allow. The client sees the texts, most of which are Vault's.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AppRoleRefusal {
+    /// The role id, the secret id or the address is not right. One text for all, which tells an attacker nothing.
+    #[error("invalid role or secret ID")]
+    Login,
+    /// The role was deleted.
+    #[error("role {role:?} does not exist during renewal")]
+    RoleGone {
+        /// The role's name.
+        role: String,
+    },
+    /// Another role has this role id.
+    #[error("role_id already in use")]
+    RoleIdInUse,
+    /// A stored role does not take the values that a fresh one takes.
+    #[error("the role cannot be understood")]
+    Role,
+    /// Anyone who knows the role id could log in.
+    #[error("at least one constraint should be enabled on the role: bind_secret_id, or bound networks")]
+    Unconstrained,
+    /// The role's tokens would live longer than they may.
+    #[error("'token_ttl' cannot be greater than 'token_max_ttl'")]
+    TtlBeyondMax,
+    /// The role takes no secret ids.
+    #[error("bind_secret_id is not set on the role")]
+    NoSecretIds,
+    /// A secret id lives at most as long as the role says.
+    #[error("ttl cannot be longer than the role's secret_id_ttl")]
+    SecretIdTtl,
+    /// A secret id is used at most as often as the role says.
+    #[error("num_uses cannot be higher than the role's secret_id_num_uses")]
+    SecretIdUses,
+    /// A secret id is bound to networks within the role's.
+    #[error("{field} is not within what the role allows")]
+    SecretIdNetworks {
+        /// The request's field.
+        field: &'static str,
+    },
+    /// The role has this secret id.
+    #[error("SecretID is already registered")]
+    SecretIdExists,
 }
 
 /// The AppRole of one mount, for one request.
@@ -71,7 +115,7 @@ impl<'a> AppRoles<'a> {
 ///
 /// # Errors
 ///
-/// See [`SystemError`].
+/// `Storage` if the store cannot list the keys, or does not remove them.
 pub async fn forget(records: Records<'_>, mount: Uuid) -> Result<bool, SystemError> {
     let prefix = format!("{PREFIX}{mount}/").into_bytes();
     let names = records.names(&prefix).await?;

@@ -10,6 +10,7 @@ mod device;
 pub mod entry;
 mod file;
 pub mod redact;
+pub mod refusal;
 mod sink;
 mod socket;
 pub mod spec;
@@ -47,8 +48,11 @@ pub struct AuditSettings {
 #[derive(Debug, Error)]
 pub enum AuditError {
     /// No device has accepted it.
-    #[error("no audit device accepts a line: {0}")]
-    Refused(String),
+    #[error("no audit device accepts a line: {reasons}")]
+    NotAccepted {
+        /// What each device says.
+        reasons: String,
+    },
     /// A device cannot be opened.
     #[error("the audit device {name:?} cannot be used: {reason}")]
     Unusable {
@@ -184,11 +188,11 @@ impl Devices {
                     Err(reason) => reasons.push(reason),
                 }
             }
-            Err(AuditError::Refused(reasons.join("; ")))
+            Err(AuditError::NotAccepted { reasons: reasons.join("; ") })
         };
         let waited = || {
-            let seconds = ACCEPT.as_secs();
-            Err(AuditError::Refused(format!("none has answered within {seconds} s")))
+            let reasons = format!("none has answered within {} s", ACCEPT.as_secs());
+            Err(AuditError::NotAccepted { reasons })
         };
         tokio::time::timeout(ACCEPT, first).await.unwrap_or_else(|_| waited())
     }

@@ -103,7 +103,8 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// See [`BarrierError`]. Nothing is sealed whose use of the key is not counted.
+    /// `Seal` if the plaintext is too long for an envelope; `Storage`, `UseRecord` or `Contended` if the use
+    /// of the key cannot be counted: then nothing is sealed.
     pub async fn seal(
         &self,
         work: &Work,
@@ -123,7 +124,8 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// See [`BarrierError`].
+    /// `Open` if the envelope is changed or another record's; `Storage`, `SealRecord`, `NoSealRecord` or
+    /// `Rekeyed` if a key that another host made cannot be read.
     pub async fn open(
         &self,
         work: &Work,

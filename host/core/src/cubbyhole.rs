@@ -27,7 +27,7 @@ impl<'a> Cubbyhole<'a> {
     ///
     /// # Errors
     ///
-    /// See [`SystemError`].
+    /// `Storage` if the store cannot be read; `Barrier` or `Unopenable` if the record does not open.
     pub async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, SystemError> {
         let held = self.records.get(RecordKind::Cubbyhole, &self.key(path)).await?;
         Ok(held.map(|held| held.value))
@@ -37,7 +37,8 @@ impl<'a> Cubbyhole<'a> {
     ///
     /// # Errors
     ///
-    /// See [`SystemError`].
+    /// `Storage` if the store does not take the write, with an unknown outcome if it may have happened;
+    /// `Barrier` if the record cannot be sealed.
     pub async fn write<T: Serialize>(&self, path: &str, value: &T) -> Result<(), SystemError> {
         let new = New { kind: RecordKind::Cubbyhole, key: &self.key(path), value };
         self.records.put(&new, Condition::Any).await.map(|_| ())
@@ -47,7 +48,7 @@ impl<'a> Cubbyhole<'a> {
     ///
     /// # Errors
     ///
-    /// See [`SystemError`].
+    /// `Storage` if the store does not remove the record.
     pub async fn remove(&self, path: &str) -> Result<(), SystemError> {
         self.records.remove(&self.key(path)).await
     }
@@ -56,7 +57,7 @@ impl<'a> Cubbyhole<'a> {
     ///
     /// # Errors
     ///
-    /// See [`SystemError`].
+    /// `Storage` if the store cannot list the keys.
     pub async fn list(&self, folder: &str) -> Result<Vec<String>, SystemError> {
         let names = self.records.level(&self.key(folder)).await?;
         Ok(names.into_iter().map(|name| String::from_utf8_lossy(&name).into_owned()).collect())
@@ -66,7 +67,7 @@ impl<'a> Cubbyhole<'a> {
     ///
     /// # Errors
     ///
-    /// See [`SystemError`].
+    /// `Storage` if the store cannot list the keys, or does not remove them.
     pub async fn clear(&self) -> Result<(), SystemError> {
         let names = self.records.names(&self.prefix).await?;
         if names.is_empty() {
@@ -85,7 +86,7 @@ impl<'a> Cubbyhole<'a> {
 ///
 /// # Errors
 ///
-/// See [`SystemError`].
+/// `Storage` if the store cannot list the keys.
 pub async fn owners(records: Records<'_>) -> Result<Vec<TokenName>, SystemError> {
     let names = records.level(PREFIX.as_bytes()).await?;
     let owner = |name: Vec<u8>| TokenName::parse(String::from_utf8_lossy(&name).trim_end_matches('/'));

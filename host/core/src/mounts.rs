@@ -61,9 +61,20 @@ pub enum MountError {
         /// Where.
         path: String,
     },
-    /// Two mounts cannot be beside each other.
-    #[error("{0}")]
-    Hides(String),
+    /// One mount inside another would hide the paths of the outer one.
+    #[error("auth/{path}/ and auth/{other}/ would hide each other's paths")]
+    Hides {
+        /// The path of the new auth mount.
+        path: String,
+        /// The path of the present one.
+        other: String,
+    },
+    /// The text is not a path for a mount.
+    #[error("{reason}")]
+    BadPath {
+        /// Which text, and why not.
+        reason: String,
+    },
     /// Other writers were faster each time.
     #[error("too many hosts change the mounts at the same time; nothing was changed")]
     Contended,
@@ -91,7 +102,9 @@ impl Mounts {
     ///
     /// # Errors
     ///
-    /// See [`MountError`].
+    /// `Storage` or `Barrier` if the table cannot be read, opened or written; `Moved` if the configuration
+    /// names another backend for a mount; `BadPath`; `Contended` if other hosts change the mounts all the
+    /// time.
     pub async fn load(
         barrier: &Arc<Barrier>,
         work: &Work,

@@ -110,7 +110,7 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     ///
-    /// See [`SystemError`].
+    /// `Storage` if the store cannot be read; `Barrier` or `Unopenable` if the record does not open.
     pub async fn get<T: DeserializeOwned>(
         &self,
         kind: RecordKind,
@@ -127,7 +127,7 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     ///
-    /// See [`SystemError`].
+    /// `Storage` if the store cannot be read; `Barrier` or `Unopenable` if a record does not open.
     pub async fn get_many<T: DeserializeOwned>(
         &self,
         kind: RecordKind,
@@ -158,7 +158,7 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     ///
-    /// See [`SystemError`]; a lost race of the store where the condition does not hold.
+    /// `Storage`, as a lost race if the condition does not hold; `Barrier` if the record cannot be sealed.
     pub async fn put<T: Serialize>(
         &self,
         new: &New<'_, T>,
@@ -179,7 +179,7 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     ///
-    /// See [`SystemError`].
+    /// `Storage`, as a lost race if the second record exists; `Barrier` if a record cannot be sealed.
     pub async fn put_both<A: Serialize, B: Serialize>(
         &self,
         before: &New<'_, A>,
@@ -207,7 +207,8 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     ///
-    /// What `edit` answers, and see [`SystemError`].
+    /// What `edit` returns; `Contended` if others are faster each time; `Storage` if the store cannot be
+    /// read; `Barrier` or `Unopenable` if the record does not open.
     pub async fn change<T: Serialize + DeserializeOwned, R, E: From<SystemError>>(
         &self,
         kind: RecordKind,

@@ -4,6 +4,7 @@
 //! [`store`] looks them up, makes, renews, spends and revokes them, [`tidy`] removes what is dead. A token is as good as its
 //! ancestors: revoking one is one write, and its children find their ancestor missing.
 
+mod bounds;
 pub mod entry;
 mod error;
 pub mod life;
@@ -18,7 +19,7 @@ mod tidy;
 
 pub use self::{
     entry::{Entry, Kin},
-    error::TokenError,
+    error::{TokenError, TokenRefusal},
     name::{Token, TokenName},
     networks::{is_bound_to, network_texts, networks},
     root::{SealedRecord, forget_unopenable},

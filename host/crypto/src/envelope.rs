@@ -136,7 +136,7 @@ pub enum SealError {
 ///
 /// # Errors
 ///
-/// See [`SealError`].
+/// `Random` if the system gives no random bytes; `TooLong` for a plaintext beyond the envelope's bound.
 pub fn seal(key: &SecretKey, number: u32, id: &RecordId<'_>, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
     seal_with(key, number, random_bytes()?, id, plaintext)
 }
@@ -173,7 +173,8 @@ pub fn key_number(envelope: &[u8]) -> Result<u32, OpenError> {
 ///
 /// # Errors
 ///
-/// See [`OpenError`].
+/// `Malformed` for bytes that are not an envelope; `NotAuthentic` if the key is another, the record is
+/// another, or a byte is changed.
 pub fn open(key: &SecretKey, id: &RecordId<'_>, envelope: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let Parts { number, nonce, sealed } = parse(envelope)?;
     let aad = authenticated(id, number);

@@ -65,7 +65,7 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// See [`RotateError`].
+    /// `Random` if the system gives no random bytes; `NoNumberLeft` after 2^32 - 1 keys.
     pub fn rotate(&mut self, now: u64) -> Result<u32, RotateError> {
         let number = self.newest().checked_add(1).ok_or(RotateError::NoNumberLeft)?;
         self.keys.insert(number, NumberedKey { made: now, key: SecretKey::random()? });
@@ -91,7 +91,7 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// See [`SealError`].
+    /// `Random` if the system gives no random bytes; `TooLong` for a plaintext beyond the envelope's bound.
     pub fn seal(&self, record: &Record<'_>, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
         let (number, newest) = self.last();
         envelope::seal(&newest.key, number, &record.id(self.cluster), plaintext)
@@ -101,7 +101,8 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// See [`OpenError`].
+    /// `Malformed` for bytes that are not an envelope; `UnknownKey` if the keyring lacks the key;
+    /// `NotAuthentic` if the envelope is changed or another record's.
     pub fn open(&self, record: &Record<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let number = envelope::key_number(sealed)?;
         let numbered = self.keys.get(&number).ok_or(OpenError::UnknownKey(number))?;
@@ -132,7 +133,8 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// See [`SealError`].
+    /// `Random` if the system gives no random bytes; `TooLong` if the keyring has too many keys for an
+    /// envelope.
     pub fn wrap(&self, root: &SecretKey) -> Result<Vec<u8>, SealError> {
         let mut plaintext =
             Zeroizing::new(Vec::with_capacity(1 + KEY_BYTES + self.keys.len() * (4 + 8 + KEY_BYTES)));
@@ -150,7 +152,8 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// See [`OpenError`].
+    /// `Malformed` for bytes that are not a wrapped keyring; `NotAuthentic` if the root key or the cluster is
+    /// another.
     pub fn unwrap(cluster: Uuid, root: &SecretKey, wrapped: &[u8]) -> Result<Self, OpenError> {
         let plaintext = envelope::open(root, &wrapping(cluster, RecordKind::Keyring), wrapped)?;
         Self::parse(cluster, &plaintext).ok_or(OpenError::Malformed)
@@ -211,7 +214,7 @@ impl<'a> Record<'a> {
 ///
 /// # Errors
 ///
-/// See [`SealError`].
+/// `Random` if the system gives no random bytes.
 pub fn wrap_root(cluster: Uuid, unseal: &SecretKey, root: &SecretKey) -> Result<Vec<u8>, SealError> {
     envelope::seal(unseal, 0, &wrapping(cluster, RecordKind::RootKey), root.expose())
 }
@@ -220,7 +223,8 @@ pub fn wrap_root(cluster: Uuid, unseal: &SecretKey, root: &SecretKey) -> Result<
 ///
 /// # Errors
 ///
-/// See [`OpenError`].
+/// `Malformed` for bytes that are not an envelope; `NotAuthentic` if the unseal key or the cluster is
+/// another.
 pub fn unwrap_root(cluster: Uuid, unseal: &SecretKey, wrapped: &[u8]) -> Result<SecretKey, OpenError> {
     let plaintext = envelope::open(unseal, &wrapping(cluster, RecordKind::RootKey), wrapped)?;
     SecretKey::from_bytes(&plaintext).ok_or(OpenError::Malformed)
@@ -230,7 +234,7 @@ pub fn unwrap_root(cluster: Uuid, unseal: &SecretKey, wrapped: &[u8]) -> Result<
 ///
 /// # Errors
 ///
-/// See [`SealError`].
+/// `Random` if the system gives no random bytes.
 pub fn wrap_root_by_password(cluster: Uuid, key: &SecretKey, root: &SecretKey) -> Result<Vec<u8>, SealError> {
     envelope::seal(key, 0, &wrapping(cluster, RecordKind::RootKeyByPassword), root.expose())
 }
@@ -239,7 +243,8 @@ pub fn wrap_root_by_password(cluster: Uuid, key: &SecretKey, root: &SecretKey) -
 ///
 /// # Errors
 ///
-/// See [`OpenError`].
+/// `Malformed` for bytes that are not an envelope; `NotAuthentic` if the password's key or the cluster is
+/// another.
 pub fn unwrap_root_by_password(
     cluster: Uuid,
     key: &SecretKey,
@@ -253,7 +258,7 @@ pub fn unwrap_root_by_password(
 ///
 /// # Errors
 ///
-/// See [`SealError`].
+/// `Random` if the system gives no random bytes; `TooLong` for a plaintext beyond the envelope's bound.
 pub fn seal_under_root(
     cluster: Uuid,
     root: &SecretKey,
@@ -267,7 +272,7 @@ pub fn seal_under_root(
 ///
 /// # Errors
 ///
-/// See [`OpenError`].
+/// `Malformed` for bytes that are not an envelope; `NotAuthentic` if the root key or the record is another.
 pub fn open_under_root(
     cluster: Uuid,
     root: &SecretKey,

@@ -147,7 +147,8 @@ impl Fix for CheckError {
 ///
 /// # Errors
 ///
-/// See [`CheckError`].
+/// `DescriptorFormat`, `Name`, `Platform`, `Interface`, `Panic`, `Needs` or `SearchPath`: what does not fit
+/// this host.
 pub fn check(described: &Described, expected_name: &str, allowed: &[String]) -> Result<(), CheckError> {
     check_descriptor(&described.descriptor, expected_name, &host_interface())?;
     check_links(&described.descriptor, &described.links, allowed)

@@ -131,7 +131,7 @@ impl Loader {
         self.choose_by(wanted, &backend.name, |admitted| {
             let digest = admitted.described.staged.digest;
             match failed.iter().find(|(failed, _)| *failed == digest) {
-                Some((_, why)) => Err(StageFailure::Unopened(why.clone())),
+                Some((_, why)) => Err(StageFailure::Unopened { reason: why.clone() }),
                 None => self.take(admitted, backend),
             }
         })
@@ -342,7 +342,8 @@ impl Loader {
     ///
     /// # Errors
     ///
-    /// See [`RestoreError`].
+    /// `Load` or `Configure` if the backend does not open; `Archive` if the records cannot be read or
+    /// restored; `Volatile` for a store that forgets them.
     pub async fn restore_store(
         &self,
         plugin: &Requirement,

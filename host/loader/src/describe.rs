@@ -193,7 +193,8 @@ impl Fix for DescribeError {
 ///
 /// # Errors
 ///
-/// See [`DescribeError`].
+/// `Read`; `NotALibrary` or `Damaged` for a file that is not a library; `NotAPlugin` for a library without a
+/// descriptor; `Unusable` or `Malformed` for a descriptor that cannot be used.
 pub fn describe(staged: Staged) -> Result<Described, DescribeError> {
     let path = staged.source.clone();
     let bytes =

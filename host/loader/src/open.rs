@@ -238,7 +238,9 @@ impl Fix for OpenError {
 ///
 /// # Errors
 ///
-/// See [`OpenError`].
+/// `Map` if the system does not map the library; `NoExport`, `Layer` or `Layout` if it does not export the
+/// interface; `Initialise` if its root module cannot be read; `DescriptorMismatch` if it says something else
+/// than its file; `Images` if too many libraries are mapped.
 pub(crate) fn open(
     described: &Described,
     grant: Grant,

@@ -224,7 +224,8 @@ impl Prober {
     ///
     /// # Errors
     ///
-    /// See [`ProbeError`].
+    /// `Start` or `Unable` if there can be no child; `Crashed`, `Exited`, `Forbidden`, `TimedOut`, `Memory`
+    /// or `Killed` for how it ended; `Refused` or `Wrong` for what it said.
     pub fn probe(&self, described: &Described) -> Result<Passed, ProbeError> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg(&described.staged.path).arg(&described.staged.source);

@@ -149,7 +149,8 @@ impl Fix for StageError {
 ///
 /// # Errors
 ///
-/// See [`StageError`].
+/// `Open` or `NotAFile` for the path; `WorldWritable` or `ForeignOwner` if others may change the file;
+/// `TooLarge`; `Copy` or `Directory` if the copy cannot be made.
 pub fn stage(path: &Path, directory: &Path) -> Result<Staged, StageError> {
     // The child that probes it stands elsewhere.
     let directory = &std::path::absolute(directory)

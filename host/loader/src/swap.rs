@@ -170,7 +170,8 @@ impl Loader {
     ///
     /// # Errors
     ///
-    /// See [`SwapError`]: the old generation serves, but for [`SwapError::is_loss`].
+    /// `Busy` if another swap runs; a refusal, after which the old generation serves; [`SwapError::is_loss`]
+    /// tells the errors after which nothing serves.
     pub async fn swap(self: &Arc<Self>, slot: &Arc<Slot>, swap: Swap) -> Result<Swapped, SwapError> {
         let swapping = Swapping { loader: Arc::clone(self), slot: Arc::clone(slot), swap };
         let recovering = swapping.clone();

@@ -107,7 +107,8 @@ impl Trust {
     ///
     /// # Errors
     ///
-    /// See [`TrustError`].
+    /// Which rule of the policy the library breaks: not in the lock file, no signature or no good one, a file
+    /// or a directory that others may change, or no policy.
     pub fn verify(&self, described: &Described, place: &SearchPath) -> Result<Grant, TrustError> {
         let whole = described.staged.provenance.directory.as_deref();
         match self.policy_at(place, whole)? {

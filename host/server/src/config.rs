@@ -50,7 +50,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// See [`ConfigError`].
+    /// `Read` if the file cannot be read; `Malformed` if it is not TOML or names an unknown setting;
+    /// `Invalid` for a value out of its bounds.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
         let text = fs::read_to_string(path).map_err(read)?;

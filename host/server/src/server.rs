@@ -32,7 +32,9 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// See [`ServerError`].
+    /// `DataDir`, `Staging`, `Program` or `Unchecked` if plugins cannot be loaded here; `Core` if a
+    /// configured backend must not be used; `Tls`, `Listen`, `HandedOver` or `Address` for the listener;
+    /// `Signal` if signals cannot be handled.
     pub async fn start(config: Config, options: StartOptions) -> Result<Self, ServerError> {
         if config.trust.has_unchecked() {
             if !options.dev {
@@ -67,7 +69,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// See [`ServerError`].
+    /// `Core` if the store belongs to another cluster or cannot be read; `Listen` or `Address` for the
+    /// listener.
     pub async fn over(backends: &Backends, config: &Config, tls: Option<Tls>) -> Result<Self, ServerError> {
         let metrics = Metrics::new();
         let settings = CoreSettings {

@@ -70,7 +70,7 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// See [`TlsError`].
+    /// `File` if a file cannot be read; `Authorities` or `Unusable` if rustls does not take what is in them.
     pub fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         // Taken first: what changes while it is read is read again.
         let marks = marks(files);

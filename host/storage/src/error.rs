@@ -6,7 +6,7 @@ use keyway_loader::{Error, ErrorCode, Outcome};
 
 /// The failures of a backend that another try, or an operator, may mend. All others, and those of a later interface, are
 /// defects.
-const TEMPORARY: [ErrorCode; 8] = [
+const TRANSIENT: [ErrorCode; 8] = [
     ErrorCode::CANCELLED,
     ErrorCode::CLOSED,
     ErrorCode::CONFLICT,
@@ -17,18 +17,20 @@ const TEMPORARY: [ErrorCode; 8] = [
     ErrorCode::UNAVAILABLE,
 ];
 
-/// A failed call to a backend.
+/// A failed call of a backend: which operation failed on which backend, of which kind the failure is, whether another try
+/// may succeed, whether the effect may have happened, and what the backend says.
 #[derive(Debug, thiserror::Error)]
-#[error("backend {backend:?}: {source}")]
+#[error("{operation} on backend {backend:?}: {source}")]
 pub struct StorageError {
+    operation: &'static str,
     backend: String,
     source: Error,
 }
 
 impl StorageError {
-    /// A failure of the backend `backend`.
-    pub fn new(backend: &str, source: Error) -> Self {
-        Self { backend: backend.to_owned(), source }
+    /// A failure of an operation, by its name in the interface, on a backend, by its name in the configuration.
+    pub fn new(operation: &'static str, backend: &str, source: Error) -> Self {
+        Self { operation, backend: backend.to_owned(), source }
     }
 
     /// The same failure of a write on which nothing depends: whatever has become of it, nothing has changed.
@@ -56,13 +58,18 @@ impl StorageError {
     }
 
     /// Whether the effect may have happened.
-    pub fn is_unknown(&self) -> bool {
-        self.source.outcome() == Outcome::UNKNOWN
+    pub fn outcome(&self) -> Outcome {
+        self.source.outcome()
     }
 
-    /// Whether it is one that another try, or an operator, may mend; all others are the record's, or defects.
+    /// Whether the effect may have happened, and no one knows.
+    pub fn is_unknown(&self) -> bool {
+        self.outcome() == Outcome::UNKNOWN
+    }
+
+    /// Whether another try, or an operator, may mend it. All others are permanent: the record's, or defects.
     pub fn is_transient(&self) -> bool {
-        TEMPORARY.contains(&self.source.code())
+        TRANSIENT.contains(&self.source.code())
     }
 
     /// What kind of failure it was.
@@ -73,6 +80,11 @@ impl StorageError {
     /// When another try makes sense, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.source.retry_after_ms().map(Duration::from_millis)
+    }
+
+    /// The operation that failed, by its name in the interface.
+    pub fn operation(&self) -> &'static str {
+        self.operation
     }
 
     /// The backend that failed.

@@ -20,6 +20,9 @@ use crate::{
     guard::{Guard, Operation},
 };
 
+/// What a question about an opening is called in an error; it is no call of the backend.
+const CAPABILITIES: Operation = Operation::read("capabilities");
+
 /// A backend, as the secrets engine uses it.
 #[derive(Debug, Clone)]
 pub struct Storage {
@@ -97,7 +100,7 @@ impl Storage {
     ///
     /// Where it is not open: then nobody knows.
     pub fn sharing(&self) -> Result<Sharing, StorageError> {
-        let open = self.generation().map_err(|down| self.down(&down))?;
+        let open = self.generation().map_err(|down| self.down(CAPABILITIES, &down))?;
         Ok(open.capabilities().sharing)
     }
 
@@ -117,9 +120,9 @@ impl Storage {
         operation: Operation,
         make: impl FnOnce(&Generation, &CallContext<'_>) -> Reply<T>,
     ) -> Result<T, StorageError> {
-        let open = self.enter(work).await?;
+        let open = self.enter(work, operation).await?;
         if open.is_cancelled() {
-            return Err(self.error(cancelled(operation, false)));
+            return Err(self.error(operation, cancelled(operation, false)));
         }
         let (begun, asked) = (Instant::now(), AtomicBool::new(false));
         let calling = self.guard.call(work, open.number(), operation, |call| {
@@ -133,24 +136,24 @@ impl Storage {
         };
         let failure = answer.as_ref().err().map(Error::code);
         self.guard.tally.count(open.number(), failure, begun.elapsed());
-        answer.map_err(|source| self.error(source))
+        answer.map_err(|source| self.error(operation, source))
     }
 
     /// The generation that the present unit of work is to call.
-    pub(crate) async fn enter(&self, work: &Work) -> Result<InUse, StorageError> {
+    pub(crate) async fn enter(&self, work: &Work, operation: Operation) -> Result<InUse, StorageError> {
         let pin = work.pin(&self.backend);
         let entered = self.backend.enter(pin.as_deref()).await;
-        let open = entered.map_err(|down| self.down(&down))?;
+        let open = entered.map_err(|down| self.down(operation, &down))?;
         self.guard.serves(open.number());
         Ok(open)
     }
 
-    fn down(&self, down: &Down) -> StorageError {
-        self.error(Error::new(ErrorCode::UNAVAILABLE, down.summary.as_str()))
+    fn down(&self, operation: Operation, down: &Down) -> StorageError {
+        self.error(operation, Error::new(ErrorCode::UNAVAILABLE, down.summary.as_str()))
     }
 
-    pub(crate) fn error(&self, source: Error) -> StorageError {
-        StorageError::new(self.name(), source)
+    pub(crate) fn error(&self, operation: Operation, source: Error) -> StorageError {
+        StorageError::new(operation.name, self.name(), source)
     }
 }
 

@@ -8,9 +8,9 @@ use keyway_loader::{
 
 use crate::{Storage, StorageError, Work, guard::Operation, settle};
 
-const PUT: Operation = Operation::write("put");
+pub(crate) const PUT: Operation = Operation::write("put");
 const DELETE: Operation = Operation::write("delete");
-const APPLY: Operation = Operation::write("apply");
+pub(crate) const APPLY: Operation = Operation::write("apply");
 const DROP_KEYSPACE: Operation = Operation::write("drop_keyspace");
 
 /// Most records that one call removes.
@@ -26,7 +26,7 @@ impl Storage {
         if work.fence(&self.backend).is_some() {
             return Ok(self.apply_for_first(work, &[settle::operation(put)]).await?.version());
         }
-        let put = put.with_write_id(write_id().map_err(|source| self.error(source))?);
+        let put = put.with_write_id(write_id().map_err(|source| self.error(PUT, source))?);
         self.call(work, PUT, |open, call| open.put(call, put)).await
     }
 
@@ -40,7 +40,7 @@ impl Storage {
             let op = Op::delete(delete.key()).when(delete.condition());
             return Ok(self.apply_for_first(work, &[op]).await?.existed());
         }
-        let delete = delete.with_write_id(write_id().map_err(|source| self.error(source))?);
+        let delete = delete.with_write_id(write_id().map_err(|source| self.error(DELETE, source))?);
         self.call(work, DELETE, |open, call| open.delete(call, delete)).await
     }
 
@@ -50,7 +50,8 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn drop_keyspace(&self, work: &Work, keyspace: &str) -> Result<bool, StorageError> {
-        let drop = DropKeyspace::new(keyspace, write_id().map_err(|source| self.error(source))?);
+        let drop =
+            DropKeyspace::new(keyspace, write_id().map_err(|source| self.error(DROP_KEYSPACE, source))?);
         self.call(work, DROP_KEYSPACE, |open, call| open.drop_keyspace(call, drop)).await
     }
 
@@ -66,7 +67,7 @@ impl Storage {
     /// As [`apply`](Self::apply), with what each operation did. Work that is done behind a fence does nothing any more where that is
     /// gone.
     async fn apply_all(&self, work: &Work, ops: &[Op<'_>]) -> Result<BatchResult, StorageError> {
-        let id = write_id().map_err(|source| self.error(source))?;
+        let id = write_id().map_err(|source| self.error(APPLY, source))?;
         let Some(fence) = work.fence(&self.backend) else {
             let batch = Batch::new(ops, BatchMode::Atomic, id);
             return self.call(work, APPLY, |open, call| open.apply(call, batch)).await;
@@ -87,7 +88,7 @@ impl Storage {
         let results = self.apply_all(work, ops).await?;
         let done = results.iter().next().and_then(Result::ok).copied();
         done.ok_or_else(|| {
-            self.error(Error::new(ErrorCode::INTERNAL, "a batch was answered without its results"))
+            self.error(APPLY, Error::new(ErrorCode::INTERNAL, "a batch was answered without its results"))
         })
     }
 
@@ -106,11 +107,11 @@ impl Storage {
                 self.apply(work, &ops).await?;
                 continue;
             }
-            let id = write_id().map_err(|source| self.error(source))?;
+            let id = write_id().map_err(|source| self.error(APPLY, source))?;
             let batch = Batch::new(&ops, BatchMode::Independent, id);
             let results: BatchResult = self.call(work, APPLY, |open, call| open.apply(call, batch)).await?;
             if let Some(error) = results.iter().find_map(Result::err) {
-                return Err(self.error(error.clone()));
+                return Err(self.error(APPLY, error.clone()));
             }
         }
         Ok(())

@@ -10,8 +10,11 @@ pub(crate) enum Failure {
     Begin(rusqlite::Error),
     /// In its commit.
     Commit(rusqlite::Error),
-    /// It was not tried.
-    Moved(String),
+    /// It was not tried: the store's file is no longer at its path.
+    Moved {
+        /// What is there now.
+        detail: String,
+    },
 }
 
 impl Failure {
@@ -20,7 +23,7 @@ impl Failure {
         match self {
             Self::Begin(source) => error::failed(doing, source),
             Self::Commit(source) => error::commit_failed(source),
-            Self::Moved(detail) => error::moved(detail),
+            Self::Moved { detail } => error::moved(detail),
         }
     }
 
@@ -28,7 +31,7 @@ impl Failure {
     pub(crate) fn into_source(self) -> rusqlite::Result<()> {
         match self {
             Self::Begin(source) | Self::Commit(source) => Err(source),
-            Self::Moved(_) => Ok(()),
+            Self::Moved { .. } => Ok(()),
         }
     }
 }

@@ -168,7 +168,7 @@ impl<'a> Writer<'a> {
     /// One transaction. Where it is broken by one of several calls, none of them has been done.
     fn attempt(&mut self, calls: &mut [Box<dyn Call>]) -> Attempt {
         if let Some(detail) = self.shared.place().moved() {
-            return Attempt::Ended(Some(Failure::Moved(detail)));
+            return Attempt::Ended(Some(Failure::Moved { detail }));
         }
         let attempt = self.transact(calls);
         if !matches!(attempt, Attempt::Ended(None)) {

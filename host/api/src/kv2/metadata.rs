@@ -144,13 +144,14 @@ async fn edit(at: &RequestContext<'_>, patches: bool) -> Result<Answer, ApiError
         }
         Some(merged)
     };
+    let refused = |reason| EngineError::Metadata { reason };
     let edited = engine.edit(&path, !patches, |metadata, _| {
         let is_required = metadata.settings.within(&of_mount).metadata_cas_required;
-        check_cas(metadata, cas, is_required).map_err(EngineError::Custom)?;
+        check_cas(metadata, cas, is_required).map_err(refused)?;
         metadata.metadata_version += 1;
         changes.apply(&mut metadata.settings);
         metadata.custom = merged(metadata.custom.as_ref());
-        metadata.custom.as_ref().map_or(Ok(()), check_custom).map_err(EngineError::Custom)
+        metadata.custom.as_ref().map_or(Ok(()), check_custom).map_err(refused)
     });
     if !edited.await? {
         return Err(ApiError::NotFound);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use super::{AppRoleError, AppRoles};
+use super::{AppRoleError, AppRoleRefusal, AppRoles};
 use crate::{
     mounts::MountTable,
     token::{Entry, Token, Tokens, is_bound_to, life::Life, plan::with_default},
@@ -29,37 +29,33 @@ pub struct LoggedIn {
     pub warnings: Vec<String>,
 }
 
-/// The same words whatever was wrong: whoever guesses learns nothing.
-fn refused() -> AppRoleError {
-    AppRoleError::Refused("invalid role or secret ID".to_owned())
-}
-
 impl AppRoles<'_> {
     /// Gives a token to a machine. `at` is the path of the mount.
     ///
     /// # Errors
     ///
-    /// `Refused`; and see [`AppRoleError`].
+    /// `Refused` if the role id, the secret id or the address is not right; `System` if a record cannot be
+    /// read or written; `Token` or `Random` if the token cannot be made.
     pub async fn login(
         &self,
         at: &str,
         shown: Credentials<'_>,
         table: Arc<MountTable>,
     ) -> Result<LoggedIn, AppRoleError> {
-        let (name, role) = self.role_by_id(shown.role_id).await?.ok_or_else(refused)?;
+        let (name, role) = self.role_by_id(shown.role_id).await?.ok_or(AppRoleRefusal::Login)?;
         let mut metadata = BTreeMap::new();
         let mut bound_cidrs = role.token_bound_cidrs.clone();
         if !is_bound_to(&role.secret_id_bound_cidrs, shown.address) {
-            return Err(refused());
+            return Err(AppRoleRefusal::Login.into());
         }
         if role.bind_secret_id {
-            let secret_id = shown.secret_id.ok_or_else(refused)?;
+            let secret_id = shown.secret_id.ok_or(AppRoleRefusal::Login)?;
             // Looked at before it is used: whoever is elsewhere uses nothing up.
-            let known = self.secret_id(&role, secret_id).await?.ok_or_else(refused)?;
+            let known = self.secret_id(&role, secret_id).await?.ok_or(AppRoleRefusal::Login)?;
             if !is_bound_to(&known.cidr_list, shown.address) {
-                return Err(refused());
+                return Err(AppRoleRefusal::Login.into());
             }
-            let known = self.use_secret_id(&role, secret_id).await?.ok_or_else(refused)?;
+            let known = self.use_secret_id(&role, secret_id).await?.ok_or(AppRoleRefusal::Login)?;
             if !known.token_bound_cidrs.is_empty() {
                 bound_cidrs = known.token_bound_cidrs;
             }

@@ -6,7 +6,7 @@ use keyway_loader::Condition;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AppRoleError, AppRoles};
+use super::{AppRoleError, AppRoleRefusal, AppRoles};
 use crate::{
     system::{New, Next, SystemError},
     token::{life::Life, role::OldNames},
@@ -99,7 +99,7 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// See [`AppRoleError`].
+    /// `System` if the records cannot be read or opened.
     pub async fn role(&self, name: &str) -> Result<Option<Role>, AppRoleError> {
         Ok(self.records.get(RecordKind::AppRole, &self.key("role", name)).await?.map(|held| held.value))
     }
@@ -108,7 +108,7 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// See [`AppRoleError`].
+    /// `System` if the store cannot list the keys.
     pub async fn roles(&self) -> Result<Vec<String>, AppRoleError> {
         let names = self.records.names(&self.key("role", "")).await?;
         Ok(names.into_iter().map(|name| String::from_utf8_lossy(&name).into_owned()).collect())
@@ -118,7 +118,8 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// What `edit` answers, and `Refused` for a role id that another role has; and see [`AppRoleError`].
+    /// What `edit` returns; `Refused` for a role id that another role has; `System` if the records cannot be
+    /// read, opened or written.
     pub async fn edit_role(
         &self,
         name: &str,
@@ -151,7 +152,6 @@ impl AppRoles<'_> {
     async fn claim(&self, name: &str, role_id: &str) -> Result<(), AppRoleError> {
         const ATTEMPTS: u32 = 8;
         let key = self.role_id_key(role_id);
-        let in_use = || AppRoleError::Refused("role_id already in use".to_owned());
         for _ in 0..ATTEMPTS {
             let held = self.records.get::<Named>(RecordKind::RoleId, &key).await?;
             let condition = match held {
@@ -159,7 +159,7 @@ impl AppRoles<'_> {
                 Some(held) => {
                     let owner = self.role(&held.value.role).await?;
                     if held.value.role != name && owner.is_some_and(|owner| owner.role_id == role_id) {
-                        return Err(in_use());
+                        return Err(AppRoleRefusal::RoleIdInUse.into());
                     }
                     Condition::Version(held.version)
                 }
@@ -176,14 +176,14 @@ impl AppRoles<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(in_use())
+        Err(AppRoleRefusal::RoleIdInUse.into())
     }
 
     /// Removes a role with its secret ids. Its tokens live on.
     ///
     /// # Errors
     ///
-    /// See [`AppRoleError`].
+    /// `System` if the store does not remove the records.
     pub async fn remove_role(&self, name: &str) -> Result<(), AppRoleError> {
         let Some(role) = self.role(name).await? else { return Ok(()) };
         self.records.remove(&self.key("role", name)).await?;
@@ -196,7 +196,7 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// See [`AppRoleError`].
+    /// `System` if the records cannot be read or opened.
     pub async fn role_by_id(&self, role_id: &str) -> Result<Option<(String, Role)>, AppRoleError> {
         let Some(held) = self.records.get::<Named>(RecordKind::RoleId, &self.role_id_key(role_id)).await?
         else {

@@ -8,7 +8,7 @@ use keyway_crypto::envelope::RecordKind;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AppRoleError, AppRoles, Role};
+use super::{AppRoleError, AppRoleRefusal, AppRoles, Role};
 use crate::{
     system::{New, Next, SystemError},
     token::plan::check_meta,
@@ -75,33 +75,32 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// `Refused` where it is longer lived, more often used or from elsewhere than the role allows, or there already; and see
-    /// [`AppRoleError`].
+    /// `Refused` if the role does not allow its life, its uses or its networks, or if it exists; `System` if the records
+    /// cannot be read, opened or written.
     pub async fn make_secret_id(
         &self,
         role: &Role,
         wanted: &Wanted,
     ) -> Result<(String, SecretId), AppRoleError> {
-        let refused = |message: &str| Err(AppRoleError::Refused(message.to_owned()));
         if !role.bind_secret_id {
-            return refused("bind_secret_id is not set on the role");
+            return Err(AppRoleRefusal::NoSecretIds.into());
         }
         let exceeds = |asked: Option<u64>, bound: u64| {
             asked.is_some_and(|asked| bound > 0 && (asked == 0 || asked > bound))
         };
         if exceeds(wanted.ttl, role.secret_id_ttl) {
-            return refused("ttl cannot be longer than the role's secret_id_ttl");
+            return Err(AppRoleRefusal::SecretIdTtl.into());
         }
         if exceeds(wanted.num_uses, role.secret_id_num_uses) {
-            return refused("num_uses cannot be higher than the role's secret_id_num_uses");
+            return Err(AppRoleRefusal::SecretIdUses.into());
         }
-        for (name, subset, of) in [
+        for (field, subset, of) in [
             ("cidr_list", &wanted.cidr_list, &role.secret_id_bound_cidrs),
             ("token_bound_cidrs", &wanted.token_bound_cidrs, &role.token_bound_cidrs),
         ] {
             let is_within = |network: &IpNet| of.iter().any(|bound| bound.contains(network));
             if !of.is_empty() && !subset.iter().all(is_within) {
-                return refused(&format!("{name} is not within what the role allows"));
+                return Err(AppRoleRefusal::SecretIdNetworks { field }.into());
             }
         }
         check_meta(&wanted.metadata)?;
@@ -129,7 +128,7 @@ impl AppRoles<'_> {
             Ok(()) => Ok((secret_id, known)),
             Err(SystemError::Storage(error)) if error.is_lost_race() => {
                 self.records.remove(&accessor_key).await?;
-                refused("SecretID is already registered")
+                Err(AppRoleRefusal::SecretIdExists.into())
             }
             Err(error) => Err(error.into()),
         }
@@ -139,7 +138,7 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// See [`AppRoleError`].
+    /// `System` if the records cannot be read or opened.
     pub async fn secret_id(&self, role: &Role, secret_id: &str) -> Result<Option<SecretId>, AppRoleError> {
         self.secret_id_named(role, &self.secret_name(role, secret_id)).await
     }
@@ -159,7 +158,7 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// See [`AppRoleError`].
+    /// `System` if the records cannot be read or opened.
     pub async fn secret_id_by_accessor(
         &self,
         role: &Role,
@@ -175,7 +174,7 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// See [`AppRoleError`].
+    /// `System` if the records cannot be read, opened or written.
     pub async fn use_secret_id(
         &self,
         role: &Role,
@@ -200,7 +199,7 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// See [`AppRoleError`].
+    /// `System` if the records cannot be read, opened or written.
     pub async fn remove_secret_id(&self, role: &Role, secret_id: &str) -> Result<(), AppRoleError> {
         self.remove_secret_id_named(role, &self.secret_name(role, secret_id)).await
     }
@@ -219,7 +218,7 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// See [`AppRoleError`].
+    /// `System` if the records cannot be read, opened or written.
     pub async fn remove_secret_id_by_accessor(
         &self,
         role: &Role,
@@ -234,7 +233,7 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// See [`AppRoleError`].
+    /// `System` if the records cannot be read or opened.
     pub async fn accessors(&self, role: &Role) -> Result<Vec<String>, AppRoleError> {
         let prefix = self.accessor_prefix(role);
         let names = self.records.names(&prefix).await?;
@@ -264,7 +263,7 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// See [`AppRoleError`].
+    /// `System` if the records cannot be read, opened or written.
     pub async fn tidy_secret_ids(&self) -> Result<usize, AppRoleError> {
         let (mut gone, now) = (0, Time::now());
         for name in self.roles().await? {

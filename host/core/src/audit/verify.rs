@@ -74,7 +74,8 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// See [`VerifyError`].
+    /// `Read` if the file cannot be read; `Broken` for a line that does not follow from the one before it;
+    /// `Empty` for a file without a line.
     pub fn read(&mut self, file: &str, mut lines: impl BufRead) -> Result<(), VerifyError> {
         let (mut line, mut number) = (Vec::new(), 0);
         loop {

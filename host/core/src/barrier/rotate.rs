@@ -20,7 +20,9 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// See [`BarrierError`]. After a storage error with an unknown outcome there may be a new key.
+    /// `Rotate` if there is no further key; `Contended` if other hosts rotate all the time; `Rekeyed`;
+    /// `Storage` or `SealRecord` if the seal record cannot be read or written. After a storage error with an
+    /// unknown outcome there may be a new key.
     pub async fn rotate(&self, work: &Work) -> Result<u32, BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         self.add_key(work).await
@@ -49,7 +51,8 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// See [`BarrierError`]: `Rekeyed` where the root key is another.
+    /// `Storage`, `SealRecord` or `NoSealRecord` if the seal record cannot be read; `Rekeyed` if the root key
+    /// is another.
     pub async fn read_again(&self, work: &Work) -> Result<(), BarrierError> {
         // Not while this host changes the keys itself: those in the store may be ahead of its own.
         let _one_at_a_time = self.uses.changing().await;
@@ -110,7 +113,9 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// See [`BarrierError`]. After a storage error with an unknown outcome the former shares may be dead.
+    /// `Rekeyed` if another rekeying was faster; `Contended`; `Storage` or `SealRecord` if the seal record
+    /// cannot be read or written. After a storage error with an unknown outcome the former shares may be
+    /// dead.
     pub async fn rekey(&self, work: &Work, next: &NextKeys) -> Result<(), BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         for _ in 0..ATTEMPTS {
@@ -139,7 +144,7 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// See [`BarrierError`].
+    /// `Storage`, `SealRecord` or `NoSealRecord` if the seal record cannot be read.
     pub async fn settle_rekey(&self, work: &Work, next: &NextKeys) -> Result<bool, BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         let (record, _) = self.seal_record(work).await?;
@@ -154,7 +159,8 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// See [`BarrierError`].
+    /// `Rekeyed` if the root key is another; `Contended`; `Storage` or `SealRecord` if the seal record cannot
+    /// be read or written.
     pub async fn set_password(
         &self,
         work: &Work,

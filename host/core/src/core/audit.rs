@@ -10,6 +10,7 @@ use super::{Core, CoreError, Unsealed};
 use crate::{
     audit::{
         Audit,
+        refusal::{DeviceRefusal, MAX_ADDED},
         spec::{Spec, Written},
     },
     barrier::Barrier,
@@ -17,8 +18,6 @@ use crate::{
 };
 
 const KEY: &[u8] = b"audit/devices";
-/// Most devices that can be added.
-const MOST: usize = 16;
 
 impl Core {
     /// The audit log.
@@ -33,25 +32,22 @@ impl Core {
     /// `AuditDevice` where the configuration does not allow it, there is one of that name, or it cannot be used; and the
     /// store's.
     pub async fn add_audit_device(self: &Arc<Self>, work: &Work, device: Written) -> Result<(), CoreError> {
-        let refused = CoreError::AuditDevice;
         if !self.audit.has_api() {
-            let message =
-                "audit devices come from the configuration; [audit] api = true lets the API add others";
-            return Err(refused(message.to_owned()));
+            return Err(DeviceRefusal::NoApi.into());
         }
-        let spec = device.parse().map_err(refused)?;
+        let spec = device.parse().map_err(|reason| DeviceRefusal::Described { reason })?;
         let name = spec.name.clone();
-        let exists = move || refused(format!("there is an audit device {name:?} already"));
+        let exists = move || CoreError::from(DeviceRefusal::Exists { name: name.clone() });
         if self.audit.devices().iter().any(|known| known.spec().name == spec.name) {
             return Err(exists());
         }
-        self.audit.check(&spec).await.map_err(|error| refused(error.to_string()))?;
+        self.audit.check(&spec).await.map_err(DeviceRefusal::from)?;
         self.edit_devices(work, move |devices: &mut Vec<Written>| {
             if devices.iter().any(|known| known.name == device.name) {
                 return Err(exists());
             }
-            if devices.len() >= MOST {
-                return Err(refused(format!("there are {MOST} audit devices already")));
+            if devices.len() >= MAX_ADDED {
+                return Err(DeviceRefusal::TooMany.into());
             }
             devices.push(device.clone());
             Ok(())
@@ -68,8 +64,7 @@ impl Core {
     /// `AuditDevice` where it stands in the configuration; and the store's.
     pub async fn remove_audit_device(self: &Arc<Self>, work: &Work, name: &str) -> Result<(), CoreError> {
         if self.audit.is_configured(name) {
-            let message = format!("the audit device {name:?} stands in the configuration; remove it there");
-            return Err(CoreError::AuditDevice(message));
+            return Err(DeviceRefusal::Configured { name: name.to_owned() }.into());
         }
         let gone = name.to_owned();
         self.edit_devices(work, move |devices: &mut Vec<Written>| {
@@ -108,8 +103,7 @@ impl Core {
         let core = Arc::clone(self);
         let work = work.clone();
         let edited = offload::spawn(async move { core.edit_devices_in_turn(&work, edit).await });
-        let interrupted = || CoreError::AuditDevice("the server is stopping".to_owned());
-        edited.await.unwrap_or_else(|_| Err(interrupted()))
+        edited.await.unwrap_or_else(|_| Err(DeviceRefusal::Stopping.into()))
     }
 
     async fn edit_devices_in_turn(

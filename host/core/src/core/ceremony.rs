@@ -2,6 +2,7 @@
 //! or there is a new root token ([`root`]). New shares are given back before they count ([`verification`]). Nothing of it is kept but in memory: a ceremony that breaks off has changed nothing.
 
 pub(super) mod attempts;
+pub(super) mod refusal;
 mod root;
 mod state;
 mod status;
@@ -17,7 +18,8 @@ use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use self::{
-    attempts::{Made, Rekeying, add, refused},
+    attempts::{Made, Rekeying, add},
+    refusal::CeremonyRefusal,
     state::State,
 };
 pub use self::{
@@ -83,7 +85,7 @@ impl Core {
                 going.is_going() && !(beginner == Beginner::Administrator && going.can_be_replaced())
             };
             if rekeying.as_ref().is_some_and(stays) {
-                return Err(refused("rekey already in progress"));
+                return Err(CeremonyRefusal::RekeyInProgress.into());
             }
             *rekeying = Some(Rekeying {
                 nonce: Uuid::new_v4(),
@@ -134,13 +136,13 @@ impl Core {
         let record = self.seal_record(work).await?;
         let (nonce, made) = {
             let mut rekeying = self.ceremonies.rekeying();
-            let rekeying = rekeying.as_mut().ok_or_else(|| refused("no rekey in progress"))?;
+            let rekeying = rekeying.as_mut().ok_or(CeremonyRefusal::NoRekey)?;
             if nonce != rekeying.nonce.to_string() {
-                return Err(refused("the rekey was begun again"));
+                return Err(CeremonyRefusal::RekeyRestarted.into());
             }
             match &rekeying.made {
                 Some(_) if rekeying.verifies => {
-                    return Err(refused("the new shares are made: give them back to rekey/verify"));
+                    return Err(CeremonyRefusal::SharesMade.into());
                 }
                 Some(made) => {
                     let hash = share.hash(record.cluster_id);
@@ -171,11 +173,9 @@ impl Core {
     /// Whether this is the attempt that is under way. Looked at before anything that costs more.
     fn check_rekey_nonce(&self, nonce: &str) -> Result<(), CoreError> {
         let rekeying = self.ceremonies.rekeying();
-        let rekeying = rekeying.as_ref().ok_or_else(|| refused("no rekey in progress"))?;
+        let rekeying = rekeying.as_ref().ok_or(CeremonyRefusal::NoRekey)?;
         if nonce != rekeying.nonce.to_string() {
-            return Err(refused(
-                "incorrect nonce supplied; the nonce for this rekey operation is told by its start",
-            ));
+            return Err(CeremonyRefusal::RekeyNonce.into());
         }
         Ok(())
     }
@@ -191,7 +191,7 @@ impl Core {
     ) -> Result<(), CoreError> {
         let core = Arc::clone(self);
         let before = self.ceremonies.set_state(attempt, State::Unknown);
-        let before = before.ok_or_else(|| refused("the rekey was begun again"))?;
+        let before = before.ok_or(CeremonyRefusal::RekeyRestarted)?;
         let work = work.clone();
         let put = offload::spawn(async move {
             let _quiet = quiet;

@@ -7,7 +7,9 @@ use keyway_loader::SwapError;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::ceremony::refusal::CeremonyRefusal;
 use crate::{
+    audit::refusal::DeviceRefusal,
     barrier::BarrierError,
     mounts::MountError,
     policy::PolicyError,
@@ -44,9 +46,9 @@ pub enum CoreError {
     /// Another share is being taken.
     #[error("another share is being taken; give this one again in a moment")]
     Busy,
-    /// A ceremony that is not under way, or not as it has to be.
-    #[error("{0}")]
-    Ceremony(String),
+    /// A step of a rekeying or of making a root token that does not fit its state.
+    #[error(transparent)]
+    Ceremony(#[from] CeremonyRefusal),
     /// Initialisation.
     #[error(transparent)]
     Init(#[from] InitError),
@@ -80,8 +82,8 @@ pub enum CoreError {
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// An audit device that cannot be added or removed.
-    #[error("{0}")]
-    AuditDevice(String),
+    #[error(transparent)]
+    AuditDevice(#[from] DeviceRefusal),
     /// Another record of the system's.
     #[error(transparent)]
     System(#[from] SystemError),

@@ -4,13 +4,12 @@ use keyway_storage::Work;
 
 use super::Unsealed;
 use crate::{
-    approle::{AppRoleError, AppRoles},
+    approle::{AppRoleError, AppRoleRefusal, AppRoles},
     mounts::auth::TOKEN,
     token::{
-        Entry, Live, TokenError,
+        Entry, Live, TokenError, TokenRefusal,
         life::{Life, Lifetimes},
         plan::lesser,
-        store::not_renewable,
     },
 };
 
@@ -28,10 +27,11 @@ impl Unsealed {
     ///
     /// # Errors
     ///
-    /// `Refused` where it cannot be prolonged, or its role is gone; and see [`AppRoleError`].
+    /// `Refused` if it cannot be renewed or its role is gone; `System` or `Token` if a record cannot be read,
+    /// opened or written.
     pub async fn renew(&self, work: &Work, live: &Live, increment: u64) -> Result<Renewed, AppRoleError> {
         if !live.entry.can_be_renewed() {
-            return Err(not_renewable().into());
+            return Err(TokenError::from(TokenRefusal::NotRenewable).into());
         }
         let (life, lifetimes) = self.life_of(work, &live.entry).await?;
         let life = Life { ttl: increment, ..life };
@@ -42,13 +42,10 @@ impl Unsealed {
     async fn life_of(&self, work: &Work, entry: &Entry) -> Result<(Life, Lifetimes), AppRoleError> {
         let table = self.mounts().current();
         if let Some(uuid) = entry.mount {
-            let refused = || {
-                TokenError::Refused("the auth method that made this token is gone, not renewing".to_owned())
-            };
-            let mount = table.auth().by_uuid(uuid).ok_or_else(refused)?;
+            let mount = table.auth().by_uuid(uuid).ok_or(TokenError::from(TokenRefusal::MethodGone))?;
             let name = entry.role.as_deref().unwrap_or_default();
             let role = AppRoles::new(self.barrier(), work, mount).role(name).await?;
-            let gone = || AppRoleError::Refused(format!("role {name:?} does not exist during renewal"));
+            let gone = || AppRoleRefusal::RoleGone { role: name.to_owned() };
             let life = Life { explicit_max_ttl: entry.explicit_max_ttl, ..role.ok_or_else(gone)?.life() };
             return Ok((life, mount.tune.lifetimes()));
         }
@@ -60,8 +57,7 @@ impl Unsealed {
             ..Life::default()
         };
         let Some(name) = &entry.role else { return Ok((life, lifetimes)) };
-        let gone =
-            || TokenError::Refused(format!("original token role {name:?} could not be found, not renewing"));
+        let gone = || TokenError::from(TokenRefusal::RoleGone { role: name.clone() });
         let role = self.tokens(work).role(name).await?.ok_or_else(gone)?;
         let explicit_max_ttl = lesser(life.explicit_max_ttl, role.explicit_max_ttl);
         Ok((Life { period: role.period, explicit_max_ttl, ..life }, lifetimes))

@@ -12,7 +12,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// See [`InitError`](crate::seal::InitError).
+    /// `Init`, with what is wrong; `Lost` or `Foreign` if the store is not this server's.
     pub async fn init(
         &self,
         work: &Work,

@@ -19,7 +19,9 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// See [`CoreError`]. A wrong share leaves the progress as it is.
+    /// `WrongShare`, which leaves the progress as it is; `Busy`; `NotInitialised`; `KeysDoNotOpen` or
+    /// `SharesReplaced` at the last share; `Marker`, `Mounts` or `System` if what an unsealed server needs
+    /// cannot be read.
     pub async fn unseal(self: &Arc<Self>, work: &Work, share: Share) -> Result<SealStatus, CoreError> {
         let (record, version) = self.look(work).await?.ok_or(CoreError::NotInitialised)?;
         if self.unsealed().is_ok() {

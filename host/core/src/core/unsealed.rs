@@ -140,7 +140,7 @@ impl Unsealed {
     ///
     /// # Errors
     ///
-    /// See [`PolicyError`].
+    /// As [`Policies::put`](crate::policy::store::Policies::put); `Interrupted` if the server ends.
     pub async fn put_policy(
         self: &Arc<Self>,
         work: &Work,
@@ -157,7 +157,7 @@ impl Unsealed {
     ///
     /// # Errors
     ///
-    /// See [`PolicyError`].
+    /// As [`Policies::remove`](crate::policy::store::Policies::remove); `Interrupted` if the server ends.
     pub async fn remove_policy(self: &Arc<Self>, work: &Work, name: String) -> Result<(), PolicyError> {
         let (unsealed, work) = (Arc::clone(self), work.clone());
         let removed = async move { unsealed.policies.remove(unsealed.records(&work), &name).await };
@@ -178,7 +178,7 @@ impl Unsealed {
     ///
     /// # Errors
     ///
-    /// See [`PolicyError`].
+    /// `System` if a policy's record cannot be read or opened; `Malformed` if its text cannot be understood.
     pub async fn acl(&self, work: &Work, policies: &[String]) -> Result<Arc<Acl>, PolicyError> {
         Ok(self.policies.acl(self.records(work), policies).await?.acl)
     }

@@ -176,9 +176,7 @@ impl AuthTable {
                 return Err(MountError::InUse { path: format!("auth/{path}") });
             }
             if is_inside(path, other) || is_inside(other, path) {
-                return Err(MountError::Hides(format!(
-                    "auth/{path}/ and auth/{other}/ would hide each other's paths"
-                )));
+                return Err(MountError::Hides { path: path.to_owned(), other: other.clone() });
             }
         }
         Ok(())

@@ -290,7 +290,7 @@ impl MountTable {
                 }
                 Some(_) => {}
                 None => {
-                    let path = MountPath::parse(path).map_err(MountError::Hides)?;
+                    let path = MountPath::parse(path).map_err(|reason| MountError::BadPath { reason })?;
                     self.mount(&path, Mount::new(&config.backend))?;
                 }
             }

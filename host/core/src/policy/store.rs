@@ -36,9 +36,20 @@ pub enum PolicyError {
     /// The server ended.
     #[error("the change of the policy was interrupted; it may have happened")]
     Interrupted,
-    /// It was not what the writer takes it for, or its writers must say what they take it for.
-    #[error("check-and-set parameter {0}")]
-    Cas(String),
+    /// Each write of this policy must name the version that it replaces.
+    #[error("check-and-set parameter required for this call")]
+    CasRequired,
+    /// The writer takes it for absent.
+    #[error("check-and-set parameter set to -1 on existing entry")]
+    CasExists,
+    /// The writer takes it for another version.
+    #[error("check-and-set parameter {given} did not match the current version {current}")]
+    CasMismatch {
+        /// The writer's version.
+        given: i64,
+        /// The version that is there.
+        current: u64,
+    },
     /// `root` and `default` are always there.
     #[error("cannot {reason} {name:?} policy")]
     Reserved {
@@ -124,14 +135,13 @@ pub struct Cas {
 impl Cas {
     /// Whether the write may replace this, in OpenBao's words if not.
     fn check(self, present: Option<&Stored>) -> Result<(), PolicyError> {
-        let refused = |text: String| Err(PolicyError::Cas(text));
         let required = self.required.or(present.map(|stored| stored.cas_required)).unwrap_or_default();
         let version = present.map_or(0, |stored| stored.version);
         match self.version {
-            None if required => refused("required for this call".to_owned()),
-            Some(-1) if present.is_some() => refused("set to -1 on existing entry".to_owned()),
-            Some(cas) if cas != -1 && u64::try_from(cas) != Ok(version) => {
-                refused(format!("{cas} did not match the current version {version}"))
+            None if required => Err(PolicyError::CasRequired),
+            Some(-1) if present.is_some() => Err(PolicyError::CasExists),
+            Some(given) if given != -1 && u64::try_from(given) != Ok(version) => {
+                Err(PolicyError::CasMismatch { given, current: version })
             }
             _ => Ok(()),
         }
@@ -194,7 +204,7 @@ impl Policies {
     ///
     /// # Errors
     ///
-    /// See [`PolicyError`].
+    /// `System` if a policy's record cannot be read or opened; `Malformed` if its text cannot be understood.
     pub async fn acl(&self, records: Records<'_>, names: &[String]) -> Result<Kept, PolicyError> {
         let changes = {
             let compiled = self.compiled();
@@ -232,7 +242,7 @@ impl Policies {
     ///
     /// # Errors
     ///
-    /// See [`PolicyError`].
+    /// `System` if the policy's record cannot be read or opened.
     pub async fn get(&self, records: Records<'_>, name: &str) -> Result<Option<Stored>, PolicyError> {
         let builtin = |text: &str| Some(Stored::bare(Written::Acl(text.to_owned())));
         match name {
@@ -248,7 +258,8 @@ impl Policies {
     ///
     /// # Errors
     ///
-    /// See [`PolicyError`].
+    /// `Malformed` for a text that is not a policy; `Reserved` for `root`; `CasRequired`, `CasExists` or
+    /// `CasMismatch`; `System` if the record cannot be read or written.
     pub async fn put(
         &self,
         records: Records<'_>,
@@ -282,7 +293,7 @@ impl Policies {
     ///
     /// # Errors
     ///
-    /// See [`PolicyError`].
+    /// `Reserved` for `root` and `default`; `System` if the record cannot be removed.
     pub async fn remove(&self, records: Records<'_>, name: &str) -> Result<(), PolicyError> {
         if matches!(name, ROOT | DEFAULT | RESPONSE_WRAPPING) {
             return Err(PolicyError::Reserved { name: name.to_owned(), reason: "delete" });
@@ -296,7 +307,7 @@ impl Policies {
     ///
     /// # Errors
     ///
-    /// See [`PolicyError`].
+    /// `System` if the store cannot list the keys.
     pub async fn names(&self, records: Records<'_>) -> Result<Vec<String>, PolicyError> {
         let written = records.names(PREFIX.as_bytes()).await?;
         let mut names: Vec<String> =

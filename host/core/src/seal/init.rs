@@ -93,7 +93,8 @@ pub enum InitError {
 ///
 /// # Errors
 ///
-/// See [`InitError`].
+/// `AlreadyInitialised`; `NeverUnsealed` if a repeated initialisation is not allowed any more; `SealRecord`
+/// or `Storage` if the seal record cannot be read or written; `Random` or `Seal` if keys cannot be made.
 pub async fn initialise(
     storage: &Storage,
     work: &Work,

@@ -59,7 +59,7 @@ pub enum MarkerError {
 ///
 /// # Errors
 ///
-/// See [`MarkerError`].
+/// `Storage` if the store cannot be read; `Malformed` if the marker is not a cluster's id.
 pub async fn read(storage: &Storage, work: &Work) -> Result<Option<Uuid>, MarkerError> {
     Ok(version(storage, work).await?.map(|(owner, _)| owner))
 }
@@ -69,7 +69,7 @@ pub async fn read(storage: &Storage, work: &Work) -> Result<Option<Uuid>, Marker
 ///
 /// # Errors
 ///
-/// See [`MarkerError`].
+/// `Storage` if the store cannot be read; `SealRecord` or `Malformed` if the record cannot be understood.
 pub async fn owner(storage: &Storage, work: &Work) -> Result<Option<Uuid>, MarkerError> {
     if let Some(marked) = read(storage, work).await? {
         return Ok(Some(marked));
@@ -82,7 +82,8 @@ pub async fn owner(storage: &Storage, work: &Work) -> Result<Option<Uuid>, Marke
 ///
 /// # Errors
 ///
-/// See [`MarkerError`].
+/// `Storage` if the store cannot be read or written; `SealRecord` or `Malformed` if a record that is there
+/// cannot be understood.
 pub async fn claim(storage: &Storage, work: &Work, cluster: Uuid) -> Result<Uuid, MarkerError> {
     let bytes = bytes_of(cluster);
     let mut attempts = 0;
@@ -105,7 +106,7 @@ pub async fn claim(storage: &Storage, work: &Work, cluster: Uuid) -> Result<Uuid
 ///
 /// # Errors
 ///
-/// See [`MarkerError`].
+/// `Storage` if the store cannot be read; `Malformed` if the marker is not a cluster's id.
 pub async fn version(storage: &Storage, work: &Work) -> Result<Option<(Uuid, Version)>, MarkerError> {
     let Some(record) = storage.get(work, marker_key()).await? else { return Ok(None) };
     let malformed = || MarkerError::Malformed { backend: storage.name().to_owned() };
@@ -130,7 +131,8 @@ pub async fn remove_this(storage: &Storage, work: &Work, version: Version) -> Re
 ///
 /// # Errors
 ///
-/// See [`MarkerError`].
+/// `Storage` if the store cannot be read or does not remove the marker; `Malformed` if the marker is not a
+/// cluster's id.
 pub async fn remove(storage: &Storage, work: &Work, cluster: Uuid) -> Result<bool, MarkerError> {
     match version(storage, work).await? {
         Some((owner, version)) if owner == cluster => remove_this(storage, work, version).await,

@@ -106,7 +106,7 @@ impl SealRecord {
     ///
     /// # Errors
     ///
-    /// See [`SealError`].
+    /// `Random` if the system gives no random bytes.
     pub(super) fn new(
         shares: &[Share],
         threshold: u8,
@@ -136,7 +136,7 @@ impl SealRecord {
     ///
     /// # Errors
     ///
-    /// See [`SealRecordError`].
+    /// `Storage` if the store cannot be read; `Malformed` if the record cannot be understood.
     pub async fn load(storage: &Storage, work: &Work) -> Result<Option<Self>, SealRecordError> {
         Ok(Self::load_versioned(storage, work).await?.map(|(record, _)| record))
     }
@@ -145,7 +145,7 @@ impl SealRecord {
     ///
     /// # Errors
     ///
-    /// See [`SealRecordError`].
+    /// `Storage` if the store cannot be read; `Malformed` if the record cannot be understood.
     pub async fn load_versioned(
         storage: &Storage,
         work: &Work,

@@ -44,9 +44,18 @@ pub enum EngineError {
     /// The mount or the secret wants one.
     #[error("check-and-set parameter required for this call")]
     CasRequired,
-    /// What its owners want to write beside a secret has not the form that it may have.
-    #[error("{0}")]
-    Custom(String),
+    /// The `custom_metadata` of a request is not within its bounds, or the version of the metadata is not the given one.
+    #[error("{reason}")]
+    Metadata {
+        /// Which name or version, and why.
+        reason: String,
+    },
+    /// The keyspace of a mount holds a key that is not the path of a secret.
+    #[error("mount {mount}: a record has a key that is not a secret's")]
+    ForeignKey {
+        /// The mount's id.
+        mount: uuid::Uuid,
+    },
     /// A patch that is no merge patch of an object.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -153,7 +162,7 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// `Storage` if the store cannot be read; `Record` if a record does not open or is missing.
     pub async fn read(&self, path: &SecretPath, version: Option<u64>) -> Result<Read, EngineError> {
         let mut stored = self.load_first(path).await?;
         loop {
@@ -189,7 +198,7 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// `Storage` if the store cannot be read; `Record` if the record does not open.
     pub async fn metadata(&self, path: &SecretPath) -> Result<Option<Metadata>, EngineError> {
         Ok(self.load_first(path).await?.map(|stored| stored.opened.metadata))
     }
@@ -198,7 +207,8 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// `TooMany` for a folder with more names than an answer takes; `Storage` if the store cannot list the
+    /// keys.
     pub async fn list(&self, folder: &FolderPath, part: Part<'_>) -> Result<Vec<String>, EngineError> {
         self.list_below(folder_prefix(folder), part, Depth::Level).await
     }
@@ -207,7 +217,8 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// `TooMany` for a tree with more names than an answer takes; `Storage` if the store cannot list the
+    /// keys.
     pub async fn scan(&self, folder: &FolderPath, part: Part<'_>) -> Result<Vec<String>, EngineError> {
         self.list_below(folder_prefix(folder), part, Depth::All).await
     }

@@ -20,7 +20,7 @@ pub enum MergeError {
 ///
 /// # Errors
 ///
-/// See [`MergeError`].
+/// `Patch` if the patch is not a JSON object; `Target` if the secret is not.
 pub fn merge(target: &[u8], patch: &[u8]) -> Result<Zeroizing<Vec<u8>>, MergeError> {
     let target: &RawValue = serde_json::from_slice(target).map_err(|_| MergeError::Target)?;
     let patch: &RawValue = serde_json::from_slice(patch).map_err(|_| MergeError::Patch)?;

@@ -16,7 +16,7 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// `Storage` if the store cannot be read; `Record` if the record does not open.
     pub async fn read_plain(&self, path: &SecretPath) -> Result<Option<Zeroizing<Vec<u8>>>, EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), key_of(path.as_str()));
         let found = self.storage.get_or_prefetched(self.work, Key::new(&keyspace, &key), self.ahead).await?;
@@ -30,7 +30,7 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// `Barrier` if the value cannot be sealed; `Storage` if the store does not take it.
     pub async fn write_plain(&self, path: &SecretPath, value: &[u8]) -> Result<(), EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), key_of(path.as_str()));
         let sealed = self.barrier.seal(self.work, &self.plain_record(&key), value).await?;
@@ -42,7 +42,7 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// `Storage` if the store does not remove the record.
     pub async fn remove_plain(&self, path: &SecretPath) -> Result<(), EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), key_of(path.as_str()));
         self.storage.delete(self.work, Delete::new(Key::new(&keyspace, &key))).await?;
@@ -53,7 +53,8 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// `TooMany` for a folder with more names than an answer takes; `Storage` if the store cannot list the
+    /// keys.
     pub async fn list_plain(&self, folder: &FolderPath, part: Part<'_>) -> Result<Vec<String>, EngineError> {
         self.list_below(key_of(folder.as_str()), part, Depth::Level).await
     }
@@ -62,7 +63,8 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// `TooMany` for a tree with more names than an answer takes; `Storage` if the store cannot list the
+    /// keys.
     pub async fn scan_plain(&self, folder: &FolderPath, part: Part<'_>) -> Result<Vec<String>, EngineError> {
         self.list_below(key_of(folder.as_str()), part, Depth::All).await
     }

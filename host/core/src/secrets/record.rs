@@ -139,7 +139,7 @@ impl Sealer<'_> {
     ///
     /// # Errors
     ///
-    /// See [`BarrierError`].
+    /// `Seal` if the value is too long for an envelope; `Storage` if the use of the key cannot be counted.
     pub async fn seal_value(
         &self,
         path: &SecretPath,
@@ -153,7 +153,7 @@ impl Sealer<'_> {
     ///
     /// # Errors
     ///
-    /// See [`RecordError`].
+    /// `Barrier` if the value does not open; `Missing` if its record is not there.
     pub async fn open_value(
         &self,
         path: &SecretPath,
@@ -175,7 +175,7 @@ impl Sealer<'_> {
     ///
     /// # Errors
     ///
-    /// See [`BarrierError`].
+    /// `Seal` if the record is too long for an envelope; `Storage` if the use of the key cannot be counted.
     pub async fn seal_record(
         &self,
         path: &SecretPath,
@@ -198,7 +198,7 @@ impl Sealer<'_> {
     ///
     /// # Errors
     ///
-    /// See [`RecordError`].
+    /// `Barrier` if the record does not open; `Unopenable` if what it holds cannot be understood.
     pub async fn open_record(&self, path: &SecretPath, record: &[u8]) -> Result<OpenedRecord, RecordError> {
         let open = async || {
             let (sealed, current) = split(record).ok_or(OpenError::Malformed)?;

@@ -82,10 +82,7 @@ impl Engine<'_> {
         let name = entry.strip_prefix(prefix.as_bytes()).and_then(|name| std::str::from_utf8(name).ok());
         let path = name.and_then(|name| SecretPath::parse(name).ok());
         let Some(path) = path else {
-            return Err(EngineError::Custom(format!(
-                "mount {}: a record has a key that is no secret's",
-                self.mount.uuid
-            )));
+            return Err(EngineError::ForeignKey { mount: self.mount.uuid });
         };
         let mut lost = 0;
         while lost < ATTEMPTS {

@@ -13,7 +13,8 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// `Storage` if the store cannot be read or written; `Contended` if others change the secret all the
+    /// time.
     pub async fn remove(&self, path: &SecretPath) -> Result<(), EngineError> {
         let mut race = Race::begin();
         let mut begun = None::<String>;

@@ -28,7 +28,8 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`]. What was done stays done.
+    /// `Storage`, `Record` or `Barrier` if a secret cannot be read, opened, sealed or written; `Contended`.
+    /// What was done stays done.
     pub async fn give_versions(&self) -> Result<Upgraded, EngineError> {
         let keyspace = self.mount.keyspace();
         let (mut upgraded, mut after) = (Upgraded::default(), Vec::new());

@@ -37,7 +37,8 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// `Storage` if the store cannot be read or written; `Record` if the metadata do not open; `Contended` if
+    /// others change the secret all the time.
     pub async fn alter(&self, path: &SecretPath, which: Which<'_>, fate: Fate) -> Result<(), EngineError> {
         self.edit(path, false, |metadata, now| {
             let effective = metadata.settings.within(&self.mount.settings);
@@ -71,7 +72,8 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// What `edit` answers, and see [`EngineError`].
+    /// What `edit` returns; `Storage` if the store cannot be read or written; `Record` if the metadata do not
+    /// open; `Contended` if others change the secret all the time.
     pub async fn edit(
         &self,
         path: &SecretPath,

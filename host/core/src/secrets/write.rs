@@ -55,7 +55,9 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`]. After a storage error with an unknown outcome the version may have been written.
+    /// `CasMismatch` or `CasRequired`; `Merge`; `Contended` if others write the secret all the time; `Record`
+    /// if a present record does not open; `Barrier`, `Random` or `Storage` if the version cannot be sealed or
+    /// written. After a storage error with an unknown outcome the version may have been written.
     pub async fn write(&self, path: &SecretPath, write: &Write<'_>) -> Result<Written, EngineError> {
         self.write_marked(path, write, WriteId::new(random_bytes()?)).await
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Entry, TokenError,
+    Entry, TokenError, TokenRefusal,
+    bounds::{MAX_META, MAX_META_BYTES, MAX_POLICIES},
     life::{Life, Lifetimes},
     policies::in_order,
     role::Role,
@@ -16,11 +17,6 @@ use crate::{
 
 /// Policies that no token is given by hand.
 const NOT_ASSIGNABLE: [&str; 2] = [RESPONSE_WRAPPING, "control-group"];
-/// How many texts its maker writes beside a token, and how long they are together.
-const MAX_META: usize = 64;
-const MAX_META_BYTES: usize = 8_192;
-/// The most policies of a token.
-const MAX_POLICIES: usize = 256;
 
 /// What is asked for. Durations are seconds; zero is not said.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +69,7 @@ pub struct Planned {
 ///
 /// # Errors
 ///
-/// `Refused`, with what is wrong; and where there are no random bytes.
+/// `Refused`; `Random` if the system gives no random bytes.
 pub fn plan(
     wanted: &Wanted,
     maker: Maker<'_>,
@@ -81,9 +77,7 @@ pub fn plan(
     lifetimes: Lifetimes,
 ) -> Result<Planned, TokenError> {
     let parent = &maker.live.entry;
-    let sudo = |what: &str| {
-        if maker.has_sudo { Ok(()) } else { Err(refused(format!("root or sudo privileges required {what}"))) }
-    };
+    let sudo = |to_do| if maker.has_sudo { Ok(()) } else { Err(TokenRefusal::NeedsSudo { to_do }) };
     let mut entry = Entry::new()?;
     if wanted.id.is_some() {
         sudo("to specify token id")?;
@@ -93,10 +87,10 @@ pub fn plan(
     }
     if parent.uses_left.is_some() {
         // Its child would not be bound by them.
-        return Err(refused("restricted use token cannot generate child tokens".to_owned()));
+        return Err(TokenRefusal::RestrictedParent.into());
     }
     if wanted.no_parent && role.is_some_and(|role| !role.orphan) {
-        return Err(refused("no_parent: the role makes no orphans".to_owned()));
+        return Err(TokenRefusal::NoOrphans.into());
     }
     if wanted.no_parent && role.is_none() {
         sudo("to create orphan token")?;
@@ -151,7 +145,7 @@ pub fn plan(
     }
     if entry.is_root() {
         if parent.expires.is_some() && life == Life::default() {
-            return Err(refused("expiring root tokens cannot create non-expiring root tokens".to_owned()));
+            return Err(TokenRefusal::UnendingRoot.into());
         }
         if life == Life::default() {
             entry.renewable = false;
@@ -182,7 +176,7 @@ fn policies(wanted: &Wanted, maker: Maker<'_>, role: Option<&Role>) -> Result<Ve
         // What such a role allows does not depend on the parent.
         (Some(role), asked) => {
             let adds_default = !(no_default || role.no_default_policy || role.disallows(DEFAULT));
-            let policies = role.policies(asked, &parent.policies, adds_default).map_err(refused)?;
+            let policies = role.policies(asked, &parent.policies, adds_default)?;
             if no_default { with_default(policies, true) } else { policies }
         }
         // A child inherits `default` and is not given it.
@@ -190,14 +184,14 @@ fn policies(wanted: &Wanted, maker: Maker<'_>, role: Option<&Role>) -> Result<Ve
         (None, None) => parent.policies.clone(),
         (None, Some(asked)) => {
             if !maker.has_sudo && !is_within(&asked, &parent.policies) {
-                return Err(refused("child policies must be subset of parent".to_owned()));
+                return Err(TokenRefusal::BeyondParent.into());
             }
             let has_default = maker.has_sudo || parent.policies.iter().any(|policy| policy == DEFAULT);
             with_default(asked, no_default || !has_default)
         }
     };
     if policies.iter().any(|policy| policy == ROOT) && !parent.is_root() {
-        return Err(refused("root tokens may not be created without parent token being root".to_owned()));
+        return Err(TokenRefusal::RootFromOther.into());
     }
     Ok(policies)
 }
@@ -212,16 +206,16 @@ fn is_within(policies: &[String], others: &[String]) -> bool {
 ///
 /// # Errors
 ///
-/// `Refused` for names that are none, and for those that are not given to tokens by hand.
+/// `Refused` for text that is no name, and for policies that no one gives to a token by name.
 pub fn named(asked: &[String]) -> Result<Vec<String>, TokenError> {
     if asked.len() > MAX_POLICIES {
-        return Err(refused(format!("a token has at most {MAX_POLICIES} policies")));
+        return Err(TokenRefusal::TooManyPolicies.into());
     }
     let mut names = Vec::with_capacity(asked.len());
     for asked in asked {
-        let name = policy::name(asked.trim()).map_err(refused)?;
+        let name = policy::name(asked.trim()).map_err(|reason| TokenRefusal::PolicyName { reason })?;
         if NOT_ASSIGNABLE.contains(&name.as_str()) {
-            return Err(refused(format!("cannot assign policy {name:?}")));
+            return Err(TokenRefusal::NotAssignable { name }.into());
         }
         names.push(name);
     }
@@ -251,19 +245,13 @@ fn display_name(given: &str) -> String {
 ///
 /// # Errors
 ///
-/// `Refused` where it is too much.
+/// `Refused` if it is too much.
 pub fn check_meta(meta: &BTreeMap<String, String>) -> Result<(), TokenError> {
     let bytes: usize = meta.iter().map(|(name, value)| name.len() + value.len()).sum();
     if meta.len() > MAX_META || bytes > MAX_META_BYTES {
-        return Err(refused(format!(
-            "metadata have at most {MAX_META} names, and {MAX_META_BYTES} bytes in all"
-        )));
+        return Err(TokenRefusal::TooMuchMetadata.into());
     }
     Ok(())
-}
-
-fn refused(message: String) -> TokenError {
-    TokenError::Refused(message)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use keyway_crypto::envelope::RecordKind;
 use serde::{Deserialize, Serialize};
 
-use super::{TokenError, policies::in_order, store::Tokens};
+use super::{TokenError, TokenRefusal, policies::in_order, store::Tokens};
 use crate::system::Next;
 
 const PREFIX: &str = "token-role/";
@@ -126,13 +126,13 @@ impl Role {
     ///
     /// # Errors
     ///
-    /// A line that says which of them it may not have.
+    /// `OutsideRole` or `DisallowedByRole`.
     pub(super) fn policies(
         &self,
         asked: Option<Vec<String>>,
         parents: &[String],
         adds_default: bool,
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<Vec<String>, TokenRefusal> {
         let asked = asked.map(|asked| in_order(asked, adds_default)).filter(|asked| !asked.is_empty());
         let policies = if self.has_allowed() {
             let allowed = in_order(self.allowed_policies.clone(), adds_default);
@@ -142,9 +142,11 @@ impl Role {
                 Some(asked) => {
                     let globs = &self.allowed_policies_glob;
                     if !asked.iter().all(|policy| is_among(policy, &allowed, globs)) {
-                        return Err(format!(
-                            "token policies ({asked:?}) must be subset of the role's allowed policies ({allowed:?}) or glob policies ({globs:?})"
-                        ));
+                        return Err(TokenRefusal::OutsideRole {
+                            wanted: asked,
+                            allowed,
+                            globs: globs.clone(),
+                        });
                     }
                     asked
                 }
@@ -153,7 +155,7 @@ impl Role {
             asked.unwrap_or_else(|| in_order(parents.to_vec(), adds_default))
         };
         match policies.iter().find(|policy| self.disallows(policy)) {
-            Some(policy) => Err(format!("token policy {policy:?} is disallowed by this role")),
+            Some(policy) => Err(TokenRefusal::DisallowedByRole { policy: policy.clone() }),
             None => Ok(policies),
         }
     }
@@ -168,7 +170,7 @@ impl Tokens<'_> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the records cannot be read or opened.
     pub async fn role(&self, name: &str) -> Result<Option<Role>, TokenError> {
         Ok(self.records.get(RecordKind::TokenRole, &key(name)).await?.map(|held| held.value))
     }
@@ -177,7 +179,7 @@ impl Tokens<'_> {
     ///
     /// # Errors
     ///
-    /// What `edit` answers; and see [`TokenError`].
+    /// What `edit` returns; `System` if the records cannot be read, opened or written.
     pub async fn edit_role(
         &self,
         name: &str,
@@ -197,7 +199,7 @@ impl Tokens<'_> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the store does not remove the records.
     pub async fn remove_role(&self, name: &str) -> Result<(), TokenError> {
         Ok(self.records.remove(&key(name)).await?)
     }
@@ -206,7 +208,7 @@ impl Tokens<'_> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the store cannot list the keys.
     pub async fn roles(&self) -> Result<Vec<String>, TokenError> {
         let names = self.records.names(PREFIX.as_bytes()).await?;
         Ok(names.into_iter().map(|name| String::from_utf8_lossy(&name).into_owned()).collect())

@@ -8,7 +8,9 @@ use keyway_storage::{Work, prefetch::Prefetched};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Entry, Kin, Token, TokenError, TokenName, is_bound_to,
+    Entry, Kin, Token, TokenError, TokenName, TokenRefusal,
+    bounds::MAX_ANCESTORS,
+    is_bound_to,
     life::{End, Life, Lifetimes},
     name::{ACCESSOR_NAMES, ACCESSOR_PREFIX, TOKEN_PREFIX, key_of_accessor},
 };
@@ -19,7 +21,6 @@ use crate::{
 };
 
 /// The most ancestors that a token has.
-const MAX_ANCESTORS: usize = 64;
 
 /// The tokens, for one request.
 #[derive(Clone)]
@@ -97,7 +98,7 @@ impl<'a> Tokens<'a> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the token's records cannot be read or opened.
     pub async fn lookup(&self, token: &Token) -> Result<Option<Live>, TokenError> {
         if !token.is_plausible() {
             return Ok(None);
@@ -109,7 +110,7 @@ impl<'a> Tokens<'a> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the token's records cannot be read or opened.
     pub async fn lookup_from(
         &self,
         token: &Token,
@@ -123,7 +124,7 @@ impl<'a> Tokens<'a> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the token's records cannot be read or opened.
     pub async fn lookup_name(&self, name: &TokenName) -> Result<Option<Live>, TokenError> {
         let held = self.records.get::<Entry>(RecordKind::Token, &name.key()).await?;
         let Some(entry) = held.map(|held| held.value) else { return Ok(None) };
@@ -141,7 +142,7 @@ impl<'a> Tokens<'a> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the token's records cannot be read or opened.
     pub async fn lookup_accessor(&self, accessor: &str) -> Result<Option<Live>, TokenError> {
         match self.named_by(accessor).await? {
             None => Ok(None),
@@ -179,11 +180,11 @@ impl<'a> Tokens<'a> {
     ///
     /// # Errors
     ///
-    /// `Refused` where the id is taken, or there are too many ancestors; and see [`TokenError`].
+    /// `Refused` if the id is taken or there are too many ancestors; `Random` if the system gives no random
+    /// bytes; `System` if the records cannot be written.
     pub async fn make(&self, id: Option<&str>, entry: &Entry) -> Result<Token, TokenError> {
         if entry.ancestors.len() > MAX_ANCESTORS {
-            let message = format!("a token has at most {MAX_ANCESTORS} ancestors; make an orphan");
-            return Err(TokenError::Refused(message));
+            return Err(TokenRefusal::TooManyAncestors.into());
         }
         let token = match id {
             None => Token::random()?,
@@ -197,9 +198,7 @@ impl<'a> Tokens<'a> {
         let point = New { kind: RecordKind::Token, key: &name.key(), value: entry };
         match self.records.put_both(&accessor, &point).await {
             Ok(()) => Ok(token),
-            Err(SystemError::Storage(error)) if error.is_lost_race() => {
-                Err(TokenError::Refused("there is a token with this id already".to_owned()))
-            }
+            Err(SystemError::Storage(error)) if error.is_lost_race() => Err(TokenRefusal::Exists.into()),
             Err(error) => Err(error.into()),
         }
     }
@@ -208,7 +207,7 @@ impl<'a> Tokens<'a> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the token's records cannot be read, opened or written.
     pub async fn spend(&self, live: &Live) -> Result<bool, TokenError> {
         if live.entry.uses_left.is_none() {
             return Ok(true);
@@ -229,7 +228,7 @@ impl<'a> Tokens<'a> {
     ///
     /// # Errors
     ///
-    /// `Refused` where it cannot be prolonged; and see [`TokenError`].
+    /// `Refused` if it cannot be renewed; `System` if the token's records cannot be read, opened or written.
     pub async fn renew(
         &self,
         name: &TokenName,
@@ -239,12 +238,13 @@ impl<'a> Tokens<'a> {
         self.records
             .change(RecordKind::Token, &name.key(), |entry: Option<Entry>| {
                 let now = Time::now();
-                let mut entry = entry.filter(|entry| self.is_alive(entry, now)).ok_or_else(not_found)?;
+                let mut entry =
+                    entry.filter(|entry| self.is_alive(entry, now)).ok_or(TokenRefusal::NotFound)?;
                 if !entry.can_be_renewed() {
-                    return Err(not_renewable());
+                    return Err(TokenRefusal::NotRenewable.into());
                 }
                 let End { at, warnings } =
-                    life.end(lifetimes, entry.made(), now).ok_or_else(past_its_maximum)?;
+                    life.end(lifetimes, entry.made(), now).ok_or(TokenRefusal::PastMaxTtl)?;
                 entry.expires = Some(at);
                 entry.renewed = Some(now);
                 Ok((Next::Put(entry.clone()), (entry, warnings)))
@@ -256,7 +256,7 @@ impl<'a> Tokens<'a> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the token's records cannot be read, opened or written.
     pub async fn revoke(&self, name: &TokenName) -> Result<(), TokenError> {
         let held = self.records.get::<Entry>(RecordKind::Token, &name.key()).await?;
         if held.as_ref().is_some_and(|held| held.value.left_orphans) {
@@ -275,7 +275,7 @@ impl<'a> Tokens<'a> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the token's records cannot be read, opened or written.
     pub async fn revoke_alone(&self, name: &TokenName) -> Result<(), TokenError> {
         let key = name.key();
         let changed = self.records.change(RecordKind::Token, &key, |entry: Option<Entry>| {
@@ -295,7 +295,7 @@ impl<'a> Tokens<'a> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the token's records cannot be read or opened.
     pub async fn accessors(&self) -> Result<Vec<String>, TokenError> {
         let names = self.records.names(ACCESSOR_PREFIX).await?;
         let keys: Vec<Vec<u8>> = names.iter().map(|name| [ACCESSOR_PREFIX, name].concat()).collect();
@@ -309,7 +309,7 @@ impl<'a> Tokens<'a> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the token's records cannot be read or opened.
     pub async fn leases(&self, prefix: &str) -> Result<Vec<(String, TokenName)>, TokenError> {
         let (mut leases, now) = (Vec::new(), Time::now());
         for (name, entry) in self.all().await? {
@@ -346,17 +346,4 @@ impl<'a> Tokens<'a> {
     pub(super) fn accessor_key(&self, accessor: &str) -> Vec<u8> {
         key_of_accessor(&self.barrier.name(ACCESSOR_NAMES, accessor))
     }
-}
-
-fn not_found() -> TokenError {
-    TokenError::Refused("token not found".to_owned())
-}
-
-/// Why a token whose life cannot be prolonged is refused.
-pub fn not_renewable() -> TokenError {
-    TokenError::Refused("lease is not renewable".to_owned())
-}
-
-fn past_its_maximum() -> TokenError {
-    TokenError::Refused("past the max TTL, cannot renew".to_owned())
 }

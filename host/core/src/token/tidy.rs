@@ -42,7 +42,7 @@ impl Tokens<'_> {
     ///
     /// # Errors
     ///
-    /// See [`TokenError`].
+    /// `System` if the token's records cannot be read, opened or written.
     pub async fn tidy(&self) -> Result<Tidied, TokenError> {
         let mut tidied = Tidied::default();
         // Accessors first: one that is written after this is of a token that is written after this, too.

@@ -80,8 +80,11 @@ pub enum StageFailure {
     Rehearse(ProbeError),
     /// It could not be loaded.
     Open(OpenError),
-    /// It could not open the store, and this is why.
-    Unopened(String),
+    /// It could not open the store.
+    Unopened {
+        /// What the failed attempt said.
+        reason: String,
+    },
 }
 
 impl StageFailure {
@@ -94,7 +97,7 @@ impl StageFailure {
             Self::Trust(_) => StageName::Trust,
             Self::Quarantined(_) | Self::Probe(_) => StageName::Probe,
             Self::Rehearse(_) => StageName::Rehearse,
-            Self::Open(_) | Self::Unopened(_) => StageName::Open,
+            Self::Open(_) | Self::Unopened { .. } => StageName::Open,
         }
     }
 
@@ -129,7 +132,7 @@ impl StageFailure {
                 "it could not be probed"
             }
             Self::SetAside => "it was rolled back",
-            Self::Unopened(_) => "it cannot open the store",
+            Self::Unopened { .. } => "it cannot open the store",
             Self::Rehearse(ProbeError::Crashed { .. } | ProbeError::Exited { .. }) => {
                 "it ends the process in which it opens a store"
             }
@@ -157,7 +160,7 @@ impl StageFailure {
         match self {
             Self::Probe(error) | Self::Rehearse(error) => error.is_inconclusive(),
             // It may be the store.
-            Self::Unopened(_) => true,
+            Self::Unopened { .. } => true,
             _ => false,
         }
     }
@@ -185,7 +188,7 @@ impl StageFailure {
             | Self::Format { .. }
             | Self::Altered(_)
             | Self::SetAside
-            | Self::Unopened(_) => None,
+            | Self::Unopened { .. } => None,
             Self::Trust(error) => Some(error),
             Self::Quarantined(error) => Some(error),
             Self::Probe(error) | Self::Rehearse(error) => Some(error),
@@ -205,7 +208,7 @@ impl fmt::Display for StageFailure {
                 write!(f, "it knows data formats up to {plugin}, and the store is in format {store}")
             }
             Self::SetAside => f.write_str("it was rolled back"),
-            Self::Unopened(why) => f.write_str(why),
+            Self::Unopened { reason } => f.write_str(reason),
             Self::Rehearse(ProbeError::Crashed { signal, .. }) => {
                 write!(f, "it crashes the process in which it opens an empty store: {signal}")
             }
@@ -231,7 +234,7 @@ impl Fix for StageFailure {
             }
             Self::Version(version) => format!("a pre-release must be asked for, as NAME@={version}"),
             Self::Altered(_) => "install it again".to_owned(),
-            Self::Unopened(_) => "do not use this version with this store; tell its author".to_owned(),
+            Self::Unopened { .. } => "do not use this version with this store; tell its author".to_owned(),
             Self::SetAside => {
                 "install another version, or say `keyway backend swap` to use it after all".to_owned()
             }

@@ -36,7 +36,9 @@ impl Loader {
     ///
     /// # Errors
     ///
-    /// See [`SwapError`]: then nothing has changed, unless a deadline has passed in the upgrade itself.
+    /// `Busy`, `NotOpen` or `NewestFormat` if there is nothing to do; `Backup`, `Upgrade`, `NotUpgraded` or
+    /// `Late`: nothing has changed, unless a deadline has passed in the upgrade itself; `NotReopened` or
+    /// `Lost`.
     pub async fn upgrade(
         self: &Arc<Self>,
         slot: &Arc<Slot>,

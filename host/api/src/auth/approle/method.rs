@@ -15,7 +15,7 @@ impl From<AppRoleError> for ApiError {
             AppRoleError::System(error) => error.into(),
             AppRoleError::Token(error) => error.into(),
             AppRoleError::Random(error) => keyway_core::token::TokenError::from(error).into(),
-            AppRoleError::Refused(message) => Self::BadRequest(message),
+            AppRoleError::Refused(refusal) => Self::BadRequest(refusal.to_string()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use keyway_common::duration::Given;
 use keyway_core::{
-    approle::{AppRoleError, Role},
+    approle::{AppRoleError, AppRoleRefusal, Role},
     token::{network_texts, plan::named},
 };
 use serde::Deserialize;
@@ -192,9 +192,7 @@ async fn edit(at: &RequestContext<'_>, request: &RoleRequest) -> Result<Answer, 
     let edited = approles(at)?;
     edited
         .edit_role(&name, |role| {
-            request
-                .apply(role)
-                .map_err(|_| AppRoleError::Refused("the role cannot be understood".to_owned()))?;
+            request.apply(role).map_err(|_| AppRoleRefusal::Role)?;
             check(role)
         })
         .await?;
@@ -202,14 +200,11 @@ async fn edit(at: &RequestContext<'_>, request: &RoleRequest) -> Result<Answer, 
 }
 
 fn check(role: &Role) -> Result<(), AppRoleError> {
-    let refused = |message: &str| Err(AppRoleError::Refused(message.to_owned()));
     if !role.bind_secret_id && role.secret_id_bound_cidrs.is_empty() && role.token_bound_cidrs.is_empty() {
-        return refused(
-            "at least one constraint should be enabled on the role: bind_secret_id, or bound networks",
-        );
+        return Err(AppRoleRefusal::Unconstrained.into());
     }
     if role.token_max_ttl > 0 && role.token_ttl > role.token_max_ttl {
-        return refused("'token_ttl' cannot be greater than 'token_max_ttl'");
+        return Err(AppRoleRefusal::TtlBeyondMax.into());
     }
     Ok(())
 }

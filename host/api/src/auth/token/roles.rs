@@ -3,7 +3,7 @@
 use keyway_common::duration::Given;
 use keyway_core::{
     mounts::auth::TOKEN,
-    token::{TokenError, network_texts, plan::named, role::Role},
+    token::{TokenError, TokenRefusal, network_texts, plan::named, role::Role},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -79,9 +79,7 @@ pub(super) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let edited = at.unsealed()?.tokens(&at.call.work);
     edited
         .edit_role(&name, |role| {
-            request
-                .apply(role, &mut Vec::new())
-                .map_err(|_| TokenError::Refused("the role cannot be understood".to_owned()))
+            request.apply(role, &mut Vec::new()).map_err(|_| TokenError::from(TokenRefusal::Role))
         })
         .await?;
     Ok(warned(warnings))

@@ -13,7 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::state::State;
+use super::{refusal::CeremonyRefusal, state::State};
 use crate::{
     core::CoreError,
     seal::{NextKeys, SealRecord, ShareCounts},
@@ -100,9 +100,7 @@ impl Rekeying {
     pub(super) fn check_cancel(&self, is_administrator: bool) -> Result<(), CoreError> {
         match self.state {
             State::InForce => Ok(()),
-            State::Unknown => Err(refused(
-                "the new shares may be in force: give one of them again, which finds out, before you give the rekeying up",
-            )),
+            State::Unknown => Err(CeremonyRefusal::PerhapsInForce.into()),
             State::Waiting if is_administrator || self.can_be_replaced() => Ok(()),
             State::Waiting => Err(CoreError::PermissionDenied),
         }
@@ -180,10 +178,6 @@ pub(super) fn add(given: &mut Vec<Share>, share: Share, cluster: Uuid) {
     if !given.iter().any(|one| one.hash(cluster).matches(&hash)) {
         given.push(share);
     }
-}
-
-pub(super) fn refused(message: &str) -> CoreError {
-    CoreError::Ceremony(message.to_owned())
 }
 
 fn random() -> Result<SecretKey, CoreError> {

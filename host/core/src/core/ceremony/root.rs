@@ -8,7 +8,8 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{
-    attempts::{IDLE, RootAttempt, add, refused},
+    attempts::{IDLE, RootAttempt, add},
+    refusal::CeremonyRefusal,
     status::Beginner,
 };
 use crate::{
@@ -67,7 +68,7 @@ impl Core {
         self.unsealed()?;
         let record = self.seal_record(work).await?;
         if otp.len() != Token::BYTES {
-            return Err(refused(&format!("the one-time pad (otp) must have {} bytes", Token::BYTES)));
+            return Err(CeremonyRefusal::PadLength.into());
         }
         {
             let mut root = self.ceremonies.root();
@@ -76,7 +77,7 @@ impl Core {
                 root.touched.elapsed() < IDLE && !is_replaced
             };
             if root.as_ref().is_some_and(stays) {
-                return Err(refused("root generation already in progress"));
+                return Err(CeremonyRefusal::RootInProgress.into());
             }
             *root =
                 Some(RootAttempt { nonce: Uuid::new_v4(), otp, given: Vec::new(), touched: Instant::now() });
@@ -131,7 +132,7 @@ impl Core {
         }
         // This attempt, with its own pad: another one that is begun meanwhile is another.
         let attempt = self.ceremonies.root().take().filter(|root| root.nonce.to_string() == nonce);
-        let attempt = attempt.ok_or_else(|| refused("the root generation was cancelled"))?;
+        let attempt = attempt.ok_or(CeremonyRefusal::RootCancelled)?;
         let token = unsealed.tokens(work).make(None, &Entry::root().map_err(TokenError::from)?).await?;
         let hidden = token.expose().bytes().zip(attempt.otp.iter()).map(|(byte, pad)| byte ^ pad).collect();
         tracing::warn!("a root token was made by the holders of the shares");
@@ -146,11 +147,9 @@ impl Core {
         with: impl FnOnce(&mut RootAttempt) -> Result<T, CoreError>,
     ) -> Result<T, CoreError> {
         let mut root = self.ceremonies.root();
-        let root = root.as_mut().ok_or_else(|| refused("no root generation in progress"))?;
+        let root = root.as_mut().ok_or(CeremonyRefusal::NoRoot)?;
         if nonce != root.nonce.to_string() {
-            return Err(refused(
-                "incorrect nonce supplied; the nonce for this root generation is told by its start",
-            ));
+            return Err(CeremonyRefusal::RootNonce.into());
         }
         with(root)
     }

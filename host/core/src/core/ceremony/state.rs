@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn unknown_outcome_stays_unknown_until_it_is_known() {
-        let failed = |error: Error| Err(BarrierError::Storage(StorageError::new("main", error)));
+        let failed = |error: Error| Err(BarrierError::Storage(StorageError::new("put", "main", error)));
         let away = || Error::new(ErrorCode::UNAVAILABLE, "away");
         assert_eq!(State::Waiting.after(&failed(away())), State::Waiting);
         assert_eq!(State::Waiting.after(&failed(away().with_unknown_outcome())), State::Unknown);

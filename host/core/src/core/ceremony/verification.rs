@@ -7,7 +7,8 @@ use keyway_storage::Work;
 use uuid::Uuid;
 
 use super::{
-    attempts::{Made, Verification, add, refused},
+    attempts::{Made, Verification, add},
+    refusal::CeremonyRefusal,
     state::State,
     status::{RekeyStatus, Rekeyed},
 };
@@ -30,7 +31,7 @@ impl Core {
         {
             let mut rekeying = self.ceremonies.rekeying();
             let going = rekeying.as_mut().filter(|rekeying| rekeying.state != State::InForce);
-            let going = going.ok_or_else(|| refused("no rekey configuration found"))?;
+            let going = going.ok_or(CeremonyRefusal::NoRekeyConfiguration)?;
             going.check_cancel(is_administrator)?;
             going.touched = Instant::now();
             if let Some(mut verification) = going.made.as_ref().and_then(|made| made.verification()) {
@@ -46,11 +47,9 @@ impl Core {
         let going =
             rekeying.as_ref().filter(|rekeying| rekeying.verifies && rekeying.state != State::InForce);
         let made = going.and_then(|rekeying| Some((rekeying.nonce, Arc::clone(rekeying.made.as_ref()?))));
-        let (attempt, made) = made.ok_or_else(|| refused("no rekey verification in progress"))?;
+        let (attempt, made) = made.ok_or(CeremonyRefusal::NoVerification)?;
         if made.verification_nonce().is_none_or(|right| nonce != right.to_string()) {
-            return Err(refused(
-                "incorrect nonce supplied; the nonce for this verification is told with the new shares",
-            ));
+            return Err(CeremonyRefusal::VerificationNonce.into());
         }
         Ok((attempt, made))
     }
@@ -78,8 +77,7 @@ impl Core {
         self.ceremonies.touch(attempt);
         let (nonce, enough) = {
             let verification = made.verification();
-            let mut verification =
-                verification.ok_or_else(|| refused("no rekey verification in progress"))?;
+            let mut verification = verification.ok_or(CeremonyRefusal::NoVerification)?;
             add(&mut verification.given_back, share, record.cluster_id);
             (verification.nonce, verification.given_back.len() >= usize::from(made.keys.threshold))
         };
