@@ -15,7 +15,7 @@ use crate::process::{is_ci, output, root, run, target_dir};
 
 const PACKAGES: [&str; 2] = ["rustc-web", "cargo-web"];
 
-/// Builds the plugins. Answers the directory of their libraries, or nothing where the packages cannot be had.
+/// Builds the plugins. Answers the directory of their libraries, or nothing if the packages cannot be had.
 pub(crate) fn prepare() -> Result<Option<PathBuf>> {
     let directory = target_dir().join("second-compiler");
     let unpacked = directory.join("unpacked");
@@ -53,7 +53,7 @@ pub(crate) fn prepare() -> Result<Option<PathBuf>> {
         .current_dir(root())
         .env("RUSTC", unpacked.join("usr/bin/rustc"))
         .env("CARGO_TARGET_DIR", directory.join("target"))
-        // Nobody debugs them.
+        // Debug information is not needed.
         .env("CARGO_PROFILE_DEV_DEBUG", "none");
     build.args(["build", "--quiet", "--locked", "-p", "keyway-memory-plugin", "-p", "keyway-sqlite-plugin"]);
     run(&mut build)?;

@@ -39,7 +39,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// What the words of a command line mean; none where they mean nothing.
+    /// The meaning of the words of a command line; none if they have none.
     pub(crate) fn of(words: &[&str]) -> Option<Self> {
         let mut wanted = Self::default();
         for word in words {

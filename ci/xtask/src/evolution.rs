@@ -1,6 +1,6 @@
-//! Copies of the workspace with other interfaces: later minors, with everything added that may be added, and one that has
-//! changed what may not be changed. Each has a target directory of its own, because cargo may take a library of one variant
-//! for another's.
+//! Copies of the workspace with other interfaces: later minors, with everything added that may be added, and
+//! one that has changed what may not be changed. Each has a separate target directory, because cargo may take
+//! a library of one variant for another's.
 
 use std::{
     fs,
@@ -26,7 +26,8 @@ struct Insertion {
     text: &'static str,
 }
 
-/// What a minor version may add: at the end of each of the interface's tables, with an answer for whoever does not have it.
+/// What a minor version may add: at the end of each table of the interface, with a default for older plugins
+/// and hosts.
 const ADDITIONS: [Insertion; 11] = [
     Insertion {
         file: "abi/src/store.rs",
@@ -64,7 +65,7 @@ const ADDITIONS: [Insertion; 11] = [
         behind: 1,
         text: "    /// Added.\n    #[sabi(missing_field(option))]\n    pub added_in_1_{n}: extern \"C\" fn(u32) -> u32,\n",
     },
-    // The plugin's side answers something else than whoever does not have it.
+    // The plugin's own answer differs from the default, so that a test can tell them apart.
     Insertion {
         file: "abi/sdk/src/bridge/store.rs",
         before: "    fn shutdown(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()> {",
@@ -129,9 +130,9 @@ pub(crate) fn prepare() -> Result<PathBuf> {
 fn build(source: &Path, target: &Path, packages: &[&str]) -> Result<()> {
     let mut command = cargo(&["build", "--quiet"]);
     command.current_dir(source).env("CARGO_TARGET_DIR", target);
-    // What is put in need not follow the conventions.
+    // The inserted code need not follow the conventions.
     command.env("RUSTFLAGS", "--cap-lints allow");
-    // Nobody debugs them, and they are several.
+    // Debug information is not needed, and there are several builds.
     command.env("CARGO_PROFILE_DEV_DEBUG", "none");
     for package in packages {
         command.args(["-p", package]);
@@ -170,7 +171,7 @@ fn add(file: &str, mut text: String, minor: u32) -> Result<String> {
     if file == "abi/Cargo.toml" {
         return replace(&text, PRESENT, &format!("version = \"1.{minor}.0\""));
     }
-    // From the last to the first, each before those that were put there already.
+    // From the last to the first: each insertion comes before the earlier ones.
     for number in (1..=minor).rev() {
         for addition in ADDITIONS.iter().filter(|addition| addition.file == file) {
             text = insert(&text, addition, number)?;

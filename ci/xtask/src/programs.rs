@@ -1,4 +1,4 @@
-//! Programs of the distribution that tests run, installed where that is possible and nothing may be skipped.
+//! Programs of the distribution that tests run. In CI, missing ones are installed if that is possible.
 
 use std::process::{Command, Stdio};
 
@@ -22,7 +22,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("valgrind", "valgrind"),
 ];
 
-/// Sees to it that they are there; says so where they are not, on a machine that may do without.
+/// Makes sure that the programs are there. Outside CI, it only prints which ones are missing.
 pub(crate) fn prepare() -> Result<()> {
     prepare_postgres()?;
     prepare_pgbouncer()?;

@@ -12,8 +12,8 @@ use crate::{
 /// Exactly these versions: the judges of the protocol.
 const REQUIREMENTS: [&str; 1] = ["hvac==2.4.0"];
 
-/// The virtual environment's Python; none, with a visible line, where there is no Python on a machine that may do
-/// without.
+/// The Python of the virtual environment. If Python is missing and this is not CI, it prints a line and
+/// returns none.
 pub(crate) fn prepare() -> Result<Option<PathBuf>> {
     match try_prepare() {
         Ok(python) => Ok(Some(python)),
@@ -41,7 +41,7 @@ fn try_prepare() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Debian keeps `venv` in a package of its own, which is installed where that is possible.
+/// Debian keeps `venv` in a separate package, which is installed if that is possible.
 pub(crate) fn make(environment: &std::path::Path) -> Result<()> {
     let venv = || {
         let mut command = Command::new("python3");

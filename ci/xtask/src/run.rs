@@ -1,5 +1,5 @@
-//! `cargo xtask run`: a server to try out, with everything as it ships, except that one share unseals it and lies beside
-//! it.
+//! `cargo xtask run`: a server to try out, with everything as it ships, except that one share unseals it and
+//! is kept next to it.
 
 use std::{
     fs,
@@ -160,7 +160,7 @@ fn explain(keys: &Path, program: &Path, token: &str, first: bool) {
          =========================================================================================\n\
          FOR TRYING OUT ONLY. One share unseals this server, and it lies, with the root token, in\n\
          {keys}\n\
-         Whoever can read that file can read every secret.\n\
+         Anyone who can read that file can read every secret.\n\
          =========================================================================================\n\n\
          {cluster}. Keyway serves at http://{ADDRESS}, with its secrets in SQLite.\n\n\
          Root token: {token}\n\n\

@@ -1,29 +1,28 @@
 //! From what a backend asks for to an open store: loads the plugin, opens the store, remembers what worked, and falls back to
 //! what worked last where the plugin that is asked for cannot be loaded.
 
-use std::{fs, io, path::Path, time::Duration};
+mod prune;
+mod restore;
+
+use std::{fs, io};
 
 use thiserror::Error;
 
+pub use self::restore::RestoreError;
 use crate::{
-    BackendConfig, CallContext, Chain, ConfigureError, Descriptor, Digest, Durability, Generation, LoadError,
-    Loader, Origin, Plugin, Requirement, RestoreMode, Sharing,
-    archive::{self, ArchiveError},
+    BackendConfig, Chain, ConfigureError, Descriptor, Digest, Generation, LoadError, Loader, Origin, Plugin,
+    Requirement, Sharing,
     configure::configure,
     discover::{Candidate, discover},
     history::{Marker, Opening},
     loader::{Admitted, PassedOver, StageFailure},
-    probe::{ProbeError, Rehearsed, rehearsal},
+    probe::{ProbeError, Rehearsed},
     report::Fix,
     trust::signed::signature_path,
 };
 
 /// The plugin that is tried last for whoever asks for it, from beside the program: the default one.
 const LAST_RESORT: &str = "sqlite";
-/// The age at which a half-written file is nobody's.
-const DEBRIS: Duration = Duration::from_hours(1);
-/// Files of the staging directory that are looked at when old copies are removed.
-const MAX_STAGED: usize = 10_000;
 
 /// What a backend asks for.
 #[derive(Debug, Clone)]
@@ -70,26 +69,6 @@ impl ConnectError {
 
 fn passed(fallbacks: &[String]) -> String {
     fallbacks.iter().map(|line| format!("\n  no fallback: {line}")).collect()
-}
-
-/// Why a backup was not restored.
-#[derive(Debug, Error)]
-pub enum RestoreError {
-    /// The archive, or the store that was to take it.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// No plugin can be used.
-    #[error(transparent)]
-    Load(#[from] Box<LoadError>),
-    /// The store cannot be opened.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// What is restored would be gone when it closes.
-    #[error("plugin {plugin} keeps its records in memory: a backup cannot be restored into it")]
-    Volatile {
-        /// Its name and version.
-        plugin: String,
-    },
 }
 
 /// What a backend would be opened with.
@@ -337,51 +316,6 @@ impl Loader {
         Ok(generation.fallen_back(fallback.map(|why| format!("{used} is used: {why}"))))
     }
 
-    /// Puts the records of an archive into a backend's store, with the newest usable version of a plugin. For a store that no
-    /// server has open. Answers with which version, and how many records there were.
-    ///
-    /// # Errors
-    ///
-    /// `Load` or `Configure` if the backend does not open; `Archive` if the records cannot be read or
-    /// restored; `Volatile` for a store that forgets them.
-    pub async fn restore_store(
-        &self,
-        plugin: &Requirement,
-        backend: &BackendConfig,
-        archive: &Path,
-        mode: RestoreMode,
-    ) -> Result<(Plugin, u64), RestoreError> {
-        archive::verify(archive)?;
-        let generation = self.open_as_it_is(plugin, backend).await?;
-        let plugin = generation.plugin().clone();
-        let restored = match generation.capabilities().durability {
-            Durability::VOLATILE => Err(RestoreError::Volatile { plugin: plugin.descriptor().label() }),
-            _ => archive::restore(&*generation, archive, mode).await.map_err(RestoreError::from),
-        };
-        let closed = generation.shutdown(&CallContext::background()).await;
-        let records = restored?;
-        closed.map_err(ArchiveError::Store)?;
-        Ok((plugin, records))
-    }
-
-    /// Opens a backend's store with the newest usable version of a plugin, whatever was known of a store in its place, and
-    /// remembers what it is. For a store that no server has open; whoever calls closes it.
-    ///
-    /// # Errors
-    ///
-    /// `Load` or `Connect`.
-    pub async fn open_as_it_is(
-        &self,
-        plugin: &Requirement,
-        backend: &BackendConfig,
-    ) -> Result<Generation, RestoreError> {
-        let plugin = self.first_usable(plugin, None, |admitted| self.map(admitted))?;
-        let generation = self.open_store(&plugin, None, backend).await?;
-        // Whoever does that has chosen.
-        self.history.set_aside(&backend.name, plugin.digest(), &[]);
-        Ok(generation)
-    }
-
     /// Remembers that a backend works with its plugin.
     pub(crate) fn remember(&self, generation: &Generation) {
         let (plugin, backend) = (generation.plugin(), generation.backend());
@@ -407,45 +341,4 @@ impl Loader {
             Err(error) => Err(error),
         }
     }
-
-    /// Removes staged copies that nothing falls back to: all but those that are given and those of the backends' current and
-    /// previous openings.
-    pub fn prune(&self, in_use: &[Digest]) {
-        // Where nobody knows what is still needed, nothing is removed.
-        let Ok(mut kept) = self.history.referred() else { return };
-        kept.extend(in_use.iter().map(Digest::to_string));
-        let Ok(entries) = fs::read_dir(&self.staging_dir) else { return };
-        for path in entries.take(MAX_STAGED).filter_map(Result::ok).map(|entry| entry.path()) {
-            let is_surplus = digest_of(&path).is_some_and(|digest| !kept.contains(&digest));
-            let remove = || {
-                if is_of_a_rehearsal(&path) { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }
-            };
-            if (is_surplus || is_debris(&path))
-                && let Err(error) = remove()
-            {
-                tracing::warn!(path = %path.display(), %error, "an old staged copy is not removed");
-            }
-        }
-    }
-}
-
-/// What a process has left half-written that is gone for long.
-fn is_debris(path: &Path) -> bool {
-    let is_temporary =
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('.'));
-    let age = || path.symlink_metadata().ok()?.modified().ok()?.elapsed().ok();
-    is_temporary && age().is_some_and(|age| age > DEBRIS)
-}
-
-fn is_of_a_rehearsal(path: &Path) -> bool {
-    path.is_dir()
-        && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(rehearsal::PREFIX))
-}
-
-/// By the file's name; of a copy, of its signature, and of nothing else.
-fn digest_of(path: &Path) -> Option<String> {
-    let name = path.file_name()?.to_str()?;
-    let name = name.strip_suffix(".minisig").unwrap_or(name);
-    let digest = name.strip_suffix(std::env::consts::DLL_SUFFIX)?;
-    Digest::parse(digest).map(|digest| digest.to_string())
 }

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{
     breaker::{Admitted, Breaker, Circuit, Refused},
     metrics::BackendMetrics,
+    operation::Operation,
     tally::Tally,
     work::Work,
 };
@@ -56,26 +57,6 @@ pub(super) struct Guard {
     pub(super) tally: Tally,
     latest_health: tokio::sync::Mutex<Option<(Instant, Result<Health, Error>)>>,
     metrics: BackendMetrics,
-}
-
-/// What a call does, and what is true if it is not answered.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Operation {
-    pub(super) name: &'static str,
-    pub(super) writes: bool,
-}
-
-pub(super) const HEALTH: Operation = Operation::read("health");
-pub(super) const SHUTDOWN: Operation = Operation::write("shutdown");
-
-impl Operation {
-    pub(super) const fn read(name: &'static str) -> Self {
-        Self { name, writes: false }
-    }
-
-    pub(super) const fn write(name: &'static str) -> Self {
-        Self { name, writes: true }
-    }
 }
 
 impl Guard {
@@ -145,7 +126,7 @@ impl Guard {
         {
             return health.clone();
         }
-        let (begun, operation) = (Instant::now(), HEALTH);
+        let (begun, operation) = (Instant::now(), Operation::HEALTH);
         let result = match self.breaker.admit(begun) {
             Ok(admitted) => {
                 let deadline = self.limits.deadline.min(HEALTH_DEADLINE);
@@ -167,7 +148,7 @@ impl Guard {
         let deadline = self.limits.deadline;
         tokio::time::timeout(deadline, make(&work.call(deadline)))
             .await
-            .unwrap_or_else(|_| Err(late(SHUTDOWN, deadline)))
+            .unwrap_or_else(|_| Err(late(Operation::SHUTDOWN, deadline)))
     }
 
     async fn timed<T>(

@@ -11,6 +11,7 @@ mod guard;
 pub mod lease;
 mod lifecycle;
 mod metrics;
+mod operation;
 pub mod prefetch;
 mod read;
 mod settle;

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use keyway_loader::{Error, ErrorCode, Health};
 
-use crate::{
-    Storage, StorageError, Work,
-    guard::{HEALTH, SHUTDOWN},
-};
+use crate::{Storage, StorageError, Work, operation::Operation};
 
 /// How long whoever asks for health waits for a backend that is being swapped.
 const SWAP_PATIENCE: Duration = Duration::from_secs(3);
@@ -22,15 +19,15 @@ impl Storage {
     /// The backend's, where it cannot even tell.
     pub async fn health(&self, work: &Work) -> Result<Health, StorageError> {
         // While it is swapped, its answer is good when it is there again, or late.
-        let entered = tokio::time::timeout(SWAP_PATIENCE, self.enter(work, HEALTH)).await;
+        let entered = tokio::time::timeout(SWAP_PATIENCE, self.enter(work, Operation::HEALTH)).await;
         let open = entered.unwrap_or_else(|_| {
             Err(self.error(
-                HEALTH,
+                Operation::HEALTH,
                 Error::new(ErrorCode::UNAVAILABLE, "it is being swapped for another generation"),
             ))
         })?;
         let health = self.guard.call_health(work, |call| open.health(call)).await;
-        health.map_err(|source| self.error(HEALTH, source))
+        health.map_err(|source| self.error(Operation::HEALTH, source))
     }
 
     /// Finishes what is in flight and closes the backend, where it is open, and what is left of former generations. No swap
@@ -44,6 +41,6 @@ impl Storage {
         let _late = tokio::time::timeout(SWAP_ENDS, self.backend.drained()).await;
         let Ok(open) = self.generation() else { return Ok(()) };
         let closed = self.guard.call_shutdown(work, |call| open.shutdown(call)).await;
-        closed.map_err(|source| self.error(SHUTDOWN, source))
+        closed.map_err(|source| self.error(Operation::SHUTDOWN, source))
     }
 }

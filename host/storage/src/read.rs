@@ -5,13 +5,9 @@ use keyway_loader::{Key, Page, Record, Scan};
 
 use crate::{
     Storage, StorageError, Work,
-    guard::Operation,
+    operation::Operation,
     prefetch::{Found, Prefetched, RecordKey},
 };
-
-const GET: Operation = Operation::read("get");
-const GET_MANY: Operation = Operation::read("get_many");
-const SCAN: Operation = Operation::read("scan");
 
 /// Most records that one call reads by their keys.
 const READ_AT_ONCE: usize = 500;
@@ -34,7 +30,7 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn get(&self, work: &Work, key: Key<'_>) -> Result<Option<Record>, StorageError> {
-        let found = self.call(work, GET, |open, call| open.get(call, key)).await?;
+        let found = self.call(work, Operation::GET, |open, call| open.get(call, key)).await?;
         offload::count(found.as_ref().map_or(0, value_bytes)).await;
         Ok(found)
     }
@@ -65,7 +61,7 @@ impl Storage {
         let at_once = usize::try_from(self.capabilities(work).limits.batch_ops).unwrap_or(usize::MAX);
         let mut records = Vec::with_capacity(keys.len());
         for keys in keys.chunks(at_once.clamp(1, READ_AT_ONCE)) {
-            let found = self.call(work, GET_MANY, |open, call| open.get_many(call, keys)).await?;
+            let found = self.call(work, Operation::GET_MANY, |open, call| open.get_many(call, keys)).await?;
             offload::count(found.iter().flatten().map(value_bytes).sum()).await;
             records.extend(found);
         }
@@ -93,7 +89,7 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn scan(&self, work: &Work, scan: Scan<'_>) -> Result<Page, StorageError> {
-        let page = self.call(work, SCAN, |open, call| open.scan(call, scan)).await?;
+        let page = self.call(work, Operation::SCAN, |open, call| open.scan(call, scan)).await?;
         let entries = page.entries().iter().map(|entry| entry.key().len() + value_bytes(entry.record()));
         let prefixes = page.prefixes().iter().map(|prefix| prefix.len());
         offload::count(entries.chain(prefixes).sum()).await;

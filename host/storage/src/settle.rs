@@ -3,10 +3,7 @@
 use keyway_loader::{Condition, Error, ErrorCode, Features, Key, Op, Put, Version};
 use uuid::Uuid;
 
-use crate::{
-    Storage, StorageError, Work,
-    write::{APPLY, PUT},
-};
+use crate::{Storage, StorageError, Work, operation::Operation};
 
 /// How often a write whose outcome must be known is tried.
 const SETTLE_ATTEMPTS: u32 = 3;
@@ -63,7 +60,7 @@ impl Storage {
             let condition = stored.map_or(Condition::Absent, |record| Condition::Version(record.version()));
             if put.condition() != Condition::Any && put.condition() != condition {
                 let lost = Error::new(ErrorCode::PRECONDITION_FAILED, "somebody else was quicker");
-                return Err(self.error(PUT, lost));
+                return Err(self.error(Operation::PUT, lost));
             }
             if attempts == SETTLE_ATTEMPTS {
                 return Err(error);
@@ -82,7 +79,7 @@ impl Storage {
         if !self.takes_at_once(work, &ops) {
             if self.takes_together(work, ops.len() as u64) && self.is_shared_by_hosts() {
                 let message = "the record is longer than a batch may be, and without one other hosts would not hear of it";
-                return Err(self.error(APPLY, Error::new(ErrorCode::TOO_LARGE, message)));
+                return Err(self.error(Operation::APPLY, Error::new(ErrorCode::TOO_LARGE, message)));
             }
             return self.put(work, put).await;
         }

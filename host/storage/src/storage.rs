@@ -15,13 +15,9 @@ use keyway_loader::{
 };
 
 use crate::{
-    BackendMetrics, CallLimits, CallMetrics, StorageError, Tallied, Work,
-    breaker::Circuit,
-    guard::{Guard, Operation},
+    BackendMetrics, CallLimits, CallMetrics, StorageError, Tallied, Work, breaker::Circuit, guard::Guard,
+    operation::Operation,
 };
-
-/// What a question about an opening is called in an error; it is no call of the backend.
-const CAPABILITIES: Operation = Operation::read("capabilities");
 
 /// A backend, as the secrets engine uses it.
 #[derive(Debug, Clone)]
@@ -100,7 +96,7 @@ impl Storage {
     ///
     /// Where it is not open: then nobody knows.
     pub fn sharing(&self) -> Result<Sharing, StorageError> {
-        let open = self.generation().map_err(|down| self.down(CAPABILITIES, &down))?;
+        let open = self.generation().map_err(|down| self.down(Operation::CAPABILITIES, &down))?;
         Ok(open.capabilities().sharing)
     }
 

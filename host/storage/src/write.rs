@@ -6,12 +6,7 @@ use keyway_loader::{
     WriteId,
 };
 
-use crate::{Storage, StorageError, Work, guard::Operation, settle};
-
-pub(crate) const PUT: Operation = Operation::write("put");
-const DELETE: Operation = Operation::write("delete");
-pub(crate) const APPLY: Operation = Operation::write("apply");
-const DROP_KEYSPACE: Operation = Operation::write("drop_keyspace");
+use crate::{Storage, StorageError, Work, operation::Operation, settle};
 
 /// Most records that one call removes.
 const REMOVED_AT_ONCE: usize = 500;
@@ -26,8 +21,8 @@ impl Storage {
         if work.fence(&self.backend).is_some() {
             return Ok(self.apply_for_first(work, &[settle::operation(put)]).await?.version());
         }
-        let put = put.with_write_id(write_id().map_err(|source| self.error(PUT, source))?);
-        self.call(work, PUT, |open, call| open.put(call, put)).await
+        let put = put.with_write_id(write_id().map_err(|source| self.error(Operation::PUT, source))?);
+        self.call(work, Operation::PUT, |open, call| open.put(call, put)).await
     }
 
     /// Removes one record.
@@ -40,8 +35,9 @@ impl Storage {
             let op = Op::delete(delete.key()).when(delete.condition());
             return Ok(self.apply_for_first(work, &[op]).await?.existed());
         }
-        let delete = delete.with_write_id(write_id().map_err(|source| self.error(DELETE, source))?);
-        self.call(work, DELETE, |open, call| open.delete(call, delete)).await
+        let delete =
+            delete.with_write_id(write_id().map_err(|source| self.error(Operation::DELETE, source))?);
+        self.call(work, Operation::DELETE, |open, call| open.delete(call, delete)).await
     }
 
     /// Removes a keyspace with all its records; answers whether it existed.
@@ -50,9 +46,11 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn drop_keyspace(&self, work: &Work, keyspace: &str) -> Result<bool, StorageError> {
-        let drop =
-            DropKeyspace::new(keyspace, write_id().map_err(|source| self.error(DROP_KEYSPACE, source))?);
-        self.call(work, DROP_KEYSPACE, |open, call| open.drop_keyspace(call, drop)).await
+        let drop = DropKeyspace::new(
+            keyspace,
+            write_id().map_err(|source| self.error(Operation::DROP_KEYSPACE, source))?,
+        );
+        self.call(work, Operation::DROP_KEYSPACE, |open, call| open.drop_keyspace(call, drop)).await
     }
 
     /// Several operations, all of them or none.
@@ -67,14 +65,14 @@ impl Storage {
     /// As [`apply`](Self::apply), with what each operation did. Work that is done behind a fence does nothing any more where that is
     /// gone.
     async fn apply_all(&self, work: &Work, ops: &[Op<'_>]) -> Result<BatchResult, StorageError> {
-        let id = write_id().map_err(|source| self.error(APPLY, source))?;
+        let id = write_id().map_err(|source| self.error(Operation::APPLY, source))?;
         let Some(fence) = work.fence(&self.backend) else {
             let batch = Batch::new(ops, BatchMode::Atomic, id);
-            return self.call(work, APPLY, |open, call| open.apply(call, batch)).await;
+            return self.call(work, Operation::APPLY, |open, call| open.apply(call, batch)).await;
         };
         let fenced = [&[fence], ops].concat();
         let batch = Batch::new(&fenced, BatchMode::Atomic, id);
-        let applied = self.call(work, APPLY, |open, call| open.apply(call, batch)).await;
+        let applied = self.call(work, Operation::APPLY, |open, call| open.apply(call, batch)).await;
         let results = applied.map_err(StorageError::fenced_off)?;
         Ok(results.iter().skip(1).map(|result| result.copied().map_err(Error::clone)).collect())
     }
@@ -88,7 +86,10 @@ impl Storage {
         let results = self.apply_all(work, ops).await?;
         let done = results.iter().next().and_then(Result::ok).copied();
         done.ok_or_else(|| {
-            self.error(APPLY, Error::new(ErrorCode::INTERNAL, "a batch was answered without its results"))
+            self.error(
+                Operation::APPLY,
+                Error::new(ErrorCode::INTERNAL, "a batch was answered without its results"),
+            )
         })
     }
 
@@ -107,11 +108,12 @@ impl Storage {
                 self.apply(work, &ops).await?;
                 continue;
             }
-            let id = write_id().map_err(|source| self.error(APPLY, source))?;
+            let id = write_id().map_err(|source| self.error(Operation::APPLY, source))?;
             let batch = Batch::new(&ops, BatchMode::Independent, id);
-            let results: BatchResult = self.call(work, APPLY, |open, call| open.apply(call, batch)).await?;
+            let results: BatchResult =
+                self.call(work, Operation::APPLY, |open, call| open.apply(call, batch)).await?;
             if let Some(error) = results.iter().find_map(Result::err) {
-                return Err(self.error(APPLY, error.clone()));
+                return Err(self.error(Operation::APPLY, error.clone()));
             }
         }
         Ok(())

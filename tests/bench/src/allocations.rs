@@ -1,5 +1,5 @@
-//! Counts the allocations of this binary. A plugin's own library has an allocator of its own, which is not counted here;
-//! one that is linked is.
+//! Counts the allocations of this binary. A plugin in a library has a separate allocator, which is not
+//! counted here; one that is linked is.
 #![expect(unsafe_code, reason = "an allocator is unsafe to implement; this one passes everything on")]
 
 use std::{

@@ -1,5 +1,5 @@
-//! The baseline: the same map behind `Arc<dyn async_trait>` in this binary, with the same locking, the same copies and
-//! the same records.
+//! The baseline: the same map in an `Arc<dyn async_trait>` in this binary, with the same locks, copies and
+//! records.
 
 use std::sync::{PoisonError, RwLock};
 

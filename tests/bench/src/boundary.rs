@@ -1,4 +1,4 @@
-//! What the plugin boundary costs: the memory plugin, loaded from its library, against the same map behind
+//! The cost of the plugin boundary: the memory plugin, loaded from its library, against the same map in an
 //! `Arc<dyn async_trait>`.
 
 use std::{hint::black_box, sync::Arc};

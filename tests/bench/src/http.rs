@@ -1,5 +1,6 @@
-//! HTTP reads of a secret of 1 KiB over 64 connections, without and with an audit log in a file, against an axum handler that
-//! answers the same bytes. Each server is a process of its own; the load comes from this one, so that all three pay for it.
+//! HTTP reads of a secret of 1 KiB over 64 connections, without and with an audit log in a file, against an
+//! axum handler that answers the same bytes. Each server is a separate process. The load comes from this one,
+//! so that it slows all three in the same way.
 
 use std::{
     env, fs,
@@ -73,7 +74,7 @@ fn baseline_of(body: &str) -> Result<Server> {
 }
 
 impl Server {
-    /// So many reads, over all connections at a time.
+    /// Sends `requests` reads, over all connections at the same time.
     fn load(&self, requests: u32) {
         let head = Arc::new(self.head("GET", PATH, ""));
         let each = requests / CONNECTIONS;

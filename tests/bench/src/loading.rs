@@ -1,8 +1,8 @@
-//! The time from discovery to an open backend, for 1 and for 100 plugins of 4 MiB each: with nothing of them in memory, at a
-//! first start (which probes each in a child process), and at a later one. Each figure is a process of its own, because a
-//! library that is mapped once stays so; digests are computed every time.
+//! The time from discovery to an open backend, for 1 and for 100 plugins of 4 MiB each: with nothing of them
+//! in memory, at a first start (which probes each in a child process), and at a later one. Each figure comes
+//! from a separate process, because a library that is mapped once stays so; digests are computed every time.
 //!
-//! The baseline is what cannot be avoided: the same bytes read, hashed and written to another file.
+//! The baseline is the work that cannot be avoided: the same bytes read, hashed and written to another file.
 
 use std::{
     env, fs,
@@ -28,7 +28,7 @@ pub(crate) const CHILD: &str = "loading-child";
 /// The word that makes it a probe.
 pub(crate) const PROBE: &str = "probe";
 
-/// What is known before a start.
+/// The state before a start.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Start {
     /// Nothing is in memory, and nothing was ever probed.
@@ -71,14 +71,14 @@ fn plugin_directory(directory: &Path, number: usize) -> PathBuf {
     directory.join(format!("plugins-{number:03}"))
 }
 
-/// As many plugins with digests of their own, all locked.
+/// Makes `count` plugins with different digests, all locked.
 fn make(directory: &Path, count: usize) -> Result<()> {
     let program = env::current_exe()?;
     let mut library = fs::read(program.with_file_name(file_name("memory")))?;
     ensure!(library.len() < BYTES, "the plugin has {} bytes", library.len());
     let mut lock = LockFile::default();
     for number in 0..count {
-        // What comes behind the last section is ignored by the dynamic linker.
+        // The dynamic linker ignores bytes after the last section.
         library.resize(BYTES - 8, 0);
         library.extend((number as u64).to_le_bytes());
         let plugins = plugin_directory(directory, number);

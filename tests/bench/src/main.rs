@@ -1,9 +1,11 @@
 //! `cargo xtask bench`: each measurement against a baseline that runs in the same process, in turns, on the same bytes.
 //!
-//! [`boundary`] measures what the plugin boundary costs against `Arc<dyn async_trait>` in one binary; [`baseline`] is
-//! that. [`sqlite`] measures the SQLite plugin against plain rusqlite, [`loading`] what it takes until a plugin is open,
-//! [`http`] what a server makes of it, audited or not, [`swap`] what requests notice of a swap; [`server`] starts the servers.
-//! [`postgres`] measures the PostgreSQL plugin against `pgbench`. [`plugin`] loads what is measured, [`allocations`] counts what the host allocates, [`rounds`] is how anything is measured.
+//! [`boundary`] measures the cost of the plugin boundary against [`baseline`], an `Arc<dyn async_trait>` in
+//! the same binary. [`sqlite`] measures the SQLite plugin against plain rusqlite, and [`postgres`] the
+//! PostgreSQL plugin against `pgbench`. [`loading`] measures the time until a plugin is open, [`http`] whole
+//! servers with and without audit, and [`swap`] the effect of a swap on requests. [`server`] starts the
+//! servers, [`plugin`] loads the plugin under test, [`allocations`] counts the allocations of the host, and
+//! [`rounds`] runs every measurement.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
 mod allocations;

@@ -1,4 +1,4 @@
-//! Plugins from the libraries beside this program, loaded as a host loads them.
+//! Plugins from the libraries in this program's directory, loaded as a host loads them.
 
 use std::{
     env, fs,
@@ -13,7 +13,7 @@ use keyway_loader::{
 };
 use serde_json::Value;
 
-/// Opens a plugin; its data and whatever else it takes to load it go into `directory`.
+/// Opens a plugin. Its data and the files of the loader go into `directory`.
 pub(crate) fn open(name: &str, config: Value, directory: &Path) -> Result<Generation> {
     let program = env::current_exe()?;
     let built = program.parent().context("this program is in a directory")?;
@@ -22,7 +22,7 @@ pub(crate) fn open(name: &str, config: Value, directory: &Path) -> Result<Genera
         search: vec![SearchPath { directory: built.to_owned(), origin: Origin::Bundled }],
         trust: Trust::lock(lock(&library, directory)?),
         libraries: Vec::new(),
-        // What is measured is the open plugin.
+        // The benchmark measures the open plugin, not the probe.
         prober: None,
         history: History::new(directory.join("staged")),
         staging_dir: directory.join("staged"),

@@ -129,7 +129,7 @@ fn pgbench(server: &Server, script: &Path, clients: usize, more: &[&str]) -> Res
     rate.with_context(|| format!("pgbench says no rate: {text}"))
 }
 
-/// Calls a second, by as many tasks as there are clients.
+/// Calls a second, with one task for each client.
 fn drive(runtime: &Runtime, store: &Arc<Generation>, work: Work, clients: usize) -> Result<f64> {
     let (over, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Servers that are measured, each a process of its own.
+//! The servers under test, each a separate process.
 
 use std::{
     env, fs,
@@ -29,8 +29,8 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Keyway, unsealed, with the plugins of `plugins` and this plugin and its settings; `more` is what else stands in its
-    /// configuration.
+    /// Keyway, unsealed, with the plugins of `plugins`, and with this plugin and its settings. `more` is
+    /// appended to the configuration.
     pub(crate) fn keyway(plugins: &Path, plugin: &str, settings: &str, more: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let config = directory.path().join("keyway.toml");

@@ -112,7 +112,8 @@ fn report(name: &str, operations: u32, baseline: &mut dyn FnMut(u32), plugin: &m
     println!("{name:<18} {:>26} {:>26} {:>7.2}", text(base), text(plugin), plugin.median / base.median);
 }
 
-/// Counted beneath the backend, which is linked for that; by writers who each wait for their answer.
+/// Syncs for each put, counted beneath the linked backend. Each writer waits for its answer before its next
+/// put.
 fn syncs_per_put(writers: u32) -> Result<f64> {
     let directory = tempfile::tempdir()?;
     let disk = Disk::counting(directory.path());

@@ -110,7 +110,7 @@ impl Sorted {
         Self(times)
     }
 
-    /// The time within which so many of 100 are.
+    /// The time that `percent` of 100 do not exceed.
     fn share(&self, percent: usize) -> Duration {
         let at = (self.0.len() * percent / 100).min(self.0.len().saturating_sub(1));
         self.0.get(at).copied().unwrap_or_default()

@@ -1,5 +1,6 @@
-//! A host of the interface version that it is built with: loads the plugins that are named, in this order, into one process,
-//! and runs the conformance suite on each while all are open. Prints a line for each; exits with 1 where a promise is broken.
+//! A host of the interface version that it is built with: loads the plugins that are named, in this order,
+//! into one process, and runs the conformance suite on each while all are open. Prints a line for each; exits
+//! with 1 if a promise is broken.
 #![expect(clippy::print_stdout, reason = "a command line speaks to its user")]
 
 use std::{

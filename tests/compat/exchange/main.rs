@@ -1,6 +1,6 @@
-//! A host and two plugins, each with an allocator that ends the process when it is given back what it does not own. Values go
-//! from one plugin through the host to the other, as often as the first argument says; with `control` as the second, the
-//! host frees what is the plugin's, which must not go unnoticed.
+//! A host and two plugins, each with an allocator that ends the process if it is to free foreign memory. The
+//! first argument says how many values go from one plugin through the host to the other. With `control` as
+//! the second, the host frees memory of a plugin, which must not go unnoticed.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -27,11 +27,11 @@ fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let rounds: u64 = arguments.first().and_then(|text| text.parse().ok()).expect("how often");
     let mut bench = Workbench::new();
-    // Under valgrind a child would be too slow, and is another test's.
+    // Under valgrind a child would be too slow; other tests cover the probe.
     bench.loader.prober = None;
     let library = fs::read(plugin("tagged")).expect("read the library");
     let open = |more: &[u8]| {
-        // Another digest is another image, with an allocator of its own.
+        // Another digest is another image, with a separate allocator.
         bench.put("memory", &[&library, more].concat());
         bench.lock("memory");
         bench.open("memory", json!({})).expect("open the plugin")
@@ -42,7 +42,7 @@ fn main() {
         let staged = bench.loader.staging_dir.join(format!("{digest}.so"));
         let foreign = keyway_tagging::take_box(&staged, "keyway_tagged_box").expect("take a box");
         drop(foreign);
-        println!("nobody noticed");
+        println!("the foreign free went unnoticed");
         return;
     }
     let mut exchanged = 0;
@@ -88,7 +88,7 @@ fn exchange(from: &Generation, to: &Generation, round: u64) -> u64 {
     let read = block_on(transaction.get(&call, key)).expect("get in a transaction");
     assert_eq!(read.map(|record| record.value().to_vec()), Some(value), "another value came out");
     drop(transaction);
-    // Cancelled: a reply that nobody waits for.
+    // A call that is cancelled: its reply is dropped.
     drop(from.get(&call, key));
     block_on(from.delete(&call, Delete::new(Key::new("k", b"none")))).expect("delete");
     drop(block_on(from.health(&call)).expect("health"));

@@ -20,7 +20,7 @@ use keyway_loader::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// What the workspace has built, beside the test or program that runs.
+/// A file that the workspace has built, in the directory of the running test or program.
 pub fn built(file: &str) -> PathBuf {
     let test = env::current_exe().expect("a test knows where it is");
     let mut directory = test.parent().expect("a program is in a directory");

@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// What is written in front of each block.
+/// The header before each block.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Header {
@@ -25,7 +25,7 @@ const FREED: usize = 0x6465_6164;
 /// The allocator.
 pub struct Tagged;
 
-/// Counts blocks; where it lies is what tells the images apart.
+/// Counts blocks. Its address tells the images apart.
 static ALLOCATED: AtomicU64 = AtomicU64::new(0);
 
 /// How many blocks this image has handed out.
@@ -84,12 +84,12 @@ unsafe impl GlobalAlloc for Tagged {
     }
 }
 
-/// Takes a box that a loaded library has made and that was never meant for anybody else: a negative control, whose drop must
-/// end the process. `symbol` is a function `extern "C" fn() -> *mut u64` of the library.
+/// Takes a box from a loaded library that only the library may free. It is the negative control: its drop
+/// must end the process. `symbol` is a function `extern "C" fn() -> *mut u64` of the library.
 ///
 /// # Errors
 ///
-/// Where the library is not loaded or has no such function.
+/// If the library is not loaded or has no such function.
 pub fn take_box(library: &Path, symbol: &str) -> io::Result<Box<u64>> {
     let name = |text: &str| CString::new(text).map_err(io::Error::other);
     let (path, symbol) = (name(&library.to_string_lossy())?, name(symbol)?);
@@ -105,6 +105,6 @@ pub fn take_box(library: &Path, symbol: &str) -> io::Result<Box<u64>> {
     }
     // SAFETY: by this function's contract.
     let function: extern "C" fn() -> *mut u64 = unsafe { std::mem::transmute(function) };
-    // SAFETY: the pointer is a box's. Whose allocator made it is what is tested.
+    // SAFETY: the pointer is a box's. The test checks that the wrong allocator notices it.
     Ok(unsafe { Box::from_raw(function()) })
 }

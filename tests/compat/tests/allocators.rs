@@ -1,4 +1,4 @@
-//! Memory goes back to whoever has allocated it, on every way over the boundary.
+//! Memory goes back to the allocator that it came from, on every way over the boundary.
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::indexing_slicing,
@@ -29,7 +29,7 @@ fn exchanged(output: &Output) -> u64 {
 }
 
 #[test]
-fn million_values_go_round_and_nobody_frees_what_is_anothers() {
+fn million_values_exchanged_are_freed_by_their_own_allocators() {
     assert!(exchanged(&exchange(&[], &["240000"])) >= 1_000_000);
 }
 

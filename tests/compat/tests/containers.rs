@@ -30,7 +30,8 @@ use object::{
 };
 use serde_json::json;
 
-/// One of the linkers that come with Rust's own distribution; none, with a visible line, where Rust came without.
+/// One of the linkers that come with Rust's own distribution; none, with a printed line, if Rust came
+/// without.
 fn linker(name: &str) -> Option<PathBuf> {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap();
     let root = PathBuf::from(String::from_utf8(sysroot.stdout).unwrap().trim()).join("lib/rustlib");
@@ -49,7 +50,7 @@ fn link(linker: &Path, directory: &Path, arguments: &[&str]) {
     assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// An object file with a descriptor, and with a reference to `symbol` where there is one.
+/// An object file with a descriptor, and with a reference to `symbol` if there is one.
 fn object(format: BinaryFormat, target_os: &str, reference: Option<&str>) -> Vec<u8> {
     let mut described = descriptor("forged");
     described["target_os"] = json!(target_os);
@@ -85,7 +86,7 @@ fn object(format: BinaryFormat, target_os: &str, reference: Option<&str>) -> Vec
     object.write().unwrap()
 }
 
-/// What is read from a file, and what a lock says of it.
+/// The description that is read from a file, and its entry in a lock file.
 fn read(bench: &Workbench, file: &str) -> (Described, String) {
     let described = describe(stage(&bench.path().join(file), &bench.loader.staging_dir).unwrap()).unwrap();
     let mut lock = LockFile::default();
@@ -172,7 +173,7 @@ fn truncations_are_damage(bench: &Workbench, file: &str) {
         let end = whole.len() * step / 64;
         fs::write(bench.path().join("part"), whole.get(..end).unwrap()).unwrap();
         let staged = stage(&bench.path().join("part"), &bench.loader.staging_dir).unwrap();
-        // Never a panic. What lies behind the last thing that is read may be missing, which a digest tells.
+        // Never a panic. Bytes after the last part that is read may be missing: only a digest detects that.
         match describe(staged) {
             Ok(described) => assert_eq!(described.descriptor.name, "forged"),
             Err(error) => assert!(!error.to_string().is_empty()),

@@ -96,12 +96,12 @@ fn locked_or_signed_library_with_any_bit_flipped_never_runs() {
 }
 
 #[test]
-fn library_that_nobody_checks_with_any_bit_flipped_harms_at_most_its_probe() {
+fn unchecked_library_with_any_bit_flipped_harms_at_most_its_probe() {
     let mut bench = Workbench::new();
     let whole = stripped(&plugin("memory"), bench.path());
     bench.loader.trust.policy = Some(Policy::Unchecked);
     let parsed = object::File::parse(&whole[..]).unwrap();
-    // Where the loader and the dynamic linker read; flips of code and data are told by nobody but a digest.
+    // The parts that the loader and the dynamic linker read. Only a digest detects flips in code and data.
     let read: Vec<(usize, usize)> =
         [".keyway", ".dynamic", ".dynstr", ".dynsym", ".gnu.hash", ".rela.dyn", ".init_array"]
             .iter()
@@ -121,7 +121,7 @@ fn library_that_nobody_checks_with_any_bit_flipped_harms_at_most_its_probe() {
             Some(_) => refused += 1,
             None => good += 1,
         }
-        // The history and the copies of all of them are not what is tested.
+        // The history and the copies are not under test, and take space.
         std::fs::remove_dir_all(&bench.loader.staging_dir).unwrap();
     }
     assert!(refused > 10 && good > 10, "{refused} refused, {good} good");

@@ -1,5 +1,5 @@
-//! Hosts and plugins of several minor versions of the interface, and of another compiler. What is needed is built by
-//! `cargo xtask test`.
+//! Hosts and plugins of several minor versions of the interface, and of another compiler. `cargo xtask test`
+//! builds them.
 #![expect(
     clippy::print_stderr,
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use keyway_conformance::Options;
 use keyway_loader::{Fix, discover::file_name};
 use serde_json::json;
 
-/// A directory that xtask has prepared; none, with a visible line, where it has not.
+/// A directory that xtask has prepared; none, with a printed line, if it has not.
 fn prepared(variable: &str) -> Option<PathBuf> {
     let directory = env::var_os(variable).map(PathBuf::from);
     if directory.is_none() {
@@ -86,7 +86,7 @@ fn same_version_with_another_layout_is_refused_in_a_few_lines() {
     let bench = Workbench::new();
     bench.put("memory", &fs::read(variants.join("skewed/debug").join(file_name("memory"))).unwrap());
     bench.lock("memory");
-    // By the probe, and by the host itself where nobody probes.
+    // With a probe, and without one in the host itself.
     let mut said = Vec::new();
     for prober in [bench.loader.prober.clone(), None] {
         let mut loader = bench.loader.clone();
@@ -97,7 +97,7 @@ fn same_version_with_another_layout_is_refused_in_a_few_lines() {
         let reason = &error.passed_over[0].reason;
         let text = bench.neutral(&format!("{}: {reason}; {}", reason.stage().name(), reason.fix()));
         assert!(text.len() < 1_000, "{} bytes: {text}", text.len());
-        // The rest is there for whoever asks.
+        // The detail holds the rest.
         assert!(reason.detail().is_some_and(|detail| detail.len() > 2_000));
         said.push(text);
     }

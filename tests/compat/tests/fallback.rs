@@ -1,4 +1,4 @@
-//! What is kept to fall back to, and what is not.
+//! Which versions the loader keeps to fall back to.
 
 use std::fs;
 

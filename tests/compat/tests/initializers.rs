@@ -9,16 +9,16 @@ use keyway_compat::{Workbench, forge::Forged, plugin};
 use keyway_loader::loader::StageFailure;
 use serde_json::json;
 
-/// A bench on which the memory plugin lies beside the forged one, as a host has several.
+/// A bench with the memory plugin and the forged one, as a host has several.
 fn bench() -> Workbench {
     let mut bench = Workbench::with("memory");
-    // What is left to wait for is only the hang.
+    // Short, as only a hang makes a test wait for the deadline.
     let prober = bench.loader.prober.as_mut().unwrap();
     (prober.deadline, prober.memory) = (Duration::from_secs(3), 96 << 20);
     bench
 }
 
-/// What is said of a library that does this; and that the host goes on.
+/// The reason why a library that does this is refused. The host goes on.
 fn said_of(bench: &Workbench, forged: &Forged<'_>) -> String {
     bench.forge(forged);
     let error = bench.load("forged").map(|_| ()).unwrap_err();
@@ -27,7 +27,7 @@ fn said_of(bench: &Workbench, forged: &Forged<'_>) -> String {
 }
 
 #[test]
-fn whatever_an_initializer_does_is_told_apart_and_harms_nobody() {
+fn harmful_initializer_is_told_apart_and_harms_no_other_plugin() {
     let bench = bench();
     let behaviours = [
         "abort",
@@ -64,7 +64,7 @@ fn flood_of_output_is_bounded_and_paints_on_no_terminal() {
 
 #[test]
 fn child_has_no_environment_and_no_file_of_its_parent() {
-    // As whoever starts a server may leave one open.
+    // An open file that the server may inherit from its parent.
     let secret = tempfile::NamedTempFile::new().unwrap();
     rustix::io::fcntl_setfd(secret.as_file().as_fd(), rustix::io::FdFlags::empty()).unwrap();
     let said = said_of(&bench(), &Forged::new("look"));

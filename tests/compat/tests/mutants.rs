@@ -1,5 +1,5 @@
-//! The conformance suite against backends with one defect each: it must find every one, by the case that is meant for it, and in
-//! words that name what is wrong.
+//! The conformance suite against backends with one defect each. For every defect, the case that is meant for
+//! it must fail, in words that name the defect.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -163,7 +163,7 @@ const OVER_SQLITE: &[Mutant] = &[
     ("version_restarts_at_open", "versions_never_repeat_across_openings", "was given a second time"),
 ];
 
-/// What the SDK sees to, and a library without it can get wrong.
+/// Defects that the SDK prevents. A library without the SDK can have them.
 const WITHOUT_THE_SDK: &[Mutant] = &[
     ("ignores_limits", "limit_of_key_is_exact", "a put of a key beyond the limit succeeded"),
     ("ignores_limits", "limit_of_value_is_exact", "a put of a value beyond the limit succeeded"),
@@ -253,7 +253,7 @@ fn run(bench: &Workbench, over: &str, defect: &str, only: &[&str]) -> Report {
     )
 }
 
-/// What is wrong with how the suite took a mutant; none where it found the defect.
+/// Why the suite missed the defect of a mutant; none if it found the defect.
 fn missed(bench: &Workbench, over: &str, (defect, case, words): &Mutant) -> Option<String> {
     let report = run(bench, over, defect, &[case]);
     let finding = report.cases.iter().find(|finding| finding.name == *case);
@@ -284,8 +284,8 @@ fn all_are_found(over: &str, mutants: &[Mutant]) {
     );
 }
 
-/// Without a defect the same layers keep every promise that a mutant is to break: what is found is the defect. `unclaimed` are
-/// cases whose promise only a mutant makes, or only one that makes fewer.
+/// Without a defect, the same layers keep every promise that a mutant breaks, so each finding comes from its
+/// defect. `unclaimed` are cases whose promise only a mutant makes, or only one that makes fewer.
 fn none_is_found(over: &str, defect: &str, mutants: &[Mutant], unclaimed: &[&str]) {
     let cases: BTreeSet<&str> = mutants.iter().map(|(_, case, _)| *case).collect();
     let cases: Vec<&str> = cases.into_iter().collect();

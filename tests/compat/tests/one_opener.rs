@@ -21,7 +21,7 @@ fn sqlite_is_not_opened_by_a_second_copy_of_the_library() {
     let bench = Workbench::with("sqlite");
     let first = bench.open("sqlite", json!({ "path": "k.db" })).unwrap();
     let one = bench.load("sqlite").unwrap();
-    // Another digest, and so another image; the loader of the system ignores what comes behind the last section.
+    // Another digest, and so another image: the system's loader ignores bytes after the last section.
     let mut copy = std::fs::read(bench.file("sqlite")).unwrap();
     copy.extend_from_slice(b"another build");
     bench.put("sqlite", &copy);

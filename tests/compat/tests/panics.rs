@@ -106,7 +106,7 @@ fn pending_call_wakes_across_the_boundary_from_another_thread() {
         })
         .collect();
     assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
-    // Cancelled while they sleep: nothing is left behind that could wake a caller that is gone.
+    // Cancelled while they sleep: nothing remains that could wake a caller that is gone.
     for _ in 0..100 {
         let mut reply = backend.get(&CallContext::background(), Key::new("k", b"sleep on the runtime"));
         let mut context = Context::from_waker(Waker::noop());
@@ -152,7 +152,7 @@ fn panic_in_open_is_its_error_and_a_promise_beyond_the_descriptor_is_a_refusal()
     bench.open("faulty", json!({})).unwrap();
 }
 
-/// By the host itself, where nobody probes, it is not asked: a panic that leaves an `extern "C"` function ends the process.
+/// This test needs the probe: a panic that leaves an `extern "C"` function ends the process that calls it.
 #[test]
 fn panic_before_open_is_told_by_the_probe() {
     let library = std::fs::read(keyway_compat::plugin("panicking")).unwrap();

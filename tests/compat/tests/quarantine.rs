@@ -136,7 +136,7 @@ fn damaged_history_is_put_aside_and_begun_anew() {
 #[test]
 fn program_that_cannot_probe_is_no_crash_of_the_plugin() {
     let mut bench = Workbench::with("memory");
-    // It ends at once, with a code of its own.
+    // This program ends at once, with its own exit code.
     bench.loader.prober.as_mut().unwrap().program = "/bin/false".into();
     let requirement = keyway_loader::Requirement::parse("memory").unwrap();
     for _ in 0..4 {

@@ -1,4 +1,5 @@
-//! Whatever lies in the directory: the host lives, and the error says what it is and what to do.
+//! Unusable files in the plugin directory: the host survives each, and the error says what it is and what to
+//! do.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -57,7 +58,7 @@ fn truncated_library_is_refused_wherever_it_ends() {
         let text = refusal(&bench, "memory");
         assert!(text.contains("damaged") || text.contains("not a shared library"), "{step}/{steps}: {text}");
     }
-    // Only the last byte is missing: whatever the headers say, the lock does not know it.
+    // Only the last byte is missing. The headers may still be valid, but the digest is not in the lock.
     bench.put("memory", whole.split_last().unwrap().1);
     refusal(&bench, "memory");
     bench.put("memory", &whole);

@@ -30,7 +30,7 @@ use keyway_loader::{
 };
 use minisign::KeyPair;
 
-/// What becomes of the plugin `forged` in the first directory: why it may run, or why not and what to do.
+/// The verdict on the plugin `forged` in the first directory: why it may run, or why not and what to do.
 fn verdict(bench: &Workbench) -> Result<Grant, String> {
     let candidate = Candidate {
         path: bench.file("forged"),
@@ -54,7 +54,7 @@ fn mode(path: &Path, mode: u32) {
 fn bench() -> Workbench {
     let mut bench = Workbench::new();
     bench.put("forged", &Forged::new("nothing").compile(bench.path()));
-    // Whatever the umask: nobody else writes here.
+    // Set, as a lax umask would let others write here.
     for path in [bench.path().to_owned(), bench.path().join("plugins"), bench.file("forged")] {
         mode(&path, 0o755);
     }
@@ -95,7 +95,7 @@ fn environment_loosens_nothing() {
         }
         bench.loader.trust.policy = Some(Policy::Lock);
         assert!(verdict(&bench).unwrap_err().contains("is not in"));
-        // What the configuration names is the configuration's, whoever else names it.
+        // A directory that the configuration names has its policy, even if the environment names it, too.
         bench.loader.trust.directories = vec![(bench.path().join("plugins"), Policy::Owner)];
         assert_eq!(verdict(&bench), Ok(Grant::Owned));
         bench.loader.trust.directories.clear();
@@ -121,16 +121,16 @@ fn owner_refuses_what_others_could_have_written() {
     tried("everybody may write the directory", verdict(&bench));
     mode(&directory, 0o775);
     tried("group may write the directory", verdict(&bench));
-    // Others can put files beside it, which a link may name.
+    // Others can put files into its directory, which a link may name.
     mode(&directory, 0o1777);
     tried("everybody may add to the directory", verdict(&bench));
     mode(&directory, 0o755);
     mode(bench.path(), 0o777);
     tried("everybody may write the directory above", verdict(&bench));
-    // Nobody but the owner can replace what lies in a sticky one.
+    // In a sticky directory, only the owner of a file can replace it.
     mode(bench.path(), 0o1777);
     assert_eq!(verdict(&bench), Ok(Grant::Owned));
-    // Nobody needs to list the directories above.
+    // The directories above need not be readable.
     mode(bench.path(), 0o711);
     assert_eq!(verdict(&bench), Ok(Grant::Owned));
     mode(bench.path(), 0o755);
@@ -364,7 +364,7 @@ fn file_that_is_swapped_at_any_moment_never_runs_unverified() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    assert!(!mark(bench.path()).exists(), "bytes that nobody verified ran");
+    assert!(!mark(bench.path()).exists(), "unverified bytes ran");
     assert!(ran > rounds / 100 && refused > rounds / 100, "{ran} ran, {refused} refused, {torn} torn");
 }
 

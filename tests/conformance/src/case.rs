@@ -71,7 +71,7 @@ pub enum Effort {
     /// Minutes: for every change.
     #[default]
     Short,
-    /// As many as it takes to find what is rare.
+    /// Enough rounds to find rare defects.
     Full,
 }
 
@@ -82,8 +82,8 @@ pub enum Stop {
     Broken(String),
     /// It could be neither kept nor broken here: why.
     Unproved(String),
-    /// Somebody else's work got in between, with proof that nothing was changed; where nobody tries again, that is a failure as
-    /// any other.
+    /// Concurrent work interfered, and the error proves that nothing was changed. If the case does not retry,
+    /// it is a failure like any other.
     Conflict(String),
 }
 

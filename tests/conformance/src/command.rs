@@ -50,7 +50,8 @@ KEYWAY_CONFORMANCE_REPORTS=DIRECTORY in the environment keeps each subject's rep
 /// A subject by its name.
 pub type Named = (&'static str, fn() -> Result<Subject, String>);
 
-/// The `main` of a test program with `harness = false`: runs the suite on each subject, and fails where a promise is broken.
+/// The `main` of a test program with `harness = false`: runs the suite on each subject, and fails if a
+/// promise is broken.
 ///
 /// Started again by itself, it runs single cases.
 ///
@@ -71,7 +72,7 @@ pub fn main(subjects: &[Named]) -> ExitCode {
     main_for(subjects, &[])
 }
 
-/// As [`main`], for a program that is there for a few cases: these are run where the command line names none.
+/// As [`main`], for a program with a few cases: they run if the command line names none.
 pub fn main_for(subjects: &[Named], words: &[&str]) -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == CHILD) {
@@ -95,7 +96,7 @@ pub fn main_for(subjects: &[Named], words: &[&str]) -> ExitCode {
     }
 }
 
-/// None where nothing is to be run.
+/// None if there is nothing to run.
 fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
     let mut options = Options::default();
     let mut lists = None;

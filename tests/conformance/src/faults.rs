@@ -1,13 +1,13 @@
-//! What a case can have done to the store beneath a backend, where somebody offers it.
+//! Faults that a case can inject into the store beneath a backend, if the subject offers them.
 
 use std::{fmt, path::Path};
 
 use crate::case::Stop;
 
-/// What is wrong with a store, until it is not any more.
+/// A trouble of a store, until it is healed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// Whatever is asked of it fails: stopped, unplugged.
+    /// Every call fails, as if the store was stopped or unplugged.
     Gone,
     /// There is no more room.
     Full,

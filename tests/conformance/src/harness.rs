@@ -1,4 +1,4 @@
-//! What a case works with: an open backend, a keyspace of its own, and a way to say what broke.
+//! The harness of a case: an open backend, a separate keyspace, and helpers to report what broke.
 
 use std::{
     hash::BuildHasher as _,
@@ -55,7 +55,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) effort: Effort,
     /// How long the case may take.
     pub(crate) deadline: Duration,
-    /// What starts processes; none where everything runs in this one.
+    /// Starts processes; none if all cases run in this one.
     pub(crate) program: Option<&'a Program>,
 }
 
@@ -85,7 +85,7 @@ impl<'a> Harness<'a> {
         Arc::clone(backend.as_ref().expect("a case does not use a store that it has closed"))
     }
 
-    /// Closes the store. Whatever a case still holds of it goes first.
+    /// Closes the store.
     pub(crate) fn close(&self) -> Outcomes {
         let backend = self.backend.write().unwrap_or_else(PoisonError::into_inner).take();
         match backend {
@@ -94,7 +94,7 @@ impl<'a> Harness<'a> {
         }
     }
 
-    /// Opens the store again, closing it first where it is open.
+    /// Opens the store again. If it is open, it is closed first.
     pub(crate) fn reopen(&self) -> Outcomes {
         self.close()?;
         let opened = self.open_another()?;
@@ -118,12 +118,12 @@ impl<'a> Harness<'a> {
             Some(Ok(faults)) => Ok(&**faults),
             Some(Err(unoffered)) => Err(unoffered.clone().into()),
             None => Err(Stop::Unproved(format!(
-                "it needs a store beneath the backend that {what}, which nobody offers here"
+                "it needs a store beneath the backend that {what}, which is not offered here"
             ))),
         }
     }
 
-    /// The same store, after whoever had it open was killed.
+    /// Opens the same store after the process that had it open was killed.
     pub(crate) fn open_after_kill(&self) -> Result<Generation, Stop> {
         let begun = Instant::now();
         loop {
@@ -269,7 +269,7 @@ pub(crate) fn wait<T>(reply: Reply<T>) -> Result<T, Error> {
     result
 }
 
-/// Waits for an answer to a write, which is made again where somebody else's work got in between.
+/// Waits for the answer to a write. After a conflict with concurrent work, the write is retried.
 pub(crate) fn again_on_conflict<T>(mut write: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     loop {
         match write() {
@@ -279,7 +279,7 @@ pub(crate) fn again_on_conflict<T>(mut write: impl FnMut() -> Result<T, Error>) 
     }
 }
 
-/// All entries of a scan with their values, page by page; sorted where scans have no order.
+/// All entries of a scan with their values, page by page; sorted if scans have no order.
 pub(crate) fn collect(
     capabilities: &Capabilities,
     scan: Scan<'_>,

@@ -1,4 +1,4 @@
-//! Writes whose fate can be checked afterwards: what was acknowledged must be there, what is half must not.
+//! Writes that can be checked afterwards: acknowledged ones must be there, and none may be half there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::{
 /// The keyspace that is written to.
 pub const KEYSPACE: &str = "ledger";
 
-/// What one writer has written, and what may have become of it.
+/// The writes of one writer, with their possible outcomes.
 #[derive(Debug, Default)]
 pub struct Ledger {
     writer: u64,
@@ -40,7 +40,7 @@ struct Slot {
 /// What happened, in a form that another process can read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A write begins: its slot, how many keys that has, and what is written; none is a removal.
+    /// A write begins: its slot, the number of keys of the slot, and the value; none is a removal.
     Try(String, u64, Option<u64>),
     /// It was acknowledged.
     Acknowledged(String),
@@ -135,7 +135,7 @@ impl Ledger {
         }
     }
 
-    /// One write of whatever kind comes next; `tell` hears what happens before the next thing does.
+    /// Does one write, of the kind that comes next. `tell` gets each event before the next one happens.
     ///
     /// # Errors
     ///
@@ -217,7 +217,7 @@ impl Ledger {
         let transaction = block_on(store.begin(&call(), begin))?;
         let value = value(turn);
         for index in 0..keys {
-            // Before the commit nothing of it happens, whatever a single call may say.
+            // Before the commit no write takes effect, even if a single call reports another outcome.
             let undone = |error: Error| Error::new(error.code(), error.message());
             let key = key(slot, index);
             let put = Put::new(Key::new(KEYSPACE, &key), &value).with_write_id(write_id());
@@ -227,7 +227,7 @@ impl Ledger {
         Ok(committed.keys().iter().map(|key| (key.key().to_vec(), key.version())).collect())
     }
 
-    /// Whether the store holds what it may hold; from then on, that is what it must go on holding.
+    /// Checks that the store holds an allowed state. From then on, it must keep that state.
     ///
     /// # Errors
     ///
@@ -290,7 +290,7 @@ mod tests {
             keyway_loader::Plugin::linked(keyway_sdk::linked::<keyway_memory_backend::Memory>()).unwrap();
         let subject = crate::Subject::new(plugin, serde_json::json!({}));
         let opened = subject.open(std::path::Path::new(".")).unwrap();
-        let store: &Store = &*opened;
+        let store: &Store = &opened;
         let slot = "w1/batch".to_owned();
         let mut ledger = Ledger::new(1);
         ledger.note(&Event::Try(slot.clone(), 2, Some(1)));

@@ -1,11 +1,12 @@
-//! What every storage backend must pass: the interface's promises as cases, each with a verdict.
+//! The conformance suite of storage backends: the interface's promises as cases, each with a verdict.
 //!
-//! A case whose promise the backend claims (by its capabilities) is run; what is not claimed must answer `Unsupported` and
-//! change nothing, which is a case of its own. Each failure says what was promised and what was seen.
+//! The suite runs the cases of all promises that the capabilities of the backend claim. Another case checks
+//! that operations that are not claimed answer `Unsupported` and change nothing. Each failure states the
+//! promise and the observation.
 //!
-//! [`Suite`] runs each case in a process of its own, with a deadline, so that a crash or a hang is a finding like any other;
-//! [`main`] is a whole test program around it, for authors. The program `keyway-conform` does the same for a library.
-//! [`run_here`] runs what can be run in one process:
+//! [`Suite`] runs each case in a separate process with a deadline, so that a crash or a hang is a finding
+//! like any other. [`main`] is a whole test program around it, for authors. The program `keyway-conform` does
+//! the same for a library. [`run_here`] runs what can be run in one process:
 //!
 //! ```
 //! # use keyway_memory_backend::Memory as Example;
@@ -20,7 +21,8 @@
 //! # }
 //! ```
 //!
-//! [`cases`](cases()) are the promises, in [`Case`]; a [`Subject`] is what is tested; a [`Report`] is what was found.
+//! [`cases`](cases()) lists the promises, each a [`Case`]. A [`Subject`] is the plugin under test, and a
+//! [`Report`] has the findings.
 
 mod case;
 mod cases;

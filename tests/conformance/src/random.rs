@@ -10,7 +10,7 @@ impl Random {
         Self(seed)
     }
 
-    /// The numbers of whoever has that name, by FNV-1a.
+    /// The numbers for one name, by FNV-1a.
     pub(crate) fn named(seed: u64, name: &str) -> Self {
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,4 +1,4 @@
-//! What a run has found: for people, and as files that can be kept beside a library.
+//! The findings of a run: for people, and as files to keep with a library.
 
 mod junit;
 
@@ -47,7 +47,7 @@ pub struct Facts {
     pub plugin: String,
     /// The plugin's version.
     pub version: String,
-    /// The library's SHA-256; none where it was linked.
+    /// The library's SHA-256; none if it was linked.
     pub digest: Option<String>,
     /// The interface that the library was built with.
     pub interface: String,
@@ -205,7 +205,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// Where a text cannot be written as XML.
+    /// If a text cannot be written as XML.
     pub fn to_junit(&self) -> Result<String, String> {
         junit::render(self)
     }

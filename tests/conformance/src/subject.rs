@@ -1,4 +1,4 @@
-//! What is put to the test: a plugin, and how its stores are opened.
+//! The subject of a run: a plugin, and how its stores are opened.
 
 use std::path::{Path, PathBuf};
 
@@ -14,15 +14,16 @@ use crate::{faults::FaultsIn, harness::write_id};
 
 /// A plugin with the settings that its stores are opened with.
 ///
-/// Each case opens a store with a data directory of its own. Where the settings lead elsewhere (an absolute path, a URL), all
-/// cases share one store, which has to be the suite's alone: each case begins by removing every keyspace in it.
+/// Each case opens a store with a separate data directory. If the settings lead elsewhere (an absolute path,
+/// a URL), all cases share one store. Only the suite may use it: each case begins by removing every keyspace
+/// in it.
 #[derive(Clone)]
 pub struct Subject {
     /// The plugin.
     pub plugin: Plugin,
     /// The settings of the backend.
     pub config: Value,
-    /// What can be done to the store beneath it; none where nobody offers it.
+    /// The faults that can be injected into the store beneath it, if any.
     pub faults: Option<FaultsIn>,
 }
 
@@ -60,12 +61,12 @@ impl Library {
     ///
     /// # Errors
     ///
-    /// Where a path is not Unicode.
+    /// If a path is not Unicode.
     pub fn to_value(&self) -> Result<Value, String> {
         serde_json::to_value(self).map_err(|error| format!("{}: {error}", self.source.display()))
     }
 
-    /// Loads it into this process, whatever the trust policy: for [`child::main`](crate::suite::child::main).
+    /// Loads it into this process without a trust policy, for [`child::main`](crate::suite::child::main).
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Runs cases, each in a process of its own, and gathers what became of them.
+//! Runs cases, each in a separate process, and collects their findings.
 
 pub mod child;
 
@@ -34,7 +34,7 @@ use crate::{Case, Effort, Finding, Report, Subject, Verdict, cases, harness::Gro
 /// How long the store may take to open for the first time, or to be cleared, unless every case has another deadline.
 const OPENING_DEADLINE: Duration = Duration::from_mins(1);
 
-/// A program that ends in [`child::main`] where it is started with these arguments.
+/// A program that ends in [`child::main`] if it is started with these arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// The program.
@@ -48,7 +48,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// When it does not know its own file.
+    /// If it does not know its own file.
     pub fn this(arguments: Vec<OsString>) -> io::Result<Self> {
         Ok(Self { path: probe::own_program()?, arguments })
     }
@@ -65,14 +65,14 @@ pub struct Options {
     pub effort: Effort,
     /// How long each case may take, instead of its own deadline.
     pub deadline: Option<Duration>,
-    /// What becomes of a store that is not empty.
+    /// What the run does with a store that is not empty.
     pub found: Found,
 }
 
-/// What becomes of a store that is not empty when a run begins.
+/// What a run does with a store that is not empty when it begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Found {
-    /// It may be somebody's: the run does not begin.
+    /// It may hold real data: the run does not begin.
     #[default]
     Refused,
     /// It is left over from an earlier run: everything in it is removed.
@@ -125,7 +125,7 @@ pub enum SuiteError {
         /// Why.
         reason: String,
     },
-    /// Somebody's data.
+    /// The store may hold real data.
     #[error(
         "the store is not empty: it holds the keyspaces {}; the suite removes everything, so give it a store of its own, or let it \
          remove these (--clear)",
@@ -137,7 +137,7 @@ pub enum SuiteError {
     },
 }
 
-/// A run of the suite in processes of its own.
+/// A run of the suite in separate processes.
 pub struct Suite {
     /// What runs each case.
     pub program: Program,
@@ -145,7 +145,7 @@ pub struct Suite {
     pub subject: Value,
     /// Which cases, and how.
     pub options: Options,
-    /// Set by whoever wants the run to stop: what has been found by then is reported.
+    /// The caller sets it to stop the run. The report then holds the findings so far.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -188,7 +188,8 @@ impl Suite {
             heard(&finding);
             findings.push(finding);
         }
-        // A store that outlives its data directory is left as it was found. Where that fails, the next run says so.
+        // A store that outlives its data directory is left as it was before. If that fails, the next run says
+        // so.
         let clear_up = directory.path().join("clear-up");
         let _stays =
             self.order_until(Task::Clear, &clear_up, self.opening_deadline(), &AtomicBool::new(false));
@@ -226,7 +227,7 @@ impl Suite {
         let begun = Instant::now();
         let deadline = self.options.deadline.unwrap_or_else(|| case.deadline(self.options.effort));
         let verdict = match self.order(Task::Case(case.name.to_owned()), directory, deadline) {
-            // One that cannot be started says nothing of the backend, and nothing of the other cases.
+            // If the process cannot be started, that is no finding about the backend. Other cases still run.
             Err(error) => Verdict::Unproved(Chain(&error).to_string()),
             Ok((ended, answer)) => match answer {
                 Some(Answer::Verdict(verdict)) if ended.is_success() => verdict,
@@ -236,11 +237,11 @@ impl Suite {
                 _ if self.stop.load(Ordering::Relaxed) => {
                     Verdict::Unproved("the run was stopped in it".into())
                 }
-                // Whatever it found, a process that then dies has not kept the promise.
+                // If the process dies after its answer, the promise is broken, too.
                 _ => Verdict::Broken(ended.in_words(deadline)),
             },
         };
-        // What a broken case has left is of use to nobody once its finding is told.
+        // The finding of a broken case says enough: its files are not needed.
         let _stays = fs::remove_dir_all(directory);
         Finding::of(case, verdict, begun.elapsed())
     }
@@ -280,7 +281,7 @@ impl Suite {
     }
 }
 
-/// Runs cases in this process: without deadlines, and without those that need processes of their own.
+/// Runs cases in this process: without deadlines, and without cases that need separate processes.
 ///
 /// For a quick look from a test. A backend that crashes or hangs takes this process with it.
 ///
@@ -322,7 +323,7 @@ pub fn run_here(subject: &Subject, options: &Options) -> Result<Report, SuiteErr
         };
         findings.push(Finding::of(&case, verdict, begun.elapsed()));
     }
-    // As after a run in processes: the next one says so where it fails.
+    // As after a run in processes: if it fails, the next run says so.
     let _stays = child::clear_store(subject, &survey);
     Ok(Report::new(surveyed.facts, options, started, begun.elapsed(), findings))
 }

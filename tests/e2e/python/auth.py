@@ -11,7 +11,7 @@ from judge import refused
 
 client = hvac.Client(url=sys.argv[1], token=sys.argv[2])
 tokens = client.auth.token
-nobody = hvac.Client(url=sys.argv[1], token="")
+anonymous = hvac.Client(url=sys.argv[1], token="")
 
 
 def with_token(token):
@@ -49,7 +49,7 @@ root = tokens.lookup_self()["data"]
 assert root["policies"] == ["root"] and root["ttl"] == 0 and root["expire_time"] is None and root["orphan"] is True
 assert root["id"] == sys.argv[2] and root["display_name"] == "root" and root["num_uses"] == 0 and root["type"] == "service"
 assert root["path"] == "auth/token/root" and root["explicit_max_ttl"] == 0 and root["creation_ttl"] == 0
-assert client.is_authenticated() and not nobody.is_authenticated()
+assert client.is_authenticated() and not anonymous.is_authenticated()
 
 # A token as it is made, and as it is told.
 answer = tokens.create(policies=["reader"], ttl="1h", num_uses=5, meta={"who": "me", "ü": "🔑"}, display_name="a b")
@@ -108,7 +108,7 @@ orphan = tokens.create_orphan(policies=["reader"], ttl="1h", num_uses=3, meta={"
 assert orphan["orphan"] is True and told(orphan["client_token"])["orphan"] is True and orphan["num_uses"] == 3
 assert told(orphan["client_token"])["period"] == 3600
 
-# Who asks about what is not there.
+# Look-ups of a token that does not exist.
 for call in (lambda: tokens.lookup("nothing"), lambda: with_token("nothing").auth.token.lookup_self()):
     refused(Forbidden, call)
 refused(Forbidden, lambda: tokens.lookup("nothing"), "bad token")
@@ -139,14 +139,14 @@ fixed = made(policies=["reader"], renewable=False, ttl="1h")["client_token"]
 refused(InvalidRequest, lambda: tokens.renew(fixed, increment="2h"))
 refused(InvalidRequest, lambda: client.auth.token.renew_self(), "")
 
-# A token that has had its time is nobody's.
+# An expired token is unknown.
 short = with_token(made(policies=["reader"], ttl="2s")["client_token"])
 assert short.auth.token.lookup_self()["data"]["ttl"] <= 2
 time.sleep(3.1)
 refused(Forbidden, lambda: short.auth.token.lookup_self(), "permission denied")
 refused(Forbidden, lambda: tokens.lookup(short.token), "bad token")
 
-# Three uses are three requests, whatever comes of them.
+# Three uses are three requests, even if one of them is refused.
 counted = with_token(made(policies=["reader"], num_uses=3)["client_token"])
 assert counted.secrets.kv.v2.read_secret("one", raise_on_deleted_version=True)["data"]["data"] == {"path": "one"}
 assert told(counted.token)["num_uses"] == 2
@@ -265,7 +265,7 @@ client.secrets.kv.v2.create_or_update_secret("new/a", {"n": 1})
 refused(Forbidden, lambda: creator.v2.create_or_update_secret("new/a", {"n": 2}))
 assert updater.v2.create_or_update_secret("new/a", {"n": 2})["data"]["version"] == 2
 
-# Nobody gets more than they have.
+# Without sudo, a token gives no policy that it does not have. No token gives the root policy.
 policy("sudoer", **{"auth/token/*": ["create", "update", "sudo"]})
 maker = with_token(made(policies=["maker", "reader"])["client_token"])
 sudoer = with_token(made(policies=["sudoer"])["client_token"])
@@ -362,7 +362,7 @@ assert approle.list_roles()["data"]["keys"] == ["other", "web"]
 made_id = approle.generate_secret_id("web", metadata={"tag": "production"})["data"]
 assert made_id["secret_id"] and made_id["secret_id_accessor"] and made_id["secret_id"] != made_id["secret_id_accessor"]
 assert made_id["secret_id_ttl"] == 0 and made_id["secret_id_num_uses"] == 0
-answer = nobody.auth.approle.login("web-by-hand", made_id["secret_id"], use_token=False)
+answer = anonymous.auth.approle.login("web-by-hand", made_id["secret_id"], use_token=False)
 auth = answer["auth"]
 assert answer["data"] is None and auth["policies"] == auth["token_policies"] == ["default", "reader"]
 assert is_about(auth["lease_duration"], 600) and auth["renewable"] is True and auth["orphan"] is True
@@ -377,7 +377,7 @@ session.auth.approle.login("web-by-hand", made_id["secret_id"])
 assert session.is_authenticated()
 assert session.secrets.kv.v2.read_secret("one", raise_on_deleted_version=True)["data"]["data"] == {"path": "one"}
 refused(Forbidden, lambda: session.secrets.kv.v2.read_secret("two", raise_on_deleted_version=True))
-login = nobody.auth.approle.login
+login = anonymous.auth.approle.login
 for shown in (
     ("web-by-hand", "wrong"),
     ("web-by-hand", made_id["secret_id_accessor"]),
@@ -393,7 +393,7 @@ assert wrapped["data"] is None
 opened = client.sys.unwrap(wrapped["wrap_info"]["token"])["data"]["secret_id"]
 assert login("web-by-hand", opened, use_token=False)["auth"]["client_token"]
 
-# What is known of a secret id.
+# The properties of a secret id.
 known = approle.read_secret_id("web", made_id["secret_id"])["data"]
 assert known["secret_id_accessor"] == made_id["secret_id_accessor"] and known["metadata"] == {"tag": "production"}
 assert known["secret_id_num_uses"] == 0 and known["secret_id_ttl"] == 0 and not known["cidr_list"]
@@ -461,7 +461,7 @@ approle.create_or_update_approle("net", bind_secret_id=True)
 refused(VaultError, lambda: approle.generate_secret_id("net", cidr_list=["10.0.0.0/8"]))
 assert approle.generate_secret_id("net", cidr_list=["127.1.0.0/16"])["data"]["secret_id"]
 
-# Nobody becomes root by a role.
+# No role gives the root policy.
 for spelling in ("root", "ROOT", " Root"):
     try:
         approle.create_or_update_approle("evil", token_policies=[spelling])

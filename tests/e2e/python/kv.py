@@ -34,7 +34,7 @@ status = client.sys.submit_unseal_key(made["keys"][2])
 assert status["sealed"] is False and client.sys.is_sealed() is False
 assert client.seal_status["type"] == "shamir"
 
-# Nobody without a token.
+# A request without a token is refused.
 try:
     client.secrets.kv.v2.read_secret_version(path="app", raise_on_deleted_version=True)
     raise AssertionError("a client without a token was answered")

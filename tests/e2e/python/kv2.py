@@ -28,7 +28,7 @@ kv.patch(path="a", secret={"m": 2})
 assert kv.read_secret_version(path="a", raise_on_deleted_version=True)["data"]["data"] == {"n": 1, "m": 2}
 refused(InvalidPath, lambda: kv.patch(path="none", secret={}))
 
-# Only so many versions are kept.
+# Only the newest versions are kept.
 for number in range(3, 7):
     kv.create_or_update_secret(path="a", secret={"n": number})
 metadata = kv.read_secret_metadata(path="a")["data"]
@@ -50,7 +50,7 @@ for number in (4, 6):
 refused(InvalidPath, lambda: kv.read_secret_version(path="a", raise_on_deleted_version=True))
 assert kv.create_or_update_secret(path="a", secret={"n": 7})["data"]["version"] == 7
 
-# What its owners write beside a secret.
+# The metadata of a secret.
 kv.update_metadata(
     path="b/c", max_versions=2, cas_required=True, delete_version_after="30m", custom_metadata={"owner": "ops", "ü": "🔑"}
 )

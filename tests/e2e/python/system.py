@@ -33,39 +33,39 @@ def with_token(token):
     return hvac.Client(url=sys.argv[1], token=token)
 
 
-# How the server is, to whoever asks.
-nobody = hvac.Client(url=sys.argv[1], token="")
-head = nobody.sys.read_health_status()
+# Health, seal status and leader need no token.
+anonymous = hvac.Client(url=sys.argv[1], token="")
+head = anonymous.sys.read_health_status()
 assert head.status_code == 200 and head.content == b""
-health = nobody.sys.read_health_status(method="GET")
+health = anonymous.sys.read_health_status(method="GET")
 assert (health["initialized"], health["sealed"], health["standby"]) == (True, False, False)
 assert health["performance_standby"] is False and abs(health["server_time_utc"] - time.time()) < 60
 assert health["replication_performance_mode"] == "disabled" and health["replication_dr_mode"] == "disabled"
 assert re.fullmatch(r"\d+\.\d+\.\d+.*", health["version"]) and health["cluster_name"] and health["cluster_id"]
-other = nobody.sys.read_health_status(method="GET", active_code=299, sealed_code=222)
+other = anonymous.sys.read_health_status(method="GET", active_code=299, sealed_code=222)
 assert other.status_code == 299 and other.json()["sealed"] is False
-assert nobody.sys.read_health_status(method="GET", active_code=204).status_code == 204
-assert nobody.sys.read_health_status(method="GET", sealed_code=222, uninit_code=223, standby_code=224)["initialized"]
+assert anonymous.sys.read_health_status(method="GET", active_code=204).status_code == 204
+assert anonymous.sys.read_health_status(method="GET", sealed_code=222, uninit_code=223, standby_code=224)["initialized"]
 # hvac's HEAD has no query.
 answered("head", "sys/health", 299, params={"activecode": 299})
 answered("head", "sys/health", 200, params={"sealedcode": 299, "uninitcode": 298, "standbyok": "true"})
 # A code that is no number is refused.
 answered("get", "sys/health", 400, params={"activecode": "abc"})
 
-assert nobody.sys.is_initialized() is True and nobody.sys.is_sealed() is False
-assert nobody.sys.read_init_status() == {"initialized": True}
-status = nobody.sys.read_seal_status()
+assert anonymous.sys.is_initialized() is True and anonymous.sys.is_sealed() is False
+assert anonymous.sys.read_init_status() == {"initialized": True}
+status = anonymous.sys.read_seal_status()
 assert status["type"] == "shamir" and status["initialized"] is True and status["sealed"] is False
 assert 1 <= status["t"] <= status["n"] and status["progress"] == 0 and status["nonce"] == ""
 assert re.fullmatch(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?", status["version"])
 assert status["migration"] is False and status["recovery_seal"] is False and status["storage_type"]
 assert status["cluster_id"] == health["cluster_id"] and isinstance(status["build_date"], str)
-leader = nobody.sys.read_leader_status()
+leader = anonymous.sys.read_leader_status()
 assert leader["ha_enabled"] is False and leader["is_self"] is False and leader["performance_standby"] is False
 assert leader["leader_address"] == "" and leader["leader_cluster_address"] == ""
 # The leader's answer has this name, too.
 assert leader["performance_standby_last_remote_wal"] == 0
-refused(InvalidRequest, lambda: nobody.sys.initialize(1, 1), "already initiali")
+refused(InvalidRequest, lambda: anonymous.sys.initialize(1, 1), "already initiali")
 
 # Mounts: the table is at the top and under data.
 mounts = client.sys.list_mounted_secrets_engines()
@@ -291,7 +291,7 @@ refused(InvalidRequest, lambda: client.sys.get_capabilities(["x"], token="nothin
 refused(InvalidRequest, lambda: client.sys.get_capabilities(["x"], accessor="nothing"), "invalid accessor")
 refused(InvalidRequest, lambda: client.sys.get_capabilities([]))
 refused(Forbidden, lambda: app.sys.get_capabilities(["x"], token=auth["client_token"]))
-refused(Forbidden, lambda: nobody.sys.get_capabilities(["x"]))
+refused(Forbidden, lambda: anonymous.sys.get_capabilities(["x"]))
 
 # The key that seals.
 before = client.sys.get_encryption_key_status()
@@ -328,7 +328,7 @@ info = wrapped["wrap_info"]
 assert is_envelope(wrapped) and wrapped["data"] is None and wrapped["auth"] is None
 assert info["ttl"] == 120 and info["creation_path"] == "secret/data/app/x" and info["token"] and info["accessor"]
 assert re.match(r"\d{4}-\d\d-\d\dT", info["creation_time"])
-found = nobody.adapter.post("/v1/sys/wrapping/lookup", json={"token": info["token"]})
+found = anonymous.adapter.post("/v1/sys/wrapping/lookup", json={"token": info["token"]})
 assert found["data"]["creation_ttl"] == 120 and found["data"]["creation_path"] == "secret/data/app/x"
 assert found["data"]["creation_time"]
 unwrapped = client.sys.unwrap(info["token"])
@@ -431,7 +431,7 @@ client.sys.disable_secrets_engine("hidden")
 
 # Nothing of the system is told without a token.
 for path in ("sys/mounts", "sys/auth", "sys/policy", "sys/key-status", "sys/mounts/secret/tune"):
-    refused(Forbidden, lambda: nobody.adapter.get(f"/v1/{path}"))
+    refused(Forbidden, lambda: anonymous.adapter.get(f"/v1/{path}"))
     refused(Forbidden, lambda: app.adapter.get(f"/v1/{path}"))
 
 client.auth.token.delete_role("short")

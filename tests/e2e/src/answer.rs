@@ -11,7 +11,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON; null where there is none.
+    /// The body as JSON; null if there is none.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }

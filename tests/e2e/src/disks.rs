@@ -8,11 +8,11 @@ use crate::needed;
 pub struct Small<'a>(&'a Path);
 
 impl<'a> Small<'a> {
-    /// Mounts one of so many KiB; none, with a visible line, where that is not allowed and not needed.
+    /// Mounts a file system of `kib` KiB. If that is not allowed, it prints a line and returns none.
     ///
     /// # Panics
     ///
-    /// With `CI=true`, where it cannot be mounted.
+    /// With `CI=true`, if it cannot be mounted.
     pub fn mount(path: &'a Path, kib: u32) -> Option<Self> {
         fs::create_dir_all(path).expect("make a directory");
         let mut mount = Command::new("mount");

@@ -97,14 +97,13 @@ impl Site {
         self.directory.path().join("log")
     }
 
-    /// What makes a command somebody's who is not root; this user's own where it is not root already. The site is given to
-    /// them.
-    pub fn as_nobody(&self) -> &'static [&'static str] {
-        /// Nobody, on all systems that have one.
-        const NOBODY: u32 = 65_534;
+    /// The prefix that runs a command as an unprivileged user, who then owns the site. It is empty if the
+    /// tests do not run as root.
+    pub fn as_unprivileged(&self) -> &'static [&'static str] {
+        const UNPRIVILEGED: u32 = 65_534;
 
         fn give(path: &Path) {
-            chown(path, Some(NOBODY), Some(NOBODY)).expect("give a file away");
+            chown(path, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).expect("give a file away");
             if path.is_dir() {
                 for entry in fs::read_dir(path).expect("read a directory") {
                     give(&entry.expect("read a directory").path());
@@ -198,8 +197,8 @@ impl Site {
     }
 }
 
-/// What a program of the distribution answered; none, with a visible line, where it is missing on a machine that may do
-/// without.
+/// The output of a program of the distribution. If the program is missing and this is not CI, it prints a
+/// line and returns none.
 pub fn needed(program: &str, result: io::Result<Output>) -> Option<Output> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -300,7 +299,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Where there is no answer.
+    /// If there is no answer.
     pub fn try_post(&self, path: &str, token: &str, body: &Value) -> Result<Answer, Box<ureq::Error>> {
         let answer = self.try_request("POST", path, &[("X-Vault-Token", token)], Some(&body.to_string()));
         answer.map_err(Box::new)

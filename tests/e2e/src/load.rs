@@ -55,7 +55,7 @@ struct Client {
 }
 
 impl Load {
-    /// So many clients, each with a connection that it keeps.
+    /// Starts `clients` clients. Each keeps its connection.
     pub fn begin(address: &str, token: &str, clients: usize) -> Self {
         let shared = Arc::<State>::default();
         let address = address.trim_start_matches("http://").to_owned();
@@ -81,7 +81,7 @@ impl Load {
         self.shared.requests.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many more were answered.
+    /// Waits until `more` further requests were answered.
     pub fn go_on(&self, more: u64) {
         let (from, begun) = (self.requests(), Instant::now());
         while self.requests() < from + more {
@@ -122,8 +122,8 @@ impl Load {
 }
 
 impl Outcome {
-    /// Fails where a version was given twice, or what was acknowledged is not there, as `read` answers the data of a secret's
-    /// version; of each secret the last `kept` versions are there.
+    /// Fails if a version was given twice, or an acknowledged write is missing. `read` answers the data of a
+    /// version of a secret, of which the last `kept` versions must be there.
     pub fn check(&self, kept: u64, read: impl Fn(&str, u64) -> Value) {
         for (path, version) in self.own.iter().filter(|(_, version)| **version > 0) {
             let found = read(path, 0);
@@ -139,7 +139,7 @@ impl Outcome {
                     assert_eq!(found["data"]["value"], values[0].as_str(), "{path} {version}: {found}");
                 }
             }
-            assert_eq!(versions.len() as u64, last, "{path}: versions were given to nobody");
+            assert_eq!(versions.len() as u64, last, "{path}: versions are missing");
         }
     }
 
@@ -155,7 +155,7 @@ impl Outcome {
             let last = versions.keys().last().copied().unwrap_or_default();
             for (version, values) in versions {
                 assert_eq!(values.len(), 1, "{path}: version {version} was given twice: {values:?}");
-                // As many more may have been written as there were clients.
+                // Each client may have written one more version than was acknowledged.
                 if version + kept > last + self.own.len() as u64 {
                     let found = read(path, *version);
                     assert_eq!(found["data"]["value"], values[0].as_str(), "{path} {version}: {found}");
@@ -216,7 +216,7 @@ impl Client {
         }
     }
 
-    /// None where that has failed, which is noted.
+    /// None if that has failed, which is noted.
     fn send(
         &mut self,
         shared: &State,

@@ -1,4 +1,4 @@
-//! Sites with a directory of plugins of their own.
+//! Sites, each with a separate directory of plugins.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{Site, built, config};
 
-/// A site with the SQLite plugin, locked, and room for whatever a test adds.
+/// A site with the locked SQLite plugin and a directory for more plugins.
 pub fn site() -> Site {
     let site = Site::new("sqlite");
     fs::create_dir(site.path("plugins")).expect("make a directory");
@@ -72,7 +72,7 @@ pub fn patched(library: &[u8], from: &str, to: &str) -> Vec<u8> {
     bytes
 }
 
-/// Puts a library into the site's plugins under a name of its own, as an operator ships it: whole or not at all.
+/// Puts a library into the site's plugins under a separate name, atomically, as an operator ships it.
 pub fn ship(site: &Site, file: &str, bytes: &[u8]) {
     let (to, new) = (site.path("plugins").join(file), site.path("plugins").join(".new"));
     fs::write(&new, bytes).expect("write a library");

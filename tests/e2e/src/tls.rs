@@ -58,7 +58,8 @@ impl Authority {
     }
 }
 
-/// Writes `server.pem` and `server.key` of a server that vouches for itself; `change` says what is special about it.
+/// Writes `server.pem` and `server.key` of a server with a self-signed certificate. `change` alters its
+/// parameters.
 pub fn write_self_signed(directory: &Path, names: &[&str], change: impl FnOnce(&mut CertificateParams)) {
     let key = KeyPair::generate().expect("a key pair");
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();

@@ -1,4 +1,4 @@
-//! Servers whose standard streams nobody reads.
+//! Servers whose standard streams are not read.
 
 use std::{
     fs::{self, File},
@@ -13,11 +13,11 @@ use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::{Server, Site, command_under, within};
 
-/// A pipe that is full, so that the first who writes to it waits: its reader, and where to write.
+/// The reader and the writer of a full pipe: any write to it waits.
 ///
 /// # Panics
 ///
-/// Where there are no pipes.
+/// If there are no pipes.
 pub fn full_pipe() -> (File, File) {
     let (reader, writer) = io::pipe().expect("make a pipe");
     let mut writer = File::from(OwnedFd::from(writer));
@@ -33,7 +33,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// Where it does not.
+    /// If it does not.
     pub fn answering(process: Child, address: String) -> Self {
         let server = Self { process, address, authority: None, log: None };
         within(Duration::from_secs(30), || server.try_get("sys/seal-status").is_ok());
@@ -42,12 +42,12 @@ impl Server {
 }
 
 impl Site {
-    /// Starts a server with these streams, and waits until it answers. The configuration must listen on `127.0.0.1:0`, which
-    /// is replaced: nobody reads which port it is.
+    /// Starts a server with these streams, and waits until it answers. The configuration must listen on
+    /// `127.0.0.1:0`. A free port replaces it, as the port that the server prints is not read.
     ///
     /// # Panics
     ///
-    /// Where it does not answer.
+    /// If it does not answer.
     pub fn start_unread(&self, wrapper: &[&str], log_level: &str, out: Stdio, err: Stdio) -> Server {
         let (mut command, address) = self.unread_command(wrapper, log_level);
         let process = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().expect("start keyway");
@@ -56,11 +56,11 @@ impl Site {
         Server::answering(process, address)
     }
 
-    /// A command whose standard error is the log, and whose standard output nobody reads.
+    /// A command whose standard error is the log, and whose standard output is dropped.
     ///
     /// # Panics
     ///
-    /// Where there is no log.
+    /// If there is no log.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let log = File::options().create(true).append(true).open(self.log()).expect("open the log");
         let mut command = command_under(&[], arguments);
@@ -72,7 +72,7 @@ impl Site {
     ///
     /// # Panics
     ///
-    /// Where there is no port.
+    /// If there is no port.
     pub fn unread_command(&self, wrapper: &[&str], log_level: &str) -> (Command, String) {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let free = free.expect("a free port");

@@ -42,7 +42,7 @@ fn old_shares_are_in_force_until_the_new_ones_were_given_back_and_dead_behind_th
     let nonce = begin(&server, "sys/rekey/init", &json!({ "secret_shares": 5, "secret_threshold": 3 }));
     let again = server.post("sys/rekey/init", "", &json!({}));
     assert_eq!((again.status, again.error().contains("in progress")), (400, true));
-    // What is wrong leaves the progress as it is.
+    // Wrong shares do not change the progress.
     let wrong = format!("{}00", &keys.shares[0][..64]);
     assert_eq!(give(&server, "sys/rekey/update", &nonce, &wrong).status, 400);
     assert_eq!(give(&server, "sys/rekey/update", "other", &keys.shares[0]).status, 400);
@@ -129,7 +129,7 @@ fn holders_of_the_shares_make_a_root_token_that_only_the_pad_uncovers() {
     let (_site, server, keys) = site();
     let revoked = server.post("auth/token/revoke-self", &keys.root_token, &json!({}));
     assert_eq!(revoked.status, 204);
-    assert_eq!(server.get("sys/mounts", &keys.root_token).status, 403, "nobody has a root token now");
+    assert_eq!(server.get("sys/mounts", &keys.root_token).status, 403, "the root token is revoked");
     assert_eq!(server.post("sys/generate-root/attempt", "", &json!({ "otp": "short" })).status, 400);
     assert_eq!(server.post("sys/generate-root/attempt", "", &json!({ "pgp_key": "x" })).status, 400);
     let begun = server.post("sys/generate-root/attempt", "", &json!({})).json();
@@ -147,7 +147,7 @@ fn holders_of_the_shares_make_a_root_token_that_only_the_pad_uncovers() {
     let token = String::from_utf8(token).unwrap();
     assert_eq!(server.get("sys/mounts", &token).status, 200);
     assert_eq!(server.get("sys/generate-root/attempt", "").json()["started"], false);
-    // Sealing ends what is under way.
+    // A seal ends ceremonies in progress.
     let begun = server.post("sys/generate-root/attempt", "", &json!({})).json();
     assert_eq!(server.post("sys/seal", &token, &json!({})).status, 204);
     let refused =
@@ -172,9 +172,9 @@ fn ceremonies_ask_for_a_token_that_may_unless_the_configuration_opens_them() {
         let made = server.post("auth/token/create", root, &json!({ "policies": ["p"] })).json();
         made["auth"]["client_token"].as_str().unwrap().to_owned()
     };
-    let nobody = token("path \"x\" { capabilities = [\"read\"] }");
+    let powerless = token("path \"x\" { capabilities = [\"read\"] }");
     for (begins, takes) in CEREMONIES {
-        for token in ["", &nobody, "kw.unknown"] {
+        for token in ["", &powerless, "kw.unknown"] {
             let share = json!({ "key": keys.shares[0], "nonce": "x" });
             for answer in [
                 server.get(begins, token),

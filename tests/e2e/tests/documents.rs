@@ -58,7 +58,7 @@ struct Reader {
 impl Reader {
     fn new() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // Plugins of its own: what a document installs, nobody else is to find.
+        // Separate plugins, as a document may install some, which no other test must find.
         let site = plugins::site();
         let path = format!("{}:{}", built().display(), std::env::var("PATH").unwrap());
         let environment = vec![("PATH".to_owned(), path)];
@@ -177,7 +177,7 @@ fn operations_lead_to_a_protected_monitored_server() {
     assert!(server.terminate());
 }
 
-/// As systemd reads it, where there is one.
+/// As systemd reads it, if it is installed.
 fn check_unit(unit: &str, path: impl AsRef<Path>) {
     let unit = unit.replace("/usr/local/bin/keyway", "/bin/true");
     fs::write(path.as_ref(), unit).unwrap();

@@ -47,7 +47,7 @@ impl Chaos {
 
     /// From now on this goes wrong, and nothing else.
     fn strike(&self, rules: &Value) {
-        // Renamed, so that nobody reads half of it.
+        // Renamed, so that the plugin never reads a half-written file.
         fs::write(self.site.path("faults.new"), rules.to_string()).unwrap();
         fs::rename(self.site.path("faults.new"), self.site.path("faults.json")).unwrap();
     }
@@ -70,7 +70,7 @@ impl Chaos {
         self.server.request("LIST", "secret/metadata", &self.keys.root_token, None)
     }
 
-    /// Not sealed, whatever else.
+    /// Whether it is not sealed, even if it is not ready.
     fn is_unsealed(&self) -> bool {
         self.server.get("sys/health", "").json()["sealed"] == false
     }
@@ -131,7 +131,7 @@ fn backend_that_hangs_is_given_up_in_time_and_serves_again_by_itself() {
     let begun = Instant::now();
     let write = chaos.put("there", 2, None);
     refused(&write, begun, "");
-    // The host answers what needs no store, and says what is wrong.
+    // The host answers requests that need no store, and reports the fault.
     assert!(chaos.is_unsealed());
     let health = chaos.server.get("sys/health", "");
     assert_eq!((health.status, &health.json()["sealed"]), (503, &Value::Bool(false)), "{}", health.text);
@@ -202,7 +202,7 @@ fn write_whose_answer_is_lost_is_found_out_and_done_once() {
             assert_eq!(read["data"]["data"]["value"], round, "{plugin}, {fault}");
             assert_eq!(read["data"]["metadata"]["version"], round + 1, "{plugin}, {fault}");
         }
-        // Where it cannot be found out, it is said.
+        // If the host cannot find out the outcome, it says so.
         chaos.strike(&json!([
             { "calls": ["apply", "put"], "does": "lose_answer" },
             { "calls": ["get", "get_many"], "after": 2, "does": { "fail": "unavailable" } },
@@ -221,7 +221,7 @@ fn stale_reads_lose_no_update() {
     chaos.strike(&json!([{ "calls": ["get"], "keyspace": "mount-", "does": "stale", "after": 3 }]));
     let mut done = 0;
     for number in 1..=20 {
-        // Whoever reads old news is refused or repeated; nothing that was written is written over unseen.
+        // A write after a stale read is refused or retried: it overwrites no version that it has not seen.
         let answer = chaos.put("there", number, Some(done));
         if answer.status == 200 {
             done = answer.json()["data"]["version"].as_u64().unwrap();
@@ -239,7 +239,8 @@ fn more_calls_than_the_limit_wait_or_are_refused_and_others_are_served() {
     let chaos = Chaos::over("memory");
     assert_eq!(chaos.put("there", 1, None).status, 200);
     chaos.strike(&json!([{ "does": { "delay_ms": 250 } }]));
-    // Four run at a time; what would wait for more than half of its time is refused, so that no write is left unknown.
+    // Four calls run at the same time. A call that would wait for more than half of its deadline is refused,
+    // so that the outcome of no write is unknown.
     let answers: Vec<Answer> = thread::scope(|scope| {
         let (server, token) = (&chaos.server, &chaos.keys.root_token);
         let readers: Vec<_> =

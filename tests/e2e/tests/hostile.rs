@@ -24,7 +24,8 @@ impl Raw {
         self.0.write_all(bytes)
     }
 
-    /// Whatever comes until the server closes or is silent for long; the status of the first answer, zero without one.
+    /// Reads until the server closes or is silent for long. Answers the first status, or zero if there is
+    /// none, and the text.
     fn status(&mut self) -> (u16, String) {
         let mut bytes = Vec::new();
         let mut piece = [0; 4096];
@@ -109,7 +110,7 @@ fn requests_that_are_smuggled_or_no_http_are_400_and_the_connection_closes() {
     let body = r#"{"data":{}}"#;
     let write = "POST /v1/secret/data/smuggled HTTP/1.1\r\nHost: x\r\n";
     for request in [
-        // Two lengths, and a length beside chunks.
+        // Two lengths, and a length with chunks.
         format!("{write}X-Vault-Token: {token}\r\nContent-Length: 11\r\nContent-Length: 5\r\n\r\n{body}"),
         format!("{write}X-Vault-Token: {token}\r\nContent-Length: +11\r\n\r\n{body}"),
         format!("{write}X-Vault-Token: {token}\r\nContent-Length: eleven\r\n\r\n{body}"),
@@ -127,7 +128,8 @@ fn requests_that_are_smuggled_or_no_http_are_400_and_the_connection_closes() {
         assert!(status == 400 || status == 0, "{request:?}: {text}");
         assert!(raw.is_closed(), "{request:?}");
     }
-    // A length beside chunks: the chunks are what counts (RFC 9112, 6.3), and no second request is made of the rest.
+    // If a request has a length and chunks, the chunks count (RFC 9112, 6.3). The rest is not a second
+    // request.
     let both = format!(
         "{write}X-Vault-Token: {token}\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n\
          GET /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -166,7 +168,7 @@ fn bodies_of_33_mib_deep_json_and_lies_about_length_leave_memory_bounded() {
     for _ in 0..3 {
         assert_eq!(server.request("POST", "secret/data/h", token, Some(&huge)).status, 413);
     }
-    // Strangers get 64 KiB; what is more is thrown away.
+    // A request without a token may send 64 KiB; the server drops the rest.
     assert_eq!(server.request("POST", "sys/unseal", "", Some(&"x".repeat(100_000))).status, 413);
     for deep in
         ["[".repeat(100_000), format!("{{\"data\":{}{}}}", "{\"a\":".repeat(100_000), "}".repeat(100_000))]
@@ -193,9 +195,9 @@ fn bodies_of_33_mib_deep_json_and_lies_about_length_leave_memory_bounded() {
 }
 
 #[test]
-fn strangers_who_dawdle_take_nobodys_place_and_little_memory() {
+fn slow_bodies_without_a_token_block_no_other_request_and_time_out() {
     let (_site, server, keys) = start();
-    // Each frame of one byte, far more of them than there are places; none of them ends.
+    // Bodies of one-byte chunks, far more than the server has places for. None of them ends.
     let dawdlers: Vec<Raw> = (0..1_200)
         .map(|_| {
             let mut raw = Raw::connect(&server);
@@ -268,7 +270,7 @@ fn connections_beyond_the_bound_wait_until_silent_ones_are_cut_off() {
 }
 
 #[test]
-fn requests_beyond_the_bound_are_shed_and_whoever_watches_is_answered() {
+fn requests_beyond_the_bound_are_shed_and_health_is_answered() {
     let site = Site::new("memory");
     site.configure(&format!("{}\n[limits]\nrequests = 1\n", keyway_e2e::config("memory")));
     let server = site.start();
@@ -315,7 +317,7 @@ fn requests_that_are_accepted_are_finished_at_the_end() {
     // A connection without a request does not keep the server from ending.
     let _idle = Raw::connect(&server);
     server.signal_to_end();
-    // Byte by byte until nobody else is accepted, so that it is no pause; then the rest.
+    // Byte by byte, so that the body never pauses, until no new connection is accepted; then the rest.
     let mut sent = 500;
     while server.try_get("sys/health").is_ok() {
         assert!(sent < body.len() - 1, "the server still accepts");

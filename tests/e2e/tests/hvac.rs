@@ -38,7 +38,8 @@ fn run(script: &str, unsealed: bool) {
     run_with(script, unsealed, "");
 }
 
-/// Runs a script against both backends, with these sections of the configuration, with the address of a server and, where it is unsealed, a root token.
+/// Runs a script against both backends, with these sections of the configuration. Its arguments are the
+/// address of a server and, if that is unsealed, a root token.
 fn run_with(script: &str, unsealed: bool, sections: &str) {
     let Some(python) = prepared("KEYWAY_TEST_PYTHON", "an environment with hvac") else { return };
     for plugin in ["memory", "sqlite"] {

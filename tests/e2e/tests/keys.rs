@@ -43,7 +43,7 @@ fn initialisation_whose_shares_were_lost_is_repeated_by_the_word() {
     assert!(!server.unseal(made["keys"][0].as_str().unwrap()));
     assert_eq!(server.get("sys/mounts", &lost.root_token).status, 403);
     assert_eq!(server.get("sys/mounts", made["root_token"].as_str().unwrap()).status, 200);
-    // Now that somebody depends on the keys, never again.
+    // After the first unseal, the initialisation cannot be repeated.
     let late = server.post("sys/init", "", &json!({ "repeat": true }));
     assert_eq!((late.status, late.error()), (400, "Keyway is already initialised".to_owned()));
 }
@@ -88,7 +88,7 @@ fn reencryption_goes_on_after_kills_and_leaves_nothing_under_the_old_key() {
     }
     assert_eq!(server.post("sys/rotate", root, &json!({})).status, 204);
     assert_eq!(server.post("sys/reencrypt", root, &json!({})).json()["data"]["state"], "running");
-    // Killed at once, and then behind each part: it goes on by itself once the server is unsealed, where it was.
+    // Killed at once, and then after each part: after an unseal it continues by itself where it was.
     for _ in 0..3 {
         let seen = reencryption(&server, root)["seen"].as_u64().unwrap();
         server.kill();

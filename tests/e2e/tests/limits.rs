@@ -1,4 +1,5 @@
-//! What one client may ask for: 429 with Retry-After, of attempts and of requests, and nobody else feels it.
+//! Rate limits of one client, for attempts and for requests: 429 with Retry-After, and no effect on other
+//! clients.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -62,12 +63,12 @@ fn attempts_to_unseal_and_to_log_in_are_bounded_for_each_client() {
         }
     }
     assert!(matches!(refused, Some((429, Some(1..=11)))), "{refused:?}");
-    // Even the right share; the holder of another one, elsewhere, is not kept waiting.
+    // Even the right share is refused; a client at another address is not.
     let share = |n: usize| json!({ "key": keys.shares.get(n).unwrap() }).to_string();
     assert_eq!(attempt(ONE, "sys/unseal", &share(0)).0, 429);
     assert_eq!(attempt(OTHER, "sys/unseal", &share(0)).0, 200);
     assert_eq!(attempt(OTHER, "sys/unseal", &share(1)).0, 200);
-    // Whoever has a token is not bounded by it.
+    // The limit of attempts does not apply to requests with a token.
     for _ in 0..20 {
         assert_eq!(from(&server, ONE, "GET", "auth/token/lookup-self", &keys.root_token, "").0, 200);
     }
@@ -86,7 +87,7 @@ fn attempts_to_unseal_and_to_log_in_are_bounded_for_each_client() {
 }
 
 #[test]
-fn requests_of_one_client_are_bounded_and_whoever_watches_is_answered() {
+fn requests_of_one_client_are_limited_and_health_is_answered() {
     let site = Site::new("memory");
     site.configure(&format!("{}\n[limits]\nclient_requests_per_s = 5\n", config("memory")));
     let server = site.start();
@@ -101,7 +102,7 @@ fn requests_of_one_client_are_bounded_and_whoever_watches_is_answered() {
     }
 }
 
-/// The body of a write of a secret with so many fields.
+/// The body of a write of a secret with `fields` fields.
 fn body_of(fields: usize) -> String {
     let fields: Vec<String> = (0..fields).map(|field| format!("\"field-{field}\":{field}")).collect();
     format!("{{\"data\":{{{}}}}}", fields.join(","))

@@ -27,7 +27,7 @@ fn read(server: &Server, keys: &Keys, path: &str) -> u16 {
 #[test]
 fn read_only_data_directory_is_a_clear_refusal_and_costs_nothing() {
     let site = Site::new("sqlite");
-    let wrapper = site.as_nobody();
+    let wrapper = site.as_unprivileged();
     let server = site.start_under(wrapper, &[]);
     let keys = server.init_and_unseal();
     assert_eq!(write(&server, &keys, "a", 10), 200);

@@ -1,4 +1,4 @@
-//! Measurements, logs and trace contexts; what becomes of a log that nobody reads.
+//! Metrics, logs and trace contexts, and a log that is not read.
 
 use std::{
     fs::{self, File},
@@ -91,12 +91,12 @@ fn request_id_and_trace_reach_every_line_of_the_log() {
     assert_eq!(answer.status, 404);
     let malformed = [("traceparent", "00-zz-00f067aa0ba902b7-01")];
     assert_eq!(server.request_with("GET", "sys/seal-status", &malformed, None).status, 200);
-    // A backend that does not serve writes a line of its own.
+    // A backend that does not serve writes a separate line.
     std::fs::remove_file(site.path("data/keyway.db")).unwrap();
     let body = json!({ "data": {} }).to_string();
     let failed = server.request_with("POST", "secret/data/a", &headers, Some(&body));
     assert_eq!(failed.status, 503, "{}", failed.text);
-    // The log is written behind the answer.
+    // The log is written after the answer.
     within(Duration::from_secs(30), || site.log_text().contains("storage failed"));
     let log = site.log_text();
     let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
@@ -114,7 +114,7 @@ fn request_id_and_trace_reach_every_line_of_the_log() {
     assert!(own.is_some(), "the plugin's own line names the request: {lines:#?}");
 }
 
-/// Many clients at a time, each answered; until so many lines of the log were dropped.
+/// Sends requests of several clients, all answered, until the server has dropped lines of its log.
 fn work_until_lines_are_dropped(server: &Server, keys: &Keys) {
     let token = &keys.root_token;
     within(Duration::from_secs(120), || {
@@ -158,7 +158,7 @@ fn read_until_told(reader: File) -> (String, Vec<String>) {
             }
         }
     });
-    let mut before = hears.recv_timeout(Duration::from_secs(60)).expect("a line says what is missing");
+    let mut before = hears.recv_timeout(Duration::from_secs(60)).expect("a line reports the dropped lines");
     (before.pop().expect("the line"), before)
 }
 
@@ -177,7 +177,7 @@ fn readers_of_log_and_output_that_hang_stop_nothing_and_the_log_says_what_is_mis
     for line in before.iter().filter(|line| !line.is_empty()) {
         assert!(serde_json::from_str::<Value>(line).is_ok(), "torn: {line}");
     }
-    // And what was announced is there for whoever begins to read.
+    // A late reader still finds the announcement.
     let mut announced =
         BufReader::new(out_reader).lines().map_while(Result::ok).filter(|line| !line.is_empty());
     let announced = announced.next().expect("an announcement");
@@ -220,7 +220,7 @@ fn terminal_that_hangs_stops_nothing_and_shows_what_is_missing() {
     let words: Vec<_> = words.iter().map(|word| word.to_str().expect("Unicode")).collect();
     let (pid, line) = (site.path("pid"), words.join(" "));
     let script = format!("echo $$ > {}; exec {line}", pid.display());
-    // It copies the terminal to a pipe that nobody reads, and then does not read the terminal itself.
+    // `script` copies the terminal to a full pipe that is not read, so it does not read the terminal either.
     let spawned = Command::new("script")
         .args(["-qec", &script, "/dev/null"])
         .current_dir(site.path("."))
@@ -279,7 +279,7 @@ fn log_that_cannot_be_written_is_counted_and_stops_nothing() {
 }
 
 #[test]
-fn measurements_are_json_for_vaults_clients_and_whoever_asks_for_it() {
+fn metrics_are_json_for_vault_clients_and_on_request() {
     let site = Site::new("memory");
     let server = site.start();
     let keys = server.init_and_unseal();

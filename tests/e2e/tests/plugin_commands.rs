@@ -74,7 +74,7 @@ fn plugin_is_signed_installed_verified_explained_and_removed() {
     assert!(good(&["plugin", "remove", "memory@=1.0.0"]).contains("Removed "));
     assert!(!Path::new(&site.path("plugins/libkeyway_memory-1.0.0.so.minisig")).exists());
     assert_eq!(run(&["plugin", "remove", "memory"]).status.code(), Some(4));
-    // One lock file serves all machines: what is built for another system is locked by its file.
+    // One lock file serves all machines: a library for another system is locked by its file.
     let foreign = keyway_compat::forge::patched(&read("memory"), "\"linux\"", "\"plan9\"");
     fs::write(site.path("foreign.so"), foreign).unwrap();
     site.configure(&configuration(&site));
@@ -84,7 +84,7 @@ fn plugin_is_signed_installed_verified_explained_and_removed() {
     );
     let locked = fs::read_to_string(site.path("keyway.lock")).unwrap();
     assert!(locked.contains("-plan9-") && locked.contains("name = \"sqlite\""), "{locked}");
-    // With a lock, whoever installs says that he vouches.
+    // If there is a lock file, an installation needs `--lock`.
     assert_eq!(run(&["plugin", "install", "libkeyway_memory.so"]).status.code(), Some(5));
     good(&["plugin", "install", "libkeyway_memory.so", "--lock"]);
     assert!(good(&["plugin", "remove", "memory"]).contains("No longer locked: memory 1.0.0"));
@@ -117,7 +117,7 @@ fn doctor_takes_every_file_as_far_as_it_comes() {
     insta::assert_snapshot!(found.join("\n"));
     let table = said(&site.run(&["plugin", "doctor", "--config", "keyway.toml"]));
     assert!(table.starts_with("File") && table.contains("Searched:"), "{table}");
-    // What has just crashed is not what a backend would use, whatever the server remembers.
+    // A library that has just crashed is no candidate for a backend, even if the server remembers it as good.
     site.configure(&format!("{}\n[backends.extra]\nplugin = \"forged\"\n", configuration(&site)));
     let output = site.run(&["plugin", "doctor", "--config", "keyway.toml"]);
     assert!(output.status.code() == Some(4) && said(&output).contains("for: extra"), "{}", said(&output));

@@ -12,7 +12,7 @@ use keyway_e2e::{
 };
 use serde_json::{Value, json};
 
-/// The log is written behind what it tells of.
+/// How long a log line may take after the event.
 const LOG: Duration = Duration::from_secs(30);
 
 /// With a second backend.
@@ -138,7 +138,7 @@ fn backend_that_takes_down_the_server_with_a_plugin_that_has_worked_lets_the_oth
 }
 
 #[test]
-fn backend_that_hangs_in_open_keeps_nobody_waiting_for_long() {
+fn backend_that_hangs_in_open_delays_neither_start_nor_end() {
     let site = site();
     put(&site, "faulty", &read("faulty"));
     lock(&site);
@@ -198,7 +198,7 @@ fn what_worked_last_takes_over_and_says_so_at_every_level_unless_it_is_forbidden
     within(LOG, || site.log_text().contains("FALLBACK: not the plugin that is configured"));
     assert!(server.terminate());
 
-    // What is no longer trusted is no fallback.
+    // A version that is no longer trusted is not used as a fallback.
     let locked = fs::read_to_string(site.path("keyway.lock")).unwrap();
     fs::write(site.path("keyway.lock"), "").unwrap();
     let server = site.start();
@@ -283,7 +283,7 @@ fn environment_lets_nothing_run_that_the_configuration_does_not() {
     let site = site();
     let plugins = site.path("plugins");
     let text = configuration(&site).replace("policy = \"lock\"", "policy = \"owner\"");
-    // The directory is named by nobody but the environment.
+    // Only the environment names the directory.
     site.configure(&text.replace(&format!("plugin_dirs = [{:?}]\n", plugins.to_str().unwrap()), ""));
     let program = built().join("keyway");
     let server = site.start_command(&[

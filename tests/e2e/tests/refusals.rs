@@ -13,7 +13,7 @@ fn refused_start(site: &Site) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// What the log says of a server that starts without its backend, and tells everybody why in a few words.
+/// Starts a server without its backend, checks that health gives the `summary`, and answers the log.
 fn starts_without_backend(site: &Site, summary: &str) -> String {
     let _old = fs::remove_file(site.log());
     let server = site.start();
@@ -148,7 +148,7 @@ fn second_server_on_the_same_database_waits_and_the_first_serves_on() {
     let keys = server.init_and_unseal();
     let error = starts_without_backend(&site, "its store cannot be opened");
     assert_says(&error, &["keyway.db is in use by process"]);
-    // Where the first has ended, the second has its turn by itself.
+    // After the first has ended, the second takes over by itself.
     let second = site.start();
     assert_eq!(second.get("sys/health", "").status, 503);
     let body = json!({ "data": { "k": "v" } });

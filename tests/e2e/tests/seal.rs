@@ -12,7 +12,7 @@ fn three_of_five_shares_unseal_and_two_do_not() {
     let server = site.start();
     assert_eq!(server.get("sys/health", "").status, 501);
     assert_eq!(server.get("secret/data/a", "kw.x").status, 503);
-    // Vault's own command line asks for it, and fails where it is missing.
+    // Vault's own command line asks for it, and fails if it is missing.
     assert_eq!(server.get("sys/leader", "").json()["ha_enabled"], false);
     let keys = server.init(5, 3);
     assert_eq!(keys.shares.len(), 5);

@@ -21,7 +21,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 
 #[test]
 fn database_wal_and_log_hold_no_plaintext_share_token_or_key() {
-    // With one share of one, the share is the unseal key itself behind its first byte.
+    // If there is one share of one, it is a first byte and then the unseal key itself.
     for (shares, threshold) in [(3, 2), (1, 1)] {
         search(shares, threshold);
     }
@@ -79,7 +79,7 @@ fn search(shares: u8, threshold: u8) {
         total > 50_000 && fs::metadata(site.log()).unwrap().len() > 5_000,
         "there was something to search: {total} bytes"
     );
-    // The search would find what is there: the names of secrets are not hidden, and the documents say so.
+    // The search does find plain text: the names of secrets are not encrypted, as the documents say.
     assert!(contains(&fs::read(site.path("data/keyway.db-wal")).unwrap(), b"m/app"));
     server.kill();
 }
@@ -92,7 +92,7 @@ fn canary_is_in_no_audit_line_metric_core_dump_or_environment() {
         "{}\n[audit]\ndevices = [{{ type = \"file\", path = {trail:?} }}]\n",
         keyway_e2e::config("sqlite")
     ));
-    // As somebody starts it who wants to have core dumps.
+    // Started with core dumps enabled.
     let server = site.start_under(&["sh", "-c", "ulimit -c unlimited; exec \"$0\" \"$@\""], &[]);
     let keys = server.init(3, 2);
     let refused = server.post("sys/unseal", "", &json!({ "key": "canary-value" }));
@@ -110,7 +110,7 @@ fn canary_is_in_no_audit_line_metric_core_dump_or_environment() {
         assert!(matches!(answer.status, 200 | 204), "{path}: {}", answer.text);
     }
     assert_eq!(server.get("secret/data/app", root).status, 200);
-    // What is refused, in each way in which a value can stand where none belongs.
+    // Refused requests, with a value in each place where none belongs.
     for (method, path, body) in [
         ("POST", "secret/data/app", "{\"data\":{},\"options\":{\"cas\":\"canary-value\"}}"),
         ("POST", "secret/data/app", "{\"data\":\"canary-value\"}"),
@@ -180,7 +180,7 @@ fn ciphertext_moved_to_another_path_is_an_error_that_names_the_record() {
         let sql = "UPDATE entries SET value = (SELECT value FROM entries WHERE key = ?1) WHERE key = ?2";
         assert_eq!(database.execute(sql, (from, to)).unwrap(), 1);
     };
-    // A whole secret, an older version of another secret, and an older version in place of another of its own.
+    // A whole secret, an older version of another secret, and an older version of the same secret.
     moved(b"m/app/one", b"m/app/two");
     moved(&older(&database, "app/one", 1), &older(&database, "app/three", 1));
     moved(&older(&database, "app/four", 1), &older(&database, "app/four", 2));
@@ -242,11 +242,11 @@ fn value_of_a_removed_secret_does_not_open_in_its_successor() {
 #[test]
 fn server_leaves_no_core_dump() {
     let site = Site::new("memory");
-    let server = site.start_under(site.as_nobody(), &[]);
+    let server = site.start_under(site.as_unprivileged(), &[]);
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
-    // What is not dumpable belongs to root, whoever runs it.
+    // Root owns the files in /proc of a process that is not dumpable, whichever user runs it.
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let user = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
     assert_ne!(user.split_whitespace().nth(1), Some("0"), "{user}");

@@ -34,7 +34,7 @@ fn sixty_four_check_and_set_writers_lose_no_version() {
         let metadata = server.get("secret/metadata/shared", token).json()["data"].clone();
         assert_eq!(metadata["current_version"], WRITERS);
         assert_eq!(metadata["versions"].as_object().unwrap().len() as u64, WRITERS);
-        // Every version holds all names of the one before, and one more: nobody wrote over somebody.
+        // Each version holds all names of the one before and one more: no write overwrote another.
         for version in 1..=WRITERS {
             let data = server.get(&format!("secret/data/shared?version={version}"), token).json();
             assert_eq!(data["data"]["data"]["names"].as_array().unwrap().len() as u64, version);

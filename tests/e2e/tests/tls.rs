@@ -28,7 +28,7 @@ fn protected(authority: &Authority) -> Site {
 }
 
 #[test]
-fn server_speaks_tls_to_api_and_command_line_and_to_nobody_in_the_clear() {
+fn server_with_tls_serves_api_and_command_line_and_refuses_plaintext() {
     let authority = Authority::new();
     let site = protected(&authority);
     let server = site.start();
@@ -103,7 +103,7 @@ fn old_versions_are_refused_and_http_2_is_spoken() {
     assert_eq!(String::from_utf8_lossy(&http1.stdout), "1.1 200");
     let tls12 = curl(&["--tls-max", "1.2"]).unwrap();
     assert!(tls12.status.success(), "{}", String::from_utf8_lossy(&tls12.stderr));
-    // Security level 0 lets the client offer what is out of use.
+    // Security level 0 lets the client offer obsolete versions.
     let tls11 = curl(&["--tls-max", "1.1", "--tlsv1.0", "--ciphers", "DEFAULT@SECLEVEL=0"]).unwrap();
     let said = String::from_utf8_lossy(&tls11.stderr);
     assert!(!tls11.status.success() && said.contains("alert"), "{said}");

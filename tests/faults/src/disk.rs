@@ -59,7 +59,7 @@ impl Call {
 /// What goes wrong, from now on.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
-    /// The call of that number of its kind fails, counted from one; those behind it do as well, up to `times` of them.
+    /// `times` calls of one kind fail, from the call with number `nth` on, counted from one.
     Fail {
         /// The kind.
         call: Call,
@@ -68,26 +68,26 @@ pub enum Fault {
         /// How many fail.
         times: u64,
     },
-    /// As many reads return half of what was asked for.
+    /// `times` reads return half of the requested bytes, from the read with number `nth` on.
     ShortRead {
         /// The first.
         nth: u64,
         /// How many.
         times: u64,
     },
-    /// What lies there in the database cannot be read.
+    /// The database cannot be read at one offset.
     BadSector {
         /// An offset in bytes.
         at: u64,
     },
-    /// Files cannot grow beyond so many bytes together with what they have.
+    /// All files together can grow by `room` bytes, and no further.
     Full {
         /// How many more bytes there is room for.
         room: u64,
     },
     /// Every call fails.
     Gone,
-    /// Whatever would change a file fails, as on a file system that was made read-only.
+    /// Every change of a file fails, as on a read-only file system.
     ReadOnly,
     /// The power goes at the write, sync or truncation of that number, counted from one.
     LosePower {
@@ -124,7 +124,7 @@ pub(crate) struct Inner {
 struct State {
     files: BTreeMap<PathBuf, Model>,
     fault: Option<Fault>,
-    /// Calls since the fault was set: of its kind, or those that change something.
+    /// How many calls the fault has counted: calls of its kind, or calls that change a file.
     seen: u64,
     dead: bool,
     struck: u64,
@@ -153,7 +153,7 @@ impl Disk {
     ///
     /// # Errors
     ///
-    /// When files that are there cannot be read.
+    /// If files that are there cannot be read.
     pub fn new(directory: &Path) -> io::Result<Self> {
         let files = files_in(directory)?;
         Ok(Self::with(directory, (true, false), State { files, ..State::default() }))
@@ -163,7 +163,7 @@ impl Disk {
     ///
     /// # Errors
     ///
-    /// When files that are there cannot be read.
+    /// If files that are there cannot be read.
     pub fn lying(directory: &Path) -> io::Result<Self> {
         let files = files_in(directory)?;
         Ok(Self::with(directory, (true, true), State { files, ..State::default() }))
@@ -218,11 +218,12 @@ impl Disk {
         self.0.state().dead
     }
 
-    /// Leaves in the directory what is found after the loss of power. Every file must have been closed.
+    /// Writes the files to the directory as they are after the loss of power. Every file must have been
+    /// closed.
     ///
     /// # Errors
     ///
-    /// When the files cannot be written.
+    /// If the files cannot be written.
     pub fn settle(self, seed: u64) -> io::Result<()> {
         let files = std::mem::take(&mut self.0.state().files);
         let mut random = Random::new(seed);
@@ -271,8 +272,8 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a call, and does it unless something is wrong. Calls of one disk follow each other, so that what it
-    /// remembers is what happened.
+    /// Counts a call, and does it unless something is wrong. Calls of one disk run one at a time, so its
+    /// model matches the file.
     pub(crate) fn call<T>(
         &self,
         call: Call,

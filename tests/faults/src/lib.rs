@@ -1,10 +1,11 @@
-//! Disks that fail, lose power and fill up, and what the SQLite backend makes of them.
+//! Disks that fail, lose power and fill up, for tests of the SQLite backend.
 //!
-//! [`Disk`] is what stands between SQLite and the files of one directory: it counts calls, lets one of them fail, and
-//! forgets, as a loss of power would, what was not synced. [`vfs`] puts it beneath every connection of the process;
-//! the backend under test is the one that ships, and knows nothing of it. [`model`] is what a disk remembers.
-//! [`store`] opens the backend, the conformance suite's ledger knows what was written and what may have become of it,
-//! [`campaign`] says how long to go on. [`Offered`] is a disk as the suite's own cases use it.
+//! A [`Disk`] stands between SQLite and the files of one directory. It counts calls, lets some of them fail,
+//! and loses writes that were not synced, as a loss of power does. [`vfs`] puts it beneath every connection
+//! of the process: the backend under test is the one that ships, and does not know of it. [`model`] holds the
+//! content that a disk remembers. [`store`] opens the backend, and the conformance suite's ledger knows the
+//! possible outcomes of each write. [`campaign`] says how long to go on. [`Offered`] is a disk for the cases
+//! of the suite.
 
 pub mod campaign;
 pub mod disk;

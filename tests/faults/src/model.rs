@@ -8,7 +8,7 @@ const SECTOR: usize = 512;
 /// A file, as it would be found after a loss of power.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
-    /// None where the file has never been synced.
+    /// None if the file has never been synced.
     synced: Option<Vec<u8>>,
     pending: Vec<Change>,
 }
@@ -34,7 +34,7 @@ impl Model {
         self.pending.push(Change::Resize(len));
     }
 
-    /// Removes it; `for_good` where its directory is synced too.
+    /// Removes the file; `for_good` if its directory is synced, too.
     pub(crate) fn remove(&mut self, for_good: bool) {
         if for_good {
             *self = Self::default();
@@ -51,8 +51,8 @@ impl Model {
         self.synced = Some(file.unwrap_or_default());
     }
 
-    /// What is left after a loss of power: what was synced, and of the rest whatever sectors had got there, in any
-    /// order. None where the file itself was lost.
+    /// The content after a loss of power: all synced writes, and any of the other sectors, in any order. None
+    /// if the file itself was lost.
     pub(crate) fn after_loss(self, random: &mut Random) -> Option<Vec<u8>> {
         let mut file = self.synced;
         for change in self.pending {

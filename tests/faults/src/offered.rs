@@ -22,7 +22,7 @@ impl Offered {
     ///
     /// # Errors
     ///
-    /// When its files cannot be read.
+    /// If its files cannot be read.
     pub fn in_directory(directory: &Path) -> Result<Box<dyn Faults>, Unoffered> {
         Self::made_by(Disk::new, directory)
     }
@@ -31,7 +31,7 @@ impl Offered {
     ///
     /// # Errors
     ///
-    /// When its files cannot be read.
+    /// If its files cannot be read.
     pub fn without_sync(directory: &Path) -> Result<Box<dyn Faults>, Unoffered> {
         Self::made_by(Disk::lying, directory)
     }

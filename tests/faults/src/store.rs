@@ -41,11 +41,11 @@ pub fn call() -> CallContext<'static> {
     CallContext::background()
 }
 
-/// What SQLite itself says about the file: "ok", or what is wrong.
+/// The result of SQLite's own check of the file: "ok", or the defect.
 ///
 /// # Panics
 ///
-/// When the file cannot be opened.
+/// If the file cannot be opened.
 pub fn integrity(directory: &Path) -> String {
     let connection = rusqlite::Connection::open(directory.join(FILE)).expect("the file opens");
     let check = "PRAGMA integrity_check";

@@ -43,11 +43,12 @@ pub fn nameless_files() -> u64 {
     NAMELESS.load(Ordering::Relaxed)
 }
 
-/// What SQLite allocates for an open file: this, and behind it what the system's VFS wants.
+/// The part of an open file that is ours. SQLite allocates it together with the file of the system's VFS,
+/// which follows it.
 #[repr(C)]
 struct File {
     base: ffi::sqlite3_file,
-    /// Owned: from `Box::into_raw`, freed by `close`. Null where no disk stands before the file.
+    /// Owned: from `Box::into_raw`, freed by `close`. Null if no disk stands before the file.
     seat: *mut Seat,
 }
 
@@ -65,7 +66,7 @@ fn register() {
     // SAFETY: a null name asks for the default VFS, which lives as long as the process.
     let system = unsafe { ffi::sqlite3_vfs_find(std::ptr::null()) };
     assert!(!system.is_null(), "SQLite has a default VFS");
-    // SAFETY: it is not null, and nobody writes to it.
+    // SAFETY: it is not null, and no thread writes to it.
     let mut vfs = unsafe { *system };
     vfs.szOsFile += c_int::try_from(size_of::<File>()).expect("a small number");
     vfs.pNext = std::ptr::null_mut();
@@ -101,13 +102,13 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// The system's file behind ours.
+/// The system's file, which follows ours in memory.
 ///
 /// # Safety
 ///
 /// `file` was opened by [`open`].
 unsafe fn system_file(file: *mut ffi::sqlite3_file) -> *mut ffi::sqlite3_file {
-    // SAFETY: SQLite allocated `szOsFile` bytes, which is our part and the system's behind it.
+    // SAFETY: SQLite allocated `szOsFile` bytes: our part, and then the system's.
     unsafe { file.cast::<u8>().add(size_of::<File>()).cast() }
 }
 
@@ -168,7 +169,7 @@ unsafe extern "C" fn open(
         (*own).base.pMethods = std::ptr::null();
         (*own).seat = std::ptr::null_mut();
     }
-    // SAFETY: the VFS is ours, and the system's file lies behind ours.
+    // SAFETY: the VFS is ours, and the system's file follows ours.
     let open_system = || unsafe {
         let system = system_vfs(vfs);
         let system_file = system_file(file);

@@ -10,7 +10,7 @@ use keyway_faults::{
 };
 use keyway_loader::{Key, Put};
 
-/// Syncs for each acknowledged put, by so many writers who each wait for their answer.
+/// Syncs for each acknowledged put. Each of the `writers` waits for its answer before its next put.
 fn syncs_per_put(writers: u32, puts: u32) -> f64 {
     let directory = tempfile::tempdir().unwrap();
     let disk = Disk::counting(directory.path());

@@ -19,7 +19,7 @@ fn is_ready(store: &Generation) -> bool {
     block_on(store.health(&call())).is_ok_and(|health| health.is_ready())
 }
 
-/// What opens a connection of its own.
+/// A read that opens a separate connection.
 fn read_in_a_snapshot(store: &Generation) -> Result<(), keyway_loader::Error> {
     let begin = Begin { isolation: Isolation::SNAPSHOT, read_only: true };
     let transaction = block_on(store.begin(&call(), begin))?;
@@ -36,25 +36,25 @@ fn survive(directory: &Path, fault: Fault, seed: u64) -> u64 {
     let store = store::open(directory).unwrap();
     let (mut ledger, mut random) = (Ledger::new(0), Random::new(seed));
     for _ in 0..5 {
-        ledger.write(&*store, &mut random, &mut |_| ()).unwrap();
+        ledger.write(&store, &mut random, &mut |_| ()).unwrap();
     }
     disk.set_fault(Some(fault));
     for _ in 0..25 {
         // An error is a note in the ledger, and it says whether anything was changed.
-        let _noted = ledger.write(&*store, &mut random, &mut |_| ());
+        let _noted = ledger.write(&store, &mut random, &mut |_| ());
         let _failed = read_in_a_snapshot(&store);
     }
     disk.set_fault(None);
     assert!(is_ready(&store), "{what}: {:?}", block_on(store.health(&call())));
-    ledger.check(&*store).unwrap_or_else(|broken| panic!("{what}: {broken}"));
+    ledger.check(&store).unwrap_or_else(|broken| panic!("{what}: {broken}"));
     for _ in 0..5 {
-        ledger.write(&*store, &mut random, &mut |_| ()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        ledger.write(&store, &mut random, &mut |_| ()).unwrap_or_else(|error| panic!("{what}: {error}"));
     }
     store::close(&store);
     drop(store);
     assert_eq!(store::integrity(directory), "ok", "{what}");
     let store = store::open(directory).unwrap_or_else(|error| panic!("{what}: {error}"));
-    ledger.check(&*store).unwrap_or_else(|broken| panic!("{what}, opened again: {broken}"));
+    ledger.check(&store).unwrap_or_else(|broken| panic!("{what}, opened again: {broken}"));
     store::close(&store);
     disk.struck()
 }
@@ -95,7 +95,7 @@ fn opening_on_a_failing_disk_says_so_and_succeeds_on_a_sound_one() {
             disk.set_fault(None);
             let store =
                 store::open(directory.path()).unwrap_or_else(|error| panic!("{call:?} {nth}: {error}"));
-            Ledger::new(0).write(&*store, &mut Random::new(nth), &mut |_| ()).unwrap();
+            Ledger::new(0).write(&store, &mut Random::new(nth), &mut |_| ()).unwrap();
             store::close(&store);
         }
     }
@@ -111,11 +111,11 @@ fn full_disk_refuses_with_proof_is_seen_by_health_and_recovers_alone() {
         let disk = Disk::new(directory.path()).unwrap();
         let store = store::open(directory.path()).unwrap();
         let (mut ledger, mut random) = (Ledger::new(0), Random::new(room));
-        ledger.write(&*store, &mut random, &mut |_| ()).unwrap();
+        ledger.write(&store, &mut random, &mut |_| ()).unwrap();
         disk.set_fault(Some(Fault::Full { room }));
         let mut refused = 0;
         for _ in 0..80 {
-            if let Err(error) = ledger.write(&*store, &mut random, &mut |_| ()) {
+            if let Err(error) = ledger.write(&store, &mut random, &mut |_| ()) {
                 assert_eq!(
                     (error.code(), error.outcome()),
                     (ErrorCode::RESOURCE_EXHAUSTED, Outcome::NOT_APPLIED)
@@ -128,10 +128,10 @@ fn full_disk_refuses_with_proof_is_seen_by_health_and_recovers_alone() {
         let health = block_on(store.health(&call())).unwrap();
         assert!(health.is_readable() && !health.is_writable(), "{health:?}");
         assert!(health.detail().contains("full"), "{}", health.detail());
-        ledger.check(&*store).unwrap();
+        ledger.check(&store).unwrap();
         disk.set_fault(None);
         assert!(is_ready(&store));
-        ledger.write(&*store, &mut random, &mut |_| ()).unwrap();
+        ledger.write(&store, &mut random, &mut |_| ()).unwrap();
         store::close(&store);
         drop(store);
         assert_eq!(store::integrity(directory.path()), "ok");

@@ -59,7 +59,7 @@ fn acknowledged_writes_survive_kill_and_the_lock_ends_with_its_process() {
         // The lock's file is still there, with the dead one's name in it.
         assert!(directory.path().join("k.db.lock").exists());
         let store = store::open(directory.path()).unwrap_or_else(|error| panic!("round {round}: {error}"));
-        ledger.check(&*store).unwrap_or_else(|broken| panic!("round {round}: {broken}"));
+        ledger.check(&store).unwrap_or_else(|broken| panic!("round {round}: {broken}"));
         store::close(&store);
         drop(store);
         assert_eq!(store::integrity(directory.path()), "ok", "round {round}");

@@ -1,4 +1,4 @@
-//! Opening, closing, opening again: nothing is repeated, held up or left behind.
+//! Opening, closing and opening again repeats nothing, blocks nothing and leaves nothing over.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, thread, time::Duration};

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// The argument by which this program knows that it is to run one case.
 const CHILD: &str = "child";
 
-/// A defect of the backend, what is beneath it, the case that is meant for it, and words that its failure must have.
+/// A defect of the backend, the store beneath it, the case that must find it, and words of the failure.
 struct Wrong {
     defect: &'static str,
     faults: FaultsIn,
@@ -51,7 +51,7 @@ fn subject(number: &Value) -> Result<Subject, String> {
     Ok(Subject { faults: Some(wrong.faults), ..Subject::new(plugin, config) })
 }
 
-/// What is wrong with how the suite took a mutant; none where it found the defect.
+/// Why the suite missed the defect of a mutant; none if it found the defect.
 fn missed(number: usize, wrong: &Wrong) -> Result<Option<String>, String> {
     let program = Program::this(vec![CHILD.into()]).map_err(|error| error.to_string())?;
     let options = Options { only: vec![wrong.case.to_owned()], ..Options::default() };

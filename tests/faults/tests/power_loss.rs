@@ -18,8 +18,8 @@ fn write_until_dark(store: &Generation, ledgers: &mut [Ledger], disk: &Disk, see
             scope.spawn(move || {
                 let mut random = Random::new(seed ^ (writer << 32));
                 for _ in 0..200 {
-                    // An error is a note in the ledger; the power is what ends it.
-                    let _noted = ledger.write(&**store, &mut random, &mut |_| ());
+                    // The ledger notes an error; only the loss of power ends the loop.
+                    let _noted = ledger.write(store, &mut random, &mut |_| ());
                     if disk.is_dead() {
                         break;
                     }
@@ -33,7 +33,7 @@ fn check(directory: &Path, ledgers: &mut [Ledger], seed: u64) {
     let store =
         store::open(directory).unwrap_or_else(|error| panic!("seed {seed}: it does not open: {error}"));
     for ledger in ledgers {
-        ledger.check(&*store).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        ledger.check(&store).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
     }
     store::close(&store);
     drop(store);
@@ -75,7 +75,7 @@ fn restore_is_there_whole_or_not_at_all() {
         let mut random = Random::new(seed);
         let store = store::open(directory.path()).unwrap();
         for _ in 0..20 {
-            ledger.write(&*store, &mut random, &mut |_| ()).unwrap();
+            ledger.write(&store, &mut random, &mut |_| ()).unwrap();
         }
         store::close(&store);
         drop(store);
@@ -95,7 +95,7 @@ fn restore_is_there_whole_or_not_at_all() {
         assert!(restored == 0 || restored == 40, "seed {seed}: {restored} of 40 records of a restore");
         assert!(!finished || restored == 40, "seed {seed}: a restore that was finished is gone");
         if restored == 0 {
-            ledger.check(&*store).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+            ledger.check(&store).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         }
         store::close(&store);
         drop(store);

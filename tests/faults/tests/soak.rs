@@ -89,7 +89,7 @@ fn wal_memory_and_handles_stay_flat_under_a_long_load() {
             scope.spawn(move || {
                 let mut random = Random::new(writer);
                 while !over.load(Ordering::Relaxed) {
-                    ledger.write(&**store, &mut random, &mut |_| ()).unwrap();
+                    ledger.write(store, &mut random, &mut |_| ()).unwrap();
                 }
             });
         }
@@ -117,7 +117,7 @@ fn wal_memory_and_handles_stay_flat_under_a_long_load() {
     assert!(files.1 <= files.0 + 8, "open files: {samples:?}");
 
     for ledger in &mut ledgers {
-        ledger.check(&*store).unwrap();
+        ledger.check(&store).unwrap();
     }
     store::close(&store);
     drop(store);

@@ -1,4 +1,5 @@
-//! A database of an older format: served as it is, migrated when asked, whole or not at all, with a copy beside it.
+//! A database of an older format: it is served as it is, and migrated on request, atomically and with a
+//! backup copy.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
@@ -107,7 +108,7 @@ fn upgrade_keeps_everything_and_a_private_copy() {
     store::close(&store);
     drop(store);
 
-    // The copy is what it says: put in the database's place, it is the store of before.
+    // The backup works: in the place of the database, it is the store before the upgrade.
     for file in fs::read_dir(directory.path()).unwrap() {
         let path = file.unwrap().path();
         if path != copy {

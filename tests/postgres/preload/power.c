@@ -1,8 +1,9 @@
 /* Takes the power away from a PostgreSQL server that it is preloaded into.
  *
- * Before each write to a file of the data directory, what was there is noted in a journal; after each sync, that it was. When the
- * power has gone no process gets through another write or sync, and whoever settles the account puts back, sector by sector,
- * some of what was written and not synced (see power.rs). The syncs themselves are left out: the machine keeps its power.
+ * Before each write to a file of the data directory, the bytes that were there go to a journal. Each sync is
+ * noted there, too. After the power has gone, no process gets through another write or sync. The test then
+ * puts back, sector by sector, some of the bytes from before writes that were not synced (see power.rs). The
+ * syncs themselves are left out: the machine keeps its power.
  *
  * KEYWAY_POWER_STATE names the file that is shared with the test, KEYWAY_POWER_JOURNAL the journal, and KEYWAY_POWER_DATA the data
  * directory as the kernel spells it.
@@ -79,7 +80,7 @@ static pid_t postmaster(void) {
     return length > 0 ? (pid_t)atoi(text) : 0;
 }
 
-/* Counts a call; nobody returns from here once the power has gone. */
+/* Counts a call. After the power has gone, it never returns. */
 static void count(void) {
     int64_t before = atomic_load(&shared->countdown);
     while (before > 0 && !atomic_compare_exchange_weak(&shared->countdown, &before, before - 1)) {}

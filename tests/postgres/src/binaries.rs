@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-/// Names the directory with PostgreSQL's programs, where they are not in the usual places.
+/// Names the directory with PostgreSQL's programs, if they are not in the usual places.
 const VARIABLE: &str = "KEYWAY_TEST_POSTGRES";
 /// The oldest major version that the backend is tested with.
 const OLDEST: u32 = 14;
@@ -36,7 +36,7 @@ impl Binaries {
     ///
     /// # Errors
     ///
-    /// Where there are none.
+    /// If there are none.
     pub fn find() -> Result<Self, Missing> {
         let named = env::var_os(VARIABLE).map(PathBuf::from);
         let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();

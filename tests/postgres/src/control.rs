@@ -12,18 +12,18 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::Server;
 
-/// Does what is asked of it to a server, until it is dropped with its process.
+/// Applies the commands of its clients to a server, until it is dropped with its process.
 pub struct Control {
     socket: PathBuf,
     server: Arc<Mutex<Server>>,
 }
 
 impl Control {
-    /// Listens beside the server's own socket.
+    /// Listens in the directory of the server's own socket.
     ///
     /// # Errors
     ///
-    /// Where the socket cannot be made.
+    /// If the socket cannot be made.
     pub fn serve(server: Server) -> Result<Self> {
         let socket = server.socket().join("control");
         let listener = UnixListener::bind(&socket).context("make a socket")?;
@@ -31,7 +31,7 @@ impl Control {
         let serving = Arc::clone(&server);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // Whoever asked and went away gets no answer.
+                // An error means that the client went away before it had its answer.
                 let _gone = answer(&serving, &stream);
             }
         });
@@ -47,7 +47,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// Where the server does not end.
+    /// If the server does not end.
     pub fn end(&self) -> Result<()> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner).remove()
     }

@@ -43,7 +43,7 @@ impl SmallDisk {
     ///
     /// # Errors
     ///
-    /// Where it cannot be filled.
+    /// If it cannot be filled.
     pub fn fill(&self) -> Result<()> {
         let mut ballast = fs::File::create(self.ballast())?;
         let block = vec![1_u8; 4_096];
@@ -55,7 +55,7 @@ impl SmallDisk {
     ///
     /// # Errors
     ///
-    /// Where the file cannot be removed.
+    /// If the file cannot be removed.
     pub fn free(&self) -> Result<()> {
         match fs::remove_file(self.ballast()) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(source.into()),

@@ -1,5 +1,5 @@
-//! Private PostgreSQL servers: each with a data directory, a Unix socket and a free loopback port of its own, run by an
-//! unprivileged user, and gone with its handle.
+//! Private PostgreSQL servers. Each has its own data directory, Unix socket and free loopback port, is run by
+//! an unprivileged user, and ends with its handle.
 //!
 //! [`server`] starts and stops them, [`binaries`] finds the distribution's programs, [`power`] takes a server's power away,
 //! [`disk`] fills up, [`control`] lets another process have that done, [`pooler`](mod@pooler) puts PgBouncer before one.
@@ -28,9 +28,9 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// For a test program that could not be run: says so where there is no PostgreSQL on a machine that may do without, and fails
-/// otherwise.
-#[expect(clippy::print_stderr, reason = "a test program speaks to whoever runs it")]
+/// Reports a test program that could not run. Outside CI, a missing PostgreSQL only skips it; any other error
+/// is a failure.
+#[expect(clippy::print_stderr, reason = "a test program prints for its caller")]
 pub fn skip(what: &str, error: &anyhow::Error) -> std::process::ExitCode {
     if error.is::<Missing>() && !is_ci() {
         eprintln!("SKIPPED: {what}: {error:#}");
@@ -40,11 +40,11 @@ pub fn skip(what: &str, error: &anyhow::Error) -> std::process::ExitCode {
     std::process::ExitCode::FAILURE
 }
 
-/// A server for a test; none, with a visible line, where there is no PostgreSQL on a machine that may do without.
+/// A server for a test. If PostgreSQL is missing and this is not CI, it prints a line and returns none.
 ///
 /// # Panics
 ///
-/// Where the server does not start, or nothing may be skipped.
+/// If the server does not start, or nothing may be skipped.
 #[expect(clippy::print_stderr, clippy::panic, reason = "for tests, which fail by panicking")]
 pub fn needed(options: &Options<'_>) -> Option<Server> {
     match Server::start(options) {

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use crate::server::{Server, as_nobody, give_away};
+use crate::server::{Server, give_away, unprivileged};
 
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,7 +77,7 @@ impl Pooler {
         fs::write(&file, text).context("write pgbouncer.ini")?;
         give_away(&file)?;
         let log = fs::File::create(path.join("log")).context("make the log")?;
-        let mut command = as_nobody(&program, path);
+        let mut command = unprivileged(&program, path);
         command.arg("-q").arg(&file).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = command.spawn().context("start pgbouncer")?;
         let mut pooler = Self { directory, port, process };

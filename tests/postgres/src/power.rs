@@ -1,7 +1,7 @@
 //! A server's power: taken away at a chosen write or sync, and what a disk may hold then.
 //!
-//! `preload/power.c` is in the server and keeps a journal of what its writes replace. Names of files are taken to be durable at
-//! once; what is in them only after a sync.
+//! `preload/power.c` is in the server and keeps a journal of what its writes replace. Names of files
+//! are durable at once; their contents only after a sync.
 
 use std::{
     collections::HashMap,
@@ -38,7 +38,7 @@ struct Written {
 }
 
 impl Power {
-    /// Builds what is preloaded. The compiler is the system's.
+    /// Builds the preloaded library with the system's compiler.
     pub(crate) fn prepare(directory: &Path, data: &Path) -> Result<Self> {
         let (library, source) = (directory.join("power.so"), directory.join("power.c"));
         fs::write(&source, include_str!("../preload/power.c")).context("write power.c")?;
@@ -79,7 +79,7 @@ impl Power {
     ///
     /// # Errors
     ///
-    /// Where the shared file cannot be written.
+    /// If the shared file cannot be written.
     pub fn lose_at(&self, call: u64) -> Result<()> {
         self.set(call, u64::from(call == 0))
     }
@@ -131,7 +131,7 @@ fn undo(writes: Vec<Written>, random: &mut u64) -> Result<()> {
             continue;
         }
         let mut old = write.old;
-        // Behind the old end there was nothing; where the file was made longer it may now hold zeros.
+        // There was nothing after the old end. If the file was made longer, it may hold zeros there.
         old.resize(write.length, 0);
         for (nth, sector) in old.chunks(SECTOR).enumerate() {
             let at = write.offset + (nth * SECTOR) as u64;

@@ -21,8 +21,8 @@ use tempfile::TempDir;
 
 use crate::{Binaries, Power, SmallDisk};
 
-/// Who runs a server that root starts, which PostgreSQL refuses to be: "nobody" everywhere.
-const NOBODY: u32 = 65_534;
+/// The user that runs PostgreSQL if root runs the tests: PostgreSQL refuses to run as root.
+const UNPRIVILEGED: u32 = 65_534;
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -35,7 +35,7 @@ pub struct Options<'a> {
     pub tls: Option<(&'a str, &'a str)>,
     /// Lines of `pg_hba.conf`, in place of trust for the socket and SCRAM for the port.
     pub hba: Option<&'a str>,
-    /// Whether the tables lie on a small disk of their own that can be filled up. It takes root.
+    /// Whether the tables lie on a separate small disk that can be filled up. It needs root.
     pub can_be_full: bool,
     /// Whether the server's power can be taken away.
     pub can_lose_power: bool,
@@ -63,7 +63,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Where there is no PostgreSQL ([`Missing`](crate::Missing)), or it cannot be started.
+    /// If there is no PostgreSQL ([`Missing`](crate::Missing)), or it cannot be started.
     pub fn start(options: &Options<'_>) -> Result<Self> {
         let binaries = Binaries::find()?;
         let directory = TempDir::with_prefix("keyway-pg-").context("make a directory")?;
@@ -76,7 +76,7 @@ impl Server {
                 .context("set the mode of a directory")?;
             give_away(path)?;
         }
-        let mut initdb = as_nobody(&binaries.program("initdb"), directory.path());
+        let mut initdb = unprivileged(&binaries.program("initdb"), directory.path());
         initdb.arg("-D").arg(&data).args([
             "-U",
             SUPERUSER,
@@ -88,7 +88,7 @@ impl Server {
             "-k",
         ]);
         if disk.is_some() {
-            // Where the log of writes finds no room the server ends; where a table does, the write fails.
+            // If the WAL finds no room, the server ends. If a table finds none, the write fails.
             initdb.arg("--waldir").arg(directory.path().join("wal"));
         }
         let made = initdb.stdin(Stdio::null()).output().context("start initdb")?;
@@ -160,7 +160,7 @@ impl Server {
         let mut psql = Command::new(self.binaries.program("psql"));
         psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-U", SUPERUSER, "-d", "postgres", "-c", sql]);
         psql.arg("-h").arg(self.socket()).args(["-p", &self.port.to_string()]).env("PGCONNECT_TIMEOUT", "10");
-        // Where the others may only read, this one may write all the same.
+        // This one may write even if the others may only read.
         psql.env("PGOPTIONS", "-c default_transaction_read_only=off");
         let output = psql.stdin(Stdio::null()).output().context("start psql")?;
         ensure!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -176,18 +176,18 @@ impl Server {
         self.path.join("log")
     }
 
-    /// Starts it again where it is stopped.
+    /// Starts it again if it is stopped.
     ///
     /// # Errors
     ///
-    /// Where it does not start; the end of its log is in the text.
+    /// If it does not start; the end of its log is in the text.
     pub fn resume_life(&mut self) -> Result<()> {
         if self.process.is_some() {
             return Ok(());
         }
         let log =
             fs::File::options().create(true).append(true).open(self.log_path()).context("open the log")?;
-        let mut command = as_nobody(&self.binaries.program("postgres"), &self.path);
+        let mut command = unprivileged(&self.binaries.program("postgres"), &self.path);
         command.arg("-D").arg(&self.data).arg("-k").arg(&self.path);
         command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         for setting in &self.settings {
@@ -230,7 +230,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Where it does not end.
+    /// If it does not end.
     pub fn stop(&mut self) -> Result<()> {
         self.end(Signal::INT)
     }
@@ -239,7 +239,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Where it does not end.
+    /// If it does not end.
     pub fn crash(&mut self) -> Result<()> {
         self.end(Signal::QUIT)
     }
@@ -268,7 +268,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Where it does not run.
+    /// If it does not run.
     pub fn pause(&self) -> Result<()> {
         let process = self.process.as_ref().context("the server is stopped")?;
         self.signal_all(Signal::STOP, process.id())
@@ -278,7 +278,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Where it does not run.
+    /// If it does not run.
     pub fn unpause(&self) -> Result<()> {
         let process = self.process.as_ref().context("the server is stopped")?;
         self.signal_all(Signal::CONT, process.id())
@@ -295,12 +295,12 @@ impl Server {
         Ok(())
     }
 
-    /// What takes its power away, where it was started so.
+    /// The switch of its power, if it was started with one.
     pub fn power(&self) -> Option<&Power> {
         self.power.as_ref()
     }
 
-    /// The small disk, where it was started so.
+    /// The small disk, if it was started with one.
     pub fn disk(&self) -> Option<&SmallDisk> {
         self.disk.as_ref()
     }
@@ -309,7 +309,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Where that fails.
+    /// If that fails.
     pub fn settle(&mut self, seed: u64) -> Result<()> {
         if let Some(mut process) = self.process.take() {
             let left = children(process.id());
@@ -349,7 +349,7 @@ impl Drop for Server {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a drop has nobody else to tell")]
+#[expect(clippy::print_stderr, reason = "a drop cannot return an error")]
 fn report(error: &anyhow::Error) {
     eprintln!("a private PostgreSQL server: {error:#}");
 }
@@ -374,7 +374,7 @@ fn is_zombie(process: u32) -> bool {
 /// The state and the parent of a process.
 fn stat(process: u32) -> Option<(String, u32)> {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Behind the name, which may hold anything.
+    // The fields after the name, which may hold any character.
     let mut words = text.rsplit_once(')')?.1.split_whitespace();
     Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
 }
@@ -385,20 +385,23 @@ fn children(parent: u32) -> Vec<u32> {
     numbers.filter(|process| stat(*process).is_some_and(|(_, of)| of == parent)).collect()
 }
 
-/// A program of PostgreSQL's, which refuses to be root's.
-pub(crate) fn as_nobody(program: &Path, directory: &Path) -> Command {
+/// A program of PostgreSQL, run by an unprivileged user: it refuses to run as root.
+pub(crate) fn unprivileged(program: &Path, directory: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(directory).env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
     if geteuid().is_root() {
-        command.uid(NOBODY).gid(NOBODY);
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     }
     command
 }
 
 /// Makes a file the server's.
 pub(crate) fn give_away(path: &Path) -> Result<()> {
-    let (user, group) =
-        if geteuid().is_root() { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
+    let (user, group) = if geteuid().is_root() {
+        (UNPRIVILEGED, UNPRIVILEGED)
+    } else {
+        (geteuid().as_raw(), getegid().as_raw())
+    };
     chown(path, Some(user), Some(group)).with_context(|| format!("make {} the server's", path.display()))
 }
 

@@ -20,8 +20,6 @@ use crate::{
     system::{New, Next, Records, SystemError},
 };
 
-/// The most ancestors that a token has.
-
 /// The tokens, for one request.
 #[derive(Clone)]
 pub struct Tokens<'a> {

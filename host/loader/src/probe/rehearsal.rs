@@ -123,7 +123,7 @@ pub(super) fn perform(plugin: &Plugin, scratch: PathBuf) -> Result<(), Failed> {
         let generation = configure(plugin, &backend).await;
         let generation = generation.map_err(|error| unable(Chain(&error).to_string()))?;
         let scratch = Scratch::new().map_err(|error| unable(Chain(&error).to_string()))?;
-        let checked = scratch.check(&*generation).await;
+        let checked = scratch.check(&generation).await;
         checked.map_err(|error| Failed::Wrong(Chain(&error).to_string()))?;
         let closed = generation.shutdown(&crate::CallContext::background()).await;
         closed.map_err(|error| Failed::Wrong(format!("it does not close: {error}")))

@@ -24,10 +24,10 @@ impl Swapping {
         let deadline = self.swap.deadlines.open;
         let tried = async {
             if is_marked {
-                scratch.find_mark(&**new).await?;
+                scratch.find_mark(new).await?;
             }
-            scratch.check(&**new).await?;
-            readback::tidy(&**new).await
+            scratch.check(new).await?;
+            readback::tidy(new).await
         };
         let tried = timeout(deadline, tried).await;
         Ok(tried.map_err(|_| SwapError::Late { what: "reading back", deadline })??)
@@ -59,7 +59,7 @@ impl Swapping {
         scratch: &Scratch,
     ) -> Result<bool, SwapError> {
         let deadline = self.swap.deadlines.open;
-        let left = match timeout(deadline, scratch.leave_mark(&**old)).await {
+        let left = match timeout(deadline, scratch.leave_mark(old)).await {
             Ok(left) => left.map_err(SwapError::Mark),
             Err(_) => Err(SwapError::Late { what: "writing to the store that serves", deadline }),
         };
@@ -81,7 +81,7 @@ impl Swapping {
 
     /// Removes what is left on the scratch keyspace; if it stays, a later swap removes it.
     pub(super) async fn clean(&self, generation: &Generation, scratch: &Scratch) {
-        let cleaned = timeout(self.swap.deadlines.open, scratch.remove(&**generation)).await;
+        let cleaned = timeout(self.swap.deadlines.open, scratch.remove(generation)).await;
         if !matches!(cleaned, Ok(Ok(()))) {
             tracing::warn!(backend = self.slot.backend(), "the scratch keyspace is left behind");
         }

@@ -119,7 +119,7 @@ async fn back_up(
     let (present, to) = (Arc::clone(present), path.clone());
     let writing = spawn_blocking(move || {
         Handle::current().block_on(timeout(deadline, async {
-            let records = archive::write(&**present, &header, &to).await?;
+            let records = archive::write(&present, &header, &to).await?;
             // What cannot be read is none.
             archive::verify(&to).map(|_| records)
         }))

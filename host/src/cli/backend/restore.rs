@@ -128,7 +128,7 @@ pub(super) fn archive(given: &Archive, format: Format) -> Result<(), Failure> {
             data_format: generation.capabilities().data_format,
             made: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         };
-        let written = archive::write(&*generation, &header, &file).await;
+        let written = archive::write(&generation, &header, &file).await;
         generation.shutdown(&CallContext::background()).await.map_err(ArchiveError::Store)?;
         Ok((descriptor.label(), written?))
     });

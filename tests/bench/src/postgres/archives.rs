@@ -35,7 +35,7 @@ pub(super) fn run(
     println!("records a second, {records} records");
     let theirs = timed(|| program(server, "pg_dump", &["-n", "keyway", "-f", text(&dump)?, "postgres"]))?;
     let ours = timed(|| {
-        let written = runtime.block_on(archive::write(&***store, &header, &file))?;
+        let written = runtime.block_on(archive::write(store, &header, &file))?;
         ensure!(written >= records, "{written} of {records} records were archived");
         Ok(())
     })?;
@@ -45,7 +45,7 @@ pub(super) fn run(
         timed(|| program(server, "psql", &["-q", "-v", "ON_ERROR_STOP=1", "-f", text(&dump)?, "empty"]))?;
     program(server, "dropdb", &["empty"])?;
     let ours = timed(|| {
-        let restored = runtime.block_on(archive::restore(&***store, &file, RestoreMode::REPLACE))?;
+        let restored = runtime.block_on(archive::restore(store, &file, RestoreMode::REPLACE))?;
         ensure!(restored >= records, "{restored} of {records} records were restored");
         Ok(())
     })?;

@@ -49,14 +49,14 @@ pub(crate) struct Config {
     faults: PathBuf,
 }
 
-/// What a call does, and so what is true if its answer is lost.
+/// The kind of a call, which decides the outcome if its answer is lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Effect {
     Reads,
     Writes,
 }
 
-/// As much as any backend promises: what is open says less.
+/// The most that any backend promises. An open one may promise less.
 const MOST: Capabilities = Capabilities {
     read_consistency: ReadConsistency::LINEARIZABLE,
     isolation: Isolation::SERIALIZABLE,
@@ -140,7 +140,7 @@ impl Chaos {
         }
     }
 
-    /// Notes what is there before a write.
+    /// Notes the present record before a write.
     fn remember(&self, key: Key<'_>) {
         // The stores within answer a get at once, or the past stays as it was.
         let reply = self.inner.get(&CallContext::background(), key);

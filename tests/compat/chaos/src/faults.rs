@@ -101,7 +101,7 @@ impl Faults {
         Self { file, state: Mutex::default() }
     }
 
-    /// What goes wrong with this call, in that keyspace if it is in one; none where nothing does.
+    /// The fault of this call, in that keyspace if it is in one; none if there is no fault.
     pub(crate) fn strike(&self, call: &str, keyspace: Option<&str>) -> Result<Option<Fault>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let text = match fs::read_to_string(&self.file) {

@@ -1,4 +1,5 @@
-//! A chaos layer: a backend around the library of another one, which does what it is asked, or what a file asks for instead.
+//! A chaos layer: a backend over the library of another one. It passes each call on, or applies a fault from
+//! a file instead.
 //!
 //! ```toml
 //! [backends.main]
@@ -9,7 +10,8 @@
 //! The file is read at each call, so that a test can change what goes wrong while a server runs; it holds a list of
 //! [`Rule`](faults::Rule)s: `[{"calls": ["get"], "does": {"delay_ms": 200}}]`. Without the file nothing goes wrong.
 //!
-//! [`faults`] is what can go wrong, [`backend`] the operations, [`streams`] and [`transaction`] what they hand out.
+//! [`faults`] defines the faults, [`backend`] has the operations, and [`streams`] and [`transaction`] the
+//! objects that they return.
 
 mod backend;
 mod faults;

@@ -1,4 +1,5 @@
-//! A sound backend behind an interface that is not: what the SDK sees to for authors, a library without it can get wrong.
+//! A sound backend with a defective interface. The SDK prevents such defects; a library without the SDK can
+//! have them.
 //!
 //! The configuration names the defect: `{"defect": "ignores_limits"}`. [`store`] and [`transaction`] are the objects that have
 //! it; this file is the export, which a library with the SDK gets from a macro.

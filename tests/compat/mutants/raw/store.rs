@@ -13,7 +13,7 @@ use keyway_abi::{
 
 use crate::transaction::CommitsTwice;
 
-/// What is wrong.
+/// The defect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Defect {
     None,
@@ -48,7 +48,7 @@ impl Defect {
     }
 }
 
-/// A sound store and what is wrong with this one.
+/// A sound store, and the defect of this one.
 pub(crate) struct Beneath {
     pub(crate) inner: StoreObject,
     pub(crate) defect: Defect,
@@ -95,7 +95,7 @@ impl Store for Beneath {
     }
 
     fn get(&self, call: &CallContext<'_>, request: Request<'_, Key<'_>>) -> ForeignReply<ROption<Record>> {
-        assert!(self.defect != Defect::PanicsAcrossTheBoundary, "nobody contains this");
+        assert!(self.defect != Defect::PanicsAcrossTheBoundary, "this panic crosses the boundary");
         self.inner.get(call, request)
     }
 

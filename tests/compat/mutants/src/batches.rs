@@ -12,7 +12,7 @@ use crate::{
     mutant::{Mutant, now},
 };
 
-/// The result where the defect has one; none where the batch is done as it should be.
+/// The result if the defect has one; none if the batch is done correctly.
 pub(crate) fn apply<B: Backend>(
     mutant: &Arc<Mutant<B>>,
     call: &CallContext<'_>,

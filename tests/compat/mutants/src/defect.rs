@@ -1,4 +1,4 @@
-//! What is wrong with a mutant.
+//! The defects of the mutants.
 
 use keyway_sdk::{
     schemars::{self, JsonSchema},
@@ -121,9 +121,9 @@ pub enum Defect {
     DropKeepsOne,
     /// Durability is claimed, and there is none.
     ClaimsDurability,
-    /// It is claimed that many hosts may open one store, and each has one of its own.
+    /// It claims that many hosts may open one store, but each gets a separate store.
     ClaimsManyHosts,
-    /// It is claimed that a store which was set back is noticed, and it is not.
+    /// It claims to detect a store that was set back, and does not.
     ClaimsToDetectRewind,
     /// Writes are acknowledged before they are done.
     AcknowledgesEarly,

@@ -54,7 +54,7 @@ pub struct Mutant<B: Backend> {
     pub(crate) leaked: Arc<AtomicU64>,
     /// Whether a write goes on.
     pub(crate) is_writing: AtomicBool,
-    /// Versions of its own, by keyspace and key: the one that is told, and the one beneath.
+    /// The mutant's own versions by keyspace and key: the one that it answers, and the one beneath.
     versions: Mutex<HashMap<Place, (Version, Version)>>,
     /// What was there before the last write.
     before: Mutex<BTreeMap<Place, Record>>,
@@ -129,7 +129,7 @@ impl<B: Backend> Mutant<B> {
         }
     }
 
-    /// The condition beneath, where versions are its own.
+    /// The condition for the store beneath, if the mutant has its own versions.
     fn beneath(&self, key: &Place, condition: Condition) -> Condition {
         match (condition, lock(&self.versions).get(key)) {
             (Condition::Version(wanted), Some((told, beneath))) if wanted == *told => {
@@ -168,7 +168,7 @@ impl<B: Backend> Mutant<B> {
     }
 }
 
-/// Waits for a reply on this thread: what is beneath has threads of its own, or answers at once.
+/// Waits for a reply on this thread. The backend beneath has its own threads, or answers at once.
 pub(crate) fn now<T>(reply: Reply<T>) -> Result<T> {
     use std::task::{Context, Poll, Wake, Waker};
     struct Unpark(thread::Thread);

@@ -14,7 +14,7 @@ pub(crate) struct Other {
     is_keys_only: bool,
 }
 
-/// The scan that is run instead; none where it is the one that was asked for.
+/// The scan that runs instead; none if the requested one runs.
 pub(crate) fn altered(defect: Defect, plan: &ScanPlan<'_>) -> Option<Other> {
     let other = Other {
         keyspace: plan.keyspace().to_owned(),
@@ -47,7 +47,7 @@ impl Other {
     }
 }
 
-/// What becomes of a page.
+/// How a defect changes a page.
 pub(crate) struct Shape {
     defect: Defect,
     is_reverse: bool,
@@ -97,7 +97,7 @@ impl Shape {
         }
     }
 
-    /// A place just behind a key, or at it: cursors are bounds of the walk, exclusive in reverse.
+    /// A position just after a key, or at it: cursors are bounds of the walk, exclusive in reverse.
     fn moved(&self, key: &[u8], keeps: bool) -> AbiBytes {
         let mut bytes = key.to_vec();
         match (self.is_reverse, keeps) {

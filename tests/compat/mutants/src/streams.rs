@@ -11,7 +11,7 @@ use crate::mutant::{Place, lock, now, place};
 
 type Begin = Box<dyn Fn() -> Result<Box<dyn BackupStream>> + Send + Sync>;
 
-/// Begins a backup again for each pull, and goes on behind what it has given out.
+/// Begins a backup again for each pull, and goes on after the records that it has given out.
 pub(crate) struct LiveBackup {
     begin: Begin,
     given: Mutex<usize>,
@@ -44,7 +44,7 @@ fn copy(record: &BackupRecord) -> BackupRecord {
     BackupRecord::new(record.keyspace(), key, value, record.version(), record.expires_at_ms())
 }
 
-/// Writes records into the store, at once or at the end, beside what is there.
+/// Writes records into the store, at once or at the end, and keeps the records that are there.
 pub(crate) struct RestoreInPlace<B> {
     inner: Arc<B>,
     at_once: bool,

@@ -17,11 +17,11 @@ use crate::{
     mutant::{Mutant, Place, copy, lock, now, place},
 };
 
-/// A transaction with a defect: over one that writes, and one beside it that only reads.
+/// A transaction with a defect, over one transaction that writes and another that only reads.
 pub(crate) struct MutantTransaction<B: Backend> {
     mutant: Arc<Mutant<B>>,
     inner: Option<Box<dyn Transaction>>,
-    /// As of the begin, without what is written.
+    /// The state at the begin, without later writes.
     snapshot: Box<dyn Transaction>,
     /// Whether there is nothing to commit.
     read_only: bool,
@@ -146,7 +146,7 @@ impl<B: Backend> MutantTransaction<B> {
     fn undo(&self) {
         let undo = std::mem::take(&mut lock(&self.state).undo);
         for (place, before) in undo.iter().rev() {
-            // Whoever has seen it has seen it.
+            // Readers may have seen the writes already: that is the defect.
             let _unheard = self.set(&CallContext::background(), place, before.as_deref());
         }
     }

@@ -21,10 +21,10 @@ use crate::{
     mutant::{Mutant, lock, now, place},
 };
 
-/// How many calls may be lost by those that leak their place.
+/// How many calls can leak before every call is refused.
 const PLACES: u64 = 8;
 
-/// The reply where the defect has one for this write, of that number; none where it is done as it should be.
+/// The reply if the defect has one for this write, of that number; none if the write is done correctly.
 pub(crate) fn put<B: Backend>(
     mutant: &Arc<Mutant<B>>,
     call: &CallContext<'_>,
@@ -37,7 +37,7 @@ pub(crate) fn put<B: Backend>(
     answered(mutant, call, put, count).map(Reply::ready)
 }
 
-/// The result where the defect has one for this write.
+/// The result if the defect has one for this write.
 fn answered<B: Backend>(
     mutant: &Arc<Mutant<B>>,
     call: &CallContext<'_>,
@@ -116,18 +116,18 @@ fn answered<B: Backend>(
     }
 }
 
-/// Writes on a thread of its own, for which nobody waits.
+/// Writes on a separate thread, without waiting for it.
 fn later<B: Backend>(mutant: &Arc<Mutant<B>>, put: Put<'_>, delay: Duration) {
     let (mutant, key, value) = (Arc::clone(mutant), place(put.key()), put.value().to_vec());
     thread::spawn(move || {
         thread::sleep(delay);
         let put = Put::new(Key::new(&key.0, &key.1), &value);
-        // What becomes of it nobody hears: that is the defect.
+        // The outcome is dropped: that is the defect.
         let _unheard = now(mutant.inner.put(&CallContext::background(), put));
     });
 }
 
-/// Writes in one of a few places, which is taken for ever where the caller goes away.
+/// Writes in one of a few slots. If the caller goes away, its slot is never free again.
 fn leaking<B: Backend>(mutant: &Arc<Mutant<B>>, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
     let places: Arc<AtomicU64> = Arc::clone(&mutant.leaked);
     if places.fetch_add(1, Ordering::AcqRel) >= PLACES {

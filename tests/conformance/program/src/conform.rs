@@ -119,7 +119,7 @@ pub(crate) fn conform(arguments: &Arguments) -> Result<(), Failure> {
     if let (Some(path), Ok(()), Format::Table) = (&kept, &written, format) {
         say(&format!("report: {}\n", path.display()))?;
     }
-    // What is broken is what the run is about, whatever becomes of its files.
+    // A broken promise is reported first, even if the report files cannot be written.
     verdict(&report, file, arguments).and(written)?;
     if stop.load(Ordering::Relaxed) {
         return Err(Failure::Other("the run was stopped before its end".to_owned()));
@@ -168,7 +168,7 @@ fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
 /// As soon as it is known: the whole takes minutes.
 fn tell(finding: &Finding, format: Format) {
     if format == Format::Table {
-        // Whoever has stopped listening gets the exit code.
+        // If standard output is closed, the exit code still tells the result.
         let _unheard = say(&format!("{finding}\n"));
     }
 }

@@ -1,8 +1,9 @@
 //! Anomalies: what transactions must not do to each other, each at the isolation that is claimed.
 //!
-//! The names are Adya's ("Weak Consistency", 1999) and Berenson's ("A Critique of ANSI SQL Isolation Levels", 1995). Some
-//! backends let a write transaction keep other writers waiting: where a case needs two of them at a time, each runs on a thread
-//! of its own, and the case looks at what they left, not at how they took turns.
+//! The names are Adya's ("Weak Consistency", 1999) and Berenson's ("A Critique of ANSI SQL Isolation Levels",
+//! 1995). Some backends let a write transaction keep other writers waiting: if a case needs two of them at
+//! the same time, each runs on a separate thread, and the case checks the state that they left, not their
+//! order.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -25,13 +26,13 @@ const ACCOUNTS: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
 pub(crate) const CASES: &[Case] = &[
     Case::new(
         "transaction_is_invisible_before_commit",
-        "nobody sees what is not committed (no dirty read, G1a), and everybody what is",
+        "no reader sees uncommitted writes (no dirty read, G1a), and every reader sees committed ones",
         invisible,
     )
     .when(super::has_transactions),
     Case::new(
         "transaction_intermediate_and_aborted_writes_are_never_read",
-        "nobody sees what a transaction wrote and then wrote over (G1b), or what it never committed (G1a)",
+        "no reader sees a value that its transaction wrote over (G1b), or never committed (G1a)",
         never_dirty,
     )
     .when(super::has_transactions),

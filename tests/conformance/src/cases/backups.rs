@@ -146,7 +146,7 @@ fn one_point_in_time(h: &Harness<'_>) -> Outcomes {
     Ok(())
 }
 
-/// Records that only batches change, all together: whoever sees two numbers has not seen one time.
+/// Each batch changes all these records: a backup that holds two numbers is not of one time.
 fn under_transfers(h: &Harness<'_>) -> Outcomes {
     let keys: Vec<Vec<u8>> = (0..20).map(|index| format!("t{index:02}").into_bytes()).collect();
     let write = |number: usize| {

@@ -29,7 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("apply_atomic_spans_keyspaces", "a batch may span keyspaces", spans_keyspaces).when(super::is_atomic),
     Case::new(
         "apply_atomic_is_never_seen_half",
-        "nobody sees a part of an atomic batch: two keys that only batches change, together, are equal in every snapshot",
+        "no reader sees part of an atomic batch: keys that change only together are equal in each snapshot",
         never_half,
     )
     .when(|capabilities| super::is_atomic(capabilities) && super::is_linearizable(capabilities)),
@@ -143,7 +143,7 @@ fn look_for_halves(h: &Harness<'_>) -> Outcomes {
         wait(tx.rollback(&call()))?;
         promise!(left == right, "a snapshot has one half of a batch: {left:?} and {right:?}");
     }
-    // Both only grow, and by whoever reads the one first the other is never further behind.
+    // Both only grow, so the one that is read second is never the smaller one.
     let (left, right) = (number(h.get(b"left")?), number(h.get(b"right")?));
     promise!(
         right >= left,

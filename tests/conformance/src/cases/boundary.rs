@@ -17,7 +17,8 @@ use crate::{
 };
 
 const THREADS: u64 = 64;
-/// By how much a thousand openings may let a process grow: what is kept for each on purpose is a few hundred bytes.
+/// How much a process may grow over a thousand openings. The host keeps a few hundred bytes for each on
+/// purpose.
 const GROWTH_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How long what was closed may take to be gone.
@@ -36,13 +37,13 @@ pub(crate) const CASES: &[Case] = &[
     ),
     Case::new(
         "boundary_a_thousand_openings_leave_nothing",
-        "what is closed is gone: memory, files and threads stay flat over a thousand openings",
+        "a closed store leaves nothing: memory, files and threads stay flat over a thousand openings",
         openings,
     )
     .within(Duration::from_mins(4)),
 ];
 
-/// A defect of the backend, whatever was asked of it.
+/// Fails on an error that is a defect of the backend for every operation.
 fn sound<T>(result: Result<T, Error>, what: &str) -> Outcomes {
     let defects = [ErrorCode::PANICKED, ErrorCode::INTERNAL, ErrorCode::CORRUPT, ErrorCode::CLOSED];
     match result {
@@ -195,12 +196,12 @@ struct Usage {
     threads: u64,
 }
 
-/// By `statm`, `fd` and `task` of proc(5); none where there is no such thing.
+/// By `statm`, `fd` and `task` of proc(5); none if the system has no proc(5).
 fn usage() -> Option<Usage> {
     let statm = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
     let entries = |directory: &str| fs::read_dir(directory).ok().map(|entries| entries.count() as u64);
-    // A page is at least that; what is compared is growth.
+    // A page has at least 4 KiB. Only the growth is compared, so a lower bound is enough.
     Some(Usage {
         resident_bytes: pages * 4_096,
         files: entries("/proc/self/fd")?,
@@ -216,7 +217,7 @@ fn openings(h: &Harness<'_>) -> Outcomes {
         wait(store.put(&call(), Put::new(h.key(b"k"), b"v").with_write_id(write_id())))?;
         Ok(wait(store.shutdown(&call()))?)
     };
-    // What is only ever made once is made by then.
+    // The first openings make everything that is made only once.
     for _ in 0..times / 5 {
         open_and_close()?;
     }

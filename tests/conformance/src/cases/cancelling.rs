@@ -1,4 +1,4 @@
-//! Deadlines, and calls that nobody waits for any more.
+//! Deadlines, and calls that the caller drops before they end.
 
 use std::{
     task::{Context, Poll, Waker},
@@ -91,7 +91,7 @@ fn deadline(h: &Harness<'_>) -> Outcomes {
         expect_undone(h, &denied)?;
     }
     wait(tx.rollback(&call()))?;
-    // Whoever said that nothing was changed does not change anything afterwards either.
+    // A put that was reported as not applied must not be applied later either.
     thread::sleep(Duration::from_millis(500));
     expect_undone(h, &denied)
 }
@@ -108,7 +108,7 @@ fn expect_undone(h: &Harness<'_>, denied: &[(&[u8], Vec<u8>, Error)]) -> Outcome
     Ok(())
 }
 
-/// Polls a reply so many times, and drops it; the result where it was there by then.
+/// Polls a reply up to `times` times, and drops it. Answers the result if the reply was ready by then.
 pub(super) fn polled<T>(reply: Reply<T>, times: u64) -> Option<Result<T, Error>> {
     let mut reply = std::pin::pin!(reply);
     let mut context = Context::from_waker(Waker::noop());

@@ -33,7 +33,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
     Case::new(
         "shutdown_with_calls_in_flight_answers_each_and_loses_none",
-        "shutdown finishes what is in flight: each call is answered, and what was acknowledged is there at the next opening",
+        "shutdown answers each call in flight, and acknowledged writes are there at the next opening",
         shutdown_in_flight,
     ),
 ];
@@ -110,7 +110,7 @@ fn shutdown_in_flight(h: &Harness<'_>) -> Outcomes {
                         loop {
                             // Asked before the call: one more is made after the shutdown was answered.
                             let is_over = stop.load(Ordering::Relaxed);
-                            match ledger.write(&**store, &mut random, &mut |_| ()) {
+                            match ledger.write(&store, &mut random, &mut |_| ()) {
                                 Ok(()) if is_over => {
                                     return Err(Broken(
                                         "a shutdown was answered, and a write succeeds after it".into(),
@@ -138,7 +138,7 @@ fn shutdown_in_flight(h: &Harness<'_>) -> Outcomes {
         if h.capabilities().durability > Durability::VOLATILE {
             for ledger in &mut ledgers {
                 ledger
-                    .check(&**h.store())
+                    .check(&h.store())
                     .map_err(|found| Broken(format!("after a shutdown with calls in flight: {found}")))?;
             }
         }

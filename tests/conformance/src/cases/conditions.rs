@@ -170,7 +170,7 @@ fn increments_sum(h: &Harness<'_>) -> Outcomes {
     let times = h.rounds(INCREMENTS, 40 * INCREMENTS);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..RACERS)
-            .map(|_| scope.spawn(move || (0..times).try_for_each(|_| increment(&**h.store(), h.keyspace()))))
+            .map(|_| scope.spawn(move || (0..times).try_for_each(|_| increment(&h.store(), h.keyspace()))))
             .collect();
         workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
     })?;
@@ -213,9 +213,8 @@ fn two_openings(h: &Harness<'_>) -> Outcomes {
         return Err(Stop::Unproved("each opening of this volatile store is a store of its own".into()));
     }
     thread::scope(|scope| {
-        let theirs =
-            scope.spawn(|| (0..SHARED_INCREMENTS).try_for_each(|_| increment(&*other, h.keyspace())));
-        let own = (0..SHARED_INCREMENTS).try_for_each(|_| increment(&**h.store(), h.keyspace()));
+        let theirs = scope.spawn(|| (0..SHARED_INCREMENTS).try_for_each(|_| increment(&other, h.keyspace())));
+        let own = (0..SHARED_INCREMENTS).try_for_each(|_| increment(&h.store(), h.keyspace()));
         own.and(theirs.join().expect("the other opening's thread does not panic"))
     })?;
     wait(other.shutdown(&call()))?;
@@ -234,6 +233,6 @@ fn two_processes(h: &Harness<'_>) -> Outcomes {
 /// One of the two processes.
 pub(crate) fn work_increments(place: &Workplace<'_>) -> Outcomes {
     let keyspace = "put_version_by_two_processes_loses_no_increment";
-    (0..SHARED_INCREMENTS).try_for_each(|_| increment(&*place.store, keyspace))?;
+    (0..SHARED_INCREMENTS).try_for_each(|_| increment(&place.store, keyspace))?;
     Ok(wait(place.store.shutdown(&call()))?)
 }

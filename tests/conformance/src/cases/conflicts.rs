@@ -88,8 +88,8 @@ fn no_lost_update(h: &Harness<'_>) -> Outcomes {
     Ok(())
 }
 
-/// Two transactions that have begun and read, each of which now writes and commits on a thread of its own: not both may
-/// succeed, and whoever does not must be told to try again. Where `one_wins`, one of them does.
+/// Two transactions have begun and read. Each now writes and commits on a separate thread. At most one may
+/// succeed, and each one that fails must report a conflict.
 fn not_both_commit(work: [(Transaction, Work<'_>); 2], what: &str) -> Outcomes {
     let finish = |tx: &Transaction, write: Work<'_>| -> Result<bool, Stop> {
         match write(tx).and_then(|()| Ok(wait(tx.commit(&call(), write_id())).map(drop)?)) {
@@ -109,7 +109,7 @@ fn not_both_commit(work: [(Transaction, Work<'_>); 2], what: &str) -> Outcomes {
             ended
         });
         let one = finish(&first, first_writes);
-        // Whoever gave up holds nothing that the other waits for.
+        // Dropped first, so that the other one waits for no lock of this one.
         drop(first);
         (one, other.join().expect("the other one does not panic"))
     });

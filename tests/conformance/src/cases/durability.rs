@@ -1,4 +1,4 @@
-//! Durability: what was acknowledged survives what is claimed, and nothing is half there.
+//! Durability: acknowledged writes survive the failures that the backend claims, and none is half there.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -73,11 +73,11 @@ fn survive_reopening(h: &Harness<'_>) -> Outcomes {
     let (mut ledger, mut random) = (Ledger::new(0), h.random(0));
     for round in 0..h.rounds(5, 100) {
         for _ in 0..60 {
-            ledger.write(&**h.store(), &mut random, &mut |_| ())?;
+            ledger.write(&h.store(), &mut random, &mut |_| ())?;
         }
         h.reopen()?;
         ledger
-            .check(&**h.store())
+            .check(&h.store())
             .map_err(broken(&format!("after closing and opening it {} times", round + 1)))?;
     }
     Ok(())
@@ -99,7 +99,7 @@ fn survive_kill(h: &Harness<'_>) -> Outcomes {
             }
         }
         let store = h.open_after_kill()?;
-        ledger.check(&*store).map_err(broken(&format!("after kill -9, round {round}")))?;
+        ledger.check(&store).map_err(broken(&format!("after kill -9, round {round}")))?;
         wait(store.shutdown(&call()))?;
     }
     promise!(
@@ -130,9 +130,9 @@ fn write_on(place: &Workplace<'_>, writer: u64, stop: &AtomicBool) -> Outcomes {
                 unheard = Err(Stop::Unproved(format!("write the journal: {error}")));
             }
         };
-        match ledger.write(&*place.store, &mut random, &mut tell) {
+        match ledger.write(&place.store, &mut random, &mut tell) {
             Err(error) if error.code() != ErrorCode::CONFLICT => {
-                // All end, so that whoever watches sees it.
+                // All writers end, so that the process ends and its parent sees the error.
                 stop.store(true, Ordering::Relaxed);
                 return Err(error.into());
             }
@@ -199,7 +199,7 @@ pub(crate) fn work_restores(place: &Workplace<'_>) -> Outcomes {
     told("finishing")?;
     wait(sink.finish(&call(), write_id()))?;
     told("finished")?;
-    // Killed here at the latest: whoever waits for this line has it.
+    // The parent has the last line that it waits for, and kills this process here at the latest.
     thread::sleep(place.ground.deadline);
     Ok(())
 }
@@ -224,7 +224,7 @@ fn survive_power_loss(h: &Harness<'_>) -> Outcomes {
         let lost = |found| Broken(format!("after a loss of power, round {round}: {found}"));
         let store = h.try_open().map_err(lost)?;
         for ledger in &mut ledgers {
-            ledger.check(&*store).map_err(lost)?;
+            ledger.check(&store).map_err(lost)?;
         }
         wait(store.shutdown(&call()))?;
     }
@@ -244,8 +244,8 @@ fn write_until_dark(store: &Generation, ledgers: &mut [Ledger], faults: &dyn Fau
             scope.spawn(move || {
                 let mut random = Random::new(seed ^ (writer << 32));
                 for _ in 0..150 {
-                    // An error is a note in the ledger; the power is what ends it.
-                    let _noted = ledger.write(&**store, &mut random, &mut |_| ());
+                    // The ledger notes an error; only the loss of power ends the loop.
+                    let _noted = ledger.write(store, &mut random, &mut |_| ());
                     if faults.is_dark() {
                         break;
                     }

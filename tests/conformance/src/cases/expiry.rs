@@ -119,8 +119,8 @@ fn passes(h: &Harness<'_>) -> Outcomes {
     let begun = h.capabilities().isolation >= Isolation::SNAPSHOT;
     let tx = begun.then(|| h.begin_read_only(Isolation::SNAPSHOT)).transpose()?;
     let seen = |tx: &Transaction| Ok::<_, Error>(wait(tx.get(&call(), h.key(b"k")))?.is_some());
-    let was_there = tx.as_ref().map(|tx| seen(&*tx)).transpose()?;
-    // … or behind it.
+    let was_there = tx.as_ref().map(&seen).transpose()?;
+    // … or after it.
     while h.get(b"k")?.is_some() {
         promise!(
             ms_from_now(Duration::ZERO) < at + millis(CLOCKS),

@@ -87,7 +87,7 @@ fn use_register(
                 let seen = match h.get(key)? {
                     None => 0,
                     Some(record) => number(record.value()).ok_or_else(|| {
-                        Broken(format!("a value that nobody wrote: {}", record.value().escape_ascii()))
+                        Broken(format!("a value that was never written: {}", record.value().escape_ascii()))
                     })?,
                 };
                 history.answer(called, RegisterOp::Read(Some(seen)));
@@ -98,7 +98,7 @@ fn use_register(
                 history.answer(called, RegisterOp::Write(value));
             }
             _ => {
-                // What is read here is a call of its own.
+                // The read and the swap are two operations of the history.
                 let called = history.call(client, RegisterOp::Read(None));
                 let record = h.get(key)?;
                 let seen = record.as_ref().and_then(|record| number(record.value())).unwrap_or(0);
@@ -175,7 +175,7 @@ fn one_transaction(
         let tx = begin(h)?;
         for step in &planned {
             done.push(take(h, &tx, step)?);
-            // So that transactions overlap also where each step is quick.
+            // So that transactions overlap even if each step is quick.
             if random.below(3) == 0 {
                 thread::sleep(Duration::from_micros(100));
             }
@@ -198,7 +198,7 @@ fn take(h: &Harness<'_>, tx: &Transaction, step: &Step) -> Result<Step, Error> {
     let key = format!("list{list}").into_bytes();
     let text = read(h, tx, &key)?.map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
     match step {
-        // What is no number nobody has written: the checker knows no -1.
+        // Text that is no number becomes -1, which no client writes: the checker finds it.
         Step::Read(..) => {
             let held = text.split_terminator(' ').map(|number| number.parse().unwrap_or(-1)).collect();
             Ok(Step::Read(*list, Some(held)))

@@ -79,7 +79,7 @@ fn put_all<'a>(h: &Harness<'_>, keys: impl Iterator<Item = &'a [u8]> + Clone) ->
         let written: Option<usize> = String::from_utf8_lossy(&value).parse().ok();
         let Some(other) = written.and_then(|other| keys.clone().nth(other)) else {
             return Err(Broken(format!(
-                "the key \"{}\" holds \"{}\", which nobody wrote",
+                "the key \"{}\" holds \"{}\", which was never written",
                 key.escape_ascii(),
                 value.escape_ascii()
             )));

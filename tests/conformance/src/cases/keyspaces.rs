@@ -26,7 +26,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
     Case::new(
         "keyspaces_are_listed_in_order_a_page_at_a_time",
-        "keyspaces(after) answers the names behind `after`, in order, at most 1,000",
+        "keyspaces(after) answers the names after `after`, in order, at most 1,000",
         pages,
     ),
 ];
@@ -87,7 +87,7 @@ fn listed(h: &Harness<'_>) -> Result<Vec<String>, Stop> {
         promise!(names.is_sorted(), "the names of keyspaces are not in order: {names:?}");
         promise!(
             names.iter().all(|name| **name > *after),
-            "a name came back that is not behind {after:?}: {names:?}"
+            "a name came back that is not after {after:?}: {names:?}"
         );
         all.extend(names);
     }

@@ -267,7 +267,7 @@ fn transaction_age(h: &Harness<'_>) -> Outcomes {
     let tx = begin(h)?;
     let write = |value: &[u8]| wait(tx.put(&call(), Put::new(h.key(b"k"), value).with_write_id(write_id())));
     write(b"v")?;
-    // Whoever calls meanwhile does not keep it alive.
+    // Calls do not extend the age of a transaction.
     let ended = loop {
         std::thread::sleep(Duration::from_millis(200));
         match write(b"w") {
@@ -305,7 +305,7 @@ fn open_transactions(h: &Harness<'_>) -> Outcomes {
         drop(all.pop());
         let another = free_again(open)?;
         wait(another.commit(&call(), write_id()))?;
-        // One that has ended is not open, whoever still holds it.
+        // A transaction that has ended is not open, even if it is not dropped yet.
         drop(free_again(open)?);
         // The rest are dropped, and must not count any more in the second round.
         drop(all);

@@ -29,13 +29,13 @@ pub(crate) const CASES: &[Case] = &[
     .when(has_store_beneath),
     Case::new(
         "store_that_is_full_refuses_writes_and_loses_nothing",
-        "where there is no room a write fails, what is there can be read, and health says so; then everything works again",
+        "a full store refuses writes, serves reads, and health says so; with room everything works again",
         |h| through_trouble(h, Trouble::Full),
     )
     .when(has_store_beneath),
     Case::new(
         "store_that_is_read_only_refuses_writes_and_loses_nothing",
-        "where nothing can be written a write fails, what is there can be read, and health says so; then everything works again",
+        "a read-only store refuses writes, serves reads, and health says so; then everything works again",
         |h| through_trouble(h, Trouble::ReadOnly),
     )
     .when(has_store_beneath),
@@ -77,7 +77,7 @@ fn through_trouble(h: &Harness<'_>, trouble: Trouble) -> Outcomes {
     let faults = h.faults(&trouble.to_string())?;
     let (mut ledger, mut random) = (Ledger::new(0), h.random(0));
     for _ in 0..20 {
-        ledger.write(&**h.store(), &mut random, &mut |_| ())?;
+        ledger.write(&h.store(), &mut random, &mut |_| ())?;
     }
     h.put(b"probe", b"before")?;
     faults.trouble(Some(trouble))?;
@@ -90,7 +90,7 @@ fn through_trouble(h: &Harness<'_>, trouble: Trouble) -> Outcomes {
     promise!(!told.detail().is_empty(), "the store {trouble}, and health does not say what is wrong");
     if trouble != Trouble::Gone {
         promise!(!told.is_writable(), "the store {trouble}, and health says that it can be written");
-        ledger.check(&**h.store()).map_err(|found| Broken(format!("while the store {trouble}: {found}")))?;
+        ledger.check(&h.store()).map_err(|found| Broken(format!("while the store {trouble}: {found}")))?;
     }
     let acknowledged = (0..20_u64).filter(|number| put_in_time(h, *number).is_ok()).count();
     promise!(acknowledged == 0, "the store {trouble}, and {acknowledged} of 20 writes were acknowledged");
@@ -105,11 +105,11 @@ fn through_trouble(h: &Harness<'_>, trouble: Trouble) -> Outcomes {
         thread::sleep(Duration::from_millis(50));
     }
     let after = |found| Broken(format!("after the store was in trouble ({trouble}): {found}"));
-    ledger.check(&**h.store()).map_err(after)?;
+    ledger.check(&h.store()).map_err(after)?;
     for _ in 0..20 {
-        ledger.write(&**h.store(), &mut random, &mut |_| ())?;
+        ledger.write(&h.store(), &mut random, &mut |_| ())?;
     }
-    ledger.check(&**h.store()).map_err(Broken)
+    ledger.check(&h.store()).map_err(Broken)
 }
 
 /// A put of a large value, in the time of an ordinary call.
@@ -119,7 +119,7 @@ fn put_in_time(h: &Harness<'_>, number: u64) -> Result<Version, Error> {
     wait(h.store().put(&hurried, Put::new(h.key(b"probe"), &value).with_write_id(write_id())))
 }
 
-/// What health says of a store in trouble, within its time; some stores notice only when they are used.
+/// What health says of a store in trouble, within its time. Some stores notice it only when they are used.
 fn noticed(h: &Harness<'_>, trouble: Trouble) -> Result<Health, Stop> {
     let begun = Instant::now();
     for number in 0.. {
@@ -142,11 +142,11 @@ fn noticed(h: &Harness<'_>, trouble: Trouble) -> Result<Health, Stop> {
             "the store {trouble}, and after {} s health says that it is ready",
             NOTICE.as_secs()
         );
-        // What becomes of it is not the question yet.
+        // Only health is checked here: the result of the put does not matter yet.
         let _noted = put_in_time(h, number);
         thread::sleep(Duration::from_millis(50));
     }
-    Err(Broken(format!("the store {trouble}, and nobody noticed")))
+    Err(Broken(format!("the store {trouble}, and health never says so")))
 }
 
 fn unknown_extension(h: &Harness<'_>) -> Outcomes {

@@ -36,13 +36,13 @@ pub(crate) const CASES: &[Case] = &[
     ),
     Case::new(
         "scan_with_delimiter_equals_model",
-        "keys that hold the delimiter behind the prefix are folded into one common prefix each, which ends with the delimiter",
+        "keys with the delimiter after the prefix are folded into one common prefix each, which ends with it",
         model::delimiter_equals_model,
     )
     .when(super::is_ordered),
     Case::new(
         "scan_of_edges_is_exact",
-        "prefixes and bounds are bytes: 0xff has nothing behind it, `end` is not part of the range, an inverted range is empty",
+        "prefixes and bounds are bytes: nothing follows 0xff, `end` is exclusive, an inverted range is empty",
         edges,
     ),
     Case::new("scan_keys_only_has_no_values", "a scan for keys only brings keys and versions, and no values", keys_only),

@@ -33,7 +33,7 @@ pub(crate) const CASES: &[Case] = &[
     .when(super::has_transactions),
     Case::new(
         "transaction_rolled_back_or_dropped_leaves_nothing",
-        "a transaction that is rolled back or dropped leaves nothing, and holds nobody up",
+        "a transaction that is rolled back or dropped leaves no change, and blocks no other",
         leaves_nothing,
     )
     .when(super::has_transactions),
@@ -207,7 +207,7 @@ fn deadlock(h: &Harness<'_>) -> Outcomes {
     let (first, second) = (begin(h)?, begin(h)?);
     write(h, &first, b"a", b"1")?;
     write(h, &second, b"b", b"2")?;
-    // Each wants what the other has; whoever is refused gives up what it has, and the other goes on.
+    // Each writes the key that the other has written. The refused one is dropped, and the other goes on.
     let finish = |tx: Transaction, key: &'static [u8], value: &'static [u8]| -> Result<bool, Stop> {
         let done = write(h, &tx, key, value).and_then(|()| wait(tx.commit(&call(), write_id())));
         match done {

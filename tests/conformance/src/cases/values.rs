@@ -1,4 +1,4 @@
-//! get, get_many, put, delete: what is written is what is read.
+//! get, get_many, put and delete: reads return the written values.
 
 use std::time::Duration;
 

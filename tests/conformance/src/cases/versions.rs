@@ -1,4 +1,4 @@
-//! A version is never used twice for a key, whatever wrote it.
+//! A version is never used twice for a key, by any kind of write.
 
 use std::{collections::HashSet, path::Path};
 
@@ -28,7 +28,7 @@ pub(crate) const CASES: &[Case] = &[
     .when(|capabilities| is_durable(capabilities) || detects_rewind(capabilities)),
     Case::new(
         "store_that_was_set_back_is_a_new_incarnation",
-        "a store that was set back to an earlier copy behind Keyway's back gives no version a second time (DETECTS_REWIND)",
+        "a store that was set back to an earlier copy gives no version a second time (DETECTS_REWIND)",
         set_back,
     )
     .when(|capabilities| is_durable(capabilities) && detects_rewind(capabilities)),
@@ -49,7 +49,7 @@ fn set_back(h: &Harness<'_>) -> Outcomes {
     let copy = directory.with_extension("copy");
     let failed = |error: std::io::Error| Stop::Unproved(format!("copy the data directory: {error}"));
     copy_files(directory, &copy).map_err(failed)?;
-    // The same steps from the same files: whoever does not notice does the same again.
+    // The same steps from the same files: a store that does not notice gives the same versions again.
     let write = || -> Result<HashSet<Version>, Stop> {
         h.reopen()?;
         if h.value(b"k")? != b"before" {
@@ -114,7 +114,8 @@ fn never_repeat(h: &Harness<'_>) -> Outcomes {
             h.delete(b"k")?;
         }
         if super::has_transactions(&h.capabilities()) {
-            // What a transaction saw of its own writes is never anybody else's version, though it was rolled back.
+            // A version that a transaction saw of its own write is never given again, even if it was rolled
+            // back.
             let undone = h.begin(h.capabilities().isolation)?;
             wait(undone.put(&call(), Put::new(h.key(b"k"), b"undone")))?;
             let seen = wait(undone.get(&call(), h.key(b"k")))?.map(|record| record.version());

@@ -106,7 +106,7 @@ mod tests {
             (1, false, Read(Some(1))),
         ]);
         assert!(one_after_the_other.is_linearizable());
-        // Two reads beside a write: the one sees it not yet, the other already.
+        // Two reads during a write: the first does not see it yet, the second does.
         let beside = history(&[
             (0, true, Write(1)),
             (1, true, Read(None)),

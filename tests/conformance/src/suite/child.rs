@@ -37,9 +37,9 @@ pub fn main(subject_of: impl FnOnce(&Value) -> Result<Subject, String>) -> ExitC
         Ok(order) => order,
         Err(error) => return own_failure(&format!("the order cannot be read: {error}")),
     };
-    // Whoever stops the run, with Ctrl-C or worse, does not leave its cases behind.
+    // If the run is stopped, with Ctrl-C or worse, its cases end, too.
     thread::spawn(move || {
-        // An end or an error: either way nobody is there any more.
+        // The end of the input or an error: in both cases the parent is gone.
         let _gone = io::copy(&mut input, &mut io::sink());
         std::process::exit(i32::from(OWN_FAILURE));
     });
@@ -85,7 +85,7 @@ fn answer(order: &Order, answer: &Answer) -> ExitCode {
 
 /// Says why the suite could not do its part, to the log that its parent quotes.
 fn own_failure(why: &str) -> ExitCode {
-    // Nobody may be there to read it.
+    // The parent may be gone, so an error is ignored.
     let _unheard = writeln!(io::stderr(), "{why}");
     ExitCode::from(OWN_FAILURE)
 }

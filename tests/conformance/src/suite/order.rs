@@ -50,7 +50,7 @@ pub(super) enum Answer {
     Failed(String),
 }
 
-/// What is known of a store once it was open.
+/// The facts of a store that are known after it was open.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Surveyed {
     pub(super) facts: Facts,
@@ -66,7 +66,7 @@ fn harmless(text: &str) -> String {
 }
 
 impl Answer {
-    /// None where the child has not come to an answer.
+    /// None if the child has not come to an answer.
     pub(super) fn read(path: &Path) -> Option<Self> {
         let answer: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
         Some(match answer {

@@ -32,7 +32,7 @@ pub(super) struct Watched {
 
 /// How a child has ended.
 pub(super) struct Ended {
-    /// None where it was stopped at its deadline.
+    /// None if it was stopped at its deadline.
     status: Option<ExitStatus>,
     tail: String,
 }
@@ -43,7 +43,7 @@ impl Watched {
         let output = File::create(log)?;
         let mut command = Command::new(&program.path);
         command.args(&program.arguments).stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
-        // A group of its own, so that whatever it starts ends with it.
+        // A separate process group, so that all processes that it starts end with it.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn()?;
@@ -73,13 +73,13 @@ impl Watched {
         Ok(Ended { status, tail: tail(&self.log) })
     }
 
-    /// How it has ended by itself; none where it has not.
+    /// How it has ended by itself; none if it has not.
     pub(super) fn ended(&mut self) -> io::Result<Option<Ended>> {
         let status = self.child.try_wait()?;
         Ok(status.map(|status| Ended { status: Some(status), tail: tail(&self.log) }))
     }
 
-    /// Kills it and whatever it has started, without warning.
+    /// Kills it and the processes that it has started, without warning.
     pub(super) fn kill(&mut self) -> io::Result<()> {
         if self.child.try_wait()?.is_none() {
             self.child.kill()?;
@@ -89,8 +89,8 @@ impl Watched {
         {
             use rustix::process::{Pid, Signal, kill_process_group};
             let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-            // Mostly there is nobody left, which is the error.
-            let _nobody = group.map(|group| kill_process_group(group, Signal::KILL));
+            // It mostly fails because no process of the group is left.
+            let _killed = group.map(|group| kill_process_group(group, Signal::KILL));
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Ended {
         self.status.is_some_and(|status| status.success())
     }
 
-    /// Whether the suite ended it, for reasons of its own.
+    /// Whether the suite in the child ended it, for its own reasons.
     pub(super) fn is_the_suites_own(&self) -> bool {
         self.status.and_then(|status| status.code()) == Some(i32::from(OWN_FAILURE))
     }
@@ -145,7 +145,7 @@ fn tail(log: &Path) -> String {
         file.take(TAIL_BYTES).read_to_end(&mut end)?;
         Ok(end)
     };
-    // Where it cannot be read there is nothing to quote.
+    // If it cannot be read, there is nothing to quote.
     let end = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&end).replace('\n', " | ");
     text.trim_end_matches(" | ").chars().filter(|letter| !letter.is_control()).collect()

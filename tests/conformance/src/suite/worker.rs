@@ -60,7 +60,7 @@ impl Worker {
         Ok(whole.lines().map(str::to_owned).collect())
     }
 
-    /// Waits until the journal has so many lines.
+    /// Waits until the journal has `lines` lines.
     pub(crate) fn wait_for(&mut self, lines: usize, deadline: Duration) -> Outcomes {
         let begun = Instant::now();
         while self.journal()?.len() < lines {
@@ -88,7 +88,7 @@ impl Worker {
         self.journal()
     }
 
-    /// Breaks where it has ended by itself, and not before its time.
+    /// Fails if it has ended by itself.
     fn is_at_work(&mut self) -> Outcomes {
         match self.watched.ended() {
             Ok(None) => Ok(()),

@@ -141,7 +141,7 @@ fn tokens_at_the_watchers_paths_are_written_down_and_strangers_write_little() {
     let body = format!("[{}]", vec!["1"; 3_000].join(","));
     assert_eq!(server.request("POST", "sys/unseal", "", Some(&body)).status, 400);
     assert!(length() - before < 4_000, "{} bytes", length() - before);
-    // Whoever has a token may say more, and not without bound.
+    // Requests with a token may log more, within a bound.
     let before = length();
     let long: serde_json::Map<String, Value> = (0..20_000).map(|n| (format!("\u{1}{n}"), n.into())).collect();
     let body = serde_json::json!({ "data": long });

@@ -21,7 +21,7 @@ use crate::{file, lines, log, put, start, verify, version};
 
 /// More than a request waits for its devices, and much less than for anything else.
 const DEADLINE: Duration = Duration::from_secs(8);
-/// Whether requests are refused from now on, the smallest too: what is left of the space is used up.
+/// Whether all requests are refused from now on, even the smallest. They use up the rest of the space.
 fn refuses(server: &Server, keys: &Keys, data: &Value) -> bool {
     server.post("secret/data/fill", &keys.root_token, &json!({ "data": data }));
     (0..5).all(|_| server.get("secret/data/none", &keys.root_token).error().contains("nothing was done"))
@@ -74,7 +74,7 @@ fn full_disk_refuses_before_any_effect_and_recovers() {
                 size /= 2;
             }
         }
-        // What is left of the log's own last page is filled by lines that are refused in the end.
+        // Lines fill the rest of the last page of the log until the device refuses one.
         within(Duration::from_secs(30), || refuses(&server, &keys, &json!({})));
     };
     refuses_and_recovers(&server, &keys, fill, || fs::remove_file(&ballast).unwrap());
@@ -109,7 +109,7 @@ fn fifo_without_a_reader_and_one_who_does_not_read_refuse_and_recover() {
     let (device, path) = fifo(&site);
     site.configure(&format!("{}\n[audit]\ndevices = [{device}]\n", config("memory")));
     let server = site.start();
-    // Nobody reads: not even an initialisation happens.
+    // The FIFO has no reader, so even an initialisation is refused.
     assert_eq!(
         server.post("sys/init", "", &json!({ "secret_shares": 1, "secret_threshold": 1 })).status,
         500
@@ -128,7 +128,7 @@ fn fifo_without_a_reader_and_one_who_does_not_read_refuse_and_recover() {
                     thread::sleep(Duration::from_millis(10));
                 }
                 let bytes = fifo.read(&mut buffer).unwrap();
-                // A pause that begins while it waits begins behind what it was waiting for.
+                // A pause that begins while this reads takes effect after the read.
                 read.lock().unwrap().push_str(std::str::from_utf8(&buffer[..bytes]).unwrap());
             }
         }
@@ -185,7 +185,7 @@ fn socket_that_hangs_refuses_and_recovers() {
     let (_site, server, keys) = start("memory", |_| device.clone());
     let fill = || {
         reads.store(false, Ordering::Relaxed);
-        // What is written stays in the buffers of the operating system, which are large.
+        // The buffers of the operating system are large, so it takes many lines to fill them.
         let long: Value =
             (0..2_000).map(|n| (format!("n{n}"), n.into())).collect::<serde_json::Map<_, Value>>().into();
         within(Duration::from_secs(120), || {
@@ -204,8 +204,8 @@ fn one_device_is_enough_and_has_every_line() {
     let site = Site::new("memory");
     let (fifo, _) = fifo(&site);
     let (socket, _seen) = socket_that_hangs(reads);
-    let nobody = "{ name = \"nobody\", type = \"socket\", address = \"127.0.0.1:1\" }";
-    let devices = format!("{fifo}, {socket}, {nobody}, {}", file(&site, "a"));
+    let absent = "{ name = \"absent\", type = \"socket\", address = \"127.0.0.1:1\" }";
+    let devices = format!("{fifo}, {socket}, {absent}, {}", file(&site, "a"));
     site.configure(&format!("{}\n[audit]\ndevices = [{devices}]\n", config("memory")));
     let server = site.start();
     let keys = server.init_and_unseal();
@@ -219,14 +219,14 @@ fn one_device_is_enough_and_has_every_line() {
     for _ in 0..200 {
         assert_eq!(put(&server, &keys, "x"), 200);
     }
-    assert!(begun.elapsed() < Duration::from_secs(60), "nobody waits for the others: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "no request waits for others: {:?}", begun.elapsed());
     written(404);
     let (holds, said) = verify(&site, &[&log(&site, "a")]);
     assert!(holds, "{said}");
     let metrics = server.get("sys/metrics", &keys.root_token).text;
     assert!(metrics.contains("keyway_audit_device_up{device=\"a\"} 1"), "{metrics}");
     assert!(metrics.contains("keyway_audit_device_up{device=\"fifo\"} 0"), "{metrics}");
-    assert!(metrics.contains("keyway_audit_device_up{device=\"nobody\"} 0"), "{metrics}");
+    assert!(metrics.contains("keyway_audit_device_up{device=\"absent\"} 0"), "{metrics}");
     within(Duration::from_secs(20), || site.log_text().contains("the audit device fails"));
     assert!(server.terminate());
 }
@@ -245,8 +245,8 @@ fn device_that_cannot_be_opened_is_told_by_health_before_anybody_asks_for_anythi
     assert_eq!(server.get("sys/health", "").status, 200);
     // One of two is enough.
     drop(server);
-    let nobody = "{ name = \"nobody\", type = \"socket\", address = \"127.0.0.1:1\" }";
-    site.configure(&format!("{}\n[audit]\ndevices = [{nobody}, {}]\n", config("memory"), file(&site, "a")));
+    let absent = "{ name = \"absent\", type = \"socket\", address = \"127.0.0.1:1\" }";
+    site.configure(&format!("{}\n[audit]\ndevices = [{absent}, {}]\n", config("memory"), file(&site, "a")));
     let server = site.start();
     let keys = server.init_and_unseal();
     assert_eq!(put(&server, &keys, "x"), 200);

@@ -1,4 +1,4 @@
-//! What a server answers, or does not, and what the command line makes of it: servers that speak to one client.
+//! The command line against servers that answer wrongly or not at all. Each server speaks to one client.
 
 use std::{
     io::{Read, Write},
@@ -46,7 +46,7 @@ fn only_where_nothing_answers_is_it_asked_whether_the_server_runs() {
     };
     let refused = said("http://127.0.0.1:1");
     assert!(refused.contains("is the server running?"), "{refused}");
-    // A label of more than 63 characters is no name, which the resolver knows without asking anybody.
+    // A label of more than 63 characters is no valid name: the resolver refuses it without a query.
     let unknown = said(&format!("http://{}:1", "a".repeat(64)));
     let (closing, closed) = accepting(|mut stream| drop(request(&mut stream)));
     let closes = said(&closing);

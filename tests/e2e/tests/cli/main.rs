@@ -1,4 +1,4 @@
-//! What the command line prints and how it fails, as one transcript; and what it is asked for without a server.
+//! The output and failures of the command line, as one transcript, and commands that need no server.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod answers;
@@ -231,7 +231,7 @@ fn folder_of_more_names_than_a_page_is_exported_whole() {
     assert!(run(&["kv", "import", "page.json", "cubbyhole/page"]).status.success());
     let listed = run(&["kv", "list", "cubbyhole/page"]);
     assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), 1_000);
-    // Neither bars nor colours where nobody watches.
+    // Output that is no terminal gets neither progress bars nor colours.
     assert!(run(&["kv", "import", "many.json", "secret/again"]).stderr.is_empty());
     assert!(!run(&["mount", "list"]).stdout.contains(&0x1b));
 }

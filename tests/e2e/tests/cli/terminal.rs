@@ -9,7 +9,7 @@ use keyway_e2e::{Server, Site, built, needed};
 
 use crate::{keyway, start};
 
-/// The command line on a terminal; none where there is no program that makes one.
+/// The command line on a terminal; none if no program that makes one is installed.
 fn on_a_terminal(server: &Server, token: &str, arguments: &str, input: &str) -> Option<String> {
     let spawned = Command::new("script")
         .args(["-qec", &format!("{} {arguments}", built().join("keyway").display()), "/dev/null"])
@@ -101,7 +101,7 @@ fn terminal_is_shown_control_characters_and_obeys_none() {
         let obeyed = text.chars().find(|c| c.is_control() && !['\r', '\n', '\t'].contains(c));
         assert_eq!(obeyed, None, "{text:?}");
     }
-    // Nobody's terminal: byte for byte.
+    // Output that is no terminal gets every byte unchanged.
     let get = ["kv", "get", "secret/odd", "--field", "lure\u{1b}]0;x"];
     assert_eq!(keyway(&server.address, token, &get, Stdio::piped()).stdout, evil.as_bytes());
     let table = keyway(&server.address, token, &get[..3], Stdio::piped()).stdout;

@@ -1,5 +1,5 @@
-//! What KV version 2 has beyond writing and reading: settings, patches, versions by number, metadata, subkeys, parts of lists.
-//! hvac's test has the ordinary cases; here is what it does not send.
+//! KV version 2 beyond writes and reads: settings, patches, versions by number, metadata, subkeys and parts
+//! of lists. The test of hvac has the ordinary cases; these are requests that hvac does not send.
 
 mod openbao;
 
@@ -91,7 +91,7 @@ fn patch_merges_and_keeps_digits() {
 fn metadata_is_patched_name_by_name() {
     on_both(|client| {
         let patch = r#"{"max_versions":1}"#;
-        assert_eq!(client.patch("secret/metadata/m", MERGE, patch).status, 404, "only what is there");
+        assert_eq!(client.patch("secret/metadata/m", MERGE, patch).status, 404, "no metadata to patch");
         let made =
             json!({ "custom_metadata": { "a": "1", "b": "2" }, "max_versions": 5, "cas_required": true });
         assert_eq!(client.post("secret/metadata/m", &made).status, 204);

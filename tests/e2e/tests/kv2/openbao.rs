@@ -1,4 +1,4 @@
-//! Details in which OpenBao decides what is right: held against its answers.
+//! Details for which OpenBao is the reference: compared with its answers.
 
 use keyway_e2e::Answer;
 use serde_json::{Value, json};

@@ -23,7 +23,7 @@ use super::site;
 const HOSTS: usize = 3;
 const WRITERS: usize = 64;
 const SECRETS: usize = 12;
-/// Versions of a secret that are kept where nothing else is said.
+/// Versions of a secret that are kept by default.
 const KEPT: u64 = 10;
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -39,13 +39,13 @@ struct Event {
 }
 
 enum Kind {
-    /// That version, with that value, was read; none where there was none.
+    /// That version, with that value, was read; version 0 if there was none.
     Read(u64, String),
     /// It was written as that version.
     Written(u64, String),
-    /// It was to be the version behind that one, and was refused.
+    /// It was to be the version after that one, and was refused.
     Refused(u64),
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown(String),
 }
 
@@ -197,7 +197,7 @@ fn next(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// A client: it reads a secret and writes it again behind the version that it read.
+/// A client: it reads a secret and writes it again with the version that it read as check-and-set.
 struct Writer<'a> {
     shared: &'a Shared,
     agent: ureq::Agent,
@@ -283,8 +283,9 @@ impl Writer<'_> {
     }
 }
 
-/// Whether the events of one secret are those of a register whose writes are numbered: the numbers are an order of all of them, so
-/// that it remains to be seen that each has one value, and that whatever begins after another ended is not before it.
+/// Checks that the events of one secret are those of a linearizable register. The versions order all writes.
+/// So each version must have one value, and an event that begins after another has ended must not have an
+/// older version.
 fn judge(events: &[&Event], last: u64) {
     let mut values: BTreeMap<u64, &str> = BTreeMap::new();
     let mut acknowledged: BTreeMap<u64, &str> = BTreeMap::new();
@@ -311,7 +312,7 @@ fn judge(events: &[&Event], last: u64) {
     };
     for (version, value) in &values {
         assert!(*version <= last, "version {version} was seen, and the last one is {last}");
-        let write = invoked(value).unwrap_or_else(|| panic!("{value} was read, and written by nobody"));
+        let write = invoked(value).unwrap_or_else(|| panic!("{value} was read, and was never written"));
         for event in events {
             let sees = matches!(&event.kind, Kind::Read(read, _) if read == version);
             assert!(!sees || event.ended >= write.begun, "{value} was read before it was written");
@@ -354,7 +355,7 @@ fn judge(events: &[&Event], last: u64) {
                             _ => false,
                         }
                 });
-                assert!(others, "a write behind version {version} was refused, and there was no other");
+                assert!(others, "a write after version {version} was refused, and there was no other");
             }
             Kind::Unknown(_) => {}
         }

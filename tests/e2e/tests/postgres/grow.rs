@@ -33,7 +33,7 @@ impl<'a> Machine<'a> {
         // As installed: SQLite's plugin alone, and a data directory of the server's user.
         let site = plugins::site();
         fs::create_dir(site.path("data")).unwrap();
-        let _wrapper = site.as_nobody();
+        let _wrapper = site.as_unprivileged();
         Self { site, server: None, database }
     }
 
@@ -56,7 +56,7 @@ impl<'a> Machine<'a> {
 
     fn here(&self, text: &str) -> String {
         let socket = self.database.socket().display().to_string().replace('/', "%2F");
-        // A private server has a socket of its own, where the manual's has a name and a certificate.
+        // A private server listens on a socket; the manual's server has a name and a certificate.
         let place = format!("@{socket}:{}/keyway", self.database.port());
         let owner = if Self::as_keyway().is_empty() { "" } else { "-o 65534 -g 65534" };
         text.replace("/etc/keyway/keyway.toml", self.site.config().to_str().unwrap())
@@ -93,7 +93,7 @@ impl<'a> Machine<'a> {
             let mut shell =
                 shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
             let input = if line == "keyway unseal" { shares.pop().unwrap() } else { String::new() };
-            // Whoever asks for nothing may have ended.
+            // A command that reads no input may have ended.
             let _unread = writeln!(shell.stdin.take().unwrap(), "{input}");
             let output = shell.wait_with_output().unwrap();
             let told = String::from_utf8_lossy(&output.stdout);

@@ -19,7 +19,7 @@ struct Hosts {
     servers: Vec<Server>,
     root: String,
     share: String,
-    // Behind the servers, which it outlives.
+    // Declared after the servers, so that it is dropped after them.
     _database: private::Server,
 }
 

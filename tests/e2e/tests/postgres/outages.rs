@@ -203,7 +203,8 @@ fn server_without_a_free_connection() {
     trial.recovers("out of connections");
 }
 
-/// One that answers and has lost everything is not away: nobody is told that all is as it was.
+/// A database that answers but has lost all records is not an outage: the server must not report the former
+/// state.
 #[test]
 fn database_that_was_emptied() {
     let Some(trial) = Trial::begin(&Options::default()) else { return };
@@ -235,7 +236,7 @@ fn disk_that_is_full() {
     trial.recovers("full");
 }
 
-#[expect(clippy::print_stderr, reason = "whoever runs the tests is to know what was not tested")]
+#[expect(clippy::print_stderr, reason = "the output says what was not tested")]
 fn tell(line: &str) {
     eprintln!("{line}");
 }

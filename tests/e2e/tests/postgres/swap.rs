@@ -1,4 +1,5 @@
-//! Another version of the plugin serves beside the one that did, while clients read and write: the database is open in both.
+//! A new version of the plugin takes over from the old one while clients read and write: both have the
+//! database open.
 
 use std::{fs, time::Duration};
 
@@ -12,7 +13,7 @@ const SWAPS: usize = 20;
 const CLIENTS: usize = 32;
 /// The versions that are kept of a secret.
 const KEPT: u64 = 10;
-/// The most sessions of one generation, where nothing else is configured.
+/// The most sessions of one generation, by default.
 const SESSIONS: usize = 32;
 /// The requests that are answered between two swaps.
 const BETWEEN: u64 = 100;

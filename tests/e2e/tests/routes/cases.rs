@@ -1,4 +1,4 @@
-//! One request for each route, with what has to be there before it, and the status that it has for whoever may.
+//! One request for each route, with the steps before it, and its status if the caller is authorised.
 
 use crate::approle;
 use keyway_api::{
@@ -9,23 +9,24 @@ use serde_json::{Value, json};
 
 /// A request.
 pub(crate) struct Case {
-    /// The route's pattern, behind the base of its table.
+    /// The route's pattern, after the base of its table.
     pub(crate) route: &'static str,
     pub(crate) action: Action,
     pub(crate) path: &'static str,
-    /// The path as policies see it, where that is not `path`.
+    /// The path as policies see it, if that is not `path`.
     pub(crate) seen: Option<&'static str>,
     pub(crate) body: Option<Value>,
     pub(crate) before: Vec<Step>,
-    /// For whoever may.
+    /// The status if the caller is authorised.
     pub(crate) status: u16,
     /// Whether the path does not exist yet, and the write makes it.
     pub(crate) creates: bool,
-    /// Whether the server is of no use for others behind it.
+    /// Whether no other case can use the server after it.
     pub(crate) ends_the_server: bool,
 }
 
-/// A request of root's that comes before. What it answers at a place is kept by a name, and stands for `$NAME` behind it.
+/// A request of root that precedes a case. `keep` gives a value of its answer a name, and `$NAME` stands for
+/// it in later requests.
 pub(crate) struct Step {
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,
@@ -87,7 +88,7 @@ impl Case {
         self
     }
 
-    /// With a token of its own.
+    /// With a separate token.
     pub(crate) fn token(self) -> Self {
         self.keeping("auth/token/create", json!({ "policies": ["default"] }), "TOKEN", "/auth/client_token")
     }
@@ -230,7 +231,7 @@ fn sys() -> Vec<Case> {
             .body(json!({ "password": "correct horse battery" })),
         case(Delete, "sys/unseal-password", "sys/unseal-password", 204),
         case(Read, "sys/audit", "sys/audit", 200),
-        // Whoever may is told that the configuration does not let the API add devices, and that there is none.
+        // 400: the configuration does not let the API add devices, and there are none.
         case(Write, "sys/audit/{path}", "sys/audit/a", 400).body(json!({ "type": "file" })),
         case(Delete, "sys/audit/{path}", "sys/audit/a", 204),
         case(Write, "sys/audit-hash/{path}", "sys/audit-hash/a", 400).body(json!({ "input": "x" })),
@@ -400,7 +401,7 @@ fn secrets() -> Vec<Case> {
         case(Write, "kv1/{path}", "plain/new", 204).body(json!({ "a": 1 })).creating(),
         case(Delete, "kv1/{path}", "plain/p/s", 204).plain(),
     ];
-    // Nothing is there: each token has a cubbyhole of its own.
+    // 404: each token has its own cubbyhole, and this one is empty.
     cases.extend([
         case(Read, "cubbyhole/{path}", "cubbyhole/c", 404),
         case(List, "cubbyhole/{path}", "cubbyhole/c", 404),

@@ -1,5 +1,6 @@
-//! Fields and query parameters that no endpoint reads: named in a warning, or refused by name where Vault or OpenBao know
-//! them. Every route, so that a new one cannot drop what it is sent.
+//! Fields and query parameters that no endpoint reads: named in a warning, or refused by name if Vault or
+//! OpenBao know them. The test covers every route, so that a new one cannot silently drop
+//! a field.
 
 use keyway_api::{Action, route::Route, tables};
 use serde_json::{Map, Value, json};

@@ -125,7 +125,7 @@ fn world() -> (Site, World) {
 fn every_route_is_guarded() {
     let cases = cases();
     let mut untested = Vec::new();
-    // What ends a server, or needs one of its own, comes on a server of its own.
+    // A case that ends the server, or needs a fresh one, gets a separate server.
     let (mut site_and_world, mut problems) = (world(), Vec::new());
     for table in tables() {
         for route in table.routes {
@@ -145,7 +145,7 @@ fn every_route_is_guarded() {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
-/// What is wrong with a route.
+/// The problems of a route.
 fn check(world: &World, route: &Route, case: &Case) -> Vec<String> {
     let mut problems = Vec::new();
     let name = format!("{} {}", method(route.action), case.route);
@@ -185,7 +185,7 @@ fn check(world: &World, route: &Route, case: &Case) -> Vec<String> {
     }
     let needed = capability(route.action);
     let all_but = |left_out: &str| -> Vec<&str> {
-        // Where nothing is there, a write is a `create`.
+        // A write to a path that does not exist is a `create`.
         ALL.into_iter().filter(|one| *one != left_out && !(needed == "update" && *one == "create")).collect()
     };
     let mut refused = vec![

@@ -7,7 +7,7 @@ use keyway_e2e::{Server, Site, load::Load, plugins, within};
 use crate::reload::hang_up;
 use serde_json::{Value, json};
 
-/// What is wrong with a version, what the answer says of it, and whether that was found before any request had to wait.
+/// A flaw of a version, the text of the answer, and whether the swap found it before any request had to wait.
 const FLAWS: [(&str, &str, bool); 11] = [
     ("crash", "it crashes the process in which it opens an empty store: SIGABRT", true),
     ("hang", "it has not opened an empty store within 10 s", true),
@@ -75,7 +75,7 @@ fn version_that_fails_behind_its_swap_is_rolled_back_by_itself() {
         assert_eq!(answer.json()["data"]["to"]["version"], "1.1.0");
         let begun = Instant::now();
         let is_back = || {
-            // So that there is something to judge by.
+            // The watch judges the version by these calls.
             let _answer = server.get("secret/data/a", &token);
             let _answer = server.post("secret/data/b", &token, &json!({ "data": { "value": 1 } }));
             site.log_text().contains("ROLLING BACK")
@@ -97,13 +97,13 @@ fn version_that_fails_behind_its_swap_is_rolled_back_by_itself() {
         within(Duration::from_secs(30), || site.log_text().contains("it was rolled back"));
         server.unseal(&keys.shares[0]);
         assert_eq!(generation(&server, &token)["version"], "1.0.0", "{flaw}");
-        // Nor does a reload, whatever else has changed.
+        // Nor does a reload, even if another setting has changed.
         let reloaded = text.replace("\"keyway.db\"", "\"./keyway.db\"");
         site.configure(&reloaded);
         hang_up(&server);
         within(Duration::from_secs(30), || generation(&server, &token)["last_swap"]["by"] == "reload");
         assert_eq!(generation(&server, &token)["version"], "1.0.0", "{flaw}");
-        // But whoever names it, gets it.
+        // A swap by command takes it.
         let named = server.post("sys/backends/main/swap", &token, &json!({}));
         assert_eq!(named.json()["data"]["to"]["version"], "1.1.0", "{}", named.text);
     }

@@ -1,5 +1,5 @@
-//! Data formats: a version that knows a newer one opens the store as it is; the upgrade is a step of its own, behind a backup;
-//! after it nobody goes back but by that backup.
+//! Data formats: a version that knows a newer format opens the store as it is. The upgrade is a separate step
+//! after a backup, and only that backup leads back.
 
 use std::{fs, path::PathBuf};
 
@@ -75,7 +75,7 @@ fn format_is_upgraded_behind_a_backup_and_never_by_itself() {
     assert_eq!(server.get("sys/backends/main", token).json()["data"]["version"], "1.1.0");
     outcome.check(10, |path, version| read(&server, token, path, version));
 
-    // Nor does a start take a version that cannot read it, whatever becomes of the newer one.
+    // Nor does a start take a version that cannot read the store, even if the newer file is gone.
     assert!(server.terminate());
     fs::remove_file(site.path("plugins/libkeyway_sqlite-1.1.0.so")).unwrap();
     let server = site.start();
@@ -108,7 +108,7 @@ fn store_goes_back_over_an_upgrade_by_its_backup_or_its_copy() {
     let away = |to: &str| {
         fs::create_dir(site.path(to)).unwrap();
         for file in ["keyway.db", "keyway.db-wal", "keyway.db-shm"] {
-            // Those that there are.
+            // An error is ignored: not all of these files exist.
             let _none = fs::rename(site.path("data").join(file), site.path(to).join(file));
         }
     };

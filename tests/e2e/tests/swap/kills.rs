@@ -18,7 +18,7 @@ fn server_killed_at_any_step_of_a_swap_serves_at_its_next_start_all_that_was_ack
             server.init_and_unseal()
         };
         let unsealed = die_in_a_swap(&site, step, &plugins::version("sqlite", "1.1.0"), &keys);
-        // What is newest, whatever the server was at: 1.1.0 is in its place, and works.
+        // At whichever step the server died, it starts the newest version: 1.1.0 is there and works.
         assert_eq!(version(&unsealed, &keys.root_token), "1.1.0", "{step}");
     }
 }

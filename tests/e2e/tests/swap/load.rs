@@ -62,7 +62,7 @@ fn swap_under_load(server: &Server, token: &str, body: impl Fn(usize) -> Value) 
     }
     let outcome = load.end();
     assert_eq!(outcome.failures, [""; 0]);
-    // Far above what a busy machine needs, far below what a swap that holds everybody would take.
+    // A busy machine needs far less. A swap that blocks all requests would take far longer.
     let slowest = outcome.times.iter().map(|(_, took)| *took).max().unwrap_or_default();
     assert!(slowest < Duration::from_secs(10), "a request has waited {slowest:?}");
     outcome

@@ -55,7 +55,7 @@ fn hangup_takes_new_libraries_and_settings_and_leaves_all_else() {
     within(Duration::from_secs(10), || {
         fs::read_to_string(&audit).unwrap().contains("sys/backends/main/swap")
     });
-    // Another requirement, and a file that cannot be used beside one that can.
+    // Another requirement, and an unusable file next to a usable one.
     let text = fs::read_to_string(site.config()).unwrap();
     site.configure(&text.replace("system_backend", "sytsem_backend"));
     hang_up(&server);
@@ -74,7 +74,7 @@ fn hangup_takes_new_libraries_and_settings_and_leaves_all_else() {
     assert!(server.terminate());
 }
 
-/// As systemd does it: the socket is there before the server and behind it.
+/// As systemd does it: the socket exists before the server starts and after it ends.
 #[test]
 fn no_connection_is_refused_while_one_server_ends_and_the_next_begins() {
     let site = plugins::site();
@@ -131,7 +131,7 @@ fn no_connection_is_refused_while_one_server_ends_and_the_next_begins() {
     assert!(refused.contains("and the configuration says 127.0.0.1:9; write the same address"), "{refused}");
 }
 
-/// On a connection of its own.
+/// Asks for the health on a new connection.
 fn health(address: &str) -> std::io::Result<u16> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address)?;

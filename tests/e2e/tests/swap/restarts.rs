@@ -8,7 +8,7 @@ use serde_json::json;
 
 const RESTARTS: usize = 50;
 
-/// What is in a file of a version.
+/// The state of the file of a version.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum State {
     Sound,
@@ -94,7 +94,7 @@ fn put(site: &Site, version: &str, state: State, build: usize) {
     }
 }
 
-/// Lets this file run, beside those that are let already.
+/// Allows this file to run, in addition to those that are allowed.
 fn lock(site: &Site, file: &str) {
     let path = site.path("plugins").join(file);
     let locked = site.run(&["plugin", "lock", path.to_str().unwrap(), "--config", "keyway.toml"]);

@@ -31,7 +31,7 @@ fn at_once<T: Send>(times: usize, run: impl Fn(usize) -> T + Sync) -> Vec<T> {
 }
 
 #[test]
-fn five_uses_are_five_uses_whoever_asks_at_the_same_time() {
+fn token_with_five_uses_is_used_five_times_by_concurrent_requests() {
     for plugin in ["memory", "sqlite"] {
         let site = Site::new(plugin);
         let server = site.start();
@@ -101,7 +101,7 @@ fn revoking_a_parent_of_ten_thousand_and_dying_leaves_no_child_alive() {
     let children = children.concat();
     assert_eq!(server.get("auth/token/lookup-self", &children[0]).status, 200);
     assert_eq!(server.post("auth/token/revoke", root, &json!({ "token": parent })).status, 204);
-    // What is left of them is being tidied now, however far that is.
+    // The server is tidying their records now. It is killed somewhere in between.
     thread::sleep(Duration::from_millis(20));
     server.kill();
     let server = site.start();
@@ -111,7 +111,7 @@ fn revoking_a_parent_of_ten_thousand_and_dying_leaves_no_child_alive() {
         mine.filter(|child| server.get("auth/token/lookup-self", child).status != 403).count()
     });
     assert_eq!(alive.iter().sum::<usize>(), 0);
-    // And what is left of them goes. An accessor alone, of a token that is gone, is left for an hour.
+    // Tidying removes the rest. The accessor of a token that is gone stays for an hour.
     let tidied = server.post("auth/token/tidy", root, &json!({}));
     assert_eq!(tidied.status, 202);
     within(Duration::from_secs(120), || {
@@ -139,7 +139,7 @@ fn tokens_die_of_age_of_their_parents_and_with_their_auth_method() {
     assert!(is_alive(&child));
     within(Duration::from_secs(20), || !is_alive(&maker));
     assert!(!is_alive(&child), "it lives as long as its parent");
-    // Whoever may do something a few times makes nobody who may do it more often.
+    // A token with a limited number of uses creates no child token.
     let maker = create(&server, &root, &json!({ "policies": ["maker"], "num_uses": 2 }));
     let refused = server.post("auth/token/create", &text(&maker["client_token"]), &json!({}));
     assert_eq!(refused.status, 400, "{}", refused.text);
@@ -151,7 +151,7 @@ fn tokens_die_of_age_of_their_parents_and_with_their_auth_method() {
     assert!(!is_alive(&parent) && is_alive(&child) && is_alive(&grandchild));
     assert_eq!(server.post("auth/token/revoke", &root, &json!({ "token": child })).status, 204);
     assert!(!is_alive(&child) && !is_alive(&grandchild));
-    // Whoever logged in is out when the method is gone, even if another takes its path.
+    // A removed auth method revokes its tokens, even if another method takes its path.
     let approle = json!({ "type": "approle" });
     assert_eq!(server.post("sys/auth/machines", &root, &approle).status, 204);
     let role = json!({ "bind_secret_id": false, "token_bound_cidrs": ["127.0.0.0/8", "::1"] });
@@ -168,7 +168,7 @@ fn tokens_die_of_age_of_their_parents_and_with_their_auth_method() {
 }
 
 #[test]
-fn nobody_gets_root_by_spelling_it_otherwise() {
+fn root_policy_spelled_otherwise_is_not_granted() {
     let site = Site::new("memory");
     let server = site.start();
     let root = server.init_and_unseal().root_token;
@@ -221,7 +221,7 @@ fn renewal_asks_role_and_mount_as_they_are_now() {
         assert!(matches!(answer.status, 200 | 204), "{path}: {}", answer.text);
         answer.json()
     };
-    // What is left of the life after a renewal, or why there was none; and the warning.
+    // The remaining lifetime after a renewal, or the reason of a refusal; and the warning.
     let renew = |token: &str, increment: u64| {
         let answer =
             server.post("auth/token/renew", &root, &json!({ "token": token, "increment": increment }));

@@ -26,12 +26,13 @@ fn policies_look_at_the_parameters_that_the_endpoint_reads() {
     assert_eq!(server.post("secret/data/a", &token, &denied).status, 403);
     let twice = r#"{"data": {"n": 2}, "Options": {}, "\u006fptions": {"cas": 1}}"#;
     assert!(matches!(server.request("POST", "secret/data/a", &token, Some(twice)).status, 400 | 403));
-    // Of two headers, none is hidden behind the other.
+    // If a header comes twice, the server refuses the request, and ignores neither value.
     let headers = [("X-Vault-Token", root.as_str()), ("X-Vault-Wrap-TTL", ""), ("X-Vault-Wrap-TTL", "60")];
     assert_eq!(server.request_with("GET", "secret/data/a", &headers, None).status, 400);
 }
 
-/// GHSA-xp3c-3jw3-4vcr: a narrower rule for what is in a folder counts before a broad one for all folders.
+/// GHSA-xp3c-3jw3-4vcr: a narrow rule for the entries of a folder takes precedence over a broad one for all
+/// folders.
 #[test]
 fn lists_of_a_folder_that_is_denied_are_refused() {
     let site = Site::new("memory");
@@ -90,7 +91,7 @@ fn policies_are_hcl_1_and_their_names_have_slashes() {
     assert_eq!(server.request("DELETE", "sys/policies/acl/Team/APP", &root, None).status, 204);
     assert_eq!(server.get("secret/data/a", &token).status, 403);
 
-    // What is wrong is told with its place, and what is not supported by its name.
+    // An error names its line and column; an unsupported feature is named.
     for (text, says) in [
         ("path \"a\" {\n  capabilities = [\"read\"\n}", "line 3, column 1: expected a comma or ]"),
         ("path \"a\" {\n  capabilities = [\"reed\"]\n}", "line 2, column 3: path \"a\": capabilities"),

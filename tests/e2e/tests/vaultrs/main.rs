@@ -27,7 +27,7 @@ macro_rules! ok {
     ($($call:expr),+ $(,)?) => { $(ok!($call);)+ };
 }
 
-/// Calls that must be refused, by status and, where there is one, a part of the text.
+/// Calls that must be refused, with the status and, if given, a part of the text.
 macro_rules! no {
     ($($status:literal $($text:expr)?; $($call:expr),+);+) => {$(
         let text: &[&str] = &[$($text)?];
@@ -43,7 +43,7 @@ async fn vaultrs_makes_every_call_of_secrets_policies_tokens_wrappings_and_appro
         let site = Site::new(plugin);
         let server = site.start();
         let root_token = found(&server.address).await;
-        // Again on the same server: it leaves nothing behind.
+        // Twice on the same server: the first run must leave nothing.
         for _ in 0..2 {
             judge(&server.address, &root_token).await;
         }
@@ -52,30 +52,30 @@ async fn vaultrs_makes_every_call_of_secrets_policies_tokens_wrappings_and_appro
 
 /// Makes a cluster of a server that has none, seals and unseals it; answers the root token.
 async fn found(address: &str) -> String {
-    let nobody = client(address, "");
-    assert!(matches!(nobody.status().await, Ok(ServerStatus::UNINITIALIZED)));
-    let made = ok!(sys::start_initialization(&nobody, 3, 2, None));
+    let anonymous = client(address, "");
+    assert!(matches!(anonymous.status().await, Ok(ServerStatus::UNINITIALIZED)));
+    let made = ok!(sys::start_initialization(&anonymous, 3, 2, None));
     assert_eq!((made.keys.len(), made.keys_base64.len()), (3, 3));
-    no!(400 "already initiali"; sys::start_initialization(&nobody, 3, 2, None));
+    no!(400 "already initiali"; sys::start_initialization(&anonymous, 3, 2, None));
     let root = client(address, &made.root_token);
-    unseal(&nobody, &made.keys[..2]).await;
-    no!(403 DENIED; sys::seal(&nobody));
+    unseal(&anonymous, &made.keys[..2]).await;
+    no!(403 DENIED; sys::seal(&anonymous));
     ok!(sys::seal(&root));
-    no!(503 "\"sealed\":true"; sys::health(&nobody); 503 "Vault is sealed"; read(&root, "a"));
-    no!(400; sys::unseal(&nobody, Some("nonsense".to_owned()), None, None));
-    unseal(&nobody, &made.keys_base64[1..]).await;
+    no!(503 "\"sealed\":true"; sys::health(&anonymous); 503 "Vault is sealed"; read(&root, "a"));
+    no!(400; sys::unseal(&anonymous, Some("nonsense".to_owned()), None, None));
+    unseal(&anonymous, &made.keys_base64[1..]).await;
     made.root_token
 }
 
 /// Gives two shares, the first of them twice with a change of mind in between.
-async fn unseal(nobody: &VaultClient, shares: &[String]) {
-    assert!(matches!(sys::status(nobody).await, Ok(ServerStatus::SEALED)));
-    let give = |share: usize| sys::unseal(nobody, shares.get(share).cloned(), None, None);
+async fn unseal(anonymous: &VaultClient, shares: &[String]) {
+    assert!(matches!(sys::status(anonymous).await, Ok(ServerStatus::SEALED)));
+    let give = |share: usize| sys::unseal(anonymous, shares.get(share).cloned(), None, None);
     has(&ok!(give(0)), json!({ "sealed": true, "t": 2, "n": 3, "progress": 1 }));
-    has(&ok!(sys::unseal(nobody, None, Some(true), None)), json!({ "sealed": true, "progress": 0 }));
+    has(&ok!(sys::unseal(anonymous, None, Some(true), None)), json!({ "sealed": true, "progress": 0 }));
     ok!(give(0));
     has(&ok!(give(1)), json!({ "sealed": false, "t": 2, "n": 3, "progress": 0 }));
-    assert!(matches!(nobody.status().await, Ok(ServerStatus::OK)));
+    assert!(matches!(anonymous.status().await, Ok(ServerStatus::OK)));
 }
 
 /// Every call of vaultrs that is about KV, the system, policies, tokens, wrappings and AppRole.
@@ -124,7 +124,7 @@ async fn read(client: &VaultClient, path: &str) -> Result<Value, ClientError> {
     kv2::read(client, "secret", path).await
 }
 
-/// The status of a refusal, and its error texts or, where it has none, its body.
+/// The status of a refusal, and its error texts or, if it has none, its body.
 #[track_caller]
 fn refused<T>(call: &str, result: Result<T, ClientError>) -> (u16, String) {
     match result.err().unwrap_or_else(|| panic!("not refused: {call}")) {
@@ -132,7 +132,7 @@ fn refused<T>(call: &str, result: Result<T, ClientError>) -> (u16, String) {
         ClientError::RestClientError { source: RestError::ServerResponseError { code, content } } => {
             (code, content.unwrap_or_default())
         }
-        // An answer without a body, where the client waits for one.
+        // An answer without a body, though the client expects one.
         ClientError::RestClientError { source: RestError::ResponseParseError { content, .. } }
             if content.as_deref() == Some("") =>
         {
@@ -193,14 +193,14 @@ async fn policies(root: &VaultClient) {
         token::lookup(reader, &root.settings.token), kv1::get::<Value>(reader, "nowhere", "a"),
         read(&with(root, "nothing"), "one"));
     no!(403; read(&with(root, ""), "one"); 404 "no handler for route"; kv1::get::<Value>(root, "nowhere", "a"));
-    // What a policy says counts at once, and nothing where it is gone.
+    // A change of a policy applies at once, and a removed policy grants nothing.
     ok!(policy::delete(root, "reader"), policy::delete(root, "reader"));
     no!(404; policy::read(root, "reader"); 403 DENIED; read(reader, "one"));
     ok!(kv2::delete_metadata(root, "secret", "one"));
 }
 
 async fn mounts(root: &VaultClient) {
-    // The client writes null for what is not set in here.
+    // The client writes null for each field that is not set here.
     let mut config = EnableEngineDataConfig::default();
     (config.default_lease_ttl, config.max_lease_ttl) = (Some("30m".to_owned()), Some("2h".to_owned()));
     let mut opts = EnableEngineRequest::builder();
@@ -327,7 +327,7 @@ async fn configurations(root: &VaultClient) {
     let first = SetSecretRequestOptions { cas: 0 };
     let made = ok!(kv2::set_with_options(root, "secret", "c", &json!({}), first));
     assert!(!made.deletion_time.is_empty(), "{made:?}");
-    // What is not named stays as it is.
+    // Fields that the request does not name stay unchanged.
     ok!(set(opts().cas_required(false)), kv2::config::set(root, "secret", None));
     let loose = json!({ "cas_required": false, "max_versions": 3, "delete_version_after": "1h30m0s" });
     has(&ok!(kv2::config::read(root, "secret")), loose);

@@ -162,7 +162,7 @@ async fn wrappings(root: &VaultClient) {
     let told = ok!(wrapped.lookup(root));
     has(&told, json!({ "creation_ttl": 600, "creation_path": "secret/data/w" }));
     assert_eq!(told.creation_time, wrapped.info.creation_time);
-    // Whoever has the wrapping's token may ask what it is of.
+    // The wrapping token alone is enough to look up the wrapping.
     has(&ok!(wrapping::lookup(&with(root, ""), &wrapped.info.token)), json!({ "creation_ttl": 600 }));
     let tried = ok!(request().wrap(root));
     no!(403; read(&with(root, &tried.info.token), "w"));
@@ -232,7 +232,7 @@ async fn logins(root: &VaultClient) {
     no!(400 "missing role_id"; login("", &made.secret_id); 400; login("by-hand", "");
         403; approle::login(&with(root, ""), "nowhere", "by-hand", "x"));
     ok!(secret_ids::delete(root, "approle", "web", &made.secret_id));
-    no!(400 "invalid role or secret ID"; login("by-hand", &made.secret_id), login("nobody", &made.secret_id),
+    no!(400 "invalid role or secret ID"; login("by-hand", &made.secret_id), login("unknown", &made.secret_id),
         login("by-hand", "wrong"); 204; secret_ids::read(root, "approle", "web", &made.secret_id));
 }
 

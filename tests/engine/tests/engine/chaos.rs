@@ -1,5 +1,5 @@
-//! The memory backend behind a script of faults. Its contents outlive the handles on it, so that a test can crash and
-//! begin again over what a crash has left.
+//! The memory backend with a script of faults. Its contents outlive its handles, so that a test can crash and
+//! begin again on the records that the crash has left.
 
 use std::{
     collections::HashMap,
@@ -32,7 +32,7 @@ use serde_json::json;
 
 pub(crate) static REQUEST: Work = Work::unpinned([1; 16]);
 
-/// What becomes of the calls of a backend.
+/// The outcome of the calls of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Script {
     /// All is well.
@@ -52,7 +52,7 @@ pub(crate) enum Script {
     Hangs,
     /// Every call fails, without effect.
     Fails,
-    /// Every call takes so long.
+    /// Every call takes this long.
     Slow(Duration),
 }
 
@@ -95,12 +95,12 @@ impl Disk {
         Self::make(1_000, true, true)
     }
 
-    /// An empty store that takes batches of so many operations.
+    /// An empty store that takes batches of up to `batch_ops` operations.
     pub(crate) fn with_batches_of(batch_ops: u64) -> Self {
         Self::make(batch_ops, false, false)
     }
 
-    /// An empty store for several hosts that takes batches of so many operations.
+    /// An empty store for several hosts that takes batches of up to `batch_ops` operations.
     pub(crate) fn shared(batch_ops: u64) -> Self {
         Self::of(batch_ops, (true, false, true))
     }
@@ -180,14 +180,14 @@ pub(crate) async fn barrier(storage: &Storage, made: &Initialised, bound: UseBou
     Barrier::new(storage.clone(), record.unlock(&made.shares).unwrap(), bound)
 }
 
-/// A barrier over a store of its own.
+/// A barrier over a new store.
 pub(crate) async fn some_barrier() -> Barrier {
     let storage = Disk::new(true).open().await;
     let made = cluster(&storage).await;
     barrier(&storage, &made, UseBound::default()).await
 }
 
-/// A mount that keeps so many versions.
+/// A mount that keeps up to `max_versions` versions.
 pub(crate) fn mount(max_versions: u32) -> Mount {
     let settings = Settings { max_versions, ..Settings::default() };
     Mount { uuid: uuid::Uuid::from_u128(1), settings, ..Mount::new("main") }
@@ -251,7 +251,7 @@ impl Platter {
         }
     }
 
-    /// Counts a call, and answers instead of the store where the script says so.
+    /// Counts a call, and answers instead of the store if the script says so.
     fn disturbance<T: Send + 'static>(&self) -> Result<(), Reply<T>> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         match self.script() {

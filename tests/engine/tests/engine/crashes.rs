@@ -18,7 +18,7 @@ use crate::chaos::{Disk, REQUEST, Script, mount, some_barrier};
 
 const KEPT: u32 = 3;
 
-/// What is done to the secret while the machine crashes.
+/// The change of the secret during which the machine crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
     Write,

@@ -1,5 +1,5 @@
-//! One generation of a backend follows another: who is served by which, what becomes of those that do not end in time, and
-//! what is left when the way back is barred, too.
+//! One generation of a backend follows another: which requests each one serves, the fate of requests that do
+//! not end in time, and the state after a swap that cannot be rolled back.
 
 use std::{
     collections::HashMap,
@@ -39,7 +39,7 @@ struct Platter {
     served: Mutex<Vec<u64>>,
     /// How often it is not opened any more.
     barred: AtomicU64,
-    /// Whether it is open, where only one may.
+    /// Whether it is open, if only one opener is allowed.
     is_open: AtomicBool,
     /// Whether its new generations promise less.
     promises_less: AtomicBool,
@@ -143,7 +143,7 @@ impl Backend for Twin {
     }
 }
 
-/// A backend in its place, and whoever swaps it.
+/// A backend in its slot, with all that a swap needs.
 struct Bench {
     platter: Arc<Platter>,
     plugin: Plugin,
@@ -274,7 +274,7 @@ async fn what_does_not_end_in_time_is_cancelled_and_only_writes_that_were_asked_
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_wait_while_a_store_of_one_opener_is_opened_anew() {
     let bench = Arc::new(Bench::new(Sharing::ONE_OPENER).await);
-    // For as long as the way is barred, the swap opens nothing, and everybody waits.
+    // As long as the store is barred, the swap opens nothing, and all calls wait.
     bench.platter.barred.store(6, Ordering::SeqCst);
     let swapping = tokio::spawn({
         let bench = Arc::clone(&bench);
@@ -349,14 +349,14 @@ async fn generation_that_promises_less_never_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_swap_at_a_time_and_none_is_left_half_done_by_whoever_does_not_wait() {
+async fn concurrent_swap_is_busy_and_a_cancelled_one_is_not_left_half_done() {
     let bench = Arc::new(Bench::new(Sharing::ONE_OPENER).await);
     bench.platter.barred.store(1, Ordering::SeqCst);
     let second = Arc::clone(&bench);
     let (first, second) = tokio::join!(bench.swap(), async move { second.swap().await });
     let busy = [&first, &second].into_iter().filter(|swap| matches!(swap, Err(SwapError::Busy))).count();
     assert_eq!(busy, 1, "{first:?} {second:?}");
-    // Whoever asks, and goes away at once.
+    // A caller that goes away at once.
     drop(tokio::time::timeout(Duration::ZERO, bench.swap()).await);
     let begun = Instant::now();
     loop {

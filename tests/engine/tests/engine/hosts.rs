@@ -1,4 +1,5 @@
-//! Several hosts on one store: what one has changed binds whatever begins on another, and costs it nothing before.
+//! Several hosts on one store: a request on one host sees every change that another host made before it
+//! began.
 
 mod keys;
 mod work;
@@ -55,7 +56,7 @@ impl Cluster {
         cluster
     }
 
-    /// One host more; none where the share does not unseal it.
+    /// Another host; none if the share does not unseal it.
     async fn another(&self, share: &Share) -> Option<Arc<Core>> {
         let data_dir = TempDir::new_in(self.data_dirs.path()).unwrap().keep();
         let host = start(&self.main, &self.other, &data_dir).await;
@@ -172,10 +173,10 @@ impl Change {
     }
 }
 
-/// Another host sees exactly what is stored, whatever became of the change and of the host that made it.
+/// Another host sees exactly the stored records, even if the change or the host that made it failed.
 #[tokio::test]
 async fn change_that_breaks_off_at_any_step_binds_other_hosts_if_it_is_stored() {
-    // Two operations at once are too few for a mark behind a fence.
+    // Batches of two operations are too small for an epoch record with a fence.
     for batches in [1_000, 2, 0] {
         for change in CHANGES {
             for done in [false, true] {
@@ -264,7 +265,7 @@ async fn read_of_a_secret_is_one_call_of_the_store() {
         for token in [&root, &child, &child, &root] {
             assert_eq!(calls_of_read(&cluster, reader, token, "a").await, 1);
         }
-        // And what is written meanwhile costs readers nothing.
+        // Writes in the meantime cost readers no calls.
         write(writer, "b").await;
         assert_eq!(calls_of_read(&cluster, reader, &child, "b").await, 1);
         if is_shared {
@@ -314,7 +315,7 @@ async fn secret_is_not_read_ahead_for_strangers_nor_kept_where_policies_are_newe
         host.prefetch(&unsealed, &REQUEST, Some(token), Some(place.clone())).await.unwrap()
     };
     let has_secret = |ahead: &Prefetched| ahead.get(place.key()).is_some();
-    let stranger = Token::presented("kw.nobody");
+    let stranger = Token::presented("kw.stranger");
     assert!(!has_secret(&arrives(&stranger).await));
     let tokens = unsealed.tokens(&REQUEST);
     unsealed.put_policy(&REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
@@ -326,11 +327,11 @@ async fn secret_is_not_read_ahead_for_strangers_nor_kept_where_policies_are_newe
     assert!(caller(&first).await.unwrap().since > first.clock());
     let second = arrives(&token).await;
     assert!(has_secret(&second) && caller(&second).await.unwrap().since <= second.clock());
-    // A policy that is changed in between decides over what is read behind it.
+    // A policy that changes in between applies to every read after the change.
     let third = arrives(&token).await;
     unsealed.put_policy(&REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
     assert!(caller(&third).await.unwrap().since > third.clock());
-    // Whoever is dead is a stranger again.
+    // A revoked token is unknown again: nothing is prefetched for it.
     let name = tokens.name(&token);
     tokens.revoke(&name).await.unwrap();
     let dead = arrives(&token).await;

@@ -1,4 +1,5 @@
-//! Leases: one host at a time, another where it says nothing any more, and nothing is written behind a fence that is gone.
+//! Leases: one host at a time holds a lease, another takes it over if the first is silent, and a stale fence
+//! refuses every write.
 
 use std::{
     sync::{
@@ -113,7 +114,7 @@ async fn work_that_takes_longer_than_a_term_keeps_its_lease() {
     }
 }
 
-/// Everything that a stale host may try, behind a fence that is gone.
+/// All writes that a host may try with a stale fence.
 #[tokio::test(start_paused = true)]
 async fn host_that_comes_back_writes_nothing_any_more_and_is_told() {
     let disk = Disk::shared(1_000);

@@ -1,4 +1,4 @@
-//! The engine over a backend that fails, forgets, and crashes where a test tells it to.
+//! The engine over a backend that fails, forgets, and crashes when a test tells it to.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::large_futures, reason = "a test has one of each")]
 

@@ -58,7 +58,7 @@ async fn crash_at_every_step_of_an_unmount_leaves_nothing_for_ever() {
                 disk.play(Script::Crash { at, done });
                 let unmounted = core.unmount(&*authorised(&core, &made).await, &REQUEST, &team()).await;
                 if unmounted.is_ok() {
-                    // What is left happens in the background, as far as it gets.
+                    // The rest runs in the background, as far as the fault lets it.
                     for _ in 0..20 {
                         tokio::task::yield_now().await;
                     }
@@ -110,12 +110,12 @@ async fn write_that_ends_after_its_mount_was_taken_away_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn edits_of_the_mounts_go_on_when_nobody_waits_and_none_is_undone() {
+async fn mount_edits_go_on_without_their_callers_and_none_is_undone() {
     let site = Site::new();
     let (core, made) = site.begin().await;
     let unsealed = authorised(&core, &made).await;
     core.mount(&unsealed, &REQUEST, &new_mount()).await.unwrap();
-    // Polled once, and dropped, as a request is whose client goes away.
+    // Polled once and dropped, like a request whose client goes away.
     {
         let path = team();
         let unmount = core.unmount(&unsealed, &REQUEST, &path);

@@ -1,4 +1,4 @@
-//! Re-encryption: a crash at every step, writers beside it, and what it makes of every kind of record.
+//! Re-encryption: a crash at every step, concurrent writers, and every kind of record.
 
 use std::sync::{
     Arc,
@@ -230,7 +230,7 @@ async fn nothing_is_passed_over_while_the_keys_store_is_away() {
     assert_eq!((done.seen, done.sealed, done.failed), (50, 50, 0));
 }
 
-/// A sweep between any two steps takes nothing for what nobody refers to.
+/// A sweep between any two steps removes no record that is still referred to.
 #[tokio::test(flavor = "multi_thread")]
 async fn sweeps_beside_it_remove_nothing_that_is_needed() {
     for round in 0..8 {

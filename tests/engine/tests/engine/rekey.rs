@@ -25,7 +25,7 @@ fn next_keys() -> NextKeys {
     NextKeys { shares: split(&unseal, 3, 2), threshold: 2, unseal, root }
 }
 
-/// The barrier that these shares open; none where they do not.
+/// The barrier that these shares open; none if they do not.
 async fn opened(storage: &Storage, shares: &[Share]) -> Option<Barrier> {
     let record = SealRecord::load(storage, &REQUEST).await.unwrap().unwrap();
     let known = shares.iter().all(|share| record.knows(share));
@@ -58,7 +58,7 @@ async fn crash_at_every_step_of_a_rekeying_leaves_one_set_of_shares_that_opens_e
                 assert_eq!(again.open(&REQUEST, &RECORD, &after).await.unwrap().as_slice(), b"after");
             }
             let sealed = again.seal(&REQUEST, &RECORD, b"x").await.unwrap();
-            // Asked again, whoever does not know finds out, and goes on with the keys that there are.
+            // A host that does not know the outcome asks again, learns it, and goes on with the stored keys.
             keys.rekey(&REQUEST, &next).await.unwrap();
             assert_eq!(keys.open(&REQUEST, &RECORD, &sealed).await.unwrap().as_slice(), b"x");
             assert!(opened(&storage, &made.shares).await.is_none());

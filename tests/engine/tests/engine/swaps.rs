@@ -93,7 +93,7 @@ async fn every_swap_of_two_records_of_the_system_is_noticed() {
     }
 }
 
-/// Two hundred thousand seals, or ten million where `KEYWAY_CAMPAIGN=long` (four minutes in a debug build).
+/// Two hundred thousand seals, or ten million if `KEYWAY_CAMPAIGN=long` (four minutes in a debug build).
 #[test]
 fn nonces_do_not_come_again() {
     let is_long = env::var("KEYWAY_CAMPAIGN").as_deref() == Ok("long");
@@ -102,7 +102,7 @@ fn nonces_do_not_come_again() {
     let record = Record::system(RecordKind::Token, b"token/x");
     let mut nonces = HashSet::with_capacity(seals);
     for _ in 0..seals {
-        // Behind the format and the key's number (docs/envelope.md).
+        // The nonce follows the format and the key's number (docs/envelope.md).
         let sealed = keyring.seal(&record, b"").unwrap();
         assert!(nonces.insert(<[u8; 12]>::try_from(&sealed[5..17]).unwrap()), "a nonce came again");
     }

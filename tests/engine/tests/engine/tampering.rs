@@ -1,4 +1,5 @@
-//! Whatever is done to a record behind the engine's back: refused and named, never plaintext, never absence, never a panic.
+//! Records that are changed in the store: the engine refuses and names each one. It never answers plaintext
+//! or absence, and never panics.
 
 use keyway_core::{
     barrier::Barrier,

@@ -1,5 +1,6 @@
-//! Backends that hang, fail, are slow and flap, behind a whole server: 503 with a reason within the deadline, unsealed
-//! throughout, never an empty list by error, back by itself, and other backends untouched.
+//! A whole server over backends that hang, fail, are slow or flap. It answers 503 with a reason within the
+//! deadline, stays unsealed, never answers an empty list by mistake, and recovers by itself. Other backends
+//! are not affected.
 
 use std::{
     num::NonZeroUsize,
@@ -133,7 +134,7 @@ impl Running {
         assert!(state.starts_with("not"), "{state}");
     }
 
-    /// It comes back without anybody's doing.
+    /// The server recovers by itself.
     async fn must_be_back(&self) {
         let begun = Instant::now();
         while self.get("sys/health").await.status != 200 {
@@ -169,7 +170,7 @@ async fn backend_that_hangs_or_fails_takes_its_mounts_along_and_nothing_else() {
         running.other.play(script);
         for _ in 0..3 {
             running.must_be_unavailable("b", "other").await;
-            // The mount beside it does not even become slow.
+            // A mount on another backend does not even become slow.
             assert_eq!(running.write("a").await.status, 200, "{script:?}");
             assert_eq!(running.get("a/data/x").await.status, 200, "{script:?}");
         }

@@ -1,5 +1,5 @@
 //! Writes as much as it can until it is killed, and says line by line what it does: the other process of `tests/kill.rs`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to whoever started it")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints for its caller")]
 
 use std::{
     io::{self, Write},
@@ -40,9 +40,9 @@ fn run(directory: &Path, seed: u64) -> Result<(), String> {
             scope.spawn(move || {
                 let (mut ledger, mut random) = (Ledger::new(writer), Random::new(seed ^ (writer << 32)));
                 loop {
-                    let written = ledger.write(&**store, &mut random, &mut |event| {
-                        // One call a line, so that no line of one thread stands within another's. Nobody reads any
-                        // more once the parent is gone.
+                    let written = ledger.write(store, &mut random, &mut |event| {
+                        // One call a line, so that lines of two threads do not mix. Errors are ignored:
+                        // every write fails after the parent is gone.
                         let _told =
                             io::stdout().lock().write_all(format!("{}\n", event.to_line()).as_bytes());
                     });

@@ -23,7 +23,7 @@ use keyway_loader::{
 };
 use serde_json::json;
 
-/// Runs the distribution's `sqlite3` on the database. None where there is none, and that is said.
+/// Runs the distribution's `sqlite3` on the database. None, with a printed line, if there is none.
 fn sqlite3(directory: &Path, command: &str) -> Option<Output> {
     match Command::new("sqlite3").arg("-batch").arg(directory.join(store::FILE)).arg(command).output() {
         Ok(output) => Some(output),
@@ -182,7 +182,7 @@ fn removal_in_the_background_does_not_fill_the_wal() {
         thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(orphans(), 0);
-    // What is removed is overwritten with zeros, 96 MiB in all.
+    // SQLite overwrites the removed records with zeros, 96 MiB in all.
     let wal = fs::metadata(directory.path().join("k.db-wal")).unwrap().len() / (1024 * 1024);
     assert!(wal < 64, "the WAL has {wal} MiB");
     drop(connection);

@@ -35,7 +35,7 @@ fn copied(directory: &Path, how: &str) -> TempDir {
     copy
 }
 
-/// So many puts, that the WAL begins again at least once.
+/// Puts enough for the WAL to begin again at least once.
 fn work(store: &Generation, key: u8) {
     for turn in 0..40_u8 {
         put(store, &[key, turn], &[turn; 400 * 1024]);
@@ -103,7 +103,7 @@ fn database_that_was_put_back_beside_the_wal_of_a_later_state_is_refused() {
         take(&after, &mixed, store::FILE);
         opens(&mixed, 3);
     }
-    // The file alone of a copy of all files, and the WAL of an earlier state beside a later database.
+    // Mixed copies: the database of one state with the WAL of another.
     for (database, wal, last) in [(&before, &after, 3), (&after, &before, 1)] {
         let mixed = crashed(wal.path());
         take(database, &mixed, store::FILE);

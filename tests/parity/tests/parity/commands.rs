@@ -107,7 +107,7 @@ struct Said {
 }
 
 impl Run<'_> {
-    /// What is wrong with a command.
+    /// The problems of a command.
     fn command(&mut self, command: &Command, matched: &Matched) -> Vec<String> {
         let shown = command.arguments.join(" ");
         let at = |text: String| format!("commands.txt:{}: bao {shown} {text}", command.number);
@@ -216,7 +216,7 @@ fn finish(child: Child) -> Said {
     }
 }
 
-/// A line with names in the place of what is random or passes by, and one blank between its words.
+/// A line with names in place of random or changing values, and one blank between its words.
 fn normal(line: &str) -> String {
     let word = |word: &str| {
         let bare = word.trim_end_matches([',', '.', ':', ']']);

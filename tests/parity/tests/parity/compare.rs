@@ -130,7 +130,7 @@ fn durations_of_warnings_are_read() {
     assert!(!is_marginal(r#"TTL of "768h" exceeded the effective max_ttl of "2h"; TTL value is capped"#));
 }
 
-/// Bodies without what is there twice: some answers show their data at the top, in `data`, or at both places.
+/// Bodies without duplicates: some answers show their data at the top, in `data`, or at both places.
 fn folded(bodies: [&Value; 2], walk: &mut Walk<'_>) -> [Value; 2] {
     let (mut bodies, mut copies) = (bodies.map(Value::clone), [false; 2]);
     for (body, copies) in bodies.iter_mut().zip(&mut copies) {
@@ -228,7 +228,7 @@ impl Walk<'_> {
         let all_random =
             arrays.iter().all(|array| array.iter().all(|item| item.as_str().is_some_and(is_random)));
         if all_random && !arrays[0].is_empty() {
-            // Lists of random values come in an order of their own.
+            // Lists of random values come in an arbitrary order.
             let sorted = [0, 1].map(|server| {
                 let items = arrays[server].iter().filter_map(Value::as_str);
                 let mut names: Vec<_> =
@@ -272,7 +272,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A value with names in the place of random values, and those that have no name yet as such.
+    /// A value with names in place of random values. A random value without a name becomes a placeholder.
     fn named(&self, server: usize, value: &Value) -> Value {
         match value {
             Value::String(text) if self.names.of(server, text).is_none() && is_random(text) => {

@@ -58,7 +58,7 @@ pub(crate) static DIFFERENCES: LazyLock<Differences> = LazyLock::new(|| {
 pub(crate) struct Matched(Mutex<BTreeSet<&'static str>>);
 
 impl Matched {
-    /// Those that are not on the list.
+    /// The differences that are not on the list.
     pub(crate) fn unintended(&self, request: &str, found: Vec<Difference>) -> Vec<Difference> {
         found.into_iter().filter(|difference| !self.is_intended(&format!("{request} {difference}"))).collect()
     }

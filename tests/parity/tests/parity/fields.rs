@@ -116,7 +116,7 @@ fn fields(document: &Value, method: &Value) -> Vec<(String, String)> {
     properties.into_iter().map(of).collect()
 }
 
-/// What is wrong with the fields of a route.
+/// The problems of the fields of a route.
 fn probe(pair: &Pair, case: &Case, fields: &[(String, String)]) -> Vec<String> {
     let mut problems = Vec::new();
     let mut add = |field: &str, text: &str| problems.push(format!("FIELDS {} {field}: {text}", case.title));

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-/// How long a server may take for what it does behind its answers.
+/// How long a server may take for work that goes on after its answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The headers of an answer that clients depend on.

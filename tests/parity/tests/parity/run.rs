@@ -20,7 +20,7 @@ pub(crate) struct Run<'p> {
     kept: [HashMap<String, String>; 2],
 }
 
-/// Leaves of what is measured of a machine which groups there are, and of which type.
+/// Keeps only the names and types of the groups that a machine measures.
 fn without_measurements(reply: &mut Reply) {
     let groups = reply.body["data"].as_object_mut().into_iter().flatten();
     for (_, group) in groups {
@@ -85,7 +85,7 @@ impl<'p> Run<'p> {
                     );
                 }
             }
-            // What a sequence keeps is random, whatever it looks like.
+            // A value that a sequence keeps counts as random, even if it does not look so.
             if let [Some(bao), Some(keyway)] = [0, 1].map(|server| self.kept[server].get(name)) {
                 let is_new = self.names.of(0, bao).is_none() && self.names.of(1, keyway).is_none();
                 if bao != keyway && is_new {

@@ -5,20 +5,20 @@ use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
-use super::{SUPERUSER, Server, as_nobody, free_port, give_away};
+use super::{SUPERUSER, Server, free_port, give_away, unprivileged};
 
 impl Server {
     /// Another server that follows this one, and answers what it has heard of it: a standby.
     ///
     /// # Errors
     ///
-    /// Where this one cannot be copied, or the other not be started.
+    /// If this one cannot be copied, or the other not be started.
     pub fn standby(&self) -> Result<Self> {
         let directory = TempDir::with_prefix("keyway-pg-").context("make a directory")?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
         give_away(directory.path())?;
         let (path, data) = (directory.path().to_owned(), directory.path().join("data"));
-        let mut copy = as_nobody(&self.binaries.program("pg_basebackup"), &path);
+        let mut copy = unprivileged(&self.binaries.program("pg_basebackup"), &path);
         copy.arg("-D").arg(&data).arg("-h").arg(&self.path).args([
             "-p",
             &self.port.to_string(),
@@ -43,7 +43,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The URL of both: whoever takes it finds the one that takes writes.
+    /// The URL of both: a client that uses it finds the one that takes writes.
     pub fn url_with(&self, other: &Self) -> String {
         let socket = |server: &Self| server.socket().display().to_string().replace('/', "%2F");
         let (own, others) = (socket(self), socket(other));

@@ -35,7 +35,7 @@ fn connections_that_are_all_in_use_are_waited_for_until_the_deadline() {
     let (crowded, locked) = (crowded.into_inner(), locked.into_inner());
     assert!(
         crowded >= 4 && (1..=8).contains(&locked),
-        "{crowded} without a connection, {locked} behind the lock"
+        "{crowded} without a connection, {locked} waiting for the lock"
     );
     recovers("a table that was locked", || put(&store, b"k", b"after").is_ok());
 }
@@ -64,7 +64,7 @@ fn server_that_refuses_is_not_asked_again_by_each_call() {
     });
     let asked = server.log().matches("too many connections for role").count();
     let (calls, took) = (calls.into_inner(), begun.elapsed().as_secs_f64());
-    // Behind the first ones, each lane and the pool wait 400 ms before they ask again.
+    // After the first attempts, each lane and the pool wait 400 ms between attempts.
     assert!(asked > 0 && (asked as f64) < 40.0 * took, "{asked} connections in {took:.1} s");
     assert!(calls > asked * 2, "{calls} calls asked for {asked} connections");
     server.sql("ALTER ROLE app CONNECTION LIMIT -1").unwrap();

@@ -1,4 +1,4 @@
-//! What the backend makes of its settings, of its server's trouble, and how it does its work.
+//! The PostgreSQL backend: its settings, failures of its server, and its normal work.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "for tests, which fail by panicking")]
 
 mod bounds;
@@ -51,7 +51,7 @@ pub(crate) fn value(store: &Generation, key: &[u8]) -> Result<Option<Vec<u8>>, E
     Ok(block_on(store.get(&call(), Key::new("test", key)))?.map(|record| record.value().to_vec()))
 }
 
-/// In its time, whatever came of it.
+/// Does the work and checks that it ends within the deadline, with success or not.
 pub(crate) fn timely<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
     let answer = work();
@@ -60,7 +60,7 @@ pub(crate) fn timely<T>(what: &str, work: impl FnOnce() -> T) -> T {
     answer
 }
 
-/// Until it succeeds.
+/// Repeats the work until it succeeds.
 pub(crate) fn recovers(what: &str, mut work: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !work() {

@@ -36,7 +36,7 @@ fn tls_is_verified_and_passwords_are_checked() {
     put(&store, b"k", b"v").unwrap();
     let bound = url("localhost", "open%20sesame", "sslrootcert=ca.pem&channel_binding=require");
     assert_eq!(value(&try_open(bound, directory).unwrap(), b"k").unwrap(), Some(b"v".to_vec()));
-    // What is verified where nothing is said of it.
+    // The checks of TLS that apply without any setting.
     let refused = |config: Value| try_open(config, directory).map(|_| ()).unwrap_err();
     for (config, says) in [
         (url("localhost", "open%20sesame", "sslrootcert=other.pem"), "certificate"),
@@ -58,7 +58,7 @@ fn tls_is_verified_and_passwords_are_checked() {
 }
 
 #[test]
-fn url_comes_from_a_file_that_nobody_else_reads() {
+fn url_file_readable_by_others_is_refused() {
     let Some(server) = needed(&Options::default()) else { return };
     let file = server.socket().join("url");
     fs::write(&file, format!("{}\n", server.url())).unwrap();
@@ -93,7 +93,7 @@ fn schema_is_made_once_by_many_and_anothers_is_left_alone() {
     assert!(text.contains("data format 2") && text.contains("use a newer one"), "{text}");
 }
 
-/// The README's way for an administrator: the schema belongs to somebody else, and the role only uses it.
+/// The README's way for an administrator: another role owns the schema, and this role only uses it.
 #[test]
 fn role_that_may_not_create_uses_what_an_administrator_has_made() {
     let Some(server) = needed(&Options::default()) else { return };

@@ -33,7 +33,7 @@ fn standby_that_is_promoted_is_found_and_has_all_that_was_acknowledged() {
     let error = timely("a get", || value(&store, b"found")).unwrap_err();
     assert_eq!(error.code(), ErrorCode::UNAVAILABLE, "{error}");
     standby.sql("SELECT pg_promote()").unwrap();
-    recovers("a server that was promoted", || put(&store, b"k", b"behind it").is_ok());
+    recovers("a server that was promoted", || put(&store, b"k", b"after it").is_ok());
     for key in &acknowledged {
         assert_eq!(value(&store, key).unwrap(), Some(b"x".to_vec()));
     }

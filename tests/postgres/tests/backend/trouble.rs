@@ -157,9 +157,9 @@ fn role_that_is_dropped_is_denied_and_taken_up_again() {
     recovers("a role that is there again", || put(&store, b"k", b"after").is_ok());
 }
 
-/// A server whose commits wait for a standby that never comes: they have happened here, and are not acknowledged.
+/// Makes commits wait for a standby that does not exist: they are done here, and are not acknowledged.
 pub(crate) fn without_its_standby(server: &Server) {
-    server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").unwrap();
+    server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'").unwrap();
     server.sql("SET synchronous_commit = local; SELECT pg_reload_conf()").unwrap();
     thread::sleep(Duration::from_millis(300));
 }

@@ -67,7 +67,7 @@ fn many_calls_at_a_time_share_connections_and_commits() {
     let connections: u32 = server.sql(backends).unwrap().parse().unwrap();
     assert!(connections <= 32, "{connections}");
     thread::sleep(Duration::from_millis(1_500));
-    // Each of 3,200 reads is a transaction of its own; the same number of writes shared theirs.
+    // Each of 3,200 reads is a separate transaction; the same number of writes share transactions.
     let made = commits() - before;
     assert!(made < 3_200 + 1_600, "{made} transactions for 3,200 reads and as many writes");
 }
@@ -189,7 +189,7 @@ fn batch_beside_a_dropped_keyspace_is_whole() {
             block_on(store.drop_keyspace(&call(), drop)).unwrap()
         });
         thread::sleep(Duration::from_millis(300));
-        // The batch has not taken place. If the drop has, the batch is behind it, and its record stays.
+        // The batch has not run yet. If the drop has, the batch runs after it, and its record stays.
         let is_behind = dropped.is_finished() && value(&store, b"held").unwrap() == Some(b"before".to_vec());
         batch.join().unwrap();
         assert!(dropped.join().unwrap());

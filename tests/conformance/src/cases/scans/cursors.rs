@@ -1,4 +1,4 @@
-//! Cursors: where a scan goes on, and nobody else's.
+//! Cursors: each continues its own scan, and any other scan refuses it.
 
 use keyway_loader::{ErrorCode, Scan};
 

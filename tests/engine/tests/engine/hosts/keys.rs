@@ -12,7 +12,7 @@ async fn host_whose_keys_another_has_changed_says_that_it_is_sealed() {
     one.unsealed().unwrap().barrier().rekey(&REQUEST, &next).await.unwrap();
     assert!(!one.seal_status(&REQUEST).await.unwrap().sealed, "the host that did it goes on");
     assert!(other.seal_status(&REQUEST).await.unwrap().sealed);
-    // With the new share it serves again, and whoever still holds the former keys there seals nobody.
+    // With the new share it serves again. Requests that still hold the former keys do not seal it.
     let share = Share::from_bytes(next.shares[0].expose()).unwrap();
     assert!(!other.unseal(&REQUEST, share).await.unwrap().sealed);
     view(other, &cluster.root()).await.unwrap();

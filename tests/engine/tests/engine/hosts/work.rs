@@ -24,7 +24,7 @@ async fn reencryption_that_its_host_leaves_is_gone_on_with_by_another() {
     let begun = tokio::time::Instant::now();
     while seen(third).await.is_running() {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(begun.elapsed() < Duration::from_secs(120), "nobody goes on with it");
+        assert!(begun.elapsed() < Duration::from_secs(120), "no host continues the work");
     }
     let done = seen(third).await;
     assert!(done.failed == 0 && done.sealed >= 700, "{done:?}");
