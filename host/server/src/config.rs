@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn trust_of_the_operations_manual_is_understood() {
-        let manual = include_str!("../../../docs/operations.md");
+        let manual = include_str!("../../../docs/operations/plugins.md");
         let begin = manual.find("[trust]\npolicy = \"lock\"\nlibraries").unwrap();
         let (section, _) = manual.split_at(begin).1.split_once("```").unwrap();
         let config = parse(&GOOD.replace("[trust]\n        policy = \"lock\"", section)).unwrap();

@@ -16,6 +16,7 @@ use std::{
 
 use keyway_e2e::{Site, built, plugins, tls::Authority};
 
+/// The manual's first page, which links to the others in the order in which an operator follows them.
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 const README: &str = include_str!("../../../README.md");
 
@@ -44,6 +45,15 @@ fn blocks(document: &str) -> Vec<Block> {
         }
     }
     blocks
+}
+
+/// The pages of the manual as one text. `grow.rs` follows the page about several hosts.
+fn manual() -> String {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let links = OPERATIONS.split("](operations/").skip(1).map(|link| link.split_once(')').unwrap().0);
+    let pages: Vec<&str> = links.filter(|page| *page != "several-hosts.md").collect();
+    assert_eq!(pages.len() + 1, fs::read_dir(docs.join("operations")).unwrap().count(), "{pages:?}");
+    pages.iter().map(|page| fs::read_to_string(docs.join("operations").join(page)).unwrap() + "\n").collect()
 }
 
 /// A reader who types what a document says.
@@ -127,7 +137,7 @@ impl Reader {
 
 #[test]
 fn operations_lead_to_a_protected_monitored_server() {
-    let blocks = blocks(OPERATIONS);
+    let blocks = blocks(&manual());
     let of = |language: &'static str| blocks.iter().filter(move |block| block.language == language);
     let mut reader = Reader::new();
     let (etc, var) = (reader.site.path("etc"), reader.site.path("var"));

@@ -11,11 +11,11 @@ use keyway_e2e::{Keys, Server, Site, built, plugins};
 use keyway_private_postgres::{Options, needed};
 use serde_json::json;
 
-const OPERATIONS: &str = include_str!("../../../../docs/operations.md");
+const SEVERAL_HOSTS: &str = include_str!("../../../../docs/operations/several-hosts.md");
 
 /// The section's blocks of a language, in order.
 fn blocks(language: &str) -> Vec<String> {
-    let (_, section) = OPERATIONS.split_once("\n## From one machine to several\n").unwrap();
+    let (_, section) = SEVERAL_HOSTS.split_once("\n## From one machine to several\n").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
     let fence = format!("```{language}\n");
     section.split(&fence).skip(1).map(|block| block.split_once("```").unwrap().0.to_owned()).collect()
