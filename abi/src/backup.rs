@@ -139,7 +139,7 @@ impl<'a> RestoreRecord<'a> {
     }
 }
 
-/// What a restore does with what is there. An integer on the wire.
+/// What a restore does with the records that the store holds. An integer on the wire.
 #[repr(transparent)]
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoreMode(u32);

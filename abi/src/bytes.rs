@@ -21,7 +21,7 @@ const _: () = assert!(mem::align_of::<Bytes>() <= mem::align_of::<Owner>());
 
 /// Immutable bytes owned by whichever side made them, and released by that side's own code.
 ///
-/// Made from [`Bytes`] or `Vec<u8>` without copying the contents and without an allocation of its own: the handle
+/// Made from [`Bytes`] or `Vec<u8>` without copying the contents and without another allocation: the handle
 /// is stored inline. It keeps the making library's code in use, which is sound because libraries are never
 /// unloaded.
 #[repr(C)]
@@ -116,7 +116,7 @@ impl PartialEq for AbiBytes {
 
 impl Eq for AbiBytes {}
 
-/// Only the length: what passes through here may be somebody's ciphertext, or worse.
+/// Only the length, because the bytes may be a ciphertext or a secret.
 impl fmt::Debug for AbiBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AbiBytes({} bytes)", self.len_bytes)
@@ -126,7 +126,7 @@ impl fmt::Debug for AbiBytes {
 unsafe extern "C" fn release_nothing(_owner: *mut c_void) {}
 
 unsafe extern "C" fn release_bytes(owner: *mut c_void) {
-    // The bytes may have an owner of somebody's own (`Bytes::from_owner`), whose drop may panic: it must not unwind into
+    // The bytes may have another owner (`Bytes::from_owner`), whose drop may panic: it must not unwind into
     // the other side. The payload is leaked, because its drop may panic too.
     let dropped = catch_unwind(|| {
         // SAFETY: called once, from `AbiBytes::drop`, with the owner that `From<Bytes>` wrote.

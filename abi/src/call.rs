@@ -58,7 +58,7 @@ impl CallContext<'_> {
         self.request_id
     }
 
-    /// The trace id and the caller's span id (W3C trace context); zeros where there is no trace.
+    /// The trace id and the caller's span id (W3C trace context); zeros if there is no trace.
     pub const fn trace(&self) -> ([u8; 16], [u8; 8]) {
         (self.trace_id, self.span_id)
     }
@@ -89,7 +89,7 @@ impl<T> Request<'_, T> {
         Self { body, flags: 0, extension: RSlice::EMPTY }
     }
 
-    /// With flags; those of the high half must be understood by whoever answers.
+    /// With flags. The callee must understand those of the high half.
     #[must_use]
     pub fn with_flags(mut self, flags: u64) -> Self {
         self.flags = flags;
@@ -135,8 +135,8 @@ impl<T> Answer<T> {
 
 /// A result that is there already, or a future of it. Done at once costs no allocation.
 ///
-/// The future is `'static` and owns what it needs. Dropping it cancels: what it holds locally is released, the
-/// effect may still happen.
+/// The future is `'static` and owns what it needs. Dropping it cancels the call and releases its resources;
+/// the effect may still happen.
 #[repr(u8)]
 #[derive(StableAbi)]
 pub enum MaybeReady<T> {

@@ -1,5 +1,5 @@
-//! What a backend promises, declared once it is open. What is declared is tested; what is not declared answers
-//! `Unsupported` and changes nothing.
+//! What a backend promises, declared once it is open. The conformance suite tests each declared promise. An
+//! operation that is not declared answers `Unsupported` and changes nothing.
 
 use abi_stable::StableAbi;
 
@@ -130,7 +130,7 @@ impl Features {
     pub const REVERSE_SCAN: Self = Self(1 << 3);
     /// `restore`.
     pub const RESTORE: Self = Self(1 << 4);
-    /// A store rewound behind Keyway's back is detected.
+    /// The backend detects that its store was rewound by other means than Keyway.
     pub const DETECTS_REWIND: Self = Self(1 << 5);
     /// `get` answers inline within 50 µs (p99).
     pub const INLINE_GET: Self = Self(1 << 6);
@@ -146,7 +146,7 @@ impl Features {
         self.0 & other.0 == other.0
     }
 
-    /// The names of those that are here.
+    /// The names of the features in the set.
     pub fn names(self) -> Vec<&'static str> {
         Self::NAMED.iter().filter(|(_, feature)| self.contains(*feature)).map(|(name, _)| *name).collect()
     }
@@ -269,7 +269,7 @@ impl Capabilities {
         ]
     }
 
-    /// The first thing that is promised here and not in `most`; none where all of it is.
+    /// The first thing that is promised here and not in `most`; none if all of it is.
     pub fn beyond(&self, most: &Self) -> Option<&'static str> {
         let levels = [
             self.read_consistency <= most.read_consistency,

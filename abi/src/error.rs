@@ -37,7 +37,7 @@ codes! {
     ALREADY_EXISTS = 3 "AlreadyExists";
     /// The condition on a version met another version or none.
     PRECONDITION_FAILED = 4 "PreconditionFailed";
-    /// Somebody else's work got in between: the whole transaction or batch can be tried again.
+    /// Another writer got in between: the whole transaction or batch can be tried again.
     CONFLICT = 5 "Conflict";
     /// Not declared in the capabilities; nothing was changed.
     UNSUPPORTED = 6 "Unsupported";
@@ -119,7 +119,7 @@ pub struct ErrorBody {
 }
 
 impl Error {
-    /// An error that proves that nothing was applied. Use [`Error::with_unknown_outcome`] where that is not so.
+    /// An error that proves that nothing was applied. Use [`Error::with_unknown_outcome`] if that is not so.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self(RBox::new(ErrorBody {
             code,

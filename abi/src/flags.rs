@@ -1,7 +1,7 @@
 //! Flags that a later minor version may add: which of them must be understood.
 
-/// The flags of the high half that this interface understands: none yet. A bit in the low half may be ignored by
-/// whoever does not know it; a bit in the high half must be understood or the call refused.
+/// The flags of the high half that this interface understands: none yet. A callee may ignore a flag of the
+/// low half that it does not know. It must understand a flag of the high half or refuse the call.
 pub const UNDERSTOOD_FLAGS: u64 = 0;
 
 const MUST_UNDERSTAND: u64 = 0xffff_ffff_0000_0000;

@@ -31,7 +31,7 @@ impl Health {
         self
     }
 
-    /// Whether the backend itself works; false where only opening it again can help.
+    /// Whether the backend itself works; false if only opening it again can help.
     pub fn is_live(&self) -> bool {
         self.live
     }
@@ -56,7 +56,7 @@ impl Health {
         self.latency_us
     }
 
-    /// What is wrong, or an empty text.
+    /// The problem, or an empty text.
     pub fn detail(&self) -> &str {
         &self.detail
     }

@@ -12,10 +12,10 @@
 //! - codes, levels and capability bits are integers, so that an unknown one is a value and not undefined
 //!   behaviour.
 //!
-//! Map, in the order in which a call meets it: [`root`] (what a library exports), [`services`] (what the host
-//! offers back), [`store`] and [`transaction`] and [`backup`] (the objects), [`call`] (what travels with every
-//! call), [`key`], [`record`], [`batch`], [`scan`], [`capability`], [`health`] (the data), [`error`], [`bytes`],
-//! [`version`].
+//! Map, in the order in which a call meets it: [`root`] (a library's export), [`services`] (the host's
+//! services for a backend), [`store`], [`transaction`] and [`backup`] (the objects), [`call`] (the data of
+//! every call), [`key`], [`record`], [`batch`], [`scan`], [`capability`], [`health`] (the data), [`error`],
+//! [`bytes`], [`version`].
 
 pub mod root;
 pub mod services;

@@ -37,7 +37,7 @@ impl Record {
         self
     }
 
-    /// The value. Empty where a scan asked for keys only.
+    /// The value. Empty if a scan asked for keys only.
     pub fn value(&self) -> &[u8] {
         &self.value
     }
@@ -119,7 +119,7 @@ impl FromIterator<Option<Record>> for Records {
 #[repr(u8)]
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Write whatever is there.
+    /// Write in any case.
     Any,
     /// Only if the key does not exist (an expired record does not).
     Absent,

@@ -9,8 +9,9 @@ use crate::{AbiBytes, Record};
 
 /// Which keys to read, in which order, and how many.
 ///
-/// Read are the keys of the keyspace that begin with the prefix and lie in `[start, end)`. Where a delimiter is set,
-/// keys that hold it behind the prefix are folded into one common prefix each, which ends with the delimiter.
+/// The scan reads the keys of the keyspace that begin with the prefix and lie in `[start, end)`. With a
+/// delimiter, keys that hold it after the prefix are folded into one common prefix each, which ends with the
+/// delimiter.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug)]
 pub struct Scan<'a> {
@@ -62,14 +63,15 @@ impl<'a> Scan<'a> {
         self
     }
 
-    /// Not at or behind `end`.
+    /// Only keys before `end`.
     #[must_use]
     pub fn ending_before(mut self, end: Option<&'a [u8]>) -> Self {
         self.end = end.map(RSlice::from).into();
         self
     }
 
-    /// Fold everything behind the first `delimiter` after the prefix. An empty delimiter folds nothing.
+    /// Folds everything after the first `delimiter` that follows the prefix. An empty delimiter folds
+    /// nothing.
     #[must_use]
     pub fn delimited_by(mut self, delimiter: &'a [u8]) -> Self {
         self.delimiter = delimiter.into();
@@ -83,14 +85,15 @@ impl<'a> Scan<'a> {
         self
     }
 
-    /// At most so many items (entries and common prefixes together); bounded by [`Self::MAX_PAGE_ITEMS`].
+    /// At most this number of items (entries and common prefixes together); bounded by
+    /// [`Self::MAX_PAGE_ITEMS`].
     #[must_use]
     pub fn with_max_items(mut self, max_items: u32) -> Self {
         self.max_items = max_items;
         self
     }
 
-    /// At most so many bytes; bounded by [`Self::MAX_PAGE_BYTES`].
+    /// At most this number of bytes; bounded by [`Self::MAX_PAGE_BYTES`].
     #[must_use]
     pub fn with_max_bytes(mut self, max_bytes: u64) -> Self {
         self.max_bytes = max_bytes;

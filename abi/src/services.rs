@@ -16,7 +16,7 @@ impl LogLevel {
     pub const WARN: Self = Self(2);
     /// Something that operators want to know.
     pub const INFO: Self = Self(3);
-    /// Something for whoever looks for a cause.
+    /// Something that helps to find a cause.
     pub const DEBUG: Self = Self(4);
     /// Everything.
     pub const TRACE: Self = Self(5);
@@ -35,7 +35,7 @@ pub struct LogEvent<'a> {
 }
 
 impl<'a> LogEvent<'a> {
-    /// A line; `fields_json` is a JSON object or empty; `request_id` is zeros where no request is known.
+    /// A line; `fields_json` is a JSON object or empty; `request_id` is zeros if no request is known.
     pub fn new(
         level: LogLevel,
         request_id: [u8; 16],

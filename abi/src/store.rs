@@ -24,9 +24,10 @@ use crate::{
 ///   its work; polling it never blocks.
 /// - **Cancelling**: dropping the future cancels the call. What it holds is free within a second; its effect has happened whole or not
 ///   at all.
-/// - **Errors**: a failed call says whether anything may have changed (`Outcome`). `NotApplied` is proof. `Closed` after `shutdown`,
-///   `Unsupported` for what is not declared, `InvalidArgument` for a request that no backend takes, and `Unavailable`,
-///   `ResourceExhausted`, `Timeout`, `Corrupt` and `Internal` may come from every method.
+/// - **Errors**: a failed call says whether anything may have changed (`Outcome`). `NotApplied` is proof.
+///   Every method may answer `Closed` after `shutdown`, `Unsupported` for an operation that is not declared,
+///   and `InvalidArgument` for a request that no backend takes. Every method may also answer `Unavailable`,
+///   `ResourceExhausted`, `Timeout`, `Corrupt` and `Internal`.
 /// - **Panics** never cross: the SDK turns them into `Panicked`.
 /// - **Evolution**: a request with an unknown flag in its high half is refused as `Unsupported`. A later minor version adds
 ///   methods at the end, with a default that answers `Unsupported`; a host calls no method that a library does not have.
@@ -34,7 +35,8 @@ use crate::{
 /// The meaning of each operation is specified in `docs/storage-interface.md`.
 #[sabi_trait]
 pub trait Store: Send + Sync {
-    /// What the open store promises; the same for as long as it is open, and at most what the descriptor says.
+    /// The promises of the open store. They stay the same while it is open, and exceed the descriptor's in
+    /// nothing.
     ///
     /// Never fails and never blocks: the host calls it with every request.
     fn capabilities(&self) -> Capabilities;
@@ -79,8 +81,8 @@ pub trait Store: Send + Sync {
     /// is not declared.
     fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page>;
 
-    /// Applies puts, deletes and checks, each key at most once: all or none (`Atomic`), or each by itself (`Independent`). Conditions see the
-    /// state before the batch.
+    /// Applies puts, deletes and checks, each key at most once: all or none (`Atomic`), or each on its own
+    /// (`Independent`). Conditions see the state before the batch.
     ///
     /// # Errors
     ///
@@ -151,7 +153,8 @@ pub trait Store: Send + Sync {
         request: Request<'_, RSlice<'_, u8>>,
     ) -> ForeignReply<AbiBytes>;
 
-    /// Finishes what is in flight and closes the store; every later call is `Closed`. Repeated, it changes nothing.
+    /// Finishes the calls in flight and closes the store; every later call answers `Closed`. Repeated, it
+    /// changes nothing.
     ///
     /// The object stays valid until it is dropped, and may be dropped without a shutdown: then nothing that was acknowledged is lost.
     #[sabi(last_prefix_field)]

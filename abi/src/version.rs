@@ -17,7 +17,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// A version from its bytes, or `None` where they are too many.
+    /// A version from its bytes, or `None` if they are too many.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut version = Self { len: u8::try_from(bytes.len()).ok()?, bytes: [0; MAX_VERSION_BYTES] };
         version.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);

@@ -66,7 +66,8 @@ enum Command {
     Status {
         #[command(flatten)]
         server: Server,
-        /// The server's configuration, for whoever may read it: says also which plugin each backend uses, or why it has none.
+        /// The server's configuration, if you may read it: also says which plugin each backend uses, or why
+        /// it has none.
         #[arg(long)]
         config: Option<PathBuf>,
     },
@@ -80,7 +81,7 @@ enum Command {
         /// How many of them unseal.
         #[arg(long, default_value_t = 3)]
         threshold: u64,
-        /// Make other keys for a cluster that nobody has unsealed yet, because its shares were lost.
+        /// Make other keys for a cluster that was never unsealed, because its shares were lost.
         #[arg(long)]
         repeat: bool,
     },
@@ -116,21 +117,21 @@ enum Command {
         #[command(subcommand)]
         command: keys::Rekey,
     },
-    /// The password that unseals beside the shares, where the server's configuration allows one.
+    /// The password that unseals beside the shares, if the server's configuration allows one.
     Password {
         #[command(flatten)]
         server: Server,
         #[command(subcommand)]
         command: keys::Password,
     },
-    /// What the holders of the shares do when nobody else can.
+    /// Generate a root token from the shares when there is no other way in.
     Operator {
         #[command(flatten)]
         server: Server,
         #[command(subcommand)]
         command: keys::Operator,
     },
-    /// Keep a token for the commands behind this one; it is asked for, or read from standard input.
+    /// Keep a token for later commands; it is asked for, or read from standard input.
     Login {
         #[command(flatten)]
         server: Server,

@@ -13,9 +13,9 @@ use crate::{OpenContext, PluginInfo, Reply, paging::ScanPlan};
 
 /// A storage backend.
 ///
-/// Methods take `&Arc<Self>`, so that a pending future can own the backend: `let this = Arc::clone(self)`. They may
-/// be called from any thread, many at a time. What is borrowed lives as long as the call, not as long as the future:
-/// a pending answer copies what it needs.
+/// Methods take `&Arc<Self>`, so that a pending future can own the backend: `let this = Arc::clone(self)`.
+/// They may be called from any thread, many at a time. Borrowed arguments live as long as the call, not as
+/// long as the future: a pending answer copies the ones that it needs.
 ///
 /// Before a method runs, the SDK has checked what the interface and the declared [`Capabilities`] demand: keyspace
 /// names, limits, flags, distinct keys in a batch, cursors. Optional operations have defaults that answer
@@ -33,7 +33,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     #[cfg(feature = "tokio")]
     const RUNTIME_THREADS: usize = 0;
 
-    /// Opens a store. Creates it where there is none; never migrates one.
+    /// Opens a store. Creates it if there is none; never migrates one.
     fn open(config: Self::Config, context: OpenContext) -> Reply<Self>;
 
     /// What this open store promises: all that the plugin does, unless you say less, as for a store of an older format. Asked
@@ -79,7 +79,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn scan(self: &Arc<Self>, call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page>;
 
     /// Several operations on distinct keys. The default does independent ones one after the other and refuses
-    /// atomic ones; override it where the store has transactions.
+    /// atomic ones; override it if the store has transactions.
     fn apply(self: &Arc<Self>, call: &CallContext<'_>, batch: Batch<'_>) -> Reply<BatchResult> {
         if batch.mode() == BatchMode::Atomic {
             return Reply::ready(Err(Error::unsupported("an atomic batch")));
@@ -131,7 +131,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         Reply::ready(Err(Error::unsupported("a transaction")))
     }
 
-    /// The names of the keyspaces behind `after`, in order; at most 1,000.
+    /// The names of the keyspaces after `after`, in order; at most 1,000.
     fn keyspaces(self: &Arc<Self>, call: &CallContext<'_>, after: &str) -> Reply<Vec<String>>;
 
     /// Removes a keyspace and all its records; answers whether it existed.
@@ -161,7 +161,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         Reply::ready(Err(Error::new(ErrorCode::NOT_FOUND, format!("there is no extension named {name}"))))
     }
 
-    /// Finishes what is in flight and closes the store. Idempotent; calls that come later answer `Closed`.
+    /// Finishes the calls in flight and closes the store. Idempotent; later calls answer `Closed`.
     fn shutdown(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<()> {
         Reply::ready(Ok(()))
     }

@@ -6,8 +6,8 @@ use keyway_abi::{ForeignReply, OpenArgs, StorageBackend, StorageBackendRef, Stor
 
 use crate::{Backend, bridge, forward, rendered::Rendered, state};
 
-/// Exports a [`Backend`](crate::Backend) from a `cdylib` crate: embeds its descriptor in a section of its own and
-/// exports the root module.
+/// Exports a [`Backend`](crate::Backend) from a `cdylib` crate: embeds its descriptor in a separate section
+/// and exports the root module.
 ///
 /// The front page of this crate has a complete example.
 ///
@@ -48,7 +48,7 @@ macro_rules! export_backend {
     };
 }
 
-/// The root module of a library of its own.
+/// The root module of a separate library.
 pub fn exported_root<B: Backend>(descriptor: extern "C" fn() -> RStr<'static>) -> StorageBackendRef {
     StorageBackend { descriptor, open: open_exported::<B> }.leak_into_prefix()
 }
@@ -62,7 +62,7 @@ extern "C" fn linked_descriptor<B: Backend>() -> RStr<'static> {
     RStr::from_str(Rendered::<B>::text())
 }
 
-/// As [`bridge::open`]. In an image of its own, logging and the panic hook are the SDK's to install.
+/// As [`bridge::open`]. In a separate image, the SDK installs logging and the panic hook.
 unsafe extern "C" fn open_exported<B: Backend>(args: OpenArgs<'_>) -> ForeignReply<StoreObject> {
     state::install_panic_hook();
     forward::install();

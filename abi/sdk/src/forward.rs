@@ -21,7 +21,7 @@ use crate::state;
 pub(crate) fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        // Refused where the author has installed one: then theirs decides what becomes of the events.
+        // Refused if the author has installed one: then theirs decides what becomes of the events.
         let _refused = tracing::subscriber::set_global_default(registry().with(ForwardLayer)).err();
     });
 }

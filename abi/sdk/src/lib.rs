@@ -5,8 +5,9 @@
 //! drops, enforces the limits and capabilities that you declare, authenticates cursors, keeps transactions to one
 //! call at a time, and forwards `tracing` events to the host's log.
 //!
-//! A backend answers with a [`Reply`]: [`Reply::ready`] where it is done at once (at most 50 µs at the 99th
-//! percentile, and never behind a lock wait, an fsync or the network), [`Reply::pending`] otherwise.
+//! A backend answers with a [`Reply`]. Use [`Reply::ready`] if the answer is there at once: at most 50 µs at
+//! the 99th percentile, and never after a lock wait, an fsync or network traffic. Otherwise use
+//! [`Reply::pending`].
 //!
 //! # A complete backend
 //!
@@ -112,8 +113,8 @@
 //! assert!(report.broken().next().is_none(), "{report}");
 //! ```
 //!
-//! Map: [`backend`] is the trait, [`reply`] its answers, [`paging`] the common part of every ordered scan,
-//! [`plugin`] what a library says about itself, [`open`] what a backend gets when it is opened.
+//! Map: [`backend`] has the trait, [`reply`] its answers, [`paging`] the common part of every ordered scan,
+//! [`plugin`] the facts about a library, and [`open`] the context of an opening.
 
 pub mod backend;
 pub mod open;

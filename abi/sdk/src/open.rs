@@ -10,7 +10,8 @@ use keyway_abi::{MetricKind, OpenArgs};
 
 use crate::state::BackendState;
 
-/// Where and for whom a store is opened. Cheap to clone; keep one to spawn threads and to record metrics.
+/// The directory and the backend that a store is opened for. Cheap to clone; keep one to spawn threads and to
+/// record metrics.
 #[derive(Clone)]
 pub struct OpenContext {
     state: &'static BackendState,

@@ -100,7 +100,7 @@ impl<'a> ScanPlan<'a> {
         self.max_items
     }
 
-    /// Most bytes of the page: keys and values, or keys alone where values are left out; one item may be larger.
+    /// Most bytes of the page: keys and values, or keys alone if values are left out; one item may be larger.
     pub fn max_bytes(&self) -> u64 {
         self.max_bytes
     }
@@ -115,8 +115,8 @@ impl<'a> ScanPlan<'a> {
         self.delimiter.as_deref()
     }
 
-    /// The same walk as a scan, for a backend that hands it on to another. That one's cursor is none here: where its page has
-    /// one, set [`resume_behind`].
+    /// The same walk as a scan, for a backend that hands it on to another. That one's cursor is none here: if
+    /// its page has one, set [`resume_behind`].
     pub fn as_scan(&self) -> Scan<'_> {
         let scan = Scan::prefix(&self.keyspace, &self.prefix)
             .starting_at(&self.lower)
@@ -128,7 +128,7 @@ impl<'a> ScanPlan<'a> {
         if self.keys_only { scan.keys_only() } else { scan }
     }
 
-    /// The plan for what lies behind a [`Step::Seek`].
+    /// The plan for the keys after a [`Step::Seek`].
     fn narrow(&mut self, bound: Vec<u8>) {
         if self.reverse {
             self.upper = Some(Cow::Owned(bound));
@@ -229,7 +229,7 @@ fn resume_at(key: &[u8], reverse: bool) -> Vec<u8> {
     bound
 }
 
-/// Where a walk goes on behind all that is in a page; none where nothing can be behind it, or nothing is in it.
+/// Where a walk resumes after a page; none if no key can come after it, or if the page is empty.
 pub fn resume_behind(page: &Page, is_reverse: bool) -> Option<AbiBytes> {
     let keys = page.entries().iter().map(Entry::key);
     let prefixes = page.prefixes().iter().map(|prefix| &**prefix);
@@ -240,13 +240,13 @@ pub fn resume_behind(page: &Page, is_reverse: bool) -> Option<AbiBytes> {
     let last_prefix = prefixes.max();
     let behind_prefix = last_prefix.map(successor);
     match (behind_key, behind_prefix) {
-        // Nothing lies behind a prefix of 0xff alone.
+        // No key comes after a prefix of 0xff alone.
         (_, Some(None)) => None,
         (key, prefix) => key.max(prefix.flatten()).map(AbiBytes::from),
     }
 }
 
-/// The smallest key that is greater than every key with this prefix; none where the prefix is empty or all 0xff.
+/// The smallest key that is greater than every key with this prefix; none if the prefix is empty or all 0xff.
 pub fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut bound = prefix.get(..=last)?.to_vec();

@@ -16,7 +16,7 @@ impl<B: Backend> Rendered<B> {
     /// The descriptor's length in bytes.
     pub const LEN: usize = Self::BUFFER.len;
 
-    /// The descriptor as an array, to be placed in a section of its own.
+    /// The descriptor as an array, to be placed in its own section.
     #[expect(clippy::indexing_slicing, reason = "const evaluation: out of bounds is a compile error")]
     pub const fn bytes<const N: usize>() -> [u8; N] {
         let mut bytes = [0; N];

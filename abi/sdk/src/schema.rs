@@ -8,12 +8,12 @@ pub fn config_schema<C: schemars::JsonSchema>() -> String {
     text
 }
 
-/// Keeps the file with a configuration's schema up to date, for a test: compares what is embedded with the type, and with
-/// `KEYWAY_UPDATE_SCHEMAS` in the environment writes the file instead.
+/// Keeps the file with a configuration's schema up to date, for a test. It compares the embedded schema with
+/// the type. If `KEYWAY_UPDATE_SCHEMAS` is in the environment, it writes the file instead.
 ///
 /// # Errors
 ///
-/// What to do where the file is out of date, or why it cannot be written.
+/// What to do if the file is out of date, or why it cannot be written.
 pub fn check_config_schema<C: schemars::JsonSchema>(
     embedded: &str,
     file: &std::path::Path,

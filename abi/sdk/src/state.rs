@@ -32,10 +32,10 @@ unsafe impl Send for HostContext {}
 // SAFETY: as above.
 unsafe impl Sync for HostContext {}
 
-/// For whom the present thread works.
+/// The backend that the present thread works for.
 #[derive(Clone, Copy)]
 struct Frame {
-    /// The backend whose code runs now, inside a guard or on a thread of its own.
+    /// The backend whose code runs now, inside a guard or on the backend's own thread.
     state: Option<&'static BackendState>,
     request: [u8; 16],
     /// Whether a guard waits to contain a panic.
@@ -153,8 +153,9 @@ pub(crate) fn any_opened() -> Option<&'static BackendState> {
     OPENED.lock().unwrap_or_else(PoisonError::into_inner).last().copied()
 }
 
-/// Panics on threads of the plugin's own close its backend, or all backends of the image where it cannot be told.
-/// Only for images of their own: in a binary that links a backend statically the hook belongs to somebody else.
+/// Makes a panic on one of the plugin's own threads close the thread's backend, or all backends of the image
+/// if the thread's is unknown. Only for an image of its own: in a binary that links a backend statically, the
+/// hook belongs to the program.
 pub(crate) fn install_panic_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {

@@ -32,12 +32,12 @@ pub(super) enum Answer {
     Health(StatusCode, Box<RawValue>),
 }
 
-/// What stands in Vault's envelope. It is kept like this, too, where an answer is wrapped.
+/// What stands in Vault's envelope. It is kept like this, too, if an answer is wrapped.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Logical {
     pub(super) data: Option<Box<RawValue>>,
-    /// Whether what was asked for is gone, and this is what is known of it: 404 with data.
+    /// Whether the thing is gone and the data holds its metadata: 404 with data.
     pub(super) is_gone: bool,
     /// Whether it is done in the background: 202.
     pub(super) is_accepted: bool,
@@ -49,7 +49,7 @@ pub(super) struct Logical {
     pub(super) renewable: bool,
     /// In seconds, for data that its readers should read again.
     pub(super) lease_duration: u64,
-    /// What is worth telling, though nothing failed.
+    /// Warnings for the client, though nothing failed.
     pub(super) warnings: Vec<String>,
     pub(super) auth: Option<Auth>,
     pub(super) wrap_info: Option<WrapInfo>,
@@ -110,7 +110,7 @@ impl Answer {
         Self::Logical(Logical::new(data, "kv"))
     }
 
-    /// 404 with data: a deleted version is missing, but its metadata is told.
+    /// 404 with data: the version is deleted, and the answer has its metadata.
     pub(super) fn kv_deleted(data: impl Serialize) -> Self {
         Self::Logical(Logical { is_gone: true, ..Logical::new(data, "kv") })
     }
@@ -135,7 +135,7 @@ impl Answer {
         })
     }
 
-    /// Names; 404 where there are none.
+    /// Names; 404 if there are none.
     pub(super) fn names(names: &[String]) -> Result<Self, ApiError> {
         if names.is_empty() {
             return Err(ApiError::NotFound);
@@ -235,7 +235,7 @@ impl Logical {
     }
 }
 
-/// A body without an envelope, with a warning beside its fields.
+/// A body without an envelope, with a warning next to its fields.
 fn warned(body: Box<RawValue>, warning: String) -> Box<RawValue> {
     match serde_json::from_str::<Map<String, Value>>(body.get()) {
         Ok(mut fields) => {
@@ -257,7 +257,7 @@ pub(super) enum HealthState {
     Active,
     /// There is no cluster.
     Uninitialised,
-    /// The keys are out of reach.
+    /// The server is sealed.
     Sealed,
     /// A store does not serve, or nothing can be audited. Nothing overrides its status.
     Down,
@@ -266,14 +266,14 @@ pub(super) enum HealthState {
 /// The parameters of the health endpoint that are status codes.
 const CODES: [&str; 6] =
     ["activecode", "standbycode", "sealedcode", "uninitcode", "drsecondarycode", "performancestandbycode"];
-/// And those that are truth values: there is no standby, so that they change nothing.
+/// Query parameters that are truth values. There is no standby, so they change nothing.
 const TRUTHS: [&str; 2] = ["standbyok", "perfstandbyok"];
 
 /// The answer of the health endpoint, with the status that the query wants instead of the usual one.
 ///
 /// # Errors
 ///
-/// Where the query wants what is no status, or is no truth value.
+/// If the query asks for a status that is none, or holds no truth value.
 pub(super) fn health(
     state: HealthState,
     wanted: impl Fn(&str) -> Option<String>,

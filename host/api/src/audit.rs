@@ -25,7 +25,7 @@ use super::{
 
 /// About how many bytes the values of one body take in a line at most.
 const MOST_BYTES: usize = 256 * 1024;
-/// As much, where nobody has shown a token that lives.
+/// The same limit for a request without a valid token.
 const STRANGERS_BYTES: usize = 4 * 1024;
 
 /// What the audit log says of one request.
@@ -33,7 +33,8 @@ const STRANGERS_BYTES: usize = 4 * 1024;
 pub(super) struct Trail {
     /// The devices that there were when it was asked; the answer goes to the same.
     devices: Devices,
-    /// None where the server was sealed when it was asked; then there is no key to hash with, and values are left out.
+    /// None if the server was sealed when it was asked; then there is no key to hash with, and values are
+    /// left out.
     unsealed: Option<Arc<Unsealed>>,
     asked: Option<AuditedRequest>,
     /// Whether a device has accepted what was asked.
@@ -45,7 +46,7 @@ struct AuditedRequest {
     request: Request,
 }
 
-/// What is known of a request before it has an effect.
+/// The facts about a request before it has an effect.
 #[derive(Default)]
 pub(super) struct AuditFacts<'a> {
     pub(super) caller: Option<&'a Caller>,
@@ -61,7 +62,7 @@ impl Trail {
         if target::is_unaudited(call) {
             return Ok(());
         }
-        // The keys first: whoever has them has the devices of the unsealed server, too.
+        // The keys come first: an unsealed server with these keys has its audit devices, too.
         self.unsealed = call.core.unsealed().ok();
         self.devices = call.core.audit().devices();
         if self.devices.are_none() {
@@ -86,7 +87,7 @@ impl Trail {
         Ok(())
     }
 
-    /// Says what is answered, and lets nothing else be answered.
+    /// Logs the answer. The server sends no other answer than the logged one.
     pub(super) async fn answer(
         mut self,
         call: &Call,

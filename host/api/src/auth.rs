@@ -12,7 +12,7 @@ use super::{
     given::Truth,
 };
 
-/// An answer that says nothing but what the client should be told, if anything.
+/// An answer that holds warnings only, if there are any.
 fn warned(warnings: Vec<String>) -> Answer {
     if warnings.is_empty() {
         return Answer::Nothing;
@@ -46,7 +46,7 @@ fn refuse_strict_binding(given: Option<&Truth>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The value under the new name of a field; the one under its old name counts only by itself.
+/// The value under the new name of a field; the old name counts only if the new one is missing.
 fn newer<'a, T>(
     names: (&str, &str),
     new: &'a Option<T>,
@@ -62,7 +62,7 @@ fn newer<'a, T>(
     new.as_ref().or(old.as_ref())
 }
 
-/// What is told of a token that was made or prolonged.
+/// The answer about a token that was made or renewed.
 fn auth(token: &Token, entry: &Entry, now: Time) -> Auth {
     Auth {
         client_token: token.expose().to_owned(),

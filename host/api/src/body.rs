@@ -38,7 +38,8 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 /// its connection reset, and not the answer.
 const MAX_DRAINED_BYTES: usize = MAX_BODY_BYTES;
 
-/// The body of a request that has one, of anybody or of somebody who may send it.
+/// Reads the body of a request, if it has one. With `is_open` the client has shown no token, and its body is
+/// smaller and must come faster.
 pub(super) async fn read(
     call: &Call,
     body: Body,
@@ -67,7 +68,7 @@ pub(super) async fn discard(mut body: Body) {
             }
         }
     };
-    // Whoever dawdles is cut off.
+    // A client that is too slow is cut off.
     let _in_time = tokio::time::timeout(DISCARD, drained).await;
 }
 
@@ -121,7 +122,7 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<String>
     if depth(bytes) > MAX_DEPTH {
         return Err(ApiError::bad_request(format!("JSON is nested at most {MAX_DEPTH} deep")));
     }
-    // Without serde_json's text, which quotes what it does not like: clients log what they are answered.
+    // Leaves out serde_json's text, which quotes the faulty value: clients log their answers.
     let mut unread = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let body = serde_ignored::deserialize(&mut deserializer, |path| unread.push(dotted(&path)))

@@ -44,7 +44,7 @@ impl RouteLabel {
         let _said = self.0.set((base, pattern));
     }
 
-    /// The route; `none` where there is none.
+    /// The route; `none` if there is none.
     pub(crate) fn name(&self) -> String {
         self.0.get().map_or_else(|| "none".to_owned(), |(base, pattern)| format!("{base}{pattern}"))
     }
@@ -76,7 +76,8 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// `BadRequest` with the name of what is wrong or not supported, and for what is too long.
+    /// `BadRequest`, and an error for a request that is too long. It names the part that is wrong or not
+    /// supported.
     pub(crate) fn parse(
         edge: &Arc<Edge>,
         id: Uuid,
@@ -149,7 +150,7 @@ impl Call {
         }
     }
 
-    /// Memory for so many more bytes, until the request is answered.
+    /// Reserves memory for this number of bytes more, until the request is answered.
     pub(crate) fn hold(&self, bytes: usize, is_open: bool) -> Result<(), ApiError> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         self.edge.hold(&mut memory, bytes, is_open)
@@ -167,7 +168,7 @@ fn is_root_namespace(value: &HeaderValue) -> bool {
     matches!(value.as_bytes().trim_ascii(), b"" | b"/" | b"root" | b"root/" | b"/root" | b"/root/")
 }
 
-/// The server bounds what it reads of a head; here is what it may hold.
+/// Limits the contents of a request's head. The server limits how much of it is read.
 fn check_head(parts: &Parts) -> Result<(), ApiError> {
     let uri_bytes = parts.uri.path_and_query().map_or(0, |uri| uri.as_str().len());
     if uri_bytes > MAX_URI_BYTES {
@@ -201,7 +202,7 @@ fn wrap_ttl(headers: &HeaderMap) -> Result<Option<u64>, String> {
 fn token(headers: &HeaderMap) -> Option<Token> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = || text("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    // An empty header says nothing: some clients send one beside their Bearer token.
+    // An empty header counts as missing: some clients send one together with their Bearer token.
     let filled =
         |token: Option<&str>| Some(token?.trim()).filter(|token| !token.is_empty()).map(Token::presented);
     filled(text("x-vault-token")).or_else(|| filled(bearer()))

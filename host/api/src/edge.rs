@@ -1,4 +1,4 @@
-//! What all requests share: the core, the measurements, and bounds on what is served at a time.
+//! The state that all requests share: the core, the metrics, and limits on concurrent requests.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
     metrics::RequestMetrics,
 };
 
-/// Bodies are counted in pieces of so many bytes.
+/// Bodies are counted in pieces of this size.
 const PIECE_BYTES: usize = 1024;
 /// Most bytes of all bodies of requests that show no token.
 const OPEN_BODIES_BYTES: usize = 8 * 1024 * 1024;
@@ -31,7 +31,7 @@ pub struct Edge {
     pub(super) open: OpenRoutes,
     /// What one client may ask for.
     pub(super) clients: ClientLimits,
-    /// What is being served.
+    /// The requests that are being served.
     pub(super) in_flight: InFlight,
     requests: Semaphore,
     bodies: Arc<Semaphore>,
@@ -41,7 +41,7 @@ pub struct Edge {
 
 /// What an edge is made with.
 pub struct EdgeSettings {
-    /// What is served at a time.
+    /// Limits on concurrent requests.
     pub limits: RequestLimits,
     /// Which routes need no token.
     pub open: OpenRoutes,
@@ -49,7 +49,7 @@ pub struct EdgeSettings {
     pub log_lines_dropped: fn() -> u64,
 }
 
-/// Which routes the configuration opens to everybody who reaches the listener.
+/// The routes that the configuration opens to every client.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenRoutes {
     /// The measurements.
@@ -58,7 +58,7 @@ pub struct OpenRoutes {
     pub ceremonies: bool,
 }
 
-/// A setting that opens routes to everybody who reaches the listener.
+/// A setting that opens routes to every client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Setting {
     /// `metrics.unauthenticated`.
@@ -111,7 +111,7 @@ impl Edge {
         })
     }
 
-    /// Memory for so many more bytes of a request.
+    /// Reserves memory for this number of bytes more of a request.
     pub(super) fn hold(&self, memory: &mut Memory, more: usize, is_open: bool) -> Result<(), ApiError> {
         let pool = if is_open { &self.open_bodies } else { &self.bodies };
         let bytes = memory.bytes + more;

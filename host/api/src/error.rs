@@ -1,5 +1,5 @@
-//! What a client is told when something fails. Knows the status codes of errors, as `answer` those
-//! of answers; what an operator is told is in the log.
+//! Errors as a client gets them. This module knows the status codes of errors, as `answer` those of answers;
+//! operators find the details in the log.
 
 use std::time::Duration;
 
@@ -47,11 +47,11 @@ pub(super) enum ApiError {
     HeadersTooLarge(String),
     /// A body of another kind than the method takes.
     UnsupportedMediaType(String),
-    /// The keys are out of reach.
+    /// The server is sealed.
     Sealed,
-    /// The store does not serve; another try may succeed, at once or after so many seconds.
+    /// The store does not serve; another try may succeed, at once or after this number of seconds.
     Unavailable { message: String, retry_after_s: Option<u64> },
-    /// The client asks too often; so many seconds later it may again.
+    /// The client asks too often; it may ask again after this number of seconds.
     TooMany { message: String, retry_after_s: u64 },
     /// The client took too long to send its body.
     Timeout(String),
@@ -94,7 +94,7 @@ impl ApiError {
         }
     }
 
-    /// What the client is told, as one text.
+    /// The client's text, as one line.
     pub(super) fn message(&self) -> String {
         let (status, messages) = self.parts();
         let reason = || status.canonical_reason().unwrap_or_default().to_lowercase();
@@ -170,7 +170,7 @@ impl From<EngineError> for ApiError {
             EngineError::Merge(MergeError::Target) => logged(&error, error.to_string()),
             EngineError::Contended => Self::unavailable(error.to_string()),
             EngineError::Storage(error) => error.into(),
-            // The text names the record: whoever asked for it named it first.
+            // The text names the record. The client named it first, so it learns nothing.
             EngineError::Record(RecordError::Barrier { source, .. }) | EngineError::Barrier(source) => {
                 source.into()
             }
@@ -300,7 +300,7 @@ impl From<CoreError> for ApiError {
     }
 }
 
-/// Whoever may swap may know all that is known.
+/// A caller with the right to swap may see all details.
 fn swap_error(what: &str, error: &SwapError, more: &str) -> ApiError {
     let message = format!("{what}: {}; {}{more}", Chain(error), error.fix());
     match error {

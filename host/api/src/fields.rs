@@ -1,6 +1,6 @@
-//! Fields of bodies and parameters of queries that an endpoint does not read. They are never dropped silently: those that
-//! Vault or OpenBao know are refused by name ([`unsupported`](super::unsupported) lists them for each route), the others
-//! are named in the warnings of the answer, in OpenBao's words.
+//! Fields of bodies, and query parameters, that an endpoint does not read. They are never dropped silently.
+//! Fields that Vault or OpenBao know are refused by name ([`unsupported`](super::unsupported) lists them for
+//! each route). The answer's warnings name all others, in OpenBao's words.
 
 use serde_json::{Map, Value};
 
@@ -23,7 +23,7 @@ fn value_at<'v>(body: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
 }
 
 impl RequestContext<'_> {
-    /// What is known before the endpoint runs: the query, and a body that the endpoint does not read.
+    /// Checks the query, and a body that the endpoint does not read, before the endpoint runs.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
-//! The gate: takes a request to its route, once it is known who asks and that they may. Policy and endpoint see the same
-//! path: decoded once, names in lower case where the endpoint has them so, a slash at the end of lists and nowhere else.
+//! The gate: takes a request to its route, once it is known who asks and that they may. Policy and endpoint
+//! see the same path: decoded once, names in lower case if the endpoint has them so, a slash at the end of
+//! lists and nowhere else.
 
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
             return pass_open(call, target, &ahead, body, trail).await;
         }
     }
-    // Whoever may not ask is not told what there is.
+    // A caller without the right to ask does not learn which routes exist.
     let unsealed = call.core.unsealed()?;
     let address = call.peer.map(|peer| peer.ip());
     let caller = call.core.caller(&unsealed, &call.work, call.token.as_ref(), address, &ahead).await;
@@ -82,7 +83,8 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
         }
         caller => caller?,
     };
-    // What was read before the policies that decide over it are known is read again, behind the decision.
+    // The secret was prefetched before the policies that decide over it were known. It is read again after
+    // the decision.
     if caller.since > ahead.clock()
         && let Some(place) = target.first_read(call)
     {
@@ -173,14 +175,14 @@ async fn pass_open(
     .await
 }
 
-/// The route, and what is read in one call before anything is decided.
+/// Finds the route, and prefetches in one call before any decision.
 async fn prefetch(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Prefetched), ApiError> {
     let found = target::of(call);
     let Ok(unsealed) = call.core.unsealed() else { return Ok((found, Prefetched::default())) };
     let known = found.as_ref().ok().and_then(Option::as_ref);
     let is_open = known.is_some_and(|target| target.is_open(call));
-    // Whoever watches, or unseals, is answered whatever the store does; and who shows nothing where a token is needed is refused
-    // without it.
+    // Health and unseal requests never touch the store. A request without a token, on a route that needs one,
+    // is refused without the store too.
     let is_refused = call.token.is_none() && !is_open && !target::may_log_in(call);
     if is_refused || (is_open && known.is_some_and(|target| !target.needs_store(call))) {
         return Ok((found, Prefetched::default()));
@@ -189,12 +191,12 @@ async fn prefetch(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Pref
     let token = call.token.as_ref().filter(|_| !is_open);
     let first = known.and_then(|target| target.first_read(call));
     let ahead = call.core.prefetch(&unsealed, &call.work, token, first).await?;
-    // The mounts may be others by now, whoever has taken that over.
+    // The mounts may have changed meanwhile, by this host or another one.
     let found = if Arc::ptr_eq(&table, &unsealed.mounts().current()) { found } else { target::of(call) };
     Ok((found, ahead))
 }
 
-/// What an action may be, by what is there already.
+/// The operations that an action may be; which one depends on the stored secret.
 fn operations(action: Action) -> &'static [Operation] {
     match action {
         Action::Read => &[Operation::Read],
@@ -245,7 +247,7 @@ async fn authorise(
     if acl.allows(&ask) { Ok(()) } else { Err(ApiError::PermissionDenied) }
 }
 
-/// Whether a write makes something or changes it, where that makes a difference to the caller.
+/// Whether a write makes something or changes it, if that makes a difference to the caller.
 async fn written(at: &RequestContext<'_>, route: &Route, path: &str) -> Result<Operation, ApiError> {
     let Some(exists) = route.exists else { return Ok(Operation::Update) };
     let granted =
@@ -256,9 +258,9 @@ async fn written(at: &RequestContext<'_>, route: &Route, path: &str) -> Result<O
     Ok(if exists(at).await? { Operation::Update } else { Operation::Create })
 }
 
-/// The fields of the body, or of the query where there is none.
+/// The fields of the body, or of the query if there is none.
 fn parameters(at: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
-    // As the endpoints read them: from the query where nothing is written, and from the body otherwise.
+    // As the endpoints read them: from the query if nothing is written, and from the body otherwise.
     if matches!(at.call.action, Action::Read) {
         return Ok(at.call.query_parameters());
     }
@@ -281,7 +283,8 @@ async fn spend(
         return Ok(true);
     }
     if is_wrapping && route.is_some_and(wrapping::keeps_its_token) {
-        // Taking the answer out is its one use. Any other request spends it, so that its owner sees that somebody tried.
+        // Taking the answer out is its one use. Any other request spends the token, so that its owner notices
+        // the attempt.
         return Ok(true);
     }
     Ok(unsealed.tokens(&call.work).spend(&caller.live).await?)

@@ -20,8 +20,8 @@ pub(super) fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 /// The query parameters of a list.
 pub(super) const PART: &[&str] = &["after", "limit"];
 
-/// Which part of a list the query asks for: behind which name, and how many. As OpenBao has it, nothing, zero and less are
-/// no limit.
+/// The part of a list that the query asks for: after which name, and how many. As in OpenBao, a missing, zero
+/// or negative number is no limit.
 pub(super) fn part(call: &Call) -> Result<(Option<String>, Option<usize>), ApiError> {
     let after = call.query("after").filter(|after| !after.is_empty());
     let limit = match call.query("limit").map(|limit| limit.parse::<i64>()) {

@@ -35,7 +35,7 @@ impl InFlight {
         Listed { list: self, id }
     }
 
-    /// Those that are being served now.
+    /// The requests that are being served now.
     pub(super) fn all(&self) -> Vec<(Uuid, InFlightRequest)> {
         self.lock().iter().map(|(id, request)| (*id, request.clone())).collect()
     }

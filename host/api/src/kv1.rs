@@ -12,7 +12,7 @@ use super::{
     route::{RequestContext, Route, Table},
 };
 
-/// The routes of a mount, behind its path.
+/// The routes of a mount, after its path.
 pub(super) static ROUTES: Table = Table {
     base: "kv1/",
     routes: &[

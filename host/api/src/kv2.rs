@@ -1,7 +1,7 @@
-//! KV version 2: what is under a mount, as Vault's clients expect it.
+//! KV version 2: the routes under a mount, as Vault's clients expect them.
 //!
-//! [`data`] reads and writes, [`versions`] deletes, undeletes and destroys, [`metadata`] is what is known of a secret,
-//! [`config`] what its mount says, [`subkeys`] the shape of a secret without its values.
+//! [`data`] reads and writes, [`versions`] deletes, undeletes and destroys, [`metadata`] has a secret's
+//! metadata, [`config`] the mount's settings, [`subkeys`] the shape of a secret without its values.
 
 mod config;
 mod data;
@@ -23,7 +23,7 @@ use super::{
     unsupported,
 };
 
-/// The routes of a mount, behind its path.
+/// The routes of a mount, after its path.
 pub(super) static ROUTES: Table = Table {
     base: "kv/",
     routes: &[

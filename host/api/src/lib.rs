@@ -1,14 +1,16 @@
 //! Vault's protocol over the core.
 //!
-//! A request on its way: [`service`] receives it within the limits of [`edge`] and [`limit`]; [`call`] parses its head (the
-//! [`path`], the [`action`], the [`trace`]); [`target`] finds its [`route`] by a [`search`] in the tables; [`gate`] decides who asks and whether they may; [`body`]
-//! reads what was sent. The endpoints are [`sys`], [`auth`], [`kv1`], [`kv2`] and [`cubbyhole`], each with a table of its routes.
-//! [`audit`] records what was asked and answered; [`answer`] is Vault's envelope, [`error`] its error bodies, and only these two know
-//! status codes.
+//! The way of a request: [`service`] receives it within the limits of [`edge`] and [`limit`]. [`call`] parses
+//! its head (the [`path`], the [`action`], the [`trace`]). [`target`] finds its [`route`] by a [`search`] in
+//! the tables. [`gate`] decides who asks and whether they may. [`body`] reads the body.
 //!
-//! [`given`] has the types of fields as clients send them, [`fields`] refuses or reports what no endpoint reads, [`unnamed`] answers
-//! for paths that name no secret, [`wrapping`] keeps an answer for the client that has its token, [`in_flight`] lists what is
-//! served, and [`metrics`] measures it.
+//! The endpoints are [`sys`], [`auth`], [`kv1`], [`kv2`] and [`cubbyhole`], each with a table of its routes.
+//! [`audit`] records requests and responses. [`answer`] is Vault's envelope, [`error`] its error bodies, and
+//! only these two know status codes.
+//!
+//! [`given`] has the types of fields as clients send them, [`fields`] refuses or reports fields that no
+//! endpoint reads, [`unnamed`] answers for paths that name no secret, [`wrapping`] keeps an answer for the
+//! client that has its token, [`in_flight`] lists the requests in flight, and [`metrics`] measures them.
 
 mod action;
 mod answer;

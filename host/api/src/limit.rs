@@ -1,5 +1,5 @@
-//! How often one client may ask: 429 with Retry-After beyond it. A client is an IPv4 address, or an IPv6 network of 64 bits,
-//! which is what one subscriber has.
+//! The rate limit of one client: 429 with Retry-After beyond it. A client is an IPv4 address, or an IPv6
+//! network of 64 bits, since one subscriber has such a network.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -16,7 +16,7 @@ use governor::{
 
 use super::error::ApiError;
 
-/// What is served at a time, and for how long.
+/// How many requests are served at a time, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestLimits {
     /// Most requests that are served at a time; further ones are refused with 503.
@@ -43,7 +43,7 @@ impl Default for RequestLimits {
     }
 }
 
-/// After so many requests those clients are forgotten that have asked for nothing of late.
+/// After this number of requests, clients that have not asked recently are forgotten.
 const TIDY: u32 = 1_024;
 /// How many passwords a client may try in a minute.
 const PASSWORDS: NonZeroU32 = NonZeroU32::new(5).expect("it is not zero");
@@ -92,7 +92,7 @@ impl Limit {
     }
 
     fn take(&self, peer: Option<SocketAddr>, what: &str) -> Result<(), ApiError> {
-        // Without an address there is no network, and nobody to bound.
+        // Without an address there is no client to limit.
         let Some(peer) = peer else { return Ok(()) };
         if self.taken.fetch_add(1, Ordering::Relaxed) % TIDY == TIDY - 1 {
             self.limiter.retain_recent();

@@ -1,4 +1,4 @@
-//! What is measured of requests.
+//! The metrics of requests.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! Paths of requests: decoded once, and refused where two readers could decode them differently.
+//! Paths of requests: decoded once, and refused if two readers could decode them differently.
 
 use percent_encoding::percent_decode_str;
 
 const ROOT: &str = "/v1/";
 
-/// The decoded path behind `/v1/`. A slash at its end is kept; there are no dot segments, no empty segments, no control
-/// characters.
+/// The decoded path after `/v1/`. A slash at its end is kept; there are no dot segments, no empty segments,
+/// no control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiPath(String);
 

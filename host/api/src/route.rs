@@ -15,13 +15,13 @@ use super::{action::Action, answer::Answer, call::Call, edge::Setting, error::Ap
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Whoever reaches the listener, for this reason.
+    /// Any client, for this reason.
     Open(&'static str),
-    /// Whoever shows a token, whatever its policies, for this reason.
+    /// A client with a valid token, whatever its policies, for this reason.
     Holder(&'static str),
-    /// Whoever shows no token, and whoever shows one, whatever its policies, for this reason.
+    /// A client with no token or with a valid one, whatever its policies, for this reason.
     Visitor(&'static str),
-    /// Whoever shows a token whose policies allow it.
+    /// A client with a valid token whose policies allow it.
     Token,
 }
 
@@ -69,7 +69,7 @@ pub(super) type Exists = for<'a> fn(&'a RequestContext<'a>) -> Async<'a, bool>;
 pub struct Route {
     /// Literal segments; `{name}` is one segment, `{path}` all that is left, nothing included.
     pub pattern: &'static str,
-    /// What is asked for.
+    /// The action.
     pub action: Action,
     /// Who may ask.
     pub access: Access,
@@ -81,7 +81,7 @@ pub struct Route {
     folds_case: bool,
     /// Whether each request is an attempt at something that only some know: counted for its client.
     pub(super) is_attempt: bool,
-    /// The setting that opens it to everybody who reaches the listener.
+    /// The setting that opens it to every client.
     pub(super) opened_by: Option<Setting>,
     /// What becomes of it when the server has too much to do.
     pub(super) load: Load,
@@ -89,13 +89,13 @@ pub struct Route {
     pub(super) needs_store: bool,
     /// What it does with the token of a wrapping.
     pub(super) wrapping: Wrapping,
-    /// Whether a sealed server answers it to everybody: there is nothing to be done.
+    /// Whether a sealed server answers it to every client, and does nothing.
     pub(super) is_open_while_sealed: bool,
     /// Whether its answer can be wrapped though it is open.
     pub(super) wraps: bool,
     /// Whether its path ends with the name of one secret.
     pub(super) names_secret: bool,
-    /// Whether what is known of a secret is the first thing that it reads.
+    /// Whether the endpoint reads a secret's metadata first.
     pub(super) reads_secret: bool,
     pub(super) body: BodyLimit,
     /// Whether the endpoint reads the fields of its body.
@@ -131,11 +131,11 @@ pub(super) struct RequestContext<'c> {
     pub(super) unread: Unread,
     /// What stands in the place of `{name}` or `{path}`.
     pub(super) name: &'c str,
-    /// None where the server is sealed, which the routes that are not open never see.
+    /// None if the server is sealed, which the routes that are not open never see.
     pub(super) unsealed: Option<Arc<Unsealed>>,
     /// What was read when it arrived.
     pub(super) ahead: &'c Prefetched,
-    /// None where the route is open.
+    /// None if the route is open.
     pub(super) caller: Option<Caller>,
     /// The mount that the path lies in, for the routes of mounts.
     pub(super) mounted: Option<Mounted>,
@@ -179,17 +179,17 @@ impl Route {
         }
     }
 
-    /// A route for everybody.
+    /// A route for every client.
     pub(super) const fn open(self, reason: &'static str) -> Self {
         Self { access: Access::Open(reason), ..self }
     }
 
-    /// A route for everybody who shows a token.
+    /// A route for every client with a valid token.
     pub(super) const fn holders(self, reason: &'static str) -> Self {
         Self { access: Access::Holder(reason), ..self }
     }
 
-    /// A route for everybody who shows no token, or one that is alive.
+    /// A route for every client with no token or with a valid one.
     pub(super) const fn visitors(self, reason: &'static str) -> Self {
         Self { access: Access::Visitor(reason), ..self }
     }
@@ -204,17 +204,18 @@ impl Route {
         Self { needs_sudo: true, ..self }
     }
 
-    /// A part of a ceremony: for those whose policies allow it, or for everybody where the configuration says so.
+    /// A part of a ceremony: for clients whose policies allow it, or for every client if the configuration
+    /// says so.
     pub(super) const fn ceremony(self) -> Self {
         Self { opened_by: Some(Setting::Ceremonies), ..self }
     }
 
-    /// For those whose policies allow it, or for everybody if the setting says so.
+    /// For clients whose policies allow it, or for every client if the setting says so.
     pub(super) const fn opened_by(self, setting: Setting) -> Self {
         Self { opened_by: Some(setting), ..self }
     }
 
-    /// A route of monitoring: it is answered whatever else goes on.
+    /// A route of monitoring: it is answered even if the server sheds other requests.
     pub(super) const fn monitoring(self) -> Self {
         Self { load: Load::Monitoring, needs_store: false, ..self }
     }
@@ -234,12 +235,12 @@ impl Route {
         Self { wrapping, ..self }
     }
 
-    /// A route where what is shown may be a guess.
+    /// A route that a client can use to guess a secret.
     pub(super) const fn attempt(self) -> Self {
         Self { is_attempt: true, ..self }
     }
 
-    /// A route that a sealed server answers to everybody.
+    /// A route that a sealed server answers to every client.
     pub(super) const fn open_while_sealed(self) -> Self {
         Self { is_open_while_sealed: true, ..self }
     }
@@ -289,7 +290,7 @@ impl Route {
         Self { body: BodyLimit::Value, ..self }
     }
 
-    /// A write that needs `create` or `update`, by what is there.
+    /// A write that needs `create` or `update`; which one depends on whether the thing exists.
     pub(super) const fn creating(self, exists: Exists) -> Self {
         Self { exists: Some(exists), ..self }
     }
@@ -315,7 +316,7 @@ impl Route {
         if !self.folds_case || name.is_empty() {
             return path;
         }
-        // The name stands where the pattern has it, counted from the end: what is before it is the mount's.
+        // The pattern places the name, counted from the end; the part before it is the mount's path.
         let behind = self.pattern.split_once('}').map_or("", |(_, behind)| behind);
         let end = path.trim_end_matches('/').len() - behind.len();
         let name = name.trim_end_matches('/');

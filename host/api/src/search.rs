@@ -10,7 +10,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// `MethodNotAllowed` where the path has other actions; none where no route has the path.
+/// `MethodNotAllowed` if the path has other actions; none if no route has the path.
 pub(super) fn find<'p>(
     table: &'static Table,
     path: &'p str,
@@ -31,7 +31,7 @@ pub(super) fn find<'p>(
     if is_known { Err(ApiError::MethodNotAllowed) } else { Ok(None) }
 }
 
-/// What stands in the pattern's open place; nothing where it has none.
+/// What stands in the pattern's open place; nothing if it has none.
 fn matched<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
     let Some((before, rest)) = pattern.split_once('{') else {
         return (path.trim_end_matches('/') == pattern).then_some("");

@@ -91,7 +91,7 @@ async fn answer_in_time(
     offload::scope(told).await
 }
 
-/// Methods that nobody knows are one label: there are endlessly many.
+/// All unknown methods share one label, because clients can invent any number of them.
 fn method_label(method: &Method) -> &str {
     match method.as_str() {
         known @ ("GET" | "HEAD" | "PUT" | "POST" | "PATCH" | "DELETE" | "LIST" | "SCAN") => known,

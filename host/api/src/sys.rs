@@ -37,7 +37,7 @@ const HEALTH: &[&str] = &[
 ];
 
 const NO_TOKEN_YET: &str = "there is no token yet";
-const FOR_WATCHERS: &str = "it is for whoever watches the server";
+const FOR_WATCHERS: &str = "it is for monitoring";
 const A_WRAPPING: &str = "the token of a wrapping is what is shown";
 const FILTERED: &str = "it tells each token of what that token may use";
 

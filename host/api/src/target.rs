@@ -38,7 +38,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The record that it reads first, where that is in the system's store.
+    /// The record that it reads first, if that is in the system's store.
     pub(super) fn first_read(&self, call: &Call) -> Option<RecordKey> {
         let Some(Mounted::Secrets { mount, .. }) = self.mounted.as_ref().filter(|_| self.route.reads_secret)
         else {
@@ -47,7 +47,7 @@ impl Target {
         call.core.key_in_system(mount, &SecretPath::parse(&self.name).ok()?)
     }
 
-    /// Whether whoever reaches the listener may ask.
+    /// Whether a client may ask without a token.
     pub(super) fn is_open(&self, call: &Call) -> bool {
         is_open(self.route, call)
     }
@@ -74,7 +74,7 @@ pub(super) fn load(call: &Call) -> Load {
     exact_route(call).map_or(Load::Shed, |route| route.load)
 }
 
-/// Whether a request is left out of the audit log: monitoring that is open to everybody.
+/// Whether a request is left out of the audit log: monitoring that needs no token.
 pub(super) fn is_unaudited(call: &Call) -> bool {
     exact_route(call).is_some_and(|route| route.load == Load::Monitoring && is_open(route, call))
 }
@@ -91,7 +91,7 @@ pub(super) fn may_log_in(call: &Call) -> bool {
     call.path.as_str().starts_with(AUTH)
 }
 
-/// The table of a path that lies in no mount that anybody has made, and what it has of the path.
+/// The table of a path that lies in no mount of a client's, and the part of the path that it covers.
 fn fixed(path: &str) -> Option<(&'static Table, &str)> {
     let (first, rest) = path.split_once('/').unwrap_or((path, ""));
     match first {
@@ -102,7 +102,7 @@ fn fixed(path: &str) -> Option<(&'static Table, &str)> {
     }
 }
 
-/// The route of a path: none where there is none.
+/// The route of a path: none if there is none.
 pub(super) fn of(call: &Call) -> Result<Option<Target>, ApiError> {
     let path = call.path.as_str();
     if let Some((table, path)) = fixed(path) {

@@ -25,7 +25,7 @@ impl Trace {
         let trace_id = hexadecimal(parts.next()?)?;
         let parent_id = hexadecimal(parts.next()?)?;
         let _flags: [u8; 1] = hexadecimal(parts.next()?)?;
-        // A later version may have more fields behind these.
+        // A later version may add fields after these.
         let is_whole = match version {
             [0] => parts.next().is_none(),
             [255] => false,

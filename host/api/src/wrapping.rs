@@ -85,7 +85,7 @@ async fn keep(at: &RequestContext<'_>, mut kept: Kept) -> Result<Answer, ApiErro
     };
     kept.created = entry.created.clone();
     let records = at.unsealed()?.records(&at.call.work);
-    // The token first: what is kept without one is tidied. No client has it yet.
+    // The token is made first: upkeep removes an answer that has no token. No client has the token yet.
     let token = tokens.make(None, &entry).await?;
     Cubbyhole::new(records, &tokens.name(&token)).write(KEPT, &kept).await?;
     let wrapped_accessor = kept.answer.auth.as_ref().map(|auth| auth.accessor.clone());
@@ -118,7 +118,7 @@ fn secret_id_accessor(at: &RequestContext<'_>, answer: &Logical) -> Option<Strin
 async fn take(at: &RequestContext<'_>, live: &Live) -> Result<Kept, ApiError> {
     let (unsealed, work) = (at.unsealed()?, &at.call.work);
     let tokens = unsealed.tokens(work);
-    // Looked at before it is taken: behind that, nothing may fail.
+    // The answer is checked before it is taken: after that, nothing may fail.
     let kept = Cubbyhole::new(unsealed.records(work), &live.name).read::<Kept>(KEPT).await?;
     let kept = kept.filter(|_| is_wrapping(&live.entry)).ok_or_else(invalid)?;
     at.call.hold(kept.answer.data.as_ref().map_or(0, |data| data.get().len()), false)?;
@@ -193,7 +193,7 @@ pub(super) async fn lookup(at: &RequestContext<'_>) -> Result<Answer, ApiError> 
     })))
 }
 
-/// Puts what is in a wrapping into another one, whose token is new.
+/// Puts the contents of a wrapping into another one, with a new token.
 pub(super) async fn rewrap(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let live = named(at).await?;
     let kept = take(at, &live).await?;

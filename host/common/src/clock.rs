@@ -50,7 +50,7 @@ impl Time {
         u64::try_from(self.0.as_second()).unwrap_or(0)
     }
 
-    /// So many seconds later.
+    /// The time this number of seconds later.
     #[must_use]
     pub fn after(self, seconds: u64) -> Self {
         let later = i64::try_from(seconds).ok().map(jiff::SignedDuration::from_secs);

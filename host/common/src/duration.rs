@@ -30,7 +30,7 @@ impl Given {
     ///
     /// # Errors
     ///
-    /// A line that says what is wrong with it.
+    /// A line that says why the text is not a duration.
     pub fn nanoseconds(&self) -> Result<i64, String> {
         match self {
             Self::Seconds(seconds) => seconds.checked_mul(1_000_000_000).ok_or_else(too_long),
@@ -44,7 +44,7 @@ impl Given {
 ///
 /// # Errors
 ///
-/// A line that says what is wrong with it.
+/// A line that says why the text is not a duration.
 pub fn parse(text: &str) -> Result<i64, String> {
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -101,7 +101,7 @@ fn too_long() -> String {
     "it is a longer duration than 292 years".to_owned()
 }
 
-/// A duration of so many nanoseconds, in Go's text.
+/// A duration in nanoseconds, in Go's text.
 pub fn text(nanoseconds: i64) -> String {
     let magnitude = nanoseconds.unsigned_abs();
     let sign = if nanoseconds < 0 { "-" } else { "" };

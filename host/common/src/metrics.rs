@@ -18,7 +18,7 @@ pub struct Metrics {
     registry: Registry,
 }
 
-/// Counted among what is in flight until it is dropped.
+/// Counts as in flight until it is dropped.
 #[must_use = "it is counted until it is dropped"]
 pub struct InFlight(IntGauge);
 

@@ -158,7 +158,7 @@ mod tests {
     async fn scope_within_a_scope_is_part_of_it() {
         let answer = scope(async {
             count(INLINE_BYTES + 1).await;
-            // With a permit of its own it would wait for the one that the outer scope holds.
+            // With a second permit it would wait for the one that the outer scope holds.
             scope(async {
                 count(INLINE_BYTES + 1).await;
                 7

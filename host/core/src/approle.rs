@@ -1,7 +1,7 @@
 //! AppRole: machines log in with a role id, which says who they are, and a secret id, which proves it.
 //!
-//! [`role`] is what an administrator says of a role, [`secret_id`] the proofs; [`login`] makes a token of both. All of it lies in
-//! the system's records, by mount.
+//! [`role`] has an administrator's settings of a role, [`secret_id`] the secret ids; [`login`] makes a token
+//! from both. All of it lies in the system's records, by mount.
 
 pub mod login;
 pub mod role;
@@ -105,7 +105,7 @@ impl<'a> AppRoles<'a> {
         format!("{PREFIX}{}/{kind}/{name}", self.mount.uuid).into_bytes()
     }
 
-    /// The name of what is found by a text that the store must not know.
+    /// The name under which a record is found by a text that the store must not know.
     fn name(&self, domain: &str, text: &str) -> String {
         HEXLOWER.encode(&self.barrier.name(&format!("{PREFIX}{}/{domain}", self.mount.uuid), text))
     }

@@ -1,9 +1,9 @@
-//! The audit log: who asked for what, and what they were answered. Each line goes to every device; what no device accepts does
-//! not happen, and is not told.
+//! The audit log: who asked for what, and the answers. Each line goes to every device. If no device accepts a
+//! request's line, the request is refused; if none accepts its response's line, the response is withheld.
 //!
-//! [`spec`] says which devices there are, [`device`] is one of them behind its own thread, [`file`] and [`socket`] are where it
-//! writes. [`entry`] is what a line says, [`redact`] puts hashes in the place of values, [`chain`] links each line to the one
-//! before, and [`verify`] follows the links.
+//! [`spec`] has the settings of devices; [`device`] is a device with its own thread, and [`file`] and
+//! [`socket`] are its targets. [`entry`] has the contents of a line, [`redact`] puts hashes in the place of
+//! values, [`chain`] links each line to the one before, and [`verify`] follows the links.
 
 pub mod chain;
 mod device;
@@ -30,7 +30,7 @@ use self::spec::Spec;
 
 /// How long a request waits for the first device that accepts its line.
 const ACCEPT: Duration = Duration::from_secs(2);
-/// How long the devices may take for what is still queued when the server ends.
+/// How long the devices may take for queued lines when the server ends.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// What the configuration says about the audit log.
@@ -67,7 +67,7 @@ pub enum AuditError {
 pub struct Audit {
     settings: AuditSettings,
     configured: Vec<Arc<Device>>,
-    /// Those that were added by the API; known while the server is unsealed.
+    /// Devices that the API has added; known while the server is unsealed.
     added: RwLock<Vec<Arc<Device>>>,
 }
 
@@ -117,7 +117,7 @@ impl Audit {
         }
     }
 
-    /// Has these devices, and no others, beside those of the configuration. Those that were there already go on.
+    /// Makes these the only devices besides the configured ones. Devices that exist already go on.
     pub fn have(&self, specs: &[Spec]) {
         let mut added = self.added.write().unwrap_or_else(PoisonError::into_inner);
         let wanted = specs.iter().filter(|spec| !self.is_configured(&spec.name));
@@ -150,7 +150,7 @@ impl Audit {
     }
 }
 
-/// Devices that were there at one moment; a request keeps to those that it began with.
+/// The devices at one moment; a request keeps the ones that it began with.
 #[derive(Clone, Default)]
 pub struct Devices(Vec<Arc<Device>>);
 
@@ -169,7 +169,7 @@ impl Devices {
     ///
     /// # Errors
     ///
-    /// `Refused` where none has within two seconds, or all have said that they cannot.
+    /// `Refused` if none has within two seconds, or all have said that they cannot.
     pub async fn accept(&self, entry: String) -> Result<(), AuditError> {
         if self.are_none() {
             return Ok(());

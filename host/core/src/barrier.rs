@@ -1,5 +1,5 @@
-//! The barrier: whatever is sealed or opened passes here. It holds the keys of an unsealed server, counts how often the
-//! newest is used, and rotates it before its bound.
+//! The barrier, which seals and opens every record. It holds the keys of an unsealed server, counts the uses
+//! of the newest one, and rotates it before its limit.
 //!
 //! [`uses`] counts in blocks that [`reserve`] reserves durably before they are used; [`rotate`] makes keys and reads those that
 //! other hosts made.
@@ -42,7 +42,7 @@ pub struct Resealed {
     pub sealed: u64,
     /// Secrets, or records of the system's, that could not be.
     pub failed: u64,
-    /// The key behind which it goes on; none at the end.
+    /// The key after which the walk resumes; none at the end.
     pub next: Option<Vec<u8>>,
 }
 

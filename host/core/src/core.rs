@@ -1,10 +1,13 @@
-//! What the server is between its API and its stores: sealed or not, and who may do what.
+//! The server between its API and its stores: its seal, and the rights of its clients.
 //!
-//! [`Core`] holds the parts: [`backends`], [`sealing`] with what an [`unsealed`] server holds, the state of [`ceremony`] and [`swap`],
-//! and the [`tasks`] in the background. The other modules are what it does with them: [`prefetch`] reads what a request needs first,
-//! [`caller`] finds out who asks, [`renewal`] prolongs tokens, [`audit`] keeps the audit devices; [`seal`], [`unseal`] and
-//! [`password`] go from sealed to unsealed and back; [`cluster`] checks whose stores these are; [`mount`] and [`versioning`] change
-//! mounts; [`upkeep`], [`reencryption`] and [`presence`] run in the background; [`health`] says how all of it is doing.
+//! [`Core`] holds the parts: [`backends`], [`sealing`] with the state of an [`unsealed`] server, the state of
+//! [`ceremony`] and [`swap`], and the [`tasks`] in the background.
+//!
+//! The other modules work on them. [`prefetch`] reads what a request needs first, [`caller`] finds out who
+//! asks, [`renewal`] renews tokens, [`audit`] keeps the audit devices. [`seal`], [`unseal`] and [`password`]
+//! go from sealed to unsealed and back; [`cluster`] checks which cluster the stores belong to. [`mount`] and
+//! [`versioning`] change mounts. [`upkeep`], [`reencryption`] and [`presence`] run in the background;
+//! [`health`] reports on all of it.
 
 mod backends;
 mod error;
@@ -86,7 +89,7 @@ pub struct Core {
 pub struct CoreSettings {
     /// The backend that holds keys, tokens and mounts.
     pub system_backend: String,
-    /// Mounts that are made where the store does not have them.
+    /// Mounts that are made if the store does not have them.
     pub mounts: BTreeMap<String, MountConfig>,
     /// How often a key is used before it is rotated.
     pub key_uses: UseBound,
@@ -107,8 +110,8 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `NoBackend` where the system backend is not among them, `ReadsStale`, and where the data directory's marker cannot
-    /// be read.
+    /// `NoBackend` if the system backend is not among them, `ReadsStale`, and if the data directory's marker
+    /// cannot be read.
     pub fn new(backends: &Backends, settings: CoreSettings, metrics: &Metrics) -> Result<Self, CoreError> {
         Ok(Self {
             backends: BackendSet::new(backends, &settings.system_backend, settings.calls, metrics)?,

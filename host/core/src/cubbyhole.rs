@@ -1,4 +1,4 @@
-//! Cubbyholes: what a token keeps for itself. Nobody else reaches it, and it goes with its token.
+//! Cubbyholes: what a token keeps for itself. No other token reaches it, and it is removed with its token.
 
 use keyway_crypto::envelope::RecordKind;
 use keyway_loader::Condition;
@@ -23,7 +23,7 @@ impl<'a> Cubbyhole<'a> {
         Self { records, prefix: format!("{PREFIX}{}/", token.as_str()).into_bytes() }
     }
 
-    /// What is kept at a path.
+    /// The value at a path.
     ///
     /// # Errors
     ///

@@ -1,9 +1,10 @@
 //! What Keyway is between its API and its stores.
 //!
-//! [`Core`] is the server: sealed or not, its backends, and what runs in the background. [`secrets`] is the secrets engine
-//! (versions, check-and-set); [`mounts`] says which engine serves a path. [`token`], [`approle`] and [`policy`] say who may do
-//! what, [`cubbyhole`] keeps what belongs to one token, [`audit`] records what was asked and answered. All of them keep their records
-//! through [`system`], sealed by the [`barrier`], whose keys the [`seal`] makes reachable.
+//! [`Core`] is the server: its seal, its backends, and its background tasks. [`secrets`] is the secrets
+//! engine (versions, check-and-set); [`mounts`] says which engine serves a path. [`token`], [`approle`] and
+//! [`policy`] decide about access, [`cubbyhole`] keeps the values of one token, [`audit`] records requests
+//! and responses. All of them keep their records through [`system`]. The [`barrier`] seals these, and the
+//! [`seal`] protects its keys.
 
 mod core;
 

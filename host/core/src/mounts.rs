@@ -93,7 +93,7 @@ pub enum MountError {
 pub struct Mounts {
     barrier: Arc<Barrier>,
     table: RwLock<Arc<MountTable>>,
-    /// Held by whoever edits, so that the table in use is never older than one that was acknowledged.
+    /// Held during each edit, so that the table in use is never older than one that was acknowledged.
     editing: tokio::sync::Mutex<()>,
 }
 
@@ -145,7 +145,7 @@ impl Mounts {
         edited.await.unwrap_or(Err(MountError::Interrupted))
     }
 
-    /// Takes the stored table into use, whoever changed it.
+    /// Takes the stored table into use, also if another host changed it.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
 //! Policies: who may do what, decided as OpenBao decides it.
 //!
-//! [`parse`] reads what an author wrote, [`hcl`] or JSON, and refuses what is not supported; [`rule`] is what it means; [`acl`]
-//! decides for a set of policies, as a pure function; [`spike`] makes the same rules of SPIKE's policies; [`store`] keeps them.
+//! [`parse`] reads an author's text, [`hcl`] or JSON, and refuses anything that is not supported; [`rule`]
+//! has the resulting rules. [`acl`] decides for a set of policies, as a pure function; [`spike`] makes the
+//! same rules from SPIKE's policies; [`store`] keeps them.
 
 pub mod acl;
 mod builtin;
@@ -41,7 +42,7 @@ const MAX_NAME_BYTES: usize = 128;
 ///
 /// # Errors
 ///
-/// A line that says what is wrong with it.
+/// A line that says why the name is refused.
 pub fn name(text: &str) -> Result<String, String> {
     let has_blank_end = text.trim() != text;
     if text.is_empty() || text.len() > MAX_NAME_BYTES || has_blank_end {

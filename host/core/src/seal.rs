@@ -1,6 +1,7 @@
 //! The seal: how the keys of a cluster come to be, and how shares make them reachable again.
 //!
-//! [`record`] is what of the key hierarchy lies in the store, [`init`] makes it, [`marker`] says whose a store is.
+//! [`record`] is the part of the key hierarchy in the store, [`init`] makes it, [`marker`] says which cluster
+//! a store belongs to.
 
 pub mod init;
 pub mod marker;

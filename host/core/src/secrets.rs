@@ -1,8 +1,9 @@
 //! The secrets engine: versioned secrets with check-and-set, over any backend.
 //!
-//! [`path`] parses names, [`settings`] and [`metadata`] are what is known of a secret, [`record`] how it lies in the store.
-//! [`engine`] reads; [`mod@write`], [`versions`] and [`remove`] change, each attempt as one [`change`], repeated by [`race`]
-//! where others are quicker; [`reencrypt`] seals again, [`upgrade`] gives versions to secrets without, [`sweep`] removes what changes that broke off have left. [`merge`] applies patches.
+//! [`path`] parses names, [`settings`] and [`metadata`] describe a secret, [`record`] lays it out in the
+//! store. [`engine`] reads. [`mod@write`], [`versions`] and [`remove`] change a secret, each attempt as one
+//! [`change`]; after a lost race, [`race`] repeats it. [`reencrypt`] seals again, [`upgrade`] gives versions
+//! to secrets without, [`sweep`] cleans up after changes that broke off. [`merge`] applies patches.
 
 mod change;
 pub mod engine;

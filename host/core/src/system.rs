@@ -55,7 +55,7 @@ pub struct Records<'a> {
     work: &'a Work,
     /// What was read already.
     ahead: Option<&'a Prefetched>,
-    /// Whether hosts keep in memory what is written, so that they are to know of it.
+    /// Whether hosts cache the records, so that each write must change the epoch.
     is_kept_by_hosts: bool,
 }
 
@@ -78,7 +78,7 @@ pub struct New<'a, T> {
     pub value: &'a T,
 }
 
-/// What is to become of a record.
+/// The next state of a record.
 pub enum Next<T> {
     /// It stays as it is.
     Keep,
@@ -89,7 +89,7 @@ pub enum Next<T> {
 }
 
 impl<'a> Records<'a> {
-    /// The records behind this barrier.
+    /// The records that this barrier seals.
     pub fn new(barrier: &'a Barrier, work: &'a Work) -> Self {
         Self { barrier, work, ahead: None, is_kept_by_hosts: false }
     }
@@ -100,7 +100,7 @@ impl<'a> Records<'a> {
         Self { ahead: Some(ahead), ..self }
     }
 
-    /// Records that hosts keep in memory: whoever changes one tells all of them.
+    /// Records that hosts cache: each change of one changes the epoch too, so that all hosts read it again.
     #[must_use]
     pub fn kept_by_hosts(self) -> Self {
         Self { is_kept_by_hosts: true, ..self }
@@ -154,7 +154,7 @@ impl<'a> Records<'a> {
         Ok(held)
     }
 
-    /// Writes a record, and finds out what has become of it where the store does not know.
+    /// Writes a record, and finds out what has become of it if the store does not know.
     ///
     /// # Errors
     ///
@@ -174,8 +174,8 @@ impl<'a> Records<'a> {
         })
     }
 
-    /// Writes a record to which another refers that is new: first that one, then, and only where there is none yet, the
-    /// other; both at once where the store can.
+    /// Writes a record to which another refers that is new: first that one, then, and only if there is none
+    /// yet, the other; both at once if the store can.
     ///
     /// # Errors
     ///
@@ -203,7 +203,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Changes a record by what it says now, again wherever somebody else was quicker. Answers what `edit` answers.
+    /// Changes a record by its present value, and again after each lost race. Answers the result of `edit`.
     ///
     /// # Errors
     ///
@@ -237,7 +237,7 @@ impl<'a> Records<'a> {
         Err(SystemError::Contended.into())
     }
 
-    /// Removes a record, whatever it says.
+    /// Removes a record, whatever its value is.
     ///
     /// # Errors
     ///
@@ -256,7 +256,7 @@ impl<'a> Records<'a> {
         };
         match removed {
             Ok(()) => Ok(()),
-            // Whether it was this removal that did it, nobody needs to know.
+            // The caller need not know whether this removal or an earlier one did it.
             Err(error) if error.is_unknown() => {
                 let left = self.barrier.system().get(self.work, place).await?;
                 if left.is_none() { Ok(()) } else { Err(error.into()) }
@@ -265,7 +265,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Removes several records, whatever they say.
+    /// Removes several records, whatever their values are.
     ///
     /// # Errors
     ///
@@ -310,13 +310,13 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Looks at some of the system's records behind the key `after`, and seals with the newest key what is sealed with one
-    /// before `key`.
+    /// Looks at some of the system's records after the key `after`. Those that a key before `key` has sealed,
+    /// it seals again with the newest key.
     ///
     /// # Errors
     ///
-    /// When the store does not serve, before anything of this part was done. A record that cannot be sealed again is counted,
-    /// and said in the log.
+    /// If the store does not serve, before any record of this part was changed. A record that cannot be
+    /// sealed again is counted and logged.
     pub async fn reencrypt(&self, key: u32, after: &[u8]) -> Result<Resealed, SystemError> {
         let page = self.barrier.system().keys_after(self.work, SYSTEM_KEYSPACE, b"", after).await?;
         let mut resealed = Resealed::default();
@@ -349,7 +349,7 @@ impl<'a> Records<'a> {
             let Some(stored) = self.barrier.system().get(self.work, place).await? else {
                 return Ok(false);
             };
-            // What is sealed under the root key has number zero, and what is not sealed none.
+            // A record that the root key has sealed has number zero, and an unsealed one has none.
             if !key_number(stored.value()).is_ok_and(|number| number > 0 && number < key) {
                 return Ok(false);
             }
@@ -366,7 +366,7 @@ impl<'a> Records<'a> {
         Err(SystemError::Contended)
     }
 
-    /// A record of whatever kind: it opens as its own, and as no other.
+    /// Opens a record of any kind: it opens as its own kind, and as no other.
     async fn open_any<'k>(
         &self,
         key: &'k [u8],

@@ -1,8 +1,11 @@
 //! Tokens: 256 random bits, found in the store by their HMAC, so that the store names no token.
 //!
-//! [`entry`] is what is known of one, [`life`] how long it lives, [`plan`](mod@plan) what a new one may be, [`role`] what an administrator says of those made by a role;
-//! [`store`] looks them up, makes, renews, spends and revokes them, [`tidy`] removes what is dead. A token is as good as its
-//! ancestors: revoking one is one write, and its children find their ancestor missing.
+//! [`entry`] describes a token, [`life`] says how long it lives, [`plan`](mod@plan) checks a new one,
+//! [`role`] has an administrator's settings for tokens of a role. [`store`] looks tokens up, makes, renews,
+//! spends and revokes them; [`tidy`] removes dead ones.
+//!
+//! A token is as good as its ancestors: revoking one is one write, and its children find their ancestor
+//! missing.
 
 mod bounds;
 pub mod entry;

@@ -9,10 +9,10 @@
 //! last 16      authentication tag
 //! ```
 //!
-//! Authenticated with it, each field behind its length as eight bytes, big-endian: format, cluster UUID, mount UUID,
-//! record kind, key of the record, the secret's own version number, number of the key. A record that was moved,
-//! relabelled or brought from another cluster therefore does not open. Nonces are random (NIST SP 800-38D, 8.2.2), which
-//! bounds the use of a key at 2^32 seals.
+//! The tag also authenticates these fields, each after its length as eight bytes, big-endian: format, cluster
+//! UUID, mount UUID, record kind, key of the record, the secret's own version number, number of the key. So a
+//! record does not open if it was moved, relabelled or brought from another cluster. Nonces are random (NIST
+//! SP 800-38D, 8.2.2), which limits a key to 2^32 seals.
 
 use aes_gcm::{
     Aes256Gcm, Nonce,
@@ -103,7 +103,7 @@ pub struct RecordId<'a> {
     pub kind: RecordKind,
     /// The record's name.
     pub key: &'a [u8],
-    /// The secret's own version number; zero where there is none.
+    /// The secret's own version number; zero if there is none.
     pub version: u64,
 }
 
@@ -164,7 +164,7 @@ fn seal_with(
 ///
 /// # Errors
 ///
-/// `Malformed` where it is no envelope of a known format.
+/// `Malformed` if it is no envelope of a known format.
 pub fn key_number(envelope: &[u8]) -> Result<u32, OpenError> {
     parse(envelope).map(|parts| parts.number)
 }

@@ -28,7 +28,7 @@ impl SecretKey {
         Ok(key)
     }
 
-    /// A key from its bytes; `None` where their number is another than [`KEY_BYTES`].
+    /// A key from its bytes; `None` if their number is another than [`KEY_BYTES`].
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut key = Self([0; KEY_BYTES]);
         if bytes.len() != KEY_BYTES {
@@ -43,7 +43,7 @@ impl SecretKey {
         Self(self.0)
     }
 
-    /// The bytes. Whoever asks for them keeps them no longer than a call.
+    /// The bytes of the key. The caller keeps them no longer than for one call.
     pub fn expose(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
@@ -55,7 +55,7 @@ impl PartialEq for SecretKey {
     }
 }
 
-/// Random bytes for what is not secret: nonces, write ids.
+/// Random bytes that are not secret: nonces, write ids.
 ///
 /// # Errors
 ///

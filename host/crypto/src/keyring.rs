@@ -195,7 +195,7 @@ pub struct Record<'a> {
     pub kind: RecordKind,
     /// The record's name.
     pub key: &'a [u8],
-    /// The secret's own version number; zero where there is none.
+    /// The secret's own version number; zero if there is none.
     pub version: u64,
 }
 

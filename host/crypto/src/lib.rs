@@ -1,4 +1,5 @@
-//! Keys and what is sealed with them. Only these modules see key bytes; only [`envelope`] knows the envelope's bytes.
+//! Keys, and the sealing of records. Only these modules see key bytes; only [`envelope`] knows the envelope's
+//! bytes.
 
 pub mod envelope;
 pub mod key;

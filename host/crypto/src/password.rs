@@ -1,4 +1,4 @@
-//! Keys out of passwords: Argon2id (RFC 9106), with the parameters that it recommends where memory is limited.
+//! Keys out of passwords: Argon2id (RFC 9106), with the parameters that it recommends if memory is limited.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use data_encoding::BASE64;
@@ -30,7 +30,7 @@ impl Password {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, without the password.
+    /// A line that says why the password is refused, without the password.
     pub fn new(text: Zeroizing<String>) -> Result<Self, String> {
         if (MIN_PASSWORD_BYTES..=MAX_PASSWORD_BYTES).contains(&text.len()) {
             return Ok(Self(text));
@@ -61,7 +61,7 @@ pub enum PasswordError {
 }
 
 impl Derivation {
-    /// A new one, with a salt of its own.
+    /// A new one, with a new salt.
     ///
     /// # Errors
     ///

@@ -15,17 +15,17 @@ pub const SHARE_BYTES: usize = 1 + KEY_BYTES;
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Share(Vec<u8>);
 
-/// What is kept of a share, so that a wrong one is recognised alone.
+/// The hash of a share. The server keeps it, so that it can refuse a single wrong share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShareHash([u8; 32]);
 
 impl Share {
-    /// A share from its bytes, or `None` where their number is another than [`SHARE_BYTES`].
+    /// A share from its bytes, or `None` if their number is another than [`SHARE_BYTES`].
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         (bytes.len() == SHARE_BYTES).then(|| Self(bytes.to_vec()))
     }
 
-    /// The bytes, for whoever is to keep them.
+    /// The bytes, for the person who is to keep the share.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -64,8 +64,8 @@ pub fn split(key: &SecretKey, shares: u8, threshold: u8) -> Vec<Share> {
         .collect()
 }
 
-/// The key that `threshold` or more distinct shares give back; `None` where they are too few. Shares of different keys
-/// give some key, which unwraps nothing.
+/// The key that `threshold` or more distinct shares give back; `None` if they are too few. Shares of
+/// different keys give some key, which unwraps nothing.
 pub fn combine(shares: &[Share], threshold: u8) -> Option<SecretKey> {
     let shares: Option<Vec<SharkShare>> =
         shares.iter().map(|share| SharkShare::try_from(share.0.as_slice()).ok()).collect();

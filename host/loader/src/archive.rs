@@ -1,4 +1,4 @@
-//! Backups as files: the records of a store at one point in time, in the same form whatever backend they come from.
+//! Backups as files: the records of a store at one point in time, in the same form for every backend.
 //!
 //! ```text
 //! magic   "KWARCH1\n"
@@ -67,7 +67,7 @@ pub enum ArchiveError {
     Damaged {
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         why: &'static str,
     },
     /// The backend.
@@ -297,7 +297,8 @@ impl Source {
         Ok(u64::from_be_bytes(number))
     }
 
-    /// No more memory than the file has bytes, whatever it says.
+    /// Reads a field. It allocates no more memory than the file has bytes, even if the field's length says
+    /// more.
     fn bytes(&mut self, length: u32, most: u32) -> Result<Vec<u8>, ArchiveError> {
         if length > most {
             return Err(self.damaged("a length in it is too large"));

@@ -1,5 +1,5 @@
-//! Stage 4: is the library made for this platform and this interface, and does it load nothing but the system's libraries
-//! beside itself.
+//! Stage 4: is the library made for this platform and this interface, and does it load no libraries but the
+//! system's.
 
 use thiserror::Error;
 
@@ -8,10 +8,10 @@ use crate::{
     report::Fix,
 };
 
-/// What a plugin may need beside itself: the C library and what compilers put under every program. Whatever else it uses
-/// it must carry, because nothing else was verified.
+/// The libraries that a plugin may need: the C library, and those that compilers put under every program. It
+/// must carry all other code, because nothing else was verified.
 const SYSTEM_LIBRARIES: &[&str] = &[
-    // glibc, whose parts had libraries of their own before 2.34, and the compilers' run-time libraries.
+    // glibc, whose parts were separate libraries before 2.34, and the compilers' run-time libraries.
     "libc.so.6",
     "libdl.so.2",
     "libgcc_s.so.1",
@@ -103,7 +103,7 @@ pub enum CheckError {
         /// Its strategy.
         found: String,
     },
-    /// It needs libraries that nobody has verified.
+    /// It needs a library that is not verified.
     #[error("{plugin} needs {library:?}, which is not one of the system's libraries that a plugin may need")]
     Needs {
         /// Which plugin.
@@ -142,8 +142,8 @@ impl Fix for CheckError {
     }
 }
 
-/// Checks a described library whose file's name says `expected_name`, and which may need the libraries in `allowed` beside
-/// the system's.
+/// Checks a described library whose file's name says `expected_name`. It may need the libraries in `allowed`,
+/// besides the system's.
 ///
 /// # Errors
 ///

@@ -26,7 +26,7 @@ pub enum ConfigureError {
         backend: String,
         /// Which plugin.
         plugin: String,
-        /// Each place and what is wrong with it.
+        /// Each place and its problem.
         problems: String,
     },
     /// A directory whose name is not Unicode.
@@ -77,7 +77,7 @@ pub enum ConfigureError {
 }
 
 impl ConfigureError {
-    /// Whether it may be another time without anybody's doing.
+    /// Whether another try may succeed without an operator's help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Open { .. } | Self::Unhealthy { .. } | Self::Random { .. })
     }
@@ -133,7 +133,7 @@ pub(crate) async fn configure_with(
     Ok(Generation::new(backend.clone(), plugin.clone(), store, context, cursor_key))
 }
 
-/// What decides about a plugin is its descriptor: what is open must keep to it.
+/// The descriptor decided about the plugin, so the open store must keep to it.
 fn check_claims(
     store: &Store,
     plugin: &Plugin,
@@ -163,7 +163,7 @@ async fn check_health(store: &Store, backend: &BackendConfig, plugin: &str) -> R
     Err(ConfigureError::Unhealthy { backend, plugin, detail })
 }
 
-/// Calls the plugin's `open`. What is borrowed for the call ends with it.
+/// Calls the plugin's `open`. Borrowed arguments live as long as the call.
 fn open(
     plugin: &Plugin,
     backend: &BackendConfig,

@@ -1,5 +1,5 @@
-//! From what a backend asks for to an open store: loads the plugin, opens the store, remembers what worked, and falls back to
-//! what worked last where the plugin that is asked for cannot be loaded.
+//! Opens a store for a backend: loads the plugin, opens the store, remembers what worked, and falls back to
+//! the last one that worked if the wanted plugin cannot be loaded.
 
 mod prune;
 mod restore;
@@ -21,7 +21,8 @@ use crate::{
     trust::signed::signature_path,
 };
 
-/// The plugin that is tried last for whoever asks for it, from beside the program: the default one.
+/// The default plugin, next to the program. A backend that asks for it by name gets this copy as the last
+/// resort.
 const LAST_RESORT: &str = "sqlite";
 
 /// What a backend asks for.
@@ -29,7 +30,7 @@ const LAST_RESORT: &str = "sqlite";
 pub struct Wanted {
     /// Which plugin.
     pub plugin: Requirement,
-    /// Whether another version will do where that one cannot be loaded.
+    /// Whether another version will do if that one cannot be loaded.
     pub fallback: bool,
 }
 
@@ -50,7 +51,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether it may be another time without anybody's doing: the store was not there.
+    /// Whether another try may succeed without an operator's help: the store was not there.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Load { load, .. } => load.is_transient(),
@@ -76,14 +77,14 @@ fn passed(fallbacks: &[String]) -> String {
 pub struct Foreseen {
     /// The library.
     pub library: Admitted,
-    /// Why it is not the plugin that was asked for; none where it is.
+    /// Why it is not the plugin that was asked for; none if it is.
     pub fallback: Option<String>,
 }
 
 impl Loader {
-    /// Loads the plugin for a backend, and says why it is not the one that was asked for, where it is not. Runs code of it on
-    /// this thread, for as long as its initializers take. One that has not worked on this machine yet opens a store of its own
-    /// in a child process first.
+    /// Loads the plugin for a backend, and says why it is not the wanted one, if it is not. Runs code of it
+    /// on this thread, for as long as its initializers take. A library that has not worked on this machine
+    /// yet first opens an empty store in a child process.
     ///
     /// # Errors
     ///
@@ -116,8 +117,8 @@ impl Loader {
         })
     }
 
-    /// Whether it is worth a try to open a store with another library than this one, which could not: only where another has
-    /// opened it before. What has worked last is not to blame.
+    /// Whether it is worth a try to open a store with another library than this one, which could not: only if
+    /// another has opened it before. What has worked last is not to blame.
     pub fn may_be_to_blame(&self, plugin: &Plugin, backend: &str) -> bool {
         let openings = self.history.openings(backend);
         let last = openings.current.map(|opening| opening.sha256);
@@ -167,7 +168,7 @@ impl Loader {
         }
     }
 
-    /// The library that [`Self::choose`] would load, by what is remembered of probes. Runs no code of it.
+    /// The library that [`Self::choose`] would load, judged by remembered probes. Runs no code of it.
     ///
     /// # Errors
     ///
@@ -292,8 +293,8 @@ impl Loader {
         Err(lines)
     }
 
-    /// Marks that a backend is being opened, until the marker is dropped. Should the process end before, whoever opens this
-    /// history next counts a crash of the plugin.
+    /// Marks that a backend is being opened, until the marker is dropped. If the process ends before that,
+    /// the next process that opens this history counts a crash of the plugin.
     pub fn mark_opening(&self, plugin: &Plugin, backend: &str) -> Option<Marker> {
         self.history.begin_opening(plugin.digest()?, &plugin.descriptor().label(), backend)
     }
@@ -327,7 +328,7 @@ impl Loader {
         self.history.worked(backend, digest, plugin.descriptor(), format, place);
     }
 
-    /// Beside the staged copy, where a fallback looks for it once the library is gone.
+    /// Kept next to the staged copy, where a fallback looks for it after the library is gone.
     fn keep_signature(&self, plugin: &Plugin, digest: Digest) -> io::Result<()> {
         let Some(source) = plugin.source() else { return Ok(()) };
         let staged = self.history.copy_of(&digest.to_string());

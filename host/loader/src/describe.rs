@@ -51,7 +51,7 @@ pub struct Descriptor {
     /// The most that a store opened by it promises.
     #[serde(deserialize_with = "claims::read")]
     pub capabilities: Capabilities,
-    /// The names of its own operations.
+    /// The names of the operations that it adds.
     pub extensions: Vec<String>,
     /// The JSON Schema of its configuration.
     pub config_schema: serde_json::Value,
@@ -119,7 +119,7 @@ pub struct Described {
     pub descriptor: Descriptor,
     /// The same, exactly: the loaded library must say so too.
     pub descriptor_json: String,
-    /// What it makes the dynamic linker load beside it.
+    /// The libraries that it makes the dynamic linker load too.
     pub links: Links,
 }
 

@@ -25,7 +25,7 @@ pub enum Origin {
     User,
     /// The system's directory.
     System,
-    /// Beside the binary.
+    /// Next to the binary.
     Bundled,
 }
 

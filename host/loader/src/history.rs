@@ -1,9 +1,9 @@
-//! What this machine remembers about libraries, by digest: verdicts of probes, crashes, those in quarantine, those that have
-//! worked, and which of them each backend was opened with last.
+//! The history of libraries on this machine, by digest: verdicts of probes, crashes, quarantine, success, and
+//! the library that each backend was opened with last.
 //!
-//! One JSON file beside the staged copies, replaced as a whole under a lock, so that a command and a server do not undo each
-//! other's changes. It makes nothing safer that trust has not made safe: a history that cannot be read is put aside and
-//! begun again.
+//! One JSON file next to the staged copies, replaced as a whole under a lock, so that a command and a server
+//! do not undo each other's changes. It adds nothing to the security of the trust stage: a history that
+//! cannot be read is put aside, and a new one begun.
 
 mod file;
 mod marker;
@@ -38,7 +38,7 @@ const OPENING: &str = "opening backend ";
 /// The crashes that are remembered of a digest.
 const MAX_CRASHES: usize = 8;
 
-/// A history in a directory of its own, which is the staging directory.
+/// A history in its own directory, which is the staging directory.
 #[derive(Debug, Clone)]
 pub struct History {
     directory: PathBuf,
@@ -120,7 +120,7 @@ impl History {
         tried.flat_map(|library| &library.crashes).filter(|crash| crash.what == what).count()
     }
 
-    /// What is remembered about a library.
+    /// The record of a library.
     pub fn library(&self, digest: Digest) -> Option<Library> {
         self.read().libraries.remove(&digest.to_string())
     }
@@ -155,7 +155,7 @@ impl History {
         let openings = |of: &Openings| {
             [of.current.clone(), of.previous.clone()].into_iter().flatten().collect::<Vec<_>>()
         };
-        // Nothing is written where there is nothing to forget.
+        // Nothing is written if there is nothing to forget.
         if !self.try_read()?.backends.values().flat_map(openings).any(|opening| is_meant(&opening)) {
             return Ok(Vec::new());
         }
@@ -179,7 +179,7 @@ impl History {
     ///
     /// When it cannot be written down.
     pub fn release(&self, prefix: &str) -> Result<Vec<String>, HistoryError> {
-        // Nothing is written where there is nothing to release.
+        // Nothing is written if there is nothing to release.
         if !self.quarantine()?.iter().any(|(digest, _)| digest.starts_with(prefix)) {
             return Ok(Vec::new());
         }
@@ -196,8 +196,7 @@ impl History {
         })
     }
 
-    /// What is known about a library without trying it: the verdict of an earlier probe by this version of the host, or
-    /// nothing.
+    /// The verdict of an earlier probe by this version of the host, if there is one.
     ///
     /// # Errors
     ///
@@ -216,7 +215,7 @@ impl History {
         }
     }
 
-    /// Remembers how a probe went. What is inconclusive is forgotten; a crash is counted.
+    /// Remembers how a probe went. An inconclusive probe is forgotten; a crash is counted.
     pub(crate) fn probed(
         &self,
         digest: Digest,
@@ -247,8 +246,8 @@ impl History {
         self.begin(digest, plugin, &what_of(backend))
     }
 
-    /// Marks that the host does something dangerous with a library; whoever finds the mark after the host's end counts a
-    /// crash.
+    /// Marks that the host does something dangerous with a library. If the host ends first, the next host
+    /// that finds the mark counts a crash.
     pub(crate) fn begin(&self, digest: Digest, plugin: &str, what: &str) -> Option<Marker> {
         match marker::begin(&self.directory, digest, plugin, what) {
             Ok(marker) => Some(marker),
@@ -276,7 +275,7 @@ impl History {
             data_format,
             place: place.clone(),
         };
-        // Mostly it is what is written already.
+        // Usually the record is up to date already.
         let what = what_of(backend);
         let is_known = self
             .library(digest)
@@ -326,7 +325,7 @@ impl History {
         })
     }
 
-    /// That something cannot be remembered keeps nobody from working.
+    /// A failure to remember something stops no operation.
     fn remember(&self, done: Result<(), HistoryError>) {
         if let Err(error) = done {
             tracing::warn!(error = %crate::Chain(&error), "the history of plugins is not kept");
@@ -360,7 +359,7 @@ impl History {
         file::read(&path).map_err(|source| HistoryError { path, source })
     }
 
-    /// What cannot be read keeps nobody from working either: it is as if nothing had happened, and said aloud.
+    /// A history that cannot be read stops no operation either: it counts as empty, and a warning says so.
     fn read(&self) -> Records {
         self.try_read().unwrap_or_else(|error| {
             tracing::warn!(error = %crate::Chain(&error), "the history of plugins cannot be read");

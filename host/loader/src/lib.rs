@@ -1,14 +1,14 @@
 //! Finds, verifies, loads and opens storage backends: shared libraries that speak the interface of `keyway-abi`.
 //!
-//! Nothing in here is Keyway's server: embed it in any program. The stages of a load are modules, in this order, and
-//! each has an error of its own:
+//! Nothing in here is Keyway's server: embed it in any program. The stages of a load are modules, in this
+//! order, and each has its own error:
 //!
 //! 1. [`discover`]: which library files are there;
 //! 2. [`stage`]: one private copy, hashed while it is copied; everything after reads that copy alone;
 //! 3. [`describe`]: what the library says about itself, read without running it;
 //! 4. [`check`]: is it made for this platform and this interface;
 //! 5. [`trust`]: may it run here;
-//! 6. [`probe`]: loaded in a child process, where a crash harms nobody;
+//! 6. [`probe`]: loaded in a child process, where a crash harms no host;
 //! 7. [`open`]: the one place that maps foreign code;
 //! 8. [`configure`]: configuration checked against the library's schema, store opened, health asked;
 //! 9. [`register`]: generations of open backends.

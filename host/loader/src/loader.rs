@@ -31,15 +31,15 @@ pub struct Loader {
     pub staging_dir: PathBuf,
     /// Which libraries may run.
     pub trust: Trust,
-    /// The libraries that plugins may need beside the system's.
+    /// The libraries that plugins may need, besides the system's.
     pub libraries: Vec<String>,
     /// Loads each library in a child process first; none leaves that out.
     pub prober: Option<Prober>,
-    /// What is remembered about libraries.
+    /// The history of libraries.
     pub history: History,
     /// The version of the host, with which verdicts of probes hold.
     pub host: String,
-    /// Most images that the process may map; those that others have mapped count, too.
+    /// Most images that the process may map, including images that other loaders of the process have mapped.
     pub most_images: usize,
 }
 
@@ -56,7 +56,7 @@ impl Requirement {
     ///
     /// # Errors
     ///
-    /// A line that says what is wrong.
+    /// A line that says what the problem is.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (name, version) = match text.split_once('@') {
             Some((name, version)) => {
@@ -192,21 +192,22 @@ pub enum Proven {
     Before(Passed),
     /// It has worked on this machine, and a probe was inconclusive now.
     Worked(String),
-    /// Nobody probes here.
+    /// This host does not probe.
     Skipped,
 }
 
 impl Loader {
-    /// Loads the newest usable version of what is asked for.
+    /// Loads the newest usable version of the plugin.
     ///
     /// # Errors
     ///
-    /// Where there is none: each place that was tried and why each file was passed over.
+    /// If there is none: each place that was tried and why each file was passed over.
     pub fn load(&self, requirement: &Requirement) -> Result<Plugin, Box<LoadError>> {
         self.first_usable(requirement, None, |admitted| self.map(admitted))
     }
 
-    /// What `take` makes of the newest version that it does not refuse, of those that know the data format.
+    /// The result of `take` for the newest version that it does not refuse, among those that know the data
+    /// format.
     pub(crate) fn first_usable<T>(
         &self,
         requirement: &Requirement,
@@ -268,7 +269,7 @@ impl Loader {
             _ => {}
         }
         let grant = self.trust.verify(&described, &candidate.place).map_err(StageFailure::Trust)?;
-        // By the path without links: whoever asks for its policy again later is to find the same directory.
+        // By the path without links, so that a later check of its policy finds the same directory.
         let directory = described.staged.provenance.directory.clone();
         let place = SearchPath {
             directory: directory.unwrap_or_else(|| candidate.place.directory.clone()),
@@ -292,7 +293,7 @@ impl Loader {
         let staged = stage(&candidate.path, &self.staging_dir).map_err(StageFailure::Stage)?;
         let copy = staged.path.clone();
         describe(staged).map_err(|error| {
-            // A copy of what is no plugin is of no use; if it stays, it is only in the way.
+            // A copy of a file that is no plugin is of no use; one that stays does no harm.
             let _stays = std::fs::remove_file(copy);
             StageFailure::Describe(error)
         })

@@ -73,17 +73,17 @@ impl Plugin {
         &self.origin
     }
 
-    /// Why it may run; none where it is linked.
+    /// Why it may run; none if it is linked.
     pub fn grant(&self) -> Option<&Grant> {
         self.grant.as_ref()
     }
 
-    /// The directory that it was found in; none where it is linked.
+    /// The directory that it was found in; none if it is linked.
     pub fn place(&self) -> Option<&SearchPath> {
         self.place.as_ref()
     }
 
-    /// The file that was staged; none where it is linked.
+    /// The file that was staged; none if it is linked.
     pub fn source(&self) -> Option<&Path> {
         match &self.origin {
             PluginOrigin::Library { path, .. } => Some(path),
@@ -91,7 +91,7 @@ impl Plugin {
         }
     }
 
-    /// The library's digest; none where it is linked.
+    /// The library's digest; none if it is linked.
     pub fn digest(&self) -> Option<Digest> {
         match &self.origin {
             PluginOrigin::Library { digest, .. } => Some(*digest),
@@ -178,7 +178,7 @@ pub enum OpenError {
         path: PathBuf,
         /// Where they begin to differ.
         at: usize,
-        /// What is embedded from there on.
+        /// The rest of the embedded text.
         embedded: String,
         /// What it says from there on.
         loaded: String,
@@ -186,7 +186,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Everything that is known, where the message is short for good reason.
+    /// Everything that is known, if the message is short for good reason.
     pub fn detail(&self) -> Option<&str> {
         match self {
             Self::Layout { difference, .. } => Some(&difference.detail),
@@ -194,7 +194,7 @@ impl OpenError {
         }
     }
 
-    /// Whether it lies in the library's bytes, and stays so whatever becomes of the machine.
+    /// Whether the cause lies in the library's bytes, so that no change of the machine mends it.
     pub fn is_lasting(&self) -> bool {
         matches!(
             self,
@@ -263,13 +263,14 @@ pub(crate) fn open(
 
 fn map(staged: &Path, source_path: &Path) -> Result<&'static LibHeader, OpenError> {
     let path = source_path.to_owned();
-    // SAFETY: running the library's initializers is what the trust stage has permitted. The copy is private, complete
-    // and named by its digest, so that it is the file that was checked.
+    // SAFETY: the trust stage has permitted this library's initializers to run. The copy is private, complete
+    // and named by its digest, so it is the file that was checked.
     let library = unsafe { load(staged) }.map_err(|source| OpenError::Map { path: path.clone(), source })?;
     // SAFETY: the symbol's name carries the interface's major version, and under it the SDK exports a `LibHeader`,
     // which begins with an `AbiHeader`; `AbiHeaderRef` reads no more than that until it is upgraded.
     let header = unsafe { library.get::<AbiHeaderRef>(EXPORT_SYMBOL.as_bytes()) }.map(|symbol| *symbol);
-    // Never unloaded, whatever comes next: its threads and its thread-local destructors may outlive any handle.
+    // Never unloaded, even if it is refused: its threads and its thread-local destructors may outlive any
+    // handle.
     std::mem::forget(library);
     let header = header.map_err(|source| OpenError::NoExport { path: path.clone(), source })?;
     header.upgrade().map_err(|error| OpenError::Layer { path, reason: error.to_string() })

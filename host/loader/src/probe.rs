@@ -1,9 +1,9 @@
-//! Stage 6: loads the library in a child process first, where a crash, an exit, a hang or a memory blow-up of its
-//! initializers harms nobody, and tells them apart.
+//! Stage 6: loads the library in a child process first. There a crash, an exit, a hang or a memory blow-up of
+//! its initializers does not harm the host. The probe tells them apart.
 //!
-//! The child has an empty environment, no open files but the three standard streams, bounds on memory, processor time and
-//! files, and, on Linux, may neither start processes nor use the network. It is no jail: what comes through here runs in
-//! the host next. The trust stage decides who may.
+//! The child has an empty environment, no open files but the three standard streams, and limits on memory,
+//! processor time and files. On Linux it may neither start processes nor use the network. The probe is no
+//! jail: a library that passes runs in the host next. The trust stage decides which may.
 
 pub mod child;
 pub(crate) mod rehearsal;
@@ -65,16 +65,16 @@ pub struct Passed {
     pub skipped: Vec<String>,
 }
 
-/// A failure of a later stage, told by the child.
+/// A failure of a later stage, reported by the child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// Why.
     pub reason: String,
     /// What to do.
     pub fix: String,
-    /// Everything that is known, where the reason is short.
+    /// Everything that is known, if the reason is short.
     pub detail: Option<String>,
-    /// Whether it lies in the library's bytes, and stays so whatever becomes of the machine.
+    /// Whether the cause lies in the library's bytes, so that no change of the machine mends it.
     pub lasting: bool,
 }
 
@@ -154,7 +154,7 @@ pub enum ProbeError {
         /// The first and the last lines that it wrote.
         log: Vec<String>,
     },
-    /// Somebody else ended it: an operator, or the system for want of memory.
+    /// Something outside ended it: an operator, or the system for want of memory.
     #[error(
         "the process that probes it was killed from outside{}; that is inconclusive, the system may have run out of memory",
         tail(log)
@@ -169,7 +169,7 @@ pub enum ProbeError {
     /// It has opened a store, which answers wrongly.
     #[error("{reason}")]
     Wrong {
-        /// What it has answered to what.
+        /// The operation, and its wrong answer.
         reason: String,
     },
 }
@@ -281,7 +281,7 @@ fn is_out_of_memory(line: &str) -> bool {
         || line.contains("cannot allocate memory")
 }
 
-/// The name of the signal that has ended a process; none where it ended otherwise.
+/// The name of the signal that has ended a process; none if it ended otherwise.
 ///
 /// By POSIX, `<signal.h>`; numbers that differ between systems by rustix.
 #[cfg(unix)]
@@ -310,7 +310,7 @@ pub fn signal_of(status: std::process::ExitStatus) -> Option<&'static str> {
     Some(name.unwrap_or("an unusual signal"))
 }
 
-/// The name of the exception that has ended a process; none where it ended otherwise.
+/// The name of the exception that has ended a process; none if it ended otherwise.
 #[cfg(not(unix))]
 pub fn signal_of(status: std::process::ExitStatus) -> Option<&'static str> {
     // Windows tells exceptions by exit codes ("NTSTATUS Values").

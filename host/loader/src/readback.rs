@@ -1,5 +1,5 @@
-//! Writes to a keyspace of its own and reads it back: whether a store that has just been opened answers rightly, and whether
-//! it is the store that another generation has open.
+//! Writes to a scratch keyspace and reads it back. This checks whether a store that was just opened answers
+//! rightly, and whether it is the store that another generation has open.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,10 +11,10 @@ use thiserror::Error;
 
 use crate::Store;
 
-/// How the keyspaces begin. What is in them is nobody's, and may be dropped at any time. Each swap has one of its own, since
-/// several hosts may swap at a time.
+/// The prefix of the scratch keyspaces. Their contents are of no use after the swap, and may be dropped at
+/// any time. Each swap has its own keyspace, since several hosts may swap at the same time.
 pub const KEYSPACES: &str = "keyway-scratch-";
-/// The age at which one is nobody's, in seconds: a swap that has made it is over.
+/// The age, in seconds, at which a scratch keyspace is abandoned: the swap that made it is over.
 const ABANDONED: u64 = 3_600;
 
 const MARK: &[u8] = b"mark";
@@ -32,7 +32,7 @@ pub enum ReadbackError {
         /// The backend's words.
         source: Error,
     },
-    /// It answers what is not so.
+    /// A wrong answer.
     #[error("on a keyspace of its own, {step} answers wrongly")]
     Wrong {
         /// What was tried.
@@ -43,7 +43,7 @@ pub enum ReadbackError {
     Elsewhere,
 }
 
-/// A keyspace that nobody else has, for one swap.
+/// A keyspace that only one swap uses.
 #[derive(Debug, Clone)]
 pub(crate) struct Scratch {
     keyspace: String,
@@ -66,7 +66,7 @@ pub(crate) fn is_scratch(keyspace: &str) -> bool {
     keyspace.starts_with(KEYSPACES)
 }
 
-/// Drops those that swaps have left behind which were killed. What stays, harms nobody.
+/// Drops the scratch keyspaces of swaps that were killed. One that stays does no harm.
 pub(crate) async fn tidy(store: &Store) -> Result<(), ReadbackError> {
     let step = "looking for what is left behind";
     let names = store.keyspaces(&CallContext::background(), KEYSPACES).await.map_err(failed(step))?;
@@ -84,7 +84,7 @@ fn now() -> u64 {
 }
 
 impl Scratch {
-    /// Leaves a mark for whoever opens the same store next.
+    /// Leaves a mark, for the generation that opens the same store next.
     pub(crate) async fn leave_mark(&self, store: &Store) -> Result<(), ReadbackError> {
         let step = "leaving a mark";
         self.write(store, Put::new(self.key(MARK), &self.mark), step).await?.map(drop).map_err(failed(step))
@@ -100,7 +100,7 @@ impl Scratch {
         }
     }
 
-    /// Makes, reads, replaces, refuses, lists and removes records, and leaves nothing behind.
+    /// Makes, reads, replaces, refuses, lists and removes records, and leaves none.
     pub(crate) async fn check(&self, store: &Store) -> Result<(), ReadbackError> {
         let first = self.make(store).await?;
         let second = self.replace(store, first).await?;
@@ -113,7 +113,7 @@ impl Scratch {
         expect(is_gone && self.read(store, SECOND, step).await?.is_none(), step)
     }
 
-    /// Drops the keyspace with whatever is in it.
+    /// Drops the keyspace with all its records.
     pub(crate) async fn remove(&self, store: &Store) -> Result<(), ReadbackError> {
         drop_keyspace(store, &self.keyspace).await
     }

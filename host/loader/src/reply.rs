@@ -15,7 +15,7 @@ use keyway_abi::{Error, ErrorCode, ForeignReply, MaybeReady};
 ///
 /// Dropping it cancels the operation: the backend releases what the call holds; the effect may still happen, whole,
 /// at most once.
-#[must_use = "an operation that nobody waits for is cancelled"]
+#[must_use = "dropping a reply cancels its operation"]
 pub struct Reply<T>(Answer<T>);
 
 enum Answer<T> {

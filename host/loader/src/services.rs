@@ -53,7 +53,7 @@ pub(crate) struct Opening<'a> {
     pub(crate) cursor_key: [u8; 32],
 }
 
-/// Calls the `open` of a library, with services and a context of its own.
+/// Calls the `open` of a library, with services and a context for this opening.
 pub(crate) fn open(
     root: StorageBackendRef,
     opening: &Opening<'_>,
@@ -81,7 +81,7 @@ fn services() -> HostServicesRef {
     HostServicesRef(METADATA.static_as_prefix())
 }
 
-/// The context behind a pointer that a backend handed back.
+/// The context of a pointer that a backend handed back.
 ///
 /// # Safety
 ///

@@ -82,7 +82,7 @@ pub enum StageError {
         /// The file.
         path: PathBuf,
     },
-    /// Anybody could change it.
+    /// Every user could change it.
     #[error("{} can be written by everybody (mode {mode:o})", path.display())]
     WorldWritable {
         /// The file.
@@ -90,7 +90,7 @@ pub enum StageError {
         /// Its mode.
         mode: u32,
     },
-    /// Somebody else could change it.
+    /// Another user could change it.
     #[error("{} belongs to user {owner}, and only root and this program's user {own} may own it", path.display())]
     ForeignOwner {
         /// The file.
@@ -187,7 +187,7 @@ fn check(file: &File, provenance: &Provenance, path: &Path) -> Result<(), StageE
     Ok(())
 }
 
-/// The copy's path, or none where the file is too large; and the digest of what was copied.
+/// The copy's path, or none if the file is too large; and the digest of what was copied.
 fn copy(file: File, directory: &Path) -> io::Result<(Option<PathBuf>, Digest)> {
     let mut to = tempfile::Builder::new().prefix(".staging-").tempfile_in(directory)?;
     let mut hasher = Sha256::new();
@@ -210,7 +210,7 @@ fn copy(file: File, directory: &Path) -> io::Result<(Option<PathBuf>, Digest)> {
     let path = copy_path(directory, &digest.to_string());
     match to.persist(&path) {
         Ok(_) => Ok((Some(path), digest)),
-        // Where a mapped file cannot be replaced, it may be what it should be.
+        // If a mapped file cannot be replaced, it may be what it should be.
         Err(_) if fs::read(&path).is_ok_and(|present| Digest::of(&present) == digest) => {
             Ok((Some(path), digest))
         }
@@ -223,7 +223,7 @@ pub(crate) fn copy_path(directory: &Path, sha256: &str) -> PathBuf {
     directory.join(format!("{sha256}{}", std::env::consts::DLL_SUFFIX))
 }
 
-/// Makes the directory for the copies where there is none, and sees that it is private and can be written.
+/// Makes the directory for the copies if there is none, and sees that it is private and can be written.
 ///
 /// # Errors
 ///
@@ -233,7 +233,7 @@ pub fn prepare(directory: &Path) -> Result<(), StageError> {
     prepared.map(drop).map_err(|source| StageError::Directory { path: directory.to_owned(), source })
 }
 
-/// A directory that is this user's alone; made so where there is none.
+/// A directory that is this user's alone; made so if there is none.
 #[cfg(unix)]
 pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};

@@ -1,10 +1,13 @@
 //! Has one generation of a backend follow another while it serves. [`choose`] finds the library, [`trial`] says whether it may
 //! serve.
 //!
-//! Where the store may be open twice, the new generation is opened beside the old one, tried, and put into its place by one
-//! pointer; what runs on the old one ends there ([`beside`]). Where it may not, calls wait while the old one is closed and
-//! the new one opened, and the old one comes back if that fails ([`held`]). What is in a volatile store is copied or, if
-//! somebody says so, lost ([`copy`]). The data format stays as it is until somebody says otherwise ([`upgrade`]). Whatever goes wrong before the new one serves leaves the old one serving.
+//! If the store may be open twice, the new generation is opened next to the old one, tried, and put into its
+//! place by one pointer. Calls on the old one end there ([`beside`]).
+//!
+//! If it may not, calls wait while the old generation is closed and the new one opened. If that fails, the
+//! old one is opened again ([`held`]). Records of a volatile store are copied or, if the request says so,
+//! lost ([`copy`]). The data format changes only on request ([`upgrade`]). If a swap fails before the new
+//! generation serves, the old one goes on serving.
 
 mod beside;
 mod choose;
@@ -35,19 +38,19 @@ use crate::{
     readback::Scratch,
 };
 
-/// How long a generation that nobody uses any more may take for whatever was cancelled on it.
+/// How long a retired generation may take to release cancelled work.
 const RELEASE: Duration = Duration::from_secs(1);
 /// How long writing down what serves is waited for.
 const REMEMBER: Duration = Duration::from_secs(5);
 /// The longest that calls wait for others to end before a store of one opener is closed.
 const LONGEST_HOLD: Duration = Duration::from_secs(5);
 
-/// What is to be swapped for what.
+/// A swap to be done.
 #[derive(Debug, Clone)]
 pub struct Swap {
     /// The plugin.
     pub target: Target,
-    /// The backend's settings; none are those that it has, or had where it goes back.
+    /// The backend's new settings. None keeps the present ones; a roll back then takes the former ones.
     pub config: Option<BackendConfig>,
     /// What becomes of the data of a volatile store.
     pub data: Data,
@@ -84,7 +87,7 @@ pub enum Data {
 /// How long each step of a swap may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// What runs on the old generation; where calls wait for it, 5 s at most.
+    /// What runs on the old generation; if calls wait for it, 5 s at most.
     pub drain: Duration,
     /// Closing a generation.
     pub close: Duration,
@@ -104,9 +107,9 @@ impl Default for Deadlines {
 /// How a new generation came to serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// Opened beside the old one.
+    /// Opened next to the old one.
     Beside,
-    /// Opened behind the old one, while calls waited.
+    /// Opened after the old one was closed, while calls waited.
     Held,
 }
 
@@ -119,7 +122,7 @@ pub struct Side {
     pub plugin: String,
     /// The plugin's version.
     pub version: semver::Version,
-    /// The library's digest; none where it is linked.
+    /// The library's digest; none if it is linked.
     pub digest: Option<Digest>,
     /// The data format of its store.
     pub data_format: u32,
@@ -141,7 +144,7 @@ impl Side {
 /// A swap that has been made.
 #[derive(Debug, Clone)]
 pub struct Swapped {
-    /// What served before; none where the backend was not open.
+    /// What served before; none if the backend was not open.
     pub from: Option<Side>,
     /// What serves now.
     pub to: Side,
@@ -153,7 +156,7 @@ pub struct Swapped {
     pub is_changed: bool,
     /// The records that were copied.
     pub migrated: Option<u64>,
-    /// Whether the library was tried on an empty store in a child process; none where it had worked before.
+    /// Whether the library was tried on an empty store in a child process; none if it had worked before.
     pub rehearsed: Option<Rehearsed>,
 }
 
@@ -240,7 +243,8 @@ impl Swapping {
         Ok(Swapped { from, to, way, waited, is_changed, migrated, rehearsed: chosen.rehearsed })
     }
 
-    /// Writes down what serves now, on a thread of its own: whoever else has the file may keep it for a while.
+    /// Writes down what serves now. It uses a separate thread, because another process may have the file
+    /// locked for a while.
     async fn remember(&self, old: &Arc<Generation>, new: &Arc<Generation>) {
         let (loader, backend) = (Arc::clone(&self.loader), self.slot.backend().to_owned());
         let is_back = matches!(self.swap.target, Target::Previous);
@@ -251,7 +255,8 @@ impl Swapping {
             let is_older = is_same_plugin && from.descriptor().version > to.descriptor().version;
             let mut aside: Vec<Digest> = Vec::new();
             if is_older || is_back {
-                // And what is newer than what serves now, which nobody has chosen either.
+                // Also all versions newer than the one that serves now: the operator has not chosen them
+                // either.
                 aside.extend(from.digest());
                 aside.extend(loader.newer_than(to.descriptor()));
             }
@@ -303,13 +308,14 @@ impl Swapping {
         })
     }
 
-    /// Opens a store and asks for its health, on a thread of its own.
+    /// Opens a store and asks for its health, on a separate thread.
     async fn open(&self, plugin: &Plugin, config: &BackendConfig) -> Result<Generation, SwapError> {
         let deadline = self.swap.deadlines.open;
         let mark = self.loader.mark_opening(plugin, &config.name);
         let (send, opened) = oneshot::channel();
         let (ended, has_ended) = oneshot::channel::<()>();
-        // For as long as it is being opened; a server that is told to stop meanwhile has not crashed, and ends this.
+        // The mark lasts while the backend is being opened. A server that is stopped meanwhile has not
+        // crashed, and drops this task.
         tokio::spawn(async move {
             let _mark = mark;
             let _ended = has_ended.await;
@@ -326,7 +332,7 @@ impl Swapping {
                 }
             });
             drop(ended);
-            // Nobody waits any more: what has come too late must not hold the store.
+            // The swap has given up waiting: a generation that opens too late must not hold the store.
             if let Err(Ok(late)) = send.send(opened)
                 && let Err(error) = Handle::current().block_on(late.close(close))
             {

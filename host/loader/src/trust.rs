@@ -1,8 +1,8 @@
 //! Stage 5: may this library run here.
 //!
-//! Each directory has a policy: its own, or the one for all that have none. Nothing configured is a refusal, never a pass;
-//! and what the environment names is never judged by who owns it, nor left unchecked, unless the configuration names that
-//! directory too: whoever sets a variable could otherwise choose the policy.
+//! Each directory has a policy: its own, or the common one. Without any policy, the answer is a refusal,
+//! never a pass. A directory that the environment names is never judged by owner, nor left unchecked, unless
+//! the configuration names it too. Otherwise a user who sets a variable could choose the policy.
 
 mod error;
 pub mod lock;
@@ -26,7 +26,7 @@ use crate::{Origin, SearchPath, describe::Described};
 /// Which libraries may run. The default lets none.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
-    /// The policy of directories that have none of their own.
+    /// The policy of all directories that are not named below.
     pub policy: Option<Policy>,
     /// The policies of single directories, by absolute path.
     pub directories: Vec<(PathBuf, Policy)>,
@@ -45,7 +45,7 @@ pub enum Grant {
     Signed(String),
     /// Only root or this program's user could have written it.
     Owned,
-    /// Nobody asked.
+    /// The policy checks nothing.
     Unchecked,
 }
 
@@ -70,7 +70,8 @@ impl Trust {
     ///
     /// # Errors
     ///
-    /// `NoPolicy`, and `FromEnvironment` where the environment named the directory and its policy would ask too little.
+    /// `NoPolicy`, and `FromEnvironment` if the environment named the directory and its policy would ask too
+    /// little.
     pub fn policy_of(&self, place: &SearchPath) -> Result<Policy, TrustError> {
         self.policy_at(place, place.directory.canonicalize().ok().as_deref())
     }

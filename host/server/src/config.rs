@@ -40,7 +40,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Which setting.
         setting: String,
-        /// What is wrong with it and what to write instead.
+        /// The problem, and what to write instead.
         message: String,
     },
 }

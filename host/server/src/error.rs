@@ -25,7 +25,7 @@ pub enum ServerError {
     /// There is no program to probe plugins with.
     #[error("find this program's own file, which probes plugins")]
     Program(#[source] io::Error),
-    /// A directory whose plugins nobody checks.
+    /// A directory whose plugins the server does not check.
     #[error(
         "[trust] leaves plugins unchecked (policy \"none\"), and a plugin in the server can read every key and secret; \
          write policy = \"lock\" and run `keyway plugin lock --config FILE`, or start with --dev to develop plugins"
@@ -47,10 +47,10 @@ pub enum ServerError {
     /// A socket was handed over that is not what the configuration says.
     #[error("take over the socket that systemd listens on: {reason}")]
     HandedOver {
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
-    /// Nobody can say that the configuration has changed.
+    /// The server could not wait for the signal that the configuration has changed.
     #[error("wait for SIGHUP")]
     Signal(#[source] io::Error),
     /// The listener has no address.

@@ -1,5 +1,6 @@
-//! The listener: bound here, or handed over by whoever has started the server and listens already, so that no connection is
-//! refused while one server ends and the next begins. By the protocol of systemd's socket activation: sd_listen_fds(3).
+//! The listener. The server binds it, or takes it from the process that started it and listens already. So no
+//! connection is refused while one server ends and the next begins. The protocol is systemd's socket
+//! activation: sd_listen_fds(3).
 
 use std::{io, net::SocketAddr};
 

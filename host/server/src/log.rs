@@ -1,10 +1,10 @@
-//! The log of the server, on standard error, and what it announces on standard output. No request waits for either: both
-//! are written by threads of their own, behind bounded [`queue`]s, and what a reader does not take in time is counted and
-//! dropped.
+//! The log of the server, on standard error, and its announcements on standard output. No request waits for
+//! either: each has a thread that writes from a bounded [`queue`]. Lines that a reader does not take in time
+//! are counted and dropped.
 //!
-//! `tracing-appender` has such a thread, too, but its guard prints to standard output when the reader hangs at the end of the
-//! process: that blocks, or panics where standard output is closed. It also bounds lines only, not bytes, and does not count
-//! lines that cannot be written.
+//! `tracing-appender` has such a thread, too, but its guard prints to standard output when the reader hangs
+//! at the end of the process: that blocks, or panics if standard output is closed. It also bounds lines only,
+//! not bytes, and does not count lines that cannot be written.
 
 mod queue;
 
@@ -30,7 +30,7 @@ const FLUSH: Duration = Duration::from_millis(500);
 
 /// Lines of the log that were dropped since the process began.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
-/// What is announced on standard output is no line of the log; it is counted apart.
+/// An announcement on standard output is no line of the log, so it is counted separately.
 static UNANNOUNCED: AtomicU64 = AtomicU64::new(0);
 
 /// How many lines of the log were dropped, because they were not read in time or could not be written.
@@ -53,8 +53,8 @@ enum Format {
 }
 
 impl Log {
-    /// Starts the threads, and sends what is traced, panics included, to the log. RUST_LOG chooses what; text on a terminal,
-    /// JSON otherwise.
+    /// Starts the threads, and sends trace events and panics to the log. RUST_LOG chooses the events. The
+    /// format is text on a terminal, and JSON otherwise.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Log {
         let announcements =
             LineQueue::start("keyway-stdout", output_file()?, &UNANNOUNCED, Box::new(|_| Vec::new()))?;
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        // Errors of its own it would print to standard error, and wait there.
+        // The layer would print its own errors to standard error, and wait there.
         let builder = tracing_subscriber::fmt()
             .log_internal_errors(false)
             .with_env_filter(filter)
@@ -75,7 +75,7 @@ impl Log {
             Format::Text => builder.init(),
             Format::Json => builder.json().with_ansi(false).init(),
         }
-        // The usual hook writes to standard error by itself, and waits there.
+        // The usual hook writes to standard error directly, and waits there.
         panic::set_hook(Box::new(log_panic));
         Ok(Self { lines, announcements })
     }

@@ -1,5 +1,5 @@
-//! Opens the backends, one after the other, and tries again where the store was not there. What cannot be opened keeps neither
-//! the server nor the other backends from serving.
+//! Opens the backends, one after the other, and tries again if the store was not there. What cannot be opened
+//! keeps neither the server nor the other backends from serving.
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,7 +48,7 @@ struct Attempt {
     config: BackendConfig,
     /// One at a time, as long as none takes long, so that a crash of the process is laid at the right door.
     turn: Arc<Semaphore>,
-    /// The first turn of all, for whom it is.
+    /// The very first turn, for the attempt that gets it.
     first_turn: Option<OwnedSemaphorePermit>,
     /// The plugin, once it is loaded, and why it is not the one that is configured: only the store is tried again.
     chosen: Option<(Plugin, Option<String>)>,
@@ -113,7 +113,7 @@ enum Tried {
 }
 
 impl Attempt {
-    /// Until the backend is open, or there is no hope without somebody's doing.
+    /// Runs until the backend is open, or until only an operator can help.
     async fn run(mut self, first: tokio::sync::oneshot::Sender<()>) {
         let (mut first, mut pause) = (Some(first), FIRST_PAUSE);
         if let Some((down, pause)) = self.postponed() {
@@ -125,7 +125,8 @@ impl Attempt {
         }
         loop {
             let slot = Arc::clone(&self.slot);
-            // Nobody swaps what is being opened; between two attempts whoever likes may open it with something else.
+            // No swap runs during an attempt. Between two attempts, a swap may open the backend with another
+            // plugin.
             let Some(turn) = slot.turn().await else { return };
             if slot.generation().is_ok() {
                 return;
@@ -206,7 +207,7 @@ impl Attempt {
                 }
                 tracing::error!(backend = self.slot.backend(), reason, "backend not available");
                 self.slot.close(Down { summary: reason.clone(), reason });
-                // Not tried beside it: it may hold the store.
+                // No second attempt runs meanwhile: this one may hold the store.
                 opening.await
             }
         };
@@ -221,7 +222,7 @@ impl Attempt {
         }
     }
 
-    /// The plugin, loaded on a thread of its own: a stranger's code may keep it for as long as it likes.
+    /// The plugin, loaded on a separate thread, because a plugin's code may keep it for any time.
     async fn choose(&mut self) -> Result<Result<(Plugin, Option<String>), ConnectError>, JoinError> {
         if let Some(chosen) = &self.chosen {
             return Ok(Ok(chosen.clone()));
@@ -244,7 +245,7 @@ impl Attempt {
     ) -> JoinHandle<Result<Generation, ConnectError>> {
         let (loader, plugin, config) = (Arc::clone(&self.loader), plugin.clone(), self.config.clone());
         tokio::spawn(async move {
-            // Goes with this task: a server that is told to stop meanwhile has not crashed.
+            // The mark goes with this task: a server that is stopped meanwhile has not crashed.
             let _mark = loader.mark_opening(&plugin, &config.name);
             let opening = spawn_blocking(move || {
                 Handle::current().block_on(loader.open_store(&plugin, fallback, &config))
@@ -253,8 +254,9 @@ impl Attempt {
         })
     }
 
-    /// A library that cannot open the store gives way to what has opened it before, where that is another one; but not at its
-    /// first failure, which may be the store's. When all have been tried, the newest is tried again first.
+    /// A library that cannot open the store gives way to what has opened it before, if that is another one;
+    /// but not at its first failure, which may be the store's. When all have been tried, the newest is tried
+    /// again first.
     async fn failed_to_open(&mut self, plugin: &Plugin, error: ConnectError) -> Tried {
         if !self.is_to_blame(plugin) {
             if !self.failed.is_empty() {

@@ -1,10 +1,10 @@
-//! What the command line says beside the configuration.
+//! The options of the command line that the configuration does not have.
 
 use std::path::PathBuf;
 
 use uuid::Uuid;
 
-/// What the command line says beside the configuration.
+/// The options of the command line that the configuration does not have.
 #[derive(Debug, Clone, Default)]
 pub struct StartOptions {
     /// Directories to look for plugins in, before all others.

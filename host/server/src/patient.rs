@@ -30,7 +30,7 @@ impl Patience {
         Self { limit, waiting: None }
     }
 
-    /// The result, or its end where it was waited for too long.
+    /// The result, or its end if it was waited for too long.
     fn bound<T>(
         &mut self,
         context: &mut Context<'_>,

@@ -9,7 +9,7 @@ use keyway_loader::{History, Loader, Origin, Prober, SearchPath};
 
 use crate::config::{Config, STAGING};
 
-/// The command that loads a plugin in a process of its own.
+/// The command that loads a plugin in a separate process.
 pub const PROBE_COMMAND: &str = "probe-plugin";
 
 /// The loader that a configuration asks for, with its history in the data directory.

@@ -1,4 +1,4 @@
-//! Reads the configuration again when the server is told to (SIGHUP), and swaps the backends to what it says then.
+//! Reads the configuration again at SIGHUP, and swaps the backends to what it says then.
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -42,12 +42,12 @@ const SILENT: Duration = Duration::from_secs(3_900);
 const SILENT_HTTP2: Duration = Duration::from_secs(60);
 /// How often a silent HTTP/2 client is asked whether it is there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
-/// How long connections that were just accepted may still begin to speak when the server is told to stop.
+/// How long new connections may still send a first request after the server was told to stop.
 const FIRST_WORDS: Duration = Duration::from_millis(200);
 /// How long to wait when no connection can be accepted, because there are no file descriptors left.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// What is served, and how.
+/// The listener, its router, and their settings.
 pub(super) struct Serving {
     pub(super) listener: TcpListener,
     pub(super) tls: Option<Tls>,
@@ -59,7 +59,7 @@ pub(super) struct Serving {
     pub(super) drain: Duration,
 }
 
-/// What is measured of connections.
+/// The metrics of connections.
 #[derive(Clone)]
 pub(super) struct ConnectionMetrics(IntGauge);
 
@@ -109,7 +109,7 @@ impl Serving {
             }
         }
         drop(listener);
-        // Those that were accepted just now have not said yet what they want, and would be closed without an answer.
+        // New connections have not sent a request yet, and would be closed without an answer.
         tokio::time::sleep(FIRST_WORDS).await;
         let open = graceful.count();
         tracing::info!(connections = open, "stopping: finishing what was accepted");

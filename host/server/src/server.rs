@@ -27,8 +27,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the backends and binds the address, in this order: a server that listens can serve, but for what cannot be
-    /// opened, which keeps nobody else from being served.
+    /// Opens the backends and then binds the address. So a server that listens can serve, except for backends
+    /// that could not be opened; the others serve all the same.
     ///
     /// # Errors
     ///
@@ -130,14 +130,14 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { serving, core, opener } = self;
         serving.run(shutdown).await;
-        // Nothing is opened behind the back of what closes.
+        // The opener ends first, so that it opens nothing while the backends close.
         drop(opener);
         core.shutdown(&BACKGROUND).await;
         tracing::info!("stopped");
     }
 }
 
-/// Whoever takes the server over could let himself in again at the next start.
+/// An attacker who takes the server over could let himself in again at the next start.
 fn warn_of_writable_lock(path: &Path) {
     #[cfg(unix)]
     {

@@ -1,6 +1,6 @@
-//! Signals that would end a process, and must not end a server: SIGHUP, which says that the configuration is to be read again,
-//! before anybody listens for it; SIGUSR1 and SIGUSR2, which say nothing here; and SIGXFSZ, so that the limit on the size of
-//! files is an error of the write.
+//! Signals that would end a process, and must not end a server. SIGHUP asks for the configuration to be read
+//! again, and may arrive before the server listens for it. SIGUSR1 and SIGUSR2 have no meaning here. A
+//! handler for SIGXFSZ makes the limit on the size of files an error of the write.
 
 #[cfg(unix)]
 mod mask;
@@ -11,14 +11,14 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// Whether the configuration was to be read again before anybody listened.
+/// Whether SIGHUP arrived before the server listened for it.
 #[cfg(unix)]
 static HANGUP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// From now on these signals do not end the process, and those that the process was started with blocked arrive. They are
-/// handled, not ignored: a process that this one starts would inherit that, and a probe is to end by its limits.
+/// From now on these signals do not end the process, and signals that were blocked at its start arrive. They
+/// are handled, not ignored: a child process would inherit that, and a probe must end by its limits.
 ///
-/// To be called before there is a second thread, which would have a mask of its own.
+/// Call it before there is a second thread, which would have its own mask.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
 //! TLS: at least 1.2, HTTP/2 and HTTP/1.1, and a certificate that is read again when its file changes. Clients are asked for
-//! certificates where the configuration names their authorities.
+//! certificates if the configuration names their authorities.
 
 use std::{
     fs, io,
@@ -62,7 +62,7 @@ pub struct Tls {
     marks: Marks,
 }
 
-/// When each file was changed, and how long it is; none where that could not be seen.
+/// When each file was changed, and how long it is; none if that could not be seen.
 type Marks = [Option<(SystemTime, u64)>; 3];
 
 impl Tls {
@@ -82,8 +82,8 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Reads the certificate again whenever one of its files changes, for as long as there is somebody who uses it. A pair
-    /// that cannot be used is reported, and the former one stays.
+    /// Reads the certificate again whenever one of its files changes, as long as the configuration is in use.
+    /// A pair that cannot be used is reported, and the former one stays.
     pub(super) fn follow(&self, files: TlsFiles) {
         tokio::spawn(follow(Arc::downgrade(&self.config), self.marks, files));
     }
@@ -104,7 +104,8 @@ async fn follow(config: Weak<RwLock<Arc<ServerConfig>>>, mut used: Marks, files:
                 tracing::info!(cert_file = %files.cert_file.display(), "the certificate was read again");
                 used = now;
             }
-            // Perhaps half of the pair is written, or its owner still to be changed: tried again, and told once.
+            // Perhaps only half of the pair is written, or its owner is still to be changed. So it is tried
+            // again, and reported once.
             Err(error) if now != reported => {
                 tracing::error!(%error, "the changed certificate cannot be used; the former one stays");
                 reported = now;

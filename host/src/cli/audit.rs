@@ -24,7 +24,7 @@ pub(super) enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Add a device, where the server's configuration allows it.
+    /// Add a device, if the server's configuration allows it.
     Enable {
         #[command(flatten)]
         server: Server,
@@ -62,7 +62,7 @@ pub(super) enum Command {
         /// The files, the oldest first; - is standard input.
         #[arg(required = true)]
         files: Vec<PathBuf>,
-        /// The hash of the last line, as `keyway audit list` or a former run has told it.
+        /// The hash of the last line, as `keyway audit list` or an earlier run has printed it.
         #[arg(long, value_name = "HASH")]
         last: Option<String>,
         /// How many breaks of the chain are accepted. A server that starts without its former file begins a new chain.

@@ -17,19 +17,19 @@ use keyway_terminal::output::{Format, pairs, print, table, text};
 pub(super) enum Command {
     /// List the backends with their plugins.
     List,
-    /// Say how the backends are; exit code 6 where one does not serve.
+    /// Say how the backends are; exit code 6 if one does not serve.
     Health {
         /// This one alone.
         name: Option<String>,
     },
     /// Have the newest version of a backend's plugin serve, without a restart.
     ///
-    /// The new version is loaded, tried, and put in the place of the old one; requests wait for it where the store can only be
-    /// open once. If anything goes wrong, the old version serves on.
+    /// The new version is loaded, tried, and put in the place of the old one; requests wait for it if the
+    /// store can only be open once. If anything goes wrong, the old version serves on.
     Swap(swap::Swap),
     /// Go back to the version that served before the last swap.
     Rollback(swap::Rollback),
-    /// Bring the data format of a backend's store to that of its plugin, behind a backup in data_dir/backups.
+    /// Bring the data format of a backend's store to that of its plugin, after a backup to data_dir/backups.
     ///
     /// Older versions of the plugin cannot read the store afterwards.
     Upgrade {
@@ -38,11 +38,13 @@ pub(super) enum Command {
     },
     /// Write all records of a backend's store to a file, while no server has it open: what `restore` takes, with any plugin.
     ///
-    /// What is in it is sealed; the keys are in it, too, under the shares. Relative paths are relative to this directory.
+    /// The records are sealed. The keys are among them, protected by the shares. Relative paths are relative
+    /// to this directory.
     Archive(restore::Archive),
     /// Put a backup into a backend's store, while no server has it open.
     Restore(restore::Restore),
-    /// Take a backend's store as it is now, while no server has it open: for whoever has put an older copy in its place.
+    /// Accept a backend's store as it is now, while no server has it open. Use it after you have put back an
+    /// older copy.
     ///
     /// The server remembers which data format each store has, and uses no version that does not know it.
     Adopt(restore::Store),

@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer that is read.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
-/// How a mount refuses requests while its secrets become versions, with whatever status.
+/// The text of a mount that refuses requests while its secrets get versions; its status varies.
 const UPGRADING: &str = "Upgrading from non-versioned to versioned data";
 
 /// A server, and the token to show it.
@@ -78,7 +78,8 @@ impl Client {
             .timeout_global(Some(timeout).filter(|timeout| !timeout.is_zero()))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .proxy(None)
-            // A redirected POST would become a GET, and the token would go wherever it is told to.
+            // A redirected POST would become a GET, and the token would go to any host that the redirect
+            // names.
             .max_redirects(0)
             .build();
         let connector = ().chain(TcpConnector::default()).chain(tls);
@@ -170,7 +171,7 @@ impl Token {
 }
 
 impl Answer {
-    /// The answer's JSON, of whatever status.
+    /// The answer's JSON, for any status.
     pub(super) fn json(&self) -> Result<Value, Failure> {
         if self.text.is_empty() {
             return Ok(json!({}));

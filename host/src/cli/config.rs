@@ -11,7 +11,7 @@ use keyway_terminal::output::{Format, pairs, print};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Read a configuration and say what it means, or what is wrong with it. Opens nothing.
+    /// Read a configuration, and say what it means or which problem it has. Opens nothing.
     Check {
         /// The configuration file.
         #[arg(long)]

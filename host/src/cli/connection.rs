@@ -1,10 +1,10 @@
-//! Which server a command speaks to, and as whom.
+//! The server that a command speaks to, and the token that it shows.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// Which server, and as whom.
+/// The server, and the token to show.
 #[derive(Debug, Args)]
 pub(super) struct Server {
     /// The server's address; also KEYWAY_ADDR, BAO_ADDR or VAULT_ADDR. Default: http://127.0.0.1:8200.

@@ -1,6 +1,6 @@
-//! Settings in the environment. Each has the same name behind three prefixes, Keyway's own, OpenBao's and Vault's; the first of
-//! them that is set counts. What OpenBao's client reads from the environment is honoured or refused: a command that ignored a
-//! namespace or a limit would do something else than its user means.
+//! Settings in the environment. Each name has three prefixes: Keyway's own, OpenBao's and Vault's; the first
+//! one that is set counts. A variable of OpenBao's client is honoured or refused. A command that ignored a
+//! namespace or a limit would not do what its user means.
 
 use std::{env, ffi::OsString, time::Duration};
 

@@ -26,7 +26,7 @@ fn file() -> Result<PathBuf, Failure> {
 /// The token that is kept for this address.
 pub(super) fn token(address: &str) -> Result<Option<Zeroizing<String>>, Failure> {
     let Ok(file) = file() else { return Ok(None) };
-    // Somebody may have written the file by hand.
+    // A user may have written the file by hand.
     Ok(read(&file)?.remove(address).map(Zeroizing::new).map(|token| Zeroizing::new(token.trim().to_owned())))
 }
 

@@ -1,4 +1,4 @@
-//! `keyway rotate`, `rekey`, `password` and `operator generate-root`: what concerns the keys, and not what they seal.
+//! `keyway rotate`, `rekey`, `password` and `operator generate-root`: commands for the keys.
 #![expect(
     clippy::indexing_slicing,
     reason = "indexing a JSON value with a name answers null, and never panics"
@@ -16,7 +16,7 @@ use keyway_terminal::output::{Format, alone_end, pairs, print, print_once};
 pub(super) enum Rotate {
     /// Say which key seals, since when, and how far a re-encryption is.
     Status,
-    /// Seal in the background what is sealed with older keys with the newest.
+    /// Seal old records again in the background, with the newest key.
     Reencrypt,
     /// End the re-encryption that is under way; what it has done stays done.
     Cancel,
@@ -32,7 +32,8 @@ pub(super) enum Rekey {
         /// How many of them unseal.
         #[arg(long, default_value_t = 3)]
         threshold: u64,
-        /// The new shares count at once, though nobody may have received them. Needs a token with sudo.
+        /// The new shares count at once, even if their holders have not received them. Needs a token with
+        /// sudo.
         #[arg(long)]
         no_verification: bool,
     },
@@ -66,7 +67,7 @@ pub(super) enum Password {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Operator {
-    /// Make a root token by the shares, where nobody has one.
+    /// Generate a root token from the shares, if no root token is left.
     #[command(subcommand)]
     GenerateRoot(Root),
 }
@@ -171,7 +172,7 @@ pub(super) fn rekey(client: &Client, command: Rekey, format: Format) -> Result<(
         }
         Rekey::Status => {
             let status = status("sys/rekey/init")?;
-            print(format, &status, || ceremony(&status, "nobody has begun to rekey"))
+            print(format, &status, || ceremony(&status, "no rekey is under way"))
         }
         Rekey::Update { nonce } => {
             let nonce =
@@ -205,7 +206,7 @@ fn give(client: &Client, path: &str, nonce: &str) -> Result<Value, Failure> {
 }
 
 fn new_shares(given: &Value) -> String {
-    let Some(keys) = given["keys"].as_array() else { return ceremony(given, "nobody has begun to rekey") };
+    let Some(keys) = given["keys"].as_array() else { return ceremony(given, "no rekey is under way") };
     let mut text_of = String::new();
     for (index, key) in keys.iter().enumerate() {
         text_of.push_str(&format!("Unseal share {}: {}\n", index + 1, text(key)));
@@ -295,7 +296,7 @@ pub(super) fn generate_root(server: Server, command: Root, format: Format) -> Re
         }
         Root::Status => {
             let status = client()?.get(PATH)?.success("ask how far it is")?.json()?["data"].clone();
-            print(format, &status, || ceremony(&status, "nobody makes a root token"))
+            print(format, &status, || ceremony(&status, "no root token is being generated"))
         }
         Root::Update { nonce } => {
             let client = client()?;
@@ -306,10 +307,10 @@ pub(super) fn generate_root(server: Server, command: Root, format: Format) -> Re
             let given = give(&client, "sys/generate-root/update", &nonce)?["data"].clone();
             print_once(format, &given, || match given["complete"] == true {
                 true => format!(
-                    "Hidden token: {}\n\nWhoever has the one-time password reads it with `keyway operator generate-root decode`.\n",
+                    "Hidden token: {}\n\nThe holder of the one-time password reads it with `keyway operator generate-root decode`.\n",
                     text(&given["encoded_token"])
                 ),
-                false => ceremony(&given, "nobody makes a root token"),
+                false => ceremony(&given, "no root token is being generated"),
             })
         }
         Root::Cancel => {

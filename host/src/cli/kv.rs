@@ -88,7 +88,7 @@ pub(super) enum Command {
         #[arg(long, value_delimiter = ',', required = true)]
         versions: Vec<u64>,
     },
-    /// Look at what is known of a secret, change it, or remove the secret with all its versions.
+    /// Look at the metadata of a secret, change it, or remove the secret with all its versions.
     Metadata {
         #[command(subcommand)]
         command: metadata::Command,

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{client::Client, failure::Failure, kept, kv::encode, prompt};
 use keyway_terminal::output::{Format, alone_end, print};
 
-/// How somebody says who they are.
+/// How a user logs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Method {
     /// By a token.
@@ -32,7 +32,7 @@ pub(super) struct Login {
     /// The role id; only for approle. The secret id is asked for, or read from standard input.
     #[arg(long)]
     role_id: Option<String>,
-    /// Print the token instead of keeping it for the commands behind this one.
+    /// Print the token instead of keeping it for later commands.
     #[arg(long)]
     print: bool,
 }

@@ -79,7 +79,7 @@ fn list(client: &Client, format: Format) -> Result<(), Failure> {
                 .as_object()
                 .into_iter()
                 .flatten()
-                // What is always there is no mount of anybody's.
+                // Mounts that always exist are not listed.
                 .filter(|(_, mount)| mount["type"] != "cubbyhole" && mount["type"] != "system")
                 .map(|(path, mount)| {
                     let kind = format!("kv {}", mount["options"]["version"].as_str().unwrap_or("1"));

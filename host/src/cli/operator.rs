@@ -13,9 +13,9 @@ use super::{client::Client, failure::Failure, plugin, prompt};
 use keyway_terminal::output::{Format, pairs, print, print_once};
 
 /// Says whether the server is initialised and unsealed, and which backends do not serve; exit code 3 while it is sealed, 6
-/// where it cannot be known.
+/// if it cannot be known.
 pub(super) fn status(client: &Client, config: Option<&Path>, format: Format) -> Result<(), Failure> {
-    // From the files, so that it is known without a token and even where nobody answers.
+    // From the files, so that it works without a token and without a server that answers.
     let plugins = config.map(plugin::foresee).transpose()?.unwrap_or_default();
     let told = || plugins.iter().map(|(name, line)| format!("Backend {name}: {line}\n")).collect::<String>();
     let as_json =
@@ -55,7 +55,7 @@ pub(super) fn status(client: &Client, config: Option<&Path>, format: Format) -> 
     Ok(())
 }
 
-/// Those that there is something to say about.
+/// The backends with a problem or a remark.
 fn backends(storage: &Map<String, Value>) -> String {
     let text = |state: &Value| state.as_str().unwrap_or_default().to_owned();
     let notable =
@@ -78,7 +78,7 @@ pub(super) fn init(
     Ok(())
 }
 
-/// Gives the server one share, or makes it forget those that it has.
+/// Gives the server one share, or makes it forget the shares so far.
 pub(super) fn unseal(
     client: &Client,
     share: Option<String>,
@@ -108,7 +108,7 @@ pub(super) fn unseal_by_password(client: &Client, format: Format) -> Result<(), 
     Ok(())
 }
 
-/// Puts the keys out of reach.
+/// Seals the server.
 pub(super) fn seal(client: &Client, format: Format) -> Result<(), Failure> {
     client.post("sys/seal", "{}")?.success("seal")?;
     print(format, &json!({ "sealed": true }), || "The server is sealed.\n".to_owned())?;
@@ -152,7 +152,7 @@ fn describe_keys(made: &Value, shares: u64, threshold: u64) -> String {
     text.push_str(&format!("\nRoot token: {}\n\n", made["root_token"].as_str().unwrap_or_default()));
     text.push_str(&format!(
         "Any {threshold} of the {shares} shares unseal the server, after every start. They are shown only now: give \
-         them to\ndifferent people. Without {threshold} of them nobody can read the secrets again.\n"
+         them to\ndifferent people. Without {threshold} of them no one can read the secrets again.\n"
     ));
     text
 }

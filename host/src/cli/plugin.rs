@@ -42,10 +42,10 @@ pub(super) enum Command {
     Lock {
         #[command(flatten)]
         site: SiteArguments,
-        /// These files, for whatever platform they are built; without any, all that are found.
+        /// These files, for any platform; without any, all that are found.
         files: Vec<PathBuf>,
     },
-    /// Say whether plugin files may run, and why; exit code 5 where one may not.
+    /// Say whether plugin files may run, and why; exit code 5 if one may not.
     Verify {
         #[command(flatten)]
         site: SiteArguments,
@@ -67,7 +67,7 @@ pub(super) enum Command {
         /// The plugin's name, or name@requirement as in the configuration.
         plugin: String,
     },
-    /// Plugins that are not tried again because they crash whoever loads them.
+    /// Plugins that are not tried again because they crash the process that loads them.
     Quarantine {
         #[command(subcommand)]
         command: quarantine::Command,
@@ -76,7 +76,7 @@ pub(super) enum Command {
     Doctor {
         #[command(flatten)]
         site: SiteArguments,
-        /// Show all of what is known about each refusal.
+        /// Show all details of each refusal.
         #[arg(long)]
         verbose: bool,
     },

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::failure::Failure;
 
-/// A new secret: asked for twice where somebody types it, who could mistype.
+/// A new secret: asked for twice on a terminal, because a user could mistype.
 pub(super) fn new_secret(prompt: &str, again: &str) -> Result<Zeroizing<String>, Failure> {
     let first = secret(prompt)?;
     if io::stdin().is_terminal() && secret(again)? != first {
@@ -15,7 +15,7 @@ pub(super) fn new_secret(prompt: &str, again: &str) -> Result<Zeroizing<String>,
     Ok(first)
 }
 
-/// A secret from whoever sits there, or a line of standard input.
+/// A secret from the user at the terminal, or a line of standard input.
 pub(super) fn secret(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     let failed = |error: io::Error| Failure::Other(format!("read from standard input: {error}"));
     if io::stdin().is_terminal() {

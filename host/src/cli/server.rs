@@ -24,7 +24,7 @@ pub(super) fn run(config: &Path, options: StartOptions) -> Result<(), Failure> {
         tracing::warn!("memory that large requests have freed may stay with the server");
     }
     let ended = serve(config, options, &log, begun).map_err(|failure| {
-        // Behind what the log says, and without waiting for its reader.
+        // Written to the log, after its lines so far, without waiting for its reader.
         log.write(&format!("keyway: {}\n", failure.message()));
         Failure::Told { exit_code: failure.exit_code() }
     });
@@ -64,19 +64,19 @@ fn serve(config: &Path, options: StartOptions, log: &Log, begun: Instant) -> Res
                 "Backend {backend} uses a FALLBACK, not the plugin that is configured; the log says why\n"
             ));
         }
-        // A second signal does not wait for those who are still served.
+        // After a second signal, the server does not wait for open requests.
         tokio::select! {
             () = server.run(stop) => {}
             () = async { interrupted().await; interrupted().await } => tracing::warn!("stopped at once"),
         }
         Ok(())
     });
-    // A plugin may keep a thread for ever; nobody waits for it.
+    // A plugin may keep a thread for ever; the server does not wait for it.
     runtime.shutdown_timeout(LINGER);
     served
 }
 
-/// Resolves at Ctrl-C, and at SIGTERM where there is one.
+/// Resolves at Ctrl-C, and at SIGTERM if there is one.
 pub(super) async fn interrupted() {
     let ctrl_c = async {
         if let Err(error) = tokio::signal::ctrl_c().await {

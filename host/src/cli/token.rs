@@ -15,7 +15,7 @@ use keyway_terminal::output::{Format, alone_end, cell, pairs, print, print_once,
 pub(super) enum Command {
     /// Make a token, a child of the one that is shown.
     Create(Box<Create>),
-    /// Say what is known of a token; without one, of the one that is shown.
+    /// Look up a token; without one, the token that the command shows.
     Lookup {
         #[command(flatten)]
         which: Which,
@@ -92,7 +92,7 @@ pub(super) struct Create {
     /// Its life cannot be prolonged.
     #[arg(long)]
     not_renewable: bool,
-    /// What is to be told of it, as NAME=VALUE. May be repeated.
+    /// Metadata of the token, as NAME=VALUE. May be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     meta: Vec<String>,
     /// Print the token alone, and nothing else.
@@ -161,7 +161,7 @@ pub(super) fn run(client: &Client, command: Command, format: Format) -> Result<(
 }
 
 impl Which {
-    /// The end of the path and the body that name the token; none where it is the one that is shown.
+    /// The end of the path and the body that name the token; none if it is the one that is shown.
     fn body(
         &self,
         mut more: Map<String, Value>,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So many failures in a row open it.
+/// The circuit breaker opens after this number of failures in a row.
 const FAILURES: u32 = 5;
 /// How long it stays open at first.
 const FIRST_REST: Duration = Duration::from_secs(1);

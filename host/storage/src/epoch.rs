@@ -1,8 +1,9 @@
-//! The epoch: a mark in the system's store that changes together with what hosts keep in memory of it, which is policies,
-//! mounts, the keyring and the audit devices. A host that reads another mark than the one that it knows reads all of these
-//! again; one that reads the same knows that nothing has changed. Nobody needs a leader for that, or a message.
+//! The epoch record, for cache invalidation across hosts: a mark in the system's store. It changes in one
+//! batch with what hosts cache: policies, mounts, the keyring and the audit devices. A host that reads a mark
+//! other than the one it knows reads all of these again. If the mark is the same, nothing has changed. This
+//! needs neither a leader nor messages.
 //!
-//! The mark is random, and not sealed: who can replay it can replay what it stands for, too.
+//! The mark is random and not sealed: an attacker who can replay it can replay the cached records too.
 
 use keyway_loader::{Condition, Delete, Key, Op, Put, Record, Sharing, Version};
 use uuid::Uuid;
@@ -10,10 +11,10 @@ use uuid::Uuid;
 use crate::{Beside, SYSTEM_KEYSPACE, Storage, StorageError, Work};
 
 const KEY: &[u8] = b"epoch";
-/// What is written at once, at most: a record, the mark, and the check of a fence.
+/// The most operations of one batch: a record, the mark, and the check of a fence.
 const MOST_TOGETHER: u64 = 3;
 
-/// A mark as it was read; none where nothing was changed yet.
+/// A mark as it was read; none if nothing was changed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Epoch(Option<Vec<u8>>);
 

@@ -33,14 +33,16 @@ impl StorageError {
         Self { operation, backend: backend.to_owned(), source }
     }
 
-    /// The same failure of a write on which nothing depends: whatever has become of it, nothing has changed.
+    /// The same failure as one that changed nothing: no record refers to the write, so its outcome does not
+    /// matter.
     #[must_use]
     pub fn not_applied(self) -> Self {
         let source = Error::new(self.source.code(), self.source.message());
         Self { source, ..self }
     }
 
-    /// The failure of a batch that begins with the check of a fence: where it was that, it is no race that was lost.
+    /// The failure of a batch that begins with the check of a fence: if it was that, it is no race that was
+    /// lost.
     pub(super) fn fenced_off(self) -> Self {
         if self.source.index() != Some(0) || self.source.code() != ErrorCode::PRECONDITION_FAILED {
             return self;
@@ -49,7 +51,7 @@ impl StorageError {
         Self { source: Error::new(ErrorCode::CANCELLED, message), ..self }
     }
 
-    /// Whether a condition did not hold: somebody else was quicker.
+    /// Whether a condition did not hold: another writer was faster.
     pub fn is_lost_race(&self) -> bool {
         let code = self.source.code();
         code == ErrorCode::ALREADY_EXISTS
@@ -77,7 +79,7 @@ impl StorageError {
         self.source.code()
     }
 
-    /// When another try makes sense, where that is known.
+    /// When another try makes sense, if that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.source.retry_after_ms().map(Duration::from_millis)
     }

@@ -1,5 +1,5 @@
-//! What stands around every call of a backend: a deadline, a bound on how many run and wait at a time, the circuit breaker,
-//! and the measurements. One backend that hangs takes nobody else with it.
+//! The guard around every call of a backend: a deadline, limits for running and waiting calls, the circuit
+//! breaker, and metrics. A backend that hangs delays no call of another backend.
 
 use std::{
     num::NonZeroUsize,
@@ -23,7 +23,7 @@ const DOWN: [ErrorCode; 4] =
     [ErrorCode::CLOSED, ErrorCode::INTERNAL, ErrorCode::TIMEOUT, ErrorCode::UNAVAILABLE];
 /// How long the backend may take to say how it is.
 const HEALTH_DEADLINE: Duration = Duration::from_secs(3);
-/// How long its answer is good for whoever asks.
+/// How long an answer of health is used again.
 const HEALTH_AGE: Duration = Duration::from_secs(1);
 /// How long a call that finds too many others is asked to wait.
 const OVERLOADED: Duration = Duration::from_secs(1);
@@ -97,7 +97,8 @@ impl Guard {
             let _place = self.place(begun).await?;
             let remaining = self.limits.deadline.saturating_sub(begun.elapsed());
             if remaining < self.limits.deadline / 2 {
-                // What is left would make the backend look slow that is merely busy, and leave writes unknown.
+                // The time that is left is too short: the call would make a busy backend look slow, and leave
+                // writes unknown.
                 return Err(self.overloaded("calls before this one took most of its time"));
             }
             let admitted = self.breaker.admit(Instant::now()).map_err(|refused| self.resting(refused))?;
@@ -110,8 +111,9 @@ impl Guard {
         result
     }
 
-    /// Asks for the backend's health: beside the other calls, so that it is heard when too many run, and as the call that
-    /// tries again where that is due. One at a time, whose answer is good for everybody who asks within a second: asking costs the backend something.
+    /// Asks for the backend's health, outside the limit on calls, so that the answer comes even if too many
+    /// run. If the circuit breaker is due to try again, this is the call that does. One call runs at a time,
+    /// and its answer serves all requests of the next second: a health call costs the backend something.
     pub(super) async fn call_health(
         &self,
         work: &Work,
@@ -139,7 +141,7 @@ impl Guard {
         result
     }
 
-    /// Closes the backend: beside all bounds but the deadline.
+    /// Closes the backend, without any limit but the deadline.
     pub(super) async fn call_shutdown(
         &self,
         work: &Work,
@@ -232,7 +234,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// One of those that wait, counted for as long as it does.
+/// A waiting call, counted while it waits.
 struct Waiting<'g>(&'g AtomicUsize);
 
 impl<'g> Waiting<'g> {

@@ -1,11 +1,13 @@
-//! Leases: what one host at a time does for all that share a store, such as sealing old records again. No host needs one to read
-//! or to write for its clients.
+//! Leases: tasks that one host at a time does for all hosts of a store, such as sealing old records again. No
+//! host needs a lease to serve its clients.
 //!
-//! Two records make a lease. `lease/NAME` changes when a host takes it; that version of it is the host's *fence*: whatever the
-//! host writes to the system's store for this work is written in one batch with a check that the fence still stands, so that
-//! one who was paused, or cut off, and comes back behind another's taking writes nothing any more. `lease/NAME/beat` changes
-//! while the holder works. Whoever sees neither change for a [`TERM`], by a clock of its own, takes the lease; clocks of
-//! different machines are never compared for that. Neither is sealed: there is nothing in them.
+//! Two records make a lease. `lease/NAME` changes when a host takes it; that version is the host's *fence*.
+//! For this task the host writes to the system's store only in a batch that checks that the fence still
+//! stands. So a holder that was paused or cut off can write nothing after another host has taken the lease.
+//!
+//! `lease/NAME/beat` changes while the holder works. A host that sees neither record change for a [`TERM`],
+//! by its own clock, takes the lease. Clocks of different machines are never compared for that. Neither
+//! record is sealed: there is nothing secret in them.
 
 use std::{
     collections::HashMap,
@@ -104,7 +106,7 @@ impl Default for Leases {
 }
 
 impl Leases {
-    /// Asks for a lease; `patience` is how long the work may be left alone where it was done, at most.
+    /// Asks for a lease; `patience` is how long the work may be left alone if it was done, at most.
     ///
     /// # Errors
     ///
@@ -214,7 +216,8 @@ impl Taken {
         loop {
             match self.beat(system, false, 0).await {
                 Err(error) if error.code() == ErrorCode::PRECONDITION_FAILED => return Lost,
-                // While the store is away nobody else can take it either; and behind that the fence holds.
+                // While the store is away, no other host can take the lease either. After that the fence
+                // holds.
                 Ok(()) | Err(_) => tokio::time::sleep(BEAT).await,
             }
         }
@@ -247,7 +250,7 @@ fn text(said: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(said).expect("a lease is plain data")
 }
 
-/// None for what this version does not understand: whoever wrote it is there for as long as it changes.
+/// None if this version does not understand the record. Its writer counts as alive while the record changes.
 fn read<T: DeserializeOwned>(record: &Record) -> Option<T> {
     serde_json::from_slice(record.value()).ok()
 }

@@ -6,7 +6,7 @@ use keyway_loader::{Error, ErrorCode, Health};
 
 use crate::{Storage, StorageError, Work, operation::Operation};
 
-/// How long whoever asks for health waits for a backend that is being swapped.
+/// How long a health request waits for a backend that is being swapped.
 const SWAP_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a server that ends waits for a swap.
 const SWAP_ENDS: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// The backend's, where it cannot even tell.
+    /// The backend's, if it cannot even tell.
     pub async fn health(&self, work: &Work) -> Result<Health, StorageError> {
         // While it is swapped, its answer is good when it is there again, or late.
         let entered = tokio::time::timeout(SWAP_PATIENCE, self.enter(work, Operation::HEALTH)).await;
@@ -30,8 +30,8 @@ impl Storage {
         health.map_err(|source| self.error(Operation::HEALTH, source))
     }
 
-    /// Finishes what is in flight and closes the backend, where it is open, and what is left of former generations. No swap
-    /// begins any more.
+    /// Finishes the calls in flight, and closes the backend, if it is open, and its former generations. No
+    /// swap begins any more.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What is measured of the calls of backends.
+//! The metrics of a backend's calls.
 
 use std::time::Duration;
 

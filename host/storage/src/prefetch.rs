@@ -25,7 +25,7 @@ pub enum Found<'a> {
 }
 
 impl Found<'_> {
-    /// The record; none where there is none.
+    /// The record; none if there is none.
     pub fn record(&self) -> Option<&Record> {
         match self {
             Self::Prefetched(record) => *record,
@@ -67,7 +67,7 @@ impl Prefetched {
         Self { records: places.into_iter().zip(records).collect(), clock: 0 }
     }
 
-    /// The record of a key as it was then; none where nobody looked.
+    /// The record of a key at the time of the prefetch; none if the prefetch did not include the key.
     pub fn get(&self, key: Key<'_>) -> Option<Option<&Record>> {
         let found = self.records.iter().find(|(place, _)| place.key() == key);
         found.map(|(_, record)| record.as_ref())

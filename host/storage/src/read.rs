@@ -11,7 +11,7 @@ use crate::{
 
 /// Most records that one call reads by their keys.
 const READ_AT_ONCE: usize = 500;
-/// How many keys are in one part of those that somebody goes through.
+/// How many keys one part of a walk has.
 const KEYS_AT_ONCE: u32 = 100;
 
 /// Some of the keys of a keyspace, in order.
@@ -19,7 +19,7 @@ const KEYS_AT_ONCE: u32 = 100;
 pub struct Keys {
     /// The keys.
     pub keys: Vec<Vec<u8>>,
-    /// The key behind which there may be more; none at the end.
+    /// The key after which there may be more; none at the end.
     pub next: Option<Vec<u8>>,
 }
 
@@ -68,7 +68,7 @@ impl Storage {
         Ok(records)
     }
 
-    /// Reads what is probably wanted soon, in one call.
+    /// Reads in one call the records that a request probably needs soon.
     ///
     /// # Errors
     ///
@@ -96,8 +96,8 @@ impl Storage {
         Ok(page)
     }
 
-    /// Some of the keys with a prefix that lie behind the key `after`; an empty one is before all. For whoever goes through
-    /// many, and may have to go on after a restart.
+    /// Some of the keys with a prefix, after the key `after`; an empty `after` is before all keys. For a task
+    /// that goes through many keys and may have to resume after a restart.
     ///
     /// # Errors
     ///

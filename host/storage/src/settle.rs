@@ -8,34 +8,36 @@ use crate::{Storage, StorageError, Work, operation::Operation};
 /// How often a write whose outcome must be known is tried.
 const SETTLE_ATTEMPTS: u32 = 3;
 
-/// What is written together with a record.
+/// An operation that is written together with a record.
 #[derive(Clone, Copy)]
 pub enum Beside<'a> {
     /// Nothing.
     Nothing,
     /// A condition, without which the record is not written.
     Check(Op<'a>),
-    /// A record with a random mark, another one for each attempt: one that comes late is none that somebody knows.
+    /// A record with a random mark. Each attempt has another mark, so hosts never take a late one for the
+    /// current one.
     Mark(Key<'a>),
 }
 
 impl Storage {
-    /// Writes one record whose value nobody else would write (it is sealed, or holds a random part), and finds out what
-    /// has become of it where the backend does not know.
+    /// Writes one record whose value no other writer would write: it is sealed, or holds a random part. If
+    /// the backend does not know the outcome, this finds it out.
     ///
     /// # Errors
     ///
-    /// The backend's; unknown only where it also cannot be read.
+    /// The backend's. The outcome is unknown only if the record cannot be read either.
     pub async fn put_settled(&self, work: &Work, put: Put<'_>) -> Result<Version, StorageError> {
         self.put_settled_with(work, put, Beside::Nothing).await
     }
 
-    /// As [`put_settled`](Self::put_settled), with something beside it, in one batch. It is left out where the backend has no such
-    /// batches, or no other host would miss it.
+    /// As [`put_settled`](Self::put_settled), together with another operation, in one batch. That operation
+    /// is left out if the backend has no such batches, or if no other host would miss it.
     ///
     /// # Errors
     ///
-    /// The backend's; unknown only where it also cannot be read; `TOO_LARGE` where other hosts would miss what does not fit.
+    /// The backend's; unknown only if it also cannot be read; `TOO_LARGE` if other hosts would miss what does
+    /// not fit.
     pub async fn put_settled_with(
         &self,
         work: &Work,
@@ -86,9 +88,9 @@ impl Storage {
         Ok(self.apply_for_first(work, &ops).await?.version())
     }
 
-    /// Unconditional writes that come before a conditional one, which is the commit point: in one atomic batch where
-    /// the backend has them, and otherwise in this order, so that what is not committed is never referred to. The keys
-    /// of the former must be such that nobody else writes them.
+    /// Makes unconditional writes before a conditional one, which is the commit point. If the backend has
+    /// atomic batches, all go in one. Otherwise they go in this order, so that no record refers to one that
+    /// is not written. No other writer may use the keys of the unconditional writes.
     ///
     /// # Errors
     ///
@@ -107,14 +109,15 @@ impl Storage {
         self.put(work, point).await.map(|_| ())
     }
 
-    /// Whether the backend takes these operations as one atomic batch, with the check of a fence where the work has one.
+    /// Whether the backend takes these operations as one atomic batch, with the check of a fence if the work
+    /// has one.
     pub fn takes_at_once(&self, work: &Work, ops: &[Op<'_>]) -> bool {
         let bytes: usize = ops.iter().map(|op| op.key().bytes().len() + op.value().len()).sum();
         let count = ops.len() as u64 + u64::from(work.fence(self.slot()).is_some());
         self.takes_together(work, count) && bytes as u64 <= self.capabilities(work).limits.batch_bytes
     }
 
-    /// Whether the backend has atomic batches of so many operations.
+    /// Whether the backend has atomic batches of this number of operations.
     pub fn takes_together(&self, work: &Work, ops: u64) -> bool {
         let capabilities = self.capabilities(work);
         capabilities.features.contains(Features::ATOMIC_BATCH) && ops <= capabilities.limits.batch_ops

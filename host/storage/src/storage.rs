@@ -27,7 +27,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// The way to a backend, within the ordinary bounds, measured by nobody.
+    /// The way to a backend, with default limits and metrics that nothing collects.
     pub fn new(backend: Arc<Slot>) -> Self {
         let metrics = CallMetrics::new(&Metrics::new()).backend(backend.backend());
         Self::guarded(backend, CallLimits::default(), metrics)
@@ -94,7 +94,7 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// Where it is not open: then nobody knows.
+    /// The backend is not open, so this is not known.
     pub fn sharing(&self) -> Result<Sharing, StorageError> {
         let open = self.generation().map_err(|down| self.down(Operation::CAPABILITIES, &down))?;
         Ok(open.capabilities().sharing)
@@ -105,7 +105,8 @@ impl Storage {
         self.capabilities(work).features.contains(Features::EXPIRY)
     }
 
-    /// Whether everything is gone when the backend closes. What is not open counts as lasting: nothing is forgotten for it.
+    /// Whether all records are lost when the backend closes. A backend that is not open counts as lasting, so
+    /// that the server forgets nothing.
     pub fn is_volatile(&self) -> bool {
         self.generation().is_ok_and(|open| open.capabilities().durability == Durability::VOLATILE)
     }
@@ -153,8 +154,8 @@ impl Storage {
     }
 }
 
-/// A call of a generation that was swapped for another, and did not end in time. What nobody has asked of the backend has not
-/// happened; what was, may have, where it writes.
+/// A call of a generation that was swapped, and did not end in time. If the backend was not asked, nothing
+/// has happened. If it was asked to write, the outcome is unknown.
 fn cancelled(operation: Operation, was_asked: bool) -> Error {
     let message = "the backend was swapped while this ran, and it did not end in time";
     let error = Error::new(ErrorCode::CANCELLED, message);

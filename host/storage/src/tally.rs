@@ -45,7 +45,7 @@ pub struct Tallied {
     pub generation: u64,
     /// Its calls.
     pub calls: u64,
-    /// Those that it has failed.
+    /// Failed calls.
     pub failed: u64,
     /// The time within which 95 of 100 of its last calls were answered.
     pub p95: Duration,

@@ -86,7 +86,7 @@ impl Work {
         Some(Op::check(fence.place.key(), Condition::Version(fence.version)))
     }
 
-    /// What a backend is told of it.
+    /// The context of a backend's call.
     pub(crate) fn call(&self, remaining: Duration) -> CallContext<'static> {
         let remaining_ms = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
         let (trace_id, span_id) = self.trace;

@@ -62,8 +62,8 @@ impl Storage {
         self.apply_all(work, ops).await.map(|_| ())
     }
 
-    /// As [`apply`](Self::apply), with what each operation did. Work that is done behind a fence does nothing any more where that is
-    /// gone.
+    /// As [`apply`](Self::apply), with the result of each operation. If the work has a fence and the fence is
+    /// gone, nothing is written.
     async fn apply_all(&self, work: &Work, ops: &[Op<'_>]) -> Result<BatchResult, StorageError> {
         let id = write_id().map_err(|source| self.error(Operation::APPLY, source))?;
         let Some(fence) = work.fence(&self.backend) else {
@@ -120,7 +120,7 @@ impl Storage {
     }
 }
 
-/// The id of one mutation. Each has one of its own: a backend may take a repeated id for a repeated mutation.
+/// The id of one mutation. Each id is new: a backend may take a repeated id for a repeated mutation.
 fn write_id() -> Result<WriteId, Error> {
     let failed = |error: RandomError| Error::new(ErrorCode::INTERNAL, error.to_string());
     random_bytes().map(WriteId::new).map_err(failed)

@@ -3,7 +3,7 @@
 /// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// Anything that has no code of its own: 1.
+    /// Any failure without its own code: 1.
     Other(String),
     /// The command or the configuration is wrong: 2.
     Usage(String),
@@ -13,7 +13,7 @@ pub enum Failure {
     NotFound(String),
     /// Not allowed: 5.
     Refused(String),
-    /// Nobody answers: 6.
+    /// The server does not answer: 6.
     Unavailable(String),
     /// The command has said it already.
     Told {

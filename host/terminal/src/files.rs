@@ -1,4 +1,4 @@
-//! Plugin files: reading what they say, and writing files beside them.
+//! Plugin files: reading their descriptors, and writing files next to them.
 
 use std::{fs, io, io::Write as _, path::Path};
 
@@ -42,7 +42,8 @@ pub fn staging() -> Result<TempDir, Failure> {
     tempfile::tempdir().map_err(|error| Failure::Other(format!("make a temporary directory: {error}")))
 }
 
-/// Written beside and renamed, so that no reader sees half a file and nobody who has the old one mapped is harmed.
+/// Writes a temporary file next to it and renames that one. So no reader sees half a file, and a process that
+/// has mapped the old one keeps it whole.
 pub fn write_whole(path: &Path, contents: &[u8]) -> Result<(), Failure> {
     let write = || -> io::Result<()> {
         let directory =

@@ -65,7 +65,7 @@ pub fn say(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// As [`print()`], of what is shown only once: where standard output takes it not, standard error shows it.
+/// As [`print()`], for a secret that is shown only once: if standard output fails, standard error shows it.
 pub fn print_once(format: Format, json: &impl Serialize, table: impl Fn() -> String) -> Result<(), Failure> {
     print(format, json, &table).or_else(|failure| {
         let text = match format {
@@ -113,7 +113,8 @@ fn for_terminal(text: &str) -> Cow<'_, str> {
 
 /// Writes what a terminal obeys or hides, other than `kept`, as JSON does: `\n`, `\u001b`. In JSON it stays the same value.
 fn escape<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
-    // Besides control characters: what changes the direction of the text around it, and two more ends of lines.
+    // Besides control characters: those that change the direction of the text around them, and two more ends
+    // of lines.
     let is_obeyed = |c: char| {
         let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         (c.is_control() || turns) && !kept.contains(&c)

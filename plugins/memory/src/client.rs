@@ -144,13 +144,13 @@ impl Map {
             .map(|(key, entry)| (&**key, entry.version))
     }
 
-    /// The names of the keyspaces behind `after`.
+    /// The names of the keyspaces after `after`.
     pub fn keyspaces<'a>(&'a self, after: &str) -> impl Iterator<Item = &'a str> {
         let bounds = (Bound::Excluded(after), Bound::Unbounded);
         self.keyspaces.range::<_, str>(bounds).map(|(name, _)| &**name)
     }
 
-    /// The live records behind `position`, ordered by keyspace and key.
+    /// The live records after `position`, ordered by keyspace and key.
     pub fn records_after<'a>(
         &'a self,
         position: Option<(&'a str, &'a [u8])>,

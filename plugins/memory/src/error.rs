@@ -1,4 +1,4 @@
-//! The one way in which memory fails by itself.
+//! The one error of this backend: its memory is full.
 
 use keyway_sdk::{Error, ErrorCode};
 

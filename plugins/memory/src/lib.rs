@@ -1,7 +1,7 @@
 //! A backend in memory, for tests and for trying things out: ordered keys, serializable transactions, expiry,
 //! backup. Its data is gone when it closes.
 //!
-//! [`config`] is what an operator may set, [`client`] the ordered map, [`backend`] the SDK's trait over it,
+//! [`config`] has the operator's settings, [`client`] the ordered map, [`backend`] the SDK's trait over it,
 //! [`transaction`] optimistic transactions, [`backup`] and [`restore`] the streams.
 
 pub mod backend;

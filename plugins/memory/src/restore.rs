@@ -1,4 +1,4 @@
-//! Restore beside the store, published at once.
+//! A restore: gathers the records, and publishes all of them in one step.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -10,7 +10,7 @@ use crate::{client::Map, error};
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: RwLock<State>,
-    /// Random for every open: what is lost on close is another incarnation.
+    /// Random for each opening, because a close loses all records.
     incarnation: u64,
     max_bytes: u64,
 }

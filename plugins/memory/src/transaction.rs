@@ -143,7 +143,7 @@ impl Work {
     fn scan(&mut self, plan: ScanPlan<'_>) -> Page {
         let page = self.view.scan(plan.clone());
         let (mut lower, mut upper) = (plan.lower().to_vec(), plan.upper().map(<[u8]>::to_vec));
-        // What lies behind the page's end was not read.
+        // The scan has not read the keys after the page's end.
         if let Some(position) = page.cursor() {
             if plan.is_reverse() {
                 lower = position.to_vec();

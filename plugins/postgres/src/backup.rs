@@ -1,6 +1,7 @@
-//! A backup reads one snapshot, on a connection of its own, and blocks no writer.
+//! A backup reads one snapshot, on its own connection, and blocks no writer.
 //!
-//! The server keeps what the snapshot sees for as long as it is open, so that it is bounded by how long nobody asks for more.
+//! The server keeps what the snapshot sees while the snapshot is open. So the backup ends if the reader asks
+//! for no more in time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -63,7 +64,7 @@ impl PostgresBackup {
     }
 }
 
-/// Ends the backup when nobody asks for more, or the backend is being closed.
+/// Ends the backup when the reader asks for no more, or when the backend closes.
 async fn watch(reading: Arc<Mutex<Reading>>, asked: Arc<Notify>, client: Arc<Client>) {
     loop {
         tokio::select! {

@@ -30,12 +30,13 @@ use crate::{
 
 /// Connections that point reads share.
 const LANES: usize = 4;
-/// Batches and pages at a time: with more of them a server's processes wait for each other more than they get done, while those
-/// behind them here wait for little.
+/// Batches and pages at a time. With more of them, the server's processes wait for each other more than they
+/// work; waiting here instead costs little.
 const AT_A_TIME: usize = 16;
 /// How long a transaction may stay open, in milliseconds.
 pub(crate) const TRANSACTION_AGE_MS: u64 = 10_000;
-/// How much longer the server waits for the next statement of a transaction, where the host is no longer there to end it.
+/// How much longer the server waits for the next statement of a transaction, if the host is no longer there
+/// to end it.
 const IDLE_BEYOND_MS: u64 = 50_000;
 /// Calls at a time; beyond them the host has long refused more.
 const MOST_CALLS: u32 = 1 << 20;
@@ -62,7 +63,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Opens the database, and makes the schema where it is missing.
+    /// Opens the database, and makes the schema if it is missing.
     pub(crate) async fn open(config: Config, context: OpenContext) -> Result<Arc<Self>> {
         let schema = Schema::new(&config.schema).ok_or_else(|| {
             error::settings("schema is a name of lower-case letters, digits and underscores, at most 63")
@@ -107,7 +108,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Brings the schema to the newest data format, on a connection of its own; answers which it has.
+    /// Brings the schema to the newest data format, on a new connection; answers which one it has.
     pub(crate) async fn upgrade(&self, deadline: Deadline) -> Result<u32> {
         let connection = self.connector.connect().await?;
         // Dropped, the connection takes the transaction with it.
@@ -143,7 +144,7 @@ impl Client {
         Version::numbered(self.incarnation, number.cast_unsigned())
     }
 
-    /// The number of a version; none where it is another store's.
+    /// The number of a version; none if it is another store's.
     pub(crate) fn number(&self, version: Version) -> Option<i64> {
         numbered(version, self.incarnation)
     }
@@ -221,7 +222,7 @@ impl Client {
         }
     }
 
-    /// Runs one statement that commits, on a connection of its own.
+    /// Runs one statement that commits, on a connection that no other call uses meanwhile.
     pub(crate) async fn write(
         &self,
         doing: &'static str,
@@ -232,7 +233,8 @@ impl Client {
         self.turn(deadline).await?.session.rows(doing, Effect::Commits, deadline, sql, parameters).await
     }
 
-    /// Runs one statement that reads, on a connection of its own; once more where that turned out to be lost.
+    /// Runs one statement that reads, on a connection that no other call uses meanwhile; once more if that
+    /// connection was lost.
     pub(crate) async fn read_alone(
         &self,
         doing: &'static str,
@@ -305,7 +307,7 @@ impl Client {
     }
 }
 
-/// See [`Client::turn`]. The connection goes first, so that whoever is next finds it.
+/// See [`Client::turn`]. The connection is dropped before the turn, so that the next caller finds it.
 pub(crate) struct Turn {
     pub(crate) session: Session,
     _turn: OwnedSemaphorePermit,

@@ -1,4 +1,4 @@
-//! One connection: made, told what holds for it, and its prepared statements.
+//! One connection: how it is made, its session settings, and its prepared statements.
 
 use std::{
     sync::{
@@ -29,10 +29,11 @@ const AT_A_TIME: usize = 4;
 /// After a failed attempt the next one is made no sooner than this, then twice as long, up to the greatest.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 const GREATEST_WAIT: Duration = Duration::from_millis(400);
-/// The greatest wait if the server has refused the login: servers slow down or shut out those who try too often.
+/// The greatest wait after the server has refused the login: servers slow down or lock out clients that try
+/// too often.
 const GREATEST_WAIT_REFUSED: Duration = Duration::from_secs(5);
 
-/// How long to wait where more are waiting to be let in than the server has places for.
+/// How long to wait if more are waiting to be let in than the server has places for.
 const CROWDED: Duration = Duration::from_millis(10);
 
 /// A parameter of a statement.
@@ -84,8 +85,8 @@ impl Connection {
         self.client.is_closed()
     }
 
-    /// What asks the server to give up what it is doing for this connection. It may come too late and meet the next statement: a
-    /// connection for which it was used is not used again.
+    /// Asks the server to cancel the statement of this connection. The request may come too late and hit the
+    /// next statement, so a connection is not used again after it.
     pub(crate) fn canceller(&self) -> Canceller {
         Canceller { token: self.client.cancel_token(), tls: self.tls.clone() }
     }
@@ -151,7 +152,7 @@ impl Connector {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new connection; at once the last failure where that was only just now.
+    /// A new connection; at once the last failure if that was only just now.
     pub(crate) async fn connect(&self) -> Result<Connection> {
         // Never closed.
         let _place = self.places.acquire().await;
@@ -207,7 +208,7 @@ impl Connector {
     async fn attempt(&self) -> Result<Connection> {
         let (client, tls) = self.log_in().await?;
         let told = client.simple_query(&self.settings).await.map_err(|source| error::unreachable(&source))?;
-        // A standby lags behind: what it answers is not what was acknowledged last.
+        // A standby is stale: it may not have the write that was acknowledged last.
         if sql::first_row(&told).and_then(|row| row.get("in_recovery")) == Some("t") {
             return Err(error::standby());
         }
@@ -248,7 +249,7 @@ async fn log_in_as(target: &Target) -> std::result::Result<tokio_postgres::Clien
     let (client, io) = loop {
         // Its future is large, and would make that of every call as large, which may have to connect first.
         match Box::pin(target.config.connect(target.tls.clone())).await {
-            // A Unix socket says so where the server has not yet taken those who came before.
+            // A Unix socket returns this error while the server has not accepted earlier connections.
             Err(source) if is_crowded(&source) => sleep(CROWDED).await,
             connected => break connected?,
         }

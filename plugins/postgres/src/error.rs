@@ -1,15 +1,18 @@
 //! PostgreSQL's codes in the interface's words, and what they say of the outcome.
 //!
-//! Sources: <https://www.postgresql.org/docs/current/errcodes-appendix.html> for what the codes mean, and
-//! <https://www.postgresql.org/docs/current/protocol-flow.html> for what an error does to a transaction: one of severity
-//! ERROR aborts it, so that nothing was changed. FATAL and PANIC end the session, perhaps behind a commit (as where the wait for
-//! a synchronous standby is cut short); then, as where the connection is lost, the outcome is unknown. So it is where the code says
-//! just that: `40003`, and class `08`, which proxies and extensions send.
+//! Sources: <https://www.postgresql.org/docs/current/errcodes-appendix.html> for the meaning of the codes,
+//! and <https://www.postgresql.org/docs/current/protocol-flow.html> for the effect of an error on a
+//! transaction.
+//!
+//! An error of severity ERROR aborts the transaction, so that nothing was changed. FATAL and PANIC end the
+//! session, perhaps after a commit, for example if the wait for a synchronous standby is cut short. Then the
+//! outcome is unknown, as it is if the connection is lost. It is also unknown if the code says so: `40003`,
+//! and class `08`, which proxies and extensions send.
 
 use keyway_sdk::{Error, ErrorCode};
 use tokio_postgres::error::{DbError, Severity};
 
-/// How long a client should wait where the server is busy or away, in milliseconds.
+/// How long a client should wait if the server is busy or away, in milliseconds.
 const RETRY_AFTER_MS: u64 = 250;
 
 /// Whether what failed might have changed something.
@@ -21,7 +24,7 @@ pub(crate) enum Effect {
     Commits,
 }
 
-/// What single codes mean, where that is not what their class does.
+/// The meaning of single codes that differ from their class.
 const CODES: &[(&str, ErrorCode)] = &[
     // The session is on a standby, or the role may only read: another server may take it.
     ("25006", ErrorCode::UNAVAILABLE),
@@ -57,7 +60,7 @@ const CLASSES: &[(&str, ErrorCode)] = &[
     ("28", ErrorCode::PERMISSION_DENIED),
     ("3D", ErrorCode::UNAVAILABLE),
     ("3F", ErrorCode::UNAVAILABLE),
-    // A table or function is not there: somebody is at work on the schema, or it is gone.
+    // A table or function is missing: an operator changes the schema, or has dropped it.
     ("42", ErrorCode::UNAVAILABLE),
     // Disk full, out of memory, too many connections.
     ("53", ErrorCode::RESOURCE_EXHAUSTED),
@@ -118,7 +121,7 @@ fn by_client(doing: &str, source: &tokio_postgres::Error) -> Error {
     Error::new(ErrorCode::UNAVAILABLE, message).with_retry_after_ms(RETRY_AFTER_MS)
 }
 
-/// An error and what is behind it, in one line.
+/// An error and its causes, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -243,7 +246,7 @@ pub(crate) fn rolled_back(why: &'static str) -> Error {
     Error::new(ErrorCode::RESOURCE_EXHAUSTED, format!("the transaction was rolled back: {why}"))
 }
 
-/// What the database holds is none of what was asked for.
+/// The database answered something that the statement cannot return.
 pub(crate) fn unexpected(doing: &str) -> Error {
     Error::new(
         ErrorCode::CORRUPT,

@@ -52,10 +52,10 @@ async fn query(client: &Client, deadline: Deadline, request: &[u8]) -> Result<Ab
     let mut session = client.session(deadline).await?;
     session.begin(deadline, false, true).await?;
     let answer = session.query_text(QUERY, deadline, &sql::as_json(text, MOST_ROWS, MOST_BYTES)).await;
-    // Whatever it has left in the session (a lock, a setting) goes with it.
+    // The session is not used again, so a lock or a setting of the query ends with it.
     session.spoil();
     let text = answer.map_err(|error| match error.native_code() {
-        // What is wrong with a query is no outage.
+        // A wrong query is no outage.
         code if code.starts_with("SQLSTATE 42") || code == "SQLSTATE 25006" => {
             Error::new(ErrorCode::INVALID_ARGUMENT, error.message().to_owned())
                 .with_native_code(code.to_owned())

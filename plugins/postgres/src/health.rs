@@ -19,7 +19,7 @@ const WEIGHT: usize = 256 * 1024;
 pub(crate) async fn health(client: &Client, deadline: Deadline) -> Health {
     let begun = Instant::now();
     client.measure();
-    // Beside each other: where one does not answer, the other may still.
+    // Both at the same time: if one does not answer, the other may.
     let (written, read) = tokio::join!(write(client, deadline), read(client, deadline));
     let mut details: Vec<String> = Vec::new();
     let is_written = written.is_ok();
@@ -57,8 +57,8 @@ async fn write(client: &Client, deadline: Deadline) -> Result<()> {
     Ok(())
 }
 
-/// Writes a record that is larger than what a table usually has room for, and takes it back: the mark's place is there whatever
-/// the disk has.
+/// Writes a record that is larger than the free room of a table usually is, and rolls back. The mark alone
+/// proves nothing: it has its place even if the disk is full.
 async fn find_room(client: &Client, deadline: Deadline) -> Result<()> {
     let mut session = client.session(deadline).await?;
     session.begin(deadline, false, false).await?;

@@ -1,6 +1,8 @@
-//! Connections that many point reads share at a time: each is sent at once, behind those before it.
+//! Connections that many point reads share at the same time: each read is sent at once, after the earlier
+//! ones.
 //!
-//! Only what takes no lock and answers little goes here, because nobody is answered before those in front of him.
+//! The server answers the reads of a connection in order. So only reads that take no lock and answer little
+//! go here.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -17,7 +19,7 @@ pub(crate) struct Lanes(Vec<Lane>);
 #[derive(Default)]
 struct Lane {
     connection: Mutex<Option<Arc<Connection>>>,
-    /// Held while a connection is made, so that those who wait for it make none.
+    /// Held while a connection is made, so that other calls wait for that one and make none.
     opening: tokio::sync::Mutex<()>,
     in_flight: AtomicUsize,
 }
@@ -38,14 +40,14 @@ impl Lanes {
         Ok(turn)
     }
 
-    /// Closes all connections, once what is in flight is answered.
+    /// Closes all connections after the reads in flight are answered.
     pub(crate) fn close(&self) {
         for lane in &self.0 {
             drop(lane.present().take());
         }
     }
 
-    /// Those that are open.
+    /// The number of open ones.
     pub(crate) fn open(&self) -> usize {
         self.0.iter().filter(|lane| lane.live().is_some()).count()
     }

@@ -1,13 +1,16 @@
 //! Keyway's backend for many hosts: one schema of a PostgreSQL database.
 //!
-//! [`config`] is what an operator may set, [`backend`] the SDK's trait, and [`client`] an open database with its connections.
+//! [`config`] has the operator's settings, [`backend`] is the SDK's trait, and [`client`] an open database
+//! with its connections.
 //!
-//! - Connections: [`target`] is where and with which TLS, [`login`] reads it again after a refusal, [`connect`] makes them,
-//!   [`pooler`] recognises one that cannot stand between, [`lanes`] share some among point reads,
-//!   [`session`] is one for a call alone and what becomes of it when nobody waits any more.
-//! - What is done on them: [`ops`] single operations and batches, [`write`] several calls' in a statement, [`scan`] pages, [`transaction`], [`backup`], [`restore`],
-//!   [`upkeep`], [`health`], [`extension`]. [`rows`] is what the server answers, in the interface's types.
-//! - [`sql`] has every statement and the schema, [`error`] PostgreSQL's codes in the interface's words.
+//! - Connections: [`target`] says which server and which TLS, [`login`] reads the login again after a
+//!   refusal, [`connect`] makes connections, [`pooler`] recognises a pooler that does not work, [`lanes`]
+//!   share connections among point reads, [`session`] is a connection for one call, and cleans up after a
+//!   caller that went away.
+//! - Work on them: [`ops`] has single operations and batches, [`write`] joins the writes of several calls in
+//!   one statement, [`scan`] reads pages; then [`transaction`], [`backup`], [`restore`], [`upkeep`],
+//!   [`health`] and [`extension`]. [`rows`] turns the server's answers into the interface's types.
+//! - [`sql`] has every statement and the schema, [`error`] maps PostgreSQL's codes to the interface's errors.
 
 pub mod backend;
 pub mod config;

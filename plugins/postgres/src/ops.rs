@@ -67,7 +67,8 @@ impl On<'_> {
         if let Some(number) = written(&rows, "put")? {
             return Ok(number);
         }
-        // No such keyspace yet, or the key exists: that statement tells them apart, and makes what is missing.
+        // Either there is no such keyspace yet, or the key exists. This statement tells which, and makes a
+        // missing keyspace.
         let applied = self.apply(std::slice::from_ref(op), false, 0, number).await?;
         match applied.first() {
             Some(Applied { is_done: true, version: Some(number), .. }) => Ok(*number),

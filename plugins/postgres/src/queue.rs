@@ -15,7 +15,7 @@ use crate::{
 
 /// Statements with writes under way at a time.
 pub(crate) const TURNS: usize = 4;
-/// Most writes of a statement, and most bytes that they hold; a larger one goes by itself.
+/// The most writes of a statement, and the most bytes that they hold. A larger write gets its own statement.
 const MOST_WRITES: usize = 64;
 const MOST_BYTES: usize = 1024 * 1024;
 
@@ -43,7 +43,7 @@ pub(crate) struct Job {
     pub(crate) op: OwnedOp,
     pub(crate) deadline: Deadline,
     pub(crate) done: oneshot::Sender<Result<Applied>>,
-    /// Kept until the write is done, which a close waits for, whoever waits for its answer.
+    /// Kept until the write is done, even if its caller has gone; a close waits for it.
     pub(crate) _call: OwnedSemaphorePermit,
 }
 
@@ -53,7 +53,7 @@ impl Job {
     }
 
     pub(crate) fn answer(self, answer: Result<Applied>) {
-        // Whoever went away hears nothing of it.
+        // The send fails only if the caller has gone.
         let _gone = self.done.send(answer);
     }
 }
@@ -78,16 +78,16 @@ impl Writes {
         self.freed.notify_waiters();
     }
 
-    /// Those that go together, in their order, each key once; they are under way from now on.
+    /// Takes the writes that go together, in their order, each key once; they are under way from now on.
     pub(crate) fn take(&self) -> Vec<Job> {
         let mut waiting = self.waiting();
         let Waiting { jobs, under_way, .. } = &mut *waiting;
         let (mut taken, mut left) = (Vec::new(), VecDeque::with_capacity(jobs.len()));
-        // Behind one of the same key that stays, the next must stay as well.
+        // If a write stays in the queue, later writes of the same key stay too.
         let (mut stay, mut bytes, mut is_full) = (HashSet::new(), 0, false);
         for job in jobs.drain(..) {
             if job.done.is_closed() {
-                // Nobody waits for it any more, and it has not begun.
+                // The caller has gone, and the write has not begun.
                 continue;
             }
             let place = job.place();

@@ -1,5 +1,5 @@
-//! A restore fills keyspaces that have no name yet, beside the ones that are in use, and gives them their names in one
-//! step. Whatever ends it before that leaves orphans, which upkeep removes.
+//! A restore fills keyspaces that have no name yet, next to the ones in use, and names them in one step. If
+//! it ends before that, it leaves orphans, which upkeep removes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -40,7 +40,8 @@ struct Owned {
 impl PostgresRestore {
     pub(crate) async fn begin(client: Arc<Client>, deadline: Deadline, mode: RestoreMode) -> Result<Self> {
         let place = client.stream()?;
-        // Early, so that nobody sends a million records in vain; it is looked at again when they are published.
+        // Checked early, so that the client does not send a million records in vain. The publication checks
+        // it again.
         if mode == RestoreMode::INTO_EMPTY {
             let rows = client.read_alone("restore", deadline, Sql::IsEmpty, &[]).await?;
             if !rows.first().map_or(Ok(false), |row| column(row, 0, "restore"))? {
@@ -159,7 +160,7 @@ impl RestoreSink for PostgresRestore {
         Reply::pending(async move {
             let ids: Vec<i64> = std::mem::take(&mut filled.lock().await.keyspaces).into_values().collect();
             if !ids.is_empty() {
-                // Where that fails they are due in an hour.
+                // If that fails they are due in an hour.
                 client.write("restore", deadline, Sql::Forget, &[&ids]).await?;
                 client.want_upkeep();
             }

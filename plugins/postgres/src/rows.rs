@@ -212,7 +212,7 @@ impl<'a> PageRow<'a> {
         })
     }
 
-    /// The entry; `None` where its value was left out.
+    /// The entry; `None` if its value was left out.
     pub(crate) fn entry(
         &self,
         keys_only: bool,

@@ -15,7 +15,7 @@ pub(crate) struct PageQuery {
     upper: Option<Vec<u8>>,
     max_bytes: i64,
     keys_only: bool,
-    /// With the one behind the page.
+    /// One more than the page, to see whether more follows.
     limit: i64,
     walk: Option<Walk>,
     is_reverse: bool,
@@ -78,7 +78,7 @@ pub(crate) fn page(plan: ScanPlan<'_>, rows: &[Row], version: impl Fn(i64) -> Ve
     let (mut pager, mut is_whole) = (Pager::new(plan), true);
     for row in rows {
         let row = PageRow::of(row)?;
-        // Where a common prefix is jumped over, the statement has done so too.
+        // If a common prefix is jumped over, the statement has done so too.
         let step = pager.offer(row.key, row.value_bytes, || {
             row.entry(keys_only, &version).unwrap_or_else(|| {
                 is_whole = false;

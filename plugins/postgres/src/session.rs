@@ -20,7 +20,8 @@ use crate::{
 const USUAL: Duration = Duration::from_secs(30);
 /// How long a statement that was cancelled may take to say so; also the part of a call's time that is kept for it.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long what nobody waits for any more may go on before it is cancelled, which costs the connection.
+/// How long a statement may run after its caller has gone. After that it is cancelled, which costs the
+/// connection.
 const UNHEARD: Duration = Duration::from_millis(400);
 
 /// Makes the pool's connections.
@@ -58,12 +59,12 @@ impl Deadline {
         Self { ends: Instant::now() + left.saturating_sub(grace), grace }
     }
 
-    /// The same, or what is sooner.
+    /// The same, or earlier if `ends` is earlier.
     pub(crate) fn no_later_than(self, ends: Instant) -> Self {
         Self { ends: self.ends.min(ends), ..self }
     }
 
-    /// What is left of it.
+    /// The time that is left.
     pub(crate) fn left(&self) -> Duration {
         self.ends.saturating_duration_since(Instant::now())
     }
@@ -165,7 +166,7 @@ impl Session {
         }
     }
 
-    /// The connection is not used again: somebody may have left something in its session.
+    /// The connection is not used again: a query may have left something in its session.
     pub(crate) fn spoil(&mut self) {
         self.state = State::Spoiled;
     }
@@ -224,10 +225,11 @@ impl Drop for Session {
     }
 }
 
-/// Waits for what is under way, ends the transaction that may be open, and gives the connection back; or else closes it.
+/// Waits for the statement under way, ends a transaction that may be open, and gives the connection back. If
+/// that takes too long, closes it.
 async fn recover(connection: Object<Opener>, end: &'static str) {
     let is_idle = {
-        // Sent at once, answered behind what is under way.
+        // Sent at once; the server answers it after the statement under way.
         let mut ended = pin!(connection.client().batch_execute(end));
         match timeout(UNHEARD, &mut ended).await {
             Ok(ended) => ended.is_ok(),

@@ -71,9 +71,9 @@ macro_rules! space {
     };
 }
 
-/// A page of a scan by keyset: the index is entered at the bound, and left after the limit. What is beyond `$4` bytes comes
-/// without its value; `$5` leaves all of them out. A bound that is not there is no part of the statement, which would
-/// otherwise walk to the end of the keyspace.
+/// A page of a scan by keyset: the index is entered at the bound, and left after the limit. Records beyond
+/// `$4` bytes come without their value; `$5` leaves out all values. A statement without a bound leaves the
+/// condition out, because it would otherwise walk to the end of the keyspace.
 macro_rules! page {
     ($bound:literal, $order:literal) => {
         concat!(
@@ -101,20 +101,20 @@ statements! {
         "SELECT r.version, r.expires_at_ms, r.value FROM keyway.records r WHERE r.space = ", space!(),
         " AND r.key = $2 AND ", live!()
     );
-    /// Of arrays of keyspaces and keys; answers the places of those that exist.
+    /// Takes arrays of keyspaces and keys; answers the positions of the keys that exist.
     GetMany = concat!(
         "SELECT o.nth::integer, r.version, r.expires_at_ms, r.value \
          FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS o (name, key, nth) \
          JOIN keyway.spaces s ON s.name = o.name JOIN keyway.records r ON r.space = s.id AND r.key = o.key WHERE ",
         live!()
     );
-    /// Of keyspace, key, value and expiry. No row where there is no such keyspace.
+    /// Of keyspace, key, value and expiry. No row if there is no such keyspace.
     PutAny = "INSERT INTO keyway.records AS r (space, key, version, expires_at_ms, value) \
          SELECT s.id, $2, nextval('keyway.numbers'), $4, $3 FROM keyway.spaces s WHERE s.name = $1 \
          ON CONFLICT (space, key) DO UPDATE SET \
              version = excluded.version, expires_at_ms = excluded.expires_at_ms, value = excluded.value \
          RETURNING r.version";
-    /// As [`Sql::PutAny`]; no row where the key exists either.
+    /// As [`Sql::PutAny`]; no row if the key exists either.
     PutAbsent = "INSERT INTO keyway.records AS r (space, key, version, expires_at_ms, value) \
          SELECT s.id, $2, nextval('keyway.numbers'), $4, $3 FROM keyway.spaces s WHERE s.name = $1 \
          ON CONFLICT (space, key) DO UPDATE SET \
@@ -147,22 +147,25 @@ statements! {
     Walk = "SELECT key, version, expires_at_ms, value_bytes, value FROM keyway.walk($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     /// A batch; see the schema.
     Apply = "SELECT nth, code, new_version, existed FROM keyway.apply($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    /// The names behind one.
+    /// The names after one.
     Keyspaces = "SELECT s.name FROM keyway.spaces s WHERE s.name > $1 ORDER BY s.name LIMIT $2";
     /// Takes a keyspace its name; see the schema.
     DropKeyspace = "SELECT keyway.drop_space($1)";
     /// Writes a mark, for health.
     Mark = "UPDATE keyway.meta SET value = value + 1 WHERE name = 'mark' RETURNING value";
-    /// Writes a record of nobody's, in a transaction that is rolled back. No keyspace has the number zero.
+    /// Writes a record that belongs to no keyspace, in a transaction that is rolled back: no keyspace has the
+    /// number zero.
     Weight = "INSERT INTO keyway.records (space, version, key, value) VALUES (0, 0, 'weight', $1)";
-    /// Reads the mark, and looks for a record of nobody's, which waits where somebody has locked the table.
+    /// Reads the mark and looks for a record of keyspace zero. It waits if another session has locked the
+    /// table.
     ReadMark = "SELECT value, pg_is_in_recovery(), current_setting('transaction_read_only')::boolean, \
          EXISTS (SELECT FROM keyway.records r WHERE r.space = 0) FROM keyway.meta WHERE name = 'mark'";
-    /// The first keyspace whose name is `$1` or behind it, for a backup.
+    /// The first keyspace whose name is `$1` or later, for a backup.
     SpaceFrom = "SELECT s.id, s.name FROM keyway.spaces s WHERE s.name >= $1 ORDER BY s.name LIMIT 1";
-    /// The same, behind the name.
+    /// The same, for names later than `$1`.
     SpaceBehind = "SELECT s.id, s.name FROM keyway.spaces s WHERE s.name > $1 ORDER BY s.name LIMIT 1";
-    /// Records of the keyspace `$1` from the key `$2` on, at most `$4`; what is beyond `$3` bytes comes without its value.
+    /// Records of the keyspace `$1` from the key `$2` on, at most `$4`; records beyond `$3` bytes come
+    /// without their value.
     Copy = concat!(
         "SELECT p.key, p.version, p.expires_at_ms, CASE WHEN p.nth = 1 OR p.bytes <= $3::bigint THEN p.value END \
          FROM (SELECT q.*, row_number() OVER w AS nth, sum(length(q.key) + length(q.value)) OVER w AS bytes \
@@ -189,7 +192,7 @@ statements! {
     Publish = "SELECT keyway.publish($1, $2, $3)";
     /// Orphans whose records may be removed.
     DueOrphans = "SELECT o.id FROM keyway.orphans o WHERE o.due <= now() ORDER BY o.id";
-    /// Removes up to `$1` records of what is an orphan still; answers how many.
+    /// Removes up to `$1` records of a keyspace that is still an orphan; answers how many.
     RemoveOrphaned = "WITH gone AS (DELETE FROM keyway.records WHERE ctid = ANY (ARRAY( \
          SELECT r.ctid FROM keyway.records r WHERE r.space = $2 AND EXISTS ( \
              SELECT FROM keyway.orphans o WHERE o.id = $2 AND o.due <= now()) \
@@ -240,8 +243,9 @@ pub(crate) fn begin(schema: &Schema, is_serializable: bool, read_only: bool) -> 
 pub(crate) const COMMIT: &str = "COMMIT";
 pub(crate) const ROLLBACK: &str = "ROLLBACK";
 
-/// What a new connection is told, and whether it leads to a standby: the first row's `in_recovery`. The planner's ways without an index are closed to it: each statement has one, and a table
-/// that was never analyzed must not make it forget that. Settings that an older server does not have are left out.
+/// The settings of a new connection, and whether it leads to a standby: the first row's `in_recovery`. The
+/// planner may not use plans without an index: each statement has one, and missing statistics of a new table
+/// must not change that. Settings that an older server does not have are left out.
 pub(crate) fn session(settings: Session) -> String {
     let mut sql = String::from(
         "SET search_path = pg_catalog; SET jit = off; SET plan_cache_mode = force_generic_plan; \
@@ -261,15 +265,16 @@ pub(crate) fn session(settings: Session) -> String {
     sql
 }
 
-/// The bounds that the server itself puts to a session, in milliseconds: they hold also where nobody is left on this side.
+/// The limits that the server itself sets for a session, in milliseconds. They hold even if the host has
+/// gone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Session {
     pub(crate) statement_timeout_ms: u64,
     pub(crate) idle_in_transaction_ms: u64,
 }
 
-/// A read-only query of an operator's, its rows as a JSON array. What is not one statement fails as a syntax error, since it is
-/// prepared; what writes fails in a transaction that only reads.
+/// A read-only query from an operator, its rows as a JSON array. A text with several statements fails as a
+/// syntax error, because it is prepared. A statement that writes fails, because the transaction is read-only.
 pub(crate) fn as_json(query: &str, most_rows: u32, most_bytes: usize) -> String {
     format!(
         "SELECT CASE WHEN length(t) <= {most_bytes} THEN t END FROM (SELECT coalesce(json_agg(q), '[]')::text AS t \

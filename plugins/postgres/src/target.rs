@@ -17,7 +17,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{config::Config, error};
 
-/// What a URL may say beside the server's place, as libpq names it. The first four are for TLS, and are read here.
+/// The options of a URL besides the server's address, as libpq names them. The first four are for TLS, and
+/// are read here.
 const OPTIONS: &[&str] = &[
     "sslmode",
     "sslrootcert",
@@ -35,7 +36,8 @@ const OPTIONS: &[&str] = &[
 ];
 const TLS_OPTIONS: usize = 4;
 
-/// How soon a dead peer is noticed where nobody speaks: after the first, with so many probes at this distance.
+/// How soon a dead peer is noticed on an idle connection: the first probe, the distance of the others, and
+/// their number.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
@@ -95,7 +97,7 @@ impl Target {
         Ok(Self { config: target, tls: MakeRustlsConnect::new(tls), options })
     }
 
-    /// Whether both name the same servers and the same database, whoever logs in there.
+    /// Whether both name the same servers and the same database. The users may differ.
     pub(crate) fn is_at_the_place_of(&self, other: &Self) -> bool {
         let (own, other) = (&self.config, &other.config);
         let is_same_database = match (own.get_dbname(), other.get_dbname()) {
@@ -112,7 +114,7 @@ impl Target {
     }
 }
 
-/// No part of a URL goes into a message: where it is mistyped, any of it may be the password.
+/// No part of a URL goes into a message: if it is mistyped, any of it may be the password.
 const UNREADABLE: &str = "the URL cannot be read; it is written postgres://USER@HOST:PORT/DATABASE?OPTION=VALUE, and special \
                           characters in a password are percent-encoded";
 
@@ -145,7 +147,7 @@ fn from_file(path: &Path) -> Result<String> {
     Ok(fs::read_to_string(path).map_err(failed)?.trim().to_owned())
 }
 
-/// A URL without what is said of TLS in it.
+/// A URL without its TLS options.
 #[derive(Default, PartialEq, Eq)]
 struct Options {
     rest: String,
@@ -165,7 +167,8 @@ impl Options {
         let mut rest = form_urlencoded::Serializer::new(String::new());
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let Some(known) = OPTIONS.iter().position(|option| *option == name) else {
-                // Behind a question mark in a password comes its other half, and then the host.
+                // If a password holds a question mark, its other half and the host come after it; an error
+                // must not show them.
                 let is_name = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
                 let named = if is_name && !query.contains('@') {
                     format!("the URL has an unknown option, {name}")
@@ -192,7 +195,7 @@ impl Options {
         Ok(options)
     }
 
-    /// None where the connection is to go without TLS: by a Unix socket, or because the URL says so.
+    /// None if the connection is to go without TLS: by a Unix socket, or because the URL says so.
     fn tls(&self, is_local: bool, data_dir: &Path) -> Result<Option<ClientConfig>> {
         match self.sslmode.as_deref() {
             Some("disable") => return Ok(None),
@@ -309,7 +312,7 @@ mod tests {
             assert!(!text.message().contains("sesame"), "{url}: {text}");
         }
         assert!(refused("postgres://h/d?sslmod=disable").contains("sslmod"));
-        // An address beside a socket's directory would be used in its place, without TLS.
+        // The driver would use an address next to a socket's directory instead of the directory, without TLS.
         assert!(refused("postgres:///d?host=%2Frun&hostaddr=10.0.0.5").contains("hostaddr"));
     }
 }

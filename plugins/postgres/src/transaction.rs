@@ -1,7 +1,8 @@
 //! Transactions: a connection each, from begin to end.
 //!
-//! PostgreSQL keeps the snapshot and finds the conflicts. What a transaction reads of its own writes has versions of an incarnation
-//! that is its own alone: the numbers of a transaction that did not commit may be given out again after a crash of the server.
+//! PostgreSQL keeps the snapshot and finds the conflicts. If a transaction reads its own writes, their
+//! versions have an incarnation of this transaction alone. The reason: after a crash of the server, the
+//! numbers of an uncommitted transaction may be given out again.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -27,7 +28,7 @@ use crate::{
     session::{Deadline, Session},
 };
 
-/// What is written: the number of each key's version, none for one that was deleted.
+/// The writes so far: the number of each key's version, none for a deleted key.
 type Written = BTreeMap<(Vec<u8>, Vec<u8>), i64>;
 
 pub(crate) struct PostgresTransaction {
@@ -40,13 +41,13 @@ struct Work {
     /// None once the transaction has ended; then `ended` says why.
     session: Option<Session>,
     ended: Ended,
-    /// Given back when the transaction ends, whoever still holds it.
+    /// Given back when the transaction ends, even if the caller still holds the transaction.
     place: Option<OwnedSemaphorePermit>,
     /// When it is too old.
     ends: Instant,
     own: u64,
     written: Written,
-    /// The numbers of all own writes, also of those that were written over.
+    /// The numbers of all own writes, also of overwritten ones.
     numbers: HashSet<i64>,
     /// Whether the commit may change something.
     writes: bool,
@@ -150,7 +151,7 @@ impl Work {
         session.as_mut().map(|session| Open { session, numbers, own: *own, ends: *ends }).ok_or(why)
     }
 
-    /// What is left of the transaction after an operation's answer.
+    /// Notes whether the transaction goes on after an operation's answer.
     fn noted<T>(&mut self, answer: Result<T>) -> Result<T> {
         if let Err(error) = &answer
             && !is_condition(error)
@@ -272,7 +273,7 @@ impl Transaction for PostgresTransaction {
             let work = &mut *work.lock().await;
             let undone = match &mut work.session {
                 Some(session) if session.is_usable() => session.rollback(deadline).await,
-                // What is under way is ended behind it; it is not committed.
+                // The connection's cleanup ends the statement under way; nothing is committed.
                 _ => Ok(()),
             };
             work.end(Ended::Failed);

@@ -1,5 +1,7 @@
-//! Removes what is nobody's any more: records of orphaned keyspaces, and those that have expired. Little by little, past what
-//! somebody else has locked, so that several hosts may do it at a time.
+//! Removes the records of orphaned keyspaces and the expired ones.
+//!
+//! It works in small steps and skips rows that other sessions have locked, so several hosts can do it at the
+//! same time.
 
 use std::{
     sync::{Arc, Weak},
@@ -31,7 +33,7 @@ pub(crate) async fn run(client: Weak<Client>, wanted: Arc<Notify>) {
         let Ok(_call) = client.enter() else { return };
         match remove(&client).await {
             Ok(removed) => client.context().count("removed_records_total", removed as f64),
-            // It will be tried again; whoever reads and writes is told by his own calls.
+            // The next round tries again. Clients learn of such a failure from their own calls.
             Err(error) => tracing::debug!(%error, "upkeep was put off"),
         }
     }

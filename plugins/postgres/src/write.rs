@@ -1,8 +1,9 @@
-//! Single writes, several in a statement: whoever waits for a turn is taken along by the first who gets one, and all share a
-//! transaction and its sync.
+//! Single writes, several in one statement: the first call that gets a turn takes the waiting ones with it.
+//! They share one transaction and its sync.
 //!
-//! A key has one write under way at a time. A statement that holds the writes of many must not wait for a lock that somebody has: then
-//! none of them is done, and each is done again by itself; one that is by itself gives its turn to others while it waits.
+//! A key has one write under way at a time. A statement with several writes does not wait for a lock of
+//! another session. It then fails as a whole, and each write is done again alone. A write that is alone gives
+//! up its turn while it waits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +22,8 @@ use crate::{
     session::Deadline,
 };
 
-/// How long a statement with the writes of many waits for each lock, and one that is by itself keeps its turn, in milliseconds.
+/// How long a statement with several writes waits for each lock, in milliseconds. A single write keeps its
+/// turn for the same time.
 const PATIENCE_MS: u16 = 20;
 
 /// Does a write, among others.
@@ -49,7 +51,7 @@ pub(crate) async fn write(client: &Arc<Client>, deadline: Deadline, op: OwnedOp)
                 tokio::spawn(run(Arc::clone(client), jobs, turn));
             }
             if !writes.waiting().jobs.iter().any(|job| job.number == number) {
-                // Taken: what is left is the answer.
+                // The write is under way, and its answer follows.
                 return;
             }
         }
@@ -73,7 +75,7 @@ pub(crate) async fn write(client: &Arc<Client>, deadline: Deadline, op: OwnedOp)
     }
 }
 
-/// Whoever had it is gone with the runtime.
+/// The task that had the write ended with the runtime.
 fn lost() -> keyway_sdk::Error {
     error::closed().with_unknown_outcome()
 }
@@ -115,7 +117,8 @@ async fn run(client: Arc<Client>, jobs: Vec<Job>, turn: OwnedSemaphorePermit) {
     }
 }
 
-/// Several by the statement for batches: those that somebody still waits for when there is a connection.
+/// Does several writes by the statement for batches. When there is a connection, it leaves out writes whose
+/// caller has gone.
 async fn together(client: &Client, deadline: Deadline, jobs: Vec<Job>) -> (Vec<Job>, Result<Vec<Applied>>) {
     let mut session = match client.session(deadline).await {
         Ok(session) => session,
@@ -142,7 +145,7 @@ async fn alone(client: &Client, job: Job, turn: Option<OwnedSemaphorePermit>) {
     client.writes().free(&[place]);
 }
 
-/// See [`alone`]. It keeps the turn while it does not wait for long, and ends when nobody waits for it.
+/// See [`alone`]. It gives up its turn after a short wait, and ends when the caller goes away.
 async fn by_itself(client: &Client, job: Job, turn: Option<OwnedSemaphorePermit>) {
     let Job { op, deadline, mut done, _call, .. } = job;
     let answer = {

@@ -1,4 +1,4 @@
-//! The SDK's trait over the client. Point reads are answered inline; whatever writes, scans or waits is pending.
+//! The SDK's trait over the client. Point reads are answered inline; writes, scans and waits are pending.
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,12 +40,12 @@ const TRANSACTION_AGE_MS: u64 = 5_000;
 /// A store in one SQLite file.
 pub struct Sqlite {
     client: Arc<Client>,
-    /// The format that the file had when it was opened, which is what the capabilities tell.
+    /// The format of the file when it was opened; the capabilities tell this one.
     opened: Format,
 }
 
 impl Sqlite {
-    /// Reads on a thread of its own.
+    /// Reads on a separate thread.
     fn read<T: Send + 'static>(
         &self,
         doing: &'static str,
@@ -61,7 +61,7 @@ impl Sqlite {
     }
 }
 
-/// The records of several keys as they were at one time; none where one of them is too large to be read here.
+/// The records of several keys as they were at one time; none if one of them is too large to be read here.
 fn small_records(connection: &Connection, at: At, keys: &[Key<'_>]) -> rusqlite::Result<Option<Records>> {
     let mut records = Records::with_capacity(keys.len());
     for key in keys {
@@ -123,7 +123,7 @@ impl Backend for Sqlite {
         Capabilities {
             data_format: self.opened.number(),
             features: match self.opened {
-                // There, records cannot be written beside those that are in use.
+                // In this format, records cannot be written next to the ones in use.
                 Format::One => FEATURES,
                 Format::Two => most.features,
             },

@@ -1,7 +1,7 @@
-//! A backup reads one snapshot, on a thread and connection of its own, and blocks no writer.
+//! A backup reads one snapshot, on its own thread and connection, and blocks no writer.
 //!
-//! What it reads must stay in the WAL meanwhile, so that it is bounded: by how long nobody asks for more, and by how far
-//! the WAL has grown.
+//! The WAL must keep what the backup reads. So the backup ends if the reader asks for no more in time, or if
+//! the WAL grows too far.
 
 use std::{
     sync::Arc,
@@ -36,8 +36,8 @@ pub(crate) struct SqliteBackup {
 impl SqliteBackup {
     /// Begins, and answers once the snapshot is fixed.
     pub(crate) fn begin(client: &Client) -> Reply<Box<dyn BackupStream>> {
-        // One pull at a time; but what a thread that ends leaves behind is dropped with an unbounded channel alone, and whoever
-        // waits for its answer hears of it by that.
+        // There is one pull at a time. The channel is unbounded all the same: only such a channel drops its
+        // messages when the thread ends, and the drop tells the caller.
         let (pulls, asked) = unbounded();
         let (begun, fixed) = oneshot::channel();
         let reading = client.closing().and_then(|closing| {

@@ -24,7 +24,7 @@ use crate::{
     writer::Writer,
 };
 
-/// Transactions at a time; each that only reads has a thread and a connection of its own.
+/// Transactions at a time; each read-only one has its own thread and connection.
 pub(crate) const TRANSACTIONS: u64 = 32;
 
 /// An open database.
@@ -32,7 +32,7 @@ pub(crate) struct Client {
     shared: Arc<Shared>,
     idle: Idle,
     running: Mutex<Option<Running>>,
-    /// Who waits for the close that is under way; none where it is done.
+    /// Who waits for the close that is under way; none if it is done.
     closed: Mutex<Option<Vec<oneshot::Sender<Result<()>>>>>,
 }
 
@@ -49,7 +49,7 @@ struct Running {
 }
 
 impl Client {
-    /// Opens the database, and creates it where the file is new.
+    /// Opens the database, and creates it if the file is new.
     pub(crate) fn open(config: &Config, context: OpenContext) -> Result<Self> {
         let wanted: PathBuf = context.data_dir().join(&config.path);
         let (path, lock) = opener::prepare(&wanted, config.allow_network_file_system, context.backend_name())
@@ -96,7 +96,7 @@ impl Client {
         &self.shared
     }
 
-    /// Resolves when the database is being closed: whoever holds a transaction open lets it go.
+    /// Resolves when the database closes. The holder of an open transaction then ends it.
     pub(crate) fn closing(&self) -> Result<Receiver<()>> {
         self.running(|running| running.closing.clone())
     }
@@ -106,8 +106,8 @@ impl Client {
         self.running(|running| running.writes.clone())
     }
 
-    /// Runs `work` in a transaction, which it may share; acknowledged after the sync. The queue is asked for each time, so
-    /// that whoever keeps the client holds up no close.
+    /// Runs `work` in a transaction, which it may share, and answers after the sync. Each call takes the
+    /// queue again, so that a caller that keeps the client does not delay a close.
     pub(crate) fn write<T: Send + 'static>(
         &self,
         call: &CallContext<'_>,
@@ -136,7 +136,7 @@ impl Client {
         self.idle.take()
     }
 
-    /// Runs `work` on a thread and connection of its own: what reads from one snapshot for long.
+    /// Runs `work` on its own thread and connection: for long reads from one snapshot.
     pub(crate) fn read_alone(
         &self,
         work: impl FnOnce(Result<Connection>, &Arc<Shared>) + Send + 'static,
@@ -150,14 +150,14 @@ impl Client {
             drop(lock);
         };
         let thread = self.shared.context().spawn_thread("keyway-sqlite-snapshot", work);
-        // So that a close can wait for it; those that have ended are forgotten.
+        // A close waits for these threads; ended ones are removed from the list.
         running.threads.retain(|thread| !thread.is_finished());
         running.threads.push(thread.map_err(|source| error::no_thread(&source))?);
         Ok(())
     }
 
-    /// Ends the threads when they have done what was accepted, and closes all connections. Whoever asks again while
-    /// that takes its time, waits too.
+    /// Ends the threads after they have done what was accepted, and closes all connections. A second call
+    /// during that time waits too.
     pub(crate) fn close(self: &Arc<Self>) -> Reply<()> {
         let waits = {
             let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,13 +199,13 @@ impl Client {
     fn answer_closed(&self, result: impl Fn() -> Result<()>) {
         let waiting = self.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
         for done in waiting.into_iter().flatten() {
-            // Nobody waits any more if this fails.
+            // The send fails only if the caller has gone.
             let _gone = done.send(result());
         }
     }
 
-    /// SQLite copies the WAL into the database, and removes it, when the last connection is closed, but only if that one
-    /// may write. Which was the last so far, nobody knows.
+    /// Makes sure that no WAL stays. SQLite copies the WAL into the database and removes it when the last
+    /// connection closes, but only if that connection may write. The last one so far may have been a reader.
     fn leave_no_wal(&self) {
         if self.shared.place().moved().is_none()
             && let Err(error) = connect::checkpointer(self.shared.place().database(), self.shared.wal_limit())

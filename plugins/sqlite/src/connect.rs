@@ -18,7 +18,7 @@ pub(crate) struct Opened {
     pub(crate) last_version: u64,
 }
 
-/// The one connection that writes. Makes the tables where the file is empty; migrates nothing.
+/// The one connection that writes. Makes the tables if the file is empty; migrates nothing.
 pub(crate) fn writer(path: &Path, wal_limit: u64) -> Result<Opened> {
     let doing = format!("open {}", path.display());
     let failed = |source| error::failed(&doing, &source);
@@ -55,7 +55,7 @@ pub(crate) fn writer(path: &Path, wal_limit: u64) -> Result<Opened> {
     Ok(Opened { connection, format, incarnation, last_version })
 }
 
-/// A connection that copies the WAL into the database, and writes nothing of its own.
+/// A connection that copies the WAL into the database, and writes nothing else.
 pub(crate) fn checkpointer(path: &Path, wal_limit: u64) -> Result<Connection> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE);
     let connection =
@@ -76,7 +76,7 @@ pub(crate) fn touch(connection: &Connection) -> Result<()> {
     sql::incarnation(connection).map(|_| ()).map_err(|source| error::failed("close", &source))
 }
 
-/// A connection to a file that is nobody's store.
+/// A read-only connection to any file, also to one that is not a store.
 pub(crate) fn plain(path: &Path) -> rusqlite::Result<Connection> {
     open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }

@@ -9,7 +9,7 @@ use rusqlite::ffi;
 /// How long a client should wait when SQLite is busy or the queue is full, in milliseconds.
 const RETRY_AFTER_MS: u64 = 100;
 
-/// What a code of SQLite is called, and what it means for a caller.
+/// The name of a code of SQLite, and its meaning for a caller.
 struct Meaning {
     native: i32,
     name: &'static str,
@@ -108,9 +108,9 @@ pub(crate) fn failed(doing: &str, source: &rusqlite::Error) -> Error {
     }
 }
 
-/// The error of a commit. Where SQLite could not begin it, or had no room to write all of it, nothing of it will be
-/// found after a crash either: a commit counts from its last frame on. Whatever else fails (the sync above all) may
-/// fail behind that frame.
+/// The error of a commit. If SQLite could not begin the commit, or had no room to write all of it, none of it
+/// survives a crash: a commit counts from its last frame on. Any other failure, above all of the sync, may
+/// come after that frame.
 pub(crate) fn commit_failed(source: &rusqlite::Error) -> Error {
     let error = failed("commit", source);
     match source.sqlite_error().map(|native| native.extended_code & 0xff) {
@@ -155,7 +155,7 @@ pub(crate) fn too_late() -> Error {
 /// The file under the path is no longer the one that is open.
 pub(crate) fn moved(detail: &str) -> Error {
     let message = format!(
-        "{detail}; nothing is written to a file that nobody would find again: put it back, or restart"
+        "{detail}; writes are refused, because the next opening would not find them: put the file back, or restart"
     );
     Error::new(ErrorCode::UNAVAILABLE, message)
 }

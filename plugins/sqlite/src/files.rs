@@ -109,7 +109,8 @@ fn close_to_others(_file: &File, _path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Refuses a network file system, unless it is allowed. What a file system in user space does, nobody can know.
+/// Refuses a network file system, unless the configuration allows it. Warns about one whose storage is
+/// unclear, such as a file system in user space.
 pub(crate) fn check_file_system(database: &Path, allow_network: bool) -> Result<(), FilesError> {
     let kind =
         file_system(database).map_err(|source| FilesError::File { path: database.to_owned(), source })?;
@@ -126,7 +127,7 @@ pub(crate) fn check_file_system(database: &Path, allow_network: bool) -> Result<
     }
 }
 
-/// What is known about a file system.
+/// The kind of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FileSystem {
     Local,
@@ -199,7 +200,7 @@ pub(crate) fn free_bytes(_path: &Path) -> io::Result<u64> {
     Ok(u64::MAX)
 }
 
-/// `path` with `suffix` behind its name.
+/// `path` with `suffix` added to its name.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -224,7 +225,7 @@ impl OpenedFiles {
         Self { database: database.to_owned(), wal, opened }
     }
 
-    /// Says which file is no longer in its place. What would be written then, nobody would find again.
+    /// Says which file is no longer in its place. The next opening would not find what is written to it.
     pub(crate) fn moved(&self) -> Option<String> {
         [&self.database, &self.wal].into_iter().zip(self.opened).find_map(|(path, opened)| {
             let now = identity(path);
@@ -240,8 +241,8 @@ impl OpenedFiles {
         &self.database
     }
 
-    /// The size of the WAL's file. It is reused from its beginning, so that it says how far it has grown, not what is
-    /// in it.
+    /// The size of the WAL's file. SQLite reuses the file from its beginning, so the size says how far the
+    /// WAL has grown, and not how much it holds.
     pub(crate) fn wal_bytes(&self) -> u64 {
         size(&self.wal).unwrap_or(0)
     }
@@ -259,9 +260,9 @@ fn size(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|metadata| metadata.len())
 }
 
-/// Asks for nothing but the number. Whoever asks for a file's times as well makes its next write change them (since
-/// Linux 6.13, `Documentation/filesystems/multigrain-ts.rst`), and the sync after that has to write those too: measured,
-/// a fifth of a commit.
+/// Asks for the inode number alone. If it asked for a file's times too, the file's next write would change
+/// them (since Linux 6.13, `Documentation/filesystems/multigrain-ts.rst`). The next sync would then write the
+/// times as well: measured, a fifth of a commit.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn identity(path: &Path) -> Option<Identity> {
     use rustix::fs::{AtFlags, CWD, StatxFlags};
@@ -275,7 +276,7 @@ fn identity(path: &Path) -> Option<Identity> {
     fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Where open files cannot be moved, there is nothing to notice.
+/// If open files cannot be moved, there is nothing to notice.
 #[cfg(not(unix))]
 fn identity(_path: &Path) -> Option<Identity> {
     None

@@ -1,16 +1,16 @@
 //! Keyway's default backend: one SQLite file in WAL mode, synced at every commit.
 //!
-//! One thread writes, in groups; reads go to connections of their own and never wait for it. [`config`] is what an
-//! operator may set, [`backend`] the SDK's trait, and [`client`] an open database with its threads.
+//! One thread writes, in groups; reads use other connections and never wait for it. [`config`] has the
+//! operator's settings, [`backend`] is the SDK's trait, and [`client`] an open database with its threads.
 //!
-//! - What writes: calls wait in [`queue`], [`writer`] gathers them into one transaction, [`write`] is such a transaction,
-//!   [`upkeep`] removes what is nobody's any more.
-//! - What reads: [`readers`]; [`transaction`] and [`backup`] read from a snapshot.
+//! - Writes: calls wait in [`queue`], [`writer`] gathers them into one transaction, [`write`] is such a
+//!   transaction, [`upkeep`] removes expired records and those of dropped keyspaces.
+//! - Reads: [`readers`]; [`transaction`] and [`backup`] read from a snapshot.
 //! - [`restore`], [`upgrade`], [`health`].
-//! - The files: [`opener`] keeps a second opener out, [`pairing`] refuses those that do not belong together by the marks of
-//!   [`lineage`], [`files`] makes and watches them, [`connect`] opens connections,
+//! - Files: [`opener`] keeps a second opener out, [`pairing`] refuses files that do not belong together by
+//!   the marks of [`lineage`], [`files`] makes and watches them, [`connect`] opens connections,
 //!   [`checkpointer`] copies the WAL into the database.
-//! - [`sql`] has every statement, [`error`] SQLite's codes in the interface's words.
+//! - [`sql`] has every statement, [`error`] maps SQLite's codes to the interface's errors.
 
 pub mod backend;
 pub mod config;

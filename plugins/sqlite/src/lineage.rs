@@ -1,11 +1,13 @@
 //! Marks that say which state of the store a WAL continues.
 //!
-//! SQLite does not bind a WAL to its database: it copies the pages of whatever WAL it finds beside a database into it. So each
-//! commit that may be the first of a WAL, and others now and then, writes a new random mark and the one before it into `meta`.
-//! [`pairing`](crate::pairing) reads them from both files before SQLite does.
+//! SQLite does not bind a WAL to its database: it copies the pages of any WAL that it finds beside a database
+//! into it. So a commit that may be the first of a WAL writes a new random mark and the one before it into
+//! `meta`; other commits do so now and then. [`pairing`](crate::pairing) reads the marks from both files
+//! before SQLite does.
 //!
-//! What holds, whoever else reads, writes or checkpoints the files: the database holds the mark that it had when the WAL began, or
-//! one that the WAL holds too, because a page reaches the database by way of the WAL alone.
+//! Other processes may read, write or checkpoint the files; one rule still holds. The database holds the mark
+//! that it had when the WAL began, or one that the WAL holds too. The reason: a page reaches the database by
+//! way of the WAL alone.
 
 use std::{
     sync::{
@@ -19,8 +21,8 @@ use rusqlite::Connection;
 
 use crate::{failure::Failure, sql};
 
-/// A commit carries a mark if the last one is as old as this. A copy of the database is told from its later states by the mark that
-/// it has; marks cost a page each, so that not every commit has one.
+/// A commit writes a mark if the last one is as old as this. The mark distinguishes a copy of the database
+/// from later states. Each mark costs a page, so not every commit writes one.
 const OFTEN: Duration = Duration::from_millis(100);
 /// The bits of a mark that are random; the others are made of them, so that half of a mark is not taken for one.
 const RANDOM: u32 = 40;
@@ -82,7 +84,7 @@ impl Lineage {
         if marked.is_some() {
             match fresh() {
                 Ok(mark) => sql::set_mark(connection, mark).map_err(Failure::Begin)?,
-                // The store goes on without: what is not marked is not refused.
+                // The commit goes on without a mark: files without marks are not refused.
                 Err(error) => {
                     tracing::warn!(%error, "there are no random bytes to mark the state of the store with")
                 }

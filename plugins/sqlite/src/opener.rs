@@ -66,8 +66,9 @@ pub(crate) fn prepare(
     Ok((path, lock))
 }
 
-/// Takes the lock beside the database, for the backend of that name. It is the operating system's, so that it ends with
-/// its process, however that ends; what the file holds is only for the next one's error text.
+/// Takes the lock file next to the database, for the backend of that name. The operating system holds the
+/// lock, so it ends with its process, even after a crash. The file's contents only serve the next opener's
+/// error text.
 fn lock(database: &Path, backend: &str) -> Result<OpenerLock, OpenerError> {
     let path = files::beside(database, ".lock");
     let mut file = files::private_file(&path)?;

@@ -1,8 +1,10 @@
-//! Whether the files belong together: refuses a database that was put back beside the WAL or the journal of another state.
+//! Checks whether the files belong together: refuses a database that was put back next to the WAL or the
+//! journal of another state.
 //!
-//! Only what proves that is refused. A store that crashed at any step opens: pages of the database may be torn, as long as the
-//! WAL holds them; whatever cannot be read here is left to SQLite. The files are only read. A `-shm` needs no look: the first
-//! connection makes it again from the WAL.
+//! Files are refused only if they prove that they do not belong together. A store that crashed at any step
+//! opens: pages of the database may be torn, as long as the WAL holds them. Files that cannot be read here
+//! are left to SQLite. The files are only read. A `-shm` needs no check: the first connection makes it again
+//! from the WAL.
 
 mod bytes;
 mod meta;
@@ -22,7 +24,7 @@ use self::{
 };
 use crate::files::beside;
 
-/// How often is looked again if somebody else has begun the WAL again meanwhile.
+/// How often to look again if another process has begun the WAL again meanwhile.
 const ATTEMPTS: usize = 3;
 /// SQLite's formats: <https://www.sqlite.org/fileformat2.html>.
 const HEADER_BYTES: usize = 100;
@@ -49,13 +51,13 @@ pub(crate) enum PairingError {
     NoDatabase { path: PathBuf, other: PathBuf },
 }
 
-/// Looks at the files beside the database, before SQLite opens any of them.
+/// Checks the files next to the database, before SQLite opens any of them.
 pub(crate) fn check(path: &Path) -> Result<(), PairingError> {
     for _ in 0..ATTEMPTS {
         let found = look(path);
         match found {
             Ok(Found { problem: None, .. }) => return Ok(()),
-            // The same WAL still: nobody has copied it into the database meanwhile.
+            // The WAL is still the same: no other process has copied it into the database meanwhile.
             Ok(Found { problem: Some(problem), wal }) if wal::header(path).ok().as_ref() == Some(&wal) => {
                 return Err(problem);
             }
@@ -127,7 +129,7 @@ impl Database {
         }
     }
 
-    /// The pages of the file; none if that cannot be told.
+    /// The pages of the file; none if their size is unknown.
     fn pages(&self) -> Option<u64> {
         self.bytes.checked_div(self.page_bytes())
     }
@@ -168,8 +170,8 @@ impl Database {
         Ok(!known.contains(&own.mark))
     }
 
-    /// Whether the database has left WAL mode, as what `VACUUM INTO` makes was never in it, and lacks what the WAL holds. SQLite leaves it
-    /// only after it has copied all of the WAL.
+    /// Whether the database is in rollback mode and lacks what the WAL holds. `VACUUM INTO` makes such files.
+    /// SQLite itself leaves WAL mode only after it has copied all of the WAL.
     fn is_no_longer_in_wal_mode(&self, path: &Path, wal: &Wal) -> io::Result<bool> {
         if self.mode() != Some(ROLLBACK_MODE) {
             return Ok(false);

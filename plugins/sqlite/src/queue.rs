@@ -41,7 +41,8 @@ pub(crate) type Alone = Box<dyn FnOnce(&mut Connection) + Send>;
 /// A call in a transaction that is shared.
 pub(crate) trait Call: Send {
     fn size(&self) -> Size;
-    /// Answers at once, and is not run, if nobody waits any more or the time is over.
+    /// Whether to run the call. No if its caller has gone, or if its time is over, which it then answers at
+    /// once.
     fn is_wanted(&mut self) -> bool;
     /// Does it, perhaps again after a rollback.
     fn run(&mut self, writing: &mut Writing<'_>);

@@ -1,5 +1,5 @@
-//! Connections that read: some for point reads on the callers' own threads, some with a thread each for whatever takes
-//! longer. None of them ever waits for the writer.
+//! Connections that read: some for point reads on the callers' own threads, some with a thread each for
+//! longer reads. None of them ever waits for the writer.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError, TryLockError,
@@ -20,12 +20,13 @@ use crate::{
 
 /// Connections for point reads on the callers' threads.
 pub(crate) const INLINE: usize = 8;
-/// Threads for scans and whatever finds no idle connection.
+/// Threads for scans, and for reads that find no idle connection.
 pub(crate) const THREADS: usize = 4;
 
 pub(crate) type Job = Box<dyn FnOnce(&Connection) + Send>;
 
-/// Connections for point reads. A thread begins to look at a place of its own, so that threads seldom meet.
+/// Connections for point reads. Each thread begins its search at a different place, so that threads seldom
+/// meet.
 pub(crate) struct Idle {
     places: Box<[Mutex<Option<Connection>>]>,
 }
@@ -41,7 +42,7 @@ impl Idle {
         Self { places: connections.into_iter().map(|connection| Mutex::new(Some(connection))).collect() }
     }
 
-    /// One that nobody uses, if there is one at once and the database is open.
+    /// A free connection, if there is one at once and the database is open.
     pub(crate) fn take(&self) -> Option<Borrowed<'_>> {
         let first = PLACE.with(|place| place % self.places.len().max(1));
         let (behind, before) = (self.places.get(first..)?, self.places.get(..first)?);
@@ -104,7 +105,7 @@ impl Queue {
     }
 }
 
-/// Fixes a snapshot, and answers how it is read: in the format that it has, whatever an upgrade does later.
+/// Fixes a snapshot, and answers how to read it. Its format stays the same, even if an upgrade runs later.
 pub(crate) fn begin_snapshot(connection: &Connection, versions: &Versions, doing: &str) -> Result<At> {
     let format = sql::begin_read(connection).and_then(|()| sql::data_format(connection));
     let format = format.map_err(|source| error::failed(doing, &source))?;
@@ -112,7 +113,7 @@ pub(crate) fn begin_snapshot(connection: &Connection, versions: &Versions, doing
     Ok(Format::of(format).map_or(at, |format| at.in_format(format)))
 }
 
-/// Runs a read in the format that `at` names, and again in the file's own where an upgrade came in between.
+/// Runs a read in the format that `at` names, and again in the file's own if an upgrade came in between.
 pub(crate) fn in_its_format<T>(
     connection: &Connection,
     at: At,

@@ -1,5 +1,5 @@
-//! A restore fills keyspaces that have no name yet, beside the ones that are in use, and gives them their names in one
-//! step. Whatever ends it before that leaves orphans, which upkeep removes.
+//! A restore fills keyspaces that have no name yet, next to the ones in use, and names them in one step. If
+//! it ends before that, it leaves orphans, which upkeep removes.
 
 use std::{
     collections::BTreeMap,
@@ -101,7 +101,8 @@ impl SqliteRestore {
     ) -> Reply<Box<dyn RestoreSink>> {
         let staging = Arc::new(Staging { shared: Arc::clone(client.shared()), filled: Mutex::default() });
         let restore = Self { client: Arc::clone(client), mode, staging };
-        // Early, so that nobody sends a million records in vain; it is looked at again when they are published.
+        // Checked early, so that the client does not send a million records in vain. The publication checks
+        // it again.
         let checked = client.write(call, "restore", Size { ops: 1, bytes: 0 }, move |writing| {
             refuse_unless_empty(writing, mode)
         });

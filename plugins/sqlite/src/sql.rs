@@ -1,8 +1,8 @@
 //! Every statement, and nothing but statements: what they are for is decided elsewhere.
 //!
-//! This page has what concerns a connection; [`schema`] makes the tables and migrates them, [`records`] reads and
-//! writes single records, [`scan`] walks them in order, [`upkeep`] is backup, restore and what is removed little by
-//! little.
+//! This file has the statements of a connection; [`schema`] makes the tables and migrates them, [`records`]
+//! reads and writes single records, [`scan`] walks them in order, [`upkeep`] has backup, restore and the
+//! removal of old records.
 
 mod records;
 mod scan;
@@ -28,10 +28,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements that each connection keeps prepared.
 const CACHED_STATEMENTS: usize = 64;
 
-/// The WAL is cut to this when it begins again, in bytes; to half of its limit where that is less.
+/// The WAL is cut to this when it begins again, in bytes; to half of its limit if that is less.
 const WAL_KEPT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How long the writer waits for reads that stand in the way of a WAL that begins again. Those that begin meanwhile do not.
+/// How long the writer waits for reads that keep a WAL from beginning again. Reads that begin meanwhile do
+/// not keep it.
 const REWIND_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// How the file keeps its journal.
@@ -48,7 +49,7 @@ pub(crate) fn set_up_writer(connection: &Connection, wal_limit: u64) -> Result<J
     // In WAL mode as good as FULL. Before: the step into WAL mode uses a rollback journal, and were that to reappear after
     // a loss of power, it would undo the step, and SQLite would remove the WAL with all that is in it.
     connection.pragma_update(None, "synchronous", "EXTRA")?;
-    // Answers the mode that it has got, and is no error where that is another one.
+    // Answers the mode that it has got, and is no error if that is another one.
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if !mode.eq_ignore_ascii_case("wal") {
         return Ok(JournalMode::Other(mode));
@@ -57,7 +58,7 @@ pub(crate) fn set_up_writer(connection: &Connection, wal_limit: u64) -> Result<J
     connection.pragma_update(None, "fullfsync", "ON")?;
     connection.pragma_update(None, "checkpoint_fullfsync", "ON")?;
     connection.pragma_update(None, "secure_delete", "ON")?;
-    // A thread of its own does it, so that no commit pays for it.
+    // The checkpointer's thread does it, so that no commit pays for it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES.min(wal_limit / 2).cast_signed())?;
     Ok(JournalMode::Wal)
@@ -77,14 +78,14 @@ fn set_up(connection: &Connection) -> Result<()> {
     connection.pragma_update(None, "cell_size_check", "ON")
 }
 
-/// Copies what readers allow from the WAL to the database and syncs it, in the way of nobody. Answers how many pages
-/// the WAL holds.
+/// Copies what readers allow from the WAL to the database and syncs it, without blocking readers or writers.
+/// Answers how many pages the WAL holds.
 pub(crate) fn checkpoint(connection: &Connection) -> Result<u64> {
     checkpoint_by(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 }
 
-/// The same, and lets the next write begin at the WAL's head if no reader needs what is in it. Only
-/// for the writer's own connection, between two transactions.
+/// The same, and lets the next write begin at the WAL's head if no reader needs the WAL. Only for the
+/// writer's connection, between two transactions.
 pub(crate) fn checkpoint_and_rewind(connection: &Connection) -> Result<u64> {
     connection.busy_timeout(REWIND_TIMEOUT)?;
     let done = checkpoint_by(connection, "PRAGMA wal_checkpoint(RESTART)");
@@ -93,7 +94,7 @@ pub(crate) fn checkpoint_and_rewind(connection: &Connection) -> Result<u64> {
 }
 
 fn checkpoint_by(connection: &Connection, pragma: &str) -> Result<u64> {
-    // The second column; -1 where there is no WAL.
+    // The second column; -1 if there is no WAL.
     connection
         .query_row(pragma, [], |row| row.get::<_, i64>(1).map(|pages| u64::try_from(pages).unwrap_or(0)))
 }
@@ -138,7 +139,7 @@ pub(crate) fn probe(connection: &Connection) -> Result<u64> {
     meta(connection, "probe").map(i64::cast_unsigned)
 }
 
-/// "ok", or what is wrong with the file.
+/// "ok", or the first problem of the file.
 pub(crate) fn integrity(connection: &Connection) -> Result<String> {
     connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
 }

@@ -1,8 +1,8 @@
 //! Transactions: each is served by one thread that holds its connection until commit, rollback, or its age's end.
 //!
-//! A transaction that writes is served by the writer's thread, so that other writers wait for it (the capability
-//! `BLOCKS_WRITERS` says so) and nothing that it read can change: serializable. One that only reads has a thread of its
-//! own and a snapshot.
+//! The writer's thread serves a transaction that writes. So other writers wait for it (the capability
+//! `BLOCKS_WRITERS` says so), and nothing that it read can change: it is serializable. A read-only
+//! transaction has its own thread and a snapshot.
 
 use std::{
     collections::BTreeMap,
@@ -44,7 +44,7 @@ pub(crate) struct Serve {
     shared: Arc<Shared>,
     read_only: bool,
     age: Duration,
-    /// Set where it ends because the database is being closed.
+    /// Set if it ends because the database is being closed.
     closed: Arc<AtomicBool>,
 }
 
@@ -59,15 +59,15 @@ struct Session<'a> {
     connection: &'a Connection,
     at: At,
     shared: &'a Shared,
-    /// None where the transaction only reads.
+    /// None if the transaction only reads.
     writing: Option<Writing<'a>>,
     written: BTreeMap<(String, Vec<u8>), Version>,
 }
 
 impl SqliteTransaction {
     pub(crate) fn prepare(shared: &Arc<Shared>, read_only: bool, age: Duration) -> (Self, Serve) {
-        // One call at a time; but what a session that ends leaves behind is dropped with an unbounded channel alone, and whoever
-        // waits for its answer hears of it by that.
+        // There is one call at a time. The channel is unbounded all the same: only such a channel drops its
+        // messages when the session ends, and the drop tells the caller.
         let (sender, commands) = unbounded();
         let closed = Arc::new(AtomicBool::new(false));
         let serve =
@@ -134,7 +134,7 @@ pub(crate) fn begin_write(client: &Client, serve: Serve) -> Reply<()> {
     })
 }
 
-/// Begins on a thread of its own.
+/// Begins on a separate thread.
 pub(crate) fn begin_read(client: &Client, serve: Serve) -> Reply<()> {
     let (begun, opened) = oneshot::channel();
     let reading = client.closing().and_then(|closing| {
@@ -160,7 +160,7 @@ impl Serve {
             Err(error) => {
                 let _gone = begun.send(Err(error));
             }
-            // Whoever no longer waits for the begin gets no session.
+            // If the caller has stopped waiting for the begin, it gets no session.
             Ok(session) => {
                 if begun.send(Ok(())).is_ok() {
                     self.serve(session, closing);
@@ -186,8 +186,8 @@ impl Serve {
                 recv(end) -> _ => return,
             };
             let Ok(command) = command else { return };
-            // After some errors (of the disk, of memory) SQLite rolls back by itself. What came after would be committed
-            // one by one.
+            // After some errors (of the disk, of memory) SQLite itself rolls back. Later statements would
+            // then be committed one by one.
             let flow = command(&mut session);
             if matches!(flow, Flow::Ended) || session.is_broken() {
                 return;

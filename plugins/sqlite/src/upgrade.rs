@@ -1,4 +1,4 @@
-//! From an older data format to this version's: a copy beside the database first, then one transaction.
+//! Upgrades an older data format to this version's: first a copy next to the database, then one transaction.
 
 use std::{
     fs::{File, OpenOptions},
@@ -85,7 +85,7 @@ fn check(copy: &Path) -> Result<()> {
     }
 }
 
-/// `keyway.db.format-1`, or with a number behind it where there is one already.
+/// `keyway.db.format-1`, with a number added if that file exists already.
 fn new_file(database: &Path, format: Format) -> io::Result<(PathBuf, File)> {
     let mut tried = 0;
     loop {

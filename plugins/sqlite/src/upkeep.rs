@@ -1,5 +1,4 @@
-//! What nobody waits for: records that have expired or belong to no keyspace are removed little by little, between
-//! other writes.
+//! Removes records that have expired or belong to no keyspace, in small steps between other writes.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use crate::{
 const STEP: Step = Step { records: 256, bytes: 4 * 1024 * 1024 };
 /// How long nothing is looked for after nothing was found.
 const PAUSE: Duration = Duration::from_secs(10);
-/// A step is followed by a pause of so many times its length, so that writers have most of the time.
+/// The pause after a step is this many times as long as the step, so that writers have most of the time.
 const PAUSE_PER_STEP: u32 = 4;
 
 /// When the next step is due.

@@ -24,9 +24,9 @@ pub(crate) struct Writing<'a> {
     broken: bool,
 }
 
-/// The numbers of versions. None is given out twice by this process, not even where a transaction that showed it to
-/// somebody was rolled back; and none by a later one, because the file has a bound that all of them stay within. The
-/// bound is raised in the transaction of the first record that needs it, [`RESERVED`] numbers at a time, so that most
+/// The numbers of versions. This process gives out no number twice, even if the transaction that used it was
+/// rolled back. A later process does not either, because all numbers stay within a bound in the file. The
+/// transaction of the first record that needs it raises the bound, by [`RESERVED`] numbers at a time. So most
 /// commits write a page less.
 #[derive(Debug)]
 pub(crate) struct Versions {
@@ -54,7 +54,7 @@ impl Versions {
         }
     }
 
-    /// Commits what is under way on the connection that writes.
+    /// The marks of the store; each commit goes through them.
     pub(crate) fn lineage(&self) -> &Lineage {
         &self.lineage
     }
@@ -73,7 +73,8 @@ impl Versions {
         self.format.store(format.number(), Ordering::Release);
     }
 
-    /// Reserves, in a transaction of its own, what a transaction may give out and show before it commits.
+    /// Reserves, in a separate transaction, the numbers that a transaction may give out and show before it
+    /// commits.
     pub(crate) fn reserve(&self, connection: &Connection) -> std::result::Result<(), Failure> {
         if self.last() + TRANSACTION_OPS <= self.reserved.load(Ordering::Acquire) {
             return Ok(());
@@ -85,7 +86,7 @@ impl Versions {
             .and_then(|()| self.lineage.commit(connection));
         match raised {
             Ok(()) => self.reserved.store(bound, Ordering::Release),
-            // The transaction itself has not begun, whatever became of this.
+            // The transaction of the calls has not begun, so they are not applied.
             Err(Failure::Commit(source)) => return Err(Failure::Begin(source)),
             Err(failure) => return Err(failure),
         }
@@ -104,7 +105,7 @@ impl<'a> Writing<'a> {
         Self { connection, versions, at, doing, broken: false }
     }
 
-    /// Begins the next call of a group: names what is being done, and lets the time go on.
+    /// Begins the next call of a group: notes its name, and reads the clock again.
     pub(crate) fn next_call(&mut self, doing: &'static str) {
         self.doing = doing;
         self.at = self.versions.at().frozen_now();

@@ -1,8 +1,8 @@
 //! The writer's thread: one transaction, and so one sync, for all calls that wait.
 //!
-//! While a group is being synced the next one gathers by itself. So that callers who come back after their answer find
-//! each other again, a group that follows one of several calls waits for about as many, for a part of the time that
-//! the last commit took. A caller who is alone never waits.
+//! While a group is being synced, the next one gathers. Callers often come back after their answer. So a
+//! group that follows one of several calls waits for about as many calls, for a part of the time that the
+//! last commit took. A single caller never waits.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ const GROUP_OPS: usize = 1_000;
 const GROUP_BYTES: u64 = 16 * 1024 * 1024;
 /// The longest time that a group waits for calls that may come back.
 const WINDOW: Duration = Duration::from_millis(1);
-/// What a record costs in the WAL beside its bytes: the pages that it shares with others.
+/// The cost of a record in the WAL besides its bytes: the pages that it shares with other records.
 const WAL_BYTES_PER_OP: u64 = 4 * 1024;
 /// How much is written between two checkpoints.
 const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
@@ -53,7 +53,7 @@ struct Group {
     calls: Vec<Box<dyn Call>>,
     ops: usize,
     bytes: u64,
-    /// What came behind it and has the connection to itself.
+    /// The job that came next and needs the connection alone.
     alone: Option<Alone>,
 }
 
@@ -88,7 +88,7 @@ impl<'a> Writer<'a> {
         Self { connection, shared, jobs, checkpoints, last: Last::default(), written: 0, wal: 0, upkeep }
     }
 
-    /// Until nobody can send any more, and all that was sent is done.
+    /// Runs until all senders are dropped and all jobs are done.
     pub(crate) fn run(mut self) {
         loop {
             match self.jobs.recv_deadline(self.upkeep.due(self.shared)) {
@@ -103,7 +103,7 @@ impl<'a> Writer<'a> {
                 self.rewind();
             }
             if self.upkeep.run_if_due(&self.connection, self.shared) {
-                // What is removed is overwritten, and all of that goes through the WAL.
+                // Removals overwrite pages, and all of that goes through the WAL.
                 self.note_written(CHECKPOINT_BYTES);
             }
         }
@@ -138,7 +138,7 @@ impl<'a> Writer<'a> {
             let count = calls.len();
             match self.attempt(&mut calls) {
                 Attempt::Ended(failure) => answer(calls, failure.as_ref()),
-                // So that one that fails takes nobody with it.
+                // Each call runs again alone, so that the one that fails does not make the others fail.
                 Attempt::Broken => {
                     for call in calls {
                         self.serve_one(call);
@@ -151,7 +151,7 @@ impl<'a> Writer<'a> {
         if let Some(job) = alone {
             job(&mut self.connection);
             self.roll_back();
-            // Nobody knows how much that was.
+            // It may have written any amount; a checkpoint now covers it.
             self.note_written(CHECKPOINT_BYTES);
         }
     }
@@ -165,7 +165,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// One transaction. Where it is broken by one of several calls, none of them has been done.
+    /// One transaction. If it is broken by one of several calls, none of them has been done.
     fn attempt(&mut self, calls: &mut [Box<dyn Call>]) -> Attempt {
         if let Some(detail) = self.shared.place().moved() {
             return Attempt::Ended(Some(Failure::Moved { detail }));
@@ -202,8 +202,8 @@ impl<'a> Writer<'a> {
 
     fn note_written(&mut self, bytes: u64) {
         self.written += bytes;
-        // What is removed or written over counts by its old size, which only the file tells. It does not shrink, so that
-        // one which is used again is known by what is counted.
+        // A removed or overwritten record counts by its old size, which only the file tells. The file does
+        // not shrink; if SQLite reuses it, the counted bytes tell how much was written.
         let wal = self.shared.place().wal_bytes();
         self.wal = self.wal.min(wal);
         if self.written >= CHECKPOINT_BYTES || wal >= self.wal + CHECKPOINT_BYTES {
@@ -214,7 +214,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The checkpointer has copied what there was; what has come since is little, and nothing comes meanwhile.
+    /// Rewinds the WAL. The checkpointer has copied most of it; only a little is left, and no write comes
+    /// meanwhile.
     fn rewind(&self) {
         let lineage = self.shared.versions().lineage();
         if let Err(source) = lineage.checkpoint(|| sql::checkpoint_and_rewind(&self.connection)) {

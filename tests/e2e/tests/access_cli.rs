@@ -123,7 +123,7 @@ fn holders_of_the_shares_rekey_and_make_a_root_token() {
     let (code, said) = shell.fails("", &["rekey", "status"]);
     assert!(code == 5 && said.contains("keyway login"), "{said}");
     shell.with("", &["login"], &format!("{}\n", keys.root_token));
-    assert!(shell.run(&["rekey", "status"]).contains("Nobody has begun to rekey"));
+    assert!(shell.run(&["rekey", "status"]).contains("No rekey is under way"));
     assert!(
         shell.run(&["rekey", "init", "--shares", "2", "--threshold", "2"]).contains("keyway rekey update")
     );

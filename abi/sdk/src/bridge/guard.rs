@@ -1,5 +1,5 @@
-//! One guard around every call, poll and drop of an author's code: it says for whom the thread works, enters the
-//! backend's runtime, and contains panics.
+//! One guard around every call, poll and drop of an author's code. It records which backend the thread works
+//! for, enters the backend's runtime, and contains panics.
 
 use std::{
     future::Future,
@@ -20,7 +20,7 @@ use crate::{
     state::{BackendState, Panicked},
 };
 
-/// Whether a call may change the store, and so what a panic in it leaves behind.
+/// Whether a call may change the store, which decides the outcome after a panic.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     Reads,
@@ -99,7 +99,8 @@ impl Guard {
         work()
     }
 
-    /// As [`Guard::call`], also for a backend that a panic on a thread of its own has closed: it is not shut down yet.
+    /// As [`Guard::call`], also for a backend that is closed after a panic on one of its threads: it is not
+    /// shut down yet.
     pub(super) fn call_closed<T: 'static, U: 'static>(
         &self,
         request_id: [u8; 16],
@@ -141,7 +142,7 @@ impl GuardedCall {
     }
 }
 
-/// What a caller is told of a panic; its text is in the log.
+/// The caller's error after a panic; the log has the panic's text.
 pub(super) fn panicked_in(operation: &str) -> Error {
     Error::new(ErrorCode::PANICKED, format!("the backend panicked in {operation}; its log has the text"))
 }
@@ -197,7 +198,7 @@ impl<T, U, C: FnOnce(T) -> U> Future for Pending<T, C> {
 impl<T, C> Drop for Pending<T, C> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take() {
-            // A cancelled call has nobody to answer to; the panic has been logged.
+            // No caller is left to tell of a panic in a cancelled call; the guard has logged it.
             let _contained: std::result::Result<(), Panicked> = self.guard.run(self.place, || drop(future));
         }
     }

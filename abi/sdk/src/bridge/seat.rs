@@ -28,7 +28,7 @@ impl Seat {
         }
     }
 
-    /// Gives it back: whoever still holds the transaction that has ended keeps nobody out.
+    /// Gives the seat back, even if the caller still holds the transaction that has ended.
     pub(super) fn leave(&self) {
         drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }

@@ -85,7 +85,7 @@ impl TransactionBridge {
             );
             return Err(Error::new(ErrorCode::TOO_LARGE, message));
         }
-        // One call at a time: nobody else counts meanwhile.
+        // The host makes one call of a transaction at a time, so no other call changes the counts in between.
         self.written_ops.store(ops, Ordering::Relaxed);
         self.written_bytes.store(bytes, Ordering::Relaxed);
         Ok(())

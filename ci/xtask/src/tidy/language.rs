@@ -8,12 +8,12 @@ use crate::process::root;
 
 /// A word, and how often Rust files and documents have it at most.
 const RIDDLES: [(&str, usize, usize); 7] = [
-    ("whoever", 123, 26),
-    ("nobody", 155, 27),
+    ("whoever", 0, 0),
+    ("nobody", 0, 0),
     ("anew", 4, 2),
-    ("to the letter", 1, 0),
+    ("to the letter", 0, 0),
     ("by turns", 0, 0),
-    ("so many", 23, 1),
+    ("so many", 0, 0),
     ("whomever", 0, 0),
 ];
 

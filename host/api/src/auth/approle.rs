@@ -35,7 +35,7 @@ const fn deletes(pattern: &'static str) -> Route {
     Route::new(Delete, pattern, RUN).folding_case()
 }
 
-/// The routes of an AppRole, behind its path.
+/// The routes of an AppRole, after its path.
 pub(crate) static ROUTES: Table = Table {
     base: "approle/",
     routes: &[

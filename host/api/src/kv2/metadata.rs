@@ -1,4 +1,4 @@
-//! `metadata`: what is known of a secret, and the names in a folder.
+//! `metadata`: the metadata of a secret, and the names in a folder.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::{
     route::RequestContext,
 };
 
-/// What is to be known of a secret.
+/// The metadata that a client sends.
 #[derive(Deserialize)]
 struct MetadataRequest {
     #[serde(default, deserialize_with = "said")]

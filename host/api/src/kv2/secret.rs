@@ -1,4 +1,4 @@
-//! The secret that a request names, and what is told of a version.
+//! The secret that a request names, and the answer about a version.
 
 use keyway_core::secrets::{Engine, Found, SecretPath};
 use serde::Serialize;
@@ -16,7 +16,7 @@ pub(super) fn secret(at: &RequestContext<'_>) -> Result<SecretPath, ApiError> {
     SecretPath::parse(at.name).map_err(ApiError::bad_request)
 }
 
-/// What is told of a version.
+/// The answer about a version.
 #[derive(Serialize)]
 pub(super) struct VersionAnswer<'a> {
     created_time: &'a str,
@@ -38,7 +38,7 @@ impl<'a> VersionAnswer<'a> {
     }
 }
 
-/// 404 with what is known of the version.
+/// 404 with the metadata of the version.
 pub(super) fn deleted(data: &'static str, found: &Found) -> Answer {
     let metadata = VersionAnswer::new(found);
     Answer::kv_deleted(serde_json::json!({ data: null, "metadata": metadata }))

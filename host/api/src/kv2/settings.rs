@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::given::{Number, Truth, said};
 
-/// Settings of a request: what is not there stays as it is, and `null` takes back what was said.
+/// Settings of a request: a missing field stays as it is, and `null` resets it.
 #[derive(Default, Deserialize)]
 pub(super) struct Changes {
     #[serde(default, deserialize_with = "said")]

@@ -1,4 +1,4 @@
-//! Who may do what: [`methods`] of authentication, [`policies`] and what they come to ([`capabilities`]), [`leases`] of tokens.
+//! Access: auth [`methods`], [`policies`] and the resulting [`capabilities`], [`leases`] of tokens.
 
 pub(super) mod capabilities;
 pub(super) mod leases;

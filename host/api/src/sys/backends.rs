@@ -69,7 +69,7 @@ async fn describe_open(call: &Call, storage: &Storage, open: &Generation) -> Val
     json!({
         "plugin": descriptor.name,
         "version": descriptor.version.to_string(),
-        // None where it is linked.
+        // None if it is linked.
         "digest": plugin.digest().map(|digest| digest.to_string()),
         "trust": plugin.grant().map(ToString::to_string),
         "fallback": open.fallback(),

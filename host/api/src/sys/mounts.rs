@@ -1,5 +1,5 @@
-//! Mounts: which there are, making them, taking them away; [`remount`] moves them, [`tune`] is what they say about what they
-//! give out, [`ui`] is what of them is shown to a token, and to those without one.
+//! Mounts: lists, makes and removes them. [`remount`] moves them, [`tune`] has the settings of what they give
+//! out, and [`ui`] lists them for a token, and for clients without one.
 
 pub(crate) mod describe;
 pub(crate) mod remount;

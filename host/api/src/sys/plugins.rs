@@ -1,5 +1,5 @@
-//! The catalog of plugins, for reading: what is built in, and the storage plugins that backends use. Which files may be plugins,
-//! the configuration says.
+//! The catalog of plugins, read-only: the built-in ones, and the storage plugins of the backends. The
+//! configuration says which files may be plugins.
 
 use std::collections::BTreeMap;
 

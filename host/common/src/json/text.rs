@@ -36,7 +36,7 @@ pub fn outline(valid: &[u8], depth: usize) -> Vec<u8> {
     outline
 }
 
-/// Writes the outline of the object whose fields begin `rest`; what is after the object.
+/// Writes the outline of the object whose fields begin `rest`; answers the text after the object.
 fn write_outline<'t>(mut rest: &'t [u8], depth: usize, outline: &mut Vec<u8>) -> &'t [u8] {
     let mut is_first = true;
     outline.push(b'{');
@@ -97,7 +97,7 @@ fn value_length(text: &[u8]) -> usize {
     text.len() - rest.len()
 }
 
-/// What is before the closing quote of a string, and what is after it.
+/// The text before the closing quote of a string, and the text after it.
 pub(super) fn split_string(rest: &[u8]) -> (&[u8], &[u8]) {
     let mut from = 0;
     while let Some(found) =

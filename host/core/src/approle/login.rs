@@ -23,9 +23,9 @@ pub struct Credentials<'a> {
 pub struct LoggedIn {
     /// The token.
     pub token: Token,
-    /// What is known of it.
+    /// Its entry.
     pub entry: Entry,
-    /// What is worth telling.
+    /// Warnings for the client.
     pub warnings: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ impl AppRoles<'_> {
         }
         if role.bind_secret_id {
             let secret_id = shown.secret_id.ok_or(AppRoleRefusal::Login)?;
-            // Looked at before it is used: whoever is elsewhere uses nothing up.
+            // The address is checked before the use, so that a login from another address uses nothing up.
             let known = self.secret_id(&role, secret_id).await?.ok_or(AppRoleRefusal::Login)?;
             if !is_bound_to(&known.cidr_list, shown.address) {
                 return Err(AppRoleRefusal::Login.into());
@@ -61,7 +61,7 @@ impl AppRoles<'_> {
             }
             metadata.extend(known.metadata);
         }
-        // Last: whoever makes secret ids does not say which role it is.
+        // It comes last: the metadata of a secret id cannot set another role's name.
         metadata.insert("role_name".to_owned(), name.clone());
         let mut entry = Entry {
             policies: with_default(role.token_policies.clone(), role.token_no_default_policy),

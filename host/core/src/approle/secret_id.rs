@@ -1,4 +1,4 @@
-//! Secret ids: what proves a role. They are found by their HMAC, and known to nobody but who they were given to.
+//! Secret ids, which prove a role. The store finds them by their HMAC, so only their receiver knows them.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
     token::plan::check_meta,
 };
 
-/// What is known of a secret id.
+/// The record of a secret id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecretId {
@@ -30,11 +30,11 @@ pub struct SecretId {
     pub num_uses: u64,
     /// How many uses are left; none is any number.
     pub uses_left: Option<u64>,
-    /// From where it can be used, besides what its role says.
+    /// The networks in which it can be used, besides the role's.
     pub cidr_list: Vec<IpNet>,
     /// From where its tokens can be used, instead of what its role says.
     pub token_bound_cidrs: Vec<IpNet>,
-    /// What its maker wrote beside it; its tokens carry it.
+    /// The metadata from its maker; its tokens carry it.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -47,7 +47,7 @@ struct Accessor {
     secret_id: String,
 }
 
-/// What is asked for.
+/// The wanted properties of a new secret id.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// The secret id itself; none is a random one.
@@ -60,7 +60,7 @@ pub struct Wanted {
     pub cidr_list: Vec<IpNet>,
     /// From where its tokens can be used.
     pub token_bound_cidrs: Vec<IpNet>,
-    /// What is written beside it.
+    /// Its metadata.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -71,7 +71,7 @@ impl SecretId {
 }
 
 impl AppRoles<'_> {
-    /// Makes a secret id; the secret id, and what is known of it.
+    /// Makes a secret id; answers it and its record.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl AppRoles<'_> {
         }
     }
 
-    /// What is known of a secret id that is alive.
+    /// The record of a secret id that is valid.
     ///
     /// # Errors
     ///
@@ -143,7 +143,7 @@ impl AppRoles<'_> {
         self.secret_id_named(role, &self.secret_name(role, secret_id)).await
     }
 
-    /// The mount bounds how long secret ids live, where they do not live for ever.
+    /// The mount bounds how long secret ids live, if they do not live for ever.
     fn secret_id_ttl(&self, asked: u64) -> u64 {
         asked.min(self.mount.tune.lifetimes().max)
     }
@@ -170,7 +170,7 @@ impl AppRoles<'_> {
         }
     }
 
-    /// Uses a secret id once; what is known of it, if it was alive.
+    /// Uses a secret id once; answers its record, if it was valid.
     ///
     /// # Errors
     ///

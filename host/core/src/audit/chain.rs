@@ -1,14 +1,15 @@
-//! The chain: each line of a device holds its number and the SHA-256 of the line before, so that a line that was changed,
-//! removed or put in between shows. It is no signature: whoever may write all of a file may write another chain. The hash
-//! of a last line that is kept elsewhere says whether that has happened.
+//! The chain of a device: each line holds its number and the SHA-256 of the line before. So a line that was
+//! changed, removed or inserted shows. The chain is no signature: an attacker who may write the whole file
+//! may write another chain. To detect that, keep the hash of a last line elsewhere.
 //!
 //! ```text
 //! {"time":…,"type":"request",…,"chain":{"line":7,"previous":"5f3c…","missed":2}}
 //! ```
 //!
-//! `line` counts from 1; `previous` is the hash, in lower hexadecimal, of the bytes of the line before without its newline,
-//! and empty in the first line of a chain; `missed` is there where the device could not write so many lines before this one.
-//! A piece of a line, which a crash or a full disk has left, counts as a line.
+//! `line` counts from 1. `previous` is the hash of the bytes of the line before without its newline, in lower
+//! hexadecimal; it is empty in the first line of a chain. `missed` says how many lines the device could not
+//! write before this one; it is left out if there are none. A piece of a line, which a crash or a full disk
+//! has left, counts as a line.
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -17,9 +18,9 @@ use sha2::{Digest, Sha256};
 /// The end of a chain so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chain {
-    /// The number of the last line; zero where there is none.
+    /// The number of the last line; zero if there is none.
     pub line: u64,
-    /// The hash of the last line; empty where there is none.
+    /// The hash of the last line; empty if there is none.
     pub hash: String,
 }
 
@@ -49,12 +50,12 @@ impl Chain {
         format!("{open},\"chain\":{link}}}\n")
     }
 
-    /// The chain behind one more line, or a piece of one, without its newline.
+    /// The chain after one more line, or a piece of one, without its newline.
     pub fn behind(&self, line: &[u8]) -> Self {
         Self { line: self.line + 1, hash: hash(line) }
     }
 
-    /// The chain behind a line that stands in a file; none where that is no line of a chain.
+    /// The chain after a line of a file; none if that is no line of a chain.
     pub fn at(line: &[u8]) -> Option<Self> {
         let link = link(line)?;
         Some(Self { line: link.line, hash: hash(line) })
@@ -66,7 +67,7 @@ impl Chain {
     }
 }
 
-/// The place of a line in its chain; none where it has none.
+/// The place of a line in its chain; none if it has none.
 pub fn link(line: &[u8]) -> Option<Link> {
     serde_json::from_slice::<Linked>(line).ok().map(|linked| linked.chain)
 }

@@ -1,5 +1,5 @@
-//! A device: a thread that writes lines in their order, behind a bounded queue, so that one that hangs keeps nobody waiting who
-//! has another.
+//! A device: a thread that writes lines in their order, from a bounded queue. So a device that hangs does not
+//! delay requests while another device works.
 
 mod job;
 #[cfg(test)]
@@ -46,7 +46,7 @@ pub struct Device {
     state: Arc<State>,
 }
 
-/// What is known of a device.
+/// The figures of a device.
 #[derive(Debug, Clone)]
 pub struct Figures {
     /// Lines that were written.
@@ -87,7 +87,7 @@ impl Device {
         &self.spec
     }
 
-    /// What is known of it.
+    /// Its figures.
     pub fn figures(&self) -> Figures {
         Figures {
             lines: self.state.lines.load(Ordering::Relaxed),
@@ -138,7 +138,7 @@ impl Device {
 
     fn ask(&self, ask: Ask, told: Told) {
         self.state.queued.fetch_add(1, Ordering::Relaxed);
-        // A queue that is full, or closed, says so by dropping `told`.
+        // If the queue is full or closed, `told` is dropped, and the caller notices that.
         if self.queue.try_send(Job { ask, told }).is_err() {
             self.state.queued.fetch_sub(1, Ordering::Relaxed);
         }

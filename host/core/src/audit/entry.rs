@@ -13,12 +13,12 @@ pub struct Entry<'a> {
     /// `request` before anything happens, `response` before the answer is sent.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Who asks; none where nobody has shown a token that lives.
+    /// Who asks; none if the request has no valid token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<&'a Auth>,
-    /// What is asked for.
+    /// The request.
     pub request: &'a Request,
-    /// What is answered.
+    /// The response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<Response>,
     /// Why it is refused or has failed.
@@ -40,12 +40,12 @@ pub struct Auth {
     pub policies: Vec<String>,
     /// The same: there are no identities.
     pub token_policies: Vec<String>,
-    /// What it was made with, as it was told.
+    /// Its metadata, as given when it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, String>>,
     /// `service`.
     pub token_type: &'static str,
-    /// Whether it may, where it asks.
+    /// Whether it may, if it asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_results: Option<PolicyResults>,
 }
@@ -57,10 +57,10 @@ pub struct PolicyResults {
     pub allowed: bool,
 }
 
-/// What is asked for.
+/// A request.
 #[derive(Clone, Serialize)]
 pub struct Request {
-    /// The request's number, which its client is told.
+    /// The request's number; the client gets it too.
     pub id: String,
     /// `read`, `update`, `patch`, `delete`, `list` or `scan`.
     pub operation: &'static str,
@@ -78,7 +78,8 @@ pub struct Request {
     pub client_token_accessor: String,
     /// The path.
     pub path: String,
-    /// The fields of the body, or of the query, as hashes. None where the server is sealed, and has no key to hash with.
+    /// The fields of the body, or of the query, as hashes. None if the server is sealed, and has no key to
+    /// hash with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
     /// Whence.
@@ -92,7 +93,7 @@ pub struct Request {
     pub wrap_ttl: Option<u64>,
 }
 
-/// What is answered.
+/// A response.
 #[derive(Default, Serialize)]
 pub struct Response {
     /// As hashes.

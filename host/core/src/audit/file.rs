@@ -13,7 +13,7 @@ use super::{
 
 /// How much of the end of a file is read at first to find its last line.
 const TAIL_BYTES: u64 = 1024 * 1024;
-/// How much at most: far more than a line has, and the pieces behind it.
+/// The most bytes to read: far more than a line has, and the pieces after it.
 const MOST_TAIL_BYTES: u64 = 64 * 1024 * 1024;
 /// What the file of an audit log begins with.
 const ENTRY: &[u8] = b"{\"time\":\"";
@@ -112,13 +112,13 @@ fn end(mut file: &File) -> io::Result<Started> {
     }
 }
 
-/// Where the chain ends in the end of a file: behind its last line, and behind the pieces of lines after that. None where
-/// the line is further ahead.
+/// The end of the chain in the tail of a file: after its last line, and after the pieces of lines that
+/// follow. None if the line begins before the tail.
 fn ended(tail: &[u8], is_all: bool) -> Option<Started> {
     let is_torn = tail.last() != Some(&b'\n');
     let mut lines: Vec<&[u8]> = tail.split(|byte| *byte == b'\n').collect();
     if !is_torn {
-        // What is behind the last newline.
+        // The text after the last newline.
         lines.pop();
     }
     let last = lines.iter().enumerate().rev().find_map(|(index, line)| Some((index, Chain::at(line)?)));

@@ -30,8 +30,8 @@ impl<'b> Hashes<'b> {
         format!("hmac-sha256:{}", HEXLOWER.encode(&self.0.name("audit", text)))
     }
 
-    /// A JSON text with the hash of each value: of a text itself, of numbers and truth values as JSON writes them. What is
-    /// no JSON, or would take about more than `most` bytes, is one hash.
+    /// A JSON text with the hash of each value: of a text itself, of numbers and truth values as JSON writes
+    /// them. A text that is no JSON, or would take about more than `most` bytes, becomes one hash.
     pub fn json(self, json: &str, most: usize) -> Value {
         let left = Cell::new(most);
         let hash = |text: &str| self.text(text);

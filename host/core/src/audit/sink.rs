@@ -4,17 +4,18 @@ use std::{io, time::Duration};
 
 use super::chain::Chain;
 
-/// How long a write may take: less than requests wait, so that they are told why.
+/// How long a write may take: less than requests wait, so that they get the reason.
 pub(super) const WRITE: Duration = Duration::from_millis(1_500);
 
 /// Where lines go.
 pub(super) trait Sink: Send {
-    /// Opens it, where it is not open or no longer the one that it should be. Answers how it starts where it was opened.
+    /// Opens it, if it is not open or no longer the one that it should be. Answers how it starts if it was
+    /// opened.
     fn ready(&mut self) -> io::Result<Option<Started>>;
     /// Writes a part of these bytes, and says how many.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    /// Something has failed: it is opened again before the next line, unless it was only slow. Answers whether a piece of a
-    /// line stays where it was written, and the next line comes behind it.
+    /// Takes note of a failure: unless the sink was only slow, it is opened again before the next line.
+    /// Answers whether a piece of a line stays where it was written, so that the next line follows it.
     fn failed(&mut self, error: &io::Error) -> bool;
     /// Closes it.
     fn close(&mut self);
@@ -23,9 +24,9 @@ pub(super) trait Sink: Send {
 /// How a sink starts.
 #[derive(Default)]
 pub(super) struct Started {
-    /// Where the chain ends that it holds already; none where it holds none.
+    /// Where the chain ends that it holds already; none if it holds none.
     pub(super) chain: Option<Chain>,
-    /// Whether what it holds ends without a newline; none where only the writer can know.
+    /// Whether what it holds ends without a newline; none if only the writer can know.
     pub(super) is_torn: Option<bool>,
 }
 

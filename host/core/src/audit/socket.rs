@@ -1,5 +1,5 @@
-//! Whoever listens at a socket. What is written counts as accepted when the operating system has taken it: a listener that dies
-//! may not have read the last lines, which shows in the chain.
+//! A socket that another program listens at. A line counts as accepted when the operating system has taken
+//! it. A listener that dies may not have read the last lines; the chain shows that.
 
 use std::{
     io::{self, Read, Write},
@@ -15,7 +15,7 @@ pub(super) struct SocketSink {
     open: Option<Box<dyn Stream>>,
 }
 
-/// Where somebody listens.
+/// The address of a listener.
 pub(super) enum Address {
     Tcp(String),
     #[cfg_attr(not(unix), expect(dead_code, reason = "there are none"))]
@@ -78,7 +78,7 @@ impl SocketSink {
         }
     }
 
-    /// Whether the listener has gone: what is written then is taken by the operating system, and read by nobody.
+    /// Whether the listener has gone: then the operating system still takes lines, but no program reads them.
     fn is_gone(&mut self) -> bool {
         let Some(stream) = &mut self.open else { return true };
         let mut said = [0; 64];
@@ -98,7 +98,7 @@ impl Sink for SocketSink {
         }
         self.open = None;
         self.open = Some(self.connect()?);
-        // Its chain goes on where this server knows one.
+        // Its chain goes on if this server knows one.
         Ok(Some(Started { is_torn: Some(false), chain: None }))
     }
 
@@ -111,8 +111,8 @@ impl Sink for SocketSink {
     }
 
     fn failed(&mut self, error: &io::Error) -> bool {
-        // A listener that does not read would take as much again from another connection, and read as little of it. Such a
-        // connection begins with a line of its own.
+        // A listener that does not read would take as much again from another connection, and read as little
+        // of it. Such a connection begins with a separate line.
         let is_slow = error.kind() == io::ErrorKind::TimedOut;
         if !is_slow {
             self.close();

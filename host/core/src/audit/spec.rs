@@ -42,9 +42,9 @@ pub enum Target {
         /// The permissions of a file that is made.
         mode: u32,
     },
-    /// To whoever listens at an address and port.
+    /// To the listener at an address and port.
     Tcp(String),
-    /// To whoever listens at a Unix socket.
+    /// To the listener at a Unix socket.
     Unix(PathBuf),
 }
 
@@ -53,7 +53,7 @@ impl Written {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and what to write instead.
+    /// The problem, and what to write instead.
     pub fn parse(&self) -> Result<Spec, String> {
         check_name(&self.name)?;
         let mut options = Options(self.options.clone());
@@ -111,7 +111,7 @@ impl Options {
         self.0.remove(name).filter(|value| !value.is_empty())
     }
 
-    /// Options of Vault's that say what Keyway does anyway are taken; others would be promises that nobody keeps.
+    /// Accepts options of Vault's with the one value that Keyway implements anyway, and refuses all others.
     fn refuse_rest(mut self) -> Result<(), String> {
         for (name, usual) in
             [("format", "json"), ("log_raw", "false"), ("hmac_accessor", "true"), ("prefix", "")]
@@ -171,7 +171,7 @@ fn socket(options: &mut Options) -> Result<Target, String> {
         None | Some("tcp") => Err(format!("{address:?} is no address and port")),
         Some("unix") => Ok(Target::Unix(absolute(&address, "address")?)),
         Some("udp") => {
-            Err("a datagram is accepted by nobody; write socket_type \"tcp\" or \"unix\"".to_owned())
+            Err("no one acknowledges a datagram; write socket_type \"tcp\" or \"unix\"".to_owned())
         }
         Some(other) => Err(format!("there is no socket_type {other:?}; write \"tcp\" or \"unix\"")),
     }

@@ -15,8 +15,8 @@ pub struct Verified {
     pub torn: u64,
     /// Lines that the device could not write, and says so.
     pub missed: u64,
-    /// Where a chain begins again, as it does when a server starts without the file that it wrote before: what is missing
-    /// before cannot be known.
+    /// Positions where a chain begins again. A server does that if it starts without the file that it wrote
+    /// before; whether lines are missing before cannot be known.
     pub beginnings: Vec<LinePosition>,
     /// What the first line says about a line before it, which is not there.
     pub follows: Option<Chain>,
@@ -52,7 +52,7 @@ pub enum VerifyError {
     Broken {
         /// The line.
         place: LinePosition,
-        /// What is wrong.
+        /// The problem.
         what: String,
     },
     /// There is no line at all.
@@ -70,7 +70,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Reads one file behind those before.
+    /// Reads one file after the earlier ones.
     ///
     /// # Errors
     ///

@@ -23,7 +23,7 @@ struct Contents {
 }
 
 impl Barrier {
-    /// Reserves uses of the newest key, and makes another one where its bound is reached.
+    /// Reserves uses of the newest key, and makes another one if its bound is reached.
     pub(super) async fn reserve(&self, work: &Work) -> Result<(), BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         for _ in 0..ATTEMPTS {
@@ -39,7 +39,7 @@ impl Barrier {
         Err(BarrierError::Contended)
     }
 
-    /// Whether it was reserved; otherwise somebody was quicker, or there is a newer key.
+    /// Whether it was reserved. If not, another host was faster, or there is a newer key.
     async fn reserve_of(&self, work: &Work, key: u32, known: u64) -> Result<bool, BarrierError> {
         let name = format!("key-use/{key}").into_bytes();
         let place = Key::new(SYSTEM_KEYSPACE, &name);

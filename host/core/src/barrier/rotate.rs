@@ -54,12 +54,12 @@ impl Barrier {
     /// `Storage`, `SealRecord` or `NoSealRecord` if the seal record cannot be read; `Rekeyed` if the root key
     /// is another.
     pub async fn read_again(&self, work: &Work) -> Result<(), BarrierError> {
-        // Not while this host changes the keys itself: those in the store may be ahead of its own.
+        // Not while this host changes the keys itself: the store may have newer keys than this host.
         let _one_at_a_time = self.uses.changing().await;
         self.refresh(work).await
     }
 
-    /// As [`read_again`](Self::read_again), unless somebody has found this key meanwhile.
+    /// As [`read_again`](Self::read_again), unless another request has found this key meanwhile.
     pub(super) async fn read_until(&self, work: &Work, number: u32) -> Result<(), BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         if self.keyring().newest() >= number {
@@ -73,14 +73,14 @@ impl Barrier {
         !matches!(record.keyring(&self.root()), Err(OpenError::NotAuthentic))
     }
 
-    /// As [`read_again`](Self::read_again), for whoever changes the keys already.
+    /// As [`read_again`](Self::read_again), for a caller that holds the lock of key changes.
     pub(super) async fn refresh(&self, work: &Work) -> Result<(), BarrierError> {
         let (record, _) = self.seal_record(work).await?;
         self.publish(self.keyring_in(&record)?);
         Ok(())
     }
 
-    /// As [`rotate`](Self::rotate), for whoever changes the keys already.
+    /// As [`rotate`](Self::rotate), for a caller that holds the lock of key changes.
     pub(super) async fn add_key(&self, work: &Work) -> Result<u32, BarrierError> {
         for _ in 0..ATTEMPTS {
             let (record, version) = self.seal_record(work).await?;

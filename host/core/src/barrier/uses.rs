@@ -63,7 +63,7 @@ impl UseBound {
     ///
     /// # Errors
     ///
-    /// Where it is below 1,000 or above [`MAX_USES`].
+    /// If it is below 1,000 or above [`MAX_USES`].
     pub fn new(uses: u64) -> Result<Self, UseBoundError> {
         if (MIN_USES..=MAX_USES).contains(&uses) { Ok(Self(uses)) } else { Err(UseBoundError) }
     }
@@ -95,7 +95,7 @@ impl Uses {
         true
     }
 
-    /// Held by whoever changes keys or reserves uses.
+    /// Held while keys change or uses are reserved.
     pub(super) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.changing.lock().await
     }

@@ -29,8 +29,8 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `AuditDevice` where the configuration does not allow it, there is one of that name, or it cannot be used; and the
-    /// store's.
+    /// `AuditDevice` if the configuration does not allow it, there is one of that name, or it cannot be used;
+    /// and the store's.
     pub async fn add_audit_device(self: &Arc<Self>, work: &Work, device: Written) -> Result<(), CoreError> {
         if !self.audit.has_api() {
             return Err(DeviceRefusal::NoApi.into());
@@ -61,7 +61,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `AuditDevice` where it stands in the configuration; and the store's.
+    /// `AuditDevice` if it stands in the configuration; and the store's.
     pub async fn remove_audit_device(self: &Arc<Self>, work: &Work, name: &str) -> Result<(), CoreError> {
         if self.audit.is_configured(name) {
             return Err(DeviceRefusal::Configured { name: name.to_owned() }.into());
@@ -82,7 +82,7 @@ impl Core {
         Ok(specs(&held.map(|held| held.value).unwrap_or_default()))
     }
 
-    /// Has the devices that other hosts have added, and no longer those that they have removed.
+    /// Adds the devices that other hosts have added, and drops those that they have removed.
     pub(super) async fn read_audit_devices_again(
         &self,
         unsealed: &Unsealed,
@@ -94,7 +94,8 @@ impl Core {
         Ok(())
     }
 
-    /// Changes the devices in the store, then those that are there; goes on to its end whether or not the caller waits.
+    /// Changes the devices in the store, and then the running ones. Goes on to its end even if the caller
+    /// stops waiting.
     async fn edit_devices(
         self: &Arc<Self>,
         work: &Work,
@@ -127,7 +128,7 @@ impl Core {
         Ok(())
     }
 
-    /// Not behind a sealing, which takes them away.
+    /// Does nothing after a seal, which has removed the devices.
     fn have_devices(&self, devices: &[Spec]) {
         let _progress = self.sealing.progress();
         if self.unsealed().is_ok() {

@@ -65,11 +65,11 @@ impl Core {
         Ok(self.look(work).await?.ok_or(CoreError::NotInitialised)?.0)
     }
 
-    /// Begins a rekeying. That of an administrator takes the place of one that nobody has given a share to.
+    /// Begins a rekey. An administrator's attempt replaces one that has no share yet.
     ///
     /// # Errors
     ///
-    /// `Ceremony` where one is under way; `Sealed`, and the store's.
+    /// `Ceremony` if one is under way; `Sealed`, and the store's.
     pub async fn begin_rekey(
         &self,
         work: &Work,
@@ -106,7 +106,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `Busy`; `PermissionDenied`; `Ceremony` where the new shares may be in force.
+    /// `Busy`; `PermissionDenied`; `Ceremony` if the new shares may be in force.
     pub fn cancel_rekey(&self, is_administrator: bool) -> Result<(), CoreError> {
         let _quiet = self.ceremonies.one_at_a_time()?;
         let mut rekeying = self.ceremonies.rekeying();
@@ -117,13 +117,14 @@ impl Core {
         Ok(())
     }
 
-    /// Takes one of the shares that are in force. With the last that is needed, new ones are made. Where they are in force at
-    /// once and the answer was lost, one of the shares that led to them has it told again.
+    /// Takes one of the shares in force. The last one that is needed makes the new shares. If the new shares
+    /// came into force at once and the answer was lost, the holder of one of the given shares gets them
+    /// again.
     ///
     /// # Errors
     ///
-    /// `WrongShare`, which leaves the progress as it is; `Ceremony` for another attempt's nonce, or where none has begun;
-    /// `Busy`; the keys' and the store's.
+    /// `WrongShare`, which leaves the progress as it is; `Ceremony` for another attempt's nonce, or if none
+    /// has begun; `Busy`; the keys' and the store's.
     pub async fn rekey(
         self: &Arc<Self>,
         work: &Work,

@@ -29,7 +29,7 @@ impl ClusterIdentity {
     ///
     /// # Errors
     ///
-    /// Where the marker is there and cannot be understood.
+    /// If the marker is there and cannot be understood.
     pub fn read(data_dir: &Path) -> Result<Self, MarkerError> {
         let file = DataDirMarker::new(data_dir);
         let cluster = Mutex::new(file.read()?);
@@ -42,7 +42,8 @@ impl ClusterIdentity {
 }
 
 impl Core {
-    /// The seal record, or none where nothing was ever initialised. An empty data directory joins the cluster of its store.
+    /// The seal record, or none if nothing was ever initialised. An empty data directory joins the cluster of
+    /// its store.
     pub(super) async fn look(&self, work: &Work) -> Result<Option<(SealRecord, Version)>, CoreError> {
         let loaded = SealRecord::load_versioned(&self.backends.system, work).await?;
         self.sealing.note_initialised(loaded.is_some());
@@ -85,7 +86,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `NotForgotten` where another cluster is known, or its store is there after all; the stores'.
+    /// `NotForgotten` if another cluster is known, or its store is there after all; the stores'.
     pub async fn forget_store(&self, work: &Work, cluster: Uuid) -> Result<(), CoreError> {
         let refused = |reason: String| Err(CoreError::NotForgotten { cluster, reason });
         match self.known.cluster() {
@@ -118,7 +119,7 @@ impl Core {
         work: &Work,
     ) -> Result<&Storage, CoreError> {
         let storage = self.backends.get(name)?;
-        // The system backend's marker is the seal record, without which nobody is here.
+        // The system backend's marker is the seal record. The server could not be unsealed without it.
         if name == self.backends.system.name() || storage.is_volatile() || unsealed.has_admitted(name) {
             return Ok(storage);
         }
@@ -127,7 +128,8 @@ impl Core {
         let was_used = unsealed.mounts.current().has_used(name);
         let owner = match marker::owner(storage, work).await? {
             Some(owner) if owner != cluster || was_used || self.backends.system.is_volatile() => owner,
-            // Written again where it is there: another host may have forgotten the backend, and be about to remove it.
+            // Written again if it is there: another host may have forgotten the backend, and be about to
+            // remove it.
             Some(_) => marker::claim(storage, work, cluster).await?,
             None if was_used => return Err(CoreError::SecretsLost { backend: backend(), cluster }),
             // A cluster that is gone with the process leaves no mark on others.

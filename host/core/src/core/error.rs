@@ -22,7 +22,7 @@ use crate::{
 /// Why the server could not do what it was asked to.
 #[derive(Debug, Error)]
 pub enum CoreError {
-    /// The keys are out of reach.
+    /// The server is sealed.
     #[error("Keyway is sealed")]
     Sealed,
     /// There is no cluster.
@@ -110,10 +110,10 @@ pub enum CoreError {
     /// The backends of this server are not from plugins.
     #[error("the backends of this server are linked into it, and cannot be swapped")]
     NotFromPlugins,
-    /// Nobody knows what it is to be swapped to.
+    /// The request names no plugin, and the configuration does not either.
     #[error("the backend is no longer in the configuration; name a plugin, or put it back and reload")]
     NotConfigured,
-    /// Whatever opens the secrets of all backends would be lost.
+    /// The keys of all secrets would be lost.
     #[error(
         "the system backend holds the keys of all secrets, and is never discarded; migrate it, or stop the server"
     )]

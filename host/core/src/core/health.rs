@@ -7,11 +7,11 @@ use super::{Core, CoreError, SealStatus};
 
 /// How the server is doing.
 pub struct HealthReport {
-    /// The seal; an error where it cannot be known, and none where the system backend does not answer anyway.
+    /// The seal; an error if it cannot be known, and none if the system backend does not answer anyway.
     pub seal: Option<Result<SealStatus, CoreError>>,
     /// What each backend says of itself.
     pub storage: Vec<BackendHealth>,
-    /// Whether there is an audit device that accepts lines, where there are devices.
+    /// Whether there is an audit device that accepts lines, if there are devices.
     pub audits: bool,
     /// Whether the store was seen to hold a cluster since the server began.
     pub was_initialised: bool,
@@ -23,11 +23,11 @@ pub struct BackendHealth {
     pub backend: String,
     /// What it says of itself.
     pub health: Result<Health, StorageError>,
-    /// Why it is not open; none where it is.
+    /// Why it is not open; none if it is.
     pub down: Option<Down>,
     /// Whether it was opened with another plugin than the one that the configuration asks for.
     pub fell_back: bool,
-    /// Whether nobody has checked its plugin.
+    /// Whether its plugin runs unchecked.
     pub unchecked: bool,
 }
 
@@ -69,7 +69,7 @@ impl Core {
         let answers = |of: &BackendHealth| {
             of.backend == self.backends.system.name() && of.health.as_ref().is_ok_and(Health::is_readable)
         };
-        // A store that hangs must not keep whoever asks for health waiting a second time.
+        // If the store hangs, a health request must not wait for it a second time.
         let seal = if storage.iter().any(answers) { Some(self.seal_status(work).await) } else { None };
         let was_initialised = self.sealing.was_initialised();
         HealthReport { seal, storage, audits: self.audit.accepts(), was_initialised }

@@ -17,7 +17,7 @@ pub struct NewMount {
     pub description: String,
     /// Which of Vault's key-value engines: 1 or 2.
     pub kv_version: u8,
-    /// What it says about what it gives out.
+    /// Its settings for leases and listings.
     pub tune: Tune,
 }
 
@@ -26,7 +26,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// Where the path is taken, the backend is not configured or another cluster's, and the stores'.
+    /// If the path is taken, the backend is not configured or another cluster's, and the stores'.
     pub async fn mount(&self, unsealed: &Unsealed, work: &Work, new: &NewMount) -> Result<(), CoreError> {
         let backend = new.backend.as_deref().unwrap_or_else(|| self.backends.system.name());
         // Marked before the first record is in it.
@@ -47,7 +47,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `Configured`, and the stores'; where nothing is mounted there, and where the path is taken.
+    /// `Configured`, and the stores'; if nothing is mounted there, and if the path is taken.
     pub async fn move_mount(
         &self,
         unsealed: &Unsealed,
@@ -71,7 +71,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// The store's; where there is none, and where the path is taken.
+    /// The store's; if there is none, and if the path is taken.
     pub async fn move_auth(
         &self,
         unsealed: &Unsealed,
@@ -85,17 +85,17 @@ impl Core {
         Ok(unsealed.mounts.current().auth().get(to.as_str()).map(|mount| mount.uuid).unwrap_or_default())
     }
 
-    /// What is left to be done behind the requests is done now.
+    /// Makes upkeep run now.
     pub fn hurry(&self) {
         self.upkeep.task.hurry();
     }
 
-    /// Takes a mount away with all its secrets. Whoever comes after this finds nothing there; the secrets leave the store
-    /// in the background, and if the process ends meanwhile, after its next start.
+    /// Removes a mount with all its secrets. Later requests find nothing there. The secrets leave the store
+    /// in the background; if the process ends meanwhile, this goes on after its next start.
     ///
     /// # Errors
     ///
-    /// `Configured`, and the stores'. Nothing happens where nothing is mounted.
+    /// `Configured`, and the stores'. Nothing happens if nothing is mounted.
     pub async fn unmount(&self, unsealed: &Unsealed, work: &Work, path: &MountPath) -> Result<(), CoreError> {
         if self.settings.mounts.contains_key(path.as_str()) {
             return Err(CoreError::Configured { path: path.as_str().to_owned() });

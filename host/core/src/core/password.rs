@@ -1,5 +1,5 @@
-//! The second way to unseal: a password, where the configuration allows one. Whoever may do everything sets it; a rekeying takes
-//! it away, because the keys that it leads to are gone.
+//! The second way to unseal: a password, if the configuration allows one. A token with `sudo` sets it. A
+//! rekey removes it, because the keys that it leads to are gone.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{Core, CoreError, SealStatus, sealing::Since};
 
 impl Core {
-    /// Since when there is a password, in RFC 3339; none where there is none.
+    /// Since when there is a password, in RFC 3339; none if there is none.
     ///
     /// # Errors
     ///
@@ -27,7 +27,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `NoPasswords` where the configuration does not allow one; and the keys' and the store's.
+    /// `NoPasswords` if the configuration does not allow one; and the keys' and the store's.
     pub async fn set_password(&self, work: &Work, password: Password) -> Result<(), CoreError> {
         let turn = self.password_turn()?;
         let derivation = Derivation::new().map_err(PasswordError::from)?;
@@ -37,7 +37,7 @@ impl Core {
         Ok(())
     }
 
-    /// Takes the password away, where there is one.
+    /// Takes the password away, if there is one.
     ///
     /// # Errors
     ///
@@ -52,8 +52,8 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `NoPasswords`, `WrongPassword` also where there is none, `Busy` while another is tried, and those of unsealing. The
-    /// shares that were given stay as they are.
+    /// `NoPasswords`, `WrongPassword` also if there is none, `Busy` while another is tried, and those of
+    /// unsealing. The shares that were given stay as they are.
     pub async fn unseal_by_password(
         self: &Arc<Self>,
         work: &Work,
@@ -73,7 +73,7 @@ impl Core {
         self.open_up(work, (record, version), unlocked, Since::Sealed(seals)).await
     }
 
-    /// One at a time: each takes memory and time, and so many guesses are enough.
+    /// One password at a time: each takes memory and time, and this limits guessing.
     fn password_turn(&self) -> Result<OwnedSemaphorePermit, CoreError> {
         if !self.settings.passwords {
             return Err(CoreError::NoPasswords);
@@ -82,7 +82,7 @@ impl Core {
     }
 }
 
-/// Beside the requests, and to its end: the turn is over when the work is.
+/// Derives the key on another thread, and to its end: the turn is over when the work is.
 async fn derive(
     derivation: Derivation,
     password: Password,

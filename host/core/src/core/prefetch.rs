@@ -1,5 +1,5 @@
-//! What is read when a request arrives: who shows the token, the secret that is asked for, and whether other hosts have changed
-//! what this one keeps in memory; all of it in one call of the system's store.
+//! The prefetch of a request: its token, its secret, and whether other hosts have changed records that this
+//! one caches. All of it takes one call of the system's store.
 
 use std::{sync::Arc, time::Instant};
 
@@ -19,13 +19,13 @@ use crate::{
 };
 
 impl Core {
-    /// Reads what a request with this token, for this secret, needs first; and takes over what other hosts have changed, so that
-    /// it binds every request that begins after it. A secret is read ahead only for a token that was alive before: strangers give
-    /// nobody work.
+    /// Prefetches what a request with this token, for this secret, needs first. It also takes over what other
+    /// hosts have changed, which then binds every request that begins later. A secret is prefetched only if
+    /// the token was valid before, so that strangers cause no such work.
     ///
     /// # Errors
     ///
-    /// The store's; `Sealed` where the keys were changed on another host, so that this one had to seal itself.
+    /// The store's; `Sealed` if another host has changed the keys, so that this one had to seal itself.
     pub async fn prefetch(
         &self,
         unsealed: &Arc<Unsealed>,
@@ -82,7 +82,7 @@ impl Core {
         Ok(self.backends.system.prefetch(work, places).await?)
     }
 
-    /// Reads everything again for whoever shows a token that is alive.
+    /// Reads everything again if the token is valid.
     async fn catch_up_for(
         &self,
         unsealed: &Arc<Unsealed>,
@@ -110,12 +110,12 @@ impl Core {
         }
     }
 
-    /// The place of a secret's first record, where it is in the system's store, too.
+    /// The place of a secret's first record, if it is in the system's store, too.
     pub fn key_in_system(&self, mount: &Mount, path: &SecretPath) -> Option<RecordKey> {
         (mount.backend == self.backends.system.name()).then(|| secrets::place_of(mount, path))
     }
 
-    /// Takes over what others have changed, where the mark that was read at `read` is not the one that is known.
+    /// Takes over changes of other hosts, if the mark that was read at `read` is not the known one.
     async fn take_over(
         &self,
         unsealed: &Arc<Unsealed>,
@@ -147,8 +147,9 @@ impl Core {
         self.read_audit_devices_again(unsealed, work).await
     }
 
-    /// Reads the keyring again. A host whose root key is another's by now seals itself: it could not write much longer, and
-    /// whoever has changed the keys wants that the former ones serve nobody. Unless they are of a rekeying of its own.
+    /// Reads the keyring again. If another host has replaced the root key, this host seals itself: it could
+    /// not write much longer, and the former keys must serve no one. It stays unsealed if the new keys come
+    /// from its own rekey.
     ///
     /// # Errors
     ///

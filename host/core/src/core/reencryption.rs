@@ -28,7 +28,7 @@ use crate::{
 
 const KEY: &[u8] = b"reencryption";
 const LEASE: &str = "reencryption";
-/// How often a host looks whether there is something to do, where others may have begun it.
+/// How often a host looks whether there is something to do, if others may have begun it.
 const LOOK: Duration = Duration::from_secs(20);
 /// How long it rests when a store does not answer, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -37,14 +37,14 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reencryption {
-    /// What is sealed with a key before this one is sealed again.
+    /// Records that an earlier key has sealed are sealed again.
     pub key: u32,
     /// When it began, in RFC 3339.
     pub started: String,
     /// When it came to its end, or was ended, in RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
-    /// Whether somebody ended it.
+    /// Whether a client ended it.
     #[serde(default)]
     pub is_cancelled: bool,
     /// Secrets, and records of the system's, that were looked at.
@@ -53,7 +53,7 @@ pub struct Reencryption {
     pub sealed: u64,
     /// Secrets, and records of the system's, that could not be.
     pub failed: u64,
-    /// What it waits for, where a store does not serve.
+    /// What it waits for, if a store does not serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
     at: Position,
@@ -68,7 +68,7 @@ pub struct Reencryption {
 struct Position {
     /// Nil is the system.
     mount: Uuid,
-    /// Behind this key, in Base64.
+    /// The key after which it resumes, in Base64.
     after: String,
 }
 
@@ -94,7 +94,7 @@ impl Reencryption {
         }
     }
 
-    /// Whether nobody has gone on with it since.
+    /// Whether it stands as it did, so that no other host has continued it.
     fn is_same_as(&self, other: &Self) -> bool {
         (self.key, &self.started, &self.at) == (other.key, &other.started, &other.at)
     }
@@ -155,7 +155,7 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
     }
 }
 
-/// Does part after part, to the end; nothing where the server was sealed before.
+/// Does part after part, to the end; nothing if the server was sealed before.
 async fn reencrypt(core: &Weak<Core>, work: &Work) -> Option<()> {
     let mut retry = RETRY.0;
     loop {
@@ -186,7 +186,7 @@ async fn reencrypt(core: &Weak<Core>, work: &Work) -> Option<()> {
 }
 
 impl Core {
-    /// How far the last re-encryption is; none where there was none.
+    /// How far the last re-encryption is; none if there was none.
     ///
     /// # Errors
     ///
@@ -197,7 +197,7 @@ impl Core {
         Ok(held.map(|held| held.value))
     }
 
-    /// Begins to seal again what is sealed with an older key than the newest; one that is under way for that key goes on.
+    /// Begins to seal old records again with the newest key. If that is under way for this key, it goes on.
     ///
     /// # Errors
     ///
@@ -271,7 +271,7 @@ impl Core {
         let (place, is_round_over) = match (&resealed.next, behind) {
             (Some(after), _) => (Some(Position { mount, after: BASE64.encode(after) }), false),
             (None, Some(next)) => (Some(first(next)), false),
-            // Those that were left, and are still mounted.
+            // The mounts that were left, if they still exist.
             (None, None) => {
                 let again = left.iter().copied().find(|uuid| mounts.contains(uuid));
                 (again.map(first), true)
@@ -281,7 +281,7 @@ impl Core {
             left.remove(&place.mount);
         }
         let changed = |stored: Option<Reencryption>| {
-            // Another one, or somebody else's part, or ended meanwhile.
+            // It is another re-encryption, another host has done this part, or it was ended meanwhile.
             let Some(stored) = stored.filter(|stored| stored.is_running() && stored.is_same_as(&present))
             else {
                 return Ok::<_, SystemError>((Next::Keep, None));
@@ -308,7 +308,7 @@ impl Core {
         Ok(Part::Last)
     }
 
-    /// A part of the mount that it is at; none where that was taken away meanwhile.
+    /// A part of the mount that it is at; none if that was taken away meanwhile.
     async fn reencrypt_mount(
         &self,
         work: &Work,
@@ -332,7 +332,7 @@ impl Core {
 pub enum Part {
     /// It is done, and there are others.
     Done,
-    /// What is left has to wait for its stores.
+    /// The rest waits for its stores.
     Waits,
     /// There is nothing left.
     Last,

@@ -15,9 +15,9 @@ use crate::{
 
 /// A token that was renewed.
 pub struct Renewed {
-    /// What is known of it.
+    /// Its entry.
     pub entry: Entry,
-    /// What is worth telling.
+    /// Warnings for the client.
     pub warnings: Vec<String>,
 }
 

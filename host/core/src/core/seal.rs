@@ -19,7 +19,7 @@ impl Core {
         counts: ShareCounts,
         repeat: bool,
     ) -> Result<Initialised, CoreError> {
-        // What is lost or another's is not to be initialised.
+        // A store that was lost, or belongs to another cluster, must not be initialised.
         self.look(work).await?;
         let initialised = initialise(&self.backends.system, work, counts, repeat).await?;
         // Shares that were given before are void.
@@ -51,7 +51,7 @@ impl Core {
         }
     }
 
-    /// A host whose keys were changed on another says that it is sealed, though nobody has asked it for anything else.
+    /// If another host has changed the keys, a status request finds out, and this host seals itself.
     async fn seal_if_rekeyed(&self, work: &Work, record: &SealRecord) -> Result<(), CoreError> {
         let Ok(unsealed) = self.unsealed() else { return Ok(()) };
         if unsealed.barrier.has_keys_of(record) {
@@ -64,12 +64,12 @@ impl Core {
         }
     }
 
-    /// Puts the keys out of reach. Requests that run end with the keys that they have.
+    /// Seals the server. Running requests end with the keys that they have.
     pub fn seal(&self) {
         self.sealing.seal_when(|_| true, || self.end_session());
     }
 
-    /// Puts these keys out of reach, unless others have taken their place; whether it did.
+    /// Drops these keys, unless others have replaced them. Answers whether it did.
     pub(super) fn seal_this(&self, unsealed: &Arc<Unsealed>) -> bool {
         let is_this =
             |present: Option<&Arc<Unsealed>>| present.is_some_and(|present| Arc::ptr_eq(present, unsealed));

@@ -16,7 +16,7 @@ use crate::seal::{SealRecord, Unlocked};
 pub struct SealStatus {
     /// Whether there is a cluster.
     pub initialised: bool,
-    /// Whether the keys are out of reach.
+    /// Whether the server is sealed.
     pub sealed: bool,
     /// How many shares unseal; zero without a cluster.
     pub threshold: u8,
@@ -24,9 +24,9 @@ pub struct SealStatus {
     pub shares: u8,
     /// How many have been given.
     pub progress: usize,
-    /// The name of this attempt to unseal; empty where none has begun.
+    /// The name of this attempt to unseal; empty if none has begun.
     pub nonce: String,
-    /// The cluster, where there is one and it is unsealed.
+    /// The cluster, if there is one and it is unsealed.
     pub cluster: Option<Uuid>,
 }
 
@@ -35,14 +35,14 @@ pub struct SealStatus {
 pub(super) struct Progress {
     pub(super) nonce: Uuid,
     pub(super) shares: Vec<Share>,
-    /// Counts the times that somebody said to seal or to begin again: an unsealing by shares that began before does not count.
+    /// Counts requests to seal or to begin again: shares that were given before such a request do not unseal.
     epoch: u64,
-    /// Counts the times that somebody said to seal, or made a cluster: no unsealing that began before counts. Strangers cannot
-    /// say so, as they can say to begin again.
+    /// Counts requests to seal, and initialisations: no unsealing that began before counts. Unlike a reset,
+    /// a seal needs a token.
     seals: u64,
 }
 
-/// Since when nobody must have said otherwise, for an unsealing to count.
+/// The point after which a seal or a reset of the shares makes an unsealing void.
 pub(super) enum Since {
     /// To seal, or to begin again with the shares.
     Begun(u64),
@@ -113,7 +113,8 @@ impl Sealing {
         true
     }
 
-    /// Unseals, unless somebody has sealed or begun again since, or was quicker; does `begin` before anybody has the keys.
+    /// Unseals, unless a request has sealed, begun again or unsealed since. Does `begin` before any request
+    /// gets the keys.
     pub(super) fn publish(&self, unsealed: Unsealed, since: &Since, begin: impl FnOnce()) -> bool {
         let mut progress = self.progress();
         let mut present = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);

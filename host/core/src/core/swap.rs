@@ -1,5 +1,5 @@
-//! Swaps of backends while the server serves: who asks, what is told of it, and the watch over what has just been swapped;
-//! [`upgrade`] brings a data format forward.
+//! Swaps of backends while the server serves: requests for them, their status, and the watch over a new
+//! generation. [`upgrade`] brings a data format forward.
 
 pub(super) mod state;
 mod upgrade;
@@ -43,7 +43,7 @@ impl Core {
         self.swaps.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Swaps a backend, as somebody with a token asks.
+    /// Swaps a backend, on a client's request.
     ///
     /// # Errors
     ///
@@ -140,12 +140,12 @@ impl Core {
                 let generation = match storage.generation() {
                     // It may have been opened again, when another swap has failed.
                     Ok(present) if is_it(&present, digest, &config) => present.number(),
-                    // Somebody else was quicker, whose own the present one is.
+                    // Another swap was faster, and watches the present generation itself.
                     Ok(_) => return,
                     Err(_) => continue,
                 };
                 let tallied = storage.tallied();
-                // Nobody has called it yet.
+                // No call has reached it yet.
                 if tallied.generation != generation {
                     continue;
                 }
@@ -158,8 +158,8 @@ impl Core {
         });
     }
 
-    /// Says in the audit log what nobody with a token has asked for. Where no device accepts it, it is done all the same: what is
-    /// left alone would be worse.
+    /// Records in the audit log a swap that the server makes without a request. If no device accepts the
+    /// entry, the swap happens all the same: to leave the backend alone would be worse.
     async fn audit_unasked(&self, by: Trigger, name: &str, what: &str, outcome: Result<String, String>) {
         let request = Request {
             id: uuid::Uuid::new_v4().to_string(),
@@ -188,7 +188,8 @@ impl Core {
         }
     }
 
-    /// Swaps whatever the configuration, as it has just been read again, asks for in another version or with other settings.
+    /// Swaps each backend for which the configuration, read again, asks for another version or other
+    /// settings.
     pub async fn swap_to_configuration(self: &Arc<Self>) {
         for name in self.backend_names().into_iter().map(str::to_owned).collect::<Vec<_>>() {
             let Ok(storage) = self.backends.get(&name) else { continue };
@@ -238,8 +239,8 @@ async fn due(storage: &Storage, supply: &Arc<PluginSource>) -> Result<bool, Stri
     Ok(is_new)
 }
 
-/// A person may ask for what was rolled back; nobody else. None where the backend is no longer in the configuration, so that
-/// nobody knows what it is to be.
+/// Only a request may ask for a plugin that was rolled back. None if the backend is no longer in the
+/// configuration, which would say what to open.
 fn plan(by: Trigger, storage: &Storage, supply: &PluginSource, asked: SwapRequest) -> Option<Swap> {
     let configured = supply.backends.get(storage.name());
     let target = match asked.plugin {

@@ -17,7 +17,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// Begins it, in the place of a former one. It is told by the signal that there is something to do.
+    /// Begins the task, in place of a former one. The signal tells it that there is work to do.
     pub(super) fn begin<F>(&self, run: impl FnOnce(Arc<Notify>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,

@@ -37,7 +37,7 @@ impl Core {
         self.open_up(work, (record, version), unlocked, Since::Begun(epoch)).await
     }
 
-    /// Serves with these keys, unless somebody has said otherwise since.
+    /// Serves with these keys, unless a seal or a reset of the shares made the unsealing void.
     pub(super) async fn open_up(
         self: &Arc<Self>,
         work: &Work,
@@ -64,8 +64,8 @@ impl Core {
         self.sealing.progress().forget();
     }
 
-    /// Writes down that somebody has unsealed with the shares of this record: from now on the initialisation cannot be
-    /// repeated. Then, and not before, tokens of former attempts are removed. Answers the record as it is now.
+    /// Records that the shares of this record have unsealed: from now on the initialisation cannot be
+    /// repeated. Only after that, it removes the tokens of failed attempts. Answers the record as it is now.
     async fn confirm(
         &self,
         work: &Work,
@@ -85,7 +85,7 @@ impl Core {
         let tidied = record.tidied();
         match tidied.replace(&self.backends.system, work, version).await {
             Ok(_) => Ok(tidied),
-            // Another host has changed the record; whoever unseals next does it again.
+            // Another host has changed the record; the next unsealing tidies again.
             Err(error) if error.is_lost_race() => Ok(record),
             Err(error) => Err(SealRecordError::from(error).into()),
         }

@@ -1,4 +1,4 @@
-//! What an unsealed server holds: the keys, and what it keeps in memory of its stores.
+//! The state of an unsealed server: its keys, and its caches of the stores.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -42,7 +42,7 @@ pub struct Unsealed {
 #[derive(Default)]
 pub(super) struct Seen {
     known: Mutex<Seeing>,
-    /// Held by whoever takes over what others have changed.
+    /// Held while this host takes over changes of other hosts.
     pub(super) turn: tokio::sync::Mutex<()>,
 }
 
@@ -63,7 +63,7 @@ impl Seen {
         self.known().epoch.as_ref() == Some(epoch)
     }
 
-    /// Whether everything was read again by somebody who began after this.
+    /// Whether a request that began after this has read everything again.
     pub(super) fn is_newer_than(&self, read: Instant) -> bool {
         self.known().begun.is_some_and(|begun| begun >= read)
     }

@@ -1,5 +1,5 @@
-//! What is done behind the requests of an unsealed server: keyspaces of mounts that were taken away are dropped, and what
-//! changes that broke off have left is swept. Every step can be repeated, and what fails is tried again.
+//! Upkeep of an unsealed server, in the background: drops the keyspaces of mounts that were removed, and
+//! cleans up after changes that broke off. Every step can be repeated; a failed step is tried again.
 
 use std::{
     sync::{Arc, PoisonError, Weak},
@@ -29,9 +29,9 @@ const BUSY_REST: Duration = Duration::from_secs(2);
 /// How long it rests when something failed, or is too young to be swept.
 pub(super) const SHORT_REST: Duration = Duration::from_secs(60);
 
-/// How long tokens are left alone behind a tidying, at least.
+/// The shortest pause after tokens were tidied.
 const TIDY_PAUSE: Duration = Duration::from_secs(5);
-/// And so many times as long as it took.
+/// The pause is at least this many times as long as the tidying took.
 const TIDY_SHARE: u32 = 20;
 
 /// Tidies from unsealing to sealing.
@@ -46,7 +46,7 @@ pub(super) async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
                     is_hurried = false;
                     rest
                 }
-                // What is to be done at once is done behind the other host.
+                // Urgent work is done as soon as the other host has finished.
                 Turn::HeldElsewhere if is_hurried => BUSY_REST,
                 Turn::HeldElsewhere => SHORT_REST,
             }
@@ -60,7 +60,7 @@ pub(super) async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
 
 /// Whose turn it was.
 enum Turn {
-    /// This host's, or nobody's: there is nothing to do for so long.
+    /// This host's, or no host's. The next turn is due after this time.
     Ran(Duration),
     /// Another's.
     HeldElsewhere,
@@ -92,8 +92,8 @@ impl Core {
         }
     }
 
-    /// Does what there is to do; answers how long to rest. `all` takes it that no request is under way any more, which is
-    /// right where nobody else can be at work.
+    /// Does what there is to do, and answers how long to rest. `all` assumes that no request is under way,
+    /// which is right if no other host can be at work.
     pub async fn tidy(&self, work: &Work, unsealed: &Arc<Unsealed>, all: bool) -> Duration {
         let mut rest = REST;
         if let Err(error) = self.keep_up(work, unsealed).await {
@@ -121,7 +121,7 @@ impl Core {
         }
         for (path, mount) in table.iter() {
             let Ok(storage) = self.admitted(unsealed, &mount.backend, work).await else {
-                // Whoever uses it is told why; when it is back, it is swept.
+                // A request for this mount gets the reason. The sweep follows when the backend is back.
                 rest = SHORT_REST;
                 continue;
             };
@@ -153,7 +153,8 @@ impl Core {
             return wait;
         }
         let tidied = self.tidy_access(work, unsealed).await;
-        // Whoever revokes token after token does not keep the server going through all of them.
+        // The pause keeps a client that revokes token after token from making the server go through all of
+        // them each time.
         let pause = TIDY_PAUSE.max(begun.elapsed() * TIDY_SHARE);
         let next = Some(Instant::now() + pause);
         *self.upkeep.tidied_next.lock().unwrap_or_else(PoisonError::into_inner) = next;
@@ -166,14 +167,14 @@ impl Core {
         }
     }
 
-    /// Removes what is left of dead tokens, of what they kept, and of auth methods that were disabled.
+    /// Removes the records of dead tokens, of their cubbyholes, and of auth methods that were disabled.
     async fn tidy_access(&self, work: &Work, unsealed: &Unsealed) -> Result<(), CoreError> {
         let tidied = unsealed.tokens(work).tidy().await?;
         if tidied != Tidied::default() {
             let Tidied { tokens, accessors, cubbyholes } = tidied;
             tracing::info!(tokens, accessors, cubbyholes, "tokens tidied");
         }
-        // Those that were disabled, and no others: a table that this host has not read again does not know all.
+        // Only the disabled methods: a table that this host has not read again may miss a new method.
         for disabled in unsealed.mounts.current().disabled() {
             approle::forget(unsealed.records(work), disabled.uuid).await?;
             if clock::unix_seconds().abs_diff(disabled.since) > UNDER_WAY.as_secs() {
@@ -207,7 +208,7 @@ impl Core {
                     tracing::info!(path, backend, "the secrets of a mount that was taken away are gone");
                 }
             }
-            // They are gone with their store, which nobody writes to.
+            // They are gone with their store, and no request writes to it.
             Err(CoreError::SecretsLost { .. }) => is_quiet = true,
             Err(error) => return Err(error),
         }
@@ -215,7 +216,7 @@ impl Core {
             return Ok(false);
         }
         let storage = self.backends.get(&leaving.backend)?;
-        // Before the backend is forgotten: whoever mounts something on it behind that writes the marker again.
+        // Read before the backend is forgotten: a later mount on it writes the marker again.
         let marker = marker::version(storage, work).await?;
         let gone = leaving.clone();
         let was_last = unsealed.mounts.edit(work, move |table| Ok(table.forget(&gone)));

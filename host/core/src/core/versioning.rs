@@ -32,7 +32,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// The store's, and where nothing is mounted there any more.
+    /// The store's, and if nothing is mounted there any more.
     pub async fn upgrade_mount(&self, unsealed: &Unsealed, work: &Work, path: &str) -> Result<(), CoreError> {
         let (path, since) = (path.to_owned(), clock::unix_seconds());
         let at = path.clone();

@@ -14,7 +14,7 @@ pub const TOKEN: &str = "token";
 /// The auth method for machines, by role id and secret id.
 pub const APPROLE: &str = "approle";
 
-/// What a mount says about what it gives out.
+/// The settings of a mount for leases and listings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tune {
@@ -96,7 +96,7 @@ impl AuthMount {
         }
     }
 
-    /// The one that is always there, as long as nobody has said anything about it.
+    /// The mount that always exists, as it is before any change.
     fn tokens() -> Self {
         Self {
             uuid: Uuid::nil(),
@@ -161,7 +161,7 @@ impl AuthTable {
         self.0.values().find(|mount| mount.uuid == uuid)
     }
 
-    /// The one whose path is the longest that `path` begins with, and what comes behind it.
+    /// The mount with the longest path that `path` begins with, and the rest of `path`.
     pub fn resolve<'p>(&self, path: &'p str) -> Option<(&str, &AuthMount, &'p str)> {
         let behind = |at: &str| path.strip_prefix(at)?.strip_prefix('/');
         let found = self.0.iter().filter_map(|(at, mount)| Some((at.as_str(), mount, behind(at)?)));

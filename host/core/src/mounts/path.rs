@@ -14,7 +14,7 @@ impl MountPath {
     ///
     /// # Errors
     ///
-    /// A line that says what is wrong with it.
+    /// A line that says why the path is refused.
     pub fn parse(text: &str) -> Result<Self, String> {
         let folder = FolderPath::parse(text)?;
         let path = folder.as_str().trim_end_matches('/').to_owned();

@@ -57,7 +57,7 @@ pub struct Mount {
     /// Whether its secrets are being given versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<Upgrade>,
-    /// What it says about what it gives out.
+    /// Its settings for leases and listings.
     #[serde(default, skip_serializing_if = "is_default_tune")]
     pub tune: Tune,
     /// Where it was before it was moved.
@@ -186,7 +186,7 @@ impl MountTable {
         self.mounts.get_mut(path)
     }
 
-    /// The mount whose path is the longest that `path` begins with, and what comes behind it.
+    /// The mount with the longest path that `path` begins with, and the rest of `path`.
     pub fn resolve<'p>(&self, path: &'p str) -> Option<(&str, &Mount, &'p str)> {
         let behind = |mount: &str| -> Option<&'p str> {
             let rest = path.strip_prefix(mount)?;
@@ -274,7 +274,7 @@ impl MountTable {
         !is_in_use && self.used.remove(backend)
     }
 
-    /// Adds what is configured and missing.
+    /// Adds the configured mounts that are missing.
     pub(super) fn add_missing(
         &mut self,
         configured: &BTreeMap<String, MountConfig>,

@@ -6,7 +6,8 @@
 //! without it, first among the patterns without wildcards, then among the others. Only within one and the same pattern do the
 //! capabilities of several policies unite, and there `deny` wins.
 //!
-//! [`conditions`] is what else the rule that counts asks of a request; [`below`] is whether anything is allowed below a mount.
+//! [`conditions`] checks the other conditions of the rule that counts; [`below`] tells whether anything is
+//! allowed below a mount.
 
 mod below;
 mod conditions;
@@ -20,16 +21,16 @@ use super::{
     rule::{Capabilities, Permissions},
 };
 
-/// What is asked for.
+/// The operation of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// Reading.
     Read,
-    /// Writing what is not there.
+    /// Writing something new.
     Create,
-    /// Writing what is there.
+    /// Writing something that exists.
     Update,
-    /// Changing parts of what is there.
+    /// Changing parts of something that exists.
     Patch,
     /// Deleting.
     Delete,
@@ -49,11 +50,11 @@ impl Operation {
 /// A request, as far as policies look at it.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
-    /// What is asked for.
+    /// The operation.
     pub operation: Operation,
     /// Its path after `/v1/`; that of a list or a scan ends with a slash.
     pub path: &'a str,
-    /// Its parameters: the fields of its body, or of its query where it reads.
+    /// Its parameters: the fields of its body, or of its query if it reads.
     pub parameters: &'a Map<String, Value>,
     /// For how many seconds its answer is to be wrapped; none is not at all.
     pub wrapping_s: Option<u64>,
@@ -112,16 +113,17 @@ impl Acl {
         self.is_root
     }
 
-    /// The permissions at a path; none where no pattern matches it.
+    /// The permissions at a path; none if no pattern matches it.
     pub fn permissions(&self, path: &str, is_list: bool) -> Option<&Permissions> {
         let path = path.trim_start_matches('/');
         let folder = path.strip_suffix('/').filter(|_| is_list);
         let exact = || self.exact.get(path).or_else(|| self.exact.get(folder?));
-        // With the slash first, so that a rule for what is in a folder counts before one for all folders.
+        // With the slash first, so that a rule for the contents of a folder counts before one for all
+        // folders.
         exact().or_else(|| self.by_pattern(path)).or_else(|| self.by_pattern(folder?))
     }
 
-    /// The capabilities at a path; none for those who may do everything.
+    /// The capabilities at a path; none for root, which may do everything.
     pub fn capabilities(&self, path: &str) -> Option<Capabilities> {
         if self.is_root {
             return None;
@@ -141,7 +143,7 @@ impl Acl {
         self.is_root || found().is_some_and(|found| found.grant(operation))
     }
 
-    /// Whether it depends on parameters what is allowed at a path.
+    /// Whether the rule at a path looks at parameters.
     pub fn looks_at_parameters(&self, path: &str) -> bool {
         let found = self.permissions(path, false);
         found.is_some_and(|found| {

@@ -1,4 +1,4 @@
-//! The policies that are there without being written: `default`, until somebody writes another, and that of wrappings.
+//! The built-in policies: `default`, until a client writes another one, and the policy of wrappings.
 
 /// What the token of a wrapping may do.
 pub(super) const RESPONSE_WRAPPING_TEXT: &str = r#"path "sys/wrapping/unwrap" {
@@ -30,7 +30,7 @@ path "sys/internal/ui/mounts/*" {
   capabilities = ["read"]
 }
 
-# Its leases; whoever knows the name of a lease has it.
+# Its leases: the name of a lease proves the right to it.
 path "sys/leases/lookup" {
   capabilities = ["update"]
 }

@@ -1,4 +1,5 @@
-//! Reads policies: HCL 1, or JSON if the text begins with a brace. What is not understood is refused, never ignored.
+//! Reads policies: HCL 1, or JSON if the text begins with a brace. A part that is not understood is refused,
+//! never ignored.
 
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ struct Field {
     value: Value,
 }
 
-/// What is wrong with a stanza, and where.
+/// The problem of a stanza, and its position.
 struct Fault {
     at: Option<Position>,
     why: String,
@@ -49,7 +50,7 @@ struct Fault {
 ///
 /// # Errors
 ///
-/// A line that says what is wrong with it, and where.
+/// A line that says what the problem is, and where.
 pub fn parse(text: &str) -> Result<Vec<PathRule>, String> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(format!("a policy has at most {MAX_TEXT_BYTES} bytes"));

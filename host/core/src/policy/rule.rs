@@ -11,21 +11,21 @@ pub struct Capabilities(u16);
 impl Capabilities {
     /// Nothing.
     pub const NONE: Self = Self(0);
-    /// Nothing, whatever other policies say of the same pattern.
+    /// Nothing, even if other policies allow something for the same pattern.
     pub const DENY: Self = Self(1);
-    /// Writing what is not there yet.
+    /// Writing something new.
     pub const CREATE: Self = Self(1 << 1);
     /// Reading.
     pub const READ: Self = Self(1 << 2);
-    /// Writing what is there.
+    /// Writing something that exists.
     pub const UPDATE: Self = Self(1 << 3);
     /// Deleting.
     pub const DELETE: Self = Self(1 << 4);
     /// Listing names.
     pub const LIST: Self = Self(1 << 5);
-    /// What only administrators may, beside what the path needs otherwise.
+    /// An administrator's operation. It is needed in addition to the path's usual capability.
     pub const SUDO: Self = Self(1 << 6);
-    /// Changing parts of what is there.
+    /// Changing parts of something that exists.
     pub const PATCH: Self = Self(1 << 7);
     /// Listing names in all folders below.
     pub const SCAN: Self = Self(1 << 8);
@@ -58,7 +58,7 @@ impl Capabilities {
         self.0 & other.0 == other.0
     }
 
-    /// Their names; `deny` where nothing is allowed.
+    /// Their names; `deny` if nothing is allowed.
     pub fn names(self) -> Vec<&'static str> {
         let allowed = |(_, capability): &&(&str, Self)| *capability != Self::DENY && self.has(*capability);
         let names: Vec<_> = Self::NAMES.iter().filter(allowed).map(|(name, _)| *name).collect();
@@ -83,7 +83,7 @@ impl fmt::Debug for Capabilities {
 /// Values that a parameter may have, or may not, by its name in lower case; an empty list is any value.
 pub type Parameters = BTreeMap<String, Vec<Value>>;
 
-/// What is allowed, and on what conditions.
+/// The capabilities, and their conditions.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Permissions {
     /// What may be done.
@@ -100,20 +100,20 @@ pub struct Permissions {
     pub max_wrapping: Duration,
 }
 
-/// A pattern of paths, and what is allowed there.
+/// A pattern of paths, and the permissions there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PathRule {
     /// The pattern, without the `*` at its end.
     pub path: String,
     /// Whether it is for all paths that begin like this.
     pub is_prefix: bool,
-    /// What is allowed.
+    /// The permissions.
     pub permissions: Permissions,
 }
 
 impl PathRule {
-    /// Whether OpenBao files the pattern with those that have wildcards in their segments: a `+` follows a slash, even if the
-    /// segment goes on after it, or is the first segment.
+    /// Whether OpenBao counts the pattern among those with wildcards in their segments: a `+` follows a
+    /// slash, even if the segment goes on after it, or is the first segment.
     pub fn has_wildcard_segment(&self) -> bool {
         self.path == "+" || self.path.starts_with("+/") || self.path.contains("/+")
     }
@@ -144,7 +144,7 @@ impl Permissions {
     }
 }
 
-/// Any value, where one of both says so; otherwise the values of both.
+/// Any value, if one of both says so; otherwise the values of both.
 fn unite_parameters(one: &mut Parameters, other: &Parameters) {
     for (name, values) in other {
         match one.get_mut(name) {

@@ -60,7 +60,7 @@ impl SpikePolicy {
     ///
     /// # Errors
     ///
-    /// A line that says what is wrong with it.
+    /// A line that says what the problem is.
     pub fn rules(&self) -> Result<Vec<PathRule>, String> {
         check_spiffe_id(&self.spiffe_id_pattern)?;
         let mount = self.mount.trim_matches('/');
@@ -90,7 +90,7 @@ impl SpikePolicy {
         Ok(rules)
     }
 
-    /// The same as a policy of paths, for whoever reads it as one.
+    /// The same as a policy of paths, for clients that ask for one.
     pub fn to_acl_text(&self) -> String {
         let rules = self.rules().unwrap_or_default();
         let mut text = format!("# SPIKE: workloads {:?}\n", self.spiffe_id_pattern);

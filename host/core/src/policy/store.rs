@@ -1,4 +1,4 @@
-//! The policies of a cluster: a record for each that was written, and what is compiled of them, kept until one changes.
+//! The policies of a cluster: a record for each written one, and the compiled sets, kept until one changes.
 
 use std::{
     collections::HashMap,
@@ -112,7 +112,7 @@ impl From<Kind> for Stored {
 }
 
 impl Stored {
-    /// What is there without being written and can be written: the policy `default`, in its first version.
+    /// The built-in policy that can be written: `default`, in its first version.
     fn builtin(name: &str) -> Option<Self> {
         let policy = Written::Acl(builtin::DEFAULT_TEXT.to_owned());
         (name == DEFAULT).then(|| Self { version: 1, ..Self::bare(policy) })
@@ -156,7 +156,7 @@ pub struct Policies {
 
 #[derive(Default)]
 struct Compiled {
-    /// Counts the changes, so that nothing that was read before one is kept behind it.
+    /// Counts the changes, so that a set that was read before a change is not kept after it.
     changes: u64,
     /// Goes on with each set that is kept.
     clock: u64,
@@ -177,7 +177,7 @@ impl Written {
     ///
     /// # Errors
     ///
-    /// A line that says what is wrong with it.
+    /// A line that says what the problem is.
     pub fn rules(&self) -> Result<Vec<PathRule>, String> {
         match self {
             Self::Acl(text) => parse(text),
@@ -195,12 +195,12 @@ impl Written {
 }
 
 impl Policies {
-    /// A time: what is kept since then or before was read before then, and has not changed since as far as is known.
+    /// A time. A set that was kept by then was read before, and has not changed since as far as is known.
     pub fn clock(&self) -> u64 {
         self.compiled().clock
     }
 
-    /// The rules of these policies together. Those that are not there say nothing.
+    /// The rules of these policies together. Policies that do not exist add no rule.
     ///
     /// # Errors
     ///
@@ -284,7 +284,7 @@ impl Policies {
         };
         let put: Result<(), PolicyError> =
             records.kept_by_hosts().change(RecordKind::Policy, &key(name), edit).await;
-        // Even where it failed: it may have happened.
+        // Even if it failed: it may have happened.
         self.forget();
         put
     }

@@ -1,9 +1,11 @@
 //! Makes the keys of a cluster.
 //!
-//! The seal record is written under the condition that there is none: two initialisations at a time make one cluster, and
-//! one that is killed leaves either a cluster or nothing. Where it leaves a cluster whose shares nobody has received, the
-//! initialisation can be repeated, in so many words, until somebody has unsealed: the cluster keeps its identity and
-//! gets other keys. Root tokens of attempts that came to nothing open under no key; the first unsealing removes them.
+//! The seal record is written on the condition that there is none. So two initialisations at a time make one
+//! cluster, and one that is killed leaves either a cluster or nothing.
+//!
+//! If no one received the shares, the initialisation can be repeated explicitly, until the cluster is first
+//! unsealed. The cluster keeps its identity and gets other keys. Root tokens of attempts that failed open
+//! under no key; the first unsealing removes them.
 
 use keyway_common::clock;
 use keyway_crypto::{
@@ -69,9 +71,9 @@ pub enum InitError {
     /// There is a cluster already.
     #[error("already initialised")]
     AlreadyInitialised,
-    /// There is a cluster, and nobody has unsealed it.
+    /// There is a cluster, and it was never unsealed.
     #[error(
-        "already initialised, but never unsealed; if nobody received its shares, make others with `keyway init --repeat`"
+        "already initialised, but never unsealed; if no one received its shares, make others with `keyway init --repeat`"
     )]
     NeverUnsealed,
     /// The seal record that is there.
@@ -88,8 +90,8 @@ pub enum InitError {
     Storage(#[from] StorageError),
 }
 
-/// Makes a cluster: keys, shares, root token, seal record. Does not unseal it. With `repeat`, a cluster that nobody has
-/// unsealed yet gets other keys, shares and root token; the former ones are void.
+/// Makes a cluster: keys, shares, root token, seal record. Does not unseal it. With `repeat`, a cluster that
+/// was never unsealed gets other keys, shares and root token; the former ones are void.
 ///
 /// # Errors
 ///
@@ -130,7 +132,7 @@ async fn write(storage: &Storage, work: &Work, token: &[Op<'_>], point: Put<'_>)
         if !error.is_unknown() && !error.is_lost_race() {
             return Err(error.into());
         }
-        // Whatever was answered, the store knows: nobody else has these shares.
+        // The store shows the outcome, whatever the answer was: only this attempt has these shares.
         attempts += 1;
         let stored = storage.get(work, seal_key()).await?;
         if stored.as_ref().is_some_and(|record| record.value() == point.value()) {

@@ -1,5 +1,6 @@
-//! Markers of a cluster: which cluster a data directory knows, and which one a backend's records belong to. With them a
-//! store that was lost is told from one that was never used, and another cluster's from one's own.
+//! Markers of a cluster: which cluster a data directory knows, and which one a backend's records belong to. A
+//! marker distinguishes a lost store from one that was never used, and the own cluster's from another
+//! cluster's.
 //!
 //! The seal record is the system backend's marker. Every other backend has the record `cluster`, written before its first
 //! mount; the data directory has the file `cluster.json`. Backends that lose everything when they close have none.
@@ -55,7 +56,7 @@ pub enum MarkerError {
     },
 }
 
-/// The cluster that a backend's records belong to, where it has a marker.
+/// The cluster that a backend's records belong to, if it has a marker.
 ///
 /// # Errors
 ///
@@ -64,8 +65,8 @@ pub async fn read(storage: &Storage, work: &Work) -> Result<Option<Uuid>, Marker
     Ok(version(storage, work).await?.map(|(owner, _)| owner))
 }
 
-/// Whose records a backend that is not the system's holds: by its marker, or by a seal record, where it was the system's of
-/// another cluster.
+/// Whose records a backend that is not the system's holds: by its marker, or by a seal record, if it was the
+/// system's of another cluster.
 ///
 /// # Errors
 ///
@@ -102,7 +103,7 @@ pub async fn claim(storage: &Storage, work: &Work, cluster: Uuid) -> Result<Uuid
     }
 }
 
-/// The cluster that a backend's marker names, and the marker's version, where there is one.
+/// The cluster that a backend's marker names, and the marker's version, if there is one.
 ///
 /// # Errors
 ///
@@ -169,7 +170,7 @@ impl DataDirMarker {
     ///
     /// # Errors
     ///
-    /// `File` where it is there and cannot be read, or is no marker.
+    /// `File` if it is there and cannot be read, or is no marker.
     pub fn read(&self) -> Result<Option<Uuid>, MarkerError> {
         match fs::read(&self.path) {
             Ok(bytes) => {
@@ -182,7 +183,7 @@ impl DataDirMarker {
         }
     }
 
-    /// Writes it: beside, synced, renamed.
+    /// Writes a temporary file, syncs it, and renames it.
     ///
     /// # Errors
     ///

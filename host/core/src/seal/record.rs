@@ -22,7 +22,8 @@ use uuid::Uuid;
 const SEAL_KEY: &[u8] = b"seal";
 const FORMAT: u32 = 2;
 
-/// The record in the store. Nothing in it is secret by itself. Format 1 had no checksum, and was always confirmed.
+/// The record in the store. None of its parts alone is secret. Format 1 had no checksum, and was always
+/// confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealRecord {
@@ -40,14 +41,14 @@ pub struct SealRecord {
     /// Another way to the root key. A rekeying takes it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     password: Option<ByPassword>,
-    /// Whether somebody has unsealed with these shares. Until then nothing depends on them, and an initialisation whose
-    /// shares were lost can be repeated.
+    /// Whether these shares have unsealed the server. Until then nothing depends on them, and an
+    /// initialisation whose shares were lost can be repeated.
     #[serde(default = "confirmed_before_format_2")]
     confirmed: bool,
     /// Whether root tokens of former attempts at an initialisation may still be there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     untidied: bool,
-    /// SHA-256 of the record without it, so that damage is told from a wrong share.
+    /// SHA-256 of the record without it. It distinguishes damage from a wrong share.
     #[serde(default)]
     checksum: String,
 }
@@ -61,7 +62,7 @@ struct ByPassword {
     wrapped_root_key: String,
 }
 
-/// The keys behind the shares.
+/// The keys that the shares open.
 pub struct Unlocked {
     /// The root key.
     pub root: SecretKey,
@@ -132,7 +133,7 @@ impl SealRecord {
         Ok(record.with_checksum())
     }
 
-    /// The record of the cluster, or none where the store is not initialised.
+    /// The record of the cluster, or none if the store is not initialised.
     ///
     /// # Errors
     ///
@@ -175,7 +176,7 @@ impl SealRecord {
     ///
     /// # Errors
     ///
-    /// The store's; a lost race where the record is no longer that version.
+    /// The store's; a lost race if the record is no longer that version.
     pub async fn replace(
         &self,
         storage: &Storage,
@@ -188,7 +189,7 @@ impl SealRecord {
         epoch::put(storage, work, put).await
     }
 
-    /// Whether somebody has unsealed with these shares.
+    /// Whether these shares have unsealed the server.
     pub fn is_confirmed(&self) -> bool {
         self.confirmed
     }
@@ -262,7 +263,7 @@ impl SealRecord {
         hashes.filter_map(|bytes| ShareHash::from_bytes(&bytes)).any(|known| known.matches(&hash))
     }
 
-    /// The keys, out of as many shares as are needed; none where they do not fit the record.
+    /// The keys, out of as many shares as are needed; none if they do not fit the record.
     pub fn unlock(&self, shares: &[Share]) -> Option<Unlocked> {
         let unseal = combine(shares, self.threshold)?;
         let wrapped = BASE64.decode(self.wrapped_root_key.as_bytes()).ok()?;
@@ -292,12 +293,12 @@ impl SealRecord {
         Ok(Self { password: password.map(by).transpose()?, ..self.clone() }.with_checksum())
     }
 
-    /// How the password's key comes out of it, and since when there is one; none where there is no password.
+    /// How the password's key comes out of it, and since when there is one; none if there is no password.
     pub fn password(&self) -> Option<(&Derivation, &str)> {
         self.password.as_ref().map(|by| (&by.derivation, by.created.as_str()))
     }
 
-    /// The keys, out of a password's key; none where it is another's.
+    /// The keys, out of a password's key; none if it is another's.
     pub fn unlock_by_password(&self, key: &SecretKey) -> Option<Unlocked> {
         let wrapped = BASE64.decode(self.password.as_ref()?.wrapped_root_key.as_bytes()).ok()?;
         let root = unwrap_root_by_password(self.cluster_id, key, &wrapped).ok()?;
@@ -309,7 +310,7 @@ impl SealRecord {
     ///
     /// # Errors
     ///
-    /// Where it is not this root key's, or was changed.
+    /// If it is not this root key's, or was changed.
     pub fn keyring(&self, root: &SecretKey) -> Result<Keyring, OpenError> {
         let wrapped = BASE64.decode(self.wrapped_keyring.as_bytes()).map_err(|_| OpenError::Malformed)?;
         Keyring::unwrap(self.cluster_id, root, &wrapped)

@@ -1,12 +1,15 @@
 //! One change of a secret, of however many records. Its commit point is one conditional write of the metadata record, so
 //! that concurrent writers never lose a version on any backend.
 //!
-//! Where the backend has atomic batches, and the change fits into one, all of it happens at once. Otherwise it begins with
-//! an *intent*, the record `g/<path>`, a zero byte and eight random bytes; then the version that is moved aside; then the
-//! commit point; then what nothing refers to any more is removed, and the intent last. Whatever breaks off in between
-//! leaves the intent, and the [`sweep`](super::sweep) does the rest. A change that breaks off before its commit point may
-//! also leave a copy of the current version where it would be moved aside to; it is the next change's, and whatever removes
-//! or destroys a version removes that place too, be the version the current one or not.
+//! If the backend has atomic batches, and the change fits into one, all of it happens at once. Otherwise it
+//! writes the *intent* first: the record `g/<path>`, a zero byte and eight random bytes. After that come the
+//! version that is moved aside, the commit point, and the removal of records that nothing refers to any more.
+//! The intent is removed last.
+//!
+//! A change that breaks off leaves the intent, and the [`sweep`](super::sweep) does the rest. Before its
+//! commit point it may also leave a copy of the current version at the key of the moved one. The next change
+//! overwrites that copy. A change that removes or destroys a version removes that key too, even for the
+//! current version.
 
 use keyway_common::clock;
 use keyway_crypto::key::random_bytes;
@@ -22,7 +25,7 @@ use super::{
 /// What becomes of the records of one secret.
 pub(super) struct Change<'c> {
     pub(super) path: &'c SecretPath,
-    /// The version of the metadata record that was read; none where there was none.
+    /// The version of the metadata record that was read; none if there was none.
     pub(super) before: Option<Version>,
     /// The next metadata record; none removes it.
     pub(super) next: Option<&'c [u8]>,
@@ -54,7 +57,7 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// The store's: a lost race where the secret is no longer as it was read.
+    /// The store's: a lost race if the secret is no longer as it was read.
     pub(super) async fn change(&self, change: &Change<'_>) -> Result<(), EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), metadata_key(change.path));
         let condition = change.condition();
@@ -79,8 +82,8 @@ impl Engine<'_> {
         let keyspace = self.mount.keyspace();
         let intent = intent_key(change.path, random_bytes()?);
         let begun = clock::unix_seconds().to_be_bytes();
-        // Nothing refers to these two before the commit point, and their keys are their own: whatever has become of them,
-        // the secret has not changed.
+        // Nothing refers to these two before the commit point, and no other change uses their keys. So the
+        // secret has not changed, whatever their outcome is.
         self.put_before_point(Put::new(Key::new(&keyspace, &intent), &begun)).await?;
         if let Some((key, sealed)) = &change.aside {
             self.put_before_point(Put::new(Key::new(&keyspace, key), sealed)).await?;

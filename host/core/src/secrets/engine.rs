@@ -1,5 +1,6 @@
-//! The engine of one mount, for one request: reading and listing. What changes secrets is beside it: [`write`](mod@super::write),
-//! [`versions`](super::versions), [`remove`](super::remove), all through [`change`](super::change).
+//! The engine of one mount, for one request: reading and listing. Other modules change secrets:
+//! [`write`](mod@super::write), [`versions`](super::versions), [`remove`](super::remove), all through
+//! [`change`](super::change).
 
 use keyway_common::clock;
 use keyway_crypto::key::RandomError;
@@ -38,7 +39,7 @@ pub enum EngineError {
     /// The given version is not the current one.
     #[error("check-and-set parameter did not match the current version")]
     CasMismatch {
-        /// The current version; zero where there is none.
+        /// The current version; zero if there is none.
         current: u64,
     },
     /// The mount or the secret wants one.
@@ -80,7 +81,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// Whether a store does not serve just now: whatever was to be done may succeed later.
+    /// Whether a store does not serve just now, so that a later attempt may succeed.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Storage(error) => error.is_transient(),
@@ -106,9 +107,9 @@ impl EngineError {
 pub struct Found {
     /// Its number.
     pub version: u64,
-    /// What is known of it.
+    /// Its metadata.
     pub metadata: VersionMetadata,
-    /// What the secret's owners wrote beside it.
+    /// The secret's custom metadata.
     pub custom: Option<std::collections::BTreeMap<String, String>>,
 }
 
@@ -125,9 +126,9 @@ pub enum Read {
 /// Which part of a folder's names.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Part<'a> {
-    /// Only names behind this one.
+    /// Only names after this one.
     pub after: Option<&'a str>,
-    /// At most so many.
+    /// At most this number of names.
     pub limit: Option<usize>,
 }
 
@@ -194,7 +195,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// What is known of a secret.
+    /// The metadata of a secret.
     ///
     /// # Errors
     ///
@@ -248,7 +249,7 @@ impl<'a> Engine<'a> {
             let found = keys.chain(folders).filter_map(|key| {
                 key.strip_prefix(prefix.as_slice()).map(|name| String::from_utf8_lossy(name).into_owned())
             });
-            // A folder may begin before `after` and reach behind it.
+            // A folder may begin before `after` and reach beyond it.
             names.extend(found.filter(|name| part.after.is_none_or(|after| name.as_str() > after)));
             if names.len() > MAX_LISTED {
                 return Err(EngineError::TooMany);
@@ -300,7 +301,7 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// The first key that a name behind `after` can have: all keys in a folder of that name lie before it.
+/// The first key that a name after `after` can have: all keys in a folder of that name lie before it.
 fn first_key_behind(prefix: &[u8], after: &str, depth: Depth) -> Vec<u8> {
     let name = after.as_bytes();
     match name.strip_suffix(b"/") {

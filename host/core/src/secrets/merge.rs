@@ -11,7 +11,7 @@ pub enum MergeError {
     /// The patch.
     #[error("the patch is no JSON object")]
     Patch,
-    /// What is stored.
+    /// The stored value.
     #[error("the secret is no JSON object")]
     Target,
 }
@@ -28,7 +28,7 @@ pub fn merge(target: &[u8], patch: &[u8]) -> Result<Zeroizing<Vec<u8>>, MergeErr
     if !is_object(patch) {
         return Err(MergeError::Patch);
     }
-    // Enough at once, so that no half-written copy is left behind by growing.
+    // Allocates enough at once: growing would leave a half-written copy in memory.
     let mut merged = Zeroizing::new(Vec::with_capacity(target.len() + patch.len() + 2));
     write(Some(target), patch, &mut merged);
     Ok(merged)

@@ -1,4 +1,4 @@
-//! What is known of a secret besides its values.
+//! The metadata of a secret.
 
 use std::collections::BTreeMap;
 
@@ -23,10 +23,10 @@ pub struct Metadata {
     /// What it says about its versions.
     #[serde(default, skip_serializing_if = "Settings::is_default")]
     pub settings: Settings,
-    /// What its owners wrote beside it.
+    /// The custom metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<BTreeMap<String, String>>,
-    /// How often its owners changed the settings or what they wrote beside it: what `metadata_cas` compares with.
+    /// How often clients changed the settings or the custom metadata; `metadata_cas` compares with it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub metadata_version: u64,
     /// Its versions by number.
@@ -43,7 +43,7 @@ fn is_zero(number: &u64) -> bool {
 pub struct VersionMetadata {
     /// When it was written, in RFC 3339.
     pub created_time: String,
-    /// When it was deleted or will count as deleted, in RFC 3339; empty where it will not.
+    /// When it was deleted or will count as deleted, in RFC 3339; empty if it will not.
     pub deletion_time: String,
     /// Whether its value is gone for good.
     pub destroyed: bool,
@@ -89,7 +89,7 @@ impl VersionMetadata {
         Self { next_tag: Some(written_tag(sealed)), ..self.clone() }
     }
 
-    /// The same version in the envelope that is to take its place; none where there is none.
+    /// The same version in the envelope that is to take its place; none if there is none.
     pub fn next(&self) -> Option<Self> {
         let tag = self.next_tag.clone()?;
         Some(Self { tag, next_tag: None, ..self.clone() })
@@ -139,12 +139,12 @@ impl Metadata {
         }
     }
 
-    /// What is known of the current version, where there is one.
+    /// The metadata of the current version, if there is one.
     pub fn current(&self) -> Option<&VersionMetadata> {
         self.versions.get(&self.current_version)
     }
 
-    /// Adds a version, and takes out those that are one too many; answers them.
+    /// Adds a version, and takes out surplus ones; answers these.
     pub fn add(&mut self, new: &NewVersion<'_>, effective: &Effective) -> Vec<(u64, VersionMetadata)> {
         self.current_version += 1;
         self.updated_time = new.now.to_string();
@@ -161,11 +161,11 @@ impl Metadata {
     }
 }
 
-/// Checks what owners write beside a secret, within Vault's bounds: 64 names of 128 bytes with values of 512.
+/// Checks custom metadata against Vault's limits: 64 names of 128 bytes with values of 512.
 ///
 /// # Errors
 ///
-/// A line that says what is wrong with it.
+/// A line that says what the problem is.
 pub fn check_custom(custom: &BTreeMap<String, String>) -> Result<(), String> {
     const MAX_NAMES: usize = 64;
     const MAX_NAME_BYTES: usize = 128;

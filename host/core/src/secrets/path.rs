@@ -1,6 +1,6 @@
 //! Names of secrets and of the folders that they lie in. Parsed once, at the edge; policy and storage see the same text.
 
-/// The longest path, in bytes: a key of the interface has at least 480, and the engine adds some of its own.
+/// The longest path, in bytes: a key of the interface has at least 480, and the engine adds some bytes.
 pub const MAX_PATH_BYTES: usize = 460;
 
 /// The path of one secret: segments parted by slashes, none empty, none a dot segment.
@@ -16,7 +16,7 @@ impl SecretPath {
     ///
     /// # Errors
     ///
-    /// A line that says what is wrong with it.
+    /// A line that says why the path is refused.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("the path of a secret is missing".to_owned());
@@ -36,7 +36,7 @@ impl FolderPath {
     ///
     /// # Errors
     ///
-    /// A line that says what is wrong with it.
+    /// A line that says why the path is refused.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.strip_suffix('/').unwrap_or(text);
         if text.is_empty() {

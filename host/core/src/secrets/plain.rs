@@ -1,4 +1,4 @@
-//! Secrets without versions: KV version 1. A record for each, at `p/<path>`, overwritten by whoever comes last.
+//! Secrets without versions: KV version 1. Each secret has one record, at `p/<path>`; the last writer wins.
 
 use keyway_crypto::{envelope::RecordKind, keyring::Record};
 use keyway_loader::{Delete, Key, Put};

@@ -21,14 +21,14 @@ pub(super) struct Race {
     unknown_attempts: u32,
 }
 
-/// An attempt of which nobody knows what has become.
+/// An attempt whose outcome is unknown.
 struct Unknown {
     error: StorageError,
     /// The state that it began with.
     before: State,
 }
 
-/// What tells one state of a secret from another: the version of its record, none where there was no record.
+/// What tells one state of a secret from another: the version of its record, none if there was no record.
 pub(super) type State = Option<Version>;
 
 impl Race {
@@ -41,18 +41,20 @@ impl Race {
         self.unknown.is_some()
     }
 
-    /// Whether an earlier attempt may have done it, and the secret is not as that attempt found it: then nobody may try again
-    /// who cannot tell that it was somebody else, or what was written since would be lost.
+    /// Whether an earlier attempt may have succeeded, and the secret is not as that attempt found it. Then
+    /// the caller may try again only if it can tell that another writer made the change. Otherwise the other
+    /// write would be lost.
     pub(super) fn is_perhaps_changed_since(&self, now: State) -> bool {
         self.unknown.as_ref().is_some_and(|unknown| unknown.before != now)
     }
 
-    /// The attempt of unknown outcome turned out not to have happened, and never will: somebody else's change took its place.
+    /// The attempt of unknown outcome has not happened, and never will: another writer's change took its
+    /// place.
     pub(super) fn was_not_done(&mut self) {
         self.unknown = None;
     }
 
-    /// An attempt on this state failed: nothing where another one makes sense, and otherwise what to answer.
+    /// An attempt on this state failed: nothing if another one makes sense, and otherwise what to answer.
     pub(super) async fn lost(&mut self, error: EngineError, before: State) -> Result<(), EngineError> {
         let error = match error {
             EngineError::Storage(error) => error,
@@ -88,7 +90,8 @@ impl Race {
         self.or_unknown(EngineError::Contended)
     }
 
-    /// `error`, unless an earlier attempt may have done it: then that must be told.
+    /// `error`, unless an earlier attempt may have succeeded: then the outcome is unknown, and the answer
+    /// must say so.
     pub(super) fn or_unknown(&mut self, error: EngineError) -> EngineError {
         self.unknown.take().map_or(error, |unknown| unknown.error.into())
     }

@@ -2,12 +2,13 @@
 //!
 //! - `m/<path>`: one format byte, the length of the sealed metadata as four bytes, big-endian, the sealed metadata, the
 //!   sealed value of the current version. One read brings both.
-//! - `v/<path>`, a zero byte, the version as eight bytes, big-endian, the first eight bytes of the envelope's tag: the
-//!   sealed value of an older version, moved here as it was when a newer one took its place. Paths hold no zero byte, so
-//!   that no two secrets share a prefix; and the tag makes the key one that only this sealing has, so that a writer who
-//!   lost a race, or comes late, overwrites nobody, not even in a secret that was removed and made again.
-//! - `g/<path>`, a zero byte, eight random bytes: the intent of a change that takes several steps, with the Unix seconds at
-//!   which it began as eight bytes, big-endian. Not sealed: it says no more than its key.
+//! - `v/<path>`, a zero byte, the version as eight bytes, big-endian, the first eight bytes of the envelope's
+//!   tag: the sealed value of an older version. A newer version moves it here as it was. Paths hold no zero
+//!   byte, so no two secrets share a prefix. Only this sealing has this tag, so a late or losing writer
+//!   overwrites no other writer's record, even if the secret was removed and made again.
+//! - `g/<path>`, a zero byte, eight random bytes: the intent of a change that takes several steps. It holds
+//!   the Unix seconds at which the change began, as eight bytes, big-endian. It is not sealed: it says no
+//!   more than its key.
 //!
 //! A current version that was destroyed has no value in the `m/` record.
 
@@ -89,7 +90,7 @@ pub fn intent_key(path: &SecretPath, change: [u8; 8]) -> Vec<u8> {
     [INTENT_PREFIX, path.as_str().as_bytes(), &[0], &change].concat()
 }
 
-/// The secret whose change an intent is of; none where the key is not an intent's.
+/// The secret whose change an intent is of; none if the key is not an intent's.
 pub fn path_of_intent(key: &[u8]) -> Option<SecretPath> {
     let rest = key.strip_prefix(INTENT_PREFIX)?;
     let (path, [0, ..]) = rest.split_last_chunk::<9>()? else { return None };
@@ -118,7 +119,7 @@ pub fn version_keys(
 pub struct Sealer<'a> {
     /// The keys.
     pub barrier: &'a Barrier,
-    /// For whom.
+    /// The work that the call belongs to.
     pub work: &'a Work,
     /// The mount.
     pub mount: Uuid,
@@ -126,7 +127,7 @@ pub struct Sealer<'a> {
 
 /// A metadata record, opened: its metadata, and the current version's value as it is sealed.
 pub struct OpenedRecord {
-    /// What is known of the secret.
+    /// The metadata of the secret.
     pub metadata: Metadata,
     /// The sealed value of the current version.
     pub current: Vec<u8>,

@@ -1,6 +1,6 @@
-//! Re-encryption: what is sealed with an older key is sealed with the newest. Each step is one change of one secret like any
-//! other, so that whoever reads or writes meanwhile loses nothing, and one that breaks off is done again. A version that
-//! is sealed again has another tag, which its secret's metadata learns in the same change.
+//! Re-encryption: seals with the newest key what an older key has sealed. Each step is one ordinary change of
+//! one secret. So concurrent readers and writers lose nothing, and an interrupted step is done again. A
+//! version that is sealed again has another tag; the same change writes the tag to the secret's metadata.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::barrier::Resealed;
 
 /// How often races for one record are lost before it is left for the next time.
 const ATTEMPTS: u32 = 64;
-/// How long it waits behind a lost race.
+/// The pause after a lost race.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// How far one secret is.
@@ -34,8 +34,8 @@ struct OneSecret {
 }
 
 impl Engine<'_> {
-    /// Looks at some secrets of this mount behind the key `after`, and seals with the newest key what is sealed with one
-    /// before `key`.
+    /// Looks at some secrets of this mount after the key `after`. Values that a key before `key` has sealed,
+    /// it seals again with the newest key.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl Engine<'_> {
         Err(EngineError::Contended)
     }
 
-    /// Seals one record of a secret again, where there is one to be; whether there was.
+    /// Seals one record of a secret again, if there is one to be; whether there was.
     async fn reencrypt_step(
         &self,
         path: &SecretPath,
@@ -130,7 +130,7 @@ impl Engine<'_> {
         Ok(false)
     }
 
-    /// One older version, where it is sealed with an older key; whether it was.
+    /// One older version, if it is sealed with an older key; whether it was.
     async fn reencrypt_version(
         &self,
         path: &SecretPath,
@@ -252,7 +252,8 @@ impl Engine<'_> {
     }
 }
 
-/// Whether an envelope is sealed with a key before `key`; what is no envelope is for its reader to find.
+/// Whether a key before `key` has sealed an envelope. Bytes that are no envelope are left for their reader to
+/// find.
 fn is_older(envelope: &[u8], key: u32) -> bool {
     key_number(envelope).is_ok_and(|number| number < key)
 }

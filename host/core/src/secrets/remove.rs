@@ -9,7 +9,7 @@ use super::{
 };
 
 impl Engine<'_> {
-    /// Removes a secret with all its versions. Nothing happens where there is none.
+    /// Removes a secret with all its versions. Nothing happens if there is none.
     ///
     /// # Errors
     ///
@@ -20,7 +20,7 @@ impl Engine<'_> {
         let mut begun = None::<String>;
         loop {
             let stored = race.survive(self.load(path).await)?;
-            // Where an earlier attempt has removed it, its intent is left to the sweep.
+            // If an earlier attempt has removed it, its intent is left to the sweep.
             let Some(Stored { opened, version }) = stored else { return Ok(()) };
             let metadata = &opened.metadata;
             let is_another = begun.as_ref().is_some_and(|begun| *begun != metadata.created_time);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// How many versions are kept where neither secret nor mount says; Vault's default.
+/// How many versions are kept if neither secret nor mount says; Vault's default.
 pub const DEFAULT_MAX_VERSIONS: u32 = 10;
 /// The most versions of one secret: its metadata record grows with each.
 pub const MAX_MAX_VERSIONS: u32 = 10_000;
@@ -18,7 +18,8 @@ pub struct Settings {
     pub max_versions: u32,
     /// Whether writes must say which version they follow.
     pub cas_required: bool,
-    /// After how many nanoseconds a version counts as deleted; negative: never, whatever the other side says.
+    /// After how many nanoseconds a version counts as deleted; negative: never, even if the other side sets a
+    /// time.
     pub delete_version_after_ns: i64,
     /// Whether changes of the metadata must say which state of it they follow.
     #[serde(default, skip_serializing_if = "is_false")]

@@ -11,7 +11,7 @@ use super::{
     record::{INTENT_PREFIX, path_of_intent, version_keys, version_prefix},
 };
 
-/// How old an intent must be to be somebody's who will not come back: far more than a change may take.
+/// The age at which an intent counts as abandoned: far more than a change may take.
 const ABANDONED: Duration = Duration::from_secs(300);
 
 /// What a sweep has found.
@@ -19,13 +19,13 @@ const ABANDONED: Duration = Duration::from_secs(300);
 pub struct Swept {
     /// Intents that are done with.
     pub done: usize,
-    /// Intents that may still be somebody's.
+    /// Intents of changes that may still be under way.
     pub left: usize,
 }
 
 impl Engine<'_> {
-    /// Sweeps after all changes of this mount that broke off at least five minutes ago; `all` counts those that began
-    /// just now too, which is right where nobody else can be at work.
+    /// Sweeps after all changes of this mount that broke off at least five minutes ago. `all` includes
+    /// changes that began just now, which is right if no other host can be at work.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl Engine<'_> {
                     swept.left += 1;
                     continue;
                 }
-                // Of several intents of one secret, which stand one behind the other, the first has it swept.
+                // The intents of one secret follow each other; the first one has it swept.
                 let again = latest.as_ref() == Some(&path);
                 let done = if again {
                     self.forget_intent(entry.key()).await
@@ -82,8 +82,8 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Removes what nothing refers to of one secret. Whatever is referred to stays so for as long as it is seen here: a
-    /// version is in the metadata before its record is made.
+    /// Removes the records of one secret that nothing refers to. A version is in the metadata before its
+    /// record is made, so no record that is referred to is removed.
     pub(super) async fn sweep_secret(&self, path: &SecretPath) -> Result<(), EngineError> {
         let (keyspace, prefix) = (self.mount.keyspace(), version_prefix(path));
         let (mut keys, mut cursor) = (Vec::new(), Vec::new());

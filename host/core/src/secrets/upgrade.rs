@@ -1,7 +1,8 @@
 //! From KV version 1 to 2: each secret without versions becomes the first version of a secret with versions.
 //!
-//! Each step can be repeated, and two may do it at a time. The version carries the tag of the envelope that the secret was in, so that whoever
-//! comes after a crash sees that the secret has its version already; only then, and only as it was read, the record without versions goes.
+//! Each step can be repeated, and two hosts may do it at the same time. The version carries the tag of the
+//! secret's former envelope, so that an upgrade after a crash sees that the secret has its version already.
+//! Only then does it remove the record without versions, and only if that is as it was read.
 
 use keyway_crypto::envelope;
 use keyway_loader::{Condition, Delete, Key, WriteId};
@@ -17,9 +18,9 @@ use super::{
 /// What has become of secrets without versions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Upgraded {
-    /// Those that have versions now.
+    /// Secrets that have versions now.
     pub secrets: u64,
-    /// Those that cannot be opened, and stay as they are.
+    /// Secrets that cannot be opened, and stay as they are.
     pub unopenable: u64,
 }
 
@@ -71,7 +72,7 @@ impl Engine<'_> {
                 let cas = Some(metadata.map_or(0, |metadata| metadata.current_version));
                 match self.write_marked(&path, &Write { content: Content::Whole(&value), cas }, mark).await {
                     Ok(_) => {}
-                    // Somebody else does the same, or has written a newer version.
+                    // Another host upgrades the same secret, or a client has written a newer version.
                     Err(EngineError::CasMismatch { .. }) => continue,
                     Err(error) => return Err(error),
                 }

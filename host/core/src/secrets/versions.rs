@@ -33,7 +33,7 @@ pub enum Which<'a> {
 }
 
 impl Engine<'_> {
-    /// Deletes, undeletes or destroys versions. Nothing happens where there are none, or nothing is left to do.
+    /// Deletes, undeletes or destroys versions. Nothing happens if there are none, or nothing is left to do.
     ///
     /// # Errors
     ///
@@ -66,9 +66,9 @@ impl Engine<'_> {
         .map(|_| ())
     }
 
-    /// Changes the metadata of a secret, again wherever others are quicker; `create` makes a secret without versions
-    /// where there is none. Answers whether there is a secret. The values of versions that `edit` destroys leave the
-    /// store.
+    /// Changes the metadata of a secret, again wherever others are quicker; `create` makes a secret without
+    /// versions if there is none. Answers whether there is a secret. The values of versions that `edit`
+    /// destroys leave the store.
     ///
     /// # Errors
     ///
@@ -99,7 +99,8 @@ impl Engine<'_> {
                 return Ok(true);
             }
             if race.is_perhaps_changed_since(state) {
-                // Ours, or another's, and what is to be done now may undo what was done since.
+                // Either this attempt or another writer made the change. To try again may undo a later
+                // change.
                 return Err(race.stays_unknown());
             }
             metadata.updated_time = now.to_string();

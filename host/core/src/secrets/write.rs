@@ -197,7 +197,7 @@ impl AsRef<[u8]> for Value<'_> {
 }
 
 impl Next {
-    /// Whether the version that this would have been is somebody else's, in the same secret.
+    /// Whether another writer made the version with this number, in the same secret.
     fn was_taken_by_another(&self, now: Option<&Metadata>) -> bool {
         now.is_some_and(|now| {
             now.created_time == self.metadata.created_time

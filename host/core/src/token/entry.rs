@@ -1,4 +1,4 @@
-//! What is known of a token, sealed in its record.
+//! The entry of a token, sealed in its record.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::policy::ROOT;
 
-/// What is known of a token.
+/// The entry of a token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
@@ -32,7 +32,7 @@ pub struct Entry {
     /// The path that made it.
     #[serde(default)]
     pub path: String,
-    /// What its maker wrote beside it.
+    /// The metadata from its maker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<BTreeMap<String, String>>,
     /// The auth method that made it; none is the one of tokens. Without it, it is dead.
@@ -56,10 +56,11 @@ pub struct Entry {
     /// When its life was last prolonged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewed: Option<Time>,
-    /// Each renewal prolongs its life to so many seconds; zero is not so. Tokens of a role have the role's.
+    /// Each renewal sets its life to this number of seconds; zero means no period. Tokens of a role have the
+    /// role's.
     #[serde(default)]
     pub period: u64,
-    /// It dies so many seconds after it was made, however often it is renewed; zero is no such bound.
+    /// It dies this number of seconds after it was made, even if it is renewed; zero means no such limit.
     #[serde(default)]
     pub explicit_max_ttl: u64,
     /// A bound in records of earlier formats. Mount and role are asked at each renewal instead.
@@ -138,7 +139,7 @@ impl Entry {
         self.policies.iter().any(|policy| policy == ROOT)
     }
 
-    /// Whether it is alive by itself; its ancestors have to be, too.
+    /// Whether the token itself is alive; its ancestors have to be, too.
     pub fn is_alive(&self, now: Time) -> bool {
         !self.left_orphans && self.uses_left != Some(0) && self.expires.is_none_or(|expires| now < expires)
     }

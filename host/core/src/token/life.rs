@@ -1,4 +1,5 @@
-//! How long a token lives: a pure function of what is asked for, what role and mount allow, and when it was made.
+//! How long a token lives: a pure function of the request, of the limits of role and mount, and of the time
+//! when it was made.
 
 use keyway_common::{clock::Time, duration};
 
@@ -8,7 +9,7 @@ pub const SYSTEM_TTL: u64 = 2_764_800;
 /// Bounds on the life of the tokens of a mount, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// For those that say nothing.
+    /// For tokens without a wanted lifetime.
     pub default: u64,
     /// For all.
     pub max: u64,
@@ -20,7 +21,7 @@ impl Default for Lifetimes {
     }
 }
 
-/// What a life depends on besides the mount, in seconds; zero is not said.
+/// The limits of a life besides the mount's, in seconds; zero means not given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Life {
     /// As it is asked for.
@@ -40,7 +41,7 @@ pub struct Life {
 pub struct End {
     /// When it is.
     pub at: Time,
-    /// What the client should be told.
+    /// Warnings for the client.
     pub warnings: Vec<String>,
 }
 
@@ -79,7 +80,7 @@ impl Life {
     }
 }
 
-/// Seconds as OpenBao writes them in its warnings: Go's text without what is zero at its end.
+/// Seconds as OpenBao writes them in its warnings: Go's text without zero units at its end.
 fn text(seconds: u64) -> String {
     let nanoseconds = i64::try_from(seconds).ok().and_then(|seconds| seconds.checked_mul(1_000_000_000));
     let text = duration::text(nanoseconds.unwrap_or(i64::MAX));
@@ -91,7 +92,7 @@ fn text(seconds: u64) -> String {
 mod tests {
     use super::*;
 
-    /// How long a token lives whose time began so many seconds ago, and the warnings.
+    /// How long a token lives whose time began this number of seconds ago, and the warnings.
     fn given(life: Life, lifetimes: Lifetimes, ago: u64) -> Option<(u64, Vec<String>)> {
         let made = Time::from_unix_seconds(1_000_000);
         let now = made.after(ago);

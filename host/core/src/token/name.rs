@@ -9,7 +9,7 @@ const PREFIX: &str = "kw.";
 pub(super) const TOKEN_PREFIX: &[u8] = b"token/";
 /// What the keys of all accessors begin with.
 pub(super) const ACCESSOR_PREFIX: &[u8] = b"accessor/";
-/// What names are derived for, beside tokens.
+/// The domain of derived names for accessors; tokens have another one.
 pub(super) const ACCESSOR_NAMES: &str = "accessor";
 /// The longest token that is looked up, in bytes.
 const MAX_TOKEN_BYTES: usize = 512;

@@ -16,7 +16,7 @@ pub fn is_bound_to(networks: &[IpNet], address: Option<IpAddr>) -> bool {
 ///
 /// # Errors
 ///
-/// A line that says what is wrong with it.
+/// A line that says what the problem is.
 pub fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
     let network = |text: &String| {
         let text = text.trim();

@@ -1,4 +1,4 @@
-//! What a new token may be: a pure function of what is asked for, who asks, and the role.
+//! Checks a new token: a pure function of the request, the token that makes it, and the role.
 
 use std::collections::BTreeMap;
 
@@ -18,16 +18,16 @@ use crate::{
 /// Policies that no token is given by hand.
 const NOT_ASSIGNABLE: [&str; 2] = [RESPONSE_WRAPPING, "control-group"];
 
-/// What is asked for. Durations are seconds; zero is not said.
+/// The wanted properties of a token. Durations are seconds; zero means not given.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// The token itself.
     pub id: Option<String>,
     /// Its policies; none are its parent's.
     pub policies: Option<Vec<String>>,
-    /// Whether it is nobody's child.
+    /// Whether it has no parent.
     pub no_parent: bool,
-    /// As `no_parent`, by a path that whoever may use it needs nothing else for.
+    /// As `no_parent`, requested by a path that needs no `sudo` for it.
     pub by_orphans_path: bool,
     /// Whether it is made without the policy `default`.
     pub no_default_policy: bool,
@@ -43,7 +43,7 @@ pub struct Wanted {
     pub num_uses: u64,
     /// What it is called.
     pub display_name: String,
-    /// What its maker writes beside it.
+    /// Its metadata.
     pub meta: Option<BTreeMap<String, String>>,
 }
 
@@ -56,12 +56,12 @@ pub struct Maker<'a> {
     pub has_sudo: bool,
 }
 
-/// A token as it is to be made, and what its maker should be told.
+/// A token to be made, and warnings for the client.
 #[derive(Debug)]
 pub struct Planned {
     /// The token.
     pub entry: Entry,
-    /// What is worth telling.
+    /// Warnings for the client.
     pub warnings: Vec<String>,
 }
 
@@ -151,7 +151,7 @@ pub fn plan(
             entry.renewable = false;
             return Ok(Planned { entry, warnings });
         }
-        // The mount's default is not for those who could live for ever.
+        // The mount's default does not apply to a token that could live for ever.
         life.otherwise = life.explicit_max_ttl;
     }
     warnings.extend(entry.begin(life, lifetimes));
@@ -206,7 +206,7 @@ fn is_within(policies: &[String], others: &[String]) -> bool {
 ///
 /// # Errors
 ///
-/// `Refused` for text that is no name, and for policies that no one gives to a token by name.
+/// `Refused` for a name that is none, or that no client may give to a token.
 pub fn named(asked: &[String]) -> Result<Vec<String>, TokenError> {
     if asked.len() > MAX_POLICIES {
         return Err(TokenRefusal::TooManyPolicies.into());
@@ -241,7 +241,7 @@ fn display_name(given: &str) -> String {
     if plain.is_empty() { "token".to_owned() } else { format!("token-{plain}") }
 }
 
-/// Checks what is written beside a token, or a secret id.
+/// Checks the metadata of a token, or of a secret id.
 ///
 /// # Errors
 ///
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_but_root_makes_root_in_any_spelling() {
+    fn only_root_makes_root_in_any_spelling() {
         for parent in [live(&["a", "default"]), live(&[])] {
             for spelling in ["root", "ROOT", "Root", " root", "root ", "\troot\n", "rOOt"] {
                 for has_sudo in [false, true] {
@@ -303,7 +303,7 @@ mod tests {
                     );
                 }
             }
-            // Look-alikes are other policies, which nobody has written.
+            // Look-alikes are other policies, and no such policy exists.
             for other in ["rооt", "root\u{200b}", "root%20"] {
                 let policies = made(&wanting(&[other]), &parent, true).map(|entry| entry.is_root());
                 assert_ne!(policies, Ok(true), "{other:?}");

@@ -25,7 +25,7 @@ pub struct Role {
     pub disallowed_policies: Vec<String>,
     /// As `disallowed_policies`, with `*` at their ends.
     pub disallowed_policies_glob: Vec<String>,
-    /// Whether its tokens are nobody's children.
+    /// Whether its tokens have no parent.
     pub orphan: bool,
     /// Whether their life can be prolonged.
     pub renewable: bool,
@@ -39,7 +39,7 @@ pub struct Role {
     pub num_uses: u64,
     /// From where they can be used.
     pub bound_cidrs: Vec<IpNet>,
-    /// What stands behind the path that made them.
+    /// A suffix to the path that its tokens record as their origin.
     pub path_suffix: String,
     /// The kind of token as it was written; nothing is the usual one.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -137,7 +137,7 @@ impl Role {
         let policies = if self.has_allowed() {
             let allowed = in_order(self.allowed_policies.clone(), adds_default);
             match asked {
-                // Patterns allow what is asked for, and give nothing by themselves.
+                // Patterns allow requested policies, and grant none.
                 None => allowed,
                 Some(asked) => {
                     let globs = &self.allowed_policies_glob;

@@ -47,8 +47,8 @@ impl Token {
     }
 }
 
-/// Removes the records of initialisations that came to nothing: nobody has unsealed yet, so that there is one token that
-/// opens, and nobody who could make others.
+/// Removes the records of initialisations that failed. The cluster was never unsealed, so one root token
+/// opens, and no other token can exist.
 ///
 /// # Errors
 ///

@@ -34,7 +34,7 @@ pub struct Tokens<'a> {
 pub struct Live {
     /// Its name in the store.
     pub name: TokenName,
-    /// What is known of it.
+    /// Its entry.
     pub entry: Entry,
     /// Whether it has no parent, or one that was revoked alone.
     pub is_orphan: bool,
@@ -66,7 +66,7 @@ impl Live {
 }
 
 impl<'a> Tokens<'a> {
-    /// The tokens behind this barrier.
+    /// The tokens that this barrier seals.
     pub fn new(barrier: &'a Barrier, work: &'a Work, table: Arc<MountTable>) -> Self {
         Self { barrier, records: Records::new(barrier, work), table }
     }
@@ -82,7 +82,7 @@ impl<'a> Tokens<'a> {
         entry.mount.is_some_and(|mount| self.table.disabled().iter().any(|gone| gone.uuid == mount))
     }
 
-    /// Whether a token is alive by itself.
+    /// Whether the token itself is alive.
     pub(super) fn is_alive(&self, entry: &Entry, now: Time) -> bool {
         entry.is_alive(now) && entry.mount.is_none_or(|mount| self.table.auth().has(mount))
     }
@@ -92,7 +92,7 @@ impl<'a> Tokens<'a> {
         TokenName::of(&self.barrier.token_name(token.expose()))
     }
 
-    /// What is known of a token, if it and its ancestors are alive.
+    /// The entry of a token, if it and its ancestors are alive.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl<'a> Tokens<'a> {
         self.lookup_name(&self.name(token)).await
     }
 
-    /// As [`lookup`](Self::lookup), for somebody with this address.
+    /// As [`lookup`](Self::lookup), for a client with this address.
     ///
     /// # Errors
     ///
@@ -201,7 +201,8 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Takes one of a token's uses, where they are counted. Whether there was one: of several that ask for the last, one gets it.
+    /// Takes one of a token's uses, if they are counted. Whether there was one: of several that ask for the
+    /// last, one gets it.
     ///
     /// # Errors
     ///
@@ -222,7 +223,7 @@ impl<'a> Tokens<'a> {
             .await
     }
 
-    /// Prolongs a token's life, as it and the mount allow; what is known of it then, and what the client should be told.
+    /// Renews a token, as it and the mount allow. Answers its new entry, and warnings for the client.
     ///
     /// # Errors
     ///
@@ -263,7 +264,7 @@ impl<'a> Tokens<'a> {
         }
         self.records.remove(&name.key()).await?;
         if let Some(held) = held {
-            // What is left of it is tidied, if this fails.
+            // If this fails, upkeep removes the rest.
             self.forget_what_belongs_to(name, &held.value).await?;
         }
         Ok(())

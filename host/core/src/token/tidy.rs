@@ -1,4 +1,4 @@
-//! Removes what is left of dead tokens. Nothing depends on it: the dead are dead without it.
+//! Removes the records of dead tokens. Nothing depends on it: a dead token is refused without it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -51,7 +51,7 @@ impl Tokens<'_> {
         let (now, kin) = (clock::unix_seconds(), self.kin().await?);
         let now_dead: Vec<&TokenName> =
             kin.iter().filter(|(_, one)| !is_alive(one, &kin)).map(|(name, _)| name).collect();
-        // Those who left orphans stay for as long as they have some.
+        // Tokens that left orphans stay as long as these live.
         let needed: HashSet<&TokenName> = kin
             .values()
             .filter(|one| is_alive(one, &kin))
@@ -69,7 +69,7 @@ impl Tokens<'_> {
             }
             tidied.tokens += 1;
         }
-        // The dead stay dead: nothing is lost where this breaks off.
+        // The dead stay dead: nothing is lost if this breaks off.
         self.records.remove_all(&gone).await?;
         let is_kept = |name: &TokenName| kin.get(name).is_some_and(|one| is_alive(one, &kin));
         let keys: Vec<Vec<u8>> = accessors.iter().map(|name| [ACCESSOR_PREFIX, name].concat()).collect();

@@ -138,7 +138,7 @@ proptest! {
 }
 
 #[test]
-fn root_may_everything_and_nobody_nothing() {
+fn root_may_everything_and_a_token_without_policies_nothing() {
     let root = Arc::new(Policy { name: "root".to_owned(), rules: Vec::new() });
     let nothing = Map::new();
     for operation in OPERATIONS {

@@ -115,7 +115,7 @@ impl Model<'_> {
     }
 }
 
-/// Any value, where one says so.
+/// Any value, if one says so.
 fn united(
     stanzas: &[&Stanza],
     of: fn(&Stanza) -> &BTreeMap<String, Vec<Value>>,
@@ -145,7 +145,7 @@ fn has(values: &[Value], value: &Value) -> bool {
         })
 }
 
-/// Segment by segment, and the rest where the pattern ends with a star.
+/// Segment by segment, and the rest if the pattern ends with a star.
 fn matches(pattern: &str, path: &str) -> bool {
     match pattern.split_once('/') {
         Some(("+", rest)) => path.split_once('/').is_some_and(|(_, path)| matches(rest, path)),

@@ -1,5 +1,5 @@
-//! Texts of policies: what OpenBao accepts and what Keyway accepts, in a table; and policies in all the ways in which HCL 1 lets
-//! an author write them.
+//! Texts of policies, and whether OpenBao and Keyway accept them, in a table; and policies in all the ways in
+//! which HCL 1 lets an author write them.
 
 use keyway_core::policy::{PathRule, parse::parse};
 use proptest::prelude::*;

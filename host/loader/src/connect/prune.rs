@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use crate::{Digest, Loader, probe::rehearsal};
 
-/// The age at which a half-written file is nobody's.
+/// The age at which no process writes a half-written file any more.
 const DEBRIS: Duration = Duration::from_hours(1);
 /// Files of the staging directory that are looked at when old copies are removed.
 const MAX_STAGED: usize = 10_000;
@@ -13,7 +13,7 @@ impl Loader {
     /// Removes staged copies that nothing falls back to: all but those that are given and those of the backends' current and
     /// previous openings.
     pub fn prune(&self, in_use: &[Digest]) {
-        // Where nobody knows what is still needed, nothing is removed.
+        // If it is unknown which copies are still needed, nothing is removed.
         let Ok(mut kept) = self.history.referred() else { return };
         kept.extend(in_use.iter().map(Digest::to_string));
         let Ok(entries) = fs::read_dir(&self.staging_dir) else { return };

@@ -58,8 +58,9 @@ impl Loader {
         Ok((plugin, records))
     }
 
-    /// Opens a backend's store with the newest usable version of a plugin, whatever was known of a store in its place, and
-    /// remembers what it is. For a store that no server has open; whoever calls closes it.
+    /// Opens a backend's store with the newest usable version of a plugin, and remembers that plugin. It
+    /// ignores an earlier store in the same place. For a store that no server has open. The caller closes the
+    /// generation.
     ///
     /// # Errors
     ///
@@ -71,7 +72,7 @@ impl Loader {
     ) -> Result<Generation, RestoreError> {
         let plugin = self.first_usable(plugin, None, |admitted| self.map(admitted))?;
         let generation = self.open_store(&plugin, None, backend).await?;
-        // Whoever does that has chosen.
+        // The operator has chosen this library, so it no longer counts as set aside.
         self.history.set_aside(&backend.name, plugin.digest(), &[]);
         Ok(generation)
     }

@@ -1,5 +1,5 @@
-//! What a library makes the dynamic linker load beside it, and where it makes it look: read as the linker reads them,
-//! from the program headers and not from the sections, which the linker ignores.
+//! The libraries that a library makes the dynamic linker load, and the places where it makes it look. Read as
+//! the linker reads them: from the program headers, and not from the sections, which the linker ignores.
 
 use object::{
     Endianness, LittleEndian,
@@ -73,7 +73,7 @@ fn text(name: &[u8]) -> String {
 /// By the System V ABI ("Dynamic Section") and the GNU extensions in `<elf.h>`.
 fn from_elf<Elf: FileHeader<Endian = Endianness>>(file: &ElfFile<'_, Elf>) -> Result<Links> {
     let (endian, data, segments) = (file.endian(), file.data(), file.elf_program_headers());
-    // As it will lie in memory, which is what the linker reads.
+    // As it will lie in memory, because the linker reads it there.
     let at = |address: u64, size: u64| {
         let loaded = segments.iter().filter(|segment| segment.p_type(endian) == elf::PT_LOAD);
         loaded

@@ -1,5 +1,6 @@
-//! The file of a history, and who may read and change it at a time. What lies in the directory may have been put there by
-//! whoever has taken over the server, and root reads it: links are not followed, and only what was made here is given away.
+//! The file of a history, and the lock for reading and changing it. An attacker who has taken over the server
+//! may have put files into the directory, and root reads it. So links are not followed, and only files that
+//! were made here are given away.
 
 use std::{
     fs::{self, File},
@@ -13,7 +14,7 @@ use crate::stage;
 /// The longest file that is read.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Reads the records; none where there is no file. A damaged one is an error of kind `InvalidData`.
+/// Reads the records; none if there is no file. A damaged one is an error of kind `InvalidData`.
 pub(super) fn read(path: &Path) -> io::Result<Records> {
     let mut text = Vec::new();
     match open(path) {
@@ -24,7 +25,7 @@ pub(super) fn read(path: &Path) -> io::Result<Records> {
     serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Changes the records, alone. What is damaged is put aside and begun again.
+/// Changes the records, under the lock. A damaged file is put aside, and a new one begun.
 pub(super) fn edit<T>(
     path: &Path,
     directory: &Path,

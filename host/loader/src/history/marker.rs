@@ -41,7 +41,7 @@ impl Drop for Marker {
 pub(super) fn begin(directory: &Path, digest: Digest, plugin: &str, what: &str) -> io::Result<Marker> {
     let contents = Contents { digest: digest.to_string(), plugin: plugin.to_owned(), what: what.to_owned() };
     stage::make_private(directory)?;
-    // Locked before it has its name: whoever finds it finds it locked, for as long as this process lives.
+    // Locked before it has its name, so that other processes find it locked as long as this process lives.
     let mut file = tempfile::Builder::new().prefix(".in-use-").tempfile_in(directory)?;
     file.as_file().lock()?;
     // Not synced: it is to outlive this process, and not a loss of power, of which the library is innocent.
@@ -62,7 +62,7 @@ pub(super) fn left_behind(directory: &Path) -> Vec<(Digest, String, String)> {
     marks.filter_map(|path| take(&path)).collect()
 }
 
-/// None where the process lives, or another has counted it already.
+/// None if the process lives, or another has counted it already.
 fn take(path: &Path) -> Option<(Digest, String, String)> {
     let file = super::file::open(path).ok()?;
     match file.try_lock() {

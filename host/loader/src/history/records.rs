@@ -1,4 +1,4 @@
-//! What is remembered of libraries and backends.
+//! The records of libraries and backends.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(super) struct Records {
     pub(super) backends: BTreeMap<String, Openings>,
 }
 
-/// What is remembered about a library.
+/// The record of a library.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Library {
     /// Its name and version, for people.
@@ -36,7 +36,7 @@ pub struct Library {
     pub quarantined: Option<u64>,
 }
 
-/// A verdict, and for whom it holds.
+/// A verdict, and the host that it holds for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The host's version.
@@ -63,7 +63,7 @@ pub struct Openings {
     pub current: Option<Opening>,
     /// The last one of another digest.
     pub previous: Option<Opening>,
-    /// The digests that were swapped for something older, and are not taken again unless somebody says so.
+    /// The digests that a roll back has replaced. They are not taken again unless an operator asks for them.
     #[serde(default)]
     pub set_aside: Vec<String>,
 }

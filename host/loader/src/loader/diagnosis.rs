@@ -23,13 +23,13 @@ pub enum Depth {
 pub struct Diagnosis {
     /// The file.
     pub candidate: Candidate,
-    /// What it says about itself, where that could be read.
+    /// What it says about itself, if that could be read.
     pub described: Option<Described>,
-    /// Why it may run, where it may.
+    /// Why it may run, if it may.
     pub grant: Option<Grant>,
-    /// How its probe went, where it was probed and passed.
+    /// How its probe went, if it was probed and passed.
     pub proven: Option<Proven>,
-    /// Why it cannot be used; none where it can.
+    /// Why it cannot be used; none if it can.
     pub failure: Option<StageFailure>,
     /// The file of the same name and version that is found before this one.
     pub shadowed_by: Option<PathBuf>,

@@ -74,7 +74,7 @@ pub enum StageFailure {
     Quarantined(Quarantined),
     /// It did not survive a child process.
     Probe(ProbeError),
-    /// It has been swapped for another since it was tried, and nobody has said since that it is to be used.
+    /// A swap has replaced it since it was tried, and no operator has chosen it since.
     SetAside,
     /// It did not come through opening a store in a child process.
     Rehearse(ProbeError),
@@ -146,7 +146,7 @@ impl StageFailure {
         }
     }
 
-    /// The reason, where the file's path stands beside it already.
+    /// The reason, for a text that shows the file's path already.
     pub fn beside(&self, path: &Path) -> String {
         let reason = self.to_string();
         match reason.strip_prefix(&format!("{} ", path.display())) {
@@ -155,7 +155,7 @@ impl StageFailure {
         }
     }
 
-    /// Whether it may be another time without anybody's doing.
+    /// Whether another try may succeed without an operator's help.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Probe(error) | Self::Rehearse(error) => error.is_inconclusive(),
@@ -170,7 +170,7 @@ impl StageFailure {
         !matches!(self, Self::Version(_) | Self::Format { .. } | Self::SetAside)
     }
 
-    /// Everything that is known, where the message is short for good reason.
+    /// Everything that is known, if the message is short for good reason.
     pub fn detail(&self) -> Option<&str> {
         match self {
             Self::Open(error) => error.detail(),

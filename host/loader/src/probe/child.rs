@@ -23,9 +23,9 @@ const FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// The longest file of a store that is opened for a try: some begin with a large one that is mostly empty.
 const STORE_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// Loads a library and tells the parent on standard output how that went. The arguments are those that
-/// [`Prober`](super::Prober) puts behind its own: the staged library, the file that it was copied from, and for a rehearsal
-/// a directory to open a store in.
+/// Loads a library, and tells the parent on standard output how that went. [`Prober`](super::Prober) puts the
+/// arguments after its own: the staged library, the file that it was copied from, and for a rehearsal a
+/// directory to open a store in.
 ///
 /// To be called by a program that an embedder names in [`Prober`](super::Prober), before it has done anything else: in
 /// particular while it has one thread.
@@ -73,8 +73,8 @@ fn answers() -> std::io::Result<File> {
     std::io::stdout().as_handle().try_clone_to_owned().map(File::from)
 }
 
-/// Loads a staged library into this process, whatever the trust policy: for processes that are there to try a library out, as
-/// a probe or a conformance suite does. `source` is the file that it was copied from, for messages.
+/// Loads a staged library into this process, without the trust policy: for processes that try a library out,
+/// such as a probe or a conformance suite. `source` is the file that it was copied from, for messages.
 ///
 /// # Errors
 ///

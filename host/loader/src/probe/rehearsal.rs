@@ -1,5 +1,5 @@
-//! Opens a store with a library in a child process, on an empty directory: what `open` does wrong, it does there, where no
-//! store is held and nobody waits.
+//! Opens a store with a library in a child process, on an empty directory. If `open` fails or hangs, it does
+//! so there, where no store is held and no request waits.
 
 use std::{
     ffi::OsStr,
@@ -24,7 +24,7 @@ const SETTING: &str = "setting.json";
 pub enum Rehearsed {
     /// A store was opened, was healthy, and answered rightly.
     Passed,
-    /// It could not be told, and why.
+    /// The rehearsal was not possible, for this reason.
     Skipped(String),
 }
 
@@ -49,8 +49,8 @@ impl Prober {
     ///
     /// # Errors
     ///
-    /// Where it crashes, does not come to an end, or answers wrongly. That it cannot be opened there is no error: the real
-    /// store may have what an empty directory lacks.
+    /// If it crashes, does not come to an end, or answers wrongly. That it cannot be opened there is no
+    /// error: the real store may have what an empty directory lacks.
     pub fn rehearse(
         &self,
         described: &Described,
@@ -66,7 +66,7 @@ impl Prober {
         let scratch = tempfile::Builder::new().prefix(PREFIX).tempdir_in(directory).map_err(start)?;
         let setting = Setting { name: backend.name.clone(), config: backend.config.clone() };
         let text = serde_json::to_vec(&setting).expect("settings are JSON");
-        // Not on the command line, which everybody can read: the directory is this user's alone.
+        // Not on the command line, which every user can read: the directory is this user's alone.
         fs::write(scratch.path().join(SETTING), text).map_err(start)?;
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg(&described.staged.path).arg(&described.staged.source);
@@ -89,7 +89,7 @@ impl Prober {
     }
 }
 
-/// A place in the settings that is not within the data directory, as far as can be told.
+/// A path in the settings that is not within the data directory, as far as this can be seen.
 fn elsewhere(config: &Value) -> Option<String> {
     match config {
         Value::String(text) => {

@@ -1,4 +1,4 @@
-//! What is taken from the child before it loads a stranger's file.
+//! Restricts the child before it loads an untrusted file.
 #![expect(unsafe_code, reason = "closing files that nothing in this process owns")]
 
 use std::time::Duration;
@@ -38,8 +38,8 @@ fn close_files() -> Result<(), String> {
     let is_open =
         |number: &i32| std::path::Path::new(&format!("/dev/fd/{number}")).symlink_metadata().is_ok();
     for number in numbers.into_iter().filter(is_open) {
-        // SAFETY: this is the only thread, and it owns no file but the standard streams: what is open beyond them was
-        // left open by whoever started the parent.
+        // SAFETY: this is the only thread, and it owns no file but the standard streams. The process that
+        // started the parent left all others open.
         unsafe { rustix::io::close(number) };
     }
     Ok(())
@@ -80,8 +80,8 @@ fn follow_parent() -> Result<(), String> {
     Err("not on this system".to_owned())
 }
 
-/// A filter of system calls (seccomp(2)): whoever starts a process, makes a socket or touches another process is
-/// ended with SIGSYS.
+/// A filter of system calls (seccomp(2)). A process that starts another one, makes a socket or touches
+/// another process is ended with SIGSYS.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")

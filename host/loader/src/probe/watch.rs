@@ -16,7 +16,8 @@ pub(super) const MARK: &str = "keyway-probe:";
 const INTERVAL: Duration = Duration::from_millis(2);
 /// How long its output is waited for once it has ended; a grandchild may hold the other end.
 const DRAIN: Duration = Duration::from_millis(500);
-/// The lines that are kept of what it writes: the last ones, and as many of the first, where a panic says what it is.
+/// The lines that are kept of its output: the last ones, and as many of the first, because a panic begins
+/// there.
 const KEPT_LINES: usize = 4;
 /// The bytes that are kept of a line.
 const KEPT_BYTES: usize = 240;
@@ -37,7 +38,7 @@ pub(super) struct Ended {
 /// Runs a command to its end, at most for `deadline` and with at most `memory` bytes.
 pub(super) fn watch(mut command: Command, deadline: Duration, memory: u64) -> io::Result<Ended> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A group of its own, so that whatever it starts ends with it.
+    // A separate process group, so that all processes that it starts end with it.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn()?;
@@ -64,19 +65,19 @@ pub(super) fn watch(mut command: Command, deadline: Duration, memory: u64) -> io
     Ok(Ended { status, timed_out, over_memory, output: gather(output), log: gather(log) })
 }
 
-/// Ends what the child has started and left behind.
+/// Ends the processes that the child has started and left running.
 #[cfg(unix)]
 fn end_group(child: &Child) {
     use rustix::process::{Pid, Signal, kill_process_group};
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    // Mostly there is nobody left to end, which is the error.
-    let _nobody = group.map(|group| kill_process_group(group, Signal::KILL));
+    // Usually no process is left to end, and then this fails.
+    let _none_left = group.map(|group| kill_process_group(group, Signal::KILL));
 }
 
 #[cfg(not(unix))]
 fn end_group(_child: &Child) {}
 
-/// The bytes of memory that the child has in use, where the system tells: `statm` of proc(5), in pages.
+/// The bytes of memory that the child has in use, if the system tells: `statm` of proc(5), in pages.
 #[cfg(target_os = "linux")]
 fn resident(child: &Child) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{}/statm", child.id())).ok()?;
@@ -98,7 +99,7 @@ fn is_frame(line: &str) -> bool {
     line.is_empty() || is_numbered || line.starts_with("at ") || line == "stack backtrace:"
 }
 
-/// Reads a stream to its end on a thread of its own, and hands over its first and last lines.
+/// Reads a stream to its end on a separate thread, and hands over its first and last lines.
 fn last_lines(stream: impl Read + Send + 'static, most: usize) -> mpsc::Receiver<Vec<String>> {
     let (send, receive) = mpsc::channel();
     thread::spawn(move || {
@@ -123,7 +124,7 @@ fn last_lines(stream: impl Read + Send + 'static, most: usize) -> mpsc::Receiver
             lines.push_back(text);
         }
         first.extend(lines);
-        // Whoever waited may have given up.
+        // The send fails only if the receiver has given up.
         let _gone = send.send(first);
     });
     receive

@@ -30,7 +30,7 @@ pub struct Generation {
     pins: Count,
     /// Whether nothing stays with it any more, because it is closed or its records are elsewhere.
     left: AtomicBool,
-    /// Whether whatever still runs on it is to end now.
+    /// Whether calls that still run on it must end now.
     cancelled: watch::Sender<bool>,
 }
 
@@ -87,7 +87,7 @@ impl Generation {
         Self { fallback, ..self }
     }
 
-    /// Why it was not opened with the plugin that the configuration asks for; none where it was.
+    /// Why it was not opened with the plugin that the configuration asks for; none if it was.
     pub fn fallback(&self) -> Option<&str> {
         self.fallback.as_deref()
     }
@@ -97,8 +97,8 @@ impl Generation {
         self.context.metrics()
     }
 
-    /// Resolves when whatever still runs on this generation is to end, because it has been swapped for another and the time
-    /// for that is over.
+    /// Resolves when calls that still run on this generation must end: it was swapped for another, and the
+    /// time to drain is over.
     pub async fn cancelled(&self) {
         let mut cancelled = self.cancelled.subscribe();
         // The sender lives as long as this does.
@@ -139,7 +139,7 @@ impl Generation {
     ///
     /// # Errors
     ///
-    /// The backend's; `Timeout` where it does not answer.
+    /// The backend's; `Timeout` if it does not answer.
     pub(crate) async fn close(&self, deadline: Duration) -> Result<(), Error> {
         self.leave();
         let remaining = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
@@ -170,8 +170,8 @@ impl fmt::Debug for Generation {
     }
 }
 
-/// A generation while a call, a transaction or a stream runs on it. To be kept until that has ended: a swap closes the
-/// generation only when nobody has one.
+/// A generation while a call, a transaction or a stream runs on it. The caller keeps it until that has ended:
+/// a swap closes a generation only after the last one is dropped.
 #[must_use = "the generation may be closed as soon as it is dropped"]
 #[derive(Debug)]
 pub struct InUse(Arc<Generation>);

@@ -13,9 +13,9 @@ use crate::{BackendConfig, Plugin};
 /// Why a backend is not open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Down {
-    /// In a few words, without paths: for whoever asks.
+    /// In a few words, without paths: for any client.
     pub summary: String,
-    /// What was tried, where, and what to do: for operators.
+    /// The plugins and stores that were tried, and what to do: for operators.
     pub reason: String,
 }
 
@@ -24,9 +24,9 @@ pub struct Down {
 pub struct Slot {
     backend: String,
     state: RwLock<State>,
-    /// Told whenever calls that wait may go on.
+    /// Notified whenever waiting calls may go on.
     released: Notify,
-    /// The one permit to open, swap or close the backend; closed after the last.
+    /// Held while the backend is opened, swapped or closed.
     turn: Semaphore,
     /// With what the generation before the present one was opened.
     before: Mutex<Option<(Plugin, BackendConfig)>>,
@@ -46,7 +46,7 @@ struct State {
 #[derive(Debug, Default)]
 pub struct Pin(Mutex<Option<Stay>>);
 
-/// While it is there, calls wait. Dropped, they go to whatever is there then.
+/// While it exists, calls wait. When it is dropped, they go to the generation that is present then.
 #[must_use = "calls go on as soon as it is dropped"]
 pub(crate) struct Hold<'a>(&'a Slot);
 
@@ -75,8 +75,8 @@ impl Slot {
         &self.backend
     }
 
-    /// The present generation, or why there is none: to look at. Whoever calls it takes [`Self::enter`], since this one may be
-    /// closed at any time.
+    /// The present generation, or why there is none: to look at. To call it, take [`Self::enter`], because
+    /// this one may be closed at any time.
     ///
     /// # Errors
     ///
@@ -96,8 +96,9 @@ impl Slot {
         Ok(pin.map_or_else(|| Arc::clone(present), |pin| pin.stay_with(present)))
     }
 
-    /// A generation to call, which is not closed meanwhile: the one that the unit of work has stayed with, where that still
-    /// serves, and else the present one. Waits while the backend is closed and opened again for a swap.
+    /// A generation to call, which is not closed meanwhile: the one that the unit of work has stayed with, if
+    /// that still serves, and else the present one. Waits while the backend is closed and opened again for a
+    /// swap.
     ///
     /// # Errors
     ///
@@ -120,7 +121,7 @@ impl Slot {
 
     /// None while calls wait.
     fn try_enter(&self, pin: Option<&Pin>) -> Option<Result<InUse, Down>> {
-        // Counted under the lock: whoever holds the place afterwards sees all who came before.
+        // Counted under the lock: a swap that holds the slot afterwards sees all earlier calls.
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if state.is_held {
             return None;
@@ -210,7 +211,7 @@ impl Pin {
     /// The generation that the work stays with, or this one from now on.
     fn stay_with(&self, present: &Arc<Generation>) -> Arc<Generation> {
         let mut stay = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // What has not ended in time is told so, and not moved to another generation.
+        // Work that has not ended in time gets an error. It is not moved to another generation.
         let stays = |stay: &Stay| !stay.generation().is_left() || stay.generation().is_cancelled();
         match stay.as_ref().filter(|stay| stays(stay)) {
             Some(stay) => Arc::clone(stay.generation()),

@@ -1,5 +1,6 @@
-//! Who could have written a library: its owner and mode, those of the directories above it, and whether the name leads
-//! out of its directory. Asked of open files, so that what is judged is what was copied.
+//! Who could have written a library: its owner and mode, those of the directories above it, and whether the
+//! name leads out of its directory. The answers come from open files, so that they hold for the file that was
+//! copied.
 
 use std::{
     fs::File,
@@ -26,13 +27,13 @@ impl Ownership {
         self.user == 0 || self.user == own_user()
     }
 
-    /// Whether nobody but the owner may write it.
+    /// Whether only the owner may write it.
     pub fn is_exclusive(self) -> bool {
         self.mode & 0o022 == 0
     }
 
-    /// Whether nobody but the owner may replace what he has in it: others may not in a directory that is "sticky", as `/tmp`
-    /// is, although they may put other files there.
+    /// Whether only the owner may replace his files in it. In a "sticky" directory, as `/tmp` is, others may
+    /// not, although they may add files.
     #[cfg(unix)]
     fn keeps_what_is_there(self) -> bool {
         self.is_exclusive() || self.mode & 0o1000 != 0
@@ -48,22 +49,22 @@ pub struct Exposed {
     pub ownership: Ownership,
 }
 
-/// Who could have written a library, as the system told when it was opened.
+/// Who could have written a library, as seen when it was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provenance {
-    /// The file's; none where the system does not tell.
+    /// The file's; none if the system does not tell.
     pub file: Option<Ownership>,
-    /// The directory that it was opened in, without links in its path; none where the system does not tell.
+    /// The directory that it was opened in, without links in its path; none if the system does not tell.
     pub directory: Option<PathBuf>,
     /// The first of the directories above that others may write, from the nearest.
     pub exposed: Option<Exposed>,
-    /// Why the directories above cannot be judged; none where they can.
+    /// Why the directories above cannot be judged; none if they can.
     pub unjudged: Option<String>,
     /// Where a link leads to that leaves the directory.
     pub leads_to: Option<PathBuf>,
 }
 
-/// The number of the user that this program runs as; zero where there are none.
+/// The number of the user that this program runs as; zero if there are none.
 pub(super) fn own_user() -> u32 {
     #[cfg(unix)]
     return rustix::process::geteuid().as_raw();
@@ -71,7 +72,7 @@ pub(super) fn own_user() -> u32 {
     return 0;
 }
 
-/// Opens a file to read, without waiting for whoever writes to what turns out to be a pipe.
+/// Opens a file to read. If the file is a pipe, this does not wait for its writer.
 #[cfg(unix)]
 pub(super) fn open(path: &Path) -> io::Result<(File, Provenance)> {
     use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
@@ -130,7 +131,8 @@ fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// The directory itself by its open descriptor, those above it by their names: nobody but their owners can change these.
+/// Checks the directory itself by its open descriptor, and those above it by name: only their owners can
+/// change these.
 #[cfg(unix)]
 fn first_exposed(directory: &File, path: &Path) -> io::Result<Option<Exposed>> {
     let own = ownership(&directory.metadata()?);

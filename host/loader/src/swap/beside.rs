@@ -1,4 +1,4 @@
-//! A swap where the store may be open twice: nobody waits.
+//! A swap if the store may be open twice: no request waits.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use super::{Chosen, SwapError, Swapping};
 use crate::{Generation, failpoint, readback::Scratch};
 
 impl Swapping {
-    /// Opens a new generation beside the old one, and puts it into its place. `is_same` says that it must be the same store.
+    /// Opens a new generation next to the old one, and puts it into its place. `is_same` says that it must be
+    /// the same store.
     pub(super) async fn open_beside(
         &self,
         old: &Arc<Generation>,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Swapping {
-    /// On a thread of its own: a stranger's code may keep it for as long as it likes.
+    /// On a separate thread, because a plugin's code may keep it for any time.
     pub(super) async fn choose(
         &self,
         old: Option<&Arc<Generation>>,
@@ -75,7 +75,7 @@ fn choose(
             let is_same = |old: &Generation| {
                 old.plugin().digest() == plugin.digest() && old.config().config == config.config
             };
-            // Whoever asks for a swap after putting a new version there is told why it is not the one.
+            // The operator may have installed a new version, and learns why it was not chosen.
             if old.is_some_and(is_same) && load.passed_over.iter().any(|passed| passed.reason.is_defect()) {
                 return Err(SwapError::NothingNewer(load));
             }
@@ -89,13 +89,13 @@ fn choose(
             Chosen { plugin, config, rehearsed: None }
         }
     };
-    // What is known without opening anything is said before anything is closed.
+    // The settings are checked before anything is closed.
     check_settings(chosen.plugin.descriptor(), slot.backend(), &chosen.config.config)?;
     Ok(chosen)
 }
 
-/// With what the generation before was opened: as this process knows it, or as it is written down. It may run only if it still
-/// may, and nobody goes back to what he came from.
+/// What the generation before was opened with, as this process knows it or as it is written down. It must
+/// still be allowed to run. A roll back never returns to the generation that it came from.
 fn previous(
     loader: &Loader,
     slot: &Slot,

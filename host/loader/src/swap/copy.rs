@@ -69,7 +69,7 @@ async fn copy(old: &Generation, new: &Generation) -> Result<u64, Error> {
     let sink = new.restore(&call, RestoreMode::INTO_EMPTY).await?;
     loop {
         let chunk = stream.next(&call, BackupPull { max_items: RECORDS, max_bytes: BYTES }).await?;
-        // What is on the scratch keyspace is nobody's.
+        // Records of a scratch keyspace are not copied.
         let is_kept = |record: &&BackupRecord| !readback::is_scratch(record.keyspace());
         let records: Vec<_> = chunk.records().iter().filter(is_kept).map(BackupRecord::as_restore).collect();
         if !records.is_empty() {

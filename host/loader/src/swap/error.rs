@@ -23,7 +23,7 @@ pub enum Unready {
 /// Why a backend was not swapped or upgraded. The generation that served before serves on, but for [`Self::is_loss`].
 #[derive(Debug, Error)]
 pub enum SwapError {
-    /// Somebody else swaps or opens it now.
+    /// Another task swaps or opens it now.
     #[error("the backend is being opened or swapped already")]
     Busy,
     /// There is nothing to be swapped.

@@ -1,4 +1,4 @@
-//! A swap where the store has one opener: calls wait while one generation is closed and the next opened.
+//! A swap if the store has one opener: calls wait while one generation is closed and the next opened.
 
 use std::{
     sync::Arc,
@@ -18,7 +18,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Swapping {
-    /// Closes the old generation and opens a new one behind it; or the old one again. Answers how long calls have waited.
+    /// Closes the old generation and then opens a new one; if that fails, opens the old one again. Answers
+    /// how long calls have waited.
     pub(super) async fn open_behind(
         &self,
         old: &Arc<Generation>,
@@ -89,7 +90,7 @@ impl Swapping {
         Ok(new)
     }
 
-    /// In the background, for as long as nobody has opened it.
+    /// Tries in the background until the backend is open.
     pub(super) fn keep_trying(&self, old: &Generation) {
         let swapping = self.clone();
         let (plugin, config) = (old.plugin().clone(), old.config().clone());

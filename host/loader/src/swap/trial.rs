@@ -9,8 +9,8 @@ use crate::{
 };
 
 impl Swapping {
-    /// Whether a new generation may serve: it promises no less, it is the store that it should be (where that is marked), and
-    /// it answers rightly.
+    /// Whether a new generation may serve: it promises no less, it is the store that it should be (if that is
+    /// marked), and it answers rightly.
     pub(super) async fn try_out(
         &self,
         old: Option<&Generation>,
@@ -33,8 +33,8 @@ impl Swapping {
         Ok(tried.map_err(|_| SwapError::Late { what: "reading back", deadline })??)
     }
 
-    /// What is promised less of than the old generation does, which the server has relied on. Whoever goes back has relied on
-    /// the other before.
+    /// Names what the new generation promises less of than the old one, which the server relies on. A roll
+    /// back is not held to that: the server relied on the former generation before.
     pub(super) fn less(&self, old: &Generation, new: &Capabilities) -> Option<&'static str> {
         let old = old.capabilities();
         let least = match (self.swap.data, &self.swap.target) {
@@ -50,8 +50,8 @@ impl Swapping {
         least.beyond(new)
     }
 
-    /// Leaves a mark in the store that serves. Answers whether there is one: whoever goes back, because what serves cannot be
-    /// written to, does so with the settings of before, and needs none.
+    /// Leaves a mark in the store that serves. Answers whether there is one. If the store cannot be written
+    /// to, a roll back with the same settings goes on without.
     pub(super) async fn leave_mark(
         &self,
         old: &Generation,
@@ -79,7 +79,7 @@ impl Swapping {
         }
     }
 
-    /// Removes what is left on the scratch keyspace; if it stays, a later swap removes it.
+    /// Removes the records of the scratch keyspace; if they stay, a later swap removes them.
     pub(super) async fn clean(&self, generation: &Generation, scratch: &Scratch) {
         let cleaned = timeout(self.swap.deadlines.open, scratch.remove(generation)).await;
         if !matches!(cleaned, Ok(Ok(()))) {

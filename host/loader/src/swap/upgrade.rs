@@ -1,4 +1,4 @@
-//! Brings the data of a backend to the format of its plugin, behind a backup, while calls wait.
+//! Brings the data of a backend to the format of its plugin, after a backup, while calls wait.
 
 use std::{
     path::{Path, PathBuf},
@@ -77,8 +77,8 @@ impl Loader {
         failpoint::reached("backed up");
         let upgraded = timeout(deadlines.copy, present.upgrade(&CallContext::background())).await;
         failpoint::reached("upgraded");
-        // A store says what it promises when it is opened: that may be more now. And whoever does not know what has become of
-        // the upgrade learns it.
+        // A store says what it promises when it is opened, and that may be more now. If the outcome of the
+        // upgrade is unknown, this finds it out too.
         swapping.discard(&present).await;
         let again = swapping.open_again(&present).await;
         again.map_err(|error| SwapError::NotReopened { reopening: Box::new(error) })?;
@@ -99,7 +99,7 @@ impl Loader {
     }
 }
 
-/// On a thread of its own, since it writes a file.
+/// On a separate thread, since it writes a file.
 async fn back_up(
     present: &Arc<Generation>,
     backups: &Path,

@@ -152,7 +152,7 @@ impl Fix for TrustError {
                 "if you trust this file, run `keyway plugin lock --config FILE`".to_owned()
             }
             Self::ReadLock { path, .. } => {
-                format!("let this program's user read {}, and nobody but its owner write it", path.display())
+                format!("let this program's user read {}, and only its owner write it", path.display())
             }
             Self::MalformedLock { path, .. } => {
                 format!("mend {}, or remove it and run `keyway plugin lock --config FILE`", path.display())

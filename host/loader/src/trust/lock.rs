@@ -1,4 +1,5 @@
-//! The policy `lock`: the library's digest stands in a file that an operator has written beside the configuration.
+//! The policy `lock`: the library's digest stands in a file that an operator has written next to the
+//! configuration.
 
 use std::{fs, io, path::Path};
 
@@ -37,7 +38,7 @@ impl LockFile {
     ///
     /// # Errors
     ///
-    /// When there is none, when anybody may write it, or when it cannot be read or understood.
+    /// If there is none, if every user may write it, or if it cannot be read or understood.
     pub fn read(path: &Path) -> Result<Self, TrustError> {
         let text = read(path).map_err(|source| {
             let path = path.to_owned();
@@ -71,7 +72,7 @@ impl LockFile {
         replaced
     }
 
-    /// Removes what `matches`; answers what was removed.
+    /// Removes the entries that `matches` accepts; answers them.
     pub fn remove(&mut self, matches: impl Fn(&LockedPlugin) -> bool) -> Vec<LockedPlugin> {
         let (removed, kept) = std::mem::take(&mut self.plugin).into_iter().partition(|entry| matches(entry));
         self.plugin = kept;
@@ -98,7 +99,7 @@ impl LockFile {
     }
 }
 
-/// A list of what may run that anybody may write is none.
+/// A lock that every user may write is refused.
 fn read(path: &Path) -> io::Result<String> {
     #[cfg(unix)]
     {

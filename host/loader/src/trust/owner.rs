@@ -1,4 +1,4 @@
-//! The policy `owner`: nobody but root and this program's user could have written the file.
+//! The policy `owner`: only root and this program's user could have written the file.
 
 use super::TrustError;
 use crate::describe::Described;
@@ -10,7 +10,7 @@ pub(super) fn verify(described: &Described) -> Result<(), TrustError> {
     if let Some(target) = &provenance.leads_to {
         return Err(TrustError::LeadsOut { path, target: target.clone() });
     }
-    // Where the file is not trusted or open to everybody, it was not even staged.
+    // A file that is not trusted or that everyone may write was not even staged.
     if !file.is_exclusive() {
         return Err(TrustError::OthersWrite { path, mode: file.mode });
     }

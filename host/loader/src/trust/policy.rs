@@ -7,7 +7,7 @@ pub enum Policy {
     Lock,
     /// A key of the configuration has signed it.
     Signed,
-    /// Nobody but root and this program's user could have written it.
+    /// Only root and this program's user could have written it.
     Owner,
     /// Not at all. For development.
     Unchecked,

@@ -1,6 +1,6 @@
-//! The policy `signed`: a signature in minisign's format beside the library, by a key of the configuration. The trusted
-//! comment, which the signature covers, binds the plugin's name, version and platform, so that neither an old library nor
-//! another plugin's can be passed off as this one.
+//! The policy `signed`: a signature in minisign's format next to the library, by a key of the configuration.
+//! The signature covers the trusted comment, which binds the plugin's name, version and platform. So neither
+//! an old library nor another plugin's can be passed off as this one.
 //!
 //! Format: <https://jedisct1.github.io/minisign/>.
 
@@ -32,12 +32,12 @@ pub struct TrustedKey {
 }
 
 impl TrustedKey {
-    /// A key by its base64 text, for plugins whose names match one of the patterns: a name, or the beginning of names with
-    /// `*` behind it.
+    /// A key by its base64 text, for plugins whose names match one of the patterns. A pattern is a name, or
+    /// the beginning of names and a `*`.
     ///
     /// # Errors
     ///
-    /// What is wrong with the key or a pattern.
+    /// The problem of the key or a pattern.
     pub fn new(name: &str, public_key: &str, plugins: Vec<String>) -> Result<Self, String> {
         let key = PublicKey::from_base64(public_key.trim())
             .map_err(|error| format!("it is no public key of minisign's ({error})"))?;

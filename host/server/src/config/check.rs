@@ -29,10 +29,10 @@ use super::{
     settings::{ClientAuthority, Config, LOCK_FILE, Limits, STAGING, TlsFiles},
 };
 
-/// A setting and what is wrong with it.
+/// A setting and its problem.
 pub(super) type Problem = (String, String);
 
-/// Checks all of it; the first problem is told.
+/// Checks all of it; answers the first problem.
 pub(super) fn check(file: File, path: &Path) -> Result<Config, Problem> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let data_dir = directory.join(&file.data_dir);
@@ -164,7 +164,7 @@ fn check_tls(tls: Option<TlsSection>, directory: &Path) -> Result<Option<TlsFile
         Some(TlsSection::Word(_)) => {
             Err(("tls".to_owned(), "write \"off\", or a section with cert_file and key_file".to_owned()))
         }
-        // Beside the configuration: whoever may change the one may change the other.
+        // The files are relative to the configuration: a user who may change the one may change the others.
         Some(TlsSection::Files(files)) => {
             let is_required = match (&files.client_ca_file, files.client_auth.as_deref()) {
                 (None, None) => false,
@@ -241,7 +241,7 @@ fn check_audit(
     for (index, device) in section.devices.into_iter().enumerate() {
         let problem = |message: String| (format!("audit.devices[{index}]"), message);
         let mut options = device.options;
-        // Beside the configuration, as the certificate.
+        // Relative to the configuration, as the certificate.
         if let Some(path) = options.get_mut("path") {
             *path = directory.join(&*path).display().to_string();
         }
@@ -320,7 +320,7 @@ fn no_policy() -> Problem {
     ("trust.policy".to_owned(), message.to_owned())
 }
 
-/// Names as the dynamic linker has them: a path would be one that nobody verifies.
+/// Checks for names as the dynamic linker has them. The linker would take a path as it is, unverified.
 fn check_libraries(trust: Option<&TrustSection>) -> Result<Vec<String>, Problem> {
     let libraries = trust.map(|trust| trust.libraries.clone()).unwrap_or_default();
     match libraries.iter().find(|name| name.is_empty() || name.contains(['/', '\\', '$'])) {

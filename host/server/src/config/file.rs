@@ -37,7 +37,7 @@ pub(super) struct File {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TrustSection {
-    /// Of directories that have none of their own.
+    /// Of all directories that are not named below.
     pub(super) policy: Option<String>,
     /// Of single directories.
     #[serde(default)]
@@ -45,7 +45,7 @@ pub(super) struct TrustSection {
     /// Whose signatures are believed, by a name for people.
     #[serde(default)]
     pub(super) keys: BTreeMap<String, TrustedKeySection>,
-    /// Libraries that plugins may need beside the system's.
+    /// Libraries that plugins may need, besides the system's.
     #[serde(default)]
     pub(super) libraries: Vec<String>,
 }
@@ -72,7 +72,7 @@ pub(super) struct BackendSection {
     pub(super) plugin: String,
     #[serde(default)]
     pub(super) config: toml::Table,
-    /// Whether another version will do where the one that is asked for cannot be loaded.
+    /// Whether another version will do if the one that is asked for cannot be loaded.
     #[serde(default = "yes")]
     pub(super) fallback: bool,
 }
@@ -99,7 +99,7 @@ pub(super) struct TlsFilesSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MetricsSection {
-    /// Whether anybody who reaches the listener may read them, sealed or not.
+    /// Whether any client may read them, sealed or not.
     #[serde(default)]
     pub(super) unauthenticated: bool,
 }
@@ -107,7 +107,7 @@ pub(super) struct MetricsSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SealSection {
-    /// Whether a password may unseal, beside the shares.
+    /// Whether a password may unseal, as another way besides the shares.
     #[serde(default)]
     pub(super) password: bool,
     /// Whether rekeying and making a root token by the shares need no token.
@@ -125,7 +125,7 @@ pub(super) struct AuditSection {
     pub(super) devices: Vec<AuditDeviceSection>,
 }
 
-/// A device: what is not named here is one of its options.
+/// A device. Any other name in the section is an option of the device.
 #[derive(Debug, Deserialize)]
 pub(super) struct AuditDeviceSection {
     /// None is the type.
@@ -138,7 +138,7 @@ pub(super) struct AuditDeviceSection {
     pub(super) options: BTreeMap<String, String>,
 }
 
-/// What is not there has its default; see [`Limits`](super::Limits).
+/// A missing setting has its default; see [`Limits`](super::Limits).
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LimitsSection {
@@ -153,7 +153,8 @@ pub(super) struct LimitsSection {
     pub(super) client_attempts_per_minute: Option<u32>,
 }
 
-/// How backends are swapped; what is not there has its default, see [`SwapSettings`](keyway_core::SwapSettings).
+/// How backends are swapped. A missing setting has its default; see
+/// [`SwapSettings`](keyway_core::SwapSettings).
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SwapSection {

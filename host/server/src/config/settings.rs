@@ -9,7 +9,7 @@ use keyway_core::{
 use keyway_loader::Trust;
 use keyway_storage::CallLimits;
 
-/// The name of the lock file beside the configuration.
+/// The name of the lock file next to the configuration.
 pub const LOCK_FILE: &str = "keyway.lock";
 
 /// The directory of the private copies of plugins, in the data directory.
@@ -26,7 +26,7 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Bounds.
     pub limits: Limits,
-    /// Whether anybody who reaches the listener may read the measurements.
+    /// Whether any client may read the metrics.
     pub open_metrics: bool,
     /// Where the server keeps its own files; absolute.
     pub data_dir: PathBuf,
@@ -36,7 +36,7 @@ pub struct Config {
     pub system_backend: String,
     /// Which plugins may run.
     pub trust: Trust,
-    /// The libraries that plugins may need beside the system's.
+    /// The libraries that plugins may need, besides the system's.
     pub libraries: Vec<String>,
     /// How often a key is used before it is rotated.
     pub key_uses: UseBound,

@@ -19,7 +19,7 @@ const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// How often a flush looks whether the lines are written.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Says in a line that so many lines were dropped.
+/// Makes a line that says how many lines were dropped.
 pub(super) type Notice = Box<dyn Fn(u64) -> Vec<u8> + Send>;
 
 /// The way to the thread. It never waits: what there is no room for is counted and dropped.
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn reader_that_hangs_keeps_nobody_waiting_and_is_told_what_it_has_missed() {
+    fn reader_that_hangs_delays_no_writer_and_learns_what_it_has_missed() {
         static DROPPED: AtomicU64 = AtomicU64::new(0);
         let (queue, mut reader) = piped(&DROPPED);
         let line = [b"x".repeat(999), b"\n".to_vec()].concat();
@@ -211,7 +211,7 @@ mod tests {
         queue.flush(soon());
         drop(queue);
         let text = read.join().unwrap();
-        // Those that were dropped before the first line was taken have a notice of their own.
+        // Lines that were dropped before the first line was taken have a notice of their own.
         let told = text.lines().filter_map(|line| line.strip_prefix("dropped "));
         assert_eq!(told.map(|number| number.parse::<u64>().unwrap()).sum::<u64>(), dropped);
         assert_eq!(text.lines().filter(|line| line.len() == 999).count() as u64, 10_000 - dropped);

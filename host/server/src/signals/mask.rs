@@ -3,7 +3,7 @@
 
 use std::{io, mem::MaybeUninit, ptr};
 
-/// Lets all signals arrive at this thread, and at those that it starts.
+/// Lets all signals arrive at this thread, and at the threads that it starts.
 ///
 /// # Errors
 ///

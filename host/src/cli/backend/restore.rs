@@ -26,7 +26,7 @@ pub(in crate::cli) struct Restore {
     store: Store,
     /// The backup.
     file: PathBuf,
-    /// Take the place of whatever is in the store; without it, only an empty store takes a backup.
+    /// Replace the records of the store; without it, only an empty store takes a backup.
     #[arg(long)]
     replace: bool,
     /// Take a backup of another backend.
@@ -57,7 +57,7 @@ pub(in crate::cli) struct Store {
     plugin: Option<String>,
 }
 
-/// What is needed to open a store in this process.
+/// The parts that open a store in this process.
 struct Site {
     loader: Loader,
     plugin: Requirement,
@@ -113,7 +113,8 @@ pub(super) fn restore(given: &Restore, format: Format) -> Result<(), Failure> {
     Ok(())
 }
 
-/// With the plugin that the configuration asks for, in this process. A store without a record is none that anybody meant.
+/// Uses the configured plugin, in this process. Refuses a store without a record: an operator can hardly mean
+/// it.
 pub(super) fn archive(given: &Archive, format: Format) -> Result<(), Failure> {
     let Site { loader, plugin, backend, runtime } = Site::of(&given.store)?;
     let file = std::path::absolute(&given.file)
@@ -134,7 +135,7 @@ pub(super) fn archive(given: &Archive, format: Format) -> Result<(), Failure> {
     });
     let (used, records) = written.map_err(failure)?;
     if records == 0 {
-        // Nobody misses it.
+        // The file holds no record, so nothing is lost.
         let _kept = std::fs::remove_file(&file);
         let message = format!("the store of backend {:?} is empty: nothing was written", backend.name);
         return Err(Failure::Refused(message));

@@ -84,7 +84,7 @@ fn upgrade_rows(upgraded: &Value) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A JSON object, or the file behind an at sign.
+/// A JSON object, or an at sign and the name of a file.
 fn settings(given: &str) -> Result<Value, Failure> {
     let text = match given.strip_prefix('@') {
         Some(path) => {

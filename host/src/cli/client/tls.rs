@@ -115,7 +115,7 @@ fn trusted(
         let path = entry.map_err(|error| failed(&error))?.path();
         if path.is_file() {
             let bytes = fs::read(&path).map_err(|error| failed(&error))?;
-            // What is no certificate may lie beside them.
+            // The file may hold other objects next to certificates.
             certificates.extend(CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok));
         }
     }

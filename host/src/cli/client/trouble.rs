@@ -52,7 +52,7 @@ impl Resolver for NamingResolver {
 }
 
 impl Kind {
-    /// What to do if it is not known what a request has done.
+    /// What to do if the outcome of a request is unknown.
     fn advice(self) -> &'static str {
         match self {
             Self::Read => "",

@@ -1,4 +1,4 @@
-//! `keyway kv diff`: what differs between two versions. Values are shown only where that was asked for.
+//! `keyway kv diff`: what differs between two versions. Values are shown only if that was asked for.
 
 use keyway_terminal::output::{Format, cell, print};
 use serde::Serialize;

@@ -1,20 +1,21 @@
 //! Reads `.env` files.
 //!
-//! The libraries for them expand `$NAME` from the environment, which would silently change a password that holds a dollar
-//! sign; here nothing is ever expanded. What is read, after the conventions that the dotenv tools share:
+//! Libraries for such files expand `$NAME` from the environment, which would silently change a password that
+//! holds a dollar sign. This reader never expands anything. It follows the conventions that the dotenv tools
+//! share:
 //!
 //! - `NAME=value`, with `export` before it or not, blanks around the name and the equals sign; blank lines, and lines that
 //!   begin with `#`, are skipped; a byte order mark at the beginning is, too;
-//! - an unquoted value ends at the line's end or at a `#` behind a blank, and loses the blanks around it; backslashes
-//!   stand for themselves;
+//! - an unquoted value ends at the line's end or at a `#` after a blank, and loses the blanks around it;
+//!   backslashes stand for themselves;
 //! - `'single quotes'` keep everything, newlines too;
 //! - `"double quotes"` keep newlines and know `\n`, `\r`, `\t`, `\"`, `\\`, `\$` and a backslash before a newline, which
 //!   joins the lines; other backslashes stand for themselves;
-//! - behind closing quotes there may be blanks and a comment, nothing else; a name may stand in the file once.
+//! - after closing quotes there may be blanks and a comment, nothing else; a name may stand in the file once.
 
 use thiserror::Error;
 
-/// What is wrong, and where. The text holds no values.
+/// The problem and its line. The text holds no values.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(super) enum DotenvError {
     #[error(

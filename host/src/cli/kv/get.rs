@@ -1,4 +1,4 @@
-//! `keyway kv get`, and reading a version for whoever else needs it.
+//! `keyway kv get`, and reading a version for other commands.
 #![expect(
     clippy::indexing_slicing,
     reason = "indexing a JSON value with a name answers null, and never panics"
@@ -38,7 +38,7 @@ pub(super) fn run(
         return alone(format, value, &plain(value));
     }
     match format {
-        // To the letter: through a Value, long numbers would be rounded.
+        // Printed as received: a `Value` would round long numbers.
         Format::Json => {
             let data = serde_json::to_string(&fields).expect("fields are plain data");
             let metadata = metadata.unwrap_or_default();

@@ -60,7 +60,7 @@ pub(super) fn run(
             Ok(version) => written.push(Written { path: located.path(), version }),
             Err(failure) => {
                 bar.finish_and_clear();
-                // What was acknowledged is told before the failure, so that nobody has to guess.
+                // Tells which writes were acknowledged before it reports the failure.
                 if format == Format::Table {
                     for Written { path, version } in &written {
                         say(&told(path, *version))?;

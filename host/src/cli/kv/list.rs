@@ -1,4 +1,4 @@
-//! `keyway kv list`, and the names in a folder for whoever else needs them.
+//! `keyway kv list`, and the names in a folder for other commands.
 #![expect(
     clippy::indexing_slicing,
     reason = "indexing a JSON value with a name answers null, and never panics"
@@ -21,7 +21,7 @@ pub(super) fn run(client: &Client, path: &str, format: Format) -> Result<(), Fai
     Ok(())
 }
 
-/// All names in a folder; none where there is no such folder.
+/// All names in a folder; none if there is no such folder.
 pub(super) fn names(client: &Client, folder: &Located, path: &str) -> Result<Vec<String>, Failure> {
     let (doing, url, mut names) = (format!("list {path}"), folder.url(Part::Names)?, Vec::<String>::new());
     loop {
@@ -34,7 +34,7 @@ pub(super) fn names(client: &Client, folder: &Located, path: &str) -> Result<Vec
         let keys = answer.success(&doing)?.json()?["data"]["keys"].clone();
         let part: Vec<String> = serde_json::from_value(keys)
             .map_err(|_| Failure::Other(format!("{doing}: the server did not answer with names")))?;
-        // A cubbyhole answers with all names, whatever part is asked for.
+        // A cubbyhole answers with all names, even if only a part is asked for.
         if !names.is_empty() && part.first() == names.first() {
             return Ok(names);
         }

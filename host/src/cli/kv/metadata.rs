@@ -13,7 +13,7 @@ use crate::cli::{client::Client, failure::Failure};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
-    /// Show what is known of a secret and of its versions.
+    /// Show the metadata of a secret and of its versions.
     Get {
         /// The secret, with its mount.
         path: String,
@@ -42,16 +42,16 @@ pub(in crate::cli) enum Command {
     },
 }
 
-/// What a secret says about its versions, and what its owners write beside it.
+/// The settings of a secret's versions, and its custom metadata.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Settings {
-    /// How many versions are kept; 0 is what the mount says.
+    /// How many versions are kept; 0 takes the mount's setting.
     #[arg(long)]
     max_versions: Option<u32>,
     /// Whether writes must say which version they follow.
     #[arg(long)]
     cas_required: Option<bool>,
-    /// After how long a version counts as deleted, such as 30m or 48h; 0s is what the mount says.
+    /// After how long a version counts as deleted, such as 30m or 48h; 0s takes the mount's setting.
     #[arg(long)]
     delete_version_after: Option<String>,
     /// Custom metadata. May be repeated.

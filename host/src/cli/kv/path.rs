@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::fields::Fields;
 use crate::cli::{client::Client, failure::Failure};
 
-/// What is encoded in a path besides slashes: RFC 3986's characters that no segment may hold, and the percent sign.
+/// The characters that are encoded in a path, besides slashes: those that RFC 3986 allows in no segment, and
+/// the percent sign.
 const SEGMENT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -38,7 +39,7 @@ const CUBBYHOLE: &str = "cubbyhole";
 enum KvVersion {
     /// One value for each path. A cubbyhole has the same paths.
     One,
-    /// Versions and metadata, under paths of their own.
+    /// Versions and metadata, under separate paths.
     Two,
 }
 

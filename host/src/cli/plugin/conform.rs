@@ -1,4 +1,4 @@
-//! `keyway plugin conform`: runs the conformance suite, which is a program of its own.
+//! `keyway plugin conform`: runs the conformance suite, which is a separate program.
 
 use std::{
     env,
@@ -23,7 +23,7 @@ pub(in crate::cli) struct Arguments {
     arguments: Vec<OsString>,
 }
 
-/// Runs the suite beside this program, or else in PATH. Its exit code is this command's.
+/// Runs the suite next to this program, or else in PATH. Its exit code is this command's.
 pub(super) fn conform(arguments: Arguments, format: Format) -> Result<(), Failure> {
     let program = beside().unwrap_or_else(|| PROGRAM.into());
     let mut command = Command::new(&program);

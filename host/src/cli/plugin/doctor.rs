@@ -11,7 +11,7 @@ use serde_json::json;
 use super::site::Site;
 use crate::cli::failure::Failure;
 
-/// What is known about a file once it has been taken as far as it comes.
+/// How far a file came, and why.
 struct Finding {
     file: String,
     stage: &'static str,

@@ -29,7 +29,7 @@ use crate::cli::failure::Failure;
 pub(in crate::cli) struct InstallArguments {
     #[command(flatten)]
     site: SiteArguments,
-    /// The library file; its signature is taken along where FILE.minisig is there.
+    /// The library file; its signature is taken along if FILE.minisig is there.
     file: PathBuf,
     /// The directory; without it the first of plugin_dirs in the configuration.
     #[arg(long)]

@@ -28,9 +28,9 @@ pub(in crate::cli) struct Arguments {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct NewKeyArguments {
-    /// The file of the secret key; the public key goes to the same name with .pub behind it.
+    /// The file of the secret key; the public key goes to the same name with .pub added.
     file: PathBuf,
-    /// Leave the secret key without a password, for a machine that signs by itself.
+    /// Leave the secret key without a password, for a machine that signs unattended.
     #[arg(long)]
     no_password: bool,
 }
@@ -49,7 +49,7 @@ pub(super) fn sign(arguments: &Arguments, format: Format) -> Result<(), Failure>
     }
     let secret = unlock(&text, key)?;
     let public = PublicKey::from_secret_key(&secret).map_err(other("make the public key"))?;
-    // What is signed is what was described, whatever has become of the file meanwhile.
+    // Signs the private copy that was described, even if the file has changed since.
     let staged = &described.staged.path;
     let library = File::open(staged).map_err(|error| Failure::file("read", staged, &error))?;
     let comment = trusted_comment(&described.descriptor);
@@ -76,7 +76,7 @@ fn unlock(text: &str, path: &Path) -> Result<minisign::SecretKey, Failure> {
             Failure::Usage(format!("{} is no secret key of minisign's: {error}", path.display()))
         })
     };
-    // A key without a password says so by itself.
+    // A key without a password can be recognised without asking for one.
     if let Ok(secret) = boxed()?.into_unencrypted_secret_key() {
         return Ok(secret);
     }
@@ -115,14 +115,14 @@ pub(super) fn new_key(arguments: &NewKeyArguments, format: Format) -> Result<(),
         || {
             format!(
                 "The secret key is {}: keep it where plugins are built, and nowhere else.\nWrite this into the configuration of \
-             whoever may use what it signs:\n\n[trust.keys.NAME]\npublic_key = \"{base64}\"\nplugins = [\"PLUGIN\"]\n",
+             each server that may use its plugins:\n\n[trust.keys.NAME]\npublic_key = \"{base64}\"\nplugins = [\"PLUGIN\"]\n",
                 file.display()
             )
         },
     )
 }
 
-/// Twice on a terminal: a key whose password nobody knows is lost.
+/// Asks twice on a terminal: a key with a mistyped password is lost.
 fn new_password() -> Result<Zeroizing<String>, Failure> {
     let ask = |prompt: &str| {
         let text = prompt::secret(prompt)?;

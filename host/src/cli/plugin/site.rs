@@ -47,7 +47,7 @@ impl Site {
         let mut loader = server::loader(&config, &arguments.plugin_dir)
             .map_err(|error| Failure::Other(format!("find this program's own file: {error}")))?;
         loader.staging_dir = staging.path().join("staged");
-        // What is found out here is found out again, and not written into the server's history.
+        // This process keeps its findings to itself, and does not write them into the server's history.
         let history = std::mem::replace(&mut loader.history, History::new(staging.path().join("history")));
         Ok(Self { config, loader, history, _staging: staging })
     }
@@ -61,8 +61,8 @@ impl Site {
         Ok(Loader { history: self.history.clone(), ..self.loader.clone() })
     }
 
-    /// What the server would do for a backend: a line, and whether there is a plugin for it and its settings suit it. What is
-    /// known to be wrong with a library beyond what the server remembers is in `found`.
+    /// What the server would do for a backend: a line, and whether there is a plugin that suits its settings.
+    /// `found` has the problems of libraries that this process found and the server does not know.
     pub(super) fn foresee(&self, servers: &Loader, name: &str, found: &[(Digest, String)]) -> (String, bool) {
         let Some(settings) = self.config.backends.get(name) else { return (String::new(), false) };
         match servers.foresee(&settings.wanted, name) {

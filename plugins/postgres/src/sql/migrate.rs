@@ -10,8 +10,8 @@ use super::{
 /// What brings the schema from each format to the next, the first from format 1 to 2. There is one format yet.
 const STEPS: [&str; DATA_FORMAT as usize - 1] = [];
 
-/// Brings the schema to the newest format, in one transaction or not at all; answers which it has then. Hosts that ask at the same
-/// time do it one behind the other, and so do those that make a schema.
+/// Brings the schema to the newest format, in one transaction or not at all; answers which format it has
+/// then. Hosts that migrate or make a schema at the same time do it one after the other.
 pub(crate) async fn migrate(client: &Client, schema: &Schema) -> Result<i64, Error> {
     by(client, schema, &STEPS).await
 }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn each_step_is_taken_once_whoever_asks() {
+    fn each_step_is_taken_once_by_any_host() {
         run(async |server, schema| {
             let client = connect(server).await;
             create(&client, schema).await.unwrap();

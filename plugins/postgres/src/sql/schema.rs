@@ -9,10 +9,11 @@ pub(crate) const DATA_FORMAT: u32 = 1;
 
 const TEXT: &str = include_str!("schema.sql");
 
-/// Two hosts that make or change a schema at the same time do it one behind the other. The number is "keyw" in ASCII.
+/// Two hosts that make or change a schema at the same time do it one after the other. The number is "keyw" in
+/// ASCII.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1801812343, hashtext('SCHEMA'))";
 
-/// Held to the end of the transaction by whoever changes the schema.
+/// The session that changes the schema holds the lock to the end of its transaction.
 pub(super) fn lock(schema: &Schema) -> String {
     LOCK.replace("SCHEMA", schema.name())
 }
@@ -59,7 +60,7 @@ pub(crate) async fn look(client: &Client, schema: &Schema) -> Result<Found, Erro
     }
 }
 
-/// Makes the schema, in one transaction, unless somebody else has meanwhile.
+/// Makes the schema, in one transaction, unless another host has made it meanwhile.
 pub(crate) async fn create(client: &Client, schema: &Schema) -> Result<Found, Error> {
     client.batch_execute(&format!("BEGIN; {}", lock(schema))).await?;
     let made = match look(client, schema).await? {

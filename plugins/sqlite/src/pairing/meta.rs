@@ -1,7 +1,8 @@
 //! The marks in an image of the page of `meta`.
 //!
-//! The image may be one that was torn by a loss of power, or of another table: everything in it is checked, and what is not a whole page
-//! of `meta` answers nothing. Format: <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
+//! The image may be torn by a loss of power, or belong to another table. So everything in it is checked, and
+//! an image that is not a whole page of `meta` gives no answer. Format:
+//! <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
 
 use super::bytes::number;
 use crate::{

@@ -30,7 +30,7 @@ pub(super) struct Frame<'a> {
     image: &'a [u8],
 }
 
-/// What is to be known of a WAL that holds at least one commit.
+/// A WAL that holds at least one commit.
 pub(super) struct Wal {
     page_bytes: u64,
     /// None if a page of them cannot be read.
@@ -71,7 +71,7 @@ impl Wal {
     }
 }
 
-/// The first bytes of the WAL beside a database, which are others whenever it begins again. None if there is no WAL.
+/// The first bytes of a database's WAL, which change whenever the WAL begins again. None if there is no WAL.
 pub(super) fn header(database: &Path) -> io::Result<Option<Vec<u8>>> {
     let Some(file) = existing(&beside(database, "-wal"))? else { return Ok(None) };
     let mut header = Vec::new();

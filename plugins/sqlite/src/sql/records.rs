@@ -74,7 +74,7 @@ pub(crate) fn current_version(
     version(row, 0, at.incarnation).map(Some)
 }
 
-/// What is to be written.
+/// A record to write.
 #[derive(Clone, Copy)]
 pub(crate) struct NewRecord<'a> {
     pub(crate) keyspace: &'a str,

@@ -96,7 +96,7 @@ mod tests {
     const MANY: u64 = 1_000_000;
     const LIMIT: u64 = 100;
 
-    /// Keys `a/00000001` and on, a second keyspace with as many, and one key behind them all.
+    /// Keys from `a/00000001` on, a second keyspace with as many keys, and one key after all of them.
     fn store(records: u64) -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         super::super::create(&mut connection, 1, 0).unwrap();
@@ -113,7 +113,7 @@ mod tests {
         connection
     }
 
-    /// Rows visited, and instructions of SQLite's virtual machine, which also count what it walks by itself.
+    /// Rows visited, and instructions of SQLite's virtual machine, which also count rows that SQLite skips.
     fn cost(connection: &Connection, scan: &Scan<'_>) -> (u64, i32) {
         let at = At::present(1, Format::Two);
         let plan = ScanPlan::new(scan, None);

@@ -15,8 +15,8 @@ pub(crate) const DATA_FORMAT: u32 = 2;
 pub(crate) enum Format {
     /// Keyspaces by name in every record, in a table clustered by key, where a record of 1 KiB takes two pages.
     One,
-    /// Keyspaces by number, so that one goes or comes by a single row; records in a table with an index, and those
-    /// that expire in another.
+    /// Keyspaces by number, so that one row makes or drops a keyspace; records in a table with an index, and
+    /// a table of those that expire.
     Two,
 }
 
@@ -39,8 +39,8 @@ impl Format {
 
 const META: &str = "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;";
 
-/// `value` comes last, so that the rest is read without it. `orphans` holds the numbers of keyspaces that have no name
-/// any more, or not yet: their records are nobody's, and are removed little by little.
+/// `value` comes last, so that the rest is read without it. `orphans` holds the numbers of keyspaces that
+/// have no name any more, or not yet. Upkeep removes their records in small steps.
 const TABLES: &str = "
     CREATE TABLE spaces (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE orphans (id INTEGER PRIMARY KEY) STRICT;
@@ -55,7 +55,7 @@ const TABLES: &str = "
     CREATE INDEX expiring ON entries (expires_at_ms) WHERE expires_at_ms IS NOT NULL;
 ";
 
-/// What a new file is, or that it is somebody else's.
+/// The state of a file: empty, a store, or foreign.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
     Empty,

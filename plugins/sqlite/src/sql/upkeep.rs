@@ -1,15 +1,14 @@
-//! Backup, restore, and the removal of what is nobody's any more.
+//! Backup, restore, and the removal of expired and orphaned records.
 //!
-//! A restore puts its records under numbers that have no name: they are orphans from the first to the last, so that a
-//! restore which ends in the middle, however it ends, leaves nothing that would not be removed anyway. Publishing
-//! changes names, not records.
+//! A restore puts its records under numbers that have no name, so all of them are orphans until it ends. If
+//! it stops in the middle, upkeep removes them. Publishing changes names, not records.
 
 use keyway_sdk::{AbiBytes, BackupRecord, Bytes};
 use rusqlite::{Connection, Result};
 
 use super::{At, Format, NewRecord, expiry, version};
 
-/// Where a backup stands: behind a key of a keyspace.
+/// The position of a backup: after a key of a keyspace.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Position {
     keyspace: Option<String>,
@@ -62,7 +61,7 @@ pub(crate) fn backup_page(
     }
 }
 
-/// Moves to the first keyspace behind `after`; answers whether there is none.
+/// Moves to the first keyspace after `after`; answers whether there is none.
 fn first_keyspace(
     connection: &Connection,
     format: Format,

@@ -1,4 +1,4 @@
-//! Roles, and each of their settings by a path of its own.
+//! Roles, and a path for each of their settings.
 
 use keyway_common::duration::Given;
 use keyway_core::{
@@ -17,7 +17,7 @@ use crate::{
     route::RequestContext,
 };
 
-/// What is not there stays as it is. Vault has two names for some.
+/// A missing field stays as it is. Vault has two names for some.
 #[derive(Default, Deserialize)]
 struct RoleRequest {
     role_id: Option<Text>,
@@ -47,7 +47,7 @@ struct RoleIdRequest {
     role_id: Option<Text>,
 }
 
-/// The settings that have a path of their own: its last part, and their names.
+/// The settings that have their own path: its last part, and their names.
 const FIELDS: [(&str, &str); 11] = [
     ("policies", "token_policies"),
     ("bind-secret-id", "bind_secret_id"),

@@ -122,7 +122,7 @@ fn named_accessor(at: &RequestContext<'_>) -> Result<String, ApiError> {
     accessor.ok_or_else(|| ApiError::bad_request("missing secret_id_accessor"))
 }
 
-/// What is not there is 204, as Vault has it.
+/// An unknown secret id is 204, as in Vault.
 pub(super) async fn lookup(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (role, id) = (role(at).await?, named(at)?);
     let known = approles(at)?.secret_id(&role, id.trim()).await?;
@@ -153,7 +153,7 @@ pub(super) async fn destroy_accessor(at: &RequestContext<'_>) -> Result<Answer, 
     Ok(Answer::Nothing)
 }
 
-/// Removes what is left of dead secret ids.
+/// Removes dead secret ids.
 pub(super) async fn tidy(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let gone = approles(at)?.tidy_secret_ids().await?;
     tracing::info!(gone, "dead secret ids tidied");

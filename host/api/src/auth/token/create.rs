@@ -39,13 +39,13 @@ struct CreateRequest {
 pub(super) async fn create(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let request: CreateRequest = at.json()?;
     if request.role_name.as_ref().and_then(Text::filled).is_some() {
-        // Whether its path is allowed, nobody has looked at.
+        // The gate has not checked whether the policies allow the role's path.
         return Err(ApiError::bad_request("role_name stands in the path: auth/token/create/NAME"));
     }
     make(at, request, None, false).await
 }
 
-/// Whoever may do this need not have `sudo` for the field `no_parent`.
+/// A caller with this right does not need `sudo` for the field `no_parent`.
 pub(super) async fn create_orphan(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     make(at, at.json()?, None, true).await
 }

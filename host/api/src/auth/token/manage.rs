@@ -73,13 +73,13 @@ pub(super) async fn lookup(at: &RequestContext<'_>) -> Result<Answer, ApiError> 
     Ok(Answer::system(told(&live, token.expose())))
 }
 
-/// The token itself is not told: whoever has its accessor does not have it.
+/// The answer leaves out the token: the holder of an accessor need not have the token.
 pub(super) async fn lookup_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (live, _) = named_by_accessor(at).await?;
     Ok(Answer::system(told(&live.ok_or_else(invalid_accessor)?, "")))
 }
 
-/// What is known of a token.
+/// The answer about a token.
 fn told(live: &Live, id: &str) -> Value {
     let (entry, now) = (&live.entry, Time::now());
     let mut told = json!({
@@ -155,7 +155,7 @@ pub(super) async fn revoke_self(at: &RequestContext<'_>) -> Result<Answer, ApiEr
 
 pub(super) async fn revoke(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (token, live, _) = named(at).await?;
-    // One that is dead already is revoked, and what is left of it goes.
+    // A token that is dead already counts as revoked, and its records are removed.
     let name = at.unsealed()?.tokens(&at.call.work).name(&token);
     match live {
         Some(live) => revoke_live(at, &live).await,
@@ -176,7 +176,7 @@ pub(super) async fn revoke_accessor(at: &RequestContext<'_>) -> Result<Answer, A
 
 async fn revoke_live(at: &RequestContext<'_>, live: &Live) -> Result<Answer, ApiError> {
     at.unsealed()?.tokens(&at.call.work).revoke(&live.name).await?;
-    // Its descendants are dead; what is left of them is tidied.
+    // Its descendants are dead; upkeep removes their records.
     at.call.core.hurry();
     Ok(Answer::Nothing)
 }
@@ -192,7 +192,7 @@ pub(super) async fn accessors(at: &RequestContext<'_>) -> Result<Answer, ApiErro
     Answer::names(&at.unsealed()?.tokens(&at.call.work).accessors().await?)
 }
 
-/// Removes what is left of dead tokens, in the background.
+/// Removes the records of dead tokens, in the background.
 pub(super) async fn tidy(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     at.call.core.hurry();
     Ok(Answer::accepted(

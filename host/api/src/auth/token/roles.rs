@@ -16,7 +16,7 @@ use crate::{
     route::RequestContext,
 };
 
-/// What is not there stays as it is. Vault has two names for some.
+/// A missing field stays as it is. Vault has two names for some.
 #[derive(Deserialize)]
 struct RoleRequest {
     allowed_policies: Option<Texts>,
@@ -176,7 +176,7 @@ fn told(role: &Role) -> Value {
         let networks = (!role.bound_cidrs.is_empty()).then(|| json!(network_texts(&role.bound_cidrs)));
         let by_old_name = networks.clone().filter(|_| role.old_names.has("bound_cidrs"));
         let uses = (role.num_uses > 0).then(|| json!(role.num_uses));
-        // What is not set is not there.
+        // Fields that are not set are left out.
         let set = [("token_bound_cidrs", networks), ("bound_cidrs", by_old_name), ("token_num_uses", uses)];
         fields.extend(set.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }

@@ -39,7 +39,7 @@ struct RevokeRequest {
 struct PrefixRequest {
     #[serde(rename = "sync")]
     _sync: Option<Truth>,
-    /// Clients such as hvac send it beside the path, which counts.
+    /// Clients such as hvac send it in addition to the path. Only the path counts.
     #[serde(rename = "prefix")]
     _prefix: Option<serde_json::Value>,
 }
@@ -134,7 +134,7 @@ pub(crate) async fn revoke_prefix(at: &RequestContext<'_>) -> Result<Answer, Api
     Ok(Answer::Nothing)
 }
 
-/// What is left of dead leases goes in the background.
+/// Removes the records of dead leases, in the background.
 pub(crate) async fn tidy(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     at.call.core.hurry();
     Ok(Answer::accepted(

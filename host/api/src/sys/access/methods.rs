@@ -85,7 +85,7 @@ pub(crate) async fn enable(at: &RequestContext<'_>) -> Result<Answer, ApiError> 
     Ok(Answer::Nothing)
 }
 
-/// Its tokens are dead at once; what is left of it goes in the background.
+/// Disables a method. Its tokens are dead at once; its records are removed in the background.
 pub(crate) async fn disable(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/').to_owned();
     if path == TOKEN {

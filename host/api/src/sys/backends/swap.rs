@@ -34,7 +34,7 @@ pub(crate) async fn swap(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
             Ok(upgraded) => describe_upgrade(&upgraded),
             // There is nothing to do.
             Err(CoreError::Upgrade(error)) if matches!(*error, SwapError::NewestFormat { .. }) => Value::Null,
-            // The swap stands, and whoever asked for both must know.
+            // The swap stands. The caller asked for both, and must know.
             Err(CoreError::Upgrade(error)) => {
                 let (why, fix) = (Chain(error.as_ref()), error.fix());
                 return Err(ApiError::Internal(format!("swapped, but not upgraded: {why}; {fix}")));

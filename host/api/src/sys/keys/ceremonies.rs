@@ -1,4 +1,4 @@
-//! What the holders of the shares do together: other keys, and a root token where nobody has one.
+//! Ceremonies of the share holders: rekey, and generate a root token.
 
 use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER};
 use keyway_core::{
@@ -110,12 +110,13 @@ pub(crate) async fn begin_rekey(at: &RequestContext<'_>) -> Result<Answer, ApiEr
     let counts = number(&request.secret_shares, 5)
         .and_then(|shares| ShareCounts::new(shares, number(&request.secret_threshold, 3)?))
         .map_err(ApiError::bad_request)?;
-    // Nobody loses a store by shares that never reached anybody, unless they say so.
+    // Shares that never arrive would cost the cluster. So verification is on, unless an administrator turns
+    // it off.
     let verifies = request.require_verification.as_ref().map_or(Ok(true), Truth::get);
     let verifies = verifies.map_err(|why| ApiError::bad_request(format!("require_verification: {why}")))?;
     if !verifies && !is_administrator(at, "sys/rekey/init").await? {
-        let message = "require_verification=false takes a token with sudo on sys/rekey/init: shares that reach nobody would cost the \
-                       cluster, and whoever begins need not hold any";
+        let message = "require_verification=false takes a token with sudo on sys/rekey/init: if the shares reach no one, the \
+                       cluster is lost, and a client can begin without holding a share";
         return Err(ApiError::Forbidden(message.to_owned()));
     }
     let beginner = beginner(at, "sys/rekey/init").await?;
@@ -204,7 +205,7 @@ pub(crate) async fn begin_root(at: &RequestContext<'_>) -> Result<Answer, ApiErr
     let request: RootRequest = at.json()?;
     let (otp, told) = match request.otp.filter(|otp| !otp.is_empty()) {
         Some(otp) => (Zeroizing::new(otp.into_bytes()), String::new()),
-        // Made here, it is told once, to whoever begins.
+        // The server makes the password. Only the client that begins gets it, once.
         None => {
             let otp = Zeroizing::new(random_otp()?);
             let told = otp.as_str().to_owned();

@@ -1,4 +1,4 @@
-//! The password that unseals beside the shares. Keyway's own: Vault has none.
+//! The password that unseals, as another way besides the shares. Keyway's own: Vault has none.
 
 use keyway_crypto::password::Password;
 use serde::Deserialize;

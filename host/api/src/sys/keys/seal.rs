@@ -15,11 +15,12 @@ pub(crate) async fn is_initialised(at: &RequestContext<'_>) -> Result<Answer, Ap
     Ok(Answer::plain(json!({ "initialized": status.initialised })))
 }
 
-/// There is no leader: where hosts share a store each does everything, and so says of itself that it is one.
+/// There is no leader: if hosts share a store each does everything, and so says of itself that it is one.
 pub(crate) async fn leader(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let is_shared = at.call.core.system_is_shared();
     if is_shared {
-        // Perhaps it has been sealed by what another host did. While the store is away it is what it was.
+        // Another host may have changed the keys, and then the status seals this one. If the store is away,
+        // the status stays as it was.
         let _known = at.call.core.seal_status(&at.call.work).await;
     }
     Ok(Answer::plain(json!({
@@ -32,8 +33,8 @@ pub(crate) async fn leader(at: &RequestContext<'_>) -> Result<Answer, ApiError> 
     })))
 }
 
-/// A server that is sealed already stays as it is, the shares that it was given too; nobody has to show a token for that, and so
-/// nothing is sealed by one who has shown none, should somebody unseal the server meanwhile.
+/// A server that is sealed already stays as it is, with the shares that it was given. Such a request needs no
+/// token. If the server is unsealed meanwhile, a request without a token still seals nothing.
 pub(crate) async fn seal(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     if at.caller.is_some() {
         at.call.core.seal();
@@ -95,7 +96,7 @@ fn seal_answer(call: &Call, status: &SealStatus) -> Value {
 struct InitRequest {
     secret_shares: Option<u64>,
     secret_threshold: Option<u64>,
-    /// Keyway's own: other keys for a cluster that nobody has unsealed yet.
+    /// Keyway's own: other keys for a cluster that was never unsealed.
     #[serde(default)]
     repeat: bool,
 }
@@ -138,7 +139,7 @@ pub(crate) async fn unseal(at: &RequestContext<'_>) -> Result<Answer, ApiError> 
         core.reset_unseal();
         core.seal_status(work).await?
     } else if core.unsealed().is_ok() && (body.key.is_some() || body.password.is_some()) {
-        // There is nothing left to do, whatever is shown.
+        // The server is unsealed already, so no share or password is needed.
         core.seal_status(work).await?
     } else if let Some(password) = body.password {
         call.edge.clients.take_password(call.peer)?;

@@ -1,4 +1,4 @@
-//! What is told of a mount.
+//! The answers about mounts.
 
 use keyway_core::mounts::{Mount, MountTable, Tune};
 use serde_json::{Map, Value, json};
@@ -36,7 +36,7 @@ pub(crate) fn system() -> Value {
     always_mounted("system", 2, "system endpoints used for control, policy and debugging", false)
 }
 
-/// What is mounted at this path without having been made.
+/// The built-in mount at this path.
 pub(crate) fn builtin(path: &str) -> Option<Value> {
     match path {
         "cubbyhole" => Some(cubbyhole()),
@@ -63,7 +63,7 @@ pub(crate) fn always_mounted(kind: &str, number: u128, description: &str, is_loc
     })
 }
 
-/// What a mount says, as it is answered beside other things.
+/// The settings of a mount, as a part of an answer.
 pub(crate) fn config(tune: &Tune) -> Value {
     let mut config = json!({
         "default_lease_ttl": tune.default_lease_ttl,

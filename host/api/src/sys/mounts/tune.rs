@@ -1,4 +1,4 @@
-//! What mounts and auth methods say about what they give out.
+//! The settings of mounts and auth methods, such as the limits of their leases.
 
 use keyway_common::duration::Given;
 use keyway_core::mounts::{MountError, Tune, table::Mount};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::describe;
 use crate::{answer::Answer, error::ApiError, given::seconds, route::RequestContext};
 
-/// What is not there stays as it is. What has no meaning here is refused, unless it says nothing.
+/// A missing field stays as it is. A field without a meaning here is refused, unless it is empty.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct TuneRequest {
     default_lease_ttl: Option<Given>,
@@ -51,15 +51,15 @@ impl TuneRequest {
         Ok(())
     }
 
-    /// The version of KV that is asked for, where one is.
+    /// The version of KV that is asked for, if one is.
     fn kv_version(&self) -> Option<String> {
         let version = self.options.as_ref()?.get("version")?;
         Some(version.as_str().map_or_else(|| version.to_string(), str::to_owned))
     }
 }
 
-/// The limit that is asked for, in seconds; zero and `system` are the system's. None leaves it as it is: the `bao`
-/// command sends an empty text for each limit that it was not told to change.
+/// The wanted limit, in seconds; zero and `system` take the system's. None leaves it as it is: the `bao`
+/// command sends an empty text for each limit that it does not change.
 fn lease_ttl(name: &str, given: Option<&Given>) -> Result<Option<u64>, ApiError> {
     match given {
         None => Ok(None),
@@ -138,7 +138,7 @@ pub(crate) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::Nothing.warning(Some(warning.to_owned())))
 }
 
-/// Whether a mount of a version of KV is to become one of version 2; in OpenBao's words where that cannot be.
+/// Whether a mount of a version of KV is to become one of version 2; in OpenBao's words if that cannot be.
 fn upgrades(present: u8, wanted: &str) -> Result<bool, ApiError> {
     match (present, wanted) {
         (1, "2") => Ok(true),

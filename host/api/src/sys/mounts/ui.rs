@@ -1,5 +1,5 @@
-//! What user interfaces and the command line ask before they ask for anything else: which mounts are of use to the token that is
-//! shown, and which are shown to those without one; and what its policies say.
+//! The first questions of user interfaces and the command line: which mounts the token can use, which mounts
+//! are listed without a token, and what the token's policies allow.
 
 use keyway_core::{
     mounts::{Mount, MountTable},
@@ -23,7 +23,8 @@ const CAPABILITIES: [(&str, Capabilities); 9] = [
     ("scan", Capabilities::SCAN),
 ];
 
-/// The mounts that the token may use, and those that everybody may see; the latter alone, and less of them, without a token.
+/// The mounts that the token may use, and the listed ones. Without a token, only the listed ones, with less
+/// detail.
 pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let table = at.unsealed()?.mounts().current();
     let Some(caller) = &at.caller else { return Ok(listed(&table)) };
@@ -44,7 +45,7 @@ pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::system(json!({ "auth": auth, "secret": secret })))
 }
 
-/// What is shown to everybody.
+/// The mounts that every client sees.
 fn listed(table: &MountTable) -> Answer {
     let mounts = table.iter().filter(|(_, mount)| mount.tune.is_listed);
     let secret: Map<String, Value> = mounts
@@ -69,7 +70,7 @@ fn listed(table: &MountTable) -> Answer {
     Answer::system(json!({ "auth": auth, "secret": secret }))
 }
 
-/// The mount that a path lies in. Those who may not use it are not told whether there is one.
+/// The mount that a path lies in. A client without the right to use it does not learn whether it exists.
 pub(crate) async fn one(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let path = at.name.trim_end_matches('/');
     let (acl, table) = (&at.caller()?.acl, at.unsealed()?.mounts().current());
@@ -91,7 +92,7 @@ pub(crate) async fn one(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::system(told))
 }
 
-/// Where the mount of a path is, in the API and among its kind, and what is told of it.
+/// The mount of a path: its path in the API, its path among its kind, and the answer about it.
 fn mount_of(table: &MountTable, path: &str) -> Option<(String, String, Value)> {
     let (first, rest) = path.split_once('/').unwrap_or((path, ""));
     let of_system = |told| Some((first.to_owned(), first.to_owned(), told));

@@ -12,7 +12,7 @@ use crate::{
 
 const NOT_AUDITED: &str = "no audit device accepts a line, and no request is served without one";
 
-/// 200 where secrets can be read and written; else what stands in the way, most basic first.
+/// 200 if secrets can be read and written; else what stands in the way, most basic first.
 pub(crate) async fn health(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let call = at.call;
     let HealthReport { seal, storage, audits, was_initialised } = call.core.health(&call.work).await;
@@ -30,7 +30,7 @@ pub(crate) async fn health(at: &RequestContext<'_>) -> Result<Answer, ApiError> 
     };
     let sealed = known.map_or_else(|| call.core.unsealed().is_err(), |seal| seal.sealed);
     let mut body = json!({
-        // Of a store that was never read nobody knows.
+        // If the store was never read, this says whether the server knew it as initialised before.
         "initialized": known.map_or(was_initialised, |seal| seal.initialised),
         "sealed": sealed,
         "standby": false,
@@ -57,7 +57,7 @@ pub(crate) async fn health(at: &RequestContext<'_>) -> Result<Answer, ApiError> 
     answer::health(state, |name| call.query(name), body)
 }
 
-/// In a few words: whoever asks need not have a token.
+/// The state in a few words, because a client may ask without a token.
 fn state(backend: &BackendHealth) -> String {
     let mut state = match (&backend.health, &backend.down) {
         (Ok(health), _) if health.is_ready() => "ready".to_owned(),

@@ -1,4 +1,4 @@
-//! What the machine and the process are, and what they are doing.
+//! The machine and the process, and their load.
 
 use keyway_core::Host;
 use keyway_loader::probe::own_program;
@@ -10,7 +10,7 @@ use crate::{answer::Answer, error::ApiError, route::RequestContext};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The version that serves, since it was installed; which versions were here before, nobody has written down.
+/// The version that serves, since it was installed. Keyway keeps no record of earlier versions.
 pub(crate) async fn versions(_at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let installed = own_program().and_then(|program| std::fs::metadata(program)?.modified());
     let installed = installed.ok().and_then(|time| jiff::Timestamp::try_from(time).ok());

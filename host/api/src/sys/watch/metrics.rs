@@ -43,7 +43,7 @@ fn format(call: &Call) -> Result<Format, ApiError> {
     Ok(if is_client && !is_scraper { Format::Json } else { Format::Prometheus })
 }
 
-/// What is known only when it is asked for.
+/// Samples that are taken when a client asks for metrics.
 fn samples(edge: &Edge) -> Vec<Sample> {
     let core = &edge.core;
     let mut samples = vec![

@@ -1,4 +1,4 @@
-//! What the thread of a device is asked, and what it says of itself.
+//! The jobs of a device's thread, and its state.
 
 use std::{
     sync::{
@@ -58,8 +58,8 @@ impl State {
     }
 }
 
-/// Answers whoever waits.
+/// Answers the caller that waits.
 pub(super) fn tell(told: &Told, answer: Result<(), String>) {
-    // Each device tells once, and whoever has given up listens no more.
+    // The send fails only if the caller has gone, because each device answers once.
     let _given_up = told.try_send(answer);
 }

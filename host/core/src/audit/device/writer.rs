@@ -1,4 +1,4 @@
-//! The thread of a device: writes what it is given in its order, links the lines, and tries again by itself after a failure.
+//! The thread of a device: writes lines in their order, links them, and tries again after a failure.
 
 use std::{
     io,
@@ -18,7 +18,8 @@ use crate::audit::{
     sink::{Sink, WRITE},
 };
 
-/// How long a device that has kept its thread waiting is not tried again, and how often one that fails is tried by itself.
+/// How long a device that has kept its thread waiting rests, and how often the thread tries a failing device
+/// again.
 const REST: Duration = Duration::from_secs(1);
 /// What has kept the thread waiting.
 const LONG: Duration = Duration::from_millis(100);
@@ -84,7 +85,8 @@ impl Writer {
         }
     }
 
-    /// Nobody else may try a server again that refuses everything.
+    /// If every device fails, the server refuses all requests, and no request would try the device again. So
+    /// the thread does.
     fn try_again(&mut self) {
         let (told, _unheard) = mpsc::channel(1);
         let ask = if self.has_failed_to_write { Ask::Resume(resumed(&self.name)) } else { Ask::Open };
@@ -112,7 +114,7 @@ impl Writer {
         }
         let asks = batch.iter().filter(|job| job.ask.entry().is_none());
         if batch.iter().all(|job| matches!(job.ask, Ask::Probe)) {
-            // Whoever only asks may have it opened by another behind it.
+            // After a probe alone the sink stays closed, so that another device can open it.
             self.sink.close();
         }
         for job in asks {
@@ -142,7 +144,7 @@ impl Writer {
         let mut lines = lines.into_iter().peekable();
         let (mut written, mut begins) = (0, usize::from(self.is_torn));
         let outcome = loop {
-            // Whoever's line is whole is told at once.
+            // A job is answered as soon as its line is whole.
             while let Some((job, end, chain)) = lines.next_if(|(_, end, _)| *end <= written) {
                 begins = end;
                 self.missed = failures;
@@ -182,10 +184,10 @@ impl Writer {
         }
     }
 
-    /// Opens the sink where it has to be. A chain that this server has begun goes on there.
+    /// Opens the sink if it has to be. A chain that this server has begun goes on there.
     fn ready(&mut self) -> io::Result<()> {
         let Some(started) = self.sink.ready()? else { return Ok(()) };
-        // Behind a line of this server's stands what it has written, or nobody.
+        // Only this server writes after its own lines. So the chain in memory stands.
         if self.chain.is_none() {
             self.chain = started.chain;
         }
@@ -217,7 +219,8 @@ impl Writer {
     }
 }
 
-/// What a device writes when it tries again by itself; its chain tells how many lines are missing before.
+/// The line that a device writes first when its thread tries again; its chain tells how many lines are
+/// missing before.
 fn resumed(name: &str) -> Arc<str> {
     let entry = serde_json::json!({ "type": "resumed", "device": name }).to_string();
     let time = jiff::Timestamp::now();

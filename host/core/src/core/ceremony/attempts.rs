@@ -20,7 +20,7 @@ use crate::{
     token::TokenError,
 };
 
-/// How long an attempt lasts that nobody gives a share to: whoever begins one does not keep others from it for ever.
+/// How long an attempt lasts without a share. After that it does not keep others from beginning one.
 pub(super) const IDLE: Duration = Duration::from_secs(1_800);
 
 /// The ceremonies that are under way.
@@ -28,7 +28,7 @@ pub(super) const IDLE: Duration = Duration::from_secs(1_800);
 pub(in crate::core) struct Ceremonies {
     rekeying: Mutex<Option<Rekeying>>,
     root: Mutex<Option<RootAttempt>>,
-    /// Held by whoever gives a share, until what it has led to is known.
+    /// Held from a given share until its outcome is known.
     giving: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -38,7 +38,8 @@ pub(super) struct Rekeying {
     /// Whether the new shares must be given back before they count.
     pub(super) verifies: bool,
     pub(super) given: Vec<Share>,
-    /// The shares that were enough: whoever has one is told the new ones again, where these are not given back.
+    /// The shares that were enough. If the new shares need no verification, the holder of one of these gets
+    /// the new ones again.
     pub(super) proofs: Vec<ShareHash>,
     pub(super) made: Option<Arc<Made>>,
     pub(super) state: State,
@@ -55,7 +56,7 @@ pub(super) struct RootAttempt {
 /// Keys that were made, and are not in force yet.
 pub(super) struct Made {
     pub(super) keys: NextKeys,
-    /// None where they need not be given back.
+    /// None if they need not be given back.
     pub(super) verification: Option<Mutex<Verification>>,
 }
 
@@ -76,7 +77,7 @@ impl Made {
         self.verification.as_ref().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The name of their giving back, where there is one.
+    /// The name of their giving back, if there is one.
     pub(super) fn verification_nonce(&self) -> Option<Uuid> {
         self.verification().map(|verification| verification.nonce)
     }
@@ -92,7 +93,7 @@ impl Rekeying {
         }
     }
 
-    /// Whether somebody who may has another one take its place: nobody has given a share to it yet.
+    /// Whether an administrator's attempt may replace this one: it has no share yet.
     pub(super) fn can_be_replaced(&self) -> bool {
         self.state == State::Waiting && self.given.is_empty() && self.made.is_none()
     }
@@ -142,7 +143,7 @@ impl Ceremonies {
         self.root.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody goes on with this attempt.
+    /// Notes that a holder goes on with this attempt.
     pub(super) fn touch(&self, attempt: Uuid) {
         if let Some(rekeying) = self.rekeying().as_mut().filter(|rekeying| rekeying.nonce == attempt) {
             rekeying.touched = Instant::now();
@@ -166,7 +167,8 @@ impl Ceremonies {
         *self.root() = None;
     }
 
-    /// Held by one at a time. Whoever finds it held asks again: strangers do not make the holders of the shares wait in line.
+    /// Held by one request at a time. Another request fails and has to try again, so that strangers do not
+    /// make the share holders wait in line.
     pub(super) fn one_at_a_time(&self) -> Result<OwnedMutexGuard<()>, CoreError> {
         Arc::clone(&self.giving).try_lock_owned().map_err(|_| CoreError::Busy)
     }

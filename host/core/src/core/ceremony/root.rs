@@ -1,4 +1,4 @@
-//! A root token, made by the holders of the shares where nobody has one.
+//! Generates a root token with the shares of their holders.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::{
 /// How far the making of a root token is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RootStatus {
-    /// The name of the attempt; none where none has begun.
+    /// The name of the attempt; none if none has begun.
     pub nonce: Option<Uuid>,
     /// How many shares were given.
     pub progress: usize,
@@ -53,12 +53,12 @@ impl Core {
         }
     }
 
-    /// Begins the making of a root token, which will be hidden in this one-time pad. That of an administrator takes the place of
-    /// one that nobody has given a share to.
+    /// Begins to generate a root token. The one-time pad hides the token in the answer. An administrator's
+    /// attempt replaces one that has no share yet.
     ///
     /// # Errors
     ///
-    /// `Ceremony` where one is under way, or the pad is not as long as a token; `Sealed`, and the store's.
+    /// `Ceremony` if one is under way, or if the pad is not as long as a token; `Sealed`, and the store's.
     pub async fn begin_root(
         &self,
         work: &Work,

@@ -7,15 +7,15 @@ use crate::barrier::BarrierError;
 pub(super) enum State {
     /// They are not in force.
     Waiting,
-    /// Nobody knows whether they are in force. They must not be forgotten.
+    /// It is unknown whether they are in force. They must not be forgotten.
     Unknown,
-    /// They are in force, and kept for whoever did not hear of it.
+    /// They are in force, and kept for a holder who did not receive the answer.
     InForce,
 }
 
 impl State {
-    /// How far they are after an attempt to put them in force. What was unknown stays so until it is known: that the store cannot
-    /// even be read now does not say what became of the write before.
+    /// The state after an attempt to put the keys in force. An unknown outcome stays unknown until it is
+    /// found out. A store that cannot be read now does not tell the outcome of an earlier write.
     pub(super) fn after(self, attempt: &Result<(), BarrierError>) -> Self {
         match attempt {
             Ok(()) => Self::InForce,

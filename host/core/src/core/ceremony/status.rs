@@ -1,4 +1,4 @@
-//! What is told of a rekeying.
+//! The status of a rekey.
 
 use keyway_crypto::shares::Share;
 use uuid::Uuid;
@@ -6,9 +6,9 @@ use uuid::Uuid;
 /// How far a rekeying is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RekeyStatus {
-    /// The name of the attempt; none where none has begun.
+    /// The name of the attempt; none if none has begun.
     pub nonce: Option<Uuid>,
-    /// How many shares unseal, and how many there are, of those that are to come.
+    /// How many of the new shares will unseal, and how many there will be.
     pub next: (u8, u8),
     /// How many shares were given.
     pub progress: usize,
@@ -16,7 +16,7 @@ pub struct RekeyStatus {
     pub required: u8,
     /// Whether the new shares must be given back before they count.
     pub verifies: bool,
-    /// The name of the giving back; none where there is nothing to be given back.
+    /// The name of the giving back; none if there is nothing to be given back.
     pub verification: Option<Uuid>,
     /// How many were given back.
     pub given_back: usize,
@@ -27,7 +27,7 @@ pub struct RekeyStatus {
 pub enum Beginner {
     /// A token with `sudo`.
     Administrator,
-    /// Anybody else who may.
+    /// Any other client with the right to begin.
     Anybody,
 }
 
@@ -35,7 +35,7 @@ pub enum Beginner {
 pub enum Rekeyed {
     /// More are needed.
     Going(RekeyStatus),
-    /// The new shares, for their holders; the name of their giving back, where that is needed before they count.
+    /// The new shares, for their holders; the name of their giving back, if that is needed before they count.
     Made {
         /// The name of the attempt.
         nonce: Uuid,

@@ -6,8 +6,8 @@ use super::state::State;
 use crate::core::{Core, CoreError, Unsealed};
 
 impl Core {
-    /// Whether the keys in force, which are not those that this host has, are of a rekeying of its own whose outcome it did not know.
-    /// Then it has them.
+    /// Whether the keys in force come from this host's own rekey, whose outcome it did not know. If so, the
+    /// host takes them.
     pub(in crate::core) async fn finds_its_own_keys(
         &self,
         work: &Work,

@@ -19,7 +19,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `Ceremony` where there is no rekeying; and as [`cancel_rekey`](Self::cancel_rekey).
+    /// `Ceremony` if there is no rekeying; and as [`cancel_rekey`](Self::cancel_rekey).
     pub async fn restart_verification(
         &self,
         work: &Work,

@@ -1,4 +1,4 @@
-//! What is known of swaps, and how they are asked for.
+//! The state of swaps, and the requests for them.
 
 use std::{
     collections::BTreeMap,
@@ -61,7 +61,7 @@ pub struct PluginSource {
     pub swaps: SwapSettings,
 }
 
-/// A swap to be made.
+/// A request for a swap.
 #[derive(Debug, Clone)]
 pub struct SwapRequest {
     /// Back to the generation before.
@@ -119,7 +119,7 @@ pub struct LastSwap {
     pub detail: String,
 }
 
-/// What is known about swaps.
+/// The state of swaps.
 #[derive(Default)]
 pub(in crate::core) struct Swaps {
     pub(super) supply: RwLock<Option<Arc<PluginSource>>>,

@@ -14,7 +14,7 @@ use crate::core::{Core, CoreError};
 const BACKUPS: &str = "backups";
 
 impl Core {
-    /// Upgrades the data format of a backend, behind a backup.
+    /// Upgrades the data format of a backend, after a backup.
     ///
     /// # Errors
     ///
@@ -23,7 +23,7 @@ impl Core {
         let storage = self.backends.get(name)?.clone();
         let supply = self.swaps.supply().ok_or(CoreError::NotFromPlugins)?;
         let core = Arc::clone(self);
-        // To its end, whether or not anybody waits for it.
+        // The upgrade goes on to its end, even if the client stops waiting.
         let upgrading = tokio::spawn(async move { core.upgrade_to_the_end(&storage, &supply).await });
         let broken = |error: JoinError| SwapError::Interrupted { reason: error.to_string() };
         let upgraded = upgrading.await.unwrap_or_else(|error| Err(broken(error)));
@@ -53,7 +53,8 @@ impl Core {
         upgraded
     }
 
-    /// Whoever cannot go back because the data format is too new is told of the backup that was made before.
+    /// If a roll back fails because the data format is too new, the error names the backup that was made
+    /// before.
     pub(super) fn explain(&self, name: &str, error: SwapError) -> CoreError {
         let knows = match &error {
             SwapError::Previous { failure, .. } => match &**failure {

@@ -1,4 +1,5 @@
-//! What the rule that counts asks of a request beside its path: its operation, how its answer is wrapped, its parameters.
+//! The conditions of the rule that counts, besides the path: the operation, the wrapping of the answer, the
+//! parameters.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use serde_json::Number;
 
 use super::{Position, SyntaxError};
 
-/// What the text is made of, beside blanks and comments.
+/// A token of the text. Blanks and comments are none.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
     /// A name without quotes.
