@@ -129,8 +129,8 @@ impl Trail {
     fn describe(&self, call: &Call, known: &AuditFacts<'_>) -> AuditedRequest {
         let auth = known.caller.map(|caller| self.caller(call, caller, known.refused.is_none()));
         let (mount_point, mount_type) = match known.mounted {
-            Some(Mounted::Secrets { at, .. }) => (format!("{at}/"), "kv".to_owned()),
-            Some(Mounted::Auth { at, mount }) => (format!("auth/{at}/"), mount.kind.clone()),
+            Some(Mounted::Secrets { path, .. }) => (format!("{path}/"), "kv".to_owned()),
+            Some(Mounted::Auth { path, mount }) => (format!("auth/{path}/"), mount.kind.clone()),
             None => (String::new(), String::new()),
         };
         // What strangers send is not made much longer than it is.

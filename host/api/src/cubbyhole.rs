@@ -21,59 +21,61 @@ const MAX_PATH_BYTES: usize = 380;
 pub(super) static ROUTES: Table = Table {
     base: "cubbyhole/",
     routes: &[
-        Route::new(Read, "{path}", |at| Box::pin(read(at))).of_secret(),
-        Route::new(List, "{path}", |at| Box::pin(list(at))),
-        Route::new(Write, "{path}", |at| Box::pin(write(at))).of_secret().creating(|at| Box::pin(exists(at))),
-        Route::new(Delete, "{path}", |at| Box::pin(delete(at))).of_secret(),
+        Route::new(Read, "{path}", |context| Box::pin(read(context))).of_secret(),
+        Route::new(List, "{path}", |context| Box::pin(list(context))),
+        Route::new(Write, "{path}", |context| Box::pin(write(context)))
+            .of_secret()
+            .creating(|context| Box::pin(exists(context))),
+        Route::new(Delete, "{path}", |context| Box::pin(delete(context))).of_secret(),
     ],
 };
 
-fn cubbyhole<'a>(at: &'a RequestContext<'_>) -> Result<Cubbyhole<'a>, ApiError> {
-    Ok(Cubbyhole::new(at.unsealed()?.records(&at.call.work), &at.caller()?.live.name))
+fn cubbyhole<'a>(context: &'a RequestContext<'_>) -> Result<Cubbyhole<'a>, ApiError> {
+    Ok(Cubbyhole::new(context.unsealed()?.records(&context.call.work), &context.caller()?.live.name))
 }
 
-fn path<'a>(at: &'a RequestContext<'_>) -> Result<&'a str, ApiError> {
-    SecretPath::parse(at.name).map_err(ApiError::bad_request)?;
-    if at.name.len() > MAX_PATH_BYTES {
+fn path<'a>(context: &'a RequestContext<'_>) -> Result<&'a str, ApiError> {
+    SecretPath::parse(context.name).map_err(ApiError::bad_request)?;
+    if context.name.len() > MAX_PATH_BYTES {
         return Err(ApiError::bad_request(format!(
             "a path in a cubbyhole has at most {MAX_PATH_BYTES} bytes"
         )));
     }
-    Ok(at.name)
+    Ok(context.name)
 }
 
-async fn exists(at: &RequestContext<'_>) -> Result<bool, ApiError> {
-    Ok(cubbyhole(at)?.read::<Box<RawValue>>(path(at)?).await?.is_some())
+async fn exists(context: &RequestContext<'_>) -> Result<bool, ApiError> {
+    Ok(cubbyhole(context)?.read::<Box<RawValue>>(path(context)?).await?.is_some())
 }
 
-async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let kept = cubbyhole(at)?.read::<Box<RawValue>>(path(at)?).await?.ok_or(ApiError::NotFound)?;
-    at.call.hold(kept.get().len(), false)?;
+async fn read(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let kept = cubbyhole(context)?.read::<Box<RawValue>>(path(context)?).await?.ok_or(ApiError::NotFound)?;
+    context.call.hold(kept.get().len(), false)?;
     Ok(Answer::system(kept))
 }
 
-async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let data: Box<RawValue> = at.json()?;
+async fn write(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let data: Box<RawValue> = context.json()?;
     if !data.get().starts_with('{') || data.get().trim_matches(['{', '}']).trim().is_empty() {
         return Err(ApiError::bad_request("missing data fields"));
     }
     if has_repeated_name(data.get()) {
         return Err(ApiError::bad_request("the body has the same name twice in one object"));
     }
-    cubbyhole(at)?.write(path(at)?, &data).await?;
+    cubbyhole(context)?.write(path(context)?, &data).await?;
     Ok(Answer::Nothing)
 }
 
-async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
-    let names = cubbyhole(at)?.list(folder.as_str()).await?;
+async fn list(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let folder = FolderPath::parse(context.name).map_err(ApiError::bad_request)?;
+    let names = cubbyhole(context)?.list(folder.as_str()).await?;
     if names.is_empty() {
         return Err(ApiError::NotFound);
     }
     Ok(Answer::system(json!({ "keys": names })))
 }
 
-async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    cubbyhole(at)?.remove(path(at)?).await?;
+async fn delete(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    cubbyhole(context)?.remove(path(context)?).await?;
     Ok(Answer::Nothing)
 }

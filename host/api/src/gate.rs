@@ -43,17 +43,17 @@ pub(super) async fn pass(call: &Call, body: Body, trail: &mut Trail) -> Result<A
 }
 
 async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> Result<Answer, ApiError> {
-    let (found, mut ahead) = prefetch(call).await?;
+    let (found, mut prefetched) = prefetch(call).await?;
     if let Ok(Some(target)) = &found {
         call.label.set(target.table.base, target.route.pattern);
         if target.is_open(call) {
-            return pass_open(call, target, &ahead, body, trail).await;
+            return pass_open(call, target, &prefetched, body, trail).await;
         }
     }
     // A caller without the right to ask does not learn which routes exist.
     let unsealed = call.core.unsealed()?;
     let address = call.peer.map(|peer| peer.ip());
-    let caller = call.core.caller(&unsealed, &call.work, call.token.as_ref(), address, &ahead).await;
+    let caller = call.core.caller(&unsealed, &call.work, call.token.as_ref(), address, &prefetched).await;
     let target = match found {
         Ok(Some(target)) => target,
         Ok(None) | Err(_) => {
@@ -85,33 +85,33 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
     };
     // The secret was prefetched before the policies that decide over it were known. It is read again after
     // the decision.
-    if caller.since > ahead.clock()
+    if caller.since > prefetched.clock()
         && let Some(place) = target.first_read(call)
     {
-        ahead.forget(&place);
+        prefetched.forget(&place);
     }
-    let mut at = RequestContext {
+    let mut context = RequestContext {
         call,
         route: target.route,
         unread: Unread::default(),
         name: &target.name,
         unsealed: Some(unsealed),
-        ahead: &ahead,
+        prefetched: &prefetched,
         caller: Some(caller),
         mounted: target.mounted,
         body: Bytes::new(),
         path: target.route.policy_path(call.path.as_str(), &target.name, call.action),
     };
-    let authorised = authorise(&mut at, target.route, body).await;
+    let authorised = authorise(&mut context, target.route, body).await;
     let known = AuditFacts {
-        caller: at.caller.as_ref(),
-        mounted: at.mounted.as_ref(),
-        body: Some(&at.body),
+        caller: context.caller.as_ref(),
+        mounted: context.mounted.as_ref(),
+        body: Some(&context.body),
         refused: authorised.as_ref().err(),
     };
     // Before the first effect, which is that a use of the token is counted.
     trail.ask(call, known).await?;
-    let counted = spend(call, at.unsealed()?, at.caller()?, Some(target.route)).await?;
+    let counted = spend(call, context.unsealed()?, context.caller()?, Some(target.route)).await?;
     authorised?;
     if !counted {
         return Err(ApiError::PermissionDenied);
@@ -119,24 +119,24 @@ async fn pass_with(call: &Call, body: &mut Option<Body>, trail: &mut Trail) -> R
     if target.route.is_attempt {
         call.edge.clients.take_attempt(call.peer)?;
     }
-    run(at).await
+    run(context).await
 }
 
 /// Runs the endpoint of a request that may pass.
-async fn run(mut at: RequestContext<'_>) -> Result<Answer, ApiError> {
-    let call = at.call;
-    at.check_unread()?;
-    if let Some(Mounted::Secrets { mount, .. }) = &at.mounted
+async fn run(mut context: RequestContext<'_>) -> Result<Answer, ApiError> {
+    let call = context.call;
+    context.check_unread()?;
+    if let Some(Mounted::Secrets { mount, .. }) = &context.mounted
         && mount.upgrade.is_some_and(|upgrade| !upgrade.serves)
     {
         return Err(ApiError::bad_request(UPGRADING));
     }
-    if let Some(answer) = unnamed::answer(&at)? {
+    if let Some(answer) = unnamed::answer(&context)? {
         return Ok(answer);
     }
-    let answer = (at.route.run)(&at).await?.warning(std::mem::take(&mut at.unread).warning());
+    let answer = (context.route.run)(&context).await?.warning(std::mem::take(&mut context.unread).warning());
     match call.wrap_ttl {
-        Some(ttl) => wrapping::wrap(&at, answer, ttl).await,
+        Some(ttl) => wrapping::wrap(&context, answer, ttl).await,
         None => Ok(answer),
     }
 }
@@ -144,7 +144,7 @@ async fn run(mut at: RequestContext<'_>) -> Result<Answer, ApiError> {
 async fn pass_open(
     call: &Call,
     target: &Target,
-    ahead: &Prefetched,
+    prefetched: &Prefetched,
     body: &mut Option<Body>,
     trail: &mut Trail,
 ) -> Result<Answer, ApiError> {
@@ -166,7 +166,7 @@ async fn pass_open(
         unread: Unread::default(),
         name: &target.name,
         unsealed,
-        ahead,
+        prefetched,
         caller: None,
         mounted,
         body,
@@ -190,10 +190,10 @@ async fn prefetch(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Pref
     let table = unsealed.mounts().current();
     let token = call.token.as_ref().filter(|_| !is_open);
     let first = known.and_then(|target| target.first_read(call));
-    let ahead = call.core.prefetch(&unsealed, &call.work, token, first).await?;
+    let prefetched = call.core.prefetch(&unsealed, &call.work, token, first).await?;
     // The mounts may have changed meanwhile, by this host or another one.
     let found = if Arc::ptr_eq(&table, &unsealed.mounts().current()) { found } else { target::of(call) };
-    Ok((found, ahead))
+    Ok((found, prefetched))
 }
 
 /// The operations that an action may be; which one depends on the stored secret.
@@ -214,23 +214,23 @@ fn may(caller: &Caller, operations: &[Operation], path: &str) -> bool {
 
 /// Whether the caller may do this; reads the body on the way, once it is known that they may send one.
 async fn authorise(
-    at: &mut RequestContext<'_>,
+    context: &mut RequestContext<'_>,
     route: &Route,
     body: &mut Option<Body>,
 ) -> Result<(), ApiError> {
-    let (call, path) = (at.call, at.path.clone());
+    let (call, path) = (context.call, context.path.clone());
     let path = path.as_str();
     let is_bound = !matches!(route.access, Access::Holder(_) | Access::Visitor(_));
-    let acl = Arc::clone(&at.caller()?.acl);
+    let acl = Arc::clone(&context.caller()?.acl);
     if is_bound {
-        if !may(at.caller()?, operations(call.action), path) {
+        if !may(context.caller()?, operations(call.action), path) {
             return Err(ApiError::PermissionDenied);
         }
         if route.needs_sudo && !acl.has_sudo(path, call.action.is_of_folder()) {
             return Err(ApiError::PermissionDenied);
         }
     }
-    at.body = body::read(call, body.take().unwrap_or_default(), route.body, false).await?;
+    context.body = body::read(call, body.take().unwrap_or_default(), route.body, false).await?;
     if !is_bound || acl.is_root() {
         return Ok(());
     }
@@ -240,35 +240,35 @@ async fn authorise(
         Action::Delete => Operation::Delete,
         Action::List => Operation::List,
         Action::Scan => Operation::Scan,
-        Action::Write => written(at, route, path).await?,
+        Action::Write => written(context, route, path).await?,
     };
-    let parameters = if acl.looks_at_parameters(path) { parameters(at)? } else { Map::new() };
+    let parameters = if acl.looks_at_parameters(path) { parameters(context)? } else { Map::new() };
     let ask = Ask { operation, path, parameters: &parameters, wrapping_s: call.wrap_ttl };
     if acl.allows(&ask) { Ok(()) } else { Err(ApiError::PermissionDenied) }
 }
 
 /// Whether a write makes something or changes it, if that makes a difference to the caller.
-async fn written(at: &RequestContext<'_>, route: &Route, path: &str) -> Result<Operation, ApiError> {
+async fn written(context: &RequestContext<'_>, route: &Route, path: &str) -> Result<Operation, ApiError> {
     let Some(exists) = route.exists else { return Ok(Operation::Update) };
     let granted =
-        at.caller()?.acl.permissions(path, false).map(|found| found.capabilities).unwrap_or_default();
+        context.caller()?.acl.permissions(path, false).map(|found| found.capabilities).unwrap_or_default();
     if granted.has(Capabilities::CREATE | Capabilities::UPDATE) {
         return Ok(Operation::Update);
     }
-    Ok(if exists(at).await? { Operation::Update } else { Operation::Create })
+    Ok(if exists(context).await? { Operation::Update } else { Operation::Create })
 }
 
 /// The fields of the body, or of the query if there is none.
-fn parameters(at: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
+fn parameters(context: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
     // As the endpoints read them: from the query if nothing is written, and from the body otherwise.
-    if matches!(at.call.action, Action::Read) {
-        return Ok(at.call.query_parameters());
+    if matches!(context.call.action, Action::Read) {
+        return Ok(context.call.query_parameters());
     }
     // Two readers of such a body could see two different values.
-    if std::str::from_utf8(&at.body).is_ok_and(has_repeated_name) {
+    if std::str::from_utf8(&context.body).is_ok_and(has_repeated_name) {
         return Err(ApiError::bad_request("the body has the same name twice in one object"));
     }
-    at.json()
+    context.json()
 }
 
 /// Takes one of the uses of the token that is shown, whether or not it may do what it is shown for.

@@ -16,37 +16,39 @@ use super::{
 pub(super) static ROUTES: Table = Table {
     base: "kv1/",
     routes: &[
-        Route::new(Read, "{path}", |at| Box::pin(read(at))).of_secret().reading_secret(),
-        Route::new(List, "{path}", |at| Box::pin(list(at))).query(PART),
-        Route::new(Scan, "{path}", |at| Box::pin(scan(at))).query(PART),
-        Route::new(Write, "{path}", |at| Box::pin(write(at)))
+        Route::new(Read, "{path}", |context| Box::pin(read(context))).of_secret().reading_secret(),
+        Route::new(List, "{path}", |context| Box::pin(list(context))).query(PART),
+        Route::new(Scan, "{path}", |context| Box::pin(scan(context))).query(PART),
+        Route::new(Write, "{path}", |context| Box::pin(write(context)))
             .of_secret()
             .with_value()
-            .creating(|at| Box::pin(exists(at))),
-        Route::new(Delete, "{path}", |at| Box::pin(delete(at))).of_secret(),
+            .creating(|context| Box::pin(exists(context))),
+        Route::new(Delete, "{path}", |context| Box::pin(delete(context))).of_secret(),
     ],
 };
 
-async fn engine<'a>(at: &'a RequestContext<'_>) -> Result<Engine<'a>, ApiError> {
-    let engine = at.call.core.engine(at.unsealed()?, at.secrets()?.1, &at.call.work).await?;
-    Ok(engine.with_prefetched(at.ahead))
+async fn engine<'a>(context: &'a RequestContext<'_>) -> Result<Engine<'a>, ApiError> {
+    let engine =
+        context.call.core.engine(context.unsealed()?, context.secrets()?.1, &context.call.work).await?;
+    Ok(engine.with_prefetched(context.prefetched))
 }
 
-fn secret(at: &RequestContext<'_>) -> Result<SecretPath, ApiError> {
-    SecretPath::parse(at.name).map_err(ApiError::bad_request)
+fn secret(context: &RequestContext<'_>) -> Result<SecretPath, ApiError> {
+    SecretPath::parse(context.name).map_err(ApiError::bad_request)
 }
 
-async fn exists(at: &RequestContext<'_>) -> Result<bool, ApiError> {
-    Ok(engine(at).await?.read_plain(&secret(at)?).await?.is_some())
+async fn exists(context: &RequestContext<'_>) -> Result<bool, ApiError> {
+    Ok(engine(context).await?.read_plain(&secret(context)?).await?.is_some())
 }
 
-async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let value = engine(at).await?.read_plain(&secret(at)?).await?.ok_or(ApiError::NotFound)?;
-    at.call.hold(value.len(), false)?;
+async fn read(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let value = engine(context).await?.read_plain(&secret(context)?).await?.ok_or(ApiError::NotFound)?;
+    context.call.hold(value.len(), false)?;
     let data: Box<RawValue> = serde_json::from_slice(&value)
         .map_err(|_| ApiError::Internal("the secret's value is not what was written".to_owned()))?;
-    let lease_duration = ttl_of(&data)
-        .unwrap_or_else(|| at.secrets().map(|(_, mount)| mount.tune.lifetimes().default).unwrap_or_default());
+    let lease_duration = ttl_of(&data).unwrap_or_else(|| {
+        context.secrets().map(|(_, mount)| mount.tune.lifetimes().default).unwrap_or_default()
+    });
     Ok(Answer::Logical(Logical {
         data: Some(data),
         lease_duration,
@@ -66,22 +68,22 @@ fn ttl_of(data: &RawValue) -> Option<u64> {
     u64::try_from(nanoseconds).ok().map(|nanoseconds| nanoseconds / 1_000_000_000)
 }
 
-async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let data: Box<RawValue> = at.json()?;
+async fn write(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let data: Box<RawValue> = context.json()?;
     if !data.get().starts_with('{') || data.get().trim_matches(['{', '}']).trim().is_empty() {
         return Err(ApiError::bad_request("missing data fields"));
     }
     if has_repeated_name(data.get()) {
         return Err(ApiError::bad_request("the body has the same name twice in one object"));
     }
-    engine(at).await?.write_plain(&secret(at)?, data.get().as_bytes()).await?;
+    engine(context).await?.write_plain(&secret(context)?, data.get().as_bytes()).await?;
     Ok(Answer::Nothing)
 }
 
-async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
-    let (after, limit) = part(at.call)?;
-    let names = engine(at)
+async fn list(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let folder = FolderPath::parse(context.name).map_err(ApiError::bad_request)?;
+    let (after, limit) = part(context.call)?;
+    let names = engine(context)
         .await?
         .list_plain(&folder, keyway_core::secrets::Part { after: after.as_deref(), limit })
         .await?;
@@ -91,14 +93,14 @@ async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::kv(json!({ "keys": names })))
 }
 
-async fn scan(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
-    let (after, limit) = part(at.call)?;
+async fn scan(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let folder = FolderPath::parse(context.name).map_err(ApiError::bad_request)?;
+    let (after, limit) = part(context.call)?;
     let part = keyway_core::secrets::Part { after: after.as_deref(), limit };
-    Ok(Answer::scanned(&engine(at).await?.scan_plain(&folder, part).await?))
+    Ok(Answer::scanned(&engine(context).await?.scan_plain(&folder, part).await?))
 }
 
-async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    engine(at).await?.remove_plain(&secret(at)?).await?;
+async fn delete(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    engine(context).await?.remove_plain(&secret(context)?).await?;
     Ok(Answer::Nothing)
 }

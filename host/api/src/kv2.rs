@@ -27,51 +27,59 @@ use super::{
 pub(super) static ROUTES: Table = Table {
     base: "kv/",
     routes: &[
-        Route::new(Read, "config", |at| Box::pin(config::read(at))),
-        Route::new(Write, "config", |at| Box::pin(config::write(at))).refusing(unsupported::KV_CONFIG),
-        Route::new(Read, "data/{path}", |at| Box::pin(data::read(at)))
+        Route::new(Read, "config", |context| Box::pin(config::read(context))),
+        Route::new(Write, "config", |context| Box::pin(config::write(context)))
+            .refusing(unsupported::KV_CONFIG),
+        Route::new(Read, "data/{path}", |context| Box::pin(data::read(context)))
             .of_secret()
             .query(&["version"])
             .reading_secret(),
-        Route::new(Write, "data/{path}", |at| Box::pin(data::write(at)))
+        Route::new(Write, "data/{path}", |context| Box::pin(data::write(context)))
             .of_secret()
             .refusing(unsupported::DATA)
             .with_value()
-            .creating(|at| Box::pin(exists(at))),
-        Route::new(Patch, "data/{path}", |at| Box::pin(data::patch(at)))
+            .creating(|context| Box::pin(exists(context))),
+        Route::new(Patch, "data/{path}", |context| Box::pin(data::patch(context)))
             .of_secret()
             .refusing(unsupported::DATA)
             .with_value(),
-        Route::new(Delete, "data/{path}", |at| Box::pin(data::delete(at))).of_secret(),
-        Route::new(Write, "delete/{path}", |at| Box::pin(versions::alter(at, Fate::Delete))).of_secret(),
-        Route::new(Write, "undelete/{path}", |at| Box::pin(versions::alter(at, Fate::Undelete))).of_secret(),
-        Route::new(Write, "destroy/{path}", |at| Box::pin(versions::alter(at, Fate::Destroy))).of_secret(),
-        Route::new(Read, "metadata/{path}", |at| Box::pin(metadata::read(at))).of_secret().reading_secret(),
-        Route::new(List, "metadata/{path}", |at| Box::pin(metadata::list(at))).query(PART),
-        Route::new(Scan, "metadata/{path}", |at| Box::pin(metadata::scan(at))).query(PART),
-        Route::new(Write, "metadata/{path}", |at| Box::pin(metadata::write(at)))
+        Route::new(Delete, "data/{path}", |context| Box::pin(data::delete(context))).of_secret(),
+        Route::new(Write, "delete/{path}", |context| Box::pin(versions::alter(context, Fate::Delete)))
+            .of_secret(),
+        Route::new(Write, "undelete/{path}", |context| Box::pin(versions::alter(context, Fate::Undelete)))
+            .of_secret(),
+        Route::new(Write, "destroy/{path}", |context| Box::pin(versions::alter(context, Fate::Destroy)))
+            .of_secret(),
+        Route::new(Read, "metadata/{path}", |context| Box::pin(metadata::read(context)))
             .of_secret()
-            .creating(|at| Box::pin(exists(at))),
-        Route::new(Patch, "metadata/{path}", |at| Box::pin(metadata::patch(at))).of_secret(),
-        Route::new(Delete, "metadata/{path}", |at| Box::pin(metadata::delete(at))).of_secret(),
-        Route::new(List, "detailed-metadata/{path}", |at| Box::pin(metadata::list_detailed(at))).query(PART),
-        Route::new(Scan, "detailed-metadata/{path}", |at| Box::pin(metadata::list_detailed(at))).query(PART),
-        Route::new(Read, "subkeys/{path}", |at| Box::pin(subkeys::read(at)))
+            .reading_secret(),
+        Route::new(List, "metadata/{path}", |context| Box::pin(metadata::list(context))).query(PART),
+        Route::new(Scan, "metadata/{path}", |context| Box::pin(metadata::scan(context))).query(PART),
+        Route::new(Write, "metadata/{path}", |context| Box::pin(metadata::write(context)))
+            .of_secret()
+            .creating(|context| Box::pin(exists(context))),
+        Route::new(Patch, "metadata/{path}", |context| Box::pin(metadata::patch(context))).of_secret(),
+        Route::new(Delete, "metadata/{path}", |context| Box::pin(metadata::delete(context))).of_secret(),
+        Route::new(List, "detailed-metadata/{path}", |context| Box::pin(metadata::list_detailed(context)))
+            .query(PART),
+        Route::new(Scan, "detailed-metadata/{path}", |context| Box::pin(metadata::list_detailed(context)))
+            .query(PART),
+        Route::new(Read, "subkeys/{path}", |context| Box::pin(subkeys::read(context)))
             .of_secret()
             .query(&["version", "depth"])
             .reading_secret(),
-        Route::new(Read, "{path}", |at| Box::pin(hint(at))),
-        Route::new(List, "{path}", |at| Box::pin(hint(at))),
-        Route::new(Scan, "{path}", |at| Box::pin(hint(at))),
-        Route::new(Write, "{path}", |at| Box::pin(hint(at))).of_secret(),
-        Route::new(Patch, "{path}", |at| Box::pin(hint(at))).of_secret(),
-        Route::new(Delete, "{path}", |at| Box::pin(hint(at))),
+        Route::new(Read, "{path}", |context| Box::pin(hint(context))),
+        Route::new(List, "{path}", |context| Box::pin(hint(context))),
+        Route::new(Scan, "{path}", |context| Box::pin(hint(context))),
+        Route::new(Write, "{path}", |context| Box::pin(hint(context))).of_secret(),
+        Route::new(Patch, "{path}", |context| Box::pin(hint(context))).of_secret(),
+        Route::new(Delete, "{path}", |context| Box::pin(hint(context))),
     ],
 };
 
 /// What to use instead of a path that has none of the words which version 2 puts before the name of a secret; in OpenBao's words.
-async fn hint(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let command = match at.call.action {
+async fn hint(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let command = match context.call.action {
         Read => "get",
         List => "list",
         Scan => "scan",
@@ -86,6 +94,6 @@ async fn hint(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Whether there is such a secret, perhaps one whose versions are all deleted.
-async fn exists(at: &RequestContext<'_>) -> Result<bool, ApiError> {
-    Ok(engine(at).await?.metadata(&secret(at)?).await?.is_some())
+async fn exists(context: &RequestContext<'_>) -> Result<bool, ApiError> {
+    Ok(engine(context).await?.metadata(&secret(context)?).await?.is_some())
 }

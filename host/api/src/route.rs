@@ -134,7 +134,7 @@ pub(super) struct RequestContext<'c> {
     /// None if the server is sealed, which the routes that are not open never see.
     pub(super) unsealed: Option<Arc<Unsealed>>,
     /// What was read when it arrived.
-    pub(super) ahead: &'c Prefetched,
+    pub(super) prefetched: &'c Prefetched,
     /// None if the route is open.
     pub(super) caller: Option<Caller>,
     /// The mount that the path lies in, for the routes of mounts.
@@ -147,8 +147,8 @@ pub(super) struct RequestContext<'c> {
 /// The mount that a path lies in, and where it is.
 #[derive(Clone)]
 pub(super) enum Mounted {
-    Secrets { at: String, mount: Mount },
-    Auth { at: String, mount: AuthMount },
+    Secrets { path: String, mount: Mount },
+    Auth { path: String, mount: AuthMount },
 }
 
 impl Route {
@@ -342,7 +342,7 @@ impl RequestContext<'_> {
     /// The mount of secrets that the path lies in, and where it is.
     pub(super) fn secrets(&self) -> Result<(&str, &Mount), ApiError> {
         match &self.mounted {
-            Some(Mounted::Secrets { at, mount }) => Ok((at, mount)),
+            Some(Mounted::Secrets { path, mount }) => Ok((path, mount)),
             _ => Err(ApiError::NotFound),
         }
     }
@@ -350,7 +350,7 @@ impl RequestContext<'_> {
     /// The auth method that the path lies in, and where it is.
     pub(super) fn auth(&self) -> Result<(&str, &AuthMount), ApiError> {
         match &self.mounted {
-            Some(Mounted::Auth { at, mount }) => Ok((at, mount)),
+            Some(Mounted::Auth { path, mount }) => Ok((path, mount)),
             _ => Err(ApiError::NotFound),
         }
     }

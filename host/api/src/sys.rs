@@ -45,198 +45,241 @@ const FILTERED: &str = "it tells each token of what that token may use";
 pub(super) static ROUTES: Table = Table {
     base: "",
     routes: &[
-        Route::new(Read, "sys/health", |at| Box::pin(health::health(at)))
+        Route::new(Read, "sys/health", |context| Box::pin(health::health(context)))
             .query(HEALTH)
             .open(FOR_WATCHERS)
             .monitoring(),
-        Route::new(Read, "sys/seal-status", |at| Box::pin(seal::status(at)))
+        Route::new(Read, "sys/seal-status", |context| Box::pin(seal::status(context)))
             .open("a sealed server can check no token")
             .monitoring(),
-        Route::new(Read, "sys/leader", |at| Box::pin(seal::leader(at)))
+        Route::new(Read, "sys/leader", |context| Box::pin(seal::leader(context)))
             .open("clients ask before they have a token")
             .without_store(),
-        Route::new(Read, "sys/init", |at| Box::pin(seal::is_initialised(at))).open(NO_TOKEN_YET).unshed(),
-        Route::new(Write, "sys/init", |at| Box::pin(seal::init(at)))
+        Route::new(Read, "sys/init", |context| Box::pin(seal::is_initialised(context)))
+            .open(NO_TOKEN_YET)
+            .unshed(),
+        Route::new(Write, "sys/init", |context| Box::pin(seal::init(context)))
             .refusing(unsupported::INIT)
             .open(NO_TOKEN_YET)
             .unshed()
             .attempt(),
-        Route::new(Write, "sys/unseal", |at| Box::pin(seal::unseal(at)))
+        Route::new(Write, "sys/unseal", |context| Box::pin(seal::unseal(context)))
             .open("a share is what is shown")
             .unshed()
             .attempt(),
-        Route::new(Write, "sys/seal", |at| Box::pin(seal::seal(at)))
+        Route::new(Write, "sys/seal", |context| Box::pin(seal::seal(context)))
             .without_fields()
             .sudo()
             .open_while_sealed(),
-        Route::new(Write, "sys/rotate", |at| Box::pin(seal::rotate(at))).without_fields().sudo(),
-        Route::new(Write, "sys/rotate/keyring", |at| Box::pin(seal::rotate(at))).without_fields().sudo(),
-        Route::new(Read, "sys/reencrypt", |at| Box::pin(reencryption::status(at))),
-        Route::new(Write, "sys/reencrypt", |at| Box::pin(reencryption::begin(at))).without_fields().sudo(),
-        Route::new(Delete, "sys/reencrypt", |at| Box::pin(reencryption::cancel(at))).sudo(),
-        Route::new(Read, "sys/rekey/init", |at| Box::pin(ceremonies::rekey_status(at))).ceremony(),
-        Route::new(Write, "sys/rekey/init", |at| Box::pin(ceremonies::begin_rekey(at)))
+        Route::new(Write, "sys/rotate", |context| Box::pin(seal::rotate(context))).without_fields().sudo(),
+        Route::new(Write, "sys/rotate/keyring", |context| Box::pin(seal::rotate(context)))
+            .without_fields()
+            .sudo(),
+        Route::new(Read, "sys/reencrypt", |context| Box::pin(reencryption::status(context))),
+        Route::new(Write, "sys/reencrypt", |context| Box::pin(reencryption::begin(context)))
+            .without_fields()
+            .sudo(),
+        Route::new(Delete, "sys/reencrypt", |context| Box::pin(reencryption::cancel(context))).sudo(),
+        Route::new(Read, "sys/rekey/init", |context| Box::pin(ceremonies::rekey_status(context))).ceremony(),
+        Route::new(Write, "sys/rekey/init", |context| Box::pin(ceremonies::begin_rekey(context)))
             .refusing(unsupported::REKEY)
             .ceremony()
             .attempt(),
-        Route::new(Delete, "sys/rekey/init", |at| Box::pin(ceremonies::cancel_rekey(at)))
+        Route::new(Delete, "sys/rekey/init", |context| Box::pin(ceremonies::cancel_rekey(context)))
             .ceremony()
             .attempt(),
-        Route::new(Write, "sys/rekey/update", |at| Box::pin(ceremonies::rekey(at))).ceremony().attempt(),
-        Route::new(Read, "sys/rekey/verify", |at| Box::pin(ceremonies::verification_status(at))).ceremony(),
-        Route::new(Write, "sys/rekey/verify", |at| Box::pin(ceremonies::verify(at))).ceremony().attempt(),
-        Route::new(Delete, "sys/rekey/verify", |at| Box::pin(ceremonies::restart_verification(at)))
+        Route::new(Write, "sys/rekey/update", |context| Box::pin(ceremonies::rekey(context)))
             .ceremony()
             .attempt(),
-        Route::new(Read, "sys/rekey/backup", |at| Box::pin(ceremonies::backup(at))),
-        Route::new(Delete, "sys/rekey/backup", |at| Box::pin(ceremonies::remove_backup(at))),
-        Route::new(Read, "sys/generate-root/attempt", |at| Box::pin(ceremonies::root_status(at))).ceremony(),
-        Route::new(Write, "sys/generate-root/attempt", |at| Box::pin(ceremonies::begin_root(at)))
+        Route::new(Read, "sys/rekey/verify", |context| Box::pin(ceremonies::verification_status(context)))
+            .ceremony(),
+        Route::new(Write, "sys/rekey/verify", |context| Box::pin(ceremonies::verify(context)))
+            .ceremony()
+            .attempt(),
+        Route::new(Delete, "sys/rekey/verify", |context| Box::pin(ceremonies::restart_verification(context)))
+            .ceremony()
+            .attempt(),
+        Route::new(Read, "sys/rekey/backup", |context| Box::pin(ceremonies::backup(context))),
+        Route::new(Delete, "sys/rekey/backup", |context| Box::pin(ceremonies::remove_backup(context))),
+        Route::new(Read, "sys/generate-root/attempt", |context| Box::pin(ceremonies::root_status(context)))
+            .ceremony(),
+        Route::new(Write, "sys/generate-root/attempt", |context| Box::pin(ceremonies::begin_root(context)))
             .refusing(unsupported::ROOT)
             .ceremony()
             .attempt(),
-        Route::new(Delete, "sys/generate-root/attempt", |at| Box::pin(ceremonies::cancel_root(at)))
+        Route::new(Delete, "sys/generate-root/attempt", |context| Box::pin(ceremonies::cancel_root(context)))
             .ceremony()
             .attempt(),
-        Route::new(Write, "sys/generate-root/update", |at| Box::pin(ceremonies::root(at)))
+        Route::new(Write, "sys/generate-root/update", |context| Box::pin(ceremonies::root(context)))
             .ceremony()
             .attempt(),
         // The names that OpenBao has given them.
-        Route::new(Read, "sys/rotate/root/init", |at| Box::pin(ceremonies::rekey_status(at))).ceremony(),
-        Route::new(Write, "sys/rotate/root/init", |at| Box::pin(ceremonies::begin_rekey(at)))
+        Route::new(Read, "sys/rotate/root/init", |context| Box::pin(ceremonies::rekey_status(context)))
+            .ceremony(),
+        Route::new(Write, "sys/rotate/root/init", |context| Box::pin(ceremonies::begin_rekey(context)))
             .refusing(unsupported::REKEY)
             .ceremony()
             .attempt(),
-        Route::new(Delete, "sys/rotate/root/init", |at| Box::pin(ceremonies::cancel_rekey(at)))
+        Route::new(Delete, "sys/rotate/root/init", |context| Box::pin(ceremonies::cancel_rekey(context)))
             .ceremony()
             .attempt(),
-        Route::new(Write, "sys/rotate/root/update", |at| Box::pin(ceremonies::rekey(at)))
+        Route::new(Write, "sys/rotate/root/update", |context| Box::pin(ceremonies::rekey(context)))
             .ceremony()
             .attempt(),
-        Route::new(Read, "sys/rotate/root/verify", |at| Box::pin(ceremonies::verification_status(at)))
-            .ceremony(),
-        Route::new(Write, "sys/rotate/root/verify", |at| Box::pin(ceremonies::verify(at)))
+        Route::new(Read, "sys/rotate/root/verify", |context| {
+            Box::pin(ceremonies::verification_status(context))
+        })
+        .ceremony(),
+        Route::new(Write, "sys/rotate/root/verify", |context| Box::pin(ceremonies::verify(context)))
             .ceremony()
             .attempt(),
-        Route::new(Delete, "sys/rotate/root/verify", |at| Box::pin(ceremonies::restart_verification(at)))
+        Route::new(Delete, "sys/rotate/root/verify", |context| {
+            Box::pin(ceremonies::restart_verification(context))
+        })
+        .ceremony()
+        .attempt(),
+        Route::new(Read, "sys/rotate/root/backup", |context| Box::pin(ceremonies::backup(context))),
+        Route::new(Delete, "sys/rotate/root/backup", |context| Box::pin(ceremonies::remove_backup(context))),
+        Route::new(Read, "sys/generate-root-token/attempt", |context| {
+            Box::pin(ceremonies::root_status(context))
+        })
+        .ceremony(),
+        Route::new(Write, "sys/generate-root-token/attempt", |context| {
+            Box::pin(ceremonies::begin_root(context))
+        })
+        .refusing(unsupported::ROOT)
+        .ceremony()
+        .attempt(),
+        Route::new(Delete, "sys/generate-root-token/attempt", |context| {
+            Box::pin(ceremonies::cancel_root(context))
+        })
+        .ceremony()
+        .attempt(),
+        Route::new(Write, "sys/generate-root-token/update", |context| Box::pin(ceremonies::root(context)))
             .ceremony()
             .attempt(),
-        Route::new(Read, "sys/rotate/root/backup", |at| Box::pin(ceremonies::backup(at))),
-        Route::new(Delete, "sys/rotate/root/backup", |at| Box::pin(ceremonies::remove_backup(at))),
-        Route::new(Read, "sys/generate-root-token/attempt", |at| Box::pin(ceremonies::root_status(at)))
-            .ceremony(),
-        Route::new(Write, "sys/generate-root-token/attempt", |at| Box::pin(ceremonies::begin_root(at)))
-            .refusing(unsupported::ROOT)
-            .ceremony()
-            .attempt(),
-        Route::new(Delete, "sys/generate-root-token/attempt", |at| Box::pin(ceremonies::cancel_root(at)))
-            .ceremony()
-            .attempt(),
-        Route::new(Write, "sys/generate-root-token/update", |at| Box::pin(ceremonies::root(at)))
-            .ceremony()
-            .attempt(),
-        Route::new(Read, "sys/unseal-password", |at| Box::pin(password::read(at))).sudo(),
-        Route::new(Write, "sys/unseal-password", |at| Box::pin(password::write(at))).sudo(),
-        Route::new(Delete, "sys/unseal-password", |at| Box::pin(password::delete(at))).sudo(),
-        Route::new(Read, "sys/key-status", |at| Box::pin(seal::key_status(at))),
-        Route::new(Read, "sys/metrics", |at| Box::pin(metrics::metrics(at)))
+        Route::new(Read, "sys/unseal-password", |context| Box::pin(password::read(context))).sudo(),
+        Route::new(Write, "sys/unseal-password", |context| Box::pin(password::write(context))).sudo(),
+        Route::new(Delete, "sys/unseal-password", |context| Box::pin(password::delete(context))).sudo(),
+        Route::new(Read, "sys/key-status", |context| Box::pin(seal::key_status(context))),
+        Route::new(Read, "sys/metrics", |context| Box::pin(metrics::metrics(context)))
             .query(&["format"])
             .opened_by(Setting::Metrics)
             .monitoring(),
-        Route::new(Read, "sys/host-info", |at| Box::pin(host::info(at))),
-        Route::new(Read, "sys/ha-status", |at| Box::pin(host::hosts(at))),
-        Route::new(Read, "sys/in-flight-req", |at| Box::pin(host::requests(at))),
-        Route::new(List, "sys/version-history", |at| Box::pin(host::versions(at))),
-        Route::new(Read, "sys/plugins/catalog", |at| Box::pin(plugins::all(at))),
-        Route::new(List, "sys/plugins/catalog/{path}", |at| Box::pin(plugins::list(at))).sudo(),
-        Route::new(Read, "sys/plugins/catalog/{path}", |at| Box::pin(plugins::one(at))).sudo(),
-        Route::new(Read, "sys/backends", |at| Box::pin(backends::all(at))),
-        Route::new(Read, "sys/backends/{name}", |at| Box::pin(backends::one(at))),
-        Route::new(Write, "sys/backends/{name}/swap", |at| Box::pin(backends::swap::swap(at)))
+        Route::new(Read, "sys/host-info", |context| Box::pin(host::info(context))),
+        Route::new(Read, "sys/ha-status", |context| Box::pin(host::hosts(context))),
+        Route::new(Read, "sys/in-flight-req", |context| Box::pin(host::requests(context))),
+        Route::new(List, "sys/version-history", |context| Box::pin(host::versions(context))),
+        Route::new(Read, "sys/plugins/catalog", |context| Box::pin(plugins::all(context))),
+        Route::new(List, "sys/plugins/catalog/{path}", |context| Box::pin(plugins::list(context))).sudo(),
+        Route::new(Read, "sys/plugins/catalog/{path}", |context| Box::pin(plugins::one(context))).sudo(),
+        Route::new(Read, "sys/backends", |context| Box::pin(backends::all(context))),
+        Route::new(Read, "sys/backends/{name}", |context| Box::pin(backends::one(context))),
+        Route::new(Write, "sys/backends/{name}/swap", |context| Box::pin(backends::swap::swap(context)))
             .refusing(unsupported::SWAP)
             .sudo(),
-        Route::new(Write, "sys/backends/{name}/upgrade", |at| Box::pin(backends::swap::upgrade(at)))
-            .without_fields()
-            .sudo(),
-        Route::new(Write, "sys/backends/{name}/rollback", |at| Box::pin(backends::swap::roll_back(at)))
-            .refusing(unsupported::SWAP)
-            .sudo(),
-        Route::new(Read, "sys/internal/ui/mounts", |at| Box::pin(ui::all(at))).visitors(FILTERED).free(),
-        Route::new(Read, "sys/internal/ui/mounts/{path}", |at| Box::pin(ui::one(at)))
+        Route::new(Write, "sys/backends/{name}/upgrade", |context| {
+            Box::pin(backends::swap::upgrade(context))
+        })
+        .without_fields()
+        .sudo(),
+        Route::new(Write, "sys/backends/{name}/rollback", |context| {
+            Box::pin(backends::swap::roll_back(context))
+        })
+        .refusing(unsupported::SWAP)
+        .sudo(),
+        Route::new(Read, "sys/internal/ui/mounts", |context| Box::pin(ui::all(context)))
+            .visitors(FILTERED)
+            .free(),
+        Route::new(Read, "sys/internal/ui/mounts/{path}", |context| Box::pin(ui::one(context)))
             .holders(FILTERED)
             .free(),
-        Route::new(Read, "sys/internal/ui/resultant-acl", |at| Box::pin(ui::resultant_acl(at))),
-        Route::new(Read, "sys/mounts", |at| Box::pin(mounts::all(at))),
-        Route::new(Read, "sys/mounts/{path}/tune", |at| Box::pin(tune::read(at))),
-        Route::new(Write, "sys/mounts/{path}/tune", |at| Box::pin(tune::write(at)))
+        Route::new(Read, "sys/internal/ui/resultant-acl", |context| Box::pin(ui::resultant_acl(context))),
+        Route::new(Read, "sys/mounts", |context| Box::pin(mounts::all(context))),
+        Route::new(Read, "sys/mounts/{path}/tune", |context| Box::pin(tune::read(context))),
+        Route::new(Write, "sys/mounts/{path}/tune", |context| Box::pin(tune::write(context)))
             .refusing(unsupported::TUNE),
-        Route::new(Read, "sys/mounts/{path}", |at| Box::pin(mounts::one(at))),
-        Route::new(Write, "sys/mounts/{path}", |at| Box::pin(mounts::make(at))).refusing(unsupported::MOUNT),
-        Route::new(Delete, "sys/mounts/{path}", |at| Box::pin(mounts::take_away(at))),
-        Route::new(Write, "sys/remount", |at| Box::pin(remount::remount(at))).sudo(),
-        Route::new(Read, "sys/remount/status/{name}", |at| Box::pin(remount::status(at))),
-        Route::new(Read, "sys/auth", |at| Box::pin(methods::all(at))),
-        Route::new(Read, "sys/auth/{path}/tune", |at| Box::pin(tune::read_auth(at))).sudo(),
-        Route::new(Write, "sys/auth/{path}/tune", |at| Box::pin(tune::write_auth(at)))
+        Route::new(Read, "sys/mounts/{path}", |context| Box::pin(mounts::one(context))),
+        Route::new(Write, "sys/mounts/{path}", |context| Box::pin(mounts::make(context)))
+            .refusing(unsupported::MOUNT),
+        Route::new(Delete, "sys/mounts/{path}", |context| Box::pin(mounts::take_away(context))),
+        Route::new(Write, "sys/remount", |context| Box::pin(remount::remount(context))).sudo(),
+        Route::new(Read, "sys/remount/status/{name}", |context| Box::pin(remount::status(context))),
+        Route::new(Read, "sys/auth", |context| Box::pin(methods::all(context))),
+        Route::new(Read, "sys/auth/{path}/tune", |context| Box::pin(tune::read_auth(context))).sudo(),
+        Route::new(Write, "sys/auth/{path}/tune", |context| Box::pin(tune::write_auth(context)))
             .refusing(unsupported::TUNE)
             .sudo(),
-        Route::new(Read, "sys/auth/{path}", |at| Box::pin(methods::one(at))).sudo(),
-        Route::new(Write, "sys/auth/{path}", |at| Box::pin(methods::enable(at)))
+        Route::new(Read, "sys/auth/{path}", |context| Box::pin(methods::one(context))).sudo(),
+        Route::new(Write, "sys/auth/{path}", |context| Box::pin(methods::enable(context)))
             .refusing(unsupported::MOUNT)
             .sudo(),
-        Route::new(Delete, "sys/auth/{path}", |at| Box::pin(methods::disable(at))).sudo(),
-        Route::new(Read, "sys/audit", |at| Box::pin(audit::all(at))).sudo(),
-        Route::new(Write, "sys/audit/{path}", |at| Box::pin(audit::enable(at)))
+        Route::new(Delete, "sys/auth/{path}", |context| Box::pin(methods::disable(context))).sudo(),
+        Route::new(Read, "sys/audit", |context| Box::pin(audit::all(context))).sudo(),
+        Route::new(Write, "sys/audit/{path}", |context| Box::pin(audit::enable(context)))
             .refusing(unsupported::AUDIT)
             .sudo(),
-        Route::new(Delete, "sys/audit/{path}", |at| Box::pin(audit::disable(at))).sudo(),
-        Route::new(Write, "sys/audit-hash/{path}", |at| Box::pin(audit::hash(at))).sudo(),
-        Route::new(Read, "sys/policy", |at| Box::pin(policies::all(at))),
-        Route::new(List, "sys/policy", |at| Box::pin(policies::all(at))),
-        Route::new(List, "sys/policy/{path}", |at| Box::pin(policies::all(at))).folding_case(),
-        Route::new(Read, "sys/policy/{path}", |at| Box::pin(policies::read_rules(at))).folding_case(),
-        Route::new(Write, "sys/policy/{path}", |at| Box::pin(policies::write(at)))
+        Route::new(Delete, "sys/audit/{path}", |context| Box::pin(audit::disable(context))).sudo(),
+        Route::new(Write, "sys/audit-hash/{path}", |context| Box::pin(audit::hash(context))).sudo(),
+        Route::new(Read, "sys/policy", |context| Box::pin(policies::all(context))),
+        Route::new(List, "sys/policy", |context| Box::pin(policies::all(context))),
+        Route::new(List, "sys/policy/{path}", |context| Box::pin(policies::all(context))).folding_case(),
+        Route::new(Read, "sys/policy/{path}", |context| Box::pin(policies::read_rules(context)))
+            .folding_case(),
+        Route::new(Write, "sys/policy/{path}", |context| Box::pin(policies::write(context)))
             .refusing(unsupported::POLICY)
             .folding_case(),
-        Route::new(Delete, "sys/policy/{path}", |at| Box::pin(policies::delete(at))).folding_case(),
-        Route::new(List, "sys/policies/acl", |at| Box::pin(policies::list(at))),
-        Route::new(List, "sys/policies/acl/{path}", |at| Box::pin(policies::list(at))).folding_case(),
-        Route::new(Read, "sys/policies/acl/{path}", |at| Box::pin(policies::read(at))).folding_case(),
-        Route::new(Write, "sys/policies/acl/{path}", |at| Box::pin(policies::write(at)))
+        Route::new(Delete, "sys/policy/{path}", |context| Box::pin(policies::delete(context))).folding_case(),
+        Route::new(List, "sys/policies/acl", |context| Box::pin(policies::list(context))),
+        Route::new(List, "sys/policies/acl/{path}", |context| Box::pin(policies::list(context)))
+            .folding_case(),
+        Route::new(Read, "sys/policies/acl/{path}", |context| Box::pin(policies::read(context)))
+            .folding_case(),
+        Route::new(Write, "sys/policies/acl/{path}", |context| Box::pin(policies::write(context)))
             .refusing(unsupported::POLICY)
             .folding_case(),
-        Route::new(Delete, "sys/policies/acl/{path}", |at| Box::pin(policies::delete(at))).folding_case(),
-        Route::new(Read, "sys/policies/spike/{path}", |at| Box::pin(policies::read_spike(at))).folding_case(),
-        Route::new(Write, "sys/policies/spike/{path}", |at| Box::pin(policies::write_spike(at)))
+        Route::new(Delete, "sys/policies/acl/{path}", |context| Box::pin(policies::delete(context)))
             .folding_case(),
-        Route::new(Write, "sys/capabilities", |at| Box::pin(capabilities::of_token(at))),
-        Route::new(Write, "sys/capabilities-self", |at| Box::pin(capabilities::of_self(at))),
-        Route::new(Write, "sys/capabilities-accessor", |at| Box::pin(capabilities::of_accessor(at))),
-        Route::new(Write, "sys/wrapping/wrap", |at| Box::pin(wrapping::wrap_body(at))).with_value(),
-        Route::new(Write, "sys/wrapping/unwrap", |at| Box::pin(wrapping::unwrap(at)))
+        Route::new(Read, "sys/policies/spike/{path}", |context| Box::pin(policies::read_spike(context)))
+            .folding_case(),
+        Route::new(Write, "sys/policies/spike/{path}", |context| Box::pin(policies::write_spike(context)))
+            .folding_case(),
+        Route::new(Write, "sys/capabilities", |context| Box::pin(capabilities::of_token(context))),
+        Route::new(Write, "sys/capabilities-self", |context| Box::pin(capabilities::of_self(context))),
+        Route::new(Write, "sys/capabilities-accessor", |context| {
+            Box::pin(capabilities::of_accessor(context))
+        }),
+        Route::new(Write, "sys/wrapping/wrap", |context| Box::pin(wrapping::wrap_body(context))).with_value(),
+        Route::new(Write, "sys/wrapping/unwrap", |context| Box::pin(wrapping::unwrap(context)))
             .wrapping(Wrapping::Unwrap),
-        Route::new(Write, "sys/wrapping/lookup", |at| Box::pin(wrapping::lookup(at)))
+        Route::new(Write, "sys/wrapping/lookup", |context| Box::pin(wrapping::lookup(context)))
             .wrapping(Wrapping::Lookup)
             .open(A_WRAPPING)
             .attempt(),
-        Route::new(Read, "sys/wrapping/lookup", |at| Box::pin(wrapping::lookup(at)))
+        Route::new(Read, "sys/wrapping/lookup", |context| Box::pin(wrapping::lookup(context)))
             .wrapping(Wrapping::Lookup)
             .query(&["token"])
             .open(A_WRAPPING)
             .attempt(),
-        Route::new(Write, "sys/wrapping/rewrap", |at| Box::pin(wrapping::rewrap(at)))
+        Route::new(Write, "sys/wrapping/rewrap", |context| Box::pin(wrapping::rewrap(context)))
             .wrapping(Wrapping::Rewrap),
-        Route::new(Write, "sys/leases/lookup", |at| Box::pin(leases::lookup(at))),
-        Route::new(List, "sys/leases/lookup/{path}", |at| Box::pin(leases::list(at))).sudo(),
-        Route::new(Write, "sys/leases/renew", |at| Box::pin(leases::renew(at))),
-        Route::new(Write, "sys/leases/renew/{path}", |at| Box::pin(leases::renew(at))),
-        Route::new(Write, "sys/renew", |at| Box::pin(leases::renew(at))),
-        Route::new(Write, "sys/renew/{path}", |at| Box::pin(leases::renew(at))),
-        Route::new(Write, "sys/leases/revoke", |at| Box::pin(leases::revoke(at))),
-        Route::new(Write, "sys/leases/revoke/{path}", |at| Box::pin(leases::revoke(at))),
-        Route::new(Write, "sys/revoke", |at| Box::pin(leases::revoke(at))),
-        Route::new(Write, "sys/leases/revoke-prefix/{path}", |at| Box::pin(leases::revoke_prefix(at))).sudo(),
-        Route::new(Write, "sys/leases/revoke-force/{path}", |at| Box::pin(leases::revoke_prefix(at))).sudo(),
-        Route::new(Write, "sys/leases/tidy", |at| Box::pin(leases::tidy(at))).without_fields(),
+        Route::new(Write, "sys/leases/lookup", |context| Box::pin(leases::lookup(context))),
+        Route::new(List, "sys/leases/lookup/{path}", |context| Box::pin(leases::list(context))).sudo(),
+        Route::new(Write, "sys/leases/renew", |context| Box::pin(leases::renew(context))),
+        Route::new(Write, "sys/leases/renew/{path}", |context| Box::pin(leases::renew(context))),
+        Route::new(Write, "sys/renew", |context| Box::pin(leases::renew(context))),
+        Route::new(Write, "sys/renew/{path}", |context| Box::pin(leases::renew(context))),
+        Route::new(Write, "sys/leases/revoke", |context| Box::pin(leases::revoke(context))),
+        Route::new(Write, "sys/leases/revoke/{path}", |context| Box::pin(leases::revoke(context))),
+        Route::new(Write, "sys/revoke", |context| Box::pin(leases::revoke(context))),
+        Route::new(Write, "sys/leases/revoke-prefix/{path}", |context| {
+            Box::pin(leases::revoke_prefix(context))
+        })
+        .sudo(),
+        Route::new(Write, "sys/leases/revoke-force/{path}", |context| {
+            Box::pin(leases::revoke_prefix(context))
+        })
+        .sudo(),
+        Route::new(Write, "sys/leases/tidy", |context| Box::pin(leases::tidy(context))).without_fields(),
     ],
 };

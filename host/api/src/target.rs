@@ -121,7 +121,7 @@ pub(super) fn of(call: &Call) -> Result<Option<Target>, ApiError> {
             return Ok(None);
         }
         let found = find(&auth::approle::ROUTES, rest, call.action)?;
-        let mounted = Mounted::Auth { at: at.to_owned(), mount: mount.clone() };
+        let mounted = Mounted::Auth { path: at.to_owned(), mount: mount.clone() };
         return Ok(found.map(|(route, name)| Target {
             table: &auth::approle::ROUTES,
             route,
@@ -132,7 +132,7 @@ pub(super) fn of(call: &Call) -> Result<Option<Target>, ApiError> {
     let Some((at, mount, rest)) = mounts.resolve(path) else { return Ok(None) };
     let table = if mount.kv_version == 1 { &kv1::ROUTES } else { &kv2::ROUTES };
     let found = find(table, rest, call.action)?;
-    let mounted = Mounted::Secrets { at: at.to_owned(), mount: mount.clone() };
+    let mounted = Mounted::Secrets { path: at.to_owned(), mount: mount.clone() };
     Ok(found.map(|(route, name)| Target { table, route, name: name.to_owned(), mounted: Some(mounted) }))
 }
 

@@ -12,13 +12,13 @@ use super::{
 /// # Errors
 ///
 /// That nothing can be written there, or that there is nothing.
-pub(super) fn answer(at: &RequestContext<'_>) -> Result<Option<Answer>, ApiError> {
-    let path = at.call.path.as_str();
-    let (is_folder, is_root) = (path.ends_with('/'), at.name.trim_end_matches('/').is_empty());
-    if !at.route.names_secret || !(is_folder || is_root) {
+pub(super) fn answer(context: &RequestContext<'_>) -> Result<Option<Answer>, ApiError> {
+    let path = context.call.path.as_str();
+    let (is_folder, is_root) = (path.ends_with('/'), context.name.trim_end_matches('/').is_empty());
+    if !context.route.names_secret || !(is_folder || is_root) {
         return Ok(None);
     }
-    match at.call.action {
+    match context.call.action {
         Action::Write | Action::Patch if is_folder => {
             Err(ApiError::bad_request("cannot write to a path ending in '/'"))
         }
@@ -26,8 +26,8 @@ pub(super) fn answer(at: &RequestContext<'_>) -> Result<Option<Answer>, ApiError
         Action::Read if is_folder && !is_root => {
             Err(ApiError::Absent("a path ending in '/' names a folder, and no secret".to_owned()))
         }
-        Action::Read if is_folder && has_versions(at) => Err(ApiError::NotFound),
-        _ if has_versions(at) => {
+        Action::Read if is_folder && has_versions(context) => Err(ApiError::NotFound),
+        _ if has_versions(context) => {
             let hint = "Non-listing operations on the root of a K/V v2 mount are not supported.";
             Ok(Some(Answer::hint(hint.to_owned())))
         }
@@ -37,6 +37,6 @@ pub(super) fn answer(at: &RequestContext<'_>) -> Result<Option<Answer>, ApiError
     }
 }
 
-fn has_versions(at: &RequestContext<'_>) -> bool {
-    matches!(&at.mounted, Some(Mounted::Secrets { mount, .. }) if mount.kv_version == 2)
+fn has_versions(context: &RequestContext<'_>) -> bool {
+    matches!(&context.mounted, Some(Mounted::Secrets { mount, .. }) if mount.kv_version == 2)
 }

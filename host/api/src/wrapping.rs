@@ -56,14 +56,14 @@ pub(super) fn is_wrapping(entry: &Entry) -> bool {
 }
 
 /// Puts an answer into a wrapping, and answers where it is. What says nothing needs none.
-pub(super) async fn wrap(at: &RequestContext<'_>, answer: Answer, ttl: u64) -> Result<Answer, ApiError> {
+pub(super) async fn wrap(context: &RequestContext<'_>, answer: Answer, ttl: u64) -> Result<Answer, ApiError> {
     match answer {
         Answer::Nothing => Ok(Answer::Nothing),
         // One that is wrapped already says nothing but where.
         Answer::Logical(logical) if logical.wrap_info.is_some() => Ok(Answer::Logical(logical)),
         Answer::Logical(logical) => {
-            let kept = Kept { created: clock::now(), path: at.path.clone(), ttl, answer: logical };
-            keep(at, kept).await
+            let kept = Kept { created: clock::now(), path: context.path.clone(), ttl, answer: logical };
+            keep(context, kept).await
         }
         Answer::Plain(_) | Answer::Metrics(_) | Answer::Health(..) => {
             Err(ApiError::bad_request("this answer cannot be wrapped"))
@@ -71,8 +71,8 @@ pub(super) async fn wrap(at: &RequestContext<'_>, answer: Answer, ttl: u64) -> R
     }
 }
 
-async fn keep(at: &RequestContext<'_>, mut kept: Kept) -> Result<Answer, ApiError> {
-    let tokens = at.unsealed()?.tokens(&at.call.work);
+async fn keep(context: &RequestContext<'_>, mut kept: Kept) -> Result<Answer, ApiError> {
+    let tokens = context.unsealed()?.tokens(&context.call.work);
     let new = Entry::new().map_err(TokenError::from)?;
     let entry = Entry {
         policies: vec![RESPONSE_WRAPPING.to_owned()],
@@ -84,13 +84,13 @@ async fn keep(at: &RequestContext<'_>, mut kept: Kept) -> Result<Answer, ApiErro
         ..new
     };
     kept.created = entry.created.clone();
-    let records = at.unsealed()?.records(&at.call.work);
+    let records = context.unsealed()?.records(&context.call.work);
     // The token is made first: upkeep removes an answer that has no token. No client has the token yet.
     let token = tokens.make(None, &entry).await?;
     Cubbyhole::new(records, &tokens.name(&token)).write(KEPT, &kept).await?;
     let wrapped_accessor = kept.answer.auth.as_ref().map(|auth| auth.accessor.clone());
     let wrapped_accessor =
-        wrapped_accessor.or_else(|| secret_id_accessor(at, &kept.answer)).unwrap_or_default();
+        wrapped_accessor.or_else(|| secret_id_accessor(context, &kept.answer)).unwrap_or_default();
     let wrap_info = WrapInfo {
         token: token.expose().to_owned(),
         accessor: entry.accessor,
@@ -103,25 +103,25 @@ async fn keep(at: &RequestContext<'_>, mut kept: Kept) -> Result<Answer, ApiErro
 }
 
 /// The accessor of a secret id that is wrapped.
-fn secret_id_accessor(at: &RequestContext<'_>, answer: &Logical) -> Option<String> {
+fn secret_id_accessor(context: &RequestContext<'_>, answer: &Logical) -> Option<String> {
     #[derive(Deserialize)]
     struct SecretId {
         secret_id_accessor: String,
     }
 
-    at.auth().ok().filter(|(_, mount)| mount.kind == APPROLE)?;
+    context.auth().ok().filter(|(_, mount)| mount.kind == APPROLE)?;
     let made: SecretId = serde_json::from_str(answer.data.as_ref()?.get()).ok()?;
     Some(made.secret_id_accessor)
 }
 
 /// Takes out what the wrapping of this token holds. Of several that ask, one gets it.
-async fn take(at: &RequestContext<'_>, live: &Live) -> Result<Kept, ApiError> {
-    let (unsealed, work) = (at.unsealed()?, &at.call.work);
+async fn take(context: &RequestContext<'_>, live: &Live) -> Result<Kept, ApiError> {
+    let (unsealed, work) = (context.unsealed()?, &context.call.work);
     let tokens = unsealed.tokens(work);
     // The answer is checked before it is taken: after that, nothing may fail.
     let kept = Cubbyhole::new(unsealed.records(work), &live.name).read::<Kept>(KEPT).await?;
     let kept = kept.filter(|_| is_wrapping(&live.entry)).ok_or_else(invalid)?;
-    at.call.hold(kept.answer.data.as_ref().map_or(0, |data| data.get().len()), false)?;
+    context.call.hold(kept.answer.data.as_ref().map_or(0, |data| data.get().len()), false)?;
     if !tokens.spend(live).await? {
         return Err(invalid());
     }
@@ -147,13 +147,13 @@ fn invalid() -> ApiError {
 }
 
 /// The wrapping that the body names, or else the token that is shown.
-async fn named(at: &RequestContext<'_>) -> Result<Live, ApiError> {
-    let request: TokenRequest = at.json()?;
-    let tokens = at.unsealed()?.tokens(&at.call.work);
+async fn named(context: &RequestContext<'_>) -> Result<Live, ApiError> {
+    let request: TokenRequest = context.json()?;
+    let tokens = context.unsealed()?.tokens(&context.call.work);
     // A request without a body has its fields in the query.
     let named = request.token.map(|token| token.0);
-    let named = named.or_else(|| at.call.query("token").filter(|_| at.call.action == Action::Read));
-    let live = match (named.filter(|token| !token.is_empty()), &at.call.token) {
+    let named = named.or_else(|| context.call.query("token").filter(|_| context.call.action == Action::Read));
+    let live = match (named.filter(|token| !token.is_empty()), &context.call.token) {
         (Some(token), _) => tokens.lookup(&Token::presented(token.trim())).await?,
         (None, Some(token)) => tokens.lookup(token).await?,
         (None, None) => None,
@@ -162,13 +162,13 @@ async fn named(at: &RequestContext<'_>) -> Result<Live, ApiError> {
 }
 
 /// Wraps what the body says.
-pub(super) async fn wrap_body(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    if at.call.wrap_ttl.is_none() {
+pub(super) async fn wrap_body(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    if context.call.wrap_ttl.is_none() {
         return Err(ApiError::bad_request(
             "endpoint requires response wrapping to be used: send X-Vault-Wrap-TTL",
         ));
     }
-    let data: Box<RawValue> = at.json()?;
+    let data: Box<RawValue> = context.json()?;
     if !data.get().starts_with('{') {
         return Err(ApiError::bad_request("the body must be a JSON object"));
     }
@@ -176,16 +176,16 @@ pub(super) async fn wrap_body(at: &RequestContext<'_>) -> Result<Answer, ApiErro
 }
 
 /// Takes an answer out of its wrapping.
-pub(super) async fn unwrap(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let live = named(at).await?;
+pub(super) async fn unwrap(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let live = named(context).await?;
     // Fields at the top belong to the endpoint that was wrapped.
-    Ok(Answer::Logical(Logical { is_flat: false, ..take(at, &live).await?.answer }))
+    Ok(Answer::Logical(Logical { is_flat: false, ..take(context, &live).await?.answer }))
 }
 
 /// Says of a wrapping what it is, and leaves it as it is.
-pub(super) async fn lookup(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    at.unsealed()?;
-    let live = named(at).await?;
+pub(super) async fn lookup(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    context.unsealed()?;
+    let live = named(context).await?;
     Ok(Answer::system(json!({
         "creation_path": live.entry.path,
         "creation_time": live.entry.created,
@@ -194,8 +194,8 @@ pub(super) async fn lookup(at: &RequestContext<'_>) -> Result<Answer, ApiError> 
 }
 
 /// Puts the contents of a wrapping into another one, with a new token.
-pub(super) async fn rewrap(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let live = named(at).await?;
-    let kept = take(at, &live).await?;
-    keep(at, Kept { created: clock::now(), ..kept }).await
+pub(super) async fn rewrap(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let live = named(context).await?;
+    let kept = take(context, &live).await?;
+    keep(context, Kept { created: clock::now(), ..kept }).await
 }

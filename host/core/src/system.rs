@@ -54,7 +54,7 @@ pub struct Records<'a> {
     barrier: &'a Barrier,
     work: &'a Work,
     /// What was read already.
-    ahead: Option<&'a Prefetched>,
+    prefetched: Option<&'a Prefetched>,
     /// Whether hosts cache the records, so that each write must change the epoch.
     is_kept_by_hosts: bool,
 }
@@ -91,13 +91,13 @@ pub enum Next<T> {
 impl<'a> Records<'a> {
     /// The records that this barrier seals.
     pub fn new(barrier: &'a Barrier, work: &'a Work) -> Self {
-        Self { barrier, work, ahead: None, is_kept_by_hosts: false }
+        Self { barrier, work, prefetched: None, is_kept_by_hosts: false }
     }
 
-    /// What was read ahead is not read again.
+    /// What was prefetched is not read again.
     #[must_use]
-    pub fn with_prefetched(self, ahead: &'a Prefetched) -> Self {
-        Self { ahead: Some(ahead), ..self }
+    pub fn with_prefetched(self, prefetched: &'a Prefetched) -> Self {
+        Self { prefetched: Some(prefetched), ..self }
     }
 
     /// Records that hosts cache: each change of one changes the epoch too, so that all hosts read it again.
@@ -117,7 +117,7 @@ impl<'a> Records<'a> {
         key: &[u8],
     ) -> Result<Option<Held<T>>, SystemError> {
         let place = Key::new(SYSTEM_KEYSPACE, key);
-        match self.barrier.system().get_or_prefetched(self.work, place, self.ahead).await?.record() {
+        match self.barrier.system().get_or_prefetched(self.work, place, self.prefetched).await?.record() {
             None => Ok(None),
             Some(stored) => Ok(Some(self.open(kind, key, stored).await?)),
         }
@@ -134,10 +134,11 @@ impl<'a> Records<'a> {
         keys: &[Vec<u8>],
     ) -> Result<Vec<Option<Held<T>>>, SystemError> {
         let wanted: Vec<Key<'_>> = keys.iter().map(|key| Key::new(SYSTEM_KEYSPACE, key)).collect();
-        let ahead: Option<Vec<_>> =
-            self.ahead.and_then(|ahead| wanted.iter().map(|place| ahead.get(*place)).collect());
+        let prefetched: Option<Vec<_>> = self
+            .prefetched
+            .and_then(|prefetched| wanted.iter().map(|place| prefetched.get(*place)).collect());
         let read;
-        let stored: Vec<Option<&keyway_loader::Record>> = match ahead {
+        let stored: Vec<Option<&keyway_loader::Record>> = match prefetched {
             Some(stored) => stored,
             None => {
                 read = self.barrier.system().get_many(self.work, &wanted).await?;

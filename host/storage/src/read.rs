@@ -35,7 +35,7 @@ impl Storage {
         Ok(found)
     }
 
-    /// As [`get`](Self::get), unless the record was read ahead.
+    /// As [`get`](Self::get), unless the record was prefetched.
     ///
     /// # Errors
     ///
@@ -44,9 +44,9 @@ impl Storage {
         &self,
         work: &Work,
         key: Key<'_>,
-        ahead: Option<&'a Prefetched>,
+        prefetched: Option<&'a Prefetched>,
     ) -> Result<Found<'a>, StorageError> {
-        match ahead.and_then(|ahead| ahead.get(key)) {
+        match prefetched.and_then(|prefetched| prefetched.get(key)) {
             Some(record) => Ok(Found::Prefetched(record)),
             None => Ok(Found::Read(self.get(work, key).await?)),
         }

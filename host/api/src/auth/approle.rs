@@ -21,17 +21,17 @@ use crate::{
 
 /// One setting of a role, by the last part of the path.
 const fn reads(pattern: &'static str) -> Route {
-    const RUN: Endpoint = |at| Box::pin(roles::read_field(at));
+    const RUN: Endpoint = |context| Box::pin(roles::read_field(context));
     Route::new(Read, pattern, RUN).folding_case()
 }
 
 const fn writes(pattern: &'static str) -> Route {
-    const RUN: Endpoint = |at| Box::pin(roles::write_field(at));
+    const RUN: Endpoint = |context| Box::pin(roles::write_field(context));
     Route::new(Write, pattern, RUN).folding_case()
 }
 
 const fn deletes(pattern: &'static str) -> Route {
-    const RUN: Endpoint = |at| Box::pin(roles::reset_field(at));
+    const RUN: Endpoint = |context| Box::pin(roles::reset_field(context));
     Route::new(Delete, pattern, RUN).folding_case()
 }
 
@@ -39,44 +39,50 @@ const fn deletes(pattern: &'static str) -> Route {
 pub(crate) static ROUTES: Table = Table {
     base: "approle/",
     routes: &[
-        Route::new(Write, "login", |at| Box::pin(login(at)))
+        Route::new(Write, "login", |context| Box::pin(login(context)))
             .open("a role id and a secret id are what is shown")
             .attempt()
             .wrappable(),
-        Route::new(List, "role", |at| Box::pin(roles::list(at))),
-        Route::new(Read, "role/{name}", |at| Box::pin(roles::read(at))).folding_case(),
-        Route::new(Write, "role/{name}", |at| Box::pin(roles::write(at)))
+        Route::new(List, "role", |context| Box::pin(roles::list(context))),
+        Route::new(Read, "role/{name}", |context| Box::pin(roles::read(context))).folding_case(),
+        Route::new(Write, "role/{name}", |context| Box::pin(roles::write(context)))
             .refusing(unsupported::APPROLE)
             .folding_case()
-            .creating(|at| Box::pin(roles::exists(at))),
-        Route::new(Delete, "role/{name}", |at| Box::pin(roles::delete(at))).folding_case(),
-        Route::new(Read, "role/{name}/role-id", |at| Box::pin(roles::read_role_id(at))).folding_case(),
-        Route::new(Write, "role/{name}/role-id", |at| Box::pin(roles::write_role_id(at))).folding_case(),
-        Route::new(Write, "role/{name}/secret-id", |at| Box::pin(secret_ids::make(at))).folding_case(),
-        Route::new(List, "role/{name}/secret-id", |at| Box::pin(secret_ids::list(at))).folding_case(),
-        Route::new(Write, "role/{name}/custom-secret-id", |at| Box::pin(secret_ids::make_custom(at)))
+            .creating(|context| Box::pin(roles::exists(context))),
+        Route::new(Delete, "role/{name}", |context| Box::pin(roles::delete(context))).folding_case(),
+        Route::new(Read, "role/{name}/role-id", |context| Box::pin(roles::read_role_id(context)))
             .folding_case(),
-        Route::new(Write, "role/{name}/secret-id/lookup", |at| Box::pin(secret_ids::lookup(at)))
+        Route::new(Write, "role/{name}/role-id", |context| Box::pin(roles::write_role_id(context)))
             .folding_case(),
-        Route::new(Write, "role/{name}/secret-id/destroy", |at| Box::pin(secret_ids::destroy(at)))
+        Route::new(Write, "role/{name}/secret-id", |context| Box::pin(secret_ids::make(context)))
             .folding_case(),
-        Route::new(Delete, "role/{name}/secret-id/destroy", |at| Box::pin(secret_ids::destroy(at)))
+        Route::new(List, "role/{name}/secret-id", |context| Box::pin(secret_ids::list(context)))
+            .folding_case(),
+        Route::new(Write, "role/{name}/custom-secret-id", |context| {
+            Box::pin(secret_ids::make_custom(context))
+        })
+        .folding_case(),
+        Route::new(Write, "role/{name}/secret-id/lookup", |context| Box::pin(secret_ids::lookup(context)))
+            .folding_case(),
+        Route::new(Write, "role/{name}/secret-id/destroy", |context| Box::pin(secret_ids::destroy(context)))
+            .folding_case(),
+        Route::new(Delete, "role/{name}/secret-id/destroy", |context| Box::pin(secret_ids::destroy(context)))
             .with_fields()
             .folding_case(),
-        Route::new(Write, "role/{name}/secret-id-accessor/lookup", |at| {
-            Box::pin(secret_ids::lookup_accessor(at))
+        Route::new(Write, "role/{name}/secret-id-accessor/lookup", |context| {
+            Box::pin(secret_ids::lookup_accessor(context))
         })
         .folding_case(),
-        Route::new(Write, "role/{name}/secret-id-accessor/destroy", |at| {
-            Box::pin(secret_ids::destroy_accessor(at))
+        Route::new(Write, "role/{name}/secret-id-accessor/destroy", |context| {
+            Box::pin(secret_ids::destroy_accessor(context))
         })
         .folding_case(),
-        Route::new(Delete, "role/{name}/secret-id-accessor/destroy", |at| {
-            Box::pin(secret_ids::destroy_accessor(at))
+        Route::new(Delete, "role/{name}/secret-id-accessor/destroy", |context| {
+            Box::pin(secret_ids::destroy_accessor(context))
         })
         .with_fields()
         .folding_case(),
-        Route::new(Write, "tidy/secret-id", |at| Box::pin(secret_ids::tidy(at))).without_fields(),
+        Route::new(Write, "tidy/secret-id", |context| Box::pin(secret_ids::tidy(context))).without_fields(),
         reads("role/{name}/policies"),
         writes("role/{name}/policies"),
         deletes("role/{name}/policies"),
@@ -95,7 +101,8 @@ pub(crate) static ROUTES: Table = Table {
         reads("role/{name}/bound-cidr-list"),
         writes("role/{name}/bound-cidr-list"),
         deletes("role/{name}/bound-cidr-list"),
-        Route::new(Read, "role/{name}/local-secret-ids", |at| Box::pin(roles::read_local(at))).folding_case(),
+        Route::new(Read, "role/{name}/local-secret-ids", |context| Box::pin(roles::read_local(context)))
+            .folding_case(),
         reads("role/{name}/token-bound-cidrs"),
         writes("role/{name}/token-bound-cidrs"),
         deletes("role/{name}/token-bound-cidrs"),
@@ -120,8 +127,8 @@ struct LoginRequest {
     secret_id: Option<Text>,
 }
 
-async fn login(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: LoginRequest = at.json()?;
+async fn login(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: LoginRequest = context.json()?;
     let role_id = request.role_id.as_ref().and_then(Text::filled).map(str::trim).filter(|id| !id.is_empty());
     let role_id = role_id.ok_or_else(|| ApiError::bad_request("missing role_id"))?;
     let shown = Credentials {
@@ -132,9 +139,9 @@ async fn login(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
             .and_then(Text::filled)
             .map(str::trim)
             .filter(|id| !id.is_empty()),
-        address: at.call.peer.map(|peer| peer.ip()),
+        address: context.call.peer.map(|peer| peer.ip()),
     };
-    let (path, _) = at.auth()?;
-    let given = approles(at)?.login(path, shown, at.unsealed()?.mounts().current()).await?;
+    let (path, _) = context.auth()?;
+    let given = approles(context)?.login(path, shown, context.unsealed()?.mounts().current()).await?;
     Ok(Answer::token(auth(&given.token, &given.entry, Time::now()), given.warnings))
 }

@@ -14,33 +14,37 @@ use crate::{
 pub(crate) static ROUTES: Table = Table {
     base: "",
     routes: &[
-        Route::new(Write, "auth/token/create", |at| Box::pin(create::create(at)))
+        Route::new(Write, "auth/token/create", |context| Box::pin(create::create(context)))
             .refusing(unsupported::TOKEN),
-        Route::new(Write, "auth/token/create-orphan", |at| Box::pin(create::create_orphan(at)))
+        Route::new(Write, "auth/token/create-orphan", |context| Box::pin(create::create_orphan(context)))
             .refusing(unsupported::TOKEN),
-        Route::new(Write, "auth/token/create/{name}", |at| Box::pin(create::create_by_role(at)))
+        Route::new(Write, "auth/token/create/{name}", |context| Box::pin(create::create_by_role(context)))
             .refusing(unsupported::TOKEN)
             .folding_case(),
-        Route::new(Read, "auth/token/lookup-self", |at| Box::pin(manage::lookup_self(at))),
-        Route::new(Write, "auth/token/lookup-self", |at| Box::pin(manage::lookup_self(at))).without_fields(),
-        Route::new(Read, "auth/token/lookup", |at| Box::pin(manage::lookup_self(at))),
-        Route::new(Write, "auth/token/lookup", |at| Box::pin(manage::lookup(at))),
-        Route::new(Write, "auth/token/lookup-accessor", |at| Box::pin(manage::lookup_accessor(at))),
-        Route::new(Write, "auth/token/renew-self", |at| Box::pin(manage::renew_self(at))),
-        Route::new(Write, "auth/token/renew", |at| Box::pin(manage::renew(at))),
-        Route::new(Write, "auth/token/renew-accessor", |at| Box::pin(manage::renew_accessor(at))),
-        Route::new(Write, "auth/token/revoke-self", |at| Box::pin(manage::revoke_self(at))).without_fields(),
-        Route::new(Write, "auth/token/revoke", |at| Box::pin(manage::revoke(at))),
-        Route::new(Write, "auth/token/revoke-accessor", |at| Box::pin(manage::revoke_accessor(at))),
-        Route::new(Write, "auth/token/revoke-orphan", |at| Box::pin(manage::revoke_orphan(at))).sudo(),
-        Route::new(List, "auth/token/accessors", |at| Box::pin(manage::accessors(at))).sudo(),
-        Route::new(Write, "auth/token/tidy", |at| Box::pin(manage::tidy(at))).without_fields(),
-        Route::new(List, "auth/token/roles", |at| Box::pin(roles::list(at))),
-        Route::new(Read, "auth/token/roles/{name}", |at| Box::pin(roles::read(at))).folding_case(),
-        Route::new(Write, "auth/token/roles/{name}", |at| Box::pin(roles::write(at)))
+        Route::new(Read, "auth/token/lookup-self", |context| Box::pin(manage::lookup_self(context))),
+        Route::new(Write, "auth/token/lookup-self", |context| Box::pin(manage::lookup_self(context)))
+            .without_fields(),
+        Route::new(Read, "auth/token/lookup", |context| Box::pin(manage::lookup_self(context))),
+        Route::new(Write, "auth/token/lookup", |context| Box::pin(manage::lookup(context))),
+        Route::new(Write, "auth/token/lookup-accessor", |context| Box::pin(manage::lookup_accessor(context))),
+        Route::new(Write, "auth/token/renew-self", |context| Box::pin(manage::renew_self(context))),
+        Route::new(Write, "auth/token/renew", |context| Box::pin(manage::renew(context))),
+        Route::new(Write, "auth/token/renew-accessor", |context| Box::pin(manage::renew_accessor(context))),
+        Route::new(Write, "auth/token/revoke-self", |context| Box::pin(manage::revoke_self(context)))
+            .without_fields(),
+        Route::new(Write, "auth/token/revoke", |context| Box::pin(manage::revoke(context))),
+        Route::new(Write, "auth/token/revoke-accessor", |context| Box::pin(manage::revoke_accessor(context))),
+        Route::new(Write, "auth/token/revoke-orphan", |context| Box::pin(manage::revoke_orphan(context)))
+            .sudo(),
+        Route::new(List, "auth/token/accessors", |context| Box::pin(manage::accessors(context))).sudo(),
+        Route::new(Write, "auth/token/tidy", |context| Box::pin(manage::tidy(context))).without_fields(),
+        Route::new(List, "auth/token/roles", |context| Box::pin(roles::list(context))),
+        Route::new(Read, "auth/token/roles/{name}", |context| Box::pin(roles::read(context))).folding_case(),
+        Route::new(Write, "auth/token/roles/{name}", |context| Box::pin(roles::write(context)))
             .refusing(unsupported::TOKEN_ROLE)
             .folding_case()
-            .creating(|at| Box::pin(roles::exists(at))),
-        Route::new(Delete, "auth/token/roles/{name}", |at| Box::pin(roles::delete(at))).folding_case(),
+            .creating(|context| Box::pin(roles::exists(context))),
+        Route::new(Delete, "auth/token/roles/{name}", |context| Box::pin(roles::delete(context)))
+            .folding_case(),
     ],
 };

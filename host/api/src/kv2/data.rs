@@ -38,9 +38,9 @@ struct DataAnswer<'a> {
     metadata: VersionAnswer<'a>,
 }
 
-pub(super) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (call, engine) = (at.call, engine(at).await?);
-    match engine.read(&secret(at)?, requested_version(call)?).await? {
+pub(super) async fn read(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (call, engine) = (context.call, engine(context).await?);
+    match engine.read(&secret(context)?, requested_version(call)?).await? {
         Read::Missing => Err(ApiError::NotFound),
         Read::Deleted(found) => Ok(deleted("data", &found)),
         Read::Value(found, value) => {
@@ -52,23 +52,23 @@ pub(super) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     }
 }
 
-pub(super) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    write_version(at, false).await
+pub(super) async fn write(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    write_version(context, false).await
 }
 
-pub(super) async fn patch(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    body::expect_merge_patch(&at.call.headers)?;
-    write_version(at, true).await
+pub(super) async fn patch(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    body::expect_merge_patch(&context.call.headers)?;
+    write_version(context, true).await
 }
 
-pub(super) async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    engine(at).await?.alter(&secret(at)?, Which::Current, Fate::Delete).await?;
+pub(super) async fn delete(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    engine(context).await?.alter(&secret(context)?, Which::Current, Fate::Delete).await?;
     Ok(Answer::Nothing)
 }
 
-async fn write_version(at: &RequestContext<'_>, patches: bool) -> Result<Answer, ApiError> {
-    let (engine, path) = (engine(at).await?, secret(at)?);
-    let request: WriteRequest = at.json()?;
+async fn write_version(context: &RequestContext<'_>, patches: bool) -> Result<Answer, ApiError> {
+    let (engine, path) = (engine(context).await?, secret(context)?);
+    let request: WriteRequest = context.json()?;
     let value =
         request.data.ok_or_else(|| ApiError::bad_request("no data provided: the body has no \"data\""))?;
     if !value.get().starts_with('{') {

@@ -38,51 +38,51 @@ struct MetadataRequest {
     custom_metadata: Option<Option<Box<RawValue>>>,
 }
 
-pub(super) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let metadata = engine(at).await?.metadata(&secret(at)?).await?.ok_or(ApiError::NotFound)?;
+pub(super) async fn read(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let metadata = engine(context).await?.metadata(&secret(context)?).await?.ok_or(ApiError::NotFound)?;
     Ok(Answer::kv(metadata_answer(&metadata)))
 }
 
-pub(super) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    edit(at, false).await
+pub(super) async fn write(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    edit(context, false).await
 }
 
-pub(super) async fn patch(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    body::expect_merge_patch(&at.call.headers)?;
-    edit(at, true).await
+pub(super) async fn patch(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    body::expect_merge_patch(&context.call.headers)?;
+    edit(context, true).await
 }
 
-pub(super) async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    engine(at).await?.remove(&secret(at)?).await?;
+pub(super) async fn delete(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    engine(context).await?.remove(&secret(context)?).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
-    let (after, limit) = part(at.call)?;
-    let names = engine(at).await?.list(&folder, Part { after: after.as_deref(), limit }).await?;
+pub(super) async fn list(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let folder = FolderPath::parse(context.name).map_err(ApiError::bad_request)?;
+    let (after, limit) = part(context.call)?;
+    let names = engine(context).await?.list(&folder, Part { after: after.as_deref(), limit }).await?;
     if names.is_empty() {
         return Err(ApiError::NotFound);
     }
     Ok(Answer::kv(json!({ "keys": names })))
 }
 
-pub(super) async fn scan(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
-    let (after, limit) = part(at.call)?;
-    let names = engine(at).await?.scan(&folder, Part { after: after.as_deref(), limit }).await?;
+pub(super) async fn scan(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let folder = FolderPath::parse(context.name).map_err(ApiError::bad_request)?;
+    let (after, limit) = part(context.call)?;
+    let names = engine(context).await?.scan(&folder, Part { after: after.as_deref(), limit }).await?;
     Ok(Answer::scanned(&names))
 }
 
 /// Most secrets whose metadata one list has: each is read for itself.
 const MAX_DETAILED: usize = 1_000;
 
-pub(super) async fn list_detailed(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let folder = FolderPath::parse(at.name).map_err(ApiError::bad_request)?;
-    let (after, limit) = part(at.call)?;
-    let engine = engine(at).await?;
+pub(super) async fn list_detailed(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let folder = FolderPath::parse(context.name).map_err(ApiError::bad_request)?;
+    let (after, limit) = part(context.call)?;
+    let engine = engine(context).await?;
     let part = Part { after: after.as_deref(), limit };
-    let names = match at.call.action {
+    let names = match context.call.action {
         Action::Scan => engine.scan(&folder, part).await?,
         _ => engine.list(&folder, part).await?,
     };
@@ -99,19 +99,19 @@ pub(super) async fn list_detailed(at: &RequestContext<'_>) -> Result<Answer, Api
             Err(_) => None,
         };
         let detail = Value::Object(detail.unwrap_or_default());
-        at.call.hold(detail.to_string().len(), false)?;
+        context.call.hold(detail.to_string().len(), false)?;
         details.insert(name.clone(), detail);
     }
-    if names.is_empty() && at.call.action == Action::List {
+    if names.is_empty() && context.call.action == Action::List {
         return Err(ApiError::NotFound);
     }
     Ok(Answer::kv(json!({ "keys": names, "key_info": details })))
 }
 
 /// A patch merges custom metadata and needs a secret; a write replaces them and makes one.
-async fn edit(at: &RequestContext<'_>, patches: bool) -> Result<Answer, ApiError> {
-    let (engine, path) = (engine(at).await?, secret(at)?);
-    let request: MetadataRequest = at.json()?;
+async fn edit(context: &RequestContext<'_>, patches: bool) -> Result<Answer, ApiError> {
+    let (engine, path) = (engine(context).await?, secret(context)?);
+    let request: MetadataRequest = context.json()?;
     let changes = settings::Changes {
         max_versions: request.max_versions,
         cas_required: request.cas_required,
@@ -131,7 +131,7 @@ async fn edit(at: &RequestContext<'_>, patches: bool) -> Result<Answer, ApiError
     if custom.is_none() && changes.is_empty() {
         return Ok(Answer::Nothing);
     }
-    let of_mount = at.secrets()?.1.settings;
+    let of_mount = context.secrets()?.1.settings;
     let merged = |before: Option<&BTreeMap<String, String>>| {
         let Some(given) = &custom else { return before.cloned() };
         let given = given.as_ref()?;

@@ -6,14 +6,15 @@ use serde::Serialize;
 use crate::{answer::Answer, call::Call, error::ApiError, route::RequestContext};
 
 /// The engine of the mount that the request is for.
-pub(super) async fn engine<'a>(at: &'a RequestContext<'_>) -> Result<Engine<'a>, ApiError> {
-    let engine = at.call.core.engine(at.unsealed()?, at.secrets()?.1, &at.call.work).await?;
-    Ok(engine.with_prefetched(at.ahead))
+pub(super) async fn engine<'a>(context: &'a RequestContext<'_>) -> Result<Engine<'a>, ApiError> {
+    let engine =
+        context.call.core.engine(context.unsealed()?, context.secrets()?.1, &context.call.work).await?;
+    Ok(engine.with_prefetched(context.prefetched))
 }
 
 /// The secret that the request names.
-pub(super) fn secret(at: &RequestContext<'_>) -> Result<SecretPath, ApiError> {
-    SecretPath::parse(at.name).map_err(ApiError::bad_request)
+pub(super) fn secret(context: &RequestContext<'_>) -> Result<SecretPath, ApiError> {
+    SecretPath::parse(context.name).map_err(ApiError::bad_request)
 }
 
 /// The answer about a version.

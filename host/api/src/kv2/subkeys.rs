@@ -14,15 +14,15 @@ struct SubkeysAnswer<'a> {
     metadata: VersionAnswer<'a>,
 }
 
-pub(super) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let call = at.call;
+pub(super) async fn read(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let call = context.call;
     // Zero and nothing are no limit.
     let depth = match call.query("depth").map(|depth| depth.parse::<usize>()) {
         None | Some(Ok(0)) => usize::MAX,
         Some(Ok(depth)) => depth,
         Some(Err(_)) => return Err(ApiError::bad_request("depth must be a number")),
     };
-    match engine(at).await?.read(&secret(at)?, requested_version(call)?).await? {
+    match engine(context).await?.read(&secret(context)?, requested_version(call)?).await? {
         Read::Missing => Err(ApiError::NotFound),
         Read::Deleted(found) => Ok(deleted("subkeys", &found)),
         Read::Value(found, value) => {

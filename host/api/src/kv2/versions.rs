@@ -14,9 +14,9 @@ struct VersionsRequest {
     versions: Option<Numbers>,
 }
 
-pub(super) async fn alter(at: &RequestContext<'_>, fate: Fate) -> Result<Answer, ApiError> {
-    let (engine, path) = (engine(at).await?, secret(at)?);
-    let request: VersionsRequest = at.json()?;
+pub(super) async fn alter(context: &RequestContext<'_>, fate: Fate) -> Result<Answer, ApiError> {
+    let (engine, path) = (engine(context).await?, secret(context)?);
+    let request: VersionsRequest = context.json()?;
     let numbers = request.versions.map_or(Ok(Vec::new()), |versions| versions.get());
     let numbers = numbers.map_err(|_| ApiError::bad_request("\"versions\" must be numbers"))?;
     if numbers.is_empty() {

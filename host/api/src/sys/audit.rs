@@ -21,8 +21,8 @@ struct HashRequest {
     input: Option<String>,
 }
 
-pub(super) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let audit = at.call.core.audit();
+pub(super) async fn all(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let audit = context.call.core.audit();
     let devices = audit.devices();
     let told = devices.iter().map(|device| {
         let name = &device.spec().name;
@@ -46,8 +46,8 @@ fn told(device: &Device, is_configured: bool) -> Value {
     })
 }
 
-pub(super) async fn enable(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: EnableRequest = at.json()?;
+pub(super) async fn enable(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: EnableRequest = context.json()?;
     let mut options = BTreeMap::new();
     for (name, value) in request.options.unwrap_or_default() {
         let text = match value {
@@ -61,33 +61,33 @@ pub(super) async fn enable(at: &RequestContext<'_>) -> Result<Answer, ApiError> 
         options.insert(name, text);
     }
     let device = Written {
-        name: name(at).to_owned(),
+        name: name(context).to_owned(),
         kind: request.kind.unwrap_or_default(),
         description: request.description.unwrap_or_default(),
         options,
     };
-    at.call.core.add_audit_device(&at.call.work, device).await?;
+    context.call.core.add_audit_device(&context.call.work, device).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn disable(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    at.call.core.remove_audit_device(&at.call.work, name(at)).await?;
+pub(super) async fn disable(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    context.call.core.remove_audit_device(&context.call.work, name(context)).await?;
     Ok(Answer::Nothing)
 }
 
 /// The hash that a text has in the lines of a device.
-pub(super) async fn hash(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: HashRequest = at.json()?;
+pub(super) async fn hash(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: HashRequest = context.json()?;
     let input = request.input.filter(|input| !input.is_empty());
     let input = input.ok_or_else(|| ApiError::bad_request("the \"input\" parameter is empty"))?;
-    let devices = at.call.core.audit().devices();
-    if !devices.iter().any(|device| device.spec().name == name(at)) {
-        return Err(ApiError::bad_request(format!("unknown audit backend {:?}", name(at))));
+    let devices = context.call.core.audit().devices();
+    if !devices.iter().any(|device| device.spec().name == name(context)) {
+        return Err(ApiError::bad_request(format!("unknown audit backend {:?}", name(context))));
     }
-    let hash = Hashes::new(at.unsealed()?.barrier()).text(&input);
+    let hash = Hashes::new(context.unsealed()?.barrier()).text(&input);
     Ok(Answer::flat(json!({ "hash": hash })))
 }
 
-fn name<'a>(at: &'a RequestContext<'_>) -> &'a str {
-    at.name.trim_matches('/')
+fn name<'a>(context: &'a RequestContext<'_>) -> &'a str {
+    context.name.trim_matches('/')
 }

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::{answer::Answer, call::Call, error::ApiError, route::RequestContext};
 
 /// All of them.
-pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let call = at.call;
+pub(crate) async fn all(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let call = context.call;
     let mut backends = Map::new();
     for storage in call.core.backends() {
         backends.insert(storage.name().to_owned(), describe(call, storage).await);
@@ -19,14 +19,14 @@ pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
 }
 
 /// One of them.
-pub(crate) async fn one(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let storage = exists(at)?;
-    Ok(Answer::system(describe(at.call, storage).await))
+pub(crate) async fn one(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let storage = exists(context)?;
+    Ok(Answer::system(describe(context.call, storage).await))
 }
 
 /// The backend that the path names.
-fn exists<'a>(at: &RequestContext<'a>) -> Result<&'a Storage, ApiError> {
-    let (core, name) = (&at.call.core, at.name);
+fn exists<'a>(context: &RequestContext<'a>) -> Result<&'a Storage, ApiError> {
+    let (core, name) = (&context.call.core, context.name);
     core.backends().find(|storage| storage.name() == name).ok_or_else(|| {
         let names = core.backend_names().join(", ");
         ApiError::NoRoute(format!("there is no backend {name:?}; there are: {names}"))

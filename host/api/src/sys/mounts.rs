@@ -31,28 +31,28 @@ struct MountRequest {
     config: Option<TuneRequest>,
 }
 
-pub(super) async fn take_away(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
-    at.call.core.unmount(at.unsealed()?, &at.call.work, &path).await?;
+pub(super) async fn take_away(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let path = MountPath::parse(context.name).map_err(ApiError::bad_request)?;
+    context.call.core.unmount(context.unsealed()?, &context.call.work, &path).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn one(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let path = at.name.trim_end_matches('/');
+pub(super) async fn one(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let path = context.name.trim_end_matches('/');
     if let Some(told) = builtin(path) {
         return Ok(Answer::flat(told));
     }
-    let table = at.unsealed()?.mounts().current();
+    let table = context.unsealed()?.mounts().current();
     // The words by which Terraform knows that a mount is gone.
     let gone = || ApiError::bad_request(format!("No secret engine mount at {path}/"));
     let mount = table.get(path).ok_or_else(gone)?;
     Ok(Answer::flat(mount_answer(mount)))
 }
 
-pub(super) async fn make(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (call, unsealed) = (at.call, at.unsealed()?);
-    let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
-    let request: MountRequest = at.json()?;
+pub(super) async fn make(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (call, unsealed) = (context.call, context.unsealed()?);
+    let path = MountPath::parse(context.name).map_err(ApiError::bad_request)?;
+    let request: MountRequest = context.json()?;
     let options = request.options.unwrap_or_default();
     let kv_version = kv_version(&request.kind, options.get("version")).map_err(ApiError::bad_request)?;
     let said = |name: &str| Err(ApiError::bad_request(format!("{name} is not supported here; leave it out")));
@@ -99,8 +99,8 @@ fn kv_version(kind: &str, version: Option<&Value>) -> Result<u8, String> {
     }
 }
 
-pub(super) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let mut table = mount_table(&at.unsealed()?.mounts().current(), |_| true);
+pub(super) async fn all(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let mut table = mount_table(&context.unsealed()?.mounts().current(), |_| true);
     table.insert("cubbyhole/".to_owned(), cubbyhole());
     table.insert("sys/".to_owned(), system());
     Ok(Answer::flat(table))

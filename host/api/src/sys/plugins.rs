@@ -20,7 +20,7 @@ struct Plugin {
     sha256: String,
 }
 
-fn plugins(at: &RequestContext<'_>) -> Vec<Plugin> {
+fn plugins(context: &RequestContext<'_>) -> Vec<Plugin> {
     let builtin = |kind, name: &str| Plugin {
         kind,
         name: name.to_owned(),
@@ -30,7 +30,7 @@ fn plugins(at: &RequestContext<'_>) -> Vec<Plugin> {
     };
     // One plugin may serve several backends.
     let mut loaded = BTreeMap::new();
-    for storage in at.call.core.backends() {
+    for storage in context.call.core.backends() {
         let Ok(open) = storage.generation() else { continue };
         let (plugin, descriptor) = (open.plugin(), open.plugin().descriptor());
         let (name, version) = (descriptor.name.clone(), descriptor.version.to_string());
@@ -68,8 +68,8 @@ fn names<'p>(plugins: &'p [Plugin], kind: &str) -> Vec<&'p str> {
 }
 
 /// All of them.
-pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let plugins = plugins(at);
+pub(crate) async fn all(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let plugins = plugins(context);
     let mut told: Map<String, Value> =
         KINDS.into_iter().map(|kind| (kind.to_owned(), json!(names(&plugins, kind)))).collect();
     told.insert("detailed".to_owned(), plugins.iter().map(Plugin::told).collect());
@@ -77,19 +77,19 @@ pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
 }
 
 /// The names of one kind.
-pub(crate) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let kind = at.name.trim_end_matches('/');
+pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let kind = context.name.trim_end_matches('/');
     if !KINDS.contains(&kind) {
         let kinds = KINDS.join(", ");
         return Err(ApiError::bad_request(format!("{kind:?} is not a type of plugin; there are: {kinds}")));
     }
-    Ok(Answer::system(json!({ "keys": names(&plugins(at), kind) })))
+    Ok(Answer::system(json!({ "keys": names(&plugins(context), kind) })))
 }
 
 /// One of them.
-pub(crate) async fn one(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (kind, name) = at.name.trim_end_matches('/').split_once('/').ok_or(ApiError::NotFound)?;
-    let plugins = plugins(at);
+pub(crate) async fn one(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (kind, name) = context.name.trim_end_matches('/').split_once('/').ok_or(ApiError::NotFound)?;
+    let plugins = plugins(context);
     let mut found = plugins.iter().filter(|plugin| plugin.kind == kind && plugin.name == name);
     let plugin = found.next_back().ok_or(ApiError::NotFound)?;
     let mut told = plugin.told();

@@ -32,10 +32,10 @@ impl Core {
         work: &Work,
         token: Option<&Token>,
         address: Option<IpAddr>,
-        ahead: &Prefetched,
+        prefetched: &Prefetched,
     ) -> Result<Caller, CoreError> {
         let token = token.ok_or(CoreError::PermissionDenied)?;
-        let live = unsealed.tokens(work).with_prefetched(ahead).lookup_from(token, address).await?;
+        let live = unsealed.tokens(work).with_prefetched(prefetched).lookup_from(token, address).await?;
         let Some(live) = live else {
             unsealed.unlearn(&unsealed.tokens(work).name(token));
             return Err(CoreError::PermissionDenied);

@@ -48,21 +48,21 @@ impl Core {
             }
         }
         let policies = unsealed.policies.clock();
-        let ahead = self.prefetch_all(work, places, secret).await?;
+        let prefetched = self.prefetch_all(work, places, secret).await?;
         let read = Instant::now();
         match others {
             PeerSync::None => {}
             PeerSync::Epoch => {
-                let epoch = Epoch::of(ahead.get(epoch::place()).flatten());
+                let epoch = Epoch::of(prefetched.get(epoch::place()).flatten());
                 self.take_over(unsealed, work, epoch, read).await?;
             }
             PeerSync::RereadAll => {
                 if let Some(token) = token {
-                    self.catch_up_for(unsealed, work, token, &ahead).await?;
+                    self.catch_up_for(unsealed, work, token, &prefetched).await?;
                 }
             }
         }
-        Ok(ahead.at(policies))
+        Ok(prefetched.at(policies))
     }
 
     /// A secret that cannot be read is no reason not to look at the token.
@@ -88,9 +88,9 @@ impl Core {
         unsealed: &Arc<Unsealed>,
         work: &Work,
         token: &Token,
-        ahead: &Prefetched,
+        prefetched: &Prefetched,
     ) -> Result<(), CoreError> {
-        match unsealed.tokens(work).with_prefetched(ahead).lookup(token).await {
+        match unsealed.tokens(work).with_prefetched(prefetched).lookup(token).await {
             Ok(None) => Ok(()),
             Ok(Some(_)) => self.catch_up(unsealed, work).await,
             Err(error) => {

@@ -30,7 +30,7 @@ pub struct Engine<'a> {
     pub(super) storage: &'a Storage,
     pub(super) work: &'a Work,
     /// What was read already, for the first look at a secret.
-    pub(super) ahead: Option<&'a Prefetched>,
+    pub(super) prefetched: Option<&'a Prefetched>,
 }
 
 /// Why an operation failed.
@@ -150,13 +150,13 @@ pub(super) struct Stored {
 impl<'a> Engine<'a> {
     /// The engine of a mount.
     pub fn new(barrier: &'a Barrier, mount: &'a Mount, storage: &'a Storage, work: &'a Work) -> Self {
-        Self { barrier, mount, storage, work, ahead: None }
+        Self { barrier, mount, storage, work, prefetched: None }
     }
 
-    /// What was read ahead is not read again.
+    /// What was prefetched is not read again.
     #[must_use]
-    pub fn with_prefetched(self, ahead: &'a Prefetched) -> Self {
-        Self { ahead: Some(ahead), ..self }
+    pub fn with_prefetched(self, prefetched: &'a Prefetched) -> Self {
+        Self { prefetched: Some(prefetched), ..self }
     }
 
     /// Reads the current version, or an older one.
@@ -268,9 +268,9 @@ impl<'a> Engine<'a> {
         Sealer { barrier: self.barrier, work: self.work, mount: self.mount.uuid }
     }
 
-    /// As [`load`](Self::load); what was read ahead is as good.
+    /// As [`load`](Self::load); what was prefetched is as good.
     async fn load_first(&self, path: &SecretPath) -> Result<Option<Stored>, EngineError> {
-        self.load_behind(path, self.ahead).await
+        self.load_behind(path, self.prefetched).await
     }
 
     pub(super) async fn load(&self, path: &SecretPath) -> Result<Option<Stored>, EngineError> {
@@ -280,10 +280,10 @@ impl<'a> Engine<'a> {
     async fn load_behind(
         &self,
         path: &SecretPath,
-        ahead: Option<&Prefetched>,
+        prefetched: Option<&Prefetched>,
     ) -> Result<Option<Stored>, EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), metadata_key(path));
-        let found = self.storage.get_or_prefetched(self.work, Key::new(&keyspace, &key), ahead).await?;
+        let found = self.storage.get_or_prefetched(self.work, Key::new(&keyspace, &key), prefetched).await?;
         let Some(record) = found.record() else { return Ok(None) };
         let opened = self.sealer().open_record(path, record.value()).await?;
         Ok(Some(Stored { opened, version: record.version() }))

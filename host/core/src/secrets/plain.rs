@@ -19,7 +19,8 @@ impl Engine<'_> {
     /// `Storage` if the store cannot be read; `Record` if the record does not open.
     pub async fn read_plain(&self, path: &SecretPath) -> Result<Option<Zeroizing<Vec<u8>>>, EngineError> {
         let (keyspace, key) = (self.mount.keyspace(), key_of(path.as_str()));
-        let found = self.storage.get_or_prefetched(self.work, Key::new(&keyspace, &key), self.ahead).await?;
+        let found =
+            self.storage.get_or_prefetched(self.work, Key::new(&keyspace, &key), self.prefetched).await?;
         let Some(record) = found.record() else { return Ok(None) };
         let opened = self.barrier.open(self.work, &self.plain_record(&key), record.value()).await;
         let opened = opened.map_err(|source| self.sealer().error(path, source))?;

@@ -71,10 +71,10 @@ impl<'a> Tokens<'a> {
         Self { barrier, records: Records::new(barrier, work), table }
     }
 
-    /// What was read ahead is not read again.
+    /// What was prefetched is not read again.
     #[must_use]
-    pub fn with_prefetched(self, ahead: &'a Prefetched) -> Self {
-        Self { records: self.records.with_prefetched(ahead), ..self }
+    pub fn with_prefetched(self, prefetched: &'a Prefetched) -> Self {
+        Self { records: self.records.with_prefetched(prefetched), ..self }
     }
 
     /// Whether the auth method that made it was disabled. One that this host does not know yet was not.

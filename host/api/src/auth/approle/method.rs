@@ -5,8 +5,8 @@ use keyway_core::approle::{AppRoleError, AppRoles};
 use crate::{error::ApiError, route::RequestContext};
 
 /// The AppRole of the mount that the path lies in.
-pub(super) fn approles<'a>(at: &'a RequestContext<'_>) -> Result<AppRoles<'a>, ApiError> {
-    Ok(AppRoles::new(at.unsealed()?.barrier(), &at.call.work, at.auth()?.1))
+pub(super) fn approles<'a>(context: &'a RequestContext<'_>) -> Result<AppRoles<'a>, ApiError> {
+    Ok(AppRoles::new(context.unsealed()?.barrier(), &context.call.work, context.auth()?.1))
 }
 
 impl From<AppRoleError> for ApiError {

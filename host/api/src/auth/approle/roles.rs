@@ -72,54 +72,54 @@ const OLD_NAMES: [(&str, &str); 3] = [
 /// What `secret-id-bound-cidrs` was once called.
 const OLD_NETWORKS: &str = "bound-cidr-list";
 
-pub(super) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    Answer::names(&approles(at)?.roles().await?)
+pub(super) async fn list(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    Answer::names(&approles(context)?.roles().await?)
 }
 
-pub(super) async fn exists(at: &RequestContext<'_>) -> Result<bool, ApiError> {
-    Ok(approles(at)?.role(at.name).await?.is_some())
+pub(super) async fn exists(context: &RequestContext<'_>) -> Result<bool, ApiError> {
+    Ok(approles(context)?.role(context.name).await?.is_some())
 }
 
 /// The role that the path names.
-pub(super) async fn role(at: &RequestContext<'_>) -> Result<Role, ApiError> {
-    let role = approles(at)?.role(at.name).await?;
-    role.ok_or_else(|| ApiError::Absent(format!("role {:?} does not exist", at.name)))
+pub(super) async fn role(context: &RequestContext<'_>) -> Result<Role, ApiError> {
+    let role = approles(context)?.role(context.name).await?;
+    role.ok_or_else(|| ApiError::Absent(format!("role {:?} does not exist", context.name)))
 }
 
-pub(super) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    Ok(Answer::system(told(&approles(at)?.role(at.name).await?.ok_or(ApiError::NotFound)?)))
+pub(super) async fn read(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::system(told(&approles(context)?.role(context.name).await?.ok_or(ApiError::NotFound)?)))
 }
 
-pub(super) async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    approles(at)?.remove_role(at.name).await?;
+pub(super) async fn delete(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    approles(context)?.remove_role(context.name).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    edit(at, &at.json()?).await
+pub(super) async fn write(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    edit(context, &context.json()?).await
 }
 
-pub(super) async fn read_role_id(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    Ok(Answer::system(json!({ "role_id": role(at).await?.role_id })))
+pub(super) async fn read_role_id(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::system(json!({ "role_id": role(context).await?.role_id })))
 }
 
-pub(super) async fn write_role_id(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: RoleIdRequest = at.json()?;
-    role(at).await?;
+pub(super) async fn write_role_id(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: RoleIdRequest = context.json()?;
+    role(context).await?;
     let role_id = request.role_id.filter(|id| id.filled().is_some());
     let role_id = Some(role_id.ok_or_else(|| ApiError::bad_request("missing role_id"))?);
-    edit(at, &RoleRequest { role_id, ..RoleRequest::default() }).await
+    edit(context, &RoleRequest { role_id, ..RoleRequest::default() }).await
 }
 
-fn field(at: &RequestContext<'_>) -> Result<&'static str, ApiError> {
-    let last = at.route.last_segment();
+fn field(context: &RequestContext<'_>) -> Result<&'static str, ApiError> {
+    let last = context.route.last_segment();
     FIELDS.iter().find(|(part, _)| *part == last).map(|(_, name)| *name).ok_or(ApiError::NotFound)
 }
 
-pub(super) async fn read_field(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (name, told) = (field(at)?, told(&role(at).await?));
+pub(super) async fn read_field(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (name, told) = (field(context)?, told(&role(context).await?));
     let value = told.get(name).cloned().unwrap_or_default();
-    if at.route.last_segment() == OLD_NETWORKS {
+    if context.route.last_segment() == OLD_NETWORKS {
         let warning = "The \"bound_cidr_list\" field is deprecated and will be removed. Please use \"secret_id_bound_cidrs\" instead.";
         let mut answer = Answer::system(json!({ "bound_cidr_list": value }));
         if let Answer::Logical(logical) = &mut answer {
@@ -135,27 +135,27 @@ pub(super) async fn read_field(at: &RequestContext<'_>) -> Result<Answer, ApiErr
     Ok(Answer::system(answer))
 }
 
-pub(super) async fn write_field(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (name, body) = (field(at)?, at.json::<Map<String, Value>>()?);
-    role(at).await?;
+pub(super) async fn write_field(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (name, body) = (field(context)?, context.json::<Map<String, Value>>()?);
+    role(context).await?;
     let old = OLD_NAMES.iter().find(|(_, new)| *new == name).map_or(name, |(old, _)| *old);
-    at.report(body.keys().filter(|field| *field != name && *field != old).cloned().collect())?;
+    context.report(body.keys().filter(|field| *field != name && *field != old).cloned().collect())?;
     let (name, value) = body
         .get_key_value(name)
         .or_else(|| body.get_key_value(old))
         .ok_or_else(|| ApiError::bad_request(format!("missing {name}")))?;
-    edit(at, &only(name, value.clone())?).await
+    edit(context, &only(name, value.clone())?).await
 }
 
-pub(super) async fn reset_field(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let name = field(at)?;
-    if !exists(at).await? {
+pub(super) async fn reset_field(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let name = field(context)?;
+    if !exists(context).await? {
         return Ok(Answer::Nothing);
     }
     // A list that is empty is shown as null, which would leave it as it is.
     let default = told(&Role::default()).remove(name).filter(|shown| !shown.is_null());
     let default = default.unwrap_or_else(|| json!([]));
-    edit(at, &only(name, default)?).await
+    edit(context, &only(name, default)?).await
 }
 
 fn only(name: &str, value: Value) -> Result<RoleRequest, ApiError> {
@@ -164,32 +164,32 @@ fn only(name: &str, value: Value) -> Result<RoleRequest, ApiError> {
 }
 
 /// Secret ids that only one host knows: there are none.
-pub(super) async fn read_local(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    role(at).await?;
+pub(super) async fn read_local(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    role(context).await?;
     Ok(Answer::system(json!({ "local_secret_ids": false })))
 }
 
-async fn edit(at: &RequestContext<'_>, request: &RoleRequest) -> Result<Answer, ApiError> {
+async fn edit(context: &RequestContext<'_>, request: &RoleRequest) -> Result<Answer, ApiError> {
     refuse_strict_binding(request.token_strictly_bind_ip.as_ref())?;
     for given in [&request.local_secret_ids, &request.enable_local_secret_ids].into_iter().flatten() {
         if given.get() != Ok(false) {
             return Err(ApiError::bad_request("local_secret_ids is not supported"));
         }
     }
-    let name = keyway_core::policy::name(at.name)
+    let name = keyway_core::policy::name(context.name)
         .map_err(|_| ApiError::bad_request("this is no name for a role"))?;
     let (mut tried, mut warnings) = (Role::default(), Vec::new());
     request.apply(&mut tried)?;
     if request.token_type.as_ref().is_some_and(|kind| kind.0 == "default-service") {
         warnings.push("default-service has no useful meaning; adjusting to service".to_owned());
     }
-    if tried.token_max_ttl > at.auth()?.1.tune.lifetimes().max {
+    if tried.token_max_ttl > context.auth()?.1.tune.lifetimes().max {
         warnings.push(
             "token_max_ttl is greater than the backend mount's maximum TTL value; issued tokens' max TTL value will be truncated"
                 .to_owned(),
         );
     }
-    let edited = approles(at)?;
+    let edited = approles(context)?;
     edited
         .edit_role(&name, |role| {
             request.apply(role).map_err(|_| AppRoleRefusal::Role)?;

@@ -31,24 +31,24 @@ struct NamedRequest {
     secret_id_accessor: Option<Text>,
 }
 
-pub(super) async fn make(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: SecretIdRequest = at.json()?;
-    make_as(at, &request, None).await
+pub(super) async fn make(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: SecretIdRequest = context.json()?;
+    make_as(context, &request, None).await
 }
 
-pub(super) async fn make_custom(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: SecretIdRequest = at.json()?;
+pub(super) async fn make_custom(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: SecretIdRequest = context.json()?;
     let secret_id = request.secret_id.as_ref().map(|id| id.0.trim().to_owned()).filter(|id| !id.is_empty());
     let secret_id = secret_id.ok_or_else(|| ApiError::bad_request("missing secret_id"))?;
-    make_as(at, &request, Some(secret_id)).await
+    make_as(context, &request, Some(secret_id)).await
 }
 
 async fn make_as(
-    at: &RequestContext<'_>,
+    context: &RequestContext<'_>,
     request: &SecretIdRequest,
     secret_id: Option<String>,
 ) -> Result<Answer, ApiError> {
-    let role = role(at).await?;
+    let role = role(context).await?;
     if secret_id.as_ref().is_some_and(|id| id.len() > 4_096 || id.chars().any(char::is_control)) {
         return Err(ApiError::bad_request("secret_id has at most 4096 bytes, and no control characters"));
     }
@@ -75,7 +75,7 @@ async fn make_as(
         token_bound_cidrs: networks("token_bound_cidrs", &request.token_bound_cidrs)?,
         metadata,
     };
-    let (secret_id, known) = approles(at)?.make_secret_id(&role, &wanted).await?;
+    let (secret_id, known) = approles(context)?.make_secret_id(&role, &wanted).await?;
     Ok(Answer::system(json!({
         "secret_id": secret_id,
         "secret_id_accessor": known.accessor,
@@ -99,15 +99,15 @@ fn metadata(text: &str) -> Option<BTreeMap<String, String>> {
     text.split(',').map(pair).collect()
 }
 
-pub(super) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn list(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
     // Vault's status for it.
-    let unknown = || ApiError::bad_request(format!("role {:?} does not exist", at.name));
-    let role = approles(at)?.role(at.name).await?.ok_or_else(unknown)?;
-    Answer::names(&approles(at)?.accessors(&role).await?)
+    let unknown = || ApiError::bad_request(format!("role {:?} does not exist", context.name));
+    let role = approles(context)?.role(context.name).await?.ok_or_else(unknown)?;
+    Answer::names(&approles(context)?.accessors(&role).await?)
 }
 
-fn named(at: &RequestContext<'_>) -> Result<String, ApiError> {
-    let request: NamedRequest = at.json()?;
+fn named(context: &RequestContext<'_>) -> Result<String, ApiError> {
+    let request: NamedRequest = context.json()?;
     request
         .secret_id
         .map(|id| id.0)
@@ -115,38 +115,38 @@ fn named(at: &RequestContext<'_>) -> Result<String, ApiError> {
         .ok_or_else(|| ApiError::bad_request("missing secret_id"))
 }
 
-fn named_accessor(at: &RequestContext<'_>) -> Result<String, ApiError> {
-    let request: NamedRequest = at.json()?;
+fn named_accessor(context: &RequestContext<'_>) -> Result<String, ApiError> {
+    let request: NamedRequest = context.json()?;
     let accessor =
         request.secret_id_accessor.map(|accessor| accessor.0).filter(|accessor| !accessor.is_empty());
     accessor.ok_or_else(|| ApiError::bad_request("missing secret_id_accessor"))
 }
 
 /// An unknown secret id is 204, as in Vault.
-pub(super) async fn lookup(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (role, id) = (role(at).await?, named(at)?);
-    let known = approles(at)?.secret_id(&role, id.trim()).await?;
+pub(super) async fn lookup(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (role, id) = (role(context).await?, named(context)?);
+    let known = approles(context)?.secret_id(&role, id.trim()).await?;
     Ok(known.map_or(Answer::Nothing, |known| Answer::system(told(&known))))
 }
 
-pub(super) async fn lookup_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (role, accessor) = (role(at).await?, named_accessor(at)?);
-    let known = approles(at)?.secret_id_by_accessor(&role, accessor.trim()).await?;
+pub(super) async fn lookup_accessor(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (role, accessor) = (role(context).await?, named_accessor(context)?);
+    let known = approles(context)?.secret_id_by_accessor(&role, accessor.trim()).await?;
     // Vault's words, by which clients know it.
     let missing =
         || ApiError::Absent(format!("failed to find accessor entry for secret_id_accessor: {accessor:?}"));
     Ok(Answer::system(told(&known.ok_or_else(missing)?)))
 }
 
-pub(super) async fn destroy(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (role, id) = (role(at).await?, named(at)?);
-    approles(at)?.remove_secret_id(&role, id.trim()).await?;
+pub(super) async fn destroy(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (role, id) = (role(context).await?, named(context)?);
+    approles(context)?.remove_secret_id(&role, id.trim()).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn destroy_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (role, accessor) = (role(at).await?, named_accessor(at)?);
-    if !approles(at)?.remove_secret_id_by_accessor(&role, accessor.trim()).await? {
+pub(super) async fn destroy_accessor(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (role, accessor) = (role(context).await?, named_accessor(context)?);
+    if !approles(context)?.remove_secret_id_by_accessor(&role, accessor.trim()).await? {
         let message = format!("failed to find accessor entry for secret_id_accessor: {accessor:?}");
         return Err(ApiError::Absent(message));
     }
@@ -154,8 +154,8 @@ pub(super) async fn destroy_accessor(at: &RequestContext<'_>) -> Result<Answer, 
 }
 
 /// Removes dead secret ids.
-pub(super) async fn tidy(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let gone = approles(at)?.tidy_secret_ids().await?;
+pub(super) async fn tidy(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let gone = approles(context)?.tidy_secret_ids().await?;
     tracing::info!(gone, "dead secret ids tidied");
     Ok(Answer::accepted(
         "Tidy operation successfully started. Any information from the operation will be printed to the log.",

@@ -36,32 +36,32 @@ struct CreateRequest {
     role_name: Option<Text>,
 }
 
-pub(super) async fn create(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: CreateRequest = at.json()?;
+pub(super) async fn create(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: CreateRequest = context.json()?;
     if request.role_name.as_ref().and_then(Text::filled).is_some() {
         // The gate has not checked whether the policies allow the role's path.
         return Err(ApiError::bad_request("role_name stands in the path: auth/token/create/NAME"));
     }
-    make(at, request, None, false).await
+    make(context, request, None, false).await
 }
 
 /// A caller with this right does not need `sudo` for the field `no_parent`.
-pub(super) async fn create_orphan(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    make(at, at.json()?, None, true).await
+pub(super) async fn create_orphan(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    make(context, context.json()?, None, true).await
 }
 
-pub(super) async fn create_by_role(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    make(at, at.json()?, Some(at.name), false).await
+pub(super) async fn create_by_role(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    make(context, context.json()?, Some(context.name), false).await
 }
 
 async fn make(
-    at: &RequestContext<'_>,
+    context: &RequestContext<'_>,
     request: CreateRequest,
     role: Option<&str>,
     is_orphan: bool,
 ) -> Result<Answer, ApiError> {
-    let (unsealed, caller) = (at.unsealed()?, at.caller()?);
-    let tokens = unsealed.tokens(&at.call.work);
+    let (unsealed, caller) = (context.unsealed()?, context.caller()?);
+    let tokens = unsealed.tokens(&context.call.work);
     let role = match role {
         None => None,
         Some(name) => {
@@ -71,7 +71,7 @@ async fn make(
     };
     let mut wanted = request.wanted()?;
     wanted.by_orphans_path = is_orphan;
-    let maker = Maker { live: &caller.live, has_sudo: caller.acl.has_sudo(&at.path, false) };
+    let maker = Maker { live: &caller.live, has_sudo: caller.acl.has_sudo(&context.path, false) };
     let lifetimes = unsealed.mounts().current().auth().get(TOKEN).map(|mount| mount.tune).unwrap_or_default();
     let planned = plan(&wanted, maker, role.as_ref(), Tune::lifetimes(&lifetimes))?;
     let token = tokens.make(wanted.id.as_deref(), &planned.entry).await?;
@@ -83,7 +83,7 @@ async fn make(
         );
     }
     for name in &planned.entry.policies {
-        if unsealed.policies().get(unsealed.records(&at.call.work), name).await?.is_none() {
+        if unsealed.policies().get(unsealed.records(&context.call.work), name).await?.is_none() {
             warnings.push(format!("Policy {name:?} does not exist"));
         }
     }

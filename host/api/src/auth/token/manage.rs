@@ -29,21 +29,21 @@ struct AccessorRequest {
 }
 
 /// Which token the body names.
-async fn named(at: &RequestContext<'_>) -> Result<(Token, Option<Live>, u64), ApiError> {
-    let request: TokenRequest = at.json()?;
+async fn named(context: &RequestContext<'_>) -> Result<(Token, Option<Live>, u64), ApiError> {
+    let request: TokenRequest = context.json()?;
     let token = request.token.as_ref().and_then(Text::filled);
     let token = token.ok_or_else(|| ApiError::bad_request("missing token ID"))?;
     let token = Token::presented(token.trim());
-    let live = at.unsealed()?.tokens(&at.call.work).lookup(&token).await?;
+    let live = context.unsealed()?.tokens(&context.call.work).lookup(&token).await?;
     Ok((token, live, seconds("increment", request.increment.as_ref())?))
 }
 
 /// Which token the accessor in the body names, if there is one.
-async fn named_by_accessor(at: &RequestContext<'_>) -> Result<(Option<Live>, u64), ApiError> {
-    let request: AccessorRequest = at.json()?;
+async fn named_by_accessor(context: &RequestContext<'_>) -> Result<(Option<Live>, u64), ApiError> {
+    let request: AccessorRequest = context.json()?;
     let accessor = request.accessor.as_ref().and_then(Text::filled);
     let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;
-    let live = at.unsealed()?.tokens(&at.call.work).lookup_accessor(accessor.trim()).await?;
+    let live = context.unsealed()?.tokens(&context.call.work).lookup_accessor(accessor.trim()).await?;
     Ok((live, seconds("increment", request.increment.as_ref())?))
 }
 
@@ -52,30 +52,30 @@ fn invalid_accessor() -> ApiError {
     ApiError::bad_request("invalid accessor")
 }
 
-pub(super) async fn lookup_self(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let token = at.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
-    let mut told = told(&at.caller()?.live, token.expose());
+pub(super) async fn lookup_self(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let token = context.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
+    let mut told = told(&context.caller()?.live, token.expose());
     // This is one of its uses.
-    if let (Some(left), Some(fields)) = (at.caller()?.live.entry.uses_left, told.as_object_mut()) {
+    if let (Some(left), Some(fields)) = (context.caller()?.live.entry.uses_left, told.as_object_mut()) {
         fields.insert("num_uses".to_owned(), left.saturating_sub(1).into());
     }
     Ok(Answer::system(told))
 }
 
 /// A request that names no token asks about the one that it shows.
-pub(super) async fn lookup(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: TokenRequest = at.json()?;
+pub(super) async fn lookup(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: TokenRequest = context.json()?;
     if request.token.as_ref().and_then(Text::filled).is_none() {
-        return lookup_self(at).await;
+        return lookup_self(context).await;
     }
-    let (token, live, _) = named(at).await?;
+    let (token, live, _) = named(context).await?;
     let live = live.ok_or_else(|| ApiError::Forbidden("bad token".to_owned()))?;
     Ok(Answer::system(told(&live, token.expose())))
 }
 
 /// The answer leaves out the token: the holder of an accessor need not have the token.
-pub(super) async fn lookup_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (live, _) = named_by_accessor(at).await?;
+pub(super) async fn lookup_accessor(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (live, _) = named_by_accessor(context).await?;
     Ok(Answer::system(told(&live.ok_or_else(invalid_accessor)?, "")))
 }
 
@@ -122,79 +122,79 @@ fn told(live: &Live, id: &str) -> Value {
     told
 }
 
-pub(super) async fn renew_self(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: TokenRequest = at.json()?;
-    let token = at.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
-    prolong(at, token, &at.caller()?.live, seconds("increment", request.increment.as_ref())?).await
+pub(super) async fn renew_self(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: TokenRequest = context.json()?;
+    let token = context.call.token.as_ref().ok_or(ApiError::PermissionDenied)?;
+    prolong(context, token, &context.caller()?.live, seconds("increment", request.increment.as_ref())?).await
 }
 
-pub(super) async fn renew(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (token, live, increment) = named(at).await?;
+pub(super) async fn renew(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (token, live, increment) = named(context).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("token not found"))?;
-    prolong(at, &token, &live, increment).await
+    prolong(context, &token, &live, increment).await
 }
 
-pub(super) async fn renew_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (live, increment) = named_by_accessor(at).await?;
-    prolong(at, &Token::presented(""), &live.ok_or_else(invalid_accessor)?, increment).await
+pub(super) async fn renew_accessor(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (live, increment) = named_by_accessor(context).await?;
+    prolong(context, &Token::presented(""), &live.ok_or_else(invalid_accessor)?, increment).await
 }
 
 async fn prolong(
-    at: &RequestContext<'_>,
+    context: &RequestContext<'_>,
     token: &Token,
     live: &Live,
     increment: u64,
 ) -> Result<Answer, ApiError> {
-    let Renewed { entry, warnings } = at.unsealed()?.renew(&at.call.work, live, increment).await?;
+    let Renewed { entry, warnings } = context.unsealed()?.renew(&context.call.work, live, increment).await?;
     Ok(Answer::token(auth(token, &entry, Time::now()), warnings))
 }
 
-pub(super) async fn revoke_self(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    revoke_live(at, &at.caller()?.live).await
+pub(super) async fn revoke_self(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    revoke_live(context, &context.caller()?.live).await
 }
 
-pub(super) async fn revoke(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (token, live, _) = named(at).await?;
+pub(super) async fn revoke(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (token, live, _) = named(context).await?;
     // A token that is dead already counts as revoked, and its records are removed.
-    let name = at.unsealed()?.tokens(&at.call.work).name(&token);
+    let name = context.unsealed()?.tokens(&context.call.work).name(&token);
     match live {
-        Some(live) => revoke_live(at, &live).await,
+        Some(live) => revoke_live(context, &live).await,
         None if token.is_plausible() => {
-            at.unsealed()?.tokens(&at.call.work).revoke(&name).await?;
+            context.unsealed()?.tokens(&context.call.work).revoke(&name).await?;
             Ok(Answer::Nothing)
         }
         None => Ok(Answer::Nothing),
     }
 }
 
-pub(super) async fn revoke_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    match named_by_accessor(at).await? {
-        (Some(live), _) => revoke_live(at, &live).await,
+pub(super) async fn revoke_accessor(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    match named_by_accessor(context).await? {
+        (Some(live), _) => revoke_live(context, &live).await,
         (None, _) => Ok(warned(vec!["No token found with this accessor".to_owned()])),
     }
 }
 
-async fn revoke_live(at: &RequestContext<'_>, live: &Live) -> Result<Answer, ApiError> {
-    at.unsealed()?.tokens(&at.call.work).revoke(&live.name).await?;
+async fn revoke_live(context: &RequestContext<'_>, live: &Live) -> Result<Answer, ApiError> {
+    context.unsealed()?.tokens(&context.call.work).revoke(&live.name).await?;
     // Its descendants are dead; upkeep removes their records.
-    at.call.core.hurry();
+    context.call.core.hurry();
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn revoke_orphan(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (_, live, _) = named(at).await?;
+pub(super) async fn revoke_orphan(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (_, live, _) = named(context).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("token to revoke not found"))?;
-    at.unsealed()?.tokens(&at.call.work).revoke_alone(&live.name).await?;
+    context.unsealed()?.tokens(&context.call.work).revoke_alone(&live.name).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn accessors(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    Answer::names(&at.unsealed()?.tokens(&at.call.work).accessors().await?)
+pub(super) async fn accessors(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    Answer::names(&context.unsealed()?.tokens(&context.call.work).accessors().await?)
 }
 
 /// Removes the records of dead tokens, in the background.
-pub(super) async fn tidy(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    at.call.core.hurry();
+pub(super) async fn tidy(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    context.call.core.hurry();
     Ok(Answer::accepted(
         "Tidy operation successfully started. Any information from the operation will be printed to the log.",
     ))

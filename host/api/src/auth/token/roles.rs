@@ -39,36 +39,38 @@ struct RoleRequest {
     allowed_entity_aliases: Option<Texts>,
 }
 
-pub(super) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    Answer::names(&at.unsealed()?.tokens(&at.call.work).roles().await?)
+pub(super) async fn list(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    Answer::names(&context.unsealed()?.tokens(&context.call.work).roles().await?)
 }
 
-pub(super) async fn exists(at: &RequestContext<'_>) -> Result<bool, ApiError> {
-    Ok(at.unsealed()?.tokens(&at.call.work).role(at.name).await?.is_some())
+pub(super) async fn exists(context: &RequestContext<'_>) -> Result<bool, ApiError> {
+    Ok(context.unsealed()?.tokens(&context.call.work).role(context.name).await?.is_some())
 }
 
-pub(super) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let role = at.unsealed()?.tokens(&at.call.work).role(at.name).await?.ok_or(ApiError::NotFound)?;
+pub(super) async fn read(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let role =
+        context.unsealed()?.tokens(&context.call.work).role(context.name).await?.ok_or(ApiError::NotFound)?;
     Ok(Answer::system(told(&role)))
 }
 
-pub(super) async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    at.unsealed()?.tokens(&at.call.work).remove_role(at.name).await?;
+pub(super) async fn delete(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    context.unsealed()?.tokens(&context.call.work).remove_role(context.name).await?;
     Ok(Answer::Nothing)
 }
 
-pub(super) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: RoleRequest = at.json()?;
+pub(super) async fn write(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: RoleRequest = context.json()?;
     refuse_strict_binding(request.token_strictly_bind_ip.as_ref())?;
     if request.allowed_entity_aliases.as_ref().is_some_and(|aliases| !aliases.get().is_empty()) {
         return Err(ApiError::bad_request("allowed_entity_aliases is not supported"));
     }
-    let name = keyway_core::policy::name(at.name)
+    let name = keyway_core::policy::name(context.name)
         .map_err(|_| ApiError::bad_request("this is no name for a role"))?;
     // Checked as a whole before anything is changed.
     let (mut tried, mut warnings) = (Role::default(), Vec::new());
     request.apply(&mut tried, &mut warnings)?;
-    let max = at.unsealed()?.mounts().current().auth().get(TOKEN).map(|mount| mount.tune.lifetimes().max);
+    let max =
+        context.unsealed()?.mounts().current().auth().get(TOKEN).map(|mount| mount.tune.lifetimes().max);
     if let Some(max) = max.filter(|max| tried.explicit_max_ttl > *max) {
         let given = tried.explicit_max_ttl;
         warnings.push(format!(
@@ -76,7 +78,7 @@ pub(super) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
              bound by the lesser"
         ));
     }
-    let edited = at.unsealed()?.tokens(&at.call.work);
+    let edited = context.unsealed()?.tokens(&context.call.work);
     edited
         .edit_role(&name, |role| {
             request.apply(role, &mut Vec::new()).map_err(|_| TokenError::from(TokenRefusal::Role))

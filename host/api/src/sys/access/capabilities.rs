@@ -28,30 +28,30 @@ struct CapabilitiesRequest {
     accessor: Option<Text>,
 }
 
-pub(crate) async fn of_self(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    answer(&at.json::<CapabilitiesRequest>()?, &at.caller()?.acl)
+pub(crate) async fn of_self(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    answer(&context.json::<CapabilitiesRequest>()?, &context.caller()?.acl)
 }
 
-pub(crate) async fn of_token(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: CapabilitiesRequest = at.json()?;
+pub(crate) async fn of_token(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: CapabilitiesRequest = context.json()?;
     let token = request.token.as_ref().and_then(Text::filled);
     let token = token.ok_or_else(|| ApiError::bad_request("missing token"))?;
-    let live = at.unsealed()?.tokens(&at.call.work).lookup(&Token::presented(token)).await?;
+    let live = context.unsealed()?.tokens(&context.call.work).lookup(&Token::presented(token)).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("invalid token"))?;
-    answer(&request, &*acl(at, &live).await?)
+    answer(&request, &*acl(context, &live).await?)
 }
 
-pub(crate) async fn of_accessor(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: CapabilitiesRequest = at.json()?;
+pub(crate) async fn of_accessor(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: CapabilitiesRequest = context.json()?;
     let accessor = request.accessor.as_ref().and_then(Text::filled);
     let accessor = accessor.ok_or_else(|| ApiError::bad_request("missing accessor"))?;
-    let live = at.unsealed()?.tokens(&at.call.work).lookup_accessor(accessor).await?;
+    let live = context.unsealed()?.tokens(&context.call.work).lookup_accessor(accessor).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("invalid accessor"))?;
-    answer(&request, &*acl(at, &live).await?)
+    answer(&request, &*acl(context, &live).await?)
 }
 
-async fn acl(at: &RequestContext<'_>, live: &Live) -> Result<Arc<Acl>, ApiError> {
-    Ok(at.unsealed()?.acl(&at.call.work, &live.entry.policies).await?)
+async fn acl(context: &RequestContext<'_>, live: &Live) -> Result<Arc<Acl>, ApiError> {
+    Ok(context.unsealed()?.acl(&context.call.work, &live.entry.policies).await?)
 }
 
 fn answer(request: &CapabilitiesRequest, acl: &Acl) -> Result<Answer, ApiError> {

@@ -46,13 +46,13 @@ struct PrefixRequest {
 
 /// The lease that the body or the path names.
 async fn named(
-    at: &RequestContext<'_>,
+    context: &RequestContext<'_>,
     lease_id: Option<String>,
 ) -> Result<(String, Option<Live>), ApiError> {
-    let id = lease_id.filter(|id| !id.is_empty()).or_else(|| Some(at.name.to_owned()));
+    let id = lease_id.filter(|id| !id.is_empty()).or_else(|| Some(context.name.to_owned()));
     let id =
         id.filter(|id| !id.is_empty()).ok_or_else(|| ApiError::bad_request("lease_id must be specified"))?;
-    let tokens = at.unsealed()?.tokens(&at.call.work);
+    let tokens = context.unsealed()?.tokens(&context.call.work);
     let live = match id.rsplit_once('/').and_then(|(path, name)| Some((path, TokenName::parse(name)?))) {
         Some((path, name)) => tokens
             .lookup_name(&name)
@@ -67,24 +67,24 @@ fn invalid() -> ApiError {
     ApiError::bad_request("invalid lease")
 }
 
-pub(crate) async fn lookup(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (id, live) = named(at, at.json::<LookupRequest>()?.lease_id).await?;
+pub(crate) async fn lookup(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (id, live) = named(context, context.json::<LookupRequest>()?.lease_id).await?;
     let entry = live.ok_or_else(invalid)?.entry;
     Ok(Answer::system(json!({
         "expire_time": entry.expire_time(),
         "id": id,
         "issue_time": entry.created,
-        "last_renewal": entry.renewed.map(|at| at.to_string()),
+        "last_renewal": entry.renewed.map(|context| context.to_string()),
         "renewable": entry.renewable,
         "ttl": entry.ttl(Time::now()),
     })))
 }
 
 /// The names of leases one level below a path.
-pub(crate) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let folder = at.name.trim_end_matches('/');
+pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let folder = context.name.trim_end_matches('/');
     let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-    let leases = at.unsealed()?.tokens(&at.call.work).leases(&prefix).await?;
+    let leases = context.unsealed()?.tokens(&context.call.work).leases(&prefix).await?;
     let mut names: Vec<String> = leases
         .iter()
         .filter_map(|(id, _)| id.strip_prefix(&prefix))
@@ -95,12 +95,12 @@ pub(crate) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     Answer::names(&names)
 }
 
-pub(crate) async fn renew(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: RenewRequest = at.json()?;
+pub(crate) async fn renew(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: RenewRequest = context.json()?;
     let increment = seconds("increment", request.increment.as_ref())?;
-    let (id, live) = named(at, request.lease_id).await?;
+    let (id, live) = named(context, request.lease_id).await?;
     let live = live.ok_or_else(|| ApiError::bad_request("lease not found or lease is not renewable"))?;
-    let Renewed { entry, warnings } = at.unsealed()?.renew(&at.call.work, &live, increment).await?;
+    let Renewed { entry, warnings } = context.unsealed()?.renew(&context.call.work, &live, increment).await?;
     Ok(Answer::Logical(Logical {
         lease_id: id,
         renewable: entry.renewable,
@@ -110,33 +110,33 @@ pub(crate) async fn renew(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     }))
 }
 
-pub(crate) async fn revoke(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (_, live) = named(at, at.json::<RevokeRequest>()?.lease_id).await?;
+pub(crate) async fn revoke(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (_, live) = named(context, context.json::<RevokeRequest>()?.lease_id).await?;
     if let Some(live) = live {
-        at.unsealed()?.tokens(&at.call.work).revoke(&live.name).await?;
-        at.call.core.hurry();
+        context.unsealed()?.tokens(&context.call.work).revoke(&live.name).await?;
+        context.call.core.hurry();
     }
     Ok(Answer::Nothing)
 }
 
 /// All leases below a path.
-pub(crate) async fn revoke_prefix(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let PrefixRequest { .. } = at.json()?;
-    let folder = at.name.trim_end_matches('/');
+pub(crate) async fn revoke_prefix(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let PrefixRequest { .. } = context.json()?;
+    let folder = context.name.trim_end_matches('/');
     if folder.is_empty() {
         return Err(ApiError::bad_request("the prefix is missing"));
     }
-    let tokens = at.unsealed()?.tokens(&at.call.work);
+    let tokens = context.unsealed()?.tokens(&context.call.work);
     for (_, name) in tokens.leases(&format!("{folder}/")).await? {
         tokens.revoke(&name).await?;
     }
-    at.call.core.hurry();
+    context.call.core.hurry();
     Ok(Answer::Nothing)
 }
 
 /// Removes the records of dead leases, in the background.
-pub(crate) async fn tidy(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    at.call.core.hurry();
+pub(crate) async fn tidy(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    context.call.core.hurry();
     Ok(Answer::accepted(
         "Tidy operation successfully started. Any information from the operation will be printed to the log.",
     ))

@@ -20,13 +20,13 @@ struct EnableRequest {
     config: Option<TuneRequest>,
 }
 
-pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    Ok(Answer::flat(table(at)?))
+pub(crate) async fn all(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::flat(table(context)?))
 }
 
 /// All auth methods by path.
-pub(crate) fn table(at: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
-    let all = at.unsealed()?.mounts().current().auth().all();
+pub(crate) fn table(context: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
+    let all = context.unsealed()?.mounts().current().auth().all();
     Ok(all.iter().map(|(path, mount)| (format!("{path}/"), told(mount))).collect())
 }
 
@@ -55,17 +55,17 @@ pub(crate) fn told(mount: &AuthMount) -> Value {
     told
 }
 
-pub(crate) async fn one(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let path = at.name.trim_end_matches('/');
-    let mount = at.unsealed()?.mounts().current().auth().get(path);
+pub(crate) async fn one(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let path = context.name.trim_end_matches('/');
+    let mount = context.unsealed()?.mounts().current().auth().get(path);
     // The words by which Terraform knows that it is gone.
     let mount = mount.ok_or_else(|| ApiError::bad_request(format!("No auth engine at {path}/")))?;
     Ok(Answer::flat(told(&mount)))
 }
 
-pub(crate) async fn enable(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let path = MountPath::parse(at.name).map_err(ApiError::bad_request)?;
-    let request: EnableRequest = at.json()?;
+pub(crate) async fn enable(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let path = MountPath::parse(context.name).map_err(ApiError::bad_request)?;
+    let request: EnableRequest = context.json()?;
     let kind = request.kind.as_deref().filter(|kind| !kind.is_empty()).unwrap_or_default();
     if kind == TOKEN {
         return Err(ApiError::bad_request("token credential backend cannot be instantiated"));
@@ -79,21 +79,24 @@ pub(crate) async fn enable(at: &RequestContext<'_>) -> Result<Answer, ApiError> 
     if let Some(config) = &request.config {
         config.apply(&mut mount.tune)?;
     }
-    let enabled =
-        at.unsealed()?.mounts().edit(&at.call.work, move |table| table.enable(&path, mount.clone()));
+    let enabled = context
+        .unsealed()?
+        .mounts()
+        .edit(&context.call.work, move |table| table.enable(&path, mount.clone()));
     enabled.await?;
     Ok(Answer::Nothing)
 }
 
 /// Disables a method. Its tokens are dead at once; its records are removed in the background.
-pub(crate) async fn disable(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let path = at.name.trim_end_matches('/').to_owned();
+pub(crate) async fn disable(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let path = context.name.trim_end_matches('/').to_owned();
     if path == TOKEN {
         return Err(ApiError::bad_request("token credential backend cannot be disabled"));
     }
-    let disabled = at.unsealed()?.mounts().edit(&at.call.work, move |table| Ok(table.disable(&path)));
+    let disabled =
+        context.unsealed()?.mounts().edit(&context.call.work, move |table| Ok(table.disable(&path)));
     if disabled.await?.is_some() {
-        at.call.core.hurry();
+        context.call.core.hurry();
     }
     Ok(Answer::Nothing)
 }

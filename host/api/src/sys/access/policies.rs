@@ -39,19 +39,20 @@ struct SpikeRequest {
 }
 
 /// All names, as the older endpoint tells them.
-pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let names = below(at).await?;
+pub(crate) async fn all(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let names = below(context).await?;
     Ok(Answer::flat(json!({ "keys": names, "policies": names })))
 }
 
-pub(crate) async fn list(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    Answer::names(&below(at).await?)
+pub(crate) async fn list(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    Answer::names(&below(context).await?)
 }
 
 /// The whole names of all policies, or of those in a folder.
-async fn below(at: &RequestContext<'_>) -> Result<Vec<String>, ApiError> {
-    let mut names = at.unsealed()?.policies().names(at.unsealed()?.records(&at.call.work)).await?;
-    let folder = at.name.trim_end_matches('/');
+async fn below(context: &RequestContext<'_>) -> Result<Vec<String>, ApiError> {
+    let mut names =
+        context.unsealed()?.policies().names(context.unsealed()?.records(&context.call.work)).await?;
+    let folder = context.name.trim_end_matches('/');
     if !folder.is_empty() {
         names.retain(|name| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
     }
@@ -59,21 +60,21 @@ async fn below(at: &RequestContext<'_>) -> Result<Vec<String>, ApiError> {
 }
 
 /// The name that the path has. A slash at its end does not count.
-fn policy_name(at: &RequestContext<'_>) -> Result<String, ApiError> {
-    match at.name.trim_end_matches('/') {
+fn policy_name(context: &RequestContext<'_>) -> Result<String, ApiError> {
+    match context.name.trim_end_matches('/') {
         "" => Err(ApiError::MethodNotAllowed),
         text => name(text).map_err(ApiError::bad_request),
     }
 }
 
 /// One policy, as the older endpoint tells it.
-pub(crate) async fn read_rules(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (name, stored) = named(at).await?;
+pub(crate) async fn read_rules(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (name, stored) = named(context).await?;
     Ok(Answer::flat(told(&name, "rules", &stored)))
 }
 
-pub(crate) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (name, stored) = named(at).await?;
+pub(crate) async fn read(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (name, stored) = named(context).await?;
     Ok(Answer::system(told(&name, "policy", &stored)))
 }
 
@@ -94,8 +95,8 @@ fn told(name: &str, text: &str, stored: &Stored) -> Map<String, Value> {
 }
 
 /// One of SPIKE's, as it was written.
-pub(crate) async fn read_spike(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (name, Stored { policy: Written::Spike(policy), .. }) = named(at).await? else {
+pub(crate) async fn read_spike(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (name, Stored { policy: Written::Spike(policy), .. }) = named(context).await? else {
         return Err(ApiError::NotFound);
     };
     let mut told: Value = json!(policy);
@@ -105,15 +106,15 @@ pub(crate) async fn read_spike(at: &RequestContext<'_>) -> Result<Answer, ApiErr
     Ok(Answer::system(told))
 }
 
-async fn named(at: &RequestContext<'_>) -> Result<(String, Stored), ApiError> {
-    let name = policy_name(at)?;
-    let unsealed = at.unsealed()?;
-    let stored = unsealed.policies().get(unsealed.records(&at.call.work), &name).await?;
+async fn named(context: &RequestContext<'_>) -> Result<(String, Stored), ApiError> {
+    let name = policy_name(context)?;
+    let unsealed = context.unsealed()?;
+    let stored = unsealed.policies().get(unsealed.records(&context.call.work), &name).await?;
     Ok((name, stored.ok_or(ApiError::NotFound)?))
 }
 
-pub(crate) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: PolicyRequest = at.json()?;
+pub(crate) async fn write(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: PolicyRequest = context.json()?;
     let is_by_old_name = request.policy.is_none();
     let text = request.policy.or(request.rules).filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| ApiError::bad_request("'policy' parameter not supplied or empty"))?;
@@ -122,7 +123,7 @@ pub(crate) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
         version: version.transpose().map_err(wrong("cas"))?,
         required: request.cas_required.as_ref().map(Truth::get).transpose().map_err(wrong("cas_required"))?,
     };
-    let done = put(at, Written::Acl(decoded(text)), cas).await?;
+    let done = put(context, Written::Acl(decoded(text)), cas).await?;
     let deprecated = "'rules' is deprecated, please use 'policy' instead";
     Ok(done.warning(is_by_old_name.then(|| deprecated.to_owned())))
 }
@@ -137,28 +138,28 @@ fn decoded(text: String) -> String {
     decoded.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or(text)
 }
 
-pub(crate) async fn write_spike(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: SpikeRequest = at.json()?;
+pub(crate) async fn write_spike(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: SpikeRequest = context.json()?;
     let policy = SpikePolicy {
         spiffe_id_pattern: request.spiffe_id_pattern,
         path_pattern: request.path_pattern,
         permissions: request.permissions,
         mount: request.mount.unwrap_or_else(|| "secret".to_owned()),
     };
-    put(at, Written::Spike(policy), Cas::default()).await
+    put(context, Written::Spike(policy), Cas::default()).await
 }
 
-async fn put(at: &RequestContext<'_>, written: Written, cas: Cas) -> Result<Answer, ApiError> {
-    let name = policy_name(at)?;
-    if at.call.path.as_str().ends_with('/') {
+async fn put(context: &RequestContext<'_>, written: Written, cas: Cas) -> Result<Answer, ApiError> {
+    let name = policy_name(context)?;
+    if context.call.path.as_str().ends_with('/') {
         return Err(ApiError::bad_request("cannot write to a path ending in '/'"));
     }
-    at.unsealed()?.put_policy(&at.call.work, name, written, cas).await?;
+    context.unsealed()?.put_policy(&context.call.work, name, written, cas).await?;
     Ok(Answer::Nothing)
 }
 
-pub(crate) async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let name = policy_name(at)?;
-    at.unsealed()?.remove_policy(&at.call.work, name).await?;
+pub(crate) async fn delete(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let name = policy_name(context)?;
+    context.unsealed()?.remove_policy(&context.call.work, name).await?;
     Ok(Answer::Nothing)
 }

@@ -22,15 +22,15 @@ struct Body {
     upgrade: Option<Truth>,
 }
 
-pub(crate) async fn swap(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let body: Body = at.json()?;
+pub(crate) async fn swap(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let body: Body = context.json()?;
     let plugin = body.plugin.as_deref().map(Requirement::parse).transpose();
     let plugin = plugin.map_err(|reason| ApiError::bad_request(format!("plugin: {reason}")))?;
     let config = body.config.clone().map(Value::Object);
     let upgrades = said("upgrade", &body.upgrade)?;
-    let mut swapped = answer(at, &body, SwapRequest { plugin, config, ..SwapRequest::NEWEST }).await?;
+    let mut swapped = answer(context, &body, SwapRequest { plugin, config, ..SwapRequest::NEWEST }).await?;
     if upgrades {
-        let upgraded = match at.call.core.upgrade_backend(at.name).await {
+        let upgraded = match context.call.core.upgrade_backend(context.name).await {
             Ok(upgraded) => describe_upgrade(&upgraded),
             // There is nothing to do.
             Err(CoreError::Upgrade(error)) if matches!(*error, SwapError::NewestFormat { .. }) => Value::Null,
@@ -49,10 +49,10 @@ pub(crate) async fn swap(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Brings the data format of the store to its plugin's.
-pub(crate) async fn upgrade(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    super::exists(at)?;
-    at.call.work.unpin();
-    let upgraded = at.call.core.upgrade_backend(at.name).await?;
+pub(crate) async fn upgrade(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    super::exists(context)?;
+    context.call.work.unpin();
+    let upgraded = context.call.core.upgrade_backend(context.name).await?;
     Ok(Answer::system(describe_upgrade(&upgraded)))
 }
 
@@ -75,27 +75,27 @@ fn said(name: &str, given: &Option<Truth>) -> Result<bool, ApiError> {
     truth.map(Option::unwrap_or_default).map_err(|reason| ApiError::bad_request(format!("{name}: {reason}")))
 }
 
-pub(crate) async fn roll_back(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let body: Body = at.json()?;
+pub(crate) async fn roll_back(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let body: Body = context.json()?;
     if body.plugin.is_some() || body.config.is_some() || body.upgrade.is_some() {
         return Err(ApiError::bad_request(
             "a rollback goes to the generation before; to choose one, swap to it with plugin and config",
         ));
     }
-    Ok(Answer::system(answer(at, &body, SwapRequest::BACK).await?))
+    Ok(Answer::system(answer(context, &body, SwapRequest::BACK).await?))
 }
 
-async fn answer(at: &RequestContext<'_>, body: &Body, asked: SwapRequest) -> Result<Value, ApiError> {
+async fn answer(context: &RequestContext<'_>, body: &Body, asked: SwapRequest) -> Result<Value, ApiError> {
     let data = match (said("migrate", &body.migrate)?, said("discard", &body.discard)?) {
         (true, true) => return Err(ApiError::bad_request("either migrate or discard, not both")),
         (true, false) => Data::Migrated,
         (false, true) => Data::Discarded,
         (false, false) => Data::Kept,
     };
-    super::exists(at)?;
+    super::exists(context)?;
     // What this request has used itself must not be waited for.
-    at.call.work.unpin();
-    let swapped = at.call.core.swap(at.name, SwapRequest { data, ..asked }).await?;
+    context.call.work.unpin();
+    let swapped = context.call.core.swap(context.name, SwapRequest { data, ..asked }).await?;
     Ok(describe(&swapped))
 }
 

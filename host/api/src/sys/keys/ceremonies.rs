@@ -40,25 +40,25 @@ struct RootRequest {
 }
 
 /// Whether a token is shown that may do there what only administrators may.
-async fn is_administrator(at: &RequestContext<'_>, path: &str) -> Result<bool, ApiError> {
-    if let Some(caller) = &at.caller {
+async fn is_administrator(context: &RequestContext<'_>, path: &str) -> Result<bool, ApiError> {
+    if let Some(caller) = &context.caller {
         return Ok(caller.acl.has_sudo(path, false));
     }
-    let (call, unsealed) = (at.call, at.unsealed()?);
+    let (call, unsealed) = (context.call, context.unsealed()?);
     let address = call.peer.map(|peer| peer.ip());
-    match call.core.caller(unsealed, &call.work, call.token.as_ref(), address, at.ahead).await {
+    match call.core.caller(unsealed, &call.work, call.token.as_ref(), address, context.prefetched).await {
         Ok(caller) => Ok(caller.acl.has_sudo(path, false)),
         Err(CoreError::PermissionDenied) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn beginner(at: &RequestContext<'_>, path: &str) -> Result<Beginner, ApiError> {
-    Ok(if is_administrator(at, path).await? { Beginner::Administrator } else { Beginner::Anybody })
+async fn beginner(context: &RequestContext<'_>, path: &str) -> Result<Beginner, ApiError> {
+    Ok(if is_administrator(context, path).await? { Beginner::Administrator } else { Beginner::Anybody })
 }
 
-fn given(at: &RequestContext<'_>) -> Result<(Share, String), ApiError> {
-    let request: ShareRequest = at.json()?;
+fn given(context: &RequestContext<'_>) -> Result<(Share, String), ApiError> {
+    let request: ShareRequest = context.json()?;
     let share = parse_share(request.key.unwrap_or_default().trim());
     let wrong = || ApiError::bad_request("\"key\" must be an unseal share in hexadecimal or Base64");
     let nonce = request.nonce.filter(|nonce| !nonce.is_empty());
@@ -95,12 +95,12 @@ fn told_of_verification(status: &RekeyStatus) -> Value {
     })
 }
 
-pub(crate) async fn rekey_status(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    Ok(Answer::flat(told(&at.call.core.rekey_status(&at.call.work).await?)))
+pub(crate) async fn rekey_status(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::flat(told(&context.call.core.rekey_status(&context.call.work).await?)))
 }
 
-pub(crate) async fn begin_rekey(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: RekeyRequest = at.json()?;
+pub(crate) async fn begin_rekey(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: RekeyRequest = context.json()?;
     let number = |given: &Option<Number>, otherwise: u64| -> Result<u64, String> {
         let given = given.as_ref().map(Number::get).transpose()?;
         given.map_or(Ok(otherwise), |number| {
@@ -114,28 +114,28 @@ pub(crate) async fn begin_rekey(at: &RequestContext<'_>) -> Result<Answer, ApiEr
     // it off.
     let verifies = request.require_verification.as_ref().map_or(Ok(true), Truth::get);
     let verifies = verifies.map_err(|why| ApiError::bad_request(format!("require_verification: {why}")))?;
-    if !verifies && !is_administrator(at, "sys/rekey/init").await? {
+    if !verifies && !is_administrator(context, "sys/rekey/init").await? {
         let message = "require_verification=false takes a token with sudo on sys/rekey/init: if the shares reach no one, the \
                        cluster is lost, and a client can begin without holding a share";
         return Err(ApiError::Forbidden(message.to_owned()));
     }
-    let beginner = beginner(at, "sys/rekey/init").await?;
-    let begun = at.call.core.begin_rekey(&at.call.work, counts, verifies, beginner).await?;
+    let beginner = beginner(context, "sys/rekey/init").await?;
+    let begun = context.call.core.begin_rekey(&context.call.work, counts, verifies, beginner).await?;
     Ok(Answer::flat(told(&begun)))
 }
 
-pub(crate) async fn cancel_rekey(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    at.call.core.cancel_rekey(is_administrator(at, "sys/rekey/init").await?)?;
+pub(crate) async fn cancel_rekey(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    context.call.core.cancel_rekey(is_administrator(context, "sys/rekey/init").await?)?;
     Ok(Answer::Nothing)
 }
 
-pub(crate) async fn rekey(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (share, nonce) = given(at)?;
-    answer(at.call.core.rekey(&at.call.work, &nonce, share).await?)
+pub(crate) async fn rekey(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (share, nonce) = given(context)?;
+    answer(context.call.core.rekey(&context.call.work, &nonce, share).await?)
 }
 
-pub(crate) async fn verification_status(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let status = at.call.core.rekey_status(&at.call.work).await?;
+pub(crate) async fn verification_status(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let status = context.call.core.rekey_status(&context.call.work).await?;
     if status.nonce.is_none() {
         return Err(ApiError::bad_request("no rekey configuration found"));
     }
@@ -143,9 +143,9 @@ pub(crate) async fn verification_status(at: &RequestContext<'_>) -> Result<Answe
 }
 
 /// The new shares stay; their giving back begins again.
-pub(crate) async fn restart_verification(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let is_administrator = is_administrator(at, "sys/rekey/verify").await?;
-    let status = at.call.core.restart_verification(&at.call.work, is_administrator).await?;
+pub(crate) async fn restart_verification(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let is_administrator = is_administrator(context, "sys/rekey/verify").await?;
+    let status = context.call.core.restart_verification(&context.call.work, is_administrator).await?;
     Ok(Answer::flat(told_of_verification(&status)))
 }
 
@@ -158,9 +158,9 @@ pub(crate) async fn remove_backup(_: &RequestContext<'_>) -> Result<Answer, ApiE
     Ok(Answer::Nothing)
 }
 
-pub(crate) async fn verify(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (share, nonce) = given(at)?;
-    answer(at.call.core.verify_rekey(&at.call.work, &nonce, share).await?)
+pub(crate) async fn verify(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (share, nonce) = given(context)?;
+    answer(context.call.core.verify_rekey(&context.call.work, &nonce, share).await?)
 }
 
 fn answer(rekeyed: Rekeyed) -> Result<Answer, ApiError> {
@@ -181,8 +181,8 @@ fn answer(rekeyed: Rekeyed) -> Result<Answer, ApiError> {
     }))
 }
 
-pub(crate) async fn root_status(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    Ok(Answer::flat(told_of_root(&at.call.core.root_status(&at.call.work).await?, "")))
+pub(crate) async fn root_status(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    Ok(Answer::flat(told_of_root(&context.call.core.root_status(&context.call.work).await?, "")))
 }
 
 fn told_of_root(status: &RootStatus, otp: &str) -> Value {
@@ -201,8 +201,8 @@ fn told_of_root(status: &RootStatus, otp: &str) -> Value {
     })
 }
 
-pub(crate) async fn begin_root(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let request: RootRequest = at.json()?;
+pub(crate) async fn begin_root(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let request: RootRequest = context.json()?;
     let (otp, told) = match request.otp.filter(|otp| !otp.is_empty()) {
         Some(otp) => (Zeroizing::new(otp.into_bytes()), String::new()),
         // The server makes the password. Only the client that begins gets it, once.
@@ -212,8 +212,8 @@ pub(crate) async fn begin_root(at: &RequestContext<'_>) -> Result<Answer, ApiErr
             (Zeroizing::new(told.clone().into_bytes()), told)
         }
     };
-    let beginner = beginner(at, "sys/generate-root/attempt").await?;
-    let status = at.call.core.begin_root(&at.call.work, otp, beginner).await?;
+    let beginner = beginner(context, "sys/generate-root/attempt").await?;
+    let status = context.call.core.begin_root(&context.call.work, otp, beginner).await?;
     Ok(Answer::flat(told_of_root(&status, &told)))
 }
 
@@ -225,13 +225,13 @@ fn random_otp() -> Result<String, ApiError> {
     Ok(text)
 }
 
-pub(crate) async fn cancel_root(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    at.call.core.cancel_root(is_administrator(at, "sys/generate-root/attempt").await?)?;
+pub(crate) async fn cancel_root(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    context.call.core.cancel_root(is_administrator(context, "sys/generate-root/attempt").await?)?;
     Ok(Answer::Nothing)
 }
 
-pub(crate) async fn root(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (share, nonce) = given(at)?;
-    let status = at.call.core.give_for_root(&at.call.work, &nonce, share).await?;
+pub(crate) async fn root(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (share, nonce) = given(context)?;
+    let status = context.call.core.give_for_root(&context.call.work, &nonce, share).await?;
     Ok(Answer::flat(told_of_root(&status, "")))
 }

@@ -12,21 +12,21 @@ struct PasswordRequest {
     password: Option<String>,
 }
 
-pub(crate) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let since = at.call.core.password_set(&at.call.work).await?;
+pub(crate) async fn read(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let since = context.call.core.password_set(&context.call.work).await?;
     Ok(Answer::system(json!({ "is_set": since.is_some(), "created_time": since })))
 }
 
-pub(crate) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    at.call.edge.clients.take_password(at.call.peer)?;
-    let request: PasswordRequest = at.json()?;
+pub(crate) async fn write(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    context.call.edge.clients.take_password(context.call.peer)?;
+    let request: PasswordRequest = context.json()?;
     let password = parse(request.password.unwrap_or_default())?;
-    at.call.core.set_password(&at.call.work, password).await?;
+    context.call.core.set_password(&context.call.work, password).await?;
     Ok(Answer::Nothing)
 }
 
-pub(crate) async fn delete(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    at.call.core.remove_password(&at.call.work).await?;
+pub(crate) async fn delete(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    context.call.core.remove_password(&context.call.work).await?;
     Ok(Answer::Nothing)
 }
 

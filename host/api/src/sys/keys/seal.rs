@@ -9,23 +9,23 @@ use serde_json::{Value, json};
 use super::{super::version::VAULT_LEVEL, password::parse};
 use crate::{answer::Answer, call::Call, error::ApiError, route::RequestContext};
 
-pub(crate) async fn is_initialised(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let call = at.call;
+pub(crate) async fn is_initialised(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let call = context.call;
     let status = call.core.seal_status(&call.work).await?;
     Ok(Answer::plain(json!({ "initialized": status.initialised })))
 }
 
 /// There is no leader: if hosts share a store each does everything, and so says of itself that it is one.
-pub(crate) async fn leader(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let is_shared = at.call.core.system_is_shared();
+pub(crate) async fn leader(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let is_shared = context.call.core.system_is_shared();
     if is_shared {
         // Another host may have changed the keys, and then the status seals this one. If the store is away,
         // the status stays as it was.
-        let _known = at.call.core.seal_status(&at.call.work).await;
+        let _known = context.call.core.seal_status(&context.call.work).await;
     }
     Ok(Answer::plain(json!({
         "ha_enabled": is_shared,
-        "is_self": is_shared && at.call.core.unsealed().is_ok(),
+        "is_self": is_shared && context.call.core.unsealed().is_ok(),
         "leader_address": "",
         "leader_cluster_address": "",
         "performance_standby": false,
@@ -35,24 +35,24 @@ pub(crate) async fn leader(at: &RequestContext<'_>) -> Result<Answer, ApiError> 
 
 /// A server that is sealed already stays as it is, with the shares that it was given. Such a request needs no
 /// token. If the server is unsealed meanwhile, a request without a token still seals nothing.
-pub(crate) async fn seal(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    if at.caller.is_some() {
-        at.call.core.seal();
+pub(crate) async fn seal(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    if context.caller.is_some() {
+        context.call.core.seal();
     }
     Ok(Answer::Nothing)
 }
 
-pub(crate) async fn rotate(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    at.unsealed()?.barrier().rotate(&at.call.work).await?;
+pub(crate) async fn rotate(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    context.unsealed()?.barrier().rotate(&context.call.work).await?;
     Ok(Answer::Nothing)
 }
 
 /// The key that seals.
-pub(crate) async fn key_status(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let unsealed = at.unsealed()?;
-    if at.call.core.system_is_shared() {
+pub(crate) async fn key_status(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let unsealed = context.unsealed()?;
+    if context.call.core.system_is_shared() {
         // Another host may have made a newer one.
-        at.call.core.read_keys_again(unsealed, &at.call.work).await?;
+        context.call.core.read_keys_again(unsealed, &context.call.work).await?;
     }
     let key = unsealed.barrier().key_use();
     let made = i64::try_from(key.made).ok().and_then(|made| jiff::Timestamp::from_second(made).ok());
@@ -63,8 +63,8 @@ pub(crate) async fn key_status(at: &RequestContext<'_>) -> Result<Answer, ApiErr
     })))
 }
 
-pub(crate) async fn status(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let call = at.call;
+pub(crate) async fn status(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let call = context.call;
     let status = call.core.seal_status(&call.work).await?;
     Ok(Answer::plain(seal_answer(call, &status)))
 }
@@ -101,8 +101,8 @@ struct InitRequest {
     repeat: bool,
 }
 
-pub(crate) async fn init(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (call, body) = (at.call, at.json::<InitRequest>()?);
+pub(crate) async fn init(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let (call, body) = (context.call, context.json::<InitRequest>()?);
     let counts = ShareCounts::new(body.secret_shares.unwrap_or(5), body.secret_threshold.unwrap_or(3))
         .map_err(ApiError::bad_request)?;
     let initialised = call.core.init(&call.work, counts, body.repeat).await?;
@@ -125,10 +125,10 @@ struct UnsealRequest {
     migrate: bool,
 }
 
-pub(crate) async fn unseal(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let call = at.call;
+pub(crate) async fn unseal(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let call = context.call;
     let (core, work) = (&call.core, &call.work);
-    let body: UnsealRequest = at.json()?;
+    let body: UnsealRequest = context.json()?;
     if body.migrate {
         return Err(ApiError::bad_request("migrate is not supported: there is one kind of seal"));
     }

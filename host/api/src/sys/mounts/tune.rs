@@ -83,9 +83,9 @@ fn gone(path: &str) -> ApiError {
     ApiError::bad_request(format!("No secret engine mount at {path}/"))
 }
 
-pub(crate) async fn read(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let path = at.name.trim_end_matches('/');
-    let table = at.unsealed()?.mounts().current();
+pub(crate) async fn read(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let path = context.name.trim_end_matches('/');
+    let table = context.unsealed()?.mounts().current();
     if let Some(auth) = path.strip_prefix("auth/") {
         let mount = table.auth().get(auth).ok_or_else(|| gone(path))?;
         return Ok(Answer::flat(of_auth(&mount.tune, &mount.description)));
@@ -106,20 +106,20 @@ fn of_auth(tune: &Tune, description: &str) -> Map<String, Value> {
     told
 }
 
-pub(crate) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let path = at.name.trim_end_matches('/').to_owned();
+pub(crate) async fn write(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let path = context.name.trim_end_matches('/').to_owned();
     if let Some(auth) = path.strip_prefix("auth/") {
-        return tune_auth(at, auth).await;
+        return tune_auth(context, auth).await;
     }
-    let request: TuneRequest = at.json()?;
-    let table = at.unsealed()?.mounts().current();
+    let request: TuneRequest = context.json()?;
+    let table = context.unsealed()?.mounts().current();
     let mount = table.get(&path).ok_or_else(|| gone(&path))?;
     let upgrades = request.kv_version().map_or(Ok(false), |version| upgrades(mount.kv_version, &version))?;
-    let core = &at.call.core;
+    let core = &context.call.core;
     let mut tune = mount.tune.clone();
     request.apply(&mut tune)?;
     let (uuid, tuned) = (mount.uuid, path.clone());
-    let edited = at.unsealed()?.mounts().edit(&at.call.work, move |table| {
+    let edited = context.unsealed()?.mounts().edit(&context.call.work, move |table| {
         let mount = table.get_mut(&path).filter(|mount: &&mut Mount| mount.uuid == uuid);
         let mount = mount.ok_or_else(|| MountError::Gone { path: path.clone() })?;
         mount.tune = tune.clone();
@@ -132,7 +132,7 @@ pub(crate) async fn write(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
     if !upgrades {
         return Ok(Answer::Nothing);
     }
-    core.upgrade_mount(at.unsealed()?, &at.call.work, &tuned).await?;
+    core.upgrade_mount(context.unsealed()?, &context.call.work, &tuned).await?;
     let warning = "Upgrading mount from version 1 to version 2. This mount will be unavailable for a brief period and will resume \
                    service shortly.";
     Ok(Answer::Nothing.warning(Some(warning.to_owned())))
@@ -149,25 +149,25 @@ fn upgrades(present: u8, wanted: &str) -> Result<bool, ApiError> {
     }
 }
 
-pub(crate) async fn read_auth(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let table = at.unsealed()?.mounts().current();
-    let path = at.name.trim_end_matches('/');
+pub(crate) async fn read_auth(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let table = context.unsealed()?.mounts().current();
+    let path = context.name.trim_end_matches('/');
     let mount = table.auth().get(path).ok_or_else(|| gone(&format!("auth/{path}")))?;
     Ok(Answer::flat(of_auth(&mount.tune, &mount.description)))
 }
 
-pub(crate) async fn write_auth(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    tune_auth(at, at.name.trim_end_matches('/')).await
+pub(crate) async fn write_auth(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    tune_auth(context, context.name.trim_end_matches('/')).await
 }
 
-async fn tune_auth(at: &RequestContext<'_>, path: &str) -> Result<Answer, ApiError> {
-    let request: TuneRequest = at.json()?;
+async fn tune_auth(context: &RequestContext<'_>, path: &str) -> Result<Answer, ApiError> {
+    let request: TuneRequest = context.json()?;
     let path = path.to_owned();
-    let table = at.unsealed()?.mounts().current();
+    let table = context.unsealed()?.mounts().current();
     let mount = table.auth().get(&path).ok_or_else(|| gone(&format!("auth/{path}")))?;
     let mut tune = mount.tune.clone();
     request.apply(&mut tune)?;
-    let edited = at.unsealed()?.mounts().edit(&at.call.work, move |table| {
+    let edited = context.unsealed()?.mounts().edit(&context.call.work, move |table| {
         let mount = table.auth_mut().get_mut(&path);
         let mount = mount.ok_or_else(|| MountError::Gone { path: format!("auth/{path}") })?;
         mount.tune = tune.clone();

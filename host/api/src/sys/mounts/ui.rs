@@ -25,9 +25,9 @@ const CAPABILITIES: [(&str, Capabilities); 9] = [
 
 /// The mounts that the token may use, and the listed ones. Without a token, only the listed ones, with less
 /// detail.
-pub(crate) async fn all(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let table = at.unsealed()?.mounts().current();
-    let Some(caller) = &at.caller else { return Ok(listed(&table)) };
+pub(crate) async fn all(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let table = context.unsealed()?.mounts().current();
+    let Some(caller) = &context.caller else { return Ok(listed(&table)) };
     let acl = &caller.acl;
     let mut secret = mount_table(&table, |path| {
         table.get(path).is_some_and(|mount| mount.tune.is_listed) || may_use(acl, path)
@@ -71,9 +71,9 @@ fn listed(table: &MountTable) -> Answer {
 }
 
 /// The mount that a path lies in. A client without the right to use it does not learn whether it exists.
-pub(crate) async fn one(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let path = at.name.trim_end_matches('/');
-    let (acl, table) = (&at.caller()?.acl, at.unsealed()?.mounts().current());
+pub(crate) async fn one(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let path = context.name.trim_end_matches('/');
+    let (acl, table) = (&context.caller()?.acl, context.unsealed()?.mounts().current());
     let nothing = || {
         if !acl.is_root() {
             return ApiError::PermissionDenied;
@@ -119,8 +119,8 @@ fn may_use(acl: &Acl, path: &str) -> bool {
 }
 
 /// The rules of all policies of the token together. Patterns with wildcards within are left out, as OpenBao does.
-pub(crate) async fn resultant_acl(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let acl = &at.caller()?.acl;
+pub(crate) async fn resultant_acl(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let acl = &context.caller()?.acl;
     if acl.is_root() {
         return Ok(Answer::system(json!({ "root": true })));
     }

@@ -13,8 +13,8 @@ use crate::{
 const NOT_AUDITED: &str = "no audit device accepts a line, and no request is served without one";
 
 /// 200 if secrets can be read and written; else what stands in the way, most basic first.
-pub(crate) async fn health(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let call = at.call;
+pub(crate) async fn health(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let call = context.call;
     let HealthReport { seal, storage, audits, was_initialised } = call.core.health(&call.work).await;
     let ready = storage.iter().all(BackendHealth::is_ready);
     let states: Map<String, Value> =

@@ -112,8 +112,8 @@ fn host_name() -> String {
 }
 
 /// The hosts that serve from this store. Each serves everything, so that all are active.
-pub(crate) async fn hosts(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let hosts = at.call.core.hosts(&at.call.work).await?;
+pub(crate) async fn hosts(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let hosts = context.call.core.hosts(&context.call.work).await?;
     let node = |host: Host| {
         json!({
             "hostname": host.hostname,
@@ -130,8 +130,8 @@ pub(crate) async fn hosts(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
 }
 
 /// The requests that are being served, this one among them.
-pub(crate) async fn requests(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let requests = at.call.edge.in_flight.all();
+pub(crate) async fn requests(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let requests = context.call.edge.in_flight.all();
     let told: Map<String, Value> = requests
         .into_iter()
         .map(|(id, request)| {

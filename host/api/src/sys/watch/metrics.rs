@@ -6,8 +6,8 @@ use keyway_storage::breaker::Circuit;
 
 use crate::{Edge, answer::Answer, call::Call, error::ApiError, route::RequestContext};
 
-pub(crate) async fn metrics(at: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let call = at.call;
+pub(crate) async fn metrics(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
+    let call = context.call;
     let (metrics, samples) = (&call.edge.metrics, samples(&call.edge));
     Ok(match format(call)? {
         Format::Prometheus => Answer::Metrics(metrics.text(&samples)),
