@@ -98,7 +98,7 @@ enum Command {
         #[arg(long, conflicts_with_all = ["share", "reset"])]
         password: bool,
     },
-    /// Put the keys out of reach.
+    /// Seal the server: drop its keys from memory.
     Seal {
         #[command(flatten)]
         server: Server,
@@ -117,7 +117,7 @@ enum Command {
         #[command(subcommand)]
         command: keys::Rekey,
     },
-    /// The password that unseals beside the shares, if the server's configuration allows one.
+    /// The password that unseals as well as the shares, if the server's configuration allows one.
     Password {
         #[command(flatten)]
         server: Server,

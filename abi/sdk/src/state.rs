@@ -154,7 +154,7 @@ pub(crate) fn any_opened() -> Option<&'static BackendState> {
 }
 
 /// Makes a panic on one of the plugin's own threads close the thread's backend, or all backends of the image
-/// if the thread's is unknown. Only for an image of its own: in a binary that links a backend statically, the
+/// if the thread's is unknown. Only for a separate image: in a binary that links a backend statically, the
 /// hook belongs to the program.
 pub(crate) fn install_panic_hook() {
     static INSTALLED: Once = Once::new();

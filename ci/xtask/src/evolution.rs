@@ -74,14 +74,14 @@ const ADDITIONS: [Insertion; 11] = [
     },
     Insertion {
         file: "abi/sdk/src/export.rs",
-        before: "/// The root module of a library of its own.",
+        before: "/// The root module of a separate library.",
         behind: 0,
         text: "extern \"C\" fn added_in_1_{n}(word: u32) -> u32 {\n    word + 20\n}\n\n",
     },
     // The host's side asks, and says what it heard.
     Insertion {
         file: "host/loader/src/services.rs",
-        before: "/// The context behind a pointer that a backend handed back.",
+        before: "/// The context of a pointer that a backend handed back.",
         behind: 0,
         text: "extern \"C\" fn added_in_1_{n}(word: u32) -> u32 {\n    word + 30\n}\n\n",
     },

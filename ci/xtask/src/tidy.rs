@@ -169,7 +169,7 @@ fn files() -> Result<Option<Vec<String>>> {
 
 fn check(file: &str, text: &str, problems: &mut Vec<String>) {
     if file.ends_with("/mod.rs") {
-        problems.push(format!("{file}: name it after its module, beside the module's directory"));
+        problems.push(format!("{file}: name it after its module, next to the module's directory"));
     }
     if file.ends_with(".md") {
         check_links(file, text, problems);

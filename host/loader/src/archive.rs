@@ -344,7 +344,7 @@ impl Source {
         let mut more = [0];
         match self.from.read(&mut more) {
             Ok(0) => Ok(()),
-            Ok(_) => Err(self.damaged("something stands behind its end")),
+            Ok(_) => Err(self.damaged("something follows its end")),
             Err(source) => Err(ArchiveError::File { doing: "read", path: self.path.clone(), source }),
         }
     }
@@ -386,7 +386,7 @@ mod tests {
             altered[at] ^= 1;
             assert!(read(&altered).is_err(), "byte {at}");
         }
-        assert!(read(&[&whole[..], b"x"].concat()).unwrap_err().contains("behind its end"));
+        assert!(read(&[&whole[..], b"x"].concat()).unwrap_err().contains("follows its end"));
         assert!(read(b"SQLite format 3\0").unwrap_err().contains("does not begin as one"));
     }
 

@@ -236,7 +236,7 @@ impl Loader {
         if wanted.plugin.name() == LAST_RESORT {
             match self.last_resort(&load, format, kept) {
                 Ok(taken) => {
-                    return Ok((taken, Some(format!("it is the one beside the program, and {load}"))));
+                    return Ok((taken, Some(format!("it is the one next to the program, and {load}"))));
                 }
                 Err(lines) => fallbacks.extend(lines),
             }
@@ -286,7 +286,7 @@ impl Loader {
                 Ok(taken) => return Ok(taken),
                 Err(error) => {
                     let path = candidate.path.display();
-                    lines.push(format!("{path}, beside the program: {error}; {}", error.fix()));
+                    lines.push(format!("{path}, next to the program: {error}; {}", error.fix()));
                 }
             }
         }

@@ -37,7 +37,7 @@ impl fmt::Display for Origin {
             Self::Configuration => "from plugin_dirs in the configuration",
             Self::User => "the user's plugins",
             Self::System => "the system's plugins",
-            Self::Bundled => "beside the program",
+            Self::Bundled => "next to the program",
         })
     }
 }

@@ -153,7 +153,7 @@ impl fmt::Display for LoadError {
             write!(f, "\n    {}\n    fix: {}", reason.beside(path), reason.fix())?;
         }
         let wanted = file_name(&self.requirement.name);
-        write!(f, "\n  looked for {wanted} (or with a version behind the name) in")?;
+        write!(f, "\n  looked for {wanted} (or with a version after the name) in")?;
         for place in &self.places {
             write!(f, "\n    {place}")?;
         }

@@ -25,7 +25,7 @@ const SECOND: &[u8] = b"r/second";
 #[derive(Debug, Error)]
 pub enum ReadbackError {
     /// It does not do it.
-    #[error("on a keyspace of its own, {step} fails")]
+    #[error("on a scratch keyspace, {step} fails")]
     Fails {
         /// What was tried.
         step: &'static str,
@@ -33,7 +33,7 @@ pub enum ReadbackError {
         source: Error,
     },
     /// A wrong answer.
-    #[error("on a keyspace of its own, {step} answers wrongly")]
+    #[error("on a scratch keyspace, {step} answers wrongly")]
     Wrong {
         /// What was tried.
         step: &'static str,
@@ -68,7 +68,7 @@ pub(crate) fn is_scratch(keyspace: &str) -> bool {
 
 /// Drops the scratch keyspaces of swaps that were killed. One that stays does no harm.
 pub(crate) async fn tidy(store: &Store) -> Result<(), ReadbackError> {
-    let step = "looking for what is left behind";
+    let step = "looking for leftovers";
     let names = store.keyspaces(&CallContext::background(), KEYSPACES).await.map_err(failed(step))?;
     for name in names.iter().take_while(|name| is_scratch(name)) {
         let made = name.strip_prefix(KEYSPACES).and_then(|rest| rest.split('-').next()?.parse().ok());

@@ -83,7 +83,7 @@ pub enum StageError {
         path: PathBuf,
     },
     /// Every user could change it.
-    #[error("{} can be written by everybody (mode {mode:o})", path.display())]
+    #[error("{} can be written by every user (mode {mode:o})", path.display())]
     WorldWritable {
         /// The file.
         path: PathBuf,
@@ -240,7 +240,7 @@ pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let metadata = fs::symlink_metadata(directory)?;
     if !metadata.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a directory of its own"));
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a directory"));
     }
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "belongs to another user"));

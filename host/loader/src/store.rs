@@ -56,7 +56,7 @@ impl Store {
         Reply::of(self.0.begin(call, Request::new(begin)), Transaction)
     }
 
-    /// The names of the keyspaces behind `after`, in order; at most 1,000.
+    /// The names of the keyspaces after `after`, in order; at most 1,000.
     pub fn keyspaces(&self, call: &CallContext<'_>, after: &str) -> Reply<Vec<String>> {
         Reply::of(self.0.keyspaces(call, Request::new(after.into())), |names| {
             names.into_iter().map(String::from).collect()

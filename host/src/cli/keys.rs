@@ -251,7 +251,7 @@ pub(super) fn password(client: &Client, command: Password, format: Format) -> Re
             let body = Zeroizing::new(json!({ "password": password }).to_string());
             client.post("sys/unseal-password", &body)?.success("set the password")?;
             print(format, &json!({ "is_set": true }), || {
-                "The password unseals, beside the shares: `keyway unseal --password`.\n".to_owned()
+                "The password unseals as well as the shares: `keyway unseal --password`.\n".to_owned()
             })
         }
         Password::Remove => {

@@ -38,7 +38,7 @@ pub(super) enum Command {
         /// The library file.
         file: PathBuf,
     },
-    /// Let plugin files run: writes keyway.lock beside the configuration.
+    /// Let plugin files run: writes keyway.lock next to the configuration.
     Lock {
         #[command(flatten)]
         site: SiteArguments,
@@ -123,7 +123,7 @@ fn describe_plugin(described: &Described) -> String {
         ("Isolation", descriptor.capabilities.isolation.name().to_owned()),
         ("Backup", descriptor.capabilities.backup.name().to_owned()),
         ("Features", descriptor.capabilities.features.names().join(", ")),
-        ("Operations of its own", or_none(&descriptor.extensions)),
+        ("Extensions", or_none(&descriptor.extensions)),
         ("Licence", descriptor.licence.clone()),
         ("Homepage", descriptor.homepage.clone()),
         ("Needs", or_none(&described.links.needed)),

@@ -61,7 +61,7 @@ impl Storage {
             }
             let condition = stored.map_or(Condition::Absent, |record| Condition::Version(record.version()));
             if put.condition() != Condition::Any && put.condition() != condition {
-                let lost = Error::new(ErrorCode::PRECONDITION_FAILED, "somebody else was quicker");
+                let lost = Error::new(ErrorCode::PRECONDITION_FAILED, "another writer was faster");
                 return Err(self.error(Operation::PUT, lost));
             }
             if attempts == SETTLE_ATTEMPTS {

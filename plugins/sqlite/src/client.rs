@@ -211,7 +211,7 @@ impl Client {
             && let Err(error) = connect::checkpointer(self.shared.place().database(), self.shared.wal_limit())
                 .and_then(|connection| connect::touch(&connection))
         {
-            tracing::warn!(%error, "the WAL stays beside the database; the next opening reads it");
+            tracing::warn!(%error, "the WAL stays next to the database; the next opening reads it");
         }
     }
 }

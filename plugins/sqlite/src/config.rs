@@ -11,8 +11,8 @@ use keyway_sdk::{
 #[schemars(crate = "schemars")]
 pub struct Config {
     /// The database file. A relative path is relative to the server's data directory. The file is made, readable by its
-    /// owner alone, if it does not exist (and its directory too); SQLite keeps two more beside it, with -wal and -shm
-    /// behind the name, and Keyway a third, with .lock.
+    /// owner alone, if it does not exist (and its directory too); SQLite keeps two more next to it, with -wal and -shm
+    /// after the name, and Keyway a third, with .lock.
     pub path: String,
     /// Whether the file may lie on a network file system. There the lock that keeps a second server out, and the sync that
     /// makes a write durable, are only as good as that file system's: SQLite advises against it, and so do we.

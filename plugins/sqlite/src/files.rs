@@ -18,7 +18,7 @@ pub(crate) enum FilesError {
     #[error("{} cannot be made or opened: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(
-        "{} is writable by everybody, who could put another database there: chmod 700 {}",
+        "{} is writable by every user, who could put another database there: chmod 700 {}",
         path.display(), path.display()
     )]
     OpenDirectory { path: PathBuf },

@@ -1,6 +1,6 @@
 //! Marks that say which state of the store a WAL continues.
 //!
-//! SQLite does not bind a WAL to its database: it copies the pages of any WAL that it finds beside a database
+//! SQLite does not bind a WAL to its database: it copies the pages of any WAL that it finds next to a database
 //! into it. So a commit that may be the first of a WAL writes a new random mark and the one before it into
 //! `meta`; other commits do so now and then. [`pairing`](crate::pairing) reads the marks from both files
 //! before SQLite does.

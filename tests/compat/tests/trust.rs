@@ -284,7 +284,7 @@ fn lock_file_that_everybody_may_write_locks_nothing() {
     assert_eq!(verdict(&bench), Ok(Grant::Locked));
     mode(&bench.loader.trust.lock_file, 0o666);
     let refused = verdict(&bench).unwrap_err();
-    assert!(refused.contains("everybody may write it (mode 666)"), "{refused}");
+    assert!(refused.contains("every user may write it (mode 666)"), "{refused}");
 }
 
 #[test]

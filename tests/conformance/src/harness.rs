@@ -147,7 +147,7 @@ impl<'a> Harness<'a> {
     /// A process that does a piece of work with the same store.
     pub(crate) fn start_worker(&self, work: &str, number: u64) -> Result<Worker, Stop> {
         let Some(program) = self.ground.program else {
-            return Err(Stop::Unproved("it needs processes of its own, and runs within one".into()));
+            return Err(Stop::Unproved("it needs separate processes, and runs within one".into()));
         };
         Worker::start(program, &self.ground, work, number)
             .map_err(|error| Stop::Unproved(format!("start a process: {error}")))

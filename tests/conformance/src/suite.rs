@@ -127,7 +127,7 @@ pub enum SuiteError {
     },
     /// The store may hold real data.
     #[error(
-        "the store is not empty: it holds the keyspaces {}; the suite removes everything, so give it a store of its own, or let it \
+        "the store is not empty: it holds the keyspaces {}; the suite removes everything, so give it a separate store, or let it \
          remove these (--clear)",
         names.join(", ")
     )]

@@ -229,7 +229,7 @@ fn plugin_beside_the_program_is_the_last_resort_for_sqlite() {
     let keys = server.init_and_unseal();
     write_and_read(&server, &keys);
     let why = backend(&server, &keys, "main", "fallback").to_string();
-    assert!(why.contains("the one beside the program") && why.contains("its version is 1.0.0"), "{why}");
+    assert!(why.contains("the one next to the program") && why.contains("its version is 1.0.0"), "{why}");
     assert!(server.terminate());
     site.configure(&configuration(&site).replace("\"sqlite\"", "\"sqlite@^7\"\nfallback = false"));
     let server = site.start_command(&[program, "server", "--config", site.config().to_str().unwrap()]);

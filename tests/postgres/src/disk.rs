@@ -18,7 +18,7 @@ pub struct SmallDisk(PathBuf);
 impl SmallDisk {
     pub(crate) fn mount(path: &Path) -> Result<Self> {
         if !geteuid().is_root() {
-            bail!("a file system of its own takes root");
+            bail!("a separate file system needs root");
         }
         fs::create_dir(path)?;
         let mut mount = Command::new("mount");

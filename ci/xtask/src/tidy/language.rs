@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::process::root;
 
 /// A word, and how often Rust files and documents have it at most.
-const RIDDLES: [(&str, usize, usize); 7] = [
+const RIDDLES: [(&str, usize, usize); 12] = [
     ("whoever", 0, 0),
     ("nobody", 0, 0),
     ("anew", 4, 2),
@@ -15,6 +15,11 @@ const RIDDLES: [(&str, usize, usize); 7] = [
     ("by turns", 0, 0),
     ("so many", 0, 0),
     ("whomever", 0, 0),
+    ("behind", 110, 0),
+    ("beside", 100, 2),
+    ("of its own", 3, 0),
+    ("somebody", 3, 0),
+    ("everybody", 4, 0),
 ];
 
 /// Adds a problem for each word that has become more frequent, and for each bound that can be lower.

@@ -71,7 +71,7 @@ impl FileSink {
         if kind.is_file() {
             file.try_lock().map_err(|error| {
                 let error = io::Error::from(error);
-                io::Error::new(error.kind(), "somebody else writes to it")
+                io::Error::new(error.kind(), "another process writes to it")
             })?;
         }
         Ok(file)

@@ -165,7 +165,7 @@ fn file(options: &mut Options) -> Result<Target, String> {
 }
 
 fn socket(options: &mut Options) -> Result<Target, String> {
-    let address = options.take("address").ok_or("address is missing: where somebody listens")?;
+    let address = options.take("address").ok_or("address is missing: the address of a listener")?;
     match options.take("socket_type").as_deref() {
         None | Some("tcp") if address.contains(':') => Ok(Target::Tcp(address)),
         None | Some("tcp") => Err(format!("{address:?} is no address and port")),

@@ -33,7 +33,7 @@ impl Core {
         let derivation = Derivation::new().map_err(PasswordError::from)?;
         let key = derive(derivation.clone(), password, turn).await?;
         self.unsealed()?.barrier().set_password(work, Some(&(derivation, key))).await?;
-        tracing::info!("a password unseals from now on, beside the shares");
+        tracing::info!("from now on a password unseals as well as the shares");
         Ok(())
     }
 

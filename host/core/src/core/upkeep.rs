@@ -75,7 +75,7 @@ impl Core {
             Ok(Acquired::Busy) => return Turn::HeldElsewhere,
             Ok(Acquired::Done(wait)) => return Turn::Ran(wait),
             Err(error) => {
-                tracing::warn!(%error, "what is left to be done behind the requests has to wait");
+                tracing::warn!(%error, "background work has to wait");
                 return Turn::Ran(SHORT_REST);
             }
         };

@@ -90,7 +90,7 @@ impl Engine<'_> {
         }
         self.commit(change, condition).await?;
         if let Err(error) = self.sweep_intent(change.path, &intent).await {
-            tracing::warn!(%error, "a change is made, and what it left behind will be swept later");
+            tracing::warn!(%error, "a change is made; a sweep removes its leftovers later");
         }
         Ok(())
     }

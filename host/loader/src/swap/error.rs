@@ -117,7 +117,7 @@ pub enum SwapError {
         format: u32,
     },
     /// It is upgraded, or not, and down.
-    #[error("the store does not open again behind its upgrade: {}", Chain(reopening.as_ref()))]
+    #[error("the store does not open again after its upgrade: {}", Chain(reopening.as_ref()))]
     NotReopened {
         /// Why not.
         reopening: Box<SwapError>,

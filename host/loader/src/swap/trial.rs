@@ -83,7 +83,7 @@ impl Swapping {
     pub(super) async fn clean(&self, generation: &Generation, scratch: &Scratch) {
         let cleaned = timeout(self.swap.deadlines.open, scratch.remove(generation)).await;
         if !matches!(cleaned, Ok(Ok(()))) {
-            tracing::warn!(backend = self.slot.backend(), "the scratch keyspace is left behind");
+            tracing::warn!(backend = self.slot.backend(), "the scratch keyspace remains");
         }
     }
 }

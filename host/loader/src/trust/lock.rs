@@ -106,7 +106,7 @@ fn read(path: &Path) -> io::Result<String> {
         use std::os::unix::fs::PermissionsExt;
         let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
         if mode & 0o002 != 0 {
-            let message = format!("everybody may write it (mode {mode:o})");
+            let message = format!("every user may write it (mode {mode:o})");
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
         }
     }

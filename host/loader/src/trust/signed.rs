@@ -48,7 +48,7 @@ impl TrustedKey {
             let plain = pattern.strip_suffix('*').unwrap_or(pattern);
             if pattern != "*" && !is_plugin_name(plain) {
                 return Err(format!(
-                    "{pattern:?} is neither a plugin's name nor the beginning of one with * behind it"
+                    "{pattern:?} is neither a plugin's name nor the beginning of one with * after it"
                 ));
             }
         }

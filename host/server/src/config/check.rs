@@ -252,7 +252,7 @@ fn check_audit(
             && let Some(forbidden) = forbidden.iter().find(|forbidden| path.starts_with(forbidden))
         {
             let message = format!(
-                "{} lies in {}: no audit log lies in data_dir, beside plugins or among devices",
+                "{} lies in {}: no audit log lies in data_dir, next to plugins or among devices",
                 path.display(),
                 forbidden.display()
             );

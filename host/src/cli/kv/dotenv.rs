@@ -22,11 +22,11 @@ pub(super) enum DotenvError {
         "line {line}: it does not begin with the name of a variable; values of several lines need quotes"
     )]
     Name { line: usize },
-    #[error("line {line}: there is no = behind the first word; values of several lines need quotes")]
+    #[error("line {line}: there is no = after the first word; values of several lines need quotes")]
     NoEquals { line: usize },
     #[error("line {line}: the quotes of {name:?} are not closed")]
     Open { line: usize, name: String },
-    #[error("line {line}: there is something behind the closing quotes of {name:?}")]
+    #[error("line {line}: there is something after the closing quotes of {name:?}")]
     Trailing { line: usize, name: String },
     #[error("line {line}: {name:?} is a duplicate")]
     Twice { line: usize, name: String },

@@ -34,7 +34,7 @@ pub(super) fn conform(arguments: Arguments, format: Format) -> Result<(), Failur
     }
     let status = run(&mut command).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::NotFound(format!(
-            "the conformance suite is the program {PROGRAM}, which is neither beside this program nor in PATH; put it \
+            "the conformance suite is the program {PROGRAM}, which is neither next to this program nor in PATH; put it \
              into one of them"
         )),
         _ => Failure::Other(format!("run {}: {error}", program.display())),

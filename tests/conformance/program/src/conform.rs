@@ -28,7 +28,7 @@ use keyway_terminal::{
 /// The argument by which this program knows that it is to run one case.
 pub(crate) const CHILD_COMMAND: &str = "conform-plugin";
 
-/// Puts a plugin file through the conformance suite: each promise that it makes is tested in a process of its own. Exit codes: 0
+/// Puts a plugin file through the conformance suite: each promise that it makes is tested in a separate process. Exit codes: 0
 /// kept, 1 error, 2 usage, 4 not found, 5 a promise is broken.
 #[derive(Debug, Parser)]
 #[command(name = "keyway-conform", version)]
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     #[arg(required_unless_present = "list")]
     file: Option<PathBuf>,
     /// The backend's settings as JSON; @FILE reads them from a file, @- from standard input: use these where they hold a
-    /// password, which other users see on a command line. Give it a store of its own: the suite removes everything in it.
+    /// password, which other users see on a command line. Give it a separate store: the suite removes everything in it.
     /// Relative paths lie in a temporary directory of each case; to test a certain disk, give an absolute one.
     #[arg(long, default_value = "{}", value_name = "JSON")]
     config: String,
@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
     /// Also write the report in JUnit's XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Also keep the report: as FILE, or else beside the library, with .conformance.json behind its name.
+    /// Also keep the report: as FILE, or else next to the library, with .conformance.json after its name.
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     report: Option<Option<PathBuf>>,
     /// List all cases with what they test, and run none.

@@ -207,7 +207,7 @@ fn per_item(h: &Harness<'_>) -> Outcomes {
     promise!(proven, "a refused operation has an outcome other than NotApplied");
     promise!(
         h.value(b"a")? == b"1" && h.value(b"b")? == b"2",
-        "an operation beside a refused one was not done"
+        "an operation in a batch with a refused one was not done"
     );
     promise!(h.value(b"there")? == b"old", "a refused operation was done");
     Ok(())

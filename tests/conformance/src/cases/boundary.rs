@@ -168,7 +168,7 @@ fn many_threads(h: &Harness<'_>) -> Outcomes {
                         let read = h.get(&key)?.map(|record| record.value().escape_ascii().to_string());
                         promise!(
                             read.as_deref() == Some(value.escape_ascii().to_string().as_str()),
-                            "thread {number} of {THREADS} wrote {:?} to a key of its own and read {read:?}",
+                            "thread {number} of {THREADS} wrote {:?} to its own key and read {read:?}",
                             value.escape_ascii().to_string()
                         );
                         if round % 8 == 0 {

@@ -85,7 +85,7 @@ fn deadline(h: &Harness<'_>) -> Outcomes {
         if let Ok(record) = read {
             promise!(
                 record.is_some_and(|record| record.value() != b"in a transaction"),
-                "a read beside a transaction saw what was not committed"
+                "a read during a transaction saw what was not committed"
             );
         }
         expect_undone(h, &denied)?;

@@ -121,7 +121,7 @@ fn shutdown_in_flight(h: &Harness<'_>) -> Outcomes {
                                 Err(error) if error.code() == ErrorCode::CONFLICT => {}
                                 Err(error) => {
                                     return Err(Broken(format!(
-                                        "a call beside a shutdown failed with {error}, not with Closed"
+                                        "a call during a shutdown failed with {error}, not with Closed"
                                     )));
                                 }
                             }

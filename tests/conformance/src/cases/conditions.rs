@@ -210,7 +210,7 @@ fn two_openings(h: &Harness<'_>) -> Outcomes {
             "a second opening of the store does not see what the first has written"
         );
         wait(other.shutdown(&call()))?;
-        return Err(Stop::Unproved("each opening of this volatile store is a store of its own".into()));
+        return Err(Stop::Unproved("each opening of this volatile store is a new store".into()));
     }
     thread::scope(|scope| {
         let theirs = scope.spawn(|| (0..SHARED_INCREMENTS).try_for_each(|_| increment(&other, h.keyspace())));

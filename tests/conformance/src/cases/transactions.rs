@@ -181,13 +181,13 @@ fn idle(h: &Harness<'_>) -> Outcomes {
     let tx = begin(h)?;
     write(h, &tx, b"a", b"w")?;
     for _ in 0..20 {
-        promise!(h.value(b"a")? == b"v", "a read beside an open transaction saw what was not committed");
+        promise!(h.value(b"a")? == b"v", "a read during an open transaction saw what was not committed");
         h.scan(Scan::prefix(h.keyspace(), b""))?;
     }
     let readers = h.begin_read_only(h.capabilities().isolation)?;
     promise!(
         read(h, &readers, b"a")?.as_deref() == Some(b"v"),
-        "a read-only transaction beside an open one saw what was not committed"
+        "a read-only transaction during an open one saw what was not committed"
     );
     drop((tx, readers));
     let begun = Instant::now();

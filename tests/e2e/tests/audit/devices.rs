@@ -24,7 +24,7 @@ fn devices_are_added_and_removed_where_the_configuration_says_so() {
     assert_eq!(fs::read_to_string(site.path("notes.txt")).unwrap(), "something else");
     std::os::unix::fs::symlink(site.path("notes.txt"), site.path("link.log")).unwrap();
     refused("b", &options(&site.path("link.log")), "cannot be used");
-    refused("b", &options(&log(&site, "a")), "somebody else writes to it");
+    refused("b", &options(&log(&site, "a")), "another process writes to it");
     refused("b", &options(&site.path("missing").join("a.log")), "cannot be used");
     refused("b", &json!({ "type": "syslog" }), "syslog");
     refused("b", &json!({ "type": "file", "local": true, "options": { "file_path": added } }), "local");

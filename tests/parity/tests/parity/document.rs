@@ -8,9 +8,12 @@ const HEAD: &str = "# Compatibility
 
 <!-- Generated from tests/parity/differences.toml; `KEYWAY_UPDATE=1 cargo test -p keyway-parity document` writes it. -->
 
-Keyway speaks the HTTP protocol of Vault and OpenBao. `tests/parity` sends the same requests to Keyway and to a real OpenBao 2.7.2 and
-compares the answers: tables of requests, generated sequences, random policies, and the `bao` command line, agent and proxy.
-This page lists every difference that these tests accept. Any other difference fails them, and so does an entry that no longer differs.
+For application developers and operators who come from Vault or OpenBao: every difference that a client can see.
+
+Keyway speaks the HTTP protocol of Vault and OpenBao. `tests/parity` sends the same requests to Keyway and to a real
+OpenBao 2.7.2 and compares the answers. It sends tables of requests, generated sequences and random policies, and runs
+the `bao` command line, agent and proxy. Any difference that is not listed here fails these tests, and so does an entry
+that no longer differs.
 
 Each entry says what Keyway does, and why. The texts of errors and warnings are Keyway's own and are not listed.
 ";

@@ -105,7 +105,7 @@ impl Writer {
     fn serve(&mut self, batch: &[Job]) {
         let begun = Instant::now();
         if self.rests_until.take_if(|until| *until <= begun).is_none() && self.rests_until.is_some() {
-            return self.refuse(batch, "it has just kept everybody waiting");
+            return self.refuse(batch, "it did not accept the lines before in time");
         }
         if let Err(error) = self.ready() {
             self.sink.close();
