@@ -7,31 +7,20 @@
 
 mod archives;
 mod latency;
+mod load;
 
-use std::{
-    path::Path,
-    process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use keyway_loader::{Batch, BatchMode, CallContext, Generation, Key, Op, Put, Scan, WriteId};
+use anyhow::{Result, ensure};
+use keyway_loader::{Batch, BatchMode, CallContext, Generation, Key, Op, Scan, WriteId};
 use keyway_private_postgres::{Options, Server};
 use tokio::runtime::Runtime;
 
+use self::load::{CLIENTS, KEYS, KEYSPACE, VALUE_BYTES, Work, drive, key, pgbench, value};
 use crate::plugin;
 
-const KEYSPACE: &str = "bench";
-const KEYS: u32 = 10_000;
 const MANY: u32 = 1_000_000;
-const VALUE_BYTES: usize = 1_024;
-const CLIENTS: usize = 64;
 const ROUNDS: usize = 9;
-const ROUND: Duration = Duration::from_secs(3);
 
 /// Prints one line for each measurement.
 pub(crate) fn run() -> Result<()> {
@@ -71,16 +60,6 @@ pub(crate) fn run() -> Result<()> {
     archives::run(&server, &runtime, &store, u64::from(MANY + 2 * KEYS), directory.path())
 }
 
-#[derive(Clone, Copy)]
-enum Work {
-    Get,
-    Put,
-}
-
-fn value() -> Vec<u8> {
-    (0..VALUE_BYTES).map(|n| (n * 31 % 251) as u8).collect()
-}
-
 /// The plugin's statements, with the key made from a number.
 const KEY: &str = "int4send((:n)::int)";
 
@@ -102,72 +81,6 @@ fn put_sql() -> String {
          value = excluded.value RETURNING r.version;\n",
         KEYS - 1
     )
-}
-
-fn key(n: u32) -> [u8; 4] {
-    n.to_be_bytes()
-}
-
-/// Calls a second.
-fn pgbench(server: &Server, script: &Path, clients: usize, more: &[&str]) -> Result<f64> {
-    let mut pgbench = Command::new(server.binaries().program("pgbench"));
-    pgbench.args(["-n", "-M", "prepared", "-U", "admin", "-j", "2"]).arg("-h").arg(server.socket());
-    pgbench.args([
-        "-p",
-        &server.port().to_string(),
-        "-c",
-        &clients.to_string(),
-        "-T",
-        &ROUND.as_secs().to_string(),
-    ]);
-    let output =
-        pgbench.args(more).arg("-f").arg(script).arg("postgres").output().context("start pgbench")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
-    let rate =
-        text.lines().find_map(|line| line.strip_prefix("tps = ")?.split_whitespace().next()?.parse().ok());
-    rate.with_context(|| format!("pgbench says no rate: {text}"))
-}
-
-/// Calls a second, with one task for each client.
-fn drive(runtime: &Runtime, store: &Arc<Generation>, work: Work, clients: usize) -> Result<f64> {
-    let (over, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let begun = Instant::now();
-    let tasks: Vec<_> = (0..clients)
-        .map(|client| {
-            let (store, over, calls) = (Arc::clone(store), Arc::clone(&over), Arc::clone(&calls));
-            runtime.spawn(async move {
-                let (mut n, value) = (client as u32 * 7_919, value());
-                while !over.load(Ordering::Relaxed) {
-                    n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    call(&store, work, n, &value).await?;
-                    calls.fetch_add(1, Ordering::Relaxed);
-                }
-                anyhow::Ok(())
-            })
-        })
-        .collect();
-    std::thread::sleep(ROUND);
-    over.store(true, Ordering::Relaxed);
-    for task in tasks {
-        runtime.block_on(task)??;
-    }
-    Ok(calls.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64())
-}
-
-/// One call, for a key that the random number chooses.
-async fn call(store: &Generation, work: Work, random: u32, value: &[u8]) -> Result<()> {
-    let (key, call) = (key((random >> 8) % KEYS), CallContext::background());
-    match work {
-        Work::Get => {
-            let found = store.get(&call, Key::new(KEYSPACE, &key)).await?;
-            ensure!(found.is_some(), "a record is there");
-        }
-        Work::Put => {
-            store.put(&call, Put::new(Key::new(KEYSPACE, &key), value)).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Answers the middle of `theirs`.

@@ -5,6 +5,7 @@ mod backups;
 mod batches;
 mod boundary;
 mod cancelling;
+mod claims;
 mod closing;
 mod conditions;
 mod conflicts;
@@ -20,9 +21,8 @@ mod transactions;
 mod values;
 mod versions;
 
+mod workplace;
 pub(crate) mod works;
-
-use keyway_loader::{Capabilities, Features, Isolation, ReadConsistency, ScanOrder};
 
 use crate::Case;
 
@@ -50,32 +50,4 @@ pub fn cases() -> Vec<Case> {
         closing::CASES,
     ]
     .concat()
-}
-
-fn is_linearizable(capabilities: &Capabilities) -> bool {
-    capabilities.read_consistency >= ReadConsistency::LINEARIZABLE
-}
-
-fn is_ordered(capabilities: &Capabilities) -> bool {
-    capabilities.scan_order >= ScanOrder::BYTEWISE
-}
-
-fn is_reversible(capabilities: &Capabilities) -> bool {
-    capabilities.features.contains(Features::REVERSE_SCAN)
-}
-
-fn is_atomic(capabilities: &Capabilities) -> bool {
-    capabilities.features.contains(Features::ATOMIC_BATCH)
-}
-
-fn has_transactions(capabilities: &Capabilities) -> bool {
-    capabilities.isolation > Isolation::NONE
-}
-
-fn has_snapshots(capabilities: &Capabilities) -> bool {
-    capabilities.isolation >= Isolation::SNAPSHOT
-}
-
-fn is_serializable(capabilities: &Capabilities) -> bool {
-    capabilities.isolation >= Isolation::SERIALIZABLE
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use crate::case::Stop;
+use crate::verdict::Stop;
 
 /// A trouble of a store, until it is healed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

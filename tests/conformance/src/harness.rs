@@ -1,29 +1,24 @@
 //! The harness of a case: an open backend, a separate keyspace, and helpers to report what broke.
 
 use std::{
-    hash::BuildHasher as _,
     path::Path,
-    sync::{
-        Arc, LazyLock, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
-use futures_executor::block_on;
 use keyway_loader::{
-    Batch, BatchMode, BatchResult, Begin, CallContext, Capabilities, Condition, Delete, Error, ErrorCode,
-    Generation, Isolation, Key, Op, Outcome, Page, Put, Record, Reply, Scan, ScanOrder, Transaction, Version,
-    WriteId,
+    Batch, BatchMode, BatchResult, Begin, Capabilities, Condition, Delete, Error, ErrorCode, Generation,
+    Isolation, Key, Op, Outcome, Page, Put, Record, Scan, ScanOrder, Transaction, Version,
 };
 
+pub(crate) use crate::calls::{again_on_conflict, answered, call, wait, write_id};
 use crate::{
-    Case, Effort,
-    case::{Outcomes, Stop},
     faults::{Faults, Unoffered},
+    ground::Ground,
+    process::worker::Worker,
     random::Random,
-    subject::{Subject, clear},
-    suite::{Program, Worker},
+    subject::clear,
+    verdict::{Effort, Outcomes, Stop},
 };
 pub(crate) use Stop::Broken;
 
@@ -45,20 +40,6 @@ const MAX_PAGES: usize = 200_000;
 /// How long a store may take to be free again after its opener was killed: a lock may be a lease.
 const FREE_AGAIN: Duration = Duration::from_secs(30);
 
-/// Where and how cases run.
-pub(crate) struct Ground<'a> {
-    pub(crate) subject: &'a Subject,
-    /// What another process makes the same subject of.
-    pub(crate) subject_order: &'a serde_json::Value,
-    pub(crate) data_dir: &'a Path,
-    pub(crate) seed: u64,
-    pub(crate) effort: Effort,
-    /// How long the case may take.
-    pub(crate) deadline: Duration,
-    /// Starts processes; none if all cases run in this one.
-    pub(crate) program: Option<&'a Program>,
-}
-
 /// An open backend and a keyspace that no other case uses.
 pub struct Harness<'a> {
     ground: Ground<'a>,
@@ -70,13 +51,13 @@ pub struct Harness<'a> {
 
 impl<'a> Harness<'a> {
     /// With a freshly opened, empty store.
-    pub(crate) fn open(ground: Ground<'a>, case: &Case) -> Result<Self, Stop> {
+    pub(crate) fn open(ground: Ground<'a>, case: &'static str) -> Result<Self, Stop> {
         let faults = ground.subject.faults.map(|of| of(ground.data_dir));
         let backend = ground.subject.open(ground.data_dir).map_err(Broken)?;
         clear(&backend).map_err(|error| Broken(format!("clear the store: {error}")))?;
         let capabilities = backend.capabilities();
         let backend = RwLock::new(Some(Arc::new(backend)));
-        Ok(Self { ground, case: case.name, capabilities, backend, faults })
+        Ok(Self { ground, case, capabilities, backend, faults })
     }
 
     /// The open backend.
@@ -232,50 +213,6 @@ impl<'a> Harness<'a> {
 
     pub(crate) fn begin_read_only(&self, isolation: Isolation) -> Result<Transaction, Error> {
         wait(self.store().begin(&call(), Begin { isolation, read_only: true }))
-    }
-}
-
-/// A call that no request made.
-pub(crate) fn call() -> CallContext<'static> {
-    CallContext::background()
-}
-
-/// A write id that no other mutation has: a store may outlive many runs, and take a repeated id for a repeated mutation.
-pub(crate) fn write_id() -> WriteId {
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| {
-        // Two states of the standard library's differ by what the system gives at random.
-        std::hash::RandomState::new().hash_one(std::process::id())
-    });
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let mut id = [0; 16];
-    let (process, number) = id.split_at_mut(8);
-    process.copy_from_slice(&PROCESS.to_be_bytes());
-    number.copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-    WriteId::new(id)
-}
-
-/// Calls that were answered so far.
-static ANSWERED: AtomicU64 = AtomicU64::new(0);
-
-/// Calls that were answered so far in this process.
-pub(crate) fn answered() -> u64 {
-    ANSWERED.load(Ordering::Relaxed)
-}
-
-/// Waits for a reply on this thread.
-pub(crate) fn wait<T>(reply: Reply<T>) -> Result<T, Error> {
-    let result = block_on(reply);
-    ANSWERED.fetch_add(1, Ordering::Relaxed);
-    result
-}
-
-/// Waits for the answer to a write. After a conflict with concurrent work, the write is retried.
-pub(crate) fn again_on_conflict<T>(mut write: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
-    loop {
-        match write() {
-            Err(error) if error.code() == ErrorCode::CONFLICT && error.outcome() == Outcome::NOT_APPLIED => {}
-            answer => return answer,
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use keyway_loader::{
 };
 
 use crate::{
-    harness::{call, write_id},
+    calls::{call, write_id},
     random::Random,
 };
 

@@ -24,24 +24,34 @@
 //! [`cases`](cases()) lists the promises, each a [`Case`]. A [`Subject`] is the plugin under test, and a
 //! [`Report`] has the findings.
 
+mod calls;
 mod case;
 mod cases;
 mod checkers;
 mod command;
+mod facts;
 mod faults;
+mod ground;
 mod harness;
 pub mod ledger;
+mod options;
+mod process;
 mod random;
 mod report;
 mod subject;
 pub mod suite;
+mod verdict;
 
-pub use case::{Case, Effort, Stop, Verdict};
+pub use case::Case;
 pub use cases::cases;
 pub use command::{Named, main, main_for};
+pub use facts::{Claims, Facts};
 pub use faults::{Faults, FaultsIn, Trouble, Unoffered};
 pub use harness::Harness;
+pub use options::{Found, Options};
+pub use process::Program;
 pub use random::Random;
-pub use report::{Claims, Facts, Finding, Report};
+pub use report::{Finding, Report};
 pub use subject::{Library, Subject};
-pub use suite::{Found, Options, Program, Suite, SuiteError, run_here};
+pub use suite::{Suite, SuiteError, run_here};
+pub use verdict::{Effort, Stop, Verdict};

@@ -10,7 +10,7 @@ use keyway_loader::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{faults::FaultsIn, harness::write_id};
+use crate::{calls::write_id, faults::FaultsIn};
 
 /// A plugin with the settings that its stores are opened with.
 ///

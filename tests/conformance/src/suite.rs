@@ -2,13 +2,8 @@
 
 pub mod child;
 
-mod order;
-mod watch;
-mod worker;
-
 use std::{
     collections::BTreeSet,
-    ffi::OsString,
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::{
@@ -18,83 +13,22 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use keyway_loader::{Chain, probe};
-use serde::{Deserialize, Serialize};
+use keyway_loader::Chain;
 use serde_json::Value;
 use tempfile::TempDir;
 use thiserror::Error;
 
-pub(crate) use self::worker::Worker;
-use self::{
-    order::{Answer, Order, Task},
-    watch::{Ended, Watched},
+use crate::{
+    Case, Finding, Found, Options, Program, Report, Subject, Verdict,
+    ground::Ground,
+    process::{
+        order::{Answer, Order, Surveyed, Task},
+        watch::{Ended, Watched},
+    },
 };
-use crate::{Case, Effort, Finding, Report, Subject, Verdict, cases, harness::Ground};
 
 /// How long the store may take to open for the first time, or to be cleared, unless every case has another deadline.
 const OPENING_DEADLINE: Duration = Duration::from_mins(1);
-
-/// A program that ends in [`child::main`] if it is started with these arguments.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Program {
-    /// The program.
-    pub path: PathBuf,
-    /// The arguments that make it do so.
-    pub arguments: Vec<OsString>,
-}
-
-impl Program {
-    /// This program.
-    ///
-    /// # Errors
-    ///
-    /// If it does not know its own file.
-    pub fn this(arguments: Vec<OsString>) -> io::Result<Self> {
-        Ok(Self { path: probe::own_program()?, arguments })
-    }
-}
-
-/// Which cases are run, and how.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Only cases whose name contains one of these; empty means all.
-    pub only: Vec<String>,
-    /// What random numbers come from: the same seed makes the same choices.
-    pub seed: u64,
-    /// How many rounds are run.
-    pub effort: Effort,
-    /// How long each case may take, instead of its own deadline.
-    pub deadline: Option<Duration>,
-    /// What the run does with a store that is not empty.
-    pub found: Found,
-}
-
-/// What a run does with a store that is not empty when it begins.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Found {
-    /// It may hold real data: the run does not begin.
-    #[default]
-    Refused,
-    /// It is left over from an earlier run: everything in it is removed.
-    Removed,
-}
-
-impl Options {
-    /// The cases that are meant.
-    ///
-    /// # Errors
-    ///
-    /// The first word that is in no case's name.
-    pub fn select(&self) -> Result<Vec<Case>, String> {
-        let all = cases();
-        if let Some(word) = self.only.iter().find(|word| all.iter().all(|case| !case.name.contains(*word))) {
-            return Err(word.clone());
-        }
-        let is_meant =
-            |case: &Case| self.only.is_empty() || self.only.iter().any(|word| case.name.contains(word));
-        Ok(all.into_iter().filter(is_meant).collect())
-    }
-}
 
 /// Why there is no report.
 #[derive(Debug, Error)]
@@ -196,7 +130,7 @@ impl Suite {
         Ok(Report::new(surveyed.facts, &self.options, started, begun.elapsed(), findings))
     }
 
-    fn survey(&self, directory: &Path) -> Result<order::Surveyed, SuiteError> {
+    fn survey(&self, directory: &Path) -> Result<Surveyed, SuiteError> {
         let deadline = self.opening_deadline();
         let (ended, answer) = self.order(Task::Survey, directory, deadline)?;
         match answer {

@@ -11,10 +11,12 @@ pub mod campaign;
 pub mod disk;
 pub mod store;
 
+mod device;
 mod model;
 mod offered;
 mod vfs;
 
-pub use disk::{Call, Counts, Disk, Fault};
+pub use device::{Call, Counts, Fault};
+pub use disk::Disk;
 pub use offered::Offered;
 pub use vfs::nameless_files;

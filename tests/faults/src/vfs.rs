@@ -16,7 +16,7 @@ use std::{
 
 use rusqlite::ffi;
 
-use crate::disk::{Call, Inner, Reach, Verdict};
+use crate::device::{Call, Inner, Reach, Verdict};
 
 static REGISTER: Once = Once::new();
 /// Files without a name, which SQLite puts into a directory for temporary files.

@@ -10,6 +10,7 @@ mod disk;
 mod pooler;
 mod power;
 mod server;
+mod user;
 
 pub use binaries::{Binaries, Missing};
 pub use control::{Control, Remote};

@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use crate::server::{Server, give_away, unprivileged};
+use crate::{
+    server::Server,
+    user::{give_away, unprivileged},
+};
 
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::server::give_away;
+use crate::user::give_away;
 
 /// What a disk writes as a whole, in bytes.
 const SECTOR: usize = 512;

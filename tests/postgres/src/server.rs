@@ -5,10 +5,7 @@ mod standby;
 use std::{
     fs,
     net::TcpListener,
-    os::unix::{
-        fs::{PermissionsExt as _, chown},
-        process::CommandExt as _,
-    },
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -16,13 +13,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, getegid, geteuid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{Binaries, Power, SmallDisk};
+use crate::{
+    Binaries, Power, SmallDisk,
+    user::{give_away, unprivileged},
+};
 
-/// The user that runs PostgreSQL if root runs the tests: PostgreSQL refuses to run as root.
-const UNPRIVILEGED: u32 = 65_534;
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -383,26 +381,6 @@ fn children(parent: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten();
     let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     numbers.filter(|process| stat(*process).is_some_and(|(_, of)| of == parent)).collect()
-}
-
-/// A program of PostgreSQL, run by an unprivileged user: it refuses to run as root.
-pub(crate) fn unprivileged(program: &Path, directory: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(directory).env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
-    if geteuid().is_root() {
-        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
-    }
-    command
-}
-
-/// Makes a file the server's.
-pub(crate) fn give_away(path: &Path) -> Result<()> {
-    let (user, group) = if geteuid().is_root() {
-        (UNPRIVILEGED, UNPRIVILEGED)
-    } else {
-        (geteuid().as_raw(), getegid().as_raw())
-    };
-    chown(path, Some(user), Some(group)).with_context(|| format!("make {} the server's", path.display()))
 }
 
 fn free_port() -> Result<u16> {

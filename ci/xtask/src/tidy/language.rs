@@ -15,9 +15,9 @@ const RIDDLES: [(&str, usize, usize); 12] = [
     ("by turns", 0, 0),
     ("so many", 0, 0),
     ("whomever", 0, 0),
-    ("behind", 110, 0),
+    ("behind", 109, 0),
     ("beside", 100, 2),
-    ("of its own", 3, 0),
+    ("of its own", 2, 0),
     ("somebody", 3, 0),
     ("everybody", 4, 0),
 ];

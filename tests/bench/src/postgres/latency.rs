@@ -14,7 +14,7 @@ use keyway_loader::Generation;
 use keyway_private_postgres::Server;
 use tokio::runtime::Runtime;
 
-use super::{CLIENTS, ROUND, Work, call, pgbench, value};
+use super::load::{CLIENTS, ROUND, Work, call, pgbench, value};
 
 /// Which part of the full rate.
 const SHARE: f64 = 0.7;

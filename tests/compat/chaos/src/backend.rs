@@ -14,13 +14,14 @@ use keyway_sdk::{
     Delete, DropKeyspace, Durability, Error, ErrorCode, Features, Health, Isolation, Key, Limits,
     OpenContext, Page, PluginInfo, Put, ReadConsistency, Record, Records, Reply, RestoreMode, RestoreSink,
     Result, ScanOrder, Sharing, Transaction, Version,
-    paging::{ScanPlan, resume_behind},
+    paging::ScanPlan,
     schemars::{self, JsonSchema},
     serde::{self, Deserialize},
 };
 
 use crate::{
     faults::{Fault, Faults},
+    pages::handed_on,
     streams::{Backup, Restore},
     transaction::Struck,
 };
@@ -171,15 +172,6 @@ fn ready<T>(reply: keyway_loader::Reply<T>) -> Option<Result<T>> {
         std::task::Poll::Ready(result) => Some(result),
         std::task::Poll::Pending => None,
     }
-}
-
-/// A page of the backend within, resumed by the key and not by its cursor, which is another's.
-pub(crate) fn handed_on(mut page: Page, is_reverse: bool) -> Page {
-    if page.cursor().is_some() {
-        let behind = resume_behind(&page, is_reverse);
-        page.set_cursor(behind);
-    }
-    page
 }
 
 impl Backend for Chaos {

@@ -15,6 +15,7 @@
 
 mod backend;
 mod faults;
+mod pages;
 mod streams;
 mod transaction;
 

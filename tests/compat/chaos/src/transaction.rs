@@ -4,7 +4,7 @@ use keyway_sdk::{
     CallContext, Committed, Delete, Key, Page, Put, Record, Reply, Transaction, WriteId, paging::ScanPlan,
 };
 
-use crate::backend::handed_on;
+use crate::pages::handed_on;
 
 pub(crate) struct Struck(pub(crate) keyway_loader::Transaction);
 

@@ -15,8 +15,8 @@ use keyway_loader::{Error, Isolation, Transaction};
 use super::transactions::{begin, keys, read, write};
 use crate::{
     Case,
-    case::{Outcomes, Stop},
     harness::{Harness, again_on_conflict, call, promise, wait, write_id},
+    verdict::{Outcomes, Stop},
 };
 
 const AUDITORS: usize = 3;
@@ -29,37 +29,37 @@ pub(crate) const CASES: &[Case] = &[
         "no reader sees uncommitted writes (no dirty read, G1a), and every reader sees committed ones",
         invisible,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "transaction_intermediate_and_aborted_writes_are_never_read",
         "no reader sees a value that its transaction wrote over (G1b), or never committed (G1a)",
         never_dirty,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "transaction_reads_its_snapshot",
         "a transaction reads as of its begin, in scans too: no non-repeatable read, no phantom (isolation: snapshot)",
         reads_snapshot,
     )
-    .when(super::has_snapshots),
+    .when(super::claims::has_snapshots),
     Case::new(
         "transaction_begun_after_a_write_sees_it",
         "a transaction's snapshot is fixed at its begin, and has every write that was acknowledged before (read consistency: linearizable)",
         begun_after,
     )
-    .when(|capabilities| super::has_snapshots(capabilities) && super::is_linearizable(capabilities)),
+    .when(|capabilities| super::claims::has_snapshots(capabilities) && super::claims::is_linearizable(capabilities)),
     Case::new(
         "transaction_auditors_see_constant_total",
         "a transaction sees each other one whole or not at all: no read skew (G-single; isolation: snapshot)",
         constant_total,
     )
-    .when(super::has_snapshots),
+    .when(super::claims::has_snapshots),
     Case::new(
         "transaction_snapshots_agree_on_an_order",
         "of any two snapshots one is the earlier: no long fork (isolation: snapshot)",
         no_long_fork,
     )
-    .when(super::has_snapshots),
+    .when(super::claims::has_snapshots),
 ];
 
 fn invisible(h: &Harness<'_>) -> Outcomes {

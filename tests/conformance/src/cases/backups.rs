@@ -12,8 +12,8 @@ use keyway_loader::{
 
 use crate::{
     Case,
-    case::Outcomes,
     harness::{Harness, again_on_conflict, call, promise, refused, wait, write_id},
+    verdict::Outcomes,
 };
 
 /// Milliseconds since 1970 that no test lives to see.
@@ -140,7 +140,7 @@ fn one_point_in_time(h: &Harness<'_>) -> Outcomes {
     promise!(stored.len() == 30, "a backup of 30 records held {}", stored.len());
     let late = stored.iter().find(|record| record.value != b"before");
     promise!(late.is_none(), "a backup saw a write that came after its first records: {late:?}");
-    if crate::cases::is_atomic(&h.capabilities()) {
+    if crate::cases::claims::is_atomic(&h.capabilities()) {
         under_transfers(h)?;
     }
     Ok(())

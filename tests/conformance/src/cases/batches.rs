@@ -9,8 +9,8 @@ use keyway_loader::{BatchMode, Condition, Error, ErrorCode, Isolation, Key, Op, 
 
 use crate::{
     Case,
-    case::Outcomes,
     harness::{Harness, again_on_conflict, call, promise, refused, wait},
+    verdict::Outcomes,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -19,20 +19,20 @@ pub(crate) const CASES: &[Case] = &[
         "an atomic batch is done whole or not at all, and its error has the index of the operation that failed",
         all_or_nothing,
     )
-    .when(super::is_atomic),
+    .when(super::claims::is_atomic),
     Case::new(
         "apply_atomic_conditions_see_state_before",
         "the conditions of a batch see the state before the batch",
         state_before,
     )
-    .when(super::is_atomic),
-    Case::new("apply_atomic_spans_keyspaces", "a batch may span keyspaces", spans_keyspaces).when(super::is_atomic),
+    .when(super::claims::is_atomic),
+    Case::new("apply_atomic_spans_keyspaces", "a batch may span keyspaces", spans_keyspaces).when(super::claims::is_atomic),
     Case::new(
         "apply_atomic_is_never_seen_half",
         "no reader sees part of an atomic batch: keys that change only together are equal in each snapshot",
         never_half,
     )
-    .when(|capabilities| super::is_atomic(capabilities) && super::is_linearizable(capabilities)),
+    .when(|capabilities| super::claims::is_atomic(capabilities) && super::claims::is_linearizable(capabilities)),
     Case::new(
         "apply_key_named_twice_is_invalid",
         "a batch names a key once; one that names it twice is InvalidArgument and writes nothing",
@@ -49,7 +49,7 @@ pub(crate) const CASES: &[Case] = &[
         "an atomic batch is Unsupported where ATOMIC_BATCH is not declared, and never quietly done otherwise",
         unsupported,
     )
-    .when(|capabilities| !super::is_atomic(capabilities)),
+    .when(|capabilities| !super::claims::is_atomic(capabilities)),
 ];
 
 fn all_or_nothing(h: &Harness<'_>) -> Outcomes {
@@ -136,7 +136,7 @@ fn never_half(h: &Harness<'_>) -> Outcomes {
 fn look_for_halves(h: &Harness<'_>) -> Outcomes {
     let number =
         |record: Option<Record>| -> Option<u64> { String::from_utf8_lossy(record?.value()).parse().ok() };
-    if super::has_snapshots(&h.capabilities()) {
+    if super::claims::has_snapshots(&h.capabilities()) {
         let tx = h.begin_read_only(Isolation::SNAPSHOT)?;
         let left = number(wait(tx.get(&call(), h.key(b"left")))?);
         let right = number(wait(tx.get(&call(), h.key(b"right")))?);
@@ -160,7 +160,7 @@ fn look_for_halves(h: &Harness<'_>) -> Outcomes {
 fn nothing(h: &Harness<'_>) -> Outcomes {
     let results = h.apply(&[], BatchMode::Independent)?;
     promise!(results.is_empty(), "a batch of no operations was answered with {} results", results.len());
-    if super::is_atomic(&h.capabilities()) {
+    if super::claims::is_atomic(&h.capabilities()) {
         let results = h.apply(&[], BatchMode::Atomic)?;
         promise!(
             results.is_empty(),
@@ -174,7 +174,7 @@ fn nothing(h: &Harness<'_>) -> Outcomes {
 fn named_twice(h: &Harness<'_>) -> Outcomes {
     let ops = [Op::put(h.key(b"k"), b"1"), Op::put(h.key(b"l"), b"1"), Op::delete(h.key(b"k"))];
     for mode in [BatchMode::Independent, BatchMode::Atomic] {
-        if mode == BatchMode::Atomic && !super::is_atomic(&h.capabilities()) {
+        if mode == BatchMode::Atomic && !super::claims::is_atomic(&h.capabilities()) {
             continue;
         }
         refused(h.apply(&ops, mode), ErrorCode::INVALID_ARGUMENT, "a batch that names a key twice")?;

@@ -11,9 +11,9 @@ use keyway_loader::{
 
 use crate::{
     Case,
-    case::{Outcomes, Stop},
     harness::{Broken, Harness, again_on_conflict, call, promise, wait, write_id},
     random::Random,
+    verdict::{Outcomes, Stop},
 };
 
 const THREADS: u64 = 64;

@@ -13,8 +13,8 @@ use keyway_loader::{
 
 use crate::{
     Case,
-    case::Outcomes,
     harness::{Broken, Harness, call, promise, wait, write_id},
+    verdict::Outcomes,
 };
 
 /// How much later than its deadline a call may answer.
@@ -31,7 +31,7 @@ pub(crate) const CASES: &[Case] = &[
          one; a failure that is NotApplied changed nothing",
         deadline,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "cancelled_calls_hold_nothing",
         "dropping a call releases what it holds; its effect may still happen, whole, at most once",
@@ -42,7 +42,7 @@ pub(crate) const CASES: &[Case] = &[
         "a transaction of which a call was cancelled serves no other call, and leaves nothing",
         cancelled_in_transaction,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
 ];
 
 fn deadline(h: &Harness<'_>) -> Outcomes {

@@ -14,9 +14,9 @@ use keyway_loader::{
 use super::operations::has_store_beneath;
 use crate::{
     Case,
-    case::Outcomes,
     harness::{Broken, Harness, call, promise, refused, wait, write_id},
     ledger::Ledger,
+    verdict::Outcomes,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -56,7 +56,7 @@ fn second_opener(h: &Harness<'_>) -> Outcomes {
 fn shutdown(h: &Harness<'_>) -> Outcomes {
     h.put(b"k", b"v")?;
     let capabilities = h.capabilities();
-    let tx = super::has_transactions(&capabilities)
+    let tx = super::claims::has_transactions(&capabilities)
         .then(|| h.begin_read_only(capabilities.isolation))
         .transpose()?;
     let backup =
@@ -73,7 +73,7 @@ fn shutdown(h: &Harness<'_>) -> Outcomes {
     refused(wait(store.keyspaces(&call(), "")), closed, "keyspaces after the shutdown")?;
     let dropped = wait(store.drop_keyspace(&call(), DropKeyspace::new(h.keyspace(), write_id())));
     refused(dropped, closed, "drop_keyspace after the shutdown")?;
-    if super::has_transactions(&capabilities) {
+    if super::claims::has_transactions(&capabilities) {
         refused(h.begin(capabilities.isolation), closed, "a begin after the shutdown")?;
     }
     if capabilities.backup > BackupLevel::NONE {

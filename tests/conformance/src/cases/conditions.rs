@@ -4,11 +4,11 @@ use std::thread;
 
 use keyway_loader::{Condition, ErrorCode, Sharing};
 
-use super::works::Workplace;
+use super::workplace::Workplace;
 use crate::{
     Case,
-    case::{Outcomes, Stop},
     harness::{Broken, Harness, again_on_conflict, call, promise, refused, wait, write_id},
+    verdict::{Outcomes, Stop},
 };
 
 const RACERS: usize = 16;

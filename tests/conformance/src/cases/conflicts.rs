@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     Case,
-    case::{Outcomes, Stop},
     harness::{Broken, Harness, call, promise, wait, write_id},
+    verdict::{Outcomes, Stop},
 };
 
 /// What a transaction still has to do.
@@ -30,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
         "of two transactions that read a key and change it one is told to try again: no lost update (P4; isolation: snapshot)",
         no_lost_update,
     )
-    .when(super::has_snapshots),
+    .when(super::claims::has_snapshots),
     Case::new(
         "transaction_of_two_that_change_one_key_one_commits",
         "of two open transactions that change one key one commits, and the other fails with Conflict (isolation: snapshot)",
@@ -42,7 +42,7 @@ pub(crate) const CASES: &[Case] = &[
         "transactions leave what they would leave one after the other: no write skew (A5B; isolation: serializable)",
         no_write_skew,
     )
-    .when(super::is_serializable),
+    .when(super::claims::is_serializable),
     Case::new(
         "transaction_of_two_that_read_what_the_other_writes_one_commits",
         "of two open transactions that each read what the other writes one commits (G2-item; isolation: serializable)",
@@ -54,7 +54,7 @@ pub(crate) const CASES: &[Case] = &[
         "transactions that count keys and add one leave what they would leave one after the other: no phantom (P3; isolation: serializable)",
         no_phantom,
     )
-    .when(super::is_serializable),
+    .when(super::claims::is_serializable),
     Case::new(
         "transaction_of_two_that_scan_where_the_other_adds_one_commits",
         "of two open transactions that each scan where the other adds a key one commits (G2; isolation: serializable)",
@@ -65,11 +65,11 @@ pub(crate) const CASES: &[Case] = &[
 
 /// Whether two transactions that write can be open at a time.
 fn interleaves(capabilities: &Capabilities) -> bool {
-    super::has_snapshots(capabilities) && !capabilities.features.contains(Features::BLOCKS_WRITERS)
+    super::claims::has_snapshots(capabilities) && !capabilities.features.contains(Features::BLOCKS_WRITERS)
 }
 
 fn interleaves_serializably(capabilities: &Capabilities) -> bool {
-    interleaves(capabilities) && super::is_serializable(capabilities)
+    interleaves(capabilities) && super::claims::is_serializable(capabilities)
 }
 
 fn no_lost_update(h: &Harness<'_>) -> Outcomes {

@@ -10,13 +10,13 @@ use keyway_loader::{
     Capabilities, Durability, Error, ErrorCode, Features, Generation, Key, RestoreMode, RestoreRecord,
 };
 
-use super::works::Workplace;
+use super::workplace::Workplace;
 use crate::{
     Case, Faults,
-    case::{Outcomes, Stop},
     harness::{Broken, Harness, call, promise, wait, write_id},
     ledger::{Event, Ledger},
     random::Random,
+    verdict::{Outcomes, Stop},
 };
 
 const WRITERS: u64 = 4;

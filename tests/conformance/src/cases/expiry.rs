@@ -9,8 +9,8 @@ use keyway_loader::{
 
 use crate::{
     Case,
-    case::Outcomes,
     harness::{Broken, Harness, KeyValue, call, collect, promise, refused, wait, write_id},
+    verdict::Outcomes,
 };
 
 pub(crate) const CASES: &[Case] = &[

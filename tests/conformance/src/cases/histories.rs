@@ -11,13 +11,13 @@ use keyway_loader::{Condition, Error, ErrorCode, Outcome, Transaction};
 use super::transactions::{begin, read, write};
 use crate::{
     Case,
-    case::Outcomes,
     checkers::{
         lists::{Ended, ListHistory, Step},
         registers::{RegisterHistory, RegisterOp},
     },
     harness::{Broken, Harness, again_on_conflict, call, promise, wait, write_id},
     random::Random,
+    verdict::Outcomes,
 };
 
 const CLIENTS: u64 = 4;
@@ -34,14 +34,14 @@ pub(crate) const CASES: &[Case] = &[
         "reads and (conditional) writes of a key take effect at one moment between call and answer (read consistency: linearizable)",
         registers,
     )
-    .when(super::is_linearizable)
+    .when(super::claims::is_linearizable)
     .within(Duration::from_mins(2)),
     Case::new(
         "history_of_transactions_has_no_anomaly",
         "whatever many transactions read and append at a time, there is an explanation at the claimed isolation",
         lists,
     )
-    .when(super::has_snapshots)
+    .when(super::claims::has_snapshots)
     .within(Duration::from_mins(2)),
 ];
 
@@ -148,7 +148,7 @@ fn lists(h: &Harness<'_>) -> Outcomes {
 
 /// What the claimed isolation is to the checker.
 fn model(h: &Harness<'_>) -> &'static str {
-    if super::is_serializable(&h.capabilities()) { "serializable" } else { "snapshot-isolation" }
+    if super::claims::is_serializable(&h.capabilities()) { "serializable" } else { "snapshot-isolation" }
 }
 
 /// One to four reads and appends, on the lists from that number on.

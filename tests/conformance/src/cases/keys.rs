@@ -6,8 +6,8 @@ use keyway_loader::{Key, Put};
 
 use crate::{
     Case,
-    case::Outcomes,
     harness::{Broken, Harness, call, promise, wait, write_id},
+    verdict::Outcomes,
 };
 
 pub(crate) const CASES: &[Case] = &[

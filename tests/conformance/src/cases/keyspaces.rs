@@ -4,8 +4,8 @@ use keyway_loader::{Delete, DropKeyspace, Error, ErrorCode, Key, Put, Scan};
 
 use crate::{
     Case,
-    case::{Outcomes, Stop},
     harness::{Harness, call, collect, promise, refused, wait, write_id},
+    verdict::{Outcomes, Stop},
 };
 
 pub(crate) const CASES: &[Case] = &[

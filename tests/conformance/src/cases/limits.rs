@@ -6,8 +6,8 @@ use keyway_loader::{BatchMode, Begin, Error, ErrorCode, Isolation, Key, Op, Put,
 
 use crate::{
     Case,
-    case::{Outcomes, Stop},
     harness::{Broken, Harness, call, promise, refused, wait, write_id},
+    verdict::{Outcomes, Stop},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -36,25 +36,25 @@ pub(crate) const CASES: &[Case] = &[
         "a transaction takes up to the declared transaction_ops writes; the next one is TooLarge, and the rest can be committed",
         transaction_ops,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "limit_of_transaction_bytes_is_exact",
         "a transaction takes up to the declared transaction_bytes; what goes beyond is TooLarge, and the rest can be committed",
         transaction_bytes,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "limit_of_transaction_age_is_kept",
         "beyond the declared transaction_age_ms a transaction is rolled back, and its calls are ResourceExhausted",
         transaction_age,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "limit_of_open_transactions_is_exact",
         "up to the declared number of transactions is open at a time; the next begin is ResourceExhausted, until one has ended",
         open_transactions,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
 ];
 
 /// Most bytes that a case writes at a time.
@@ -112,7 +112,7 @@ fn value(h: &Harness<'_>) -> Outcomes {
 }
 
 fn modes(h: &Harness<'_>) -> Vec<BatchMode> {
-    let atomic = super::is_atomic(&h.capabilities());
+    let atomic = super::claims::is_atomic(&h.capabilities());
     [BatchMode::Independent, BatchMode::Atomic]
         .into_iter()
         .filter(|mode| atomic || *mode != BatchMode::Atomic)

@@ -11,9 +11,9 @@ use keyway_loader::{
 
 use crate::{
     Case, Trouble,
-    case::{Outcomes, Stop},
     harness::{Broken, Harness, call, promise, refused, wait, write_id},
     ledger::Ledger,
+    verdict::{Outcomes, Stop},
 };
 
 /// How long health may take to notice.

@@ -13,8 +13,8 @@ use keyway_loader::{ErrorCode, Scan};
 use self::model::{keys_of, walk};
 use crate::{
     Case,
-    case::Outcomes,
     harness::{Harness, again_on_conflict, promise, refused},
+    verdict::Outcomes,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -28,7 +28,7 @@ pub(crate) const CASES: &[Case] = &[
         "a scan answers the keys that begin with the prefix and lie in [start, end), in bytewise order or in reverse",
         model::pages_equal_model,
     )
-    .when(super::is_ordered),
+    .when(super::claims::is_ordered),
     Case::new(
         "scan_union_of_pages_is_one_page_for_every_limit",
         "pages of any size together are what one page would be; a page holds at most the asked number of items",
@@ -39,7 +39,7 @@ pub(crate) const CASES: &[Case] = &[
         "keys with the delimiter after the prefix are folded into one common prefix each, which ends with it",
         model::delimiter_equals_model,
     )
-    .when(super::is_ordered),
+    .when(super::claims::is_ordered),
     Case::new(
         "scan_of_edges_is_exact",
         "prefixes and bounds are bytes: nothing follows 0xff, `end` is exclusive, an inverted range is empty",
@@ -71,7 +71,7 @@ pub(crate) const CASES: &[Case] = &[
         "a cursor is a place between keys: it stays one when the keys beside it are gone",
         cursors::key_deleted,
     )
-    .when(super::is_ordered),
+    .when(super::claims::is_ordered),
     Case::new(
         "scan_under_churn_meets_stable_keys_once",
         "a key that is there throughout a scan appears exactly once, whatever happens to its neighbours",
@@ -82,7 +82,7 @@ pub(crate) const CASES: &[Case] = &[
         "a scan in reverse is Unsupported where REVERSE_SCAN is not declared",
         reverse_unsupported,
     )
-    .when(|capabilities| !super::is_reversible(capabilities)),
+    .when(|capabilities| !super::claims::is_reversible(capabilities)),
 ];
 
 fn each_once(h: &Harness<'_>) -> Outcomes {
@@ -119,17 +119,17 @@ fn every_limit(h: &Harness<'_>) -> Outcomes {
         h.put(format!("{}{index:02}", if index % 3 == 0 { "x/" } else { "" }).as_bytes(), b"v")?;
     }
     let mut scans = vec![Scan::prefix(h.keyspace(), b"")];
-    if super::is_ordered(&h.capabilities()) {
+    if super::claims::is_ordered(&h.capabilities()) {
         scans.push(Scan::prefix(h.keyspace(), b"").delimited_by(b"/"));
     }
-    if super::is_reversible(&h.capabilities()) {
+    if super::claims::is_reversible(&h.capabilities()) {
         scans.push(Scan::prefix(h.keyspace(), b"").in_reverse());
     }
     for scan in scans {
         let mut whole = walk(h, scan.with_max_items(1_000))?;
         for limit in 1..=count + 1 {
             let mut pages = walk(h, scan.with_max_items(limit))?;
-            if !super::is_ordered(&h.capabilities()) {
+            if !super::claims::is_ordered(&h.capabilities()) {
                 whole.0.sort();
                 pages.0.sort();
             }
@@ -262,7 +262,7 @@ fn churn(h: &Harness<'_>) -> Outcomes {
                 thread::yield_now();
             }
             let mut scan = Scan::prefix(h.keyspace(), b"s").with_max_items(7);
-            if round % 2 == 1 && super::is_reversible(&h.capabilities()) {
+            if round % 2 == 1 && super::claims::is_reversible(&h.capabilities()) {
                 scan = scan.in_reverse();
             }
             let mut met: Vec<_> = keys_of(walk(h, scan)?).into_iter().filter(|key| key.len() == 4).collect();

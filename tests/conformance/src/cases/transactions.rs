@@ -11,8 +11,8 @@ use keyway_loader::{
 
 use crate::{
     Case,
-    case::{Outcomes, Stop},
     harness::{Broken, Harness, KeyValue, call, collect, promise, refused, wait, write_id},
+    verdict::{Outcomes, Stop},
 };
 
 /// How long the second of two who wait for each other may wait.
@@ -24,57 +24,58 @@ pub(crate) const CASES: &[Case] = &[
         "a transaction sees its own writes, in scans too, and its commit answers their versions",
         own_writes,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "transaction_scan_merges_own_writes",
         "a transaction's scan is its snapshot with its own writes in it, in order, page by page",
         scan_merges,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "transaction_rolled_back_or_dropped_leaves_nothing",
         "a transaction that is rolled back or dropped leaves no change, and blocks no other",
         leaves_nothing,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "transaction_condition_fails_as_outside",
         "conditions in a transaction are on what it sees, and fail as outside of one",
         conditions,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "transaction_finished_refuses_calls",
         "after commit or rollback every call is Closed: no second commit",
         finished,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "transaction_read_only_refuses_writes",
         "a write in a read-only transaction is InvalidArgument",
         read_only,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "transaction_left_idle_keeps_nobody_from_reading",
         "a transaction that is open and does nothing keeps no reader waiting; dropped, no writer either",
         idle,
     )
-    .when(super::has_transactions),
+    .when(super::claims::has_transactions),
     Case::new(
         "transaction_deadlock_becomes_conflict",
         "of two transactions that wait for each other one is told to try again, in time",
         deadlock,
     )
     .when(|capabilities| {
-        super::has_transactions(capabilities) && !capabilities.features.contains(Features::BLOCKS_WRITERS)
+        super::claims::has_transactions(capabilities)
+            && !capabilities.features.contains(Features::BLOCKS_WRITERS)
     }),
     Case::new(
         "transaction_isolation_not_declared_is_unsupported",
         "begin with an isolation beyond the declared one is Unsupported",
         unsupported,
     )
-    .when(|capabilities| !super::is_serializable(capabilities)),
+    .when(|capabilities| !super::claims::is_serializable(capabilities)),
 ];
 
 pub(super) fn begin(h: &Harness<'_>) -> Result<Transaction, Error> {

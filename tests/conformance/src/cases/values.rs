@@ -6,8 +6,8 @@ use keyway_loader::{BatchMode, Key, Op, Put, Scan};
 
 use crate::{
     Case,
-    case::Outcomes,
     harness::{Broken, Harness, call, collect, promise, wait, write_id},
+    verdict::Outcomes,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -45,7 +45,7 @@ pub(crate) const CASES: &[Case] = &[
         "a read sees every write that was acknowledged before it began (read consistency: linearizable)",
         reads_are_current,
     )
-    .when(super::is_linearizable),
+    .when(super::claims::is_linearizable),
     Case::new(
         "delete_is_idempotent_and_truthful",
         "delete answers whether the key existed, and may be repeated",

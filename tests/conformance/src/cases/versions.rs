@@ -8,8 +8,8 @@ use keyway_loader::{
 
 use crate::{
     Case,
-    case::{Outcomes, Stop},
     harness::{Broken, Harness, call, promise, wait, write_id},
+    verdict::{Outcomes, Stop},
 };
 
 const ROUNDS: usize = 50;
@@ -106,14 +106,14 @@ fn never_repeat(h: &Harness<'_>) -> Outcomes {
     for _ in 0..h.rounds(ROUNDS, 40 * ROUNDS) {
         fresh(h.put(b"k", b"same")?, "a put")?;
         h.delete(b"k")?;
-        if super::is_atomic(&h.capabilities()) {
+        if super::claims::is_atomic(&h.capabilities()) {
             let ops = [Op::put(h.key(b"k"), b"same")];
             let results = h.apply(&ops, BatchMode::Atomic)?;
             let version = results.iter().find_map(Result::ok).map(|result| result.version());
             fresh(version.ok_or_else(|| Broken("a batch of one put answered nothing".into()))?, "a batch")?;
             h.delete(b"k")?;
         }
-        if super::has_transactions(&h.capabilities()) {
+        if super::claims::has_transactions(&h.capabilities()) {
             // A version that a transaction saw of its own write is never given again, even if it was rolled
             // back.
             let undone = h.begin(h.capabilities().isolation)?;

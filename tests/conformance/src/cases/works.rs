@@ -1,33 +1,15 @@
 //! Pieces of work that a case has other processes do.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
     sync::Mutex,
 };
 
-use keyway_loader::Generation;
-
-use crate::{case::Stop, harness::Ground};
-
-/// What a process has at hand that works with a case's store.
-pub(crate) struct Workplace<'a> {
-    pub(crate) store: Generation,
-    pub(crate) ground: &'a Ground<'a>,
-    /// Tells several workers of one case apart.
-    pub(crate) number: u64,
-    journal: Mutex<File>,
-}
-
-impl Workplace<'_> {
-    /// Writes a line that outlives this process, however it ends.
-    pub(crate) fn tell(&self, line: &str) -> io::Result<()> {
-        let mut journal = self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        journal.write_all(format!("{line}\n").as_bytes())
-    }
-}
+use super::workplace::Workplace;
+use crate::{ground::Ground, verdict::Stop};
 
 type Work = fn(&Workplace<'_>) -> Result<(), Stop>;
 

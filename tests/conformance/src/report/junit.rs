@@ -7,20 +7,27 @@ use quick_junit::{NonSuccessKind, Report as Document, TestCase, TestCaseStatus, 
 use super::{Finding, Report};
 use crate::Verdict;
 
-pub(super) fn render(report: &Report) -> Result<String, String> {
-    let name = format!("{} {}", report.facts.plugin, report.facts.version);
-    let mut suite = TestSuite::new(&name);
-    suite.set_time(Duration::from_millis(report.duration_ms));
-    suite.add_property(("seed", report.seed.to_string().as_str()));
-    suite.add_property(("interface", report.facts.interface.as_str()));
-    if let Some(digest) = &report.facts.digest {
-        suite.add_property(("sha256", digest.as_str()));
+impl Report {
+    /// As a JUnit XML document, for build servers.
+    ///
+    /// # Errors
+    ///
+    /// If a text cannot be written as XML.
+    pub fn to_junit(&self) -> Result<String, String> {
+        let name = format!("{} {}", self.facts.plugin, self.facts.version);
+        let mut suite = TestSuite::new(&name);
+        suite.set_time(Duration::from_millis(self.duration_ms));
+        suite.add_property(("seed", self.seed.to_string().as_str()));
+        suite.add_property(("interface", self.facts.interface.as_str()));
+        if let Some(digest) = &self.facts.digest {
+            suite.add_property(("sha256", digest.as_str()));
+        }
+        suite.add_test_cases(self.cases.iter().map(|finding| test_case(&name, finding)));
+        let mut document = Document::new("keyway-conformance");
+        document.set_time(Duration::from_millis(self.duration_ms));
+        document.add_test_suite(suite);
+        document.to_string().map_err(|error| error.to_string())
     }
-    suite.add_test_cases(report.cases.iter().map(|finding| test_case(&name, finding)));
-    let mut document = Document::new("keyway-conformance");
-    document.set_time(Duration::from_millis(report.duration_ms));
-    document.add_test_suite(suite);
-    document.to_string().map_err(|error| error.to_string())
 }
 
 fn test_case(plugin: &str, finding: &Finding) -> TestCase {

@@ -12,18 +12,18 @@ use futures_executor::block_on;
 use keyway_loader::{CallContext, Error, ReadConsistency};
 use serde_json::Value;
 
-use super::{
-    order::{Answer, Order, Surveyed, Task},
-    watch::OWN_FAILURE,
-};
 use crate::{
-    Case, Subject, Verdict,
-    case::{Outcomes, Stop},
-    cases,
+    Case, Subject, Verdict, cases,
     cases::works,
-    harness::{Ground, Harness, answered},
-    report::Facts,
+    facts::Facts,
+    ground::Ground,
+    harness::{Harness, answered},
+    process::{
+        order::{Answer, Order, Surveyed, Task},
+        watch::OWN_FAILURE,
+    },
     subject::clear,
+    verdict::{Outcomes, Stop},
 };
 
 /// Reads an order from standard input and carries it out. `subject_of` makes the subject of what
@@ -139,7 +139,7 @@ pub(super) fn survey(subject: &Subject, data_dir: &Path) -> Result<Surveyed, Str
 pub(super) fn run_case(ground: Ground<'_>, case: &Case) -> Verdict {
     let mut may_be_stale = false;
     let run = || -> Outcomes {
-        let harness = Harness::open(ground, case)?;
+        let harness = Harness::open(ground, case.name)?;
         may_be_stale = harness.capabilities().read_consistency == ReadConsistency::EVENTUAL;
         let done = (case.run)(&harness);
         done.and_then(|()| harness.close())

@@ -4,8 +4,8 @@ use keyway_loader::{ErrorCode, Scan};
 
 use super::model::{keys_of, shown, walk_from};
 use crate::{
-    case::{Outcomes, Stop},
     harness::{Broken, Harness, promise, refused},
+    verdict::{Outcomes, Stop},
 };
 
 /// A scan of five keys, two at a time, and its first cursor.
@@ -46,7 +46,7 @@ pub(super) fn refused_ones(h: &Harness<'_>) -> Outcomes {
         (prefix.ending_before(Some(b"k4")), "end"),
         (prefix.delimited_by(b"/"), "delimiter"),
     ];
-    if crate::cases::is_reversible(&h.capabilities()) {
+    if crate::cases::claims::is_reversible(&h.capabilities()) {
         foreign.push((prefix.in_reverse(), "direction"));
     }
     for (other, what) in foreign {

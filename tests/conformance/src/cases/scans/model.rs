@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use keyway_loader::{Page, Scan};
 
 use crate::{
-    case::{Outcomes, Stop},
     harness::{Broken, Harness, promise},
+    verdict::{Outcomes, Stop},
 };
 
 /// More pages than any scan here can have.
@@ -118,7 +118,7 @@ pub(super) fn pages_equal_model(h: &Harness<'_>) -> Outcomes {
         let (prefix, start, end) = (random.key(2), random.key(3), random.key(3));
         let end = (random.below(3) > 0).then_some(end);
         let max_items = 1 + u32::try_from(random.below(40)).unwrap_or(0);
-        let reverse = random.below(2) == 1 && crate::cases::is_reversible(&h.capabilities());
+        let reverse = random.below(2) == 1 && crate::cases::claims::is_reversible(&h.capabilities());
         let mut scan = Scan::prefix(h.keyspace(), &prefix)
             .starting_at(&start)
             .ending_before(end.as_deref())
@@ -170,7 +170,7 @@ pub(super) fn delimiter_equals_model(h: &Harness<'_>) -> Outcomes {
         let max_items = 1 + u32::try_from(random.below(10)).unwrap_or(0);
         let (mut expected_keys, mut expected_prefixes) = folded(&model, &prefix, delimiter);
         let mut scan = Scan::prefix(h.keyspace(), &prefix).delimited_by(delimiter).with_max_items(max_items);
-        if crate::cases::is_reversible(&h.capabilities()) && random.below(2) == 1 {
+        if crate::cases::claims::is_reversible(&h.capabilities()) && random.below(2) == 1 {
             scan = scan.in_reverse();
             expected_keys.reverse();
             expected_prefixes.reverse();

@@ -10,27 +10,27 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Program;
-use crate::{Effort, Verdict, report::Facts};
+use crate::{Effort, Verdict, facts::Facts};
 
 /// One child's work, on its standard input: the subject's settings may hold a password, which other processes see on a
 /// command line.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Order {
-    pub(super) task: Task,
-    pub(super) subject: Value,
-    pub(super) seed: u64,
-    pub(super) effort: Effort,
+pub(crate) struct Order {
+    pub(crate) task: Task,
+    pub(crate) subject: Value,
+    pub(crate) seed: u64,
+    pub(crate) effort: Effort,
     /// How long the whole may take.
-    pub(super) deadline: Duration,
-    pub(super) data_dir: PathBuf,
+    pub(crate) deadline: Duration,
+    pub(crate) data_dir: PathBuf,
     /// Where the answer goes: standard output is the library's.
-    pub(super) answer: PathBuf,
+    pub(crate) answer: PathBuf,
     /// What starts processes in turn.
-    pub(super) program: Program,
+    pub(crate) program: Program,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) enum Task {
+pub(crate) enum Task {
     /// Open the store and say what it claims.
     Survey,
     /// Remove every keyspace.
@@ -42,7 +42,7 @@ pub(super) enum Task {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Surveyed(Box<Surveyed>),
     Verdict(Verdict),
     Cleared,
@@ -52,12 +52,12 @@ pub(super) enum Answer {
 
 /// The facts of a store that are known after it was open.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Surveyed {
-    pub(super) facts: Facts,
+pub(crate) struct Surveyed {
+    pub(crate) facts: Facts,
     /// The names of the cases whose promises it makes.
-    pub(super) claimed: Vec<String>,
+    pub(crate) claimed: Vec<String>,
     /// The first of its keyspaces.
-    pub(super) keyspaces: Vec<String>,
+    pub(crate) keyspaces: Vec<String>,
 }
 
 /// What a stranger's library says must not paint on an operator's terminal.
@@ -67,7 +67,7 @@ fn harmless(text: &str) -> String {
 
 impl Answer {
     /// None if the child has not come to an answer.
-    pub(super) fn read(path: &Path) -> Option<Self> {
+    pub(crate) fn read(path: &Path) -> Option<Self> {
         let answer: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
         Some(match answer {
             Self::Verdict(Verdict::Broken(seen)) => Self::Verdict(Verdict::Broken(harmless(&seen))),
@@ -81,7 +81,7 @@ impl Answer {
         })
     }
 
-    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         fs::write(path, serde_json::to_vec(self)?)
     }
 }

@@ -19,11 +19,11 @@ const TAIL_BYTES: u64 = 600;
 /// The most that it may print.
 const MAX_LOG_BYTES: u64 = 256 * 1024 * 1024;
 /// The exit code of a child that could not do its part, which says nothing of the backend: EX_SOFTWARE of sysexits(3).
-pub(super) const OWN_FAILURE: u8 = 70;
+pub(crate) const OWN_FAILURE: u8 = 70;
 
 /// A child at work. Dropped, it is killed.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     child: Child,
     /// Stays open for as long as this process lives and wants the child: it ends when this does.
     _lifeline: Option<ChildStdin>,
@@ -31,7 +31,7 @@ pub(super) struct Watched {
 }
 
 /// How a child has ended.
-pub(super) struct Ended {
+pub(crate) struct Ended {
     /// None if it was stopped at its deadline.
     status: Option<ExitStatus>,
     tail: String,
@@ -39,7 +39,7 @@ pub(super) struct Ended {
 
 impl Watched {
     /// Starts a child with its order; what it prints goes into `log`.
-    pub(super) fn start(program: &Program, order: &Order, log: &Path) -> io::Result<Self> {
+    pub(crate) fn start(program: &Program, order: &Order, log: &Path) -> io::Result<Self> {
         let output = File::create(log)?;
         let mut command = Command::new(&program.path);
         command.args(&program.arguments).stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
@@ -57,7 +57,7 @@ impl Watched {
     }
 
     /// Waits for the end, at most for `deadline`.
-    pub(super) fn wait(&mut self, deadline: Duration, stop: &AtomicBool) -> io::Result<Ended> {
+    pub(crate) fn wait(&mut self, deadline: Duration, stop: &AtomicBool) -> io::Result<Ended> {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
@@ -74,13 +74,13 @@ impl Watched {
     }
 
     /// How it has ended by itself; none if it has not.
-    pub(super) fn ended(&mut self) -> io::Result<Option<Ended>> {
+    pub(crate) fn ended(&mut self) -> io::Result<Option<Ended>> {
         let status = self.child.try_wait()?;
         Ok(status.map(|status| Ended { status: Some(status), tail: tail(&self.log) }))
     }
 
     /// Kills it and the processes that it has started, without warning.
-    pub(super) fn kill(&mut self) -> io::Result<()> {
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
         if self.child.try_wait()?.is_none() {
             self.child.kill()?;
         }
@@ -96,7 +96,7 @@ impl Watched {
     }
 
     /// The last that it has printed.
-    pub(super) fn tail(&self) -> String {
+    pub(crate) fn tail(&self) -> String {
         tail(&self.log)
     }
 }
@@ -109,17 +109,17 @@ impl Drop for Watched {
 }
 
 impl Ended {
-    pub(super) fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         self.status.is_some_and(|status| status.success())
     }
 
     /// Whether the suite in the child ended it, for its own reasons.
-    pub(super) fn is_the_suites_own(&self) -> bool {
+    pub(crate) fn is_the_suites_own(&self) -> bool {
         self.status.and_then(|status| status.code()) == Some(i32::from(OWN_FAILURE))
     }
 
     /// For people.
-    pub(super) fn in_words(&self, deadline: Duration) -> String {
+    pub(crate) fn in_words(&self, deadline: Duration) -> String {
         let end = match self.status {
             None => format!(
                 "it did not come to an end within {} s: a call hangs, or waits far too long",

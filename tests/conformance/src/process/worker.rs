@@ -13,8 +13,8 @@ use super::{
     watch::Watched,
 };
 use crate::{
-    case::{Outcomes, Stop},
-    harness::Ground,
+    ground::Ground,
+    verdict::{Outcomes, Stop},
 };
 
 /// How often a journal is looked at.
