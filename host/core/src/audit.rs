@@ -85,7 +85,7 @@ impl Audit {
     }
 
     /// Whether the API may add devices.
-    pub fn has_api(&self) -> bool {
+    pub(crate) fn has_api(&self) -> bool {
         self.settings.api
     }
 

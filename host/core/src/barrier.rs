@@ -21,7 +21,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use self::uses::Uses;
-pub use self::uses::{KeyUse, MAX_USES, UseBound};
+pub use self::uses::{KeyUse, UseBound};
 use crate::seal::{SealRecordError, Unlocked};
 
 /// The keys of an unsealed server.

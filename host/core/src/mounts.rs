@@ -150,7 +150,7 @@ impl Mounts {
     /// # Errors
     ///
     /// The store's.
-    pub async fn refresh(self: &Arc<Self>, work: &Work) -> Result<(), MountError> {
+    pub(crate) async fn refresh(self: &Arc<Self>, work: &Work) -> Result<(), MountError> {
         self.edit(work, |_| Ok(())).await
     }
 

@@ -25,7 +25,7 @@ pub mod write;
 pub use engine::{Engine, EngineError, Found, Part, Read};
 pub use metadata::{Metadata, VersionMetadata};
 pub use path::{FolderPath, SecretPath};
-pub use place::place_of;
+pub(crate) use place::place_of;
 pub use settings::Settings;
 pub use versions::{Fate, Which};
 pub use write::{Content, Write, Written};

@@ -102,7 +102,7 @@ impl<'a> Records<'a> {
 
     /// Records that hosts cache: each change of one changes the epoch too, so that all hosts read it again.
     #[must_use]
-    pub fn kept_by_hosts(self) -> Self {
+    pub(crate) fn kept_by_hosts(self) -> Self {
         Self { is_kept_by_hosts: true, ..self }
     }
 
@@ -181,7 +181,7 @@ impl<'a> Records<'a> {
     /// # Errors
     ///
     /// `Storage`, as a lost race if the second record exists; `Barrier` if a record cannot be sealed.
-    pub async fn put_both<A: Serialize, B: Serialize>(
+    pub(crate) async fn put_both<A: Serialize, B: Serialize>(
         &self,
         before: &New<'_, A>,
         point: &New<'_, B>,
@@ -271,7 +271,7 @@ impl<'a> Records<'a> {
     /// # Errors
     ///
     /// The store's.
-    pub async fn remove_all(&self, keys: &[Vec<u8>]) -> Result<(), SystemError> {
+    pub(crate) async fn remove_all(&self, keys: &[Vec<u8>]) -> Result<(), SystemError> {
         let keys: Vec<Key<'_>> = keys.iter().map(|key| Key::new(SYSTEM_KEYSPACE, key)).collect();
         Ok(self.barrier.system().delete_all(self.work, &keys).await?)
     }

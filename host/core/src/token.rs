@@ -20,11 +20,12 @@ mod root;
 pub mod store;
 mod tidy;
 
+pub(crate) use self::networks::is_bound_to;
 pub use self::{
     entry::{Entry, Kin},
     error::{TokenError, TokenRefusal},
     name::{Token, TokenName},
-    networks::{is_bound_to, network_texts, networks},
+    networks::{network_texts, networks},
     root::{SealedRecord, forget_unopenable},
     store::{Live, Tokens},
     tidy::Tidied,

@@ -18,9 +18,9 @@ const MOST_PASSES: u32 = 8;
 const MOST_LANES: u32 = 16;
 
 /// The shortest password, in bytes.
-pub const MIN_PASSWORD_BYTES: usize = 12;
+pub(crate) const MIN_PASSWORD_BYTES: usize = 12;
 /// The longest password, in bytes.
-pub const MAX_PASSWORD_BYTES: usize = 1024;
+pub(crate) const MAX_PASSWORD_BYTES: usize = 1024;
 
 /// A password. Never shown, copied or serialised by accident.
 pub struct Password(Zeroizing<String>);

@@ -9,7 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use super::key::{KEY_BYTES, SecretKey};
 
 /// The length of a share: its x coordinate and one byte for each of the key's.
-pub const SHARE_BYTES: usize = 1 + KEY_BYTES;
+pub(crate) const SHARE_BYTES: usize = 1 + KEY_BYTES;
 
 /// One share of the unseal key.
 #[derive(Zeroize, ZeroizeOnDrop)]

@@ -12,7 +12,8 @@ use std::{
 
 use thiserror::Error;
 
-pub use self::settings::{ClientAuthority, Config, LOCK_FILE, Limits, STAGING, TlsFiles};
+pub(crate) use self::settings::STAGING;
+pub use self::settings::{ClientAuthority, Config, Limits, TlsFiles};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]

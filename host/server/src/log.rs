@@ -34,7 +34,7 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 static UNANNOUNCED: AtomicU64 = AtomicU64::new(0);
 
 /// How many lines of the log were dropped, because they were not read in time or could not be written.
-pub fn lines_dropped() -> u64 {
+pub(crate) fn lines_dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 

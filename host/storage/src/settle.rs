@@ -118,7 +118,7 @@ impl Storage {
     }
 
     /// Whether the backend has atomic batches of this number of operations.
-    pub fn takes_together(&self, work: &Work, ops: u64) -> bool {
+    pub(crate) fn takes_together(&self, work: &Work, ops: u64) -> bool {
         let capabilities = self.capabilities(work);
         capabilities.features.contains(Features::ATOMIC_BATCH) && ops <= capabilities.limits.batch_ops
     }

@@ -197,7 +197,7 @@ impl AppRoles<'_> {
     /// # Errors
     ///
     /// `System` if the records cannot be read or opened.
-    pub async fn role_by_id(&self, role_id: &str) -> Result<Option<(String, Role)>, AppRoleError> {
+    pub(crate) async fn role_by_id(&self, role_id: &str) -> Result<Option<(String, Role)>, AppRoleError> {
         let Some(held) = self.records.get::<Named>(RecordKind::RoleId, &self.role_id_key(role_id)).await?
         else {
             return Ok(None);

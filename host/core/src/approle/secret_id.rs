@@ -175,7 +175,7 @@ impl AppRoles<'_> {
     /// # Errors
     ///
     /// `System` if the records cannot be read, opened or written.
-    pub async fn use_secret_id(
+    pub(crate) async fn use_secret_id(
         &self,
         role: &Role,
         secret_id: &str,

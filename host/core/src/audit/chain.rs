@@ -43,7 +43,7 @@ struct Linked {
 
 impl Chain {
     /// An entry, which is a JSON object, as the next line, with its newline.
-    pub fn next_line(&self, entry: &str, missed: u64) -> String {
+    pub(crate) fn next_line(&self, entry: &str, missed: u64) -> String {
         let link = Link { line: self.line + 1, previous: self.hash.clone(), missed };
         let link = serde_json::to_string(&link).expect("a link is plain data");
         let open = entry.strip_suffix('}').unwrap_or(entry);
@@ -62,7 +62,7 @@ impl Chain {
     }
 
     /// Whether a line is the next one.
-    pub fn is_followed_by(&self, link: &Link) -> bool {
+    pub(crate) fn is_followed_by(&self, link: &Link) -> bool {
         link.line == self.line + 1 && link.previous == self.hash
     }
 }

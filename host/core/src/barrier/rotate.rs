@@ -53,7 +53,7 @@ impl Barrier {
     ///
     /// `Storage`, `SealRecord` or `NoSealRecord` if the seal record cannot be read; `Rekeyed` if the root key
     /// is another.
-    pub async fn read_again(&self, work: &Work) -> Result<(), BarrierError> {
+    pub(crate) async fn read_again(&self, work: &Work) -> Result<(), BarrierError> {
         // Not while this host changes the keys itself: the store may have newer keys than this host.
         let _one_at_a_time = self.uses.changing().await;
         self.refresh(work).await
@@ -69,7 +69,7 @@ impl Barrier {
     }
 
     /// Whether the root key of this host is that of the record.
-    pub fn has_keys_of(&self, record: &SealRecord) -> bool {
+    pub(crate) fn has_keys_of(&self, record: &SealRecord) -> bool {
         !matches!(record.keyring(&self.root()), Err(OpenError::NotAuthentic))
     }
 
@@ -145,7 +145,7 @@ impl Barrier {
     /// # Errors
     ///
     /// `Storage`, `SealRecord` or `NoSealRecord` if the seal record cannot be read.
-    pub async fn settle_rekey(&self, work: &Work, next: &NextKeys) -> Result<bool, BarrierError> {
+    pub(crate) async fn settle_rekey(&self, work: &Work, next: &NextKeys) -> Result<bool, BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         let (record, _) = self.seal_record(work).await?;
         let is_in_force = record.has_shares(&next.shares);

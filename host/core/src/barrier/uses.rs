@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
 /// The most uses of one key.
-pub const MAX_USES: u64 = 1 << 31;
+pub(crate) const MAX_USES: u64 = 1 << 31;
 /// The fewest that a bound may allow: below, every write would rotate.
 const MIN_USES: u64 = 1_000;
 /// How many uses are reserved at once, at most.

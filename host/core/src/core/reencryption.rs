@@ -240,7 +240,11 @@ impl Core {
     /// # Errors
     ///
     /// The store's.
-    pub async fn reencrypt_part(&self, work: &Work, unsealed: &Arc<Unsealed>) -> Result<Part, CoreError> {
+    pub(crate) async fn reencrypt_part(
+        &self,
+        work: &Work,
+        unsealed: &Arc<Unsealed>,
+    ) -> Result<Part, CoreError> {
         let held = unsealed.records(work).get::<Reencryption>(RecordKind::Reencryption, KEY).await?;
         let Some(present) = held.map(|held| held.value).filter(Reencryption::is_running) else {
             return Ok(Part::Last);
@@ -329,7 +333,7 @@ impl Core {
 
 /// What became of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// It is done, and there are others.
     Done,
     /// The rest waits for its stores.

@@ -157,7 +157,7 @@ impl AuthTable {
     }
 
     /// The one of this identity.
-    pub fn by_uuid(&self, uuid: Uuid) -> Option<&AuthMount> {
+    pub(crate) fn by_uuid(&self, uuid: Uuid) -> Option<&AuthMount> {
         self.0.values().find(|mount| mount.uuid == uuid)
     }
 

@@ -43,7 +43,7 @@ impl MountTable {
     }
 
     /// Forgets an auth method whose records are gone.
-    pub fn forget_disabled(&mut self, uuid: Uuid) {
+    pub(crate) fn forget_disabled(&mut self, uuid: Uuid) {
         self.disabled.retain(|disabled| disabled.uuid != uuid);
     }
 

@@ -172,7 +172,7 @@ impl MountTable {
     }
 
     /// Writes down that a backend is marked as this cluster's.
-    pub fn mark_used(&mut self, backend: &str) {
+    pub(crate) fn mark_used(&mut self, backend: &str) {
         self.used.insert(backend.to_owned());
     }
 
@@ -240,7 +240,7 @@ impl MountTable {
     /// # Errors
     ///
     /// `Gone`.
-    pub fn begin_upgrade(&mut self, path: &str, since: u64) -> Result<(), MountError> {
+    pub(crate) fn begin_upgrade(&mut self, path: &str, since: u64) -> Result<(), MountError> {
         let gone = || MountError::Gone { path: path.to_owned() };
         let mount = self.mounts.get_mut(path).ok_or_else(gone)?;
         if mount.kv_version == 1 {
@@ -251,7 +251,7 @@ impl MountTable {
     }
 
     /// Takes an upgrade of a mount to its next state, unless that is gone or the upgrade ended.
-    pub fn set_upgrade(&mut self, mount: Uuid, upgrade: Option<Upgrade>) {
+    pub(crate) fn set_upgrade(&mut self, mount: Uuid, upgrade: Option<Upgrade>) {
         if let Some(mount) = self.mounts.values_mut().find(|known| known.uuid == mount) {
             mount.upgrade = mount.upgrade.and(upgrade);
         }

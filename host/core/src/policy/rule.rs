@@ -114,7 +114,7 @@ pub struct PathRule {
 impl PathRule {
     /// Whether OpenBao counts the pattern among those with wildcards in their segments: a `+` follows a
     /// slash, even if the segment goes on after it, or is the first segment.
-    pub fn has_wildcard_segment(&self) -> bool {
+    pub(crate) fn has_wildcard_segment(&self) -> bool {
         self.path == "+" || self.path.starts_with("+/") || self.path.contains("/+")
     }
 }

@@ -91,7 +91,7 @@ impl SpikePolicy {
     }
 
     /// The same as a policy of paths, for clients that ask for one.
-    pub fn to_acl_text(&self) -> String {
+    pub(crate) fn to_acl_text(&self) -> String {
         let rules = self.rules().unwrap_or_default();
         let mut text = format!("# SPIKE: workloads {:?}\n", self.spiffe_id_pattern);
         for rule in rules {

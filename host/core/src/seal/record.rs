@@ -195,12 +195,12 @@ impl SealRecord {
     }
 
     /// Whether the shares of both are the same ones.
-    pub fn has_shares_of(&self, other: &Self) -> bool {
+    pub(crate) fn has_shares_of(&self, other: &Self) -> bool {
         self.share_hashes == other.share_hashes
     }
 
     /// Whether these are its shares.
-    pub fn has_shares(&self, shares: &[Share]) -> bool {
+    pub(crate) fn has_shares(&self, shares: &[Share]) -> bool {
         shares.len() == usize::from(self.shares) && shares.iter().all(|share| self.knows(share))
     }
 
@@ -209,7 +209,7 @@ impl SealRecord {
     /// # Errors
     ///
     /// When they cannot be sealed.
-    pub fn with_keys(&self, next: &NextKeys, keyring: &Keyring) -> Result<Self, SealError> {
+    pub(crate) fn with_keys(&self, next: &NextKeys, keyring: &Keyring) -> Result<Self, SealError> {
         let made = Self::new(&next.shares, next.threshold, &next.unseal, &next.root, keyring)?;
         let kept = Self {
             created: self.created.clone(),
@@ -226,7 +226,7 @@ impl SealRecord {
     }
 
     /// Whether root tokens of former attempts at an initialisation are gone.
-    pub fn is_tidied(&self) -> bool {
+    pub(crate) fn is_tidied(&self) -> bool {
         !self.untidied
     }
 
@@ -240,7 +240,7 @@ impl SealRecord {
     /// # Errors
     ///
     /// When it cannot be sealed.
-    pub fn with_keyring(&self, root: &SecretKey, keyring: &Keyring) -> Result<Self, SealError> {
+    pub(crate) fn with_keyring(&self, root: &SecretKey, keyring: &Keyring) -> Result<Self, SealError> {
         let wrapped_keyring = BASE64.encode(&keyring.wrap(root)?);
         Ok(Self { wrapped_keyring, ..self.clone() }.with_checksum())
     }
@@ -277,7 +277,7 @@ impl SealRecord {
     /// # Errors
     ///
     /// When it cannot be sealed.
-    pub fn with_password(
+    pub(crate) fn with_password(
         &self,
         root: &SecretKey,
         password: Option<&(Derivation, SecretKey)>,
@@ -299,7 +299,7 @@ impl SealRecord {
     }
 
     /// The keys, out of a password's key; none if it is another's.
-    pub fn unlock_by_password(&self, key: &SecretKey) -> Option<Unlocked> {
+    pub(crate) fn unlock_by_password(&self, key: &SecretKey) -> Option<Unlocked> {
         let wrapped = BASE64.decode(self.password.as_ref()?.wrapped_root_key.as_bytes()).ok()?;
         let root = unwrap_root_by_password(self.cluster_id, key, &wrapped).ok()?;
         let keyring = self.keyring(&root).ok()?;

@@ -80,12 +80,12 @@ impl VersionMetadata {
     }
 
     /// The same version, in another envelope.
-    pub fn resealed(&self, sealed: &[u8]) -> Self {
+    pub(crate) fn resealed(&self, sealed: &[u8]) -> Self {
         Self { tag: written_tag(sealed), next_tag: None, ..self.clone() }
     }
 
     /// The same version, which is to be in another envelope.
-    pub fn to_be_resealed(&self, sealed: &[u8]) -> Self {
+    pub(crate) fn to_be_resealed(&self, sealed: &[u8]) -> Self {
         Self { next_tag: Some(written_tag(sealed)), ..self.clone() }
     }
 
@@ -101,12 +101,12 @@ impl VersionMetadata {
     }
 
     /// Whether it counts as deleted at this time. A time that cannot be read counts as past.
-    pub fn is_deleted(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_deleted(&self, now: Timestamp) -> bool {
         !self.deletion_time.is_empty() && !self.deletion_time.parse().is_ok_and(|time: Timestamp| time > now)
     }
 
     /// Whether this write made it.
-    pub fn was_written_by(&self, write_id: WriteId) -> bool {
+    pub(crate) fn was_written_by(&self, write_id: WriteId) -> bool {
         self.write_id == BASE64.encode(write_id.as_bytes())
     }
 
@@ -116,7 +116,7 @@ impl VersionMetadata {
     }
 
     /// Whether `sealed` is the envelope that this version is in.
-    pub fn is_sealed_as(&self, sealed: &[u8]) -> bool {
+    pub(crate) fn is_sealed_as(&self, sealed: &[u8]) -> bool {
         envelope::tag(sealed).is_some_and(|tag| self.tag() == tag)
     }
 }

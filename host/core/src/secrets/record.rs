@@ -31,9 +31,9 @@ const FORMAT: u8 = 1;
 const TAG_IN_KEY_BYTES: usize = 8;
 
 /// The prefix of all metadata records.
-pub const METADATA_PREFIX: &str = "m/";
+pub(crate) const METADATA_PREFIX: &str = "m/";
 /// The prefix of all intents.
-pub const INTENT_PREFIX: &[u8] = b"g/";
+pub(crate) const INTENT_PREFIX: &[u8] = b"g/";
 
 /// A record that cannot be opened. Names the secret, because an operator has to find it.
 #[derive(Debug, Error)]
@@ -71,34 +71,34 @@ pub enum RecordError {
 }
 
 /// The key of a secret's metadata record.
-pub fn metadata_key(path: &SecretPath) -> Vec<u8> {
+pub(crate) fn metadata_key(path: &SecretPath) -> Vec<u8> {
     format!("{METADATA_PREFIX}{}", path.as_str()).into_bytes()
 }
 
 /// The prefix of the metadata records in a folder.
-pub fn folder_prefix(folder: &FolderPath) -> Vec<u8> {
+pub(crate) fn folder_prefix(folder: &FolderPath) -> Vec<u8> {
     format!("{METADATA_PREFIX}{}", folder.as_str()).into_bytes()
 }
 
 /// What the keys of a secret's older versions begin with, and no other secret's.
-pub fn version_prefix(path: &SecretPath) -> Vec<u8> {
+pub(crate) fn version_prefix(path: &SecretPath) -> Vec<u8> {
     format!("v/{}\0", path.as_str()).into_bytes()
 }
 
 /// The key of the intent of one change.
-pub fn intent_key(path: &SecretPath, change: [u8; 8]) -> Vec<u8> {
+pub(crate) fn intent_key(path: &SecretPath, change: [u8; 8]) -> Vec<u8> {
     [INTENT_PREFIX, path.as_str().as_bytes(), &[0], &change].concat()
 }
 
 /// The secret whose change an intent is of; none if the key is not an intent's.
-pub fn path_of_intent(key: &[u8]) -> Option<SecretPath> {
+pub(crate) fn path_of_intent(key: &[u8]) -> Option<SecretPath> {
     let rest = key.strip_prefix(INTENT_PREFIX)?;
     let (path, [0, ..]) = rest.split_last_chunk::<9>()? else { return None };
     SecretPath::parse(std::str::from_utf8(path).ok()?).ok()
 }
 
 /// The key of the record of one older version.
-pub fn version_key(path: &SecretPath, version: u64, metadata: &VersionMetadata) -> Vec<u8> {
+pub(crate) fn version_key(path: &SecretPath, version: u64, metadata: &VersionMetadata) -> Vec<u8> {
     let mut key = version_prefix(path);
     key.extend_from_slice(&version.to_be_bytes());
     key.extend(metadata.tag().into_iter().take(TAG_IN_KEY_BYTES));
@@ -106,7 +106,7 @@ pub fn version_key(path: &SecretPath, version: u64, metadata: &VersionMetadata) 
 }
 
 /// The keys of the records that one version may have: its own, and that of the envelope which is to take its place.
-pub fn version_keys(
+pub(crate) fn version_keys(
     path: &SecretPath,
     version: u64,
     metadata: &VersionMetadata,
@@ -141,7 +141,7 @@ impl Sealer<'_> {
     /// # Errors
     ///
     /// `Seal` if the value is too long for an envelope; `Storage` if the use of the key cannot be counted.
-    pub async fn seal_value(
+    pub(crate) async fn seal_value(
         &self,
         path: &SecretPath,
         version: u64,
@@ -155,7 +155,7 @@ impl Sealer<'_> {
     /// # Errors
     ///
     /// `Barrier` if the value does not open; `Missing` if its record is not there.
-    pub async fn open_value(
+    pub(crate) async fn open_value(
         &self,
         path: &SecretPath,
         version: u64,
@@ -177,7 +177,7 @@ impl Sealer<'_> {
     /// # Errors
     ///
     /// `Seal` if the record is too long for an envelope; `Storage` if the use of the key cannot be counted.
-    pub async fn seal_record(
+    pub(crate) async fn seal_record(
         &self,
         path: &SecretPath,
         metadata: &Metadata,
@@ -200,7 +200,11 @@ impl Sealer<'_> {
     /// # Errors
     ///
     /// `Barrier` if the record does not open; `Unopenable` if what it holds cannot be understood.
-    pub async fn open_record(&self, path: &SecretPath, record: &[u8]) -> Result<OpenedRecord, RecordError> {
+    pub(crate) async fn open_record(
+        &self,
+        path: &SecretPath,
+        record: &[u8],
+    ) -> Result<OpenedRecord, RecordError> {
         let open = async || {
             let (sealed, current) = split(record).ok_or(OpenError::Malformed)?;
             let key = metadata_key(path);

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How many versions are kept if neither secret nor mount says; Vault's default.
-pub const DEFAULT_MAX_VERSIONS: u32 = 10;
+pub(crate) const DEFAULT_MAX_VERSIONS: u32 = 10;
 /// The most versions of one secret: its metadata record grows with each.
 pub const MAX_MAX_VERSIONS: u32 = 10_000;
 
@@ -32,7 +32,7 @@ fn is_false(truth: &bool) -> bool {
 
 impl Settings {
     /// Whether nothing was said.
-    pub fn is_default(&self) -> bool {
+    pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 

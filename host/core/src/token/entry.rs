@@ -160,7 +160,7 @@ impl Entry {
     }
 
     /// How long it was to live when it was made or last renewed, in seconds.
-    pub fn last_ttl(&self) -> u64 {
+    pub(crate) fn last_ttl(&self) -> u64 {
         let begun = self.renewed.unwrap_or_else(|| self.made());
         self.expires.map_or(0, |expires| begun.seconds_until(expires))
     }
@@ -171,7 +171,7 @@ impl Entry {
     }
 
     /// Whether its life can be prolonged; one that never ends cannot.
-    pub fn can_be_renewed(&self) -> bool {
+    pub(crate) fn can_be_renewed(&self) -> bool {
         self.renewable && self.expires.is_some()
     }
 

@@ -4,7 +4,7 @@
 use keyway_common::{clock::Time, duration};
 
 /// How long a token lives that says nothing, and at most, in seconds: 32 days.
-pub const SYSTEM_TTL: u64 = 2_764_800;
+pub(crate) const SYSTEM_TTL: u64 = 2_764_800;
 
 /// Bounds on the life of the tokens of a mount, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

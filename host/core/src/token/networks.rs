@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 /// Whether an address is in one of these networks; in none of them is everywhere.
-pub fn is_bound_to(networks: &[IpNet], address: Option<IpAddr>) -> bool {
+pub(crate) fn is_bound_to(networks: &[IpNet], address: Option<IpAddr>) -> bool {
     // An IPv4 address that arrives over IPv6 is still that address.
     let address = address.map(|address| address.to_canonical());
     networks.is_empty()

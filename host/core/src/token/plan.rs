@@ -246,7 +246,7 @@ fn display_name(given: &str) -> String {
 /// # Errors
 ///
 /// `Refused` if it is too much.
-pub fn check_meta(meta: &BTreeMap<String, String>) -> Result<(), TokenError> {
+pub(crate) fn check_meta(meta: &BTreeMap<String, String>) -> Result<(), TokenError> {
     let bytes: usize = meta.iter().map(|(name, value)| name.len() + value.len()).sum();
     if meta.len() > MAX_META || bytes > MAX_META_BYTES {
         return Err(TokenRefusal::TooMuchMetadata.into());

@@ -29,7 +29,7 @@ impl Token {
     /// # Errors
     ///
     /// When it could not be sealed.
-    pub fn root_records(&self, keyring: &Keyring) -> Result<[SealedRecord; 2], SealError> {
+    pub(crate) fn root_records(&self, keyring: &Keyring) -> Result<[SealedRecord; 2], SealError> {
         let name = TokenName::of(&keyring.token_name(self.expose()));
         let entry = Entry::root()?;
         let accessor = key_of_accessor(&keyring.name(ACCESSOR_NAMES, &entry.accessor));

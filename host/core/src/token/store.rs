@@ -109,7 +109,7 @@ impl<'a> Tokens<'a> {
     /// # Errors
     ///
     /// `System` if the token's records cannot be read or opened.
-    pub async fn lookup_from(
+    pub(crate) async fn lookup_from(
         &self,
         token: &Token,
         address: Option<IpAddr>,

@@ -10,10 +10,10 @@ use keyway_loader::Trust;
 use keyway_storage::CallLimits;
 
 /// The name of the lock file next to the configuration.
-pub const LOCK_FILE: &str = "keyway.lock";
+pub(crate) const LOCK_FILE: &str = "keyway.lock";
 
 /// The directory of the private copies of plugins, in the data directory.
-pub const STAGING: &str = "plugins";
+pub(crate) const STAGING: &str = "plugins";
 
 /// A checked configuration.
 #[derive(Debug)]
