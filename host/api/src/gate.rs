@@ -190,7 +190,7 @@ async fn prefetch(call: &Call) -> Result<(Result<Option<Target>, ApiError>, Pref
     let table = unsealed.mounts().current();
     let token = call.token.as_ref().filter(|_| !is_open);
     let first = known.and_then(|target| target.first_read(call));
-    let prefetched = call.core.prefetch(&unsealed, &call.work, token, first).await?;
+    let prefetched = call.core.host_sync().prefetch(&unsealed, &call.work, token, first).await?;
     // The mounts may have changed meanwhile, by this host or another one.
     let found = if Arc::ptr_eq(&table, &unsealed.mounts().current()) { found } else { target::of(call) };
     Ok((found, prefetched))

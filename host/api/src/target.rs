@@ -44,7 +44,7 @@ impl Target {
         else {
             return None;
         };
-        call.core.key_in_system(mount, &SecretPath::parse(&self.name).ok()?)
+        call.core.host_sync().key_in_system(mount, &SecretPath::parse(&self.name).ok()?)
     }
 
     /// Whether a client may ask without a token.

@@ -21,6 +21,7 @@ pub mod ceremony;
 pub mod cluster;
 mod health;
 mod mount;
+mod parts;
 mod password;
 pub mod prefetch;
 mod presence;
@@ -40,7 +41,7 @@ use keyway_storage::{CallLimits, Storage, Work, lease::Leases};
 
 use self::{
     backends::BackendSet,
-    ceremony::attempts::Ceremonies,
+    ceremony::attempts::Attempts,
     sealing::Sealing,
     swap::state::Swaps,
     tasks::{Presence, Task, Upkeep},
@@ -51,6 +52,7 @@ pub use self::{
     error::CoreError,
     health::{BackendHealth, HealthReport},
     mount::NewMount,
+    parts::{AuditDevices, Ceremonies, HostSync, Housekeeping, MountControl, SealControl, Swapping},
     presence::Host,
     reencryption::Reencryption,
     renewal::Renewed,
@@ -74,7 +76,7 @@ pub struct Core {
     audit: Audit,
     /// Held while the audit devices are changed, in the store and here.
     devices_turn: tokio::sync::Mutex<()>,
-    ceremonies: Ceremonies,
+    attempts: Attempts,
     /// One password is tried at a time.
     passwords: Arc<tokio::sync::Semaphore>,
     /// Seals old records with the newest key.
@@ -119,7 +121,7 @@ impl Core {
             sealing: Sealing::default(),
             audit: Audit::start(settings.audit.clone()),
             devices_turn: tokio::sync::Mutex::default(),
-            ceremonies: Ceremonies::default(),
+            attempts: Attempts::default(),
             passwords: Arc::new(tokio::sync::Semaphore::new(1)),
             reencryption: Task::default(),
             upkeep: Upkeep::default(),
@@ -150,6 +152,11 @@ impl Core {
         self.backends.system.plugin()
     }
 
+    /// The audit log.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     /// What an unsealed server holds.
     ///
     /// # Errors
@@ -165,18 +172,18 @@ impl Core {
     ///
     /// `NoBackend`, `Lost` or `Foreign`, or the store's.
     pub async fn engine<'a>(
-        &'a self,
+        self: &'a Arc<Self>,
         unsealed: &'a Unsealed,
         mount: &'a Mount,
         work: &'a Work,
     ) -> Result<Engine<'a>, CoreError> {
-        let storage = self.admitted(unsealed, &mount.backend, work).await?;
+        let storage = self.seal_control().admitted(unsealed, &mount.backend, work).await?;
         Ok(Engine::new(&unsealed.barrier, mount, storage, work))
     }
 
     /// Closes all backends.
-    pub async fn shutdown(&self, work: &Work) {
-        self.seal();
+    pub async fn shutdown(self: &Arc<Self>, work: &Work) {
+        self.seal_control().seal();
         self.audit.drain().await;
         for backend in self.backends.all() {
             if let Err(error) = backend.shutdown(work).await {

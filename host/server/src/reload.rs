@@ -63,8 +63,8 @@ impl Reloader {
                 return;
             }
         };
-        core.set_plugin_source(supply);
-        core.swap_to_configuration().await;
+        core.swapping().set_plugin_source(supply);
+        core.swapping().swap_to_configuration().await;
         tracing::info!("reloaded");
     }
 

@@ -54,10 +54,10 @@ impl Server {
         let mut server = Self::over(&backends, &config, tls).await?;
         server.opener = Some(opener);
         let (backends, swaps, data_dir) = (config.backends.clone(), config.swaps, config.data_dir.clone());
-        server.core.set_plugin_source(PluginSource { loader, data_dir, backends, swaps });
+        server.core.swapping().set_plugin_source(PluginSource { loader, data_dir, backends, swaps });
         reloader.follow(&server.core);
         if let Some(cluster) = options.forget {
-            server.core.forget_store(&BACKGROUND, cluster).await?;
+            server.core.seal_control().forget_store(&BACKGROUND, cluster).await?;
         }
         if let (Some(tls), Some(files)) = (&server.serving.tls, config.tls) {
             tls.follow(files);

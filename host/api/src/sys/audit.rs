@@ -66,12 +66,12 @@ pub(super) async fn enable(context: &RequestContext<'_>) -> Result<Answer, ApiEr
         description: request.description.unwrap_or_default(),
         options,
     };
-    context.call.core.add_audit_device(&context.call.work, device).await?;
+    context.call.core.audit_devices().add(&context.call.work, device).await?;
     Ok(Answer::Nothing)
 }
 
 pub(super) async fn disable(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    context.call.core.remove_audit_device(&context.call.work, name(context)).await?;
+    context.call.core.audit_devices().remove(&context.call.work, name(context)).await?;
     Ok(Answer::Nothing)
 }
 

@@ -39,7 +39,7 @@ async fn describe(call: &Call, storage: &Storage) -> Value {
         Err(down) => describe_down(&down),
     };
     if let Some(fields) = described.as_object_mut() {
-        let last = call.core.last_swap(storage.name()).map(|last| {
+        let last = call.core.swapping().last(storage.name()).map(|last| {
             json!({ "time": last.time, "by": last.by.name(), "outcome": last.outcome, "detail": last.detail })
         });
         fields.insert("last_swap".to_owned(), last.unwrap_or_default());

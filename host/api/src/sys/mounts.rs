@@ -33,7 +33,7 @@ struct MountRequest {
 
 pub(super) async fn take_away(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let path = MountPath::parse(context.name).map_err(ApiError::bad_request)?;
-    context.call.core.unmount(context.unsealed()?, &context.call.work, &path).await?;
+    context.call.core.mount_control().unmount(context.unsealed()?, &context.call.work, &path).await?;
     Ok(Answer::Nothing)
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn make(context: &RequestContext<'_>) -> Result<Answer, ApiErro
     }
     let description = request.description.unwrap_or_default();
     let new = NewMount { path, backend, description, kv_version, tune };
-    call.core.mount(unsealed, &call.work, &new).await?;
+    call.core.mount_control().mount(unsealed, &call.work, &new).await?;
     Ok(Answer::Nothing)
 }
 

@@ -6,10 +6,9 @@ use keyway_common::offload;
 use keyway_crypto::envelope::RecordKind;
 use keyway_storage::Work;
 
-use super::{Core, CoreError, Unsealed};
+use super::{AuditDevices, CoreError, Unsealed};
 use crate::{
     audit::{
-        Audit,
         refusal::{DeviceRefusal, MAX_ADDED},
         spec::{Spec, Written},
     },
@@ -19,29 +18,24 @@ use crate::{
 
 const KEY: &[u8] = b"audit/devices";
 
-impl Core {
-    /// The audit log.
-    pub fn audit(&self) -> &Audit {
-        &self.audit
-    }
-
+impl AuditDevices<'_> {
     /// Adds an audit device.
     ///
     /// # Errors
     ///
     /// `AuditDevice` if the configuration does not allow it, there is one of that name, or it cannot be used;
     /// and the store's.
-    pub async fn add_audit_device(self: &Arc<Self>, work: &Work, device: Written) -> Result<(), CoreError> {
-        if !self.audit.has_api() {
+    pub async fn add(self, work: &Work, device: Written) -> Result<(), CoreError> {
+        if !self.0.audit.has_api() {
             return Err(DeviceRefusal::NoApi.into());
         }
         let spec = device.parse().map_err(|reason| DeviceRefusal::Described { reason })?;
         let name = spec.name.clone();
         let exists = move || CoreError::from(DeviceRefusal::Exists { name: name.clone() });
-        if self.audit.devices().iter().any(|known| known.spec().name == spec.name) {
+        if self.0.audit.devices().iter().any(|known| known.spec().name == spec.name) {
             return Err(exists());
         }
-        self.audit.check(&spec).await.map_err(DeviceRefusal::from)?;
+        self.0.audit.check(&spec).await.map_err(DeviceRefusal::from)?;
         self.edit_devices(work, move |devices: &mut Vec<Written>| {
             if devices.iter().any(|known| known.name == device.name) {
                 return Err(exists());
@@ -62,8 +56,8 @@ impl Core {
     /// # Errors
     ///
     /// `AuditDevice` if it stands in the configuration; and the store's.
-    pub async fn remove_audit_device(self: &Arc<Self>, work: &Work, name: &str) -> Result<(), CoreError> {
-        if self.audit.is_configured(name) {
+    pub async fn remove(self, work: &Work, name: &str) -> Result<(), CoreError> {
+        if self.0.audit.is_configured(name) {
             return Err(DeviceRefusal::Configured { name: name.to_owned() }.into());
         }
         let gone = name.to_owned();
@@ -77,19 +71,19 @@ impl Core {
     }
 
     /// The devices that were added so far.
-    pub(super) async fn audit_devices(&self, barrier: &Barrier, work: &Work) -> Result<Vec<Spec>, CoreError> {
+    pub(super) async fn stored(self, barrier: &Barrier, work: &Work) -> Result<Vec<Spec>, CoreError> {
         let held = Records::new(barrier, work).get::<Vec<Written>>(RecordKind::AuditDevices, KEY).await?;
         Ok(specs(&held.map(|held| held.value).unwrap_or_default()))
     }
 
     /// Adds the devices that other hosts have added, and drops those that they have removed.
     pub(super) async fn read_audit_devices_again(
-        &self,
+        self,
         unsealed: &Unsealed,
         work: &Work,
     ) -> Result<(), CoreError> {
-        let _turn = self.devices_turn.lock().await;
-        let devices = self.audit_devices(&unsealed.barrier, work).await?;
+        let _turn = self.0.devices_turn.lock().await;
+        let devices = self.stored(&unsealed.barrier, work).await?;
         self.have_devices(&devices);
         Ok(())
     }
@@ -97,23 +91,24 @@ impl Core {
     /// Changes the devices in the store, and then the running ones. Goes on to its end even if the caller
     /// stops waiting.
     async fn edit_devices(
-        self: &Arc<Self>,
+        self,
         work: &Work,
         edit: impl Fn(&mut Vec<Written>) -> Result<(), CoreError> + Send + Sync + 'static,
     ) -> Result<(), CoreError> {
-        let core = Arc::clone(self);
+        let core = Arc::clone(self.0);
         let work = work.clone();
-        let edited = offload::spawn(async move { core.edit_devices_in_turn(&work, edit).await });
+        let edited =
+            offload::spawn(async move { core.audit_devices().edit_devices_in_turn(&work, edit).await });
         edited.await.unwrap_or_else(|_| Err(DeviceRefusal::Stopping.into()))
     }
 
     async fn edit_devices_in_turn(
-        &self,
+        self,
         work: &Work,
         edit: impl Fn(&mut Vec<Written>) -> Result<(), CoreError> + Sync,
     ) -> Result<(), CoreError> {
-        let _turn = self.devices_turn.lock().await;
-        let unsealed = self.unsealed()?;
+        let _turn = self.0.devices_turn.lock().await;
+        let unsealed = self.0.unsealed()?;
         let devices: Vec<Written> = unsealed
             .records(work)
             .kept_by_hosts()
@@ -129,10 +124,10 @@ impl Core {
     }
 
     /// Does nothing after a seal, which has removed the devices.
-    fn have_devices(&self, devices: &[Spec]) {
-        let _progress = self.sealing.progress();
-        if self.unsealed().is_ok() {
-            self.audit.have(devices);
+    fn have_devices(self, devices: &[Spec]) {
+        let _progress = self.0.sealing.progress();
+        if self.0.unsealed().is_ok() {
+            self.0.audit.have(devices);
         }
     }
 }

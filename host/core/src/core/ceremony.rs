@@ -26,26 +26,26 @@ pub use self::{
     root::RootStatus,
     status::{Beginner, RekeyStatus, Rekeyed},
 };
-use super::{Core, CoreError, Unsealed};
+use super::{Ceremonies, CoreError, Unsealed};
 use crate::{
     barrier::BarrierError,
     seal::{SealRecord, ShareCounts},
 };
 
-impl Core {
+impl Ceremonies<'_> {
     /// How far a rekeying is.
     ///
     /// # Errors
     ///
     /// `Sealed`, and the store's.
-    pub async fn rekey_status(&self, work: &Work) -> Result<RekeyStatus, CoreError> {
-        self.unsealed()?;
+    pub async fn rekey_status(self, work: &Work) -> Result<RekeyStatus, CoreError> {
+        self.0.unsealed()?;
         let record = self.seal_record(work).await?;
         Ok(self.rekey_status_by(&record))
     }
 
-    fn rekey_status_by(&self, record: &SealRecord) -> RekeyStatus {
-        let rekeying = self.ceremonies.rekeying();
+    fn rekey_status_by(self, record: &SealRecord) -> RekeyStatus {
+        let rekeying = self.0.attempts.rekeying();
         let Some(rekeying) = rekeying.as_ref().filter(|rekeying| rekeying.state != State::InForce) else {
             return RekeyStatus { required: record.threshold, ..RekeyStatus::default() };
         };
@@ -61,8 +61,8 @@ impl Core {
         }
     }
 
-    async fn seal_record(&self, work: &Work) -> Result<SealRecord, CoreError> {
-        Ok(self.look(work).await?.ok_or(CoreError::NotInitialised)?.0)
+    async fn seal_record(self, work: &Work) -> Result<SealRecord, CoreError> {
+        Ok(self.0.seal_control().look(work).await?.ok_or(CoreError::NotInitialised)?.0)
     }
 
     /// Begins a rekey. An administrator's attempt replaces one that has no share yet.
@@ -71,16 +71,16 @@ impl Core {
     ///
     /// `Ceremony` if one is under way; `Sealed`, and the store's.
     pub async fn begin_rekey(
-        &self,
+        self,
         work: &Work,
         counts: ShareCounts,
         verifies: bool,
         beginner: Beginner,
     ) -> Result<RekeyStatus, CoreError> {
-        self.unsealed()?;
+        self.0.unsealed()?;
         let record = self.seal_record(work).await?;
         {
-            let mut rekeying = self.ceremonies.rekeying();
+            let mut rekeying = self.0.attempts.rekeying();
             let stays = |going: &Rekeying| {
                 going.is_going() && !(beginner == Beginner::Administrator && going.can_be_replaced())
             };
@@ -107,9 +107,9 @@ impl Core {
     /// # Errors
     ///
     /// `Busy`; `PermissionDenied`; `Ceremony` if the new shares may be in force.
-    pub fn cancel_rekey(&self, is_administrator: bool) -> Result<(), CoreError> {
-        let _quiet = self.ceremonies.one_at_a_time()?;
-        let mut rekeying = self.ceremonies.rekeying();
+    pub fn cancel_rekey(self, is_administrator: bool) -> Result<(), CoreError> {
+        let _quiet = self.0.attempts.one_at_a_time()?;
+        let mut rekeying = self.0.attempts.rekeying();
         if let Some(going) = rekeying.as_ref() {
             going.check_cancel(is_administrator)?;
         }
@@ -125,18 +125,13 @@ impl Core {
     ///
     /// `WrongShare`, which leaves the progress as it is; `Ceremony` for another attempt's nonce, or if none
     /// has begun; `Busy`; the keys' and the store's.
-    pub async fn rekey(
-        self: &Arc<Self>,
-        work: &Work,
-        nonce: &str,
-        share: Share,
-    ) -> Result<Rekeyed, CoreError> {
-        let unsealed = self.unsealed()?;
+    pub async fn rekey(self, work: &Work, nonce: &str, share: Share) -> Result<Rekeyed, CoreError> {
+        let unsealed = self.0.unsealed()?;
         self.check_rekey_nonce(nonce)?;
-        let quiet = self.ceremonies.one_at_a_time()?;
+        let quiet = self.0.attempts.one_at_a_time()?;
         let record = self.seal_record(work).await?;
         let (nonce, made) = {
-            let mut rekeying = self.ceremonies.rekeying();
+            let mut rekeying = self.0.attempts.rekeying();
             let rekeying = rekeying.as_mut().ok_or(CeremonyRefusal::NoRekey)?;
             if nonce != rekeying.nonce.to_string() {
                 return Err(CeremonyRefusal::RekeyRestarted.into());
@@ -172,8 +167,8 @@ impl Core {
     }
 
     /// Whether this is the attempt that is under way. Looked at before anything that costs more.
-    fn check_rekey_nonce(&self, nonce: &str) -> Result<(), CoreError> {
-        let rekeying = self.ceremonies.rekeying();
+    fn check_rekey_nonce(self, nonce: &str) -> Result<(), CoreError> {
+        let rekeying = self.0.attempts.rekeying();
         let rekeying = rekeying.as_ref().ok_or(CeremonyRefusal::NoRekey)?;
         if nonce != rekeying.nonce.to_string() {
             return Err(CeremonyRefusal::RekeyNonce.into());
@@ -183,21 +178,21 @@ impl Core {
 
     /// Goes on to its end, whether or not the caller waits for it: keys that may be in force are not forgotten.
     async fn put_in_force(
-        self: &Arc<Self>,
+        self,
         work: &Work,
         unsealed: Arc<Unsealed>,
         attempt: Uuid,
         made: Arc<Made>,
         quiet: OwnedMutexGuard<()>,
     ) -> Result<(), CoreError> {
-        let core = Arc::clone(self);
-        let before = self.ceremonies.set_state(attempt, State::Unknown);
+        let core = Arc::clone(self.0);
+        let before = self.0.attempts.set_state(attempt, State::Unknown);
         let before = before.ok_or(CeremonyRefusal::RekeyRestarted)?;
         let work = work.clone();
         let put = offload::spawn(async move {
             let _quiet = quiet;
             let done = unsealed.barrier.rekey(&work, &made.keys).await;
-            core.ceremonies.set_state(attempt, before.after(&done));
+            core.attempts.set_state(attempt, before.after(&done));
             done
         });
         Ok(put.await.unwrap_or(Err(BarrierError::Contended))?)

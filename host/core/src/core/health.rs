@@ -1,5 +1,7 @@
 //! How the server and its backends are doing.
 
+use std::sync::Arc;
+
 use keyway_loader::{Down, Grant, Health};
 use keyway_storage::{Storage, StorageError, Work};
 
@@ -51,7 +53,7 @@ impl BackendHealth {
 
 impl Core {
     /// How the server and its backends are doing.
-    pub async fn health(&self, work: &Work) -> HealthReport {
+    pub async fn health(self: &Arc<Self>, work: &Work) -> HealthReport {
         // All at a time: one that hangs does not keep the others waiting.
         let asked: Vec<_> = self
             .backends
@@ -70,7 +72,11 @@ impl Core {
             of.backend == self.backends.system.name() && of.health.as_ref().is_ok_and(Health::is_readable)
         };
         // If the store hangs, a health request must not wait for it a second time.
-        let seal = if storage.iter().any(answers) { Some(self.seal_status(work).await) } else { None };
+        let seal = if storage.iter().any(answers) {
+            Some(self.seal_control().seal_status(work).await)
+        } else {
+            None
+        };
         let was_initialised = self.sealing.was_initialised();
         HealthReport { seal, storage, audits: self.audit.accepts(), was_initialised }
     }

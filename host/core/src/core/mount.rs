@@ -3,7 +3,7 @@
 use keyway_storage::Work;
 use uuid::Uuid;
 
-use super::{Core, CoreError, Unsealed};
+use super::{CoreError, MountControl, Unsealed};
 use crate::mounts::{Mount, MountPath, Tune};
 
 /// A mount that is to be made.
@@ -21,16 +21,16 @@ pub struct NewMount {
     pub tune: Tune,
 }
 
-impl Core {
+impl MountControl<'_> {
     /// Makes a mount.
     ///
     /// # Errors
     ///
     /// If the path is taken, the backend is not configured or another cluster's, and the stores'.
-    pub async fn mount(&self, unsealed: &Unsealed, work: &Work, new: &NewMount) -> Result<(), CoreError> {
-        let backend = new.backend.as_deref().unwrap_or_else(|| self.backends.system.name());
+    pub async fn mount(self, unsealed: &Unsealed, work: &Work, new: &NewMount) -> Result<(), CoreError> {
+        let backend = new.backend.as_deref().unwrap_or_else(|| self.0.backends.system.name());
         // Marked before the first record is in it.
-        self.admitted(unsealed, backend, work).await?;
+        self.0.seal_control().admitted(unsealed, backend, work).await?;
         let mount = Mount {
             description: new.description.clone(),
             kv_version: new.kv_version,
@@ -49,14 +49,14 @@ impl Core {
     ///
     /// `Configured`, and the stores'; if nothing is mounted there, and if the path is taken.
     pub async fn move_mount(
-        &self,
+        self,
         unsealed: &Unsealed,
         work: &Work,
         from: &str,
         to: MountPath,
     ) -> Result<Uuid, CoreError> {
         for path in [from, to.as_str()] {
-            if self.settings.mounts.contains_key(path) {
+            if self.0.settings.mounts.contains_key(path) {
                 return Err(CoreError::Configured { path: path.to_owned() });
             }
         }
@@ -73,7 +73,7 @@ impl Core {
     ///
     /// The store's; if there is none, and if the path is taken.
     pub async fn move_auth(
-        &self,
+        self,
         unsealed: &Unsealed,
         work: &Work,
         from: &str,
@@ -85,26 +85,21 @@ impl Core {
         Ok(unsealed.mounts.current().auth().get(to.as_str()).map(|mount| mount.uuid).unwrap_or_default())
     }
 
-    /// Makes upkeep run now.
-    pub fn hurry(&self) {
-        self.upkeep.task.hurry();
-    }
-
     /// Removes a mount with all its secrets. Later requests find nothing there. The secrets leave the store
     /// in the background; if the process ends meanwhile, this goes on after its next start.
     ///
     /// # Errors
     ///
     /// `Configured`, and the stores'. Nothing happens if nothing is mounted.
-    pub async fn unmount(&self, unsealed: &Unsealed, work: &Work, path: &MountPath) -> Result<(), CoreError> {
-        if self.settings.mounts.contains_key(path.as_str()) {
+    pub async fn unmount(self, unsealed: &Unsealed, work: &Work, path: &MountPath) -> Result<(), CoreError> {
+        if self.0.settings.mounts.contains_key(path.as_str()) {
             return Err(CoreError::Configured { path: path.as_str().to_owned() });
         }
         let taken_away = path.clone();
         let taken = unsealed.mounts.edit(work, move |table| Ok(table.unmount(taken_away.as_str())));
         if taken.await? {
             tracing::info!(path = path.as_str(), "unmounted");
-            self.upkeep.task.hurry();
+            self.0.upkeep.task.hurry();
         }
         Ok(())
     }

@@ -10,15 +10,15 @@ use keyway_crypto::{
 use keyway_storage::Work;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Core, CoreError, SealStatus, sealing::Since};
+use super::{CoreError, SealControl, SealStatus, sealing::Since};
 
-impl Core {
+impl SealControl<'_> {
     /// Since when there is a password, in RFC 3339; none if there is none.
     ///
     /// # Errors
     ///
     /// When the seal record cannot be read.
-    pub async fn password_set(&self, work: &Work) -> Result<Option<String>, CoreError> {
+    pub async fn password_set(self, work: &Work) -> Result<Option<String>, CoreError> {
         let looked = self.look(work).await?;
         Ok(looked.and_then(|(record, _)| record.password().map(|(_, since)| since.to_owned())))
     }
@@ -28,11 +28,11 @@ impl Core {
     /// # Errors
     ///
     /// `NoPasswords` if the configuration does not allow one; and the keys' and the store's.
-    pub async fn set_password(&self, work: &Work, password: Password) -> Result<(), CoreError> {
+    pub async fn set_password(self, work: &Work, password: Password) -> Result<(), CoreError> {
         let turn = self.password_turn()?;
         let derivation = Derivation::new().map_err(PasswordError::from)?;
         let key = derive(derivation.clone(), password, turn).await?;
-        self.unsealed()?.barrier().set_password(work, Some(&(derivation, key))).await?;
+        self.0.unsealed()?.barrier().set_password(work, Some(&(derivation, key))).await?;
         tracing::info!("from now on a password unseals as well as the shares");
         Ok(())
     }
@@ -42,8 +42,8 @@ impl Core {
     /// # Errors
     ///
     /// The keys' and the store's.
-    pub async fn remove_password(&self, work: &Work) -> Result<(), CoreError> {
-        self.unsealed()?.barrier().set_password(work, None).await?;
+    pub async fn remove_password(self, work: &Work) -> Result<(), CoreError> {
+        self.0.unsealed()?.barrier().set_password(work, None).await?;
         tracing::info!("no password unseals any more");
         Ok(())
     }
@@ -54,16 +54,12 @@ impl Core {
     ///
     /// `NoPasswords`, `WrongPassword` also if there is none, `Busy` while another is tried, and those of
     /// unsealing. The shares that were given stay as they are.
-    pub async fn unseal_by_password(
-        self: &Arc<Self>,
-        work: &Work,
-        password: Password,
-    ) -> Result<SealStatus, CoreError> {
+    pub async fn unseal_by_password(self, work: &Work, password: Password) -> Result<SealStatus, CoreError> {
         let turn = self.password_turn()?;
-        let seals = self.sealing.progress().seals();
+        let seals = self.0.sealing.progress().seals();
         let (record, _) = self.look(work).await?.ok_or(CoreError::NotInitialised)?;
-        if self.unsealed().is_ok() {
-            return Ok(self.sealing.status_of(Some(&record)));
+        if self.0.unsealed().is_ok() {
+            return Ok(self.0.sealing.status_of(Some(&record)));
         }
         let (derivation, _) = record.password().ok_or(CoreError::WrongPassword)?;
         let key = derive(derivation.clone(), password, turn).await?;
@@ -74,11 +70,11 @@ impl Core {
     }
 
     /// One password at a time: each takes memory and time, and this limits guessing.
-    fn password_turn(&self) -> Result<OwnedSemaphorePermit, CoreError> {
-        if !self.settings.passwords {
+    fn password_turn(self) -> Result<OwnedSemaphorePermit, CoreError> {
+        if !self.0.settings.passwords {
             return Err(CoreError::NoPasswords);
         }
-        Arc::clone(&self.passwords).try_acquire_owned().map_err(|_| CoreError::Busy)
+        Arc::clone(&self.0.passwords).try_acquire_owned().map_err(|_| CoreError::Busy)
     }
 }
 

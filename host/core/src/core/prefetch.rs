@@ -9,7 +9,7 @@ use keyway_storage::{
     prefetch::{Prefetched, RecordKey},
 };
 
-use super::{Core, CoreError, Unsealed, unsealed::place_of};
+use super::{CoreError, HostSync, Unsealed, unsealed::place_of};
 use crate::{
     barrier::BarrierError,
     mounts::Mount,
@@ -18,7 +18,7 @@ use crate::{
     token::Token,
 };
 
-impl Core {
+impl HostSync<'_> {
     /// Prefetches what a request with this token, for this secret, needs first. It also takes over what other
     /// hosts have changed, which then binds every request that begins later. A secret is prefetched only if
     /// the token was valid before, so that strangers cause no such work.
@@ -27,13 +27,13 @@ impl Core {
     ///
     /// The store's; `Sealed` if another host has changed the keys, so that this one had to seal itself.
     pub async fn prefetch(
-        &self,
+        self,
         unsealed: &Arc<Unsealed>,
         work: &Work,
         token: Option<&Token>,
         secret: Option<RecordKey>,
     ) -> Result<Prefetched, CoreError> {
-        let others = epoch::peer_sync(&self.backends.system, work).map_err(SystemError::from)?;
+        let others = epoch::peer_sync(&self.0.backends.system, work).map_err(SystemError::from)?;
         let mut places = Vec::new();
         if others == PeerSync::Epoch {
             places.push(RecordKey::of(epoch::place()));
@@ -67,24 +67,24 @@ impl Core {
 
     /// A secret that cannot be read is no reason not to look at the token.
     async fn prefetch_all(
-        &self,
+        self,
         work: &Work,
         places: Vec<RecordKey>,
         secret: Option<RecordKey>,
     ) -> Result<Prefetched, SystemError> {
         if let Some(secret) = secret {
             let all = [places.as_slice(), &[secret]].concat();
-            match self.backends.system.prefetch(work, all).await {
+            match self.0.backends.system.prefetch(work, all).await {
                 Err(error) if !error.is_transient() => {}
                 read => return Ok(read?),
             }
         }
-        Ok(self.backends.system.prefetch(work, places).await?)
+        Ok(self.0.backends.system.prefetch(work, places).await?)
     }
 
     /// Reads everything again if the token is valid.
     async fn catch_up_for(
-        &self,
+        self,
         unsealed: &Arc<Unsealed>,
         work: &Work,
         token: &Token,
@@ -102,8 +102,8 @@ impl Core {
     }
 
     /// As [`prefetch`](Self::prefetch), for work that no request asked for.
-    pub(super) async fn keep_up(&self, work: &Work, unsealed: &Arc<Unsealed>) -> Result<(), CoreError> {
-        match epoch::peer_sync(&self.backends.system, work).map_err(SystemError::from)? {
+    pub(super) async fn keep_up(self, work: &Work, unsealed: &Arc<Unsealed>) -> Result<(), CoreError> {
+        match epoch::peer_sync(&self.0.backends.system, work).map_err(SystemError::from)? {
             PeerSync::None => Ok(()),
             PeerSync::Epoch => self.prefetch(unsealed, work, None, None).await.map(|_| ()),
             PeerSync::RereadAll => self.catch_up(unsealed, work).await,
@@ -111,13 +111,13 @@ impl Core {
     }
 
     /// The place of a secret's first record, if it is in the system's store, too.
-    pub fn key_in_system(&self, mount: &Mount, path: &SecretPath) -> Option<RecordKey> {
-        (mount.backend == self.backends.system.name()).then(|| secrets::place_of(mount, path))
+    pub fn key_in_system(self, mount: &Mount, path: &SecretPath) -> Option<RecordKey> {
+        (mount.backend == self.0.backends.system.name()).then(|| secrets::place_of(mount, path))
     }
 
     /// Takes over changes of other hosts, if the mark that was read at `read` is not the known one.
     async fn take_over(
-        &self,
+        self,
         unsealed: &Arc<Unsealed>,
         work: &Work,
         epoch: Epoch,
@@ -138,13 +138,13 @@ impl Core {
     }
 
     /// Reads again what this host keeps in memory. Broken off, it begins again with the next request.
-    async fn catch_up(&self, unsealed: &Arc<Unsealed>, work: &Work) -> Result<(), CoreError> {
+    async fn catch_up(self, unsealed: &Arc<Unsealed>, work: &Work) -> Result<(), CoreError> {
         // The keys first: with others nothing else can be opened.
         self.read_keys_again(unsealed, work).await?;
         unsealed.policies.forget();
         unsealed.mounts.refresh(work).await?;
         unsealed.keep_admitted();
-        self.read_audit_devices_again(unsealed, work).await
+        self.0.audit_devices().read_audit_devices_again(unsealed, work).await
     }
 
     /// Reads the keyring again. If another host has replaced the root key, this host seals itself: it could
@@ -154,11 +154,13 @@ impl Core {
     /// # Errors
     ///
     /// `Sealed`, then; and the store's.
-    pub async fn read_keys_again(&self, unsealed: &Arc<Unsealed>, work: &Work) -> Result<(), CoreError> {
+    pub async fn read_keys_again(self, unsealed: &Arc<Unsealed>, work: &Work) -> Result<(), CoreError> {
         match unsealed.barrier.read_again(work).await {
-            Err(BarrierError::Rekeyed) if self.finds_its_own_keys(work, unsealed).await? => Ok(()),
+            Err(BarrierError::Rekeyed) if self.0.ceremonies().finds_its_own_keys(work, unsealed).await? => {
+                Ok(())
+            }
             Err(error @ BarrierError::Rekeyed) => {
-                if self.seal_this(unsealed) {
+                if self.0.seal_control().seal_this(unsealed) {
                     tracing::error!(%error, "sealed");
                 }
                 Err(CoreError::Sealed)

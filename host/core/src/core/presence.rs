@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::Core;
+use super::{Core, HostSync};
 
 const PREFIX: &str = "host/";
 /// How often a host writes its record.
@@ -41,7 +41,7 @@ pub struct Host {
 pub(super) async fn run(core: Weak<Core>, stop: Arc<Notify>) {
     loop {
         let Some(serving) = core.upgrade().filter(|core| core.unsealed().is_ok()) else { break };
-        if let Err(error) = serving.echo().await {
+        if let Err(error) = serving.host_sync().echo().await {
             tracing::debug!(%error, "this host could not write that it serves");
         }
         drop(serving);
@@ -52,28 +52,28 @@ pub(super) async fn run(core: Weak<Core>, stop: Arc<Notify>) {
     }
     // Unsealed again, another task writes the record.
     if let Some(sealed) = core.upgrade().filter(|core| core.unsealed().is_err())
-        && let Err(error) = sealed.withdraw().await
+        && let Err(error) = sealed.host_sync().withdraw().await
     {
         tracing::debug!(%error, "this host is shown as serving until its record expires");
     }
 }
 
-impl Core {
+impl HostSync<'_> {
     /// The hosts that serve from the system's store, this one first.
     ///
     /// # Errors
     ///
     /// The store's.
-    pub async fn hosts(&self, work: &Work) -> Result<Vec<Host>, StorageError> {
+    pub async fn hosts(self, work: &Work) -> Result<Vec<Host>, StorageError> {
         let mut hosts = vec![this_host()];
         if !self.tells_others(work)? {
             return Ok(hosts);
         }
-        let own = key(self.presence.id);
+        let own = key(self.0.presence.id);
         let mut cursor = Vec::new();
         loop {
             let scan = Scan::prefix(SYSTEM_KEYSPACE, PREFIX.as_bytes()).with_max_items(MOST);
-            let page = self.backends.system.scan(work, scan.resuming_at(&cursor)).await?;
+            let page = self.0.backends.system.scan(work, scan.resuming_at(&cursor)).await?;
             for entry in page.entries() {
                 // A record that this version does not understand is another version's.
                 let Ok(host) = serde_json::from_slice::<Host>(entry.record().value()) else { continue };
@@ -90,27 +90,27 @@ impl Core {
     }
 
     /// Whether other hosts may read records that expire.
-    fn tells_others(&self, work: &Work) -> Result<bool, StorageError> {
-        Ok(epoch::peer_sync(&self.backends.system, work)? != PeerSync::None
-            && self.backends.system.has_expiry(work))
+    fn tells_others(self, work: &Work) -> Result<bool, StorageError> {
+        Ok(epoch::peer_sync(&self.0.backends.system, work)? != PeerSync::None
+            && self.0.backends.system.has_expiry(work))
     }
 
-    async fn echo(&self) -> Result<(), StorageError> {
+    async fn echo(self) -> Result<(), StorageError> {
         if !self.tells_others(&BACKGROUND)? {
             return Ok(());
         }
         let host = Host { last_echo: clock::now(), ..this_host() };
         let text = serde_json::to_vec(&host).expect("a host is plain data");
-        let key = key(self.presence.id);
+        let key = key(self.0.presence.id);
         let expires = clock::unix_seconds().saturating_add(SHOWN.as_secs()).saturating_mul(1_000);
         let put = Put::new(Key::new(SYSTEM_KEYSPACE, &key), &text).expiring_at_ms(expires);
-        self.backends.system.put(&BACKGROUND, put).await.map(|_| ())
+        self.0.backends.system.put(&BACKGROUND, put).await.map(|_| ())
     }
 
-    async fn withdraw(&self) -> Result<(), StorageError> {
+    async fn withdraw(self) -> Result<(), StorageError> {
         if self.tells_others(&BACKGROUND)? {
-            let key = key(self.presence.id);
-            self.backends.system.delete(&BACKGROUND, Delete::new(Key::new(SYSTEM_KEYSPACE, &key))).await?;
+            let key = key(self.0.presence.id);
+            self.0.backends.system.delete(&BACKGROUND, Delete::new(Key::new(SYSTEM_KEYSPACE, &key))).await?;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Core, CoreError, Unsealed};
+use super::{Core, CoreError, MountControl, Unsealed};
 use crate::{
     barrier::Resealed,
     secrets::Engine,
@@ -123,7 +123,7 @@ async fn in_turn(core: &Weak<Core>) -> Option<Duration> {
         } else {
             LOOK
         };
-        match core.reencryption(&BACKGROUND).await {
+        match core.mount_control().reencryption(&BACKGROUND).await {
             Ok(Some(present)) if present.is_running() => {}
             Ok(_) => return Some(rest),
             Err(CoreError::Sealed) => return None,
@@ -163,7 +163,7 @@ async fn reencrypt(core: &Weak<Core>, work: &Work) -> Option<()> {
         let rest = {
             let core = core.upgrade()?;
             let unsealed = core.unsealed().ok()?;
-            match offload::scope(core.reencrypt_part(work, &unsealed)).await {
+            match offload::scope(core.mount_control().reencrypt_part(work, &unsealed)).await {
                 Ok(Part::Last) => return Some(()),
                 // As long as it took: half of the store's time is left to the requests.
                 Ok(Part::Done) => {
@@ -185,14 +185,14 @@ async fn reencrypt(core: &Weak<Core>, work: &Work) -> Option<()> {
     }
 }
 
-impl Core {
+impl MountControl<'_> {
     /// How far the last re-encryption is; none if there was none.
     ///
     /// # Errors
     ///
     /// `Sealed`, and the store's.
-    pub async fn reencryption(&self, work: &Work) -> Result<Option<Reencryption>, CoreError> {
-        let unsealed = self.unsealed()?;
+    pub async fn reencryption(self, work: &Work) -> Result<Option<Reencryption>, CoreError> {
+        let unsealed = self.0.unsealed()?;
         let held = unsealed.records(work).get(RecordKind::Reencryption, KEY).await?;
         Ok(held.map(|held| held.value))
     }
@@ -202,8 +202,8 @@ impl Core {
     /// # Errors
     ///
     /// `Sealed`, and the store's.
-    pub async fn begin_reencryption(&self, work: &Work) -> Result<Reencryption, CoreError> {
-        let unsealed = self.unsealed()?;
+    pub async fn begin_reencryption(self, work: &Work) -> Result<Reencryption, CoreError> {
+        let unsealed = self.0.unsealed()?;
         // Another host may have made a newer one.
         unsealed.barrier().read_again(work).await?;
         let key = unsealed.barrier().key_use().key;
@@ -217,7 +217,7 @@ impl Core {
             })
             .await?;
         tracing::info!(key, "records that are sealed with older keys are sealed again");
-        self.reencryption.hurry();
+        self.0.reencryption.hurry();
         Ok(begun)
     }
 
@@ -226,13 +226,13 @@ impl Core {
     /// # Errors
     ///
     /// `Sealed`, and the store's.
-    pub async fn cancel_reencryption(&self, work: &Work) -> Result<(), CoreError> {
+    pub async fn cancel_reencryption(self, work: &Work) -> Result<(), CoreError> {
         let cancelled = |present: Option<Reencryption>| {
             let running = present.filter(Reencryption::is_running);
             let ended = |running| Reencryption { ended: Some(clock::now()), is_cancelled: true, ..running };
             Ok::<_, SystemError>((running.map_or(Next::Keep, |running| Next::Put(ended(running))), ()))
         };
-        Ok(self.unsealed()?.records(work).change(RecordKind::Reencryption, KEY, cancelled).await?)
+        Ok(self.0.unsealed()?.records(work).change(RecordKind::Reencryption, KEY, cancelled).await?)
     }
 
     /// Does the next part.
@@ -241,7 +241,7 @@ impl Core {
     ///
     /// The store's.
     pub(crate) async fn reencrypt_part(
-        &self,
+        self,
         work: &Work,
         unsealed: &Arc<Unsealed>,
     ) -> Result<Part, CoreError> {
@@ -250,7 +250,7 @@ impl Core {
             return Ok(Part::Last);
         };
         // It may have been begun on another host, with a key that this one has not seen yet, and there may be other mounts.
-        self.keep_up(work, unsealed).await?;
+        self.0.host_sync().keep_up(work, unsealed).await?;
         let after = BASE64.decode(present.at.after.as_bytes()).unwrap_or_default();
         let mount = present.at.mount;
         let part = if mount.is_nil() {
@@ -314,7 +314,7 @@ impl Core {
 
     /// A part of the mount that it is at; none if that was taken away meanwhile.
     async fn reencrypt_mount(
-        &self,
+        self,
         work: &Work,
         unsealed: &Unsealed,
         present: &Reencryption,
@@ -323,7 +323,7 @@ impl Core {
         let table = unsealed.mounts.current();
         let found = table.iter().find(|(_, mount)| mount.uuid == present.at.mount);
         let Some((path, mount)) = found else { return Ok(None) };
-        let storage = self.admitted(unsealed, &mount.backend, work).await?;
+        let storage = self.0.seal_control().admitted(unsealed, &mount.backend, work).await?;
         let engine = Engine::new(&unsealed.barrier, mount, storage, work);
         let resealed = engine.reencrypt(present.key, after).await;
         let failed = |error| CoreError::Reencryption { mount: path.to_owned(), source: Box::new(error) };

@@ -19,7 +19,7 @@ use keyway_storage::{Storage, Tallied};
 use serde_json::Value;
 
 pub use self::state::{BackendSettings, LastSwap, PluginSource, SwapRequest, SwapSettings, Trigger};
-use super::{Core, CoreError};
+use super::{Core, CoreError, Swapping};
 use crate::audit::entry::{Entry, Request, Response};
 
 /// How often a generation is looked at that has just been swapped in.
@@ -27,20 +27,20 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The fewest calls by which it is judged.
 const FEWEST: u64 = 20;
 
-impl Core {
+impl Swapping<'_> {
     /// Takes plugins from here, from now on.
-    pub fn set_plugin_source(&self, supply: PluginSource) {
-        *self.swaps.supply.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(supply));
+    pub fn set_plugin_source(self, supply: PluginSource) {
+        *self.0.swaps.supply.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(supply));
     }
 
     /// What became of the last swap of a backend.
-    pub fn last_swap(&self, backend: &str) -> Option<LastSwap> {
-        self.swaps.last.lock().unwrap_or_else(PoisonError::into_inner).get(backend).cloned()
+    pub fn last(self, backend: &str) -> Option<LastSwap> {
+        self.0.swaps.last.lock().unwrap_or_else(PoisonError::into_inner).get(backend).cloned()
     }
 
     /// How many swaps there were, by backend and outcome.
-    pub fn swap_counts(&self) -> BTreeMap<(String, &'static str), u64> {
-        self.swaps.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn counts(self) -> BTreeMap<(String, &'static str), u64> {
+        self.0.swaps.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Swaps a backend, on a client's request.
@@ -48,34 +48,30 @@ impl Core {
     /// # Errors
     ///
     /// `NoBackend`, `NotFromPlugins`, `DiscardsSystem`, `Swap`.
-    pub async fn swap(self: &Arc<Self>, name: &str, asked: SwapRequest) -> Result<Swapped, CoreError> {
+    pub async fn swap(self, name: &str, asked: SwapRequest) -> Result<Swapped, CoreError> {
         self.swap_by(Trigger::Request, name, asked).await
     }
 
     /// Swaps a backend, and goes on to its end, whether or not the caller waits for it.
-    async fn swap_by(
-        self: &Arc<Self>,
-        by: Trigger,
-        name: &str,
-        asked: SwapRequest,
-    ) -> Result<Swapped, CoreError> {
-        let storage = self.backends.get(name)?.clone();
-        let supply = self.swaps.supply().ok_or(CoreError::NotFromPlugins)?;
-        if asked.data == Data::Discarded && storage.name() == self.backends.system.name() {
+    async fn swap_by(self, by: Trigger, name: &str, asked: SwapRequest) -> Result<Swapped, CoreError> {
+        let storage = self.0.backends.get(name)?.clone();
+        let supply = self.0.swaps.supply().ok_or(CoreError::NotFromPlugins)?;
+        if asked.data == Data::Discarded && storage.name() == self.0.backends.system.name() {
             return Err(CoreError::DiscardsSystem);
         }
         let is_back = asked.back;
         let swap = plan(by, &storage, &supply, asked).ok_or(CoreError::NotConfigured)?;
-        let core = Arc::clone(self);
-        let task =
-            tokio::spawn(async move { core.swap_to_the_end(by, &storage, &supply, swap, is_back).await });
+        let core = Arc::clone(self.0);
+        let task = tokio::spawn(async move {
+            core.swapping().swap_to_the_end(by, &storage, &supply, swap, is_back).await
+        });
         let broken = |error: tokio::task::JoinError| SwapError::Interrupted { reason: error.to_string() };
         let swapped = task.await.unwrap_or_else(|error| Err(broken(error)));
         swapped.map_err(|error| self.explain(name, error))
     }
 
     async fn swap_to_the_end(
-        self: &Arc<Self>,
+        self,
         by: Trigger,
         storage: &Storage,
         supply: &Arc<PluginSource>,
@@ -100,7 +96,7 @@ impl Core {
                     "backend swapped"
                 );
                 let detail = format!("{from} → {}", named(to));
-                self.swaps.note(name, LastSwap { time: clock::now(), by, outcome, detail });
+                self.0.swaps.note(name, LastSwap { time: clock::now(), by, outcome, detail });
                 if by != Trigger::Watch && !is_back && swapped.is_changed && swapped.from.is_some() {
                     self.watch(storage, &supply.swaps);
                 }
@@ -115,18 +111,18 @@ impl Core {
                     fix = error.fix(),
                     "backend not swapped"
                 );
-                self.swaps.note(name, LastSwap { time: clock::now(), by, outcome, detail });
+                self.0.swaps.note(name, LastSwap { time: clock::now(), by, outcome, detail });
             }
         }
         swapped
     }
 
     /// Rolls a new generation back if it does worse than the configuration allows.
-    fn watch(self: &Arc<Self>, storage: &Storage, settings: &SwapSettings) {
+    fn watch(self, storage: &Storage, settings: &SwapSettings) {
         if settings.watch.is_zero() {
             return;
         }
-        let (core, storage, settings) = (Arc::downgrade(self), storage.clone(), *settings);
+        let (core, storage, settings) = (Arc::downgrade(self.0), storage.clone(), *settings);
         let is_it = |present: &Generation, digest, config: &Value| {
             present.plugin().digest() == digest && present.config().config == *config
         };
@@ -160,7 +156,7 @@ impl Core {
 
     /// Records in the audit log a swap that the server makes without a request. If no device accepts the
     /// entry, the swap happens all the same: to leave the backend alone would be worse.
-    async fn audit_unasked(&self, by: Trigger, name: &str, what: &str, outcome: Result<String, String>) {
+    async fn audit_unasked(self, by: Trigger, name: &str, what: &str, outcome: Result<String, String>) {
         let request = Request {
             id: uuid::Uuid::new_v4().to_string(),
             operation: "update",
@@ -183,17 +179,17 @@ impl Core {
         };
         let entry =
             Entry { time: clock::now(), kind: "response", auth: None, request: &request, response, error };
-        if let Err(error) = self.audit.devices().accept(entry.text()).await {
+        if let Err(error) = self.0.audit.devices().accept(entry.text()).await {
             tracing::error!(%error, backend = name, "a swap is not in the audit log");
         }
     }
 
     /// Swaps each backend for which the configuration, read again, asks for another version or other
     /// settings.
-    pub async fn swap_to_configuration(self: &Arc<Self>) {
-        for name in self.backend_names().into_iter().map(str::to_owned).collect::<Vec<_>>() {
-            let Ok(storage) = self.backends.get(&name) else { continue };
-            let Some(supply) = self.swaps.supply() else { return };
+    pub async fn swap_to_configuration(self) {
+        for name in self.0.backend_names().into_iter().map(str::to_owned).collect::<Vec<_>>() {
+            let Ok(storage) = self.0.backends.get(&name) else { continue };
+            let Some(supply) = self.0.swaps.supply() else { return };
             match due(storage, &supply).await {
                 Ok(false) => {
                     tracing::info!(backend = name, "it has the newest version and its settings already")
@@ -272,12 +268,12 @@ async fn roll_back(core: &Weak<Core>, storage: &Storage, generation: u64, why: &
     tracing::error!(backend = name, why, "ROLLING BACK: the generation that was swapped in does too badly");
     let data = if storage.is_volatile() { Data::Migrated } else { Data::Kept };
     let back = SwapRequest { data, only_from: Some(generation), ..SwapRequest::BACK };
-    let done = core.swap_by(Trigger::Watch, name, back).await;
+    let done = core.swapping().swap_by(Trigger::Watch, name, back).await;
     let outcome = match &done {
         Ok(swapped) => Ok(format!("{} {}: {why}", swapped.to.plugin, swapped.to.version)),
         Err(error) => Err(format!("{why}; {}", Chain(error))),
     };
-    core.audit_unasked(Trigger::Watch, name, "rollback", outcome).await;
+    core.swapping().audit_unasked(Trigger::Watch, name, "rollback", outcome).await;
     match done {
         Err(CoreError::Swap(error)) => error.is_refusal(),
         _ => true,

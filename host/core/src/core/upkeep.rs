@@ -10,7 +10,7 @@ use keyway_common::{clock, offload};
 use keyway_storage::{Work, lease::Acquired};
 use tokio::sync::Notify;
 
-use super::{Core, CoreError, Unsealed};
+use super::{Core, CoreError, Housekeeping, Unsealed};
 use crate::{
     approle,
     mounts::{Leaving, MountError},
@@ -41,7 +41,7 @@ pub(super) async fn run(core: Weak<Core>, hurry: Arc<Notify>) {
         let rest = {
             let Some(core) = core.upgrade() else { return };
             let Ok(unsealed) = core.unsealed() else { return };
-            match core.tidy_in_turn(&unsealed, is_hurried).await {
+            match core.housekeeping().tidy_in_turn(&unsealed, is_hurried).await {
                 Turn::Ran(rest) => {
                     is_hurried = false;
                     rest
@@ -66,11 +66,16 @@ enum Turn {
     HeldElsewhere,
 }
 
-impl Core {
+impl Housekeeping<'_> {
+    /// Makes upkeep run now.
+    pub fn hurry(self) {
+        self.0.upkeep.task.hurry();
+    }
+
     /// Tidies, unless another host of the same store does, or has done so just now.
-    async fn tidy_in_turn(&self, unsealed: &Arc<Unsealed>, is_hurried: bool) -> Turn {
+    async fn tidy_in_turn(self, unsealed: &Arc<Unsealed>, is_hurried: bool) -> Turn {
         let patience = if is_hurried { Duration::ZERO } else { REST };
-        let lease = match self.leases.acquire(&self.backends.system, LEASE, patience).await {
+        let lease = match self.0.leases.acquire(&self.0.backends.system, LEASE, patience).await {
             Ok(Acquired::Held(lease)) => lease,
             Ok(Acquired::Busy) => return Turn::HeldElsewhere,
             Ok(Acquired::Done(wait)) => return Turn::Ran(wait),
@@ -80,9 +85,9 @@ impl Core {
             }
         };
         let tidied = async |work: Work| offload::scope(self.tidy(&work, unsealed, false)).await;
-        match lease.during(&self.backends.system, tidied).await {
+        match lease.during(&self.0.backends.system, tidied).await {
             Ok(rest) => {
-                lease.release(&self.backends.system, rest).await;
+                lease.release(&self.0.backends.system, rest).await;
                 Turn::Ran(rest)
             }
             Err(lost) => {
@@ -94,15 +99,15 @@ impl Core {
 
     /// Does what there is to do, and answers how long to rest. `all` assumes that no request is under way,
     /// which is right if no other host can be at work.
-    pub async fn tidy(&self, work: &Work, unsealed: &Arc<Unsealed>, all: bool) -> Duration {
+    pub async fn tidy(self, work: &Work, unsealed: &Arc<Unsealed>, all: bool) -> Duration {
         let mut rest = REST;
-        if let Err(error) = self.keep_up(work, unsealed).await {
+        if let Err(error) = self.0.host_sync().keep_up(work, unsealed).await {
             tracing::warn!(%error, "what other hosts have changed cannot be read");
             return SHORT_REST;
         }
-        rest = self.upgrade_mounts(work, unsealed, all).await.unwrap_or(rest);
+        rest = self.0.mount_control().upgrade_mounts(work, unsealed, all).await.unwrap_or(rest);
         rest = rest.min(self.tidy_access_in_turn(work, unsealed, all).await);
-        if let Some(age) = self.settings.key_age
+        if let Some(age) = self.0.settings.key_age
             && let Err(error) = unsealed.barrier.rotate_older_than(work, age).await
         {
             tracing::warn!(%error, "the key is older than it should be");
@@ -120,7 +125,7 @@ impl Core {
             }
         }
         for (path, mount) in table.iter() {
-            let Ok(storage) = self.admitted(unsealed, &mount.backend, work).await else {
+            let Ok(storage) = self.0.seal_control().admitted(unsealed, &mount.backend, work).await else {
                 // A request for this mount gets the reason. The sweep follows when the backend is back.
                 rest = SHORT_REST;
                 continue;
@@ -144,9 +149,9 @@ impl Core {
     }
 
     /// Tidies tokens, unless they were tidied just now; answers when that is due again at the latest.
-    async fn tidy_access_in_turn(&self, work: &Work, unsealed: &Unsealed, all: bool) -> Duration {
+    async fn tidy_access_in_turn(self, work: &Work, unsealed: &Unsealed, all: bool) -> Duration {
         let begun = Instant::now();
-        let next = *self.upkeep.tidied_next.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = *self.0.upkeep.tidied_next.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(wait) = next.filter(|_| !all).map(|next| next.saturating_duration_since(begun))
             && !wait.is_zero()
         {
@@ -157,7 +162,7 @@ impl Core {
         // them each time.
         let pause = TIDY_PAUSE.max(begun.elapsed() * TIDY_SHARE);
         let next = Some(Instant::now() + pause);
-        *self.upkeep.tidied_next.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        *self.0.upkeep.tidied_next.lock().unwrap_or_else(PoisonError::into_inner) = next;
         match tidied {
             Ok(()) => REST,
             Err(error) => {
@@ -168,7 +173,7 @@ impl Core {
     }
 
     /// Removes the records of dead tokens, of their cubbyholes, and of auth methods that were disabled.
-    async fn tidy_access(&self, work: &Work, unsealed: &Unsealed) -> Result<(), CoreError> {
+    async fn tidy_access(self, work: &Work, unsealed: &Unsealed) -> Result<(), CoreError> {
         let tidied = unsealed.tokens(work).tidy().await?;
         if tidied != Tidied::default() {
             let Tidied { tokens, accessors, cubbyholes } = tidied;
@@ -193,14 +198,14 @@ impl Core {
     /// Drops the keyspace; and once no write that was under way can come any more, drops what such writes have made, and
     /// forgets that there was a mount. Whether it is forgotten.
     async fn drop_mount(
-        &self,
+        self,
         work: &Work,
         unsealed: &Unsealed,
         leaving: &Leaving,
         all: bool,
     ) -> Result<bool, CoreError> {
         let mut is_quiet = all || clock::unix_seconds().abs_diff(leaving.since) > UNDER_WAY.as_secs();
-        match self.admitted(unsealed, &leaving.backend, work).await {
+        match self.0.seal_control().admitted(unsealed, &leaving.backend, work).await {
             Ok(storage) => {
                 let dropped = storage.drop_keyspace(work, &leaving.keyspace()).await;
                 if dropped.map_err(MountError::from)? {
@@ -215,7 +220,7 @@ impl Core {
         if !is_quiet {
             return Ok(false);
         }
-        let storage = self.backends.get(&leaving.backend)?;
+        let storage = self.0.backends.get(&leaving.backend)?;
         // Read before the backend is forgotten: a later mount on it writes the marker again.
         let marker = marker::version(storage, work).await?;
         let gone = leaving.clone();

@@ -8,7 +8,7 @@ use keyway_storage::Work;
 use thiserror::Error;
 
 use super::{
-    Core, CoreError, Unsealed,
+    CoreError, MountControl, Unsealed,
     upkeep::{SHORT_REST, UNDER_WAY},
 };
 use crate::{
@@ -27,24 +27,24 @@ enum UpgradeError {
     Engine(#[from] EngineError),
 }
 
-impl Core {
+impl MountControl<'_> {
     /// Begins to give versions to the secrets of a mount; until they have them, it does not serve.
     ///
     /// # Errors
     ///
     /// The store's, and if nothing is mounted there any more.
-    pub async fn upgrade_mount(&self, unsealed: &Unsealed, work: &Work, path: &str) -> Result<(), CoreError> {
+    pub async fn upgrade_mount(self, unsealed: &Unsealed, work: &Work, path: &str) -> Result<(), CoreError> {
         let (path, since) = (path.to_owned(), clock::unix_seconds());
         let at = path.clone();
         unsealed.mounts.edit(work, move |table| table.begin_upgrade(&path, since)).await?;
         tracing::info!(path = at, "its secrets are given versions");
-        self.upkeep.task.hurry();
+        self.0.upkeep.task.hurry();
         Ok(())
     }
 
     /// Goes on with all upgrades; answers how long to rest, if there is more to do.
     pub(super) async fn upgrade_mounts(
-        &self,
+        self,
         work: &Work,
         unsealed: &Unsealed,
         all: bool,
@@ -68,7 +68,7 @@ impl Core {
     /// Gives versions to what has none. Once that is done the mount serves; and once no write of version 1 can be under way any more, it is
     /// done for good. Whether it is.
     async fn go_on_with_upgrade(
-        &self,
+        self,
         work: &Work,
         unsealed: &Unsealed,
         mount: &Mount,
@@ -77,7 +77,7 @@ impl Core {
     ) -> Result<bool, UpgradeError> {
         // Asked before anything is read.
         let is_quiet = all || clock::unix_seconds().abs_diff(upgrade.since) > UNDER_WAY.as_secs();
-        let engine = self.engine(unsealed, mount, work).await?;
+        let engine = self.0.engine(unsealed, mount, work).await?;
         let upgraded = engine.give_versions().await?;
         if upgraded.secrets > 0 {
             tracing::info!(mount = %mount.uuid, secrets = upgraded.secrets, "secrets have versions");

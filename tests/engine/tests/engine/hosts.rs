@@ -46,7 +46,7 @@ impl Cluster {
     async fn begin(main: Disk, hosts: usize) -> Self {
         let (other, data_dirs) = (Disk::durable(), TempDir::new().unwrap());
         let first = start(&main, &other, data_dirs.path()).await;
-        let made = first.init(&REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.unwrap();
+        let made = first.seal_control().init(&REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.unwrap();
         let first = unsealed(first, &made).await;
         let mut cluster = Self { main, other, made, hosts: vec![first], data_dirs };
         for _ in 1..hosts {
@@ -61,7 +61,7 @@ impl Cluster {
         let data_dir = TempDir::new_in(self.data_dirs.path()).unwrap().keep();
         let host = start(&self.main, &self.other, &data_dir).await;
         let share = Share::from_bytes(share.expose()).unwrap();
-        host.unseal(&REQUEST, share).await.ok().filter(|status| !status.sealed)?;
+        host.seal_control().unseal(&REQUEST, share).await.ok().filter(|status| !status.sealed)?;
         Some(host)
     }
 
@@ -90,7 +90,7 @@ struct View {
 /// What a request that arrives now meets.
 async fn view(host: &Arc<Core>, root: &Token) -> Result<View, CoreError> {
     let unsealed = host.unsealed()?;
-    host.prefetch(&unsealed, &REQUEST, Some(root), None).await?;
+    host.host_sync().prefetch(&unsealed, &REQUEST, Some(root), None).await?;
     let acl = unsealed.acl(&REQUEST, &["changing".to_owned()]).await.unwrap();
     Ok(View {
         may_read: acl.may(Operation::Read, "secret/data/a"),
@@ -148,7 +148,7 @@ impl Change {
                 unsealed.put_policy(&REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap()
             }
             Self::Unmount | Self::MoveMount => {
-                host.mount(&unsealed, &REQUEST, &new_mount("old")).await.unwrap()
+                host.mount_control().mount(&unsealed, &REQUEST, &new_mount("old")).await.unwrap()
             }
             Self::PutPolicy | Self::Mount | Self::Rotate | Self::Rekey => {}
         }
@@ -164,9 +164,9 @@ impl Change {
                 unsealed.put_policy(&REQUEST, changing, policy(), Cas::default()).await.is_ok()
             }
             Self::RemovePolicy => unsealed.remove_policy(&REQUEST, changing).await.is_ok(),
-            Self::Mount => host.mount(&unsealed, &REQUEST, &new_mount("new")).await.is_ok(),
-            Self::Unmount => host.unmount(&unsealed, &REQUEST, &old).await.is_ok(),
-            Self::MoveMount => host.move_mount(&unsealed, &REQUEST, "old", new).await.is_ok(),
+            Self::Mount => host.mount_control().mount(&unsealed, &REQUEST, &new_mount("new")).await.is_ok(),
+            Self::Unmount => host.mount_control().unmount(&unsealed, &REQUEST, &old).await.is_ok(),
+            Self::MoveMount => host.mount_control().move_mount(&unsealed, &REQUEST, "old", new).await.is_ok(),
             Self::Rotate => unsealed.barrier().rotate(&REQUEST).await.is_ok(),
             Self::Rekey => unsealed.barrier().rekey(&REQUEST, next).await.is_ok(),
         }
@@ -226,8 +226,8 @@ async fn calls_of_read(cluster: &Cluster, host: &Arc<Core>, token: &Token, path:
     let unsealed = host.unsealed().unwrap();
     let table = unsealed.mounts().current();
     let (mount, path) = (table.get("kv").unwrap(), SecretPath::parse(path).unwrap());
-    let place = host.key_in_system(mount, &path);
-    let mut ahead = host.prefetch(&unsealed, &REQUEST, Some(token), place.clone()).await.unwrap();
+    let place = host.host_sync().key_in_system(mount, &path);
+    let mut ahead = host.host_sync().prefetch(&unsealed, &REQUEST, Some(token), place.clone()).await.unwrap();
     let caller = host.caller(&unsealed, &REQUEST, Some(token), None, &ahead).await.unwrap();
     assert!(caller.acl.may(Operation::Read, "secret/data/a"));
     if caller.since > ahead.clock() {
@@ -246,7 +246,7 @@ async fn read_of_a_secret_is_one_call_of_the_store() {
         let (writer, reader) = (&cluster.hosts[0], cluster.hosts.last().unwrap());
         let unsealed = authorised(writer, &cluster.made).await;
         unsealed.put_policy(&REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
-        writer.mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
+        writer.mount_control().mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
         write(writer, "a").await;
         let root = cluster.root();
         let parent = unsealed.tokens(&REQUEST).lookup(&root).await.unwrap().unwrap();
@@ -291,7 +291,7 @@ async fn ancestor_that_is_revoked_ends_a_token_whose_lineage_is_known() {
         if !is_alive {
             tokens.revoke(&kin.name).await.unwrap();
         }
-        let ahead = other.prefetch(&theirs, &REQUEST, Some(&child), None).await.unwrap();
+        let ahead = other.host_sync().prefetch(&theirs, &REQUEST, Some(&child), None).await.unwrap();
         let caller = other.caller(&theirs, &REQUEST, Some(&child), None, &ahead).await;
         assert_eq!(caller.is_ok(), is_alive);
     }
@@ -307,12 +307,13 @@ async fn secret_is_not_read_ahead_for_strangers_nor_kept_where_policies_are_newe
     let cluster = Cluster::begin(Disk::durable(), 1).await;
     let host = &cluster.hosts[0];
     let unsealed = authorised(host, &cluster.made).await;
-    host.mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
+    host.mount_control().mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
     write(host, "a").await;
     let table = unsealed.mounts().current();
-    let place = host.key_in_system(table.get("kv").unwrap(), &SecretPath::parse("a").unwrap()).unwrap();
+    let place =
+        host.host_sync().key_in_system(table.get("kv").unwrap(), &SecretPath::parse("a").unwrap()).unwrap();
     let arrives = async |token: &Token| {
-        host.prefetch(&unsealed, &REQUEST, Some(token), Some(place.clone())).await.unwrap()
+        host.host_sync().prefetch(&unsealed, &REQUEST, Some(token), Some(place.clone())).await.unwrap()
     };
     let has_secret = |ahead: &Prefetched| ahead.get(place.key()).is_some();
     let stranger = Token::presented("kw.stranger");
@@ -351,9 +352,9 @@ async fn many_requests_that_meet_a_change_read_it_once() {
     let arriving: Vec<_> = (0..20)
         .map(|_| {
             let (other, theirs, root) = (Arc::clone(other), Arc::clone(&theirs), cluster.root());
-            tokio::spawn(
-                async move { other.prefetch(&theirs, &REQUEST, Some(&root), None).await.map(|_| ()) },
-            )
+            tokio::spawn(async move {
+                other.host_sync().prefetch(&theirs, &REQUEST, Some(&root), None).await.map(|_| ())
+            })
         })
         .collect();
     for arriving in arriving {

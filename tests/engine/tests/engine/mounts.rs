@@ -30,7 +30,7 @@ fn new_mount() -> NewMount {
     }
 }
 
-async fn write(core: &Core, made: &Initialised) -> Result<(), CoreError> {
+async fn write(core: &Arc<Core>, made: &Initialised) -> Result<(), CoreError> {
     let unsealed = authorised(core, made).await;
     let table = unsealed.mounts().current();
     let mount = table.get("team/kv").unwrap();
@@ -52,11 +52,15 @@ async fn crash_at_every_step_of_an_unmount_leaves_nothing_for_ever() {
             for at in 0.. {
                 let site = Site::new();
                 let (core, made) = site.begin().await;
-                core.mount(&*authorised(&core, &made).await, &REQUEST, &new_mount()).await.unwrap();
+                core.mount_control()
+                    .mount(&*authorised(&core, &made).await, &REQUEST, &new_mount())
+                    .await
+                    .unwrap();
                 write(&core, &made).await.unwrap();
                 let disk = if crashing == "main" { &site.main } else { &site.other };
                 disk.play(Script::Crash { at, done });
-                let unmounted = core.unmount(&*authorised(&core, &made).await, &REQUEST, &team()).await;
+                let unmounted =
+                    core.mount_control().unmount(&*authorised(&core, &made).await, &REQUEST, &team()).await;
                 if unmounted.is_ok() {
                     // The rest runs in the background, as far as the fault lets it.
                     for _ in 0..20 {
@@ -64,7 +68,7 @@ async fn crash_at_every_step_of_an_unmount_leaves_nothing_for_ever() {
                     }
                 }
                 let steps = disk.changes();
-                core.seal();
+                core.seal_control().seal();
                 disk.play(Script::Well);
                 let core = unsealed(site.start().await, &made).await;
                 let unsealed = authorised(&core, &made).await;
@@ -72,9 +76,9 @@ async fn crash_at_every_step_of_an_unmount_leaves_nothing_for_ever() {
                 if unsealed.mounts().current().get("team/kv").is_some() {
                     assert!(unmounted.is_err(), "acknowledged, and there: {case}");
                     write(&core, &made).await.unwrap();
-                    core.unmount(&unsealed, &REQUEST, &team()).await.unwrap();
+                    core.mount_control().unmount(&unsealed, &REQUEST, &team()).await.unwrap();
                 }
-                core.tidy(&REQUEST, &unsealed, true).await;
+                core.housekeeping().tidy(&REQUEST, &unsealed, true).await;
                 assert!(keyspaces(&site.other).await.is_empty(), "left for ever: {case}");
                 assert!(unsealed.mounts().current().leaving().is_empty(), "{case}");
                 assert!(!unsealed.mounts().current().has_used("other"), "{case}");
@@ -93,18 +97,18 @@ async fn write_that_ends_after_its_mount_was_taken_away_leaves_nothing() {
     let site = Site::new();
     let (core, made) = site.begin().await;
     let unsealed = authorised(&core, &made).await;
-    core.mount(&unsealed, &REQUEST, &new_mount()).await.unwrap();
+    core.mount_control().mount(&unsealed, &REQUEST, &new_mount()).await.unwrap();
     // A request that has found its mount, and is slow.
     let table = unsealed.mounts().current();
     let late = core.engine(&unsealed, table.get("team/kv").unwrap(), &REQUEST).await.unwrap();
-    core.unmount(&unsealed, &REQUEST, &team()).await.unwrap();
-    core.tidy(&REQUEST, &unsealed, false).await;
+    core.mount_control().unmount(&unsealed, &REQUEST, &team()).await.unwrap();
+    core.housekeeping().tidy(&REQUEST, &unsealed, false).await;
     assert!(keyspaces(&site.other).await.is_empty());
     let write = Write { content: Content::Whole(b"{}"), cas: None };
     late.write(&SecretPath::parse("a").unwrap(), &write).await.unwrap();
     assert_eq!(keyspaces(&site.other).await.len(), 1);
     assert_eq!(unsealed.mounts().current().leaving().len(), 1, "it is remembered");
-    core.tidy(&REQUEST, &unsealed, true).await;
+    core.housekeeping().tidy(&REQUEST, &unsealed, true).await;
     assert!(keyspaces(&site.other).await.is_empty());
     assert!(unsealed.mounts().current().leaving().is_empty());
 }
@@ -114,11 +118,11 @@ async fn mount_edits_go_on_without_their_callers_and_none_is_undone() {
     let site = Site::new();
     let (core, made) = site.begin().await;
     let unsealed = authorised(&core, &made).await;
-    core.mount(&unsealed, &REQUEST, &new_mount()).await.unwrap();
+    core.mount_control().mount(&unsealed, &REQUEST, &new_mount()).await.unwrap();
     // Polled once and dropped, like a request whose client goes away.
     {
         let path = team();
-        let unmount = core.unmount(&unsealed, &REQUEST, &path);
+        let unmount = core.mount_control().unmount(&unsealed, &REQUEST, &path);
         tokio::pin!(unmount);
         let _pending = futures_now(unmount.as_mut()).await;
     }
@@ -135,7 +139,7 @@ async fn mount_edits_go_on_without_their_callers_and_none_is_undone() {
             tokio::spawn(async move {
                 let path = MountPath::parse(&format!("m{number}")).unwrap();
                 let new = NewMount { path, backend: None, ..new_mount() };
-                core.mount(&unsealed, &REQUEST, &new).await.unwrap();
+                core.mount_control().mount(&unsealed, &REQUEST, &new).await.unwrap();
             })
         })
         .collect();
@@ -157,18 +161,18 @@ async fn store_that_was_another_clusters_system_is_refused_and_a_lost_one_can_be
     let (_, _) = foreign.begin().await;
     let (_, made) = site.begin().await;
     let core = unsealed(start(&site.main, &foreign.main, site.data_dir.path()).await, &made).await;
-    let refused = core.mount(&*authorised(&core, &made).await, &REQUEST, &new_mount()).await;
+    let refused = core.mount_control().mount(&*authorised(&core, &made).await, &REQUEST, &new_mount()).await;
     assert!(matches!(refused, Err(CoreError::Foreign { .. })));
 
     let core = unsealed(site.start().await, &made).await;
-    core.mount(&*authorised(&core, &made).await, &REQUEST, &new_mount()).await.unwrap();
+    core.mount_control().mount(&*authorised(&core, &made).await, &REQUEST, &new_mount()).await.unwrap();
     let empty = Disk::durable();
     let core = unsealed(start(&site.main, &empty, site.data_dir.path()).await, &made).await;
     let held = authorised(&core, &made).await;
     assert!(matches!(write(&core, &made).await, Err(CoreError::SecretsLost { .. })));
-    core.unmount(&held, &REQUEST, &team()).await.unwrap();
-    core.tidy(&REQUEST, &held, false).await;
-    core.mount(&held, &REQUEST, &new_mount()).await.unwrap();
+    core.mount_control().unmount(&held, &REQUEST, &team()).await.unwrap();
+    core.housekeeping().tidy(&REQUEST, &held, false).await;
+    core.mount_control().mount(&held, &REQUEST, &new_mount()).await.unwrap();
     write(&core, &made).await.unwrap();
 }
 
@@ -181,7 +185,10 @@ async fn crash_at_every_step_of_making_a_mount_can_be_repeated() {
                 let (core, made) = site.begin().await;
                 let disk = if crashing == "main" { &site.main } else { &site.other };
                 disk.play(Script::Crash { at, done });
-                let mounted = core.mount(&*authorised(&core, &made).await, &REQUEST, &new_mount()).await;
+                let mounted = core
+                    .mount_control()
+                    .mount(&*authorised(&core, &made).await, &REQUEST, &new_mount())
+                    .await;
                 let steps = disk.changes();
                 disk.play(Script::Well);
                 let core = unsealed(site.start().await, &made).await;
@@ -189,7 +196,7 @@ async fn crash_at_every_step_of_making_a_mount_can_be_repeated() {
                 let there = unsealed.mounts().current().get("team/kv").is_some();
                 assert!(there || mounted.is_err(), "acknowledged, and not there: {crashing} {at} {done}");
                 if !there {
-                    core.mount(&unsealed, &REQUEST, &new_mount()).await.unwrap();
+                    core.mount_control().mount(&unsealed, &REQUEST, &new_mount()).await.unwrap();
                 }
                 write(&core, &made).await.unwrap();
                 if steps <= at {
@@ -208,28 +215,31 @@ async fn emptied_store_is_lost_and_not_uninitialised_until_it_is_forgotten_on_pu
     let (_, made) = site.begin().await;
     let empty = Disk::durable();
     let core = start(&empty, &site.other, site.data_dir.path()).await;
-    let lost = core.seal_status(&REQUEST).await.unwrap_err();
+    let lost = core.seal_control().seal_status(&REQUEST).await.unwrap_err();
     assert!(matches!(&lost, CoreError::Lost { cluster, .. } if *cluster == made.cluster), "{lost}");
     let counts = ShareCounts::new(1, 1).unwrap();
-    assert!(matches!(core.init(&REQUEST, counts, false).await, Err(CoreError::Lost { .. })));
-    assert!(matches!(core.init(&REQUEST, counts, true).await, Err(CoreError::Lost { .. })));
+    assert!(matches!(core.seal_control().init(&REQUEST, counts, false).await, Err(CoreError::Lost { .. })));
+    assert!(matches!(core.seal_control().init(&REQUEST, counts, true).await, Err(CoreError::Lost { .. })));
 
-    let wrong = core.forget_store(&REQUEST, uuid::Uuid::from_u128(3)).await;
+    let wrong = core.seal_control().forget_store(&REQUEST, uuid::Uuid::from_u128(3)).await;
     assert!(matches!(wrong, Err(CoreError::NotForgotten { .. })));
-    core.forget_store(&REQUEST, made.cluster).await.unwrap();
-    assert!(!core.seal_status(&REQUEST).await.unwrap().initialised);
-    assert_ne!(core.init(&REQUEST, counts, false).await.unwrap().cluster, made.cluster);
+    core.seal_control().forget_store(&REQUEST, made.cluster).await.unwrap();
+    assert!(!core.seal_control().seal_status(&REQUEST).await.unwrap().initialised);
+    assert_ne!(core.seal_control().init(&REQUEST, counts, false).await.unwrap().cluster, made.cluster);
     // The option that was left in a unit file does nothing the second time.
-    assert!(matches!(core.forget_store(&REQUEST, made.cluster).await, Err(CoreError::NotForgotten { .. })));
+    assert!(matches!(
+        core.seal_control().forget_store(&REQUEST, made.cluster).await,
+        Err(CoreError::NotForgotten { .. })
+    ));
 }
 
 #[tokio::test]
 async fn store_that_is_there_is_not_forgotten() {
     let site = Site::new();
     let (core, made) = site.begin().await;
-    let refused = core.forget_store(&REQUEST, made.cluster).await;
+    let refused = core.seal_control().forget_store(&REQUEST, made.cluster).await;
     assert!(matches!(refused, Err(CoreError::NotForgotten { .. })));
-    assert!(core.seal_status(&REQUEST).await.unwrap().initialised);
+    assert!(core.seal_control().seal_status(&REQUEST).await.unwrap().initialised);
 }
 
 #[tokio::test]
@@ -241,21 +251,21 @@ async fn empty_data_directory_joins_the_cluster_of_its_store() {
     drop(core);
     // And knows it from then on.
     let core = start(&Disk::durable(), &site.other, fresh.path()).await;
-    assert!(matches!(core.seal_status(&REQUEST).await, Err(CoreError::Lost { .. })));
+    assert!(matches!(core.seal_control().seal_status(&REQUEST).await, Err(CoreError::Lost { .. })));
 }
 
 #[tokio::test]
 async fn stores_of_another_cluster_are_refused_and_touch_nothing_of_the_rest() {
     let (site, foreign) = (Site::new(), Site::new());
     let (core, made) = site.begin().await;
-    core.mount(&*authorised(&core, &made).await, &REQUEST, &new_mount()).await.unwrap();
+    core.mount_control().mount(&*authorised(&core, &made).await, &REQUEST, &new_mount()).await.unwrap();
     let (core, others) = foreign.begin().await;
-    core.mount(&*authorised(&core, &others).await, &REQUEST, &new_mount()).await.unwrap();
+    core.mount_control().mount(&*authorised(&core, &others).await, &REQUEST, &new_mount()).await.unwrap();
 
     let core = start(&foreign.main, &site.other, site.data_dir.path()).await;
-    let refused = core.seal_status(&REQUEST).await.unwrap_err();
+    let refused = core.seal_control().seal_status(&REQUEST).await.unwrap_err();
     assert!(matches!(&refused, CoreError::Foreign { found, .. } if *found == others.cluster), "{refused}");
-    assert!(core.init(&REQUEST, ShareCounts::new(1, 1).unwrap(), true).await.is_err());
+    assert!(core.seal_control().init(&REQUEST, ShareCounts::new(1, 1).unwrap(), true).await.is_err());
 
     // Another cluster's store beneath a mount: the server serves, the mount does not.
     let core = unsealed(start(&site.main, &foreign.other, site.data_dir.path()).await, &made).await;
@@ -270,8 +280,8 @@ async fn stores_of_another_cluster_are_refused_and_touch_nothing_of_the_rest() {
     // A store of secrets is not taken for the system's.
     let elsewhere = TempDir::new().unwrap();
     let core = start(&site.other, &site.main, elsewhere.path()).await;
-    assert!(matches!(core.seal_status(&REQUEST).await, Err(CoreError::NotTheSystems { .. })));
-    assert!(core.init(&REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.is_err());
+    assert!(matches!(core.seal_control().seal_status(&REQUEST).await, Err(CoreError::NotTheSystems { .. })));
+    assert!(core.seal_control().init(&REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.is_err());
 }
 
 #[tokio::test]
@@ -282,15 +292,15 @@ async fn init_that_was_killed_before_the_data_directory_knew_makes_no_second_clu
             let core = site.start().await;
             site.main.play(Script::Crash { at, done });
             let counts = ShareCounts::new(1, 1).unwrap();
-            let first = core.init(&REQUEST, counts, false).await;
+            let first = core.seal_control().init(&REQUEST, counts, false).await;
             let steps = site.main.changes();
             site.main.play(Script::Well);
             let core = site.start().await;
-            let initialised = core.seal_status(&REQUEST).await.unwrap().initialised;
+            let initialised = core.seal_control().seal_status(&REQUEST).await.unwrap().initialised;
             assert!(initialised || first.is_err());
             let made = match first {
                 Ok(made) => made,
-                Err(_) => core.init(&REQUEST, counts, initialised).await.unwrap(),
+                Err(_) => core.seal_control().init(&REQUEST, counts, initialised).await.unwrap(),
             };
             let core = unsealed(core, &made).await;
             authorised(&core, &made).await;
@@ -305,7 +315,7 @@ async fn init_that_was_killed_before_the_data_directory_knew_makes_no_second_clu
 async fn read_of_a_secret_in_a_mount_on_another_backend_survives_a_restart() {
     let site = Site::new();
     let (core, made) = site.begin().await;
-    core.mount(&*authorised(&core, &made).await, &REQUEST, &new_mount()).await.unwrap();
+    core.mount_control().mount(&*authorised(&core, &made).await, &REQUEST, &new_mount()).await.unwrap();
     write(&core, &made).await.unwrap();
     let core = unsealed(site.start().await, &made).await;
     let unsealed = authorised(&core, &made).await;
@@ -330,10 +340,10 @@ async fn reencryption_goes_round_a_store_that_does_not_serve() {
     let site = Site::new();
     let (core, made) = site.begin().await;
     let unsealed = authorised(&core, &made).await;
-    core.mount(&unsealed, &REQUEST, &new_mount()).await.unwrap();
+    core.mount_control().mount(&unsealed, &REQUEST, &new_mount()).await.unwrap();
     write(&core, &made).await.unwrap();
     let beside = NewMount { path: MountPath::parse("beside").unwrap(), backend: None, ..new_mount() };
-    core.mount(&unsealed, &REQUEST, &beside).await.unwrap();
+    core.mount_control().mount(&unsealed, &REQUEST, &beside).await.unwrap();
     let table = unsealed.mounts().current();
     let mount = table.get("beside").unwrap().clone();
     let engine = core.engine(&unsealed, &mount, &REQUEST).await.unwrap();
@@ -341,17 +351,17 @@ async fn reencryption_goes_round_a_store_that_does_not_serve() {
     engine.write(&SecretPath::parse("a").unwrap(), &write).await.unwrap();
     unsealed.barrier().rotate(&REQUEST).await.unwrap();
     site.other.play(Script::Fails);
-    let begun = core.begin_reencryption(&REQUEST).await.unwrap();
+    let begun = core.mount_control().begin_reencryption(&REQUEST).await.unwrap();
     assert!(begun.is_running() && begun.key == 2);
     let until = async |is_so: fn(&keyway_core::Reencryption) -> bool| {
         for _ in 0..1_200 {
-            let now = core.reencryption(&REQUEST).await.unwrap().unwrap();
+            let now = core.mount_control().reencryption(&REQUEST).await.unwrap().unwrap();
             if is_so(&now) {
                 return now;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        unreachable!("{:?}", core.reencryption(&REQUEST).await)
+        unreachable!("{:?}", core.mount_control().reencryption(&REQUEST).await)
     };
     until(|now| now.waiting_for.is_some()).await;
     // The other mount's, with its own store, are done meanwhile.
@@ -367,14 +377,14 @@ async fn reencryption_goes_round_a_store_that_does_not_serve() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(key, 2, "it waits for a store that it does not need");
-    let waiting = core.reencryption(&REQUEST).await.unwrap().unwrap();
+    let waiting = core.mount_control().reencryption(&REQUEST).await.unwrap().unwrap();
     assert!(waiting.is_running() && waiting.waiting_for.unwrap().contains("team/kv"));
     site.other.play(Script::Well);
     let done = until(|now| !now.is_running()).await;
     assert_eq!((done.failed, done.is_cancelled, done.waiting_for), (0, false, None));
     // A second one begins by itself, too.
     unsealed.barrier().rotate(&REQUEST).await.unwrap();
-    core.begin_reencryption(&REQUEST).await.unwrap();
+    core.mount_control().begin_reencryption(&REQUEST).await.unwrap();
     let again = until(|now| now.key == 3 && !now.is_running()).await;
     assert!(again.sealed > 0 && again.failed == 0, "{again:?}");
 }

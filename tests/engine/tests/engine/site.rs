@@ -34,7 +34,7 @@ impl Site {
     /// A new cluster, unsealed.
     pub(crate) async fn begin(&self) -> (Arc<Core>, Initialised) {
         let core = self.start().await;
-        let made = core.init(&REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.unwrap();
+        let made = core.seal_control().init(&REQUEST, ShareCounts::new(1, 1).unwrap(), false).await.unwrap();
         (unsealed(core, &made).await, made)
     }
 }
@@ -62,7 +62,7 @@ pub(crate) async fn try_start(main: &Disk, other: &Disk, data_dir: &Path) -> Res
 
 pub(crate) async fn unsealed(core: Arc<Core>, made: &Initialised) -> Arc<Core> {
     let share = keyway_crypto::shares::Share::from_bytes(made.shares[0].expose()).unwrap();
-    assert!(!core.unseal(&REQUEST, share).await.unwrap().sealed);
+    assert!(!core.seal_control().unseal(&REQUEST, share).await.unwrap().sealed);
     core
 }
 

@@ -87,7 +87,7 @@ fn new_mount() -> NewMount {
 async fn begin(site: &Site) -> (Arc<Core>, Initialised) {
     let (core, made) = site.begin().await;
     let unsealed = authorised(&core, &made).await;
-    core.mount(&unsealed, &REQUEST, &new_mount()).await.unwrap();
+    core.mount_control().mount(&unsealed, &REQUEST, &new_mount()).await.unwrap();
     let table = unsealed.mounts().current();
     prepare(&core.engine(&unsealed, table.get("old").unwrap(), &REQUEST).await.unwrap()).await;
     (core, made)
@@ -104,17 +104,17 @@ async fn crash_at_every_step_of_an_upgrade_is_gone_on_with_after_a_restart() {
                 let before = authorised(&core, &made).await;
                 let disk = if crashing == "main" { &site.main } else { &site.other };
                 disk.play(Script::Crash { at, done });
-                let begun = core.upgrade_mount(&before, &REQUEST, "old").await;
-                core.tidy(&REQUEST, &before, false).await;
-                core.seal();
+                let begun = core.mount_control().upgrade_mount(&before, &REQUEST, "old").await;
+                core.housekeeping().tidy(&REQUEST, &before, false).await;
+                core.seal_control().seal();
                 disk.play(Script::Well);
                 let core = unsealed(site.start().await, &made).await;
                 let unsealed = authorised(&core, &made).await;
                 if unsealed.mounts().current().get("old").unwrap().kv_version == 1 {
                     assert!(begun.is_err(), "acknowledged, and forgotten: {case}");
-                    core.upgrade_mount(&unsealed, &REQUEST, "old").await.unwrap();
+                    core.mount_control().upgrade_mount(&unsealed, &REQUEST, "old").await.unwrap();
                 }
-                core.tidy(&REQUEST, &unsealed, true).await;
+                core.housekeeping().tidy(&REQUEST, &unsealed, true).await;
                 let table = unsealed.mounts().current();
                 let mount = table.get("old").unwrap();
                 assert_eq!((mount.kv_version, mount.upgrade), (2, None), "{case}");
@@ -137,13 +137,13 @@ async fn write_of_version_1_that_ends_after_the_upgrade_becomes_a_version() {
     // A request that has found its mount, and is slow.
     let former = unsealed.mounts().current();
     let late = core.engine(&unsealed, former.get("old").unwrap(), &REQUEST).await.unwrap();
-    core.upgrade_mount(&unsealed, &REQUEST, "old").await.unwrap();
-    core.tidy(&REQUEST, &unsealed, false).await;
+    core.mount_control().upgrade_mount(&unsealed, &REQUEST, "old").await.unwrap();
+    core.housekeeping().tidy(&REQUEST, &unsealed, false).await;
     let table = unsealed.mounts().current();
     assert!(matches!(table.get("old").unwrap().upgrade, Some(Upgrade { serves: true, .. })));
     late.write_plain(&path("a"), b"{\"late\":1}").await.unwrap();
     late.write_plain(&path("new"), b"{\"late\":2}").await.unwrap();
-    core.tidy(&REQUEST, &unsealed, false).await;
+    core.housekeeping().tidy(&REQUEST, &unsealed, false).await;
     let engine = core.engine(&unsealed, table.get("old").unwrap(), &REQUEST).await.unwrap();
     for (name, version, value) in [("a", 2, "{\"late\":1}"), ("new", 1, "{\"late\":2}")] {
         let Read::Value(found, read) = engine.read(&path(name), None).await.unwrap() else {

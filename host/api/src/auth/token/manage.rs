@@ -177,7 +177,7 @@ pub(super) async fn revoke_accessor(context: &RequestContext<'_>) -> Result<Answ
 async fn revoke_live(context: &RequestContext<'_>, live: &Live) -> Result<Answer, ApiError> {
     context.unsealed()?.tokens(&context.call.work).revoke(&live.name).await?;
     // Its descendants are dead; upkeep removes their records.
-    context.call.core.hurry();
+    context.call.core.housekeeping().hurry();
     Ok(Answer::Nothing)
 }
 
@@ -194,7 +194,7 @@ pub(super) async fn accessors(context: &RequestContext<'_>) -> Result<Answer, Ap
 
 /// Removes the records of dead tokens, in the background.
 pub(super) async fn tidy(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    context.call.core.hurry();
+    context.call.core.housekeeping().hurry();
     Ok(Answer::accepted(
         "Tidy operation successfully started. Any information from the operation will be printed to the log.",
     ))

@@ -114,7 +114,7 @@ pub(crate) async fn revoke(context: &RequestContext<'_>) -> Result<Answer, ApiEr
     let (_, live) = named(context, context.json::<RevokeRequest>()?.lease_id).await?;
     if let Some(live) = live {
         context.unsealed()?.tokens(&context.call.work).revoke(&live.name).await?;
-        context.call.core.hurry();
+        context.call.core.housekeeping().hurry();
     }
     Ok(Answer::Nothing)
 }
@@ -130,13 +130,13 @@ pub(crate) async fn revoke_prefix(context: &RequestContext<'_>) -> Result<Answer
     for (_, name) in tokens.leases(&format!("{folder}/")).await? {
         tokens.revoke(&name).await?;
     }
-    context.call.core.hurry();
+    context.call.core.housekeeping().hurry();
     Ok(Answer::Nothing)
 }
 
 /// Removes the records of dead leases, in the background.
 pub(crate) async fn tidy(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    context.call.core.hurry();
+    context.call.core.housekeeping().hurry();
     Ok(Answer::accepted(
         "Tidy operation successfully started. Any information from the operation will be printed to the log.",
     ))

@@ -96,7 +96,7 @@ pub(crate) async fn disable(context: &RequestContext<'_>) -> Result<Answer, ApiE
     let disabled =
         context.unsealed()?.mounts().edit(&context.call.work, move |table| Ok(table.disable(&path)));
     if disabled.await?.is_some() {
-        context.call.core.hurry();
+        context.call.core.housekeeping().hurry();
     }
     Ok(Answer::Nothing)
 }

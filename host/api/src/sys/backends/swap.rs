@@ -30,7 +30,7 @@ pub(crate) async fn swap(context: &RequestContext<'_>) -> Result<Answer, ApiErro
     let upgrades = said("upgrade", &body.upgrade)?;
     let mut swapped = answer(context, &body, SwapRequest { plugin, config, ..SwapRequest::NEWEST }).await?;
     if upgrades {
-        let upgraded = match context.call.core.upgrade_backend(context.name).await {
+        let upgraded = match context.call.core.swapping().upgrade(context.name).await {
             Ok(upgraded) => describe_upgrade(&upgraded),
             // There is nothing to do.
             Err(CoreError::Upgrade(error)) if matches!(*error, SwapError::NewestFormat { .. }) => Value::Null,
@@ -52,7 +52,7 @@ pub(crate) async fn swap(context: &RequestContext<'_>) -> Result<Answer, ApiErro
 pub(crate) async fn upgrade(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
     super::exists(context)?;
     context.call.work.unpin();
-    let upgraded = context.call.core.upgrade_backend(context.name).await?;
+    let upgraded = context.call.core.swapping().upgrade(context.name).await?;
     Ok(Answer::system(describe_upgrade(&upgraded)))
 }
 
@@ -95,7 +95,7 @@ async fn answer(context: &RequestContext<'_>, body: &Body, asked: SwapRequest) -
     super::exists(context)?;
     // What this request has used itself must not be waited for.
     context.call.work.unpin();
-    let swapped = context.call.core.swap(context.name, SwapRequest { data, ..asked }).await?;
+    let swapped = context.call.core.swapping().swap(context.name, SwapRequest { data, ..asked }).await?;
     Ok(describe(&swapped))
 }
 

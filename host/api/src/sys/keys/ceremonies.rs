@@ -96,7 +96,7 @@ fn told_of_verification(status: &RekeyStatus) -> Value {
 }
 
 pub(crate) async fn rekey_status(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    Ok(Answer::flat(told(&context.call.core.rekey_status(&context.call.work).await?)))
+    Ok(Answer::flat(told(&context.call.core.ceremonies().rekey_status(&context.call.work).await?)))
 }
 
 pub(crate) async fn begin_rekey(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
@@ -120,22 +120,23 @@ pub(crate) async fn begin_rekey(context: &RequestContext<'_>) -> Result<Answer, 
         return Err(ApiError::Forbidden(message.to_owned()));
     }
     let beginner = beginner(context, "sys/rekey/init").await?;
-    let begun = context.call.core.begin_rekey(&context.call.work, counts, verifies, beginner).await?;
+    let begun =
+        context.call.core.ceremonies().begin_rekey(&context.call.work, counts, verifies, beginner).await?;
     Ok(Answer::flat(told(&begun)))
 }
 
 pub(crate) async fn cancel_rekey(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    context.call.core.cancel_rekey(is_administrator(context, "sys/rekey/init").await?)?;
+    context.call.core.ceremonies().cancel_rekey(is_administrator(context, "sys/rekey/init").await?)?;
     Ok(Answer::Nothing)
 }
 
 pub(crate) async fn rekey(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(context)?;
-    answer(context.call.core.rekey(&context.call.work, &nonce, share).await?)
+    answer(context.call.core.ceremonies().rekey(&context.call.work, &nonce, share).await?)
 }
 
 pub(crate) async fn verification_status(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let status = context.call.core.rekey_status(&context.call.work).await?;
+    let status = context.call.core.ceremonies().rekey_status(&context.call.work).await?;
     if status.nonce.is_none() {
         return Err(ApiError::bad_request("no rekey configuration found"));
     }
@@ -145,7 +146,8 @@ pub(crate) async fn verification_status(context: &RequestContext<'_>) -> Result<
 /// The new shares stay; their giving back begins again.
 pub(crate) async fn restart_verification(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let is_administrator = is_administrator(context, "sys/rekey/verify").await?;
-    let status = context.call.core.restart_verification(&context.call.work, is_administrator).await?;
+    let status =
+        context.call.core.ceremonies().restart_verification(&context.call.work, is_administrator).await?;
     Ok(Answer::flat(told_of_verification(&status)))
 }
 
@@ -160,7 +162,7 @@ pub(crate) async fn remove_backup(_: &RequestContext<'_>) -> Result<Answer, ApiE
 
 pub(crate) async fn verify(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(context)?;
-    answer(context.call.core.verify_rekey(&context.call.work, &nonce, share).await?)
+    answer(context.call.core.ceremonies().verify_rekey(&context.call.work, &nonce, share).await?)
 }
 
 fn answer(rekeyed: Rekeyed) -> Result<Answer, ApiError> {
@@ -182,7 +184,7 @@ fn answer(rekeyed: Rekeyed) -> Result<Answer, ApiError> {
 }
 
 pub(crate) async fn root_status(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    Ok(Answer::flat(told_of_root(&context.call.core.root_status(&context.call.work).await?, "")))
+    Ok(Answer::flat(told_of_root(&context.call.core.ceremonies().root_status(&context.call.work).await?, "")))
 }
 
 fn told_of_root(status: &RootStatus, otp: &str) -> Value {
@@ -213,7 +215,7 @@ pub(crate) async fn begin_root(context: &RequestContext<'_>) -> Result<Answer, A
         }
     };
     let beginner = beginner(context, "sys/generate-root/attempt").await?;
-    let status = context.call.core.begin_root(&context.call.work, otp, beginner).await?;
+    let status = context.call.core.ceremonies().begin_root(&context.call.work, otp, beginner).await?;
     Ok(Answer::flat(told_of_root(&status, &told)))
 }
 
@@ -226,12 +228,16 @@ fn random_otp() -> Result<String, ApiError> {
 }
 
 pub(crate) async fn cancel_root(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    context.call.core.cancel_root(is_administrator(context, "sys/generate-root/attempt").await?)?;
+    context
+        .call
+        .core
+        .ceremonies()
+        .cancel_root(is_administrator(context, "sys/generate-root/attempt").await?)?;
     Ok(Answer::Nothing)
 }
 
 pub(crate) async fn root(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let (share, nonce) = given(context)?;
-    let status = context.call.core.give_for_root(&context.call.work, &nonce, share).await?;
+    let status = context.call.core.ceremonies().give_for_root(&context.call.work, &nonce, share).await?;
     Ok(Answer::flat(told_of_root(&status, "")))
 }

@@ -13,7 +13,7 @@ struct PasswordRequest {
 }
 
 pub(crate) async fn read(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let since = context.call.core.password_set(&context.call.work).await?;
+    let since = context.call.core.seal_control().password_set(&context.call.work).await?;
     Ok(Answer::system(json!({ "is_set": since.is_some(), "created_time": since })))
 }
 
@@ -21,12 +21,12 @@ pub(crate) async fn write(context: &RequestContext<'_>) -> Result<Answer, ApiErr
     context.call.edge.clients.take_password(context.call.peer)?;
     let request: PasswordRequest = context.json()?;
     let password = parse(request.password.unwrap_or_default())?;
-    context.call.core.set_password(&context.call.work, password).await?;
+    context.call.core.seal_control().set_password(&context.call.work, password).await?;
     Ok(Answer::Nothing)
 }
 
 pub(crate) async fn delete(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    context.call.core.remove_password(&context.call.work).await?;
+    context.call.core.seal_control().remove_password(&context.call.work).await?;
     Ok(Answer::Nothing)
 }
 

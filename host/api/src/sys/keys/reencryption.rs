@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 use crate::{answer::Answer, error::ApiError, route::RequestContext};
 
 pub(crate) async fn status(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let present = context.call.core.reencryption(&context.call.work).await?;
+    let present = context.call.core.mount_control().reencryption(&context.call.work).await?;
     Ok(Answer::system(present.as_ref().map_or_else(|| json!({ "state": "none" }), told)))
 }
 
 pub(crate) async fn begin(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    Ok(Answer::system(told(&context.call.core.begin_reencryption(&context.call.work).await?)))
+    Ok(Answer::system(told(&context.call.core.mount_control().begin_reencryption(&context.call.work).await?)))
 }
 
 pub(crate) async fn cancel(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    context.call.core.cancel_reencryption(&context.call.work).await?;
+    context.call.core.mount_control().cancel_reencryption(&context.call.work).await?;
     Ok(Answer::Nothing)
 }
 

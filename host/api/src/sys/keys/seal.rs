@@ -11,7 +11,7 @@ use crate::{answer::Answer, call::Call, error::ApiError, route::RequestContext};
 
 pub(crate) async fn is_initialised(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let call = context.call;
-    let status = call.core.seal_status(&call.work).await?;
+    let status = call.core.seal_control().seal_status(&call.work).await?;
     Ok(Answer::plain(json!({ "initialized": status.initialised })))
 }
 
@@ -21,7 +21,7 @@ pub(crate) async fn leader(context: &RequestContext<'_>) -> Result<Answer, ApiEr
     if is_shared {
         // Another host may have changed the keys, and then the status seals this one. If the store is away,
         // the status stays as it was.
-        let _known = context.call.core.seal_status(&context.call.work).await;
+        let _known = context.call.core.seal_control().seal_status(&context.call.work).await;
     }
     Ok(Answer::plain(json!({
         "ha_enabled": is_shared,
@@ -37,7 +37,7 @@ pub(crate) async fn leader(context: &RequestContext<'_>) -> Result<Answer, ApiEr
 /// token. If the server is unsealed meanwhile, a request without a token still seals nothing.
 pub(crate) async fn seal(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
     if context.caller.is_some() {
-        context.call.core.seal();
+        context.call.core.seal_control().seal();
     }
     Ok(Answer::Nothing)
 }
@@ -52,7 +52,7 @@ pub(crate) async fn key_status(context: &RequestContext<'_>) -> Result<Answer, A
     let unsealed = context.unsealed()?;
     if context.call.core.system_is_shared() {
         // Another host may have made a newer one.
-        context.call.core.read_keys_again(unsealed, &context.call.work).await?;
+        context.call.core.host_sync().read_keys_again(unsealed, &context.call.work).await?;
     }
     let key = unsealed.barrier().key_use();
     let made = i64::try_from(key.made).ok().and_then(|made| jiff::Timestamp::from_second(made).ok());
@@ -65,7 +65,7 @@ pub(crate) async fn key_status(context: &RequestContext<'_>) -> Result<Answer, A
 
 pub(crate) async fn status(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let call = context.call;
-    let status = call.core.seal_status(&call.work).await?;
+    let status = call.core.seal_control().seal_status(&call.work).await?;
     Ok(Answer::plain(seal_answer(call, &status)))
 }
 
@@ -105,7 +105,7 @@ pub(crate) async fn init(context: &RequestContext<'_>) -> Result<Answer, ApiErro
     let (call, body) = (context.call, context.json::<InitRequest>()?);
     let counts = ShareCounts::new(body.secret_shares.unwrap_or(5), body.secret_threshold.unwrap_or(3))
         .map_err(ApiError::bad_request)?;
-    let initialised = call.core.init(&call.work, counts, body.repeat).await?;
+    let initialised = call.core.seal_control().init(&call.work, counts, body.repeat).await?;
     let shares = || initialised.shares.iter().map(Share::expose);
     Ok(Answer::plain(json!({
         "keys": shares().map(|share| HEXLOWER_PERMISSIVE.encode(share)).collect::<Vec<_>>(),
@@ -136,20 +136,20 @@ pub(crate) async fn unseal(context: &RequestContext<'_>) -> Result<Answer, ApiEr
         if core.unsealed().is_ok() {
             return Err(ApiError::bad_request("vault is unsealed"));
         }
-        core.reset_unseal();
-        core.seal_status(work).await?
+        core.seal_control().reset_unseal();
+        core.seal_control().seal_status(work).await?
     } else if core.unsealed().is_ok() && (body.key.is_some() || body.password.is_some()) {
         // The server is unsealed already, so no share or password is needed.
-        core.seal_status(work).await?
+        core.seal_control().seal_status(work).await?
     } else if let Some(password) = body.password {
         call.edge.clients.take_password(call.peer)?;
-        core.unseal_by_password(work, parse(password)?).await?
+        core.seal_control().unseal_by_password(work, parse(password)?).await?
     } else {
         let key = body.key.unwrap_or_default();
         let share = parse_share(key.trim()).ok_or_else(|| {
             ApiError::bad_request("\"key\" must be an unseal share in hexadecimal or Base64")
         })?;
-        core.unseal(work, share).await?
+        core.seal_control().unseal(work, share).await?
     };
     Ok(Answer::plain(seal_answer(call, &status)))
 }

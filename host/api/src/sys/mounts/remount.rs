@@ -28,10 +28,20 @@ pub(crate) async fn remount(context: &RequestContext<'_>) -> Result<Answer, ApiE
     let parse = |path: &str| MountPath::parse(path).map_err(ApiError::bad_request);
     let id = match (from.strip_prefix("auth/"), to.strip_prefix("auth/")) {
         (Some(from), Some(to)) => {
-            context.call.core.move_auth(context.unsealed()?, &context.call.work, from, parse(to)?).await?
+            context
+                .call
+                .core
+                .mount_control()
+                .move_auth(context.unsealed()?, &context.call.work, from, parse(to)?)
+                .await?
         }
         (None, None) => {
-            context.call.core.move_mount(context.unsealed()?, &context.call.work, &from, parse(&to)?).await?
+            context
+                .call
+                .core
+                .mount_control()
+                .move_mount(context.unsealed()?, &context.call.work, &from, parse(&to)?)
+                .await?
         }
         _ => return Err(ApiError::bad_request("auth methods stay under auth/, and secrets elsewhere")),
     };

@@ -132,7 +132,7 @@ pub(crate) async fn write(context: &RequestContext<'_>) -> Result<Answer, ApiErr
     if !upgrades {
         return Ok(Answer::Nothing);
     }
-    core.upgrade_mount(context.unsealed()?, &context.call.work, &tuned).await?;
+    core.mount_control().upgrade_mount(context.unsealed()?, &context.call.work, &tuned).await?;
     let warning = "Upgrading mount from version 1 to version 2. This mount will be unavailable for a brief period and will resume \
                    service shortly.";
     Ok(Answer::Nothing.warning(Some(warning.to_owned())))

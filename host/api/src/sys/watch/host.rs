@@ -113,7 +113,7 @@ fn host_name() -> String {
 
 /// The hosts that serve from this store. Each serves everything, so that all are active.
 pub(crate) async fn hosts(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let hosts = context.call.core.hosts(&context.call.work).await?;
+    let hosts = context.call.core.host_sync().hosts(&context.call.work).await?;
     let node = |host: Host| {
         json!({
             "hostname": host.hostname,

@@ -79,7 +79,7 @@ fn samples(edge: &Edge) -> Vec<Sample> {
         labels: Vec::new(),
         value: images.bytes,
     });
-    for ((backend, outcome), value) in core.swap_counts() {
+    for ((backend, outcome), value) in core.swapping().counts() {
         samples.push(Sample {
             name: "keyway_backend_swaps_total",
             help: "Swaps of backends by outcome: swapped, reopened, rolled_back, failed (the former generation serves), or lost \

@@ -25,7 +25,7 @@ pub(super) const IDLE: Duration = Duration::from_secs(1_800);
 
 /// The ceremonies that are under way.
 #[derive(Default)]
-pub(in crate::core) struct Ceremonies {
+pub(in crate::core) struct Attempts {
     rekeying: Mutex<Option<Rekeying>>,
     root: Mutex<Option<RootAttempt>>,
     /// Held from a given share until its outcome is known.
@@ -127,7 +127,7 @@ impl Rekeying {
     }
 }
 
-impl Ceremonies {
+impl Attempts {
     /// Keys that may be in force.
     pub(super) fn perhaps_in_force(&self) -> Option<(Uuid, Arc<Made>)> {
         let rekeying = self.rekeying();

@@ -13,7 +13,7 @@ use super::{
     status::Beginner,
 };
 use crate::{
-    core::{Core, CoreError},
+    core::{Ceremonies, CoreError},
     seal::SealRecord,
     token::{Entry, Token, TokenError},
 };
@@ -31,20 +31,20 @@ pub struct RootStatus {
     pub encoded: Option<Vec<u8>>,
 }
 
-impl Core {
+impl Ceremonies<'_> {
     /// How far the making of a root token is.
     ///
     /// # Errors
     ///
     /// `Sealed`, and the store's.
-    pub async fn root_status(&self, work: &Work) -> Result<RootStatus, CoreError> {
-        self.unsealed()?;
+    pub async fn root_status(self, work: &Work) -> Result<RootStatus, CoreError> {
+        self.0.unsealed()?;
         let record = self.seal_record(work).await?;
         Ok(self.root_status_by(&record))
     }
 
-    fn root_status_by(&self, record: &SealRecord) -> RootStatus {
-        let root = self.ceremonies.root();
+    fn root_status_by(self, record: &SealRecord) -> RootStatus {
+        let root = self.0.attempts.root();
         RootStatus {
             nonce: root.as_ref().map(|root| root.nonce),
             progress: root.as_ref().map_or(0, |root| root.given.len()),
@@ -60,18 +60,18 @@ impl Core {
     ///
     /// `Ceremony` if one is under way, or if the pad is not as long as a token; `Sealed`, and the store's.
     pub async fn begin_root(
-        &self,
+        self,
         work: &Work,
         otp: Zeroizing<Vec<u8>>,
         beginner: Beginner,
     ) -> Result<RootStatus, CoreError> {
-        self.unsealed()?;
+        self.0.unsealed()?;
         let record = self.seal_record(work).await?;
         if otp.len() != Token::BYTES {
             return Err(CeremonyRefusal::PadLength.into());
         }
         {
-            let mut root = self.ceremonies.root();
+            let mut root = self.0.attempts.root();
             let stays = |root: &RootAttempt| {
                 let is_replaced = beginner == Beginner::Administrator && root.given.is_empty();
                 root.touched.elapsed() < IDLE && !is_replaced
@@ -90,8 +90,8 @@ impl Core {
     /// # Errors
     ///
     /// `PermissionDenied`.
-    pub fn cancel_root(&self, is_administrator: bool) -> Result<(), CoreError> {
-        let mut root = self.ceremonies.root();
+    pub fn cancel_root(self, is_administrator: bool) -> Result<(), CoreError> {
+        let mut root = self.0.attempts.root();
         if root.as_ref().is_some_and(|root| !root.given.is_empty()) && !is_administrator {
             return Err(CoreError::PermissionDenied);
         }
@@ -105,14 +105,14 @@ impl Core {
     ///
     /// As [`rekey`](Self::rekey).
     pub async fn give_for_root(
-        &self,
+        self,
         work: &Work,
         nonce: &str,
         share: Share,
     ) -> Result<RootStatus, CoreError> {
-        let unsealed = self.unsealed()?;
+        let unsealed = self.0.unsealed()?;
         self.root_attempt(nonce, |_| Ok(()))?;
-        let _quiet = self.ceremonies.one_at_a_time()?;
+        let _quiet = self.0.attempts.one_at_a_time()?;
         let record = self.seal_record(work).await?;
         if !record.knows(&share) {
             return Err(CoreError::WrongShare);
@@ -131,7 +131,7 @@ impl Core {
             return Ok(status);
         }
         // This attempt, with its own pad: another one that is begun meanwhile is another.
-        let attempt = self.ceremonies.root().take().filter(|root| root.nonce.to_string() == nonce);
+        let attempt = self.0.attempts.root().take().filter(|root| root.nonce.to_string() == nonce);
         let attempt = attempt.ok_or(CeremonyRefusal::RootCancelled)?;
         let token = unsealed.tokens(work).make(None, &Entry::root().map_err(TokenError::from)?).await?;
         let hidden = token.expose().bytes().zip(attempt.otp.iter()).map(|(byte, pad)| byte ^ pad).collect();
@@ -142,11 +142,11 @@ impl Core {
 
     /// Does something with the attempt of this nonce.
     fn root_attempt<T>(
-        &self,
+        self,
         nonce: &str,
         with: impl FnOnce(&mut RootAttempt) -> Result<T, CoreError>,
     ) -> Result<T, CoreError> {
-        let mut root = self.ceremonies.root();
+        let mut root = self.0.attempts.root();
         let root = root.as_mut().ok_or(CeremonyRefusal::NoRoot)?;
         if nonce != root.nonce.to_string() {
             return Err(CeremonyRefusal::RootNonce.into());

@@ -12,24 +12,24 @@ use super::{
     state::State,
     status::{RekeyStatus, Rekeyed},
 };
-use crate::core::{Core, CoreError};
+use crate::core::{Ceremonies, CoreError};
 
-impl Core {
+impl Ceremonies<'_> {
     /// Has the new shares of a rekeying given back from the beginning, under another nonce.
     ///
     /// # Errors
     ///
     /// `Ceremony` if there is no rekeying; and as [`cancel_rekey`](Self::cancel_rekey).
     pub async fn restart_verification(
-        &self,
+        self,
         work: &Work,
         is_administrator: bool,
     ) -> Result<RekeyStatus, CoreError> {
-        self.unsealed()?;
-        let _quiet = self.ceremonies.one_at_a_time()?;
+        self.0.unsealed()?;
+        let _quiet = self.0.attempts.one_at_a_time()?;
         let record = self.seal_record(work).await?;
         {
-            let mut rekeying = self.ceremonies.rekeying();
+            let mut rekeying = self.0.attempts.rekeying();
             let going = rekeying.as_mut().filter(|rekeying| rekeying.state != State::InForce);
             let going = going.ok_or(CeremonyRefusal::NoRekeyConfiguration)?;
             going.check_cancel(is_administrator)?;
@@ -42,8 +42,8 @@ impl Core {
     }
 
     /// The new keys, if this is the nonce of their giving back.
-    fn made_by_verification(&self, nonce: &str) -> Result<(Uuid, Arc<Made>), CoreError> {
-        let rekeying = self.ceremonies.rekeying();
+    fn made_by_verification(self, nonce: &str) -> Result<(Uuid, Arc<Made>), CoreError> {
+        let rekeying = self.0.attempts.rekeying();
         let going =
             rekeying.as_ref().filter(|rekeying| rekeying.verifies && rekeying.state != State::InForce);
         let made = going.and_then(|rekeying| Some((rekeying.nonce, Arc::clone(rekeying.made.as_ref()?))));
@@ -59,22 +59,17 @@ impl Core {
     /// # Errors
     ///
     /// As [`rekey`](Self::rekey). After an unknown outcome, any of the new shares finds out.
-    pub async fn verify_rekey(
-        self: &Arc<Self>,
-        work: &Work,
-        nonce: &str,
-        share: Share,
-    ) -> Result<Rekeyed, CoreError> {
-        let unsealed = self.unsealed()?;
+    pub async fn verify_rekey(self, work: &Work, nonce: &str, share: Share) -> Result<Rekeyed, CoreError> {
+        let unsealed = self.0.unsealed()?;
         self.made_by_verification(nonce)?;
-        let quiet = self.ceremonies.one_at_a_time()?;
+        let quiet = self.0.attempts.one_at_a_time()?;
         let (attempt, made) = self.made_by_verification(nonce)?;
         let record = self.seal_record(work).await?;
         let hash = share.hash(record.cluster_id);
         if !made.keys.shares.iter().any(|one| one.hash(record.cluster_id).matches(&hash)) {
             return Err(CoreError::WrongShare);
         }
-        self.ceremonies.touch(attempt);
+        self.0.attempts.touch(attempt);
         let (nonce, enough) = {
             let verification = made.verification();
             let mut verification = verification.ok_or(CeremonyRefusal::NoVerification)?;

@@ -8,30 +8,31 @@ use keyway_storage::Storage;
 use tokio::task::JoinError;
 
 use super::{LastSwap, PluginSource, Trigger};
-use crate::core::{Core, CoreError};
+use crate::core::{CoreError, Swapping};
 
 /// Where backups are that are made before upgrades, in the data directory.
 const BACKUPS: &str = "backups";
 
-impl Core {
+impl Swapping<'_> {
     /// Upgrades the data format of a backend, after a backup.
     ///
     /// # Errors
     ///
     /// `NoBackend`, `NotFromPlugins`, `Upgrade`.
-    pub async fn upgrade_backend(self: &Arc<Self>, name: &str) -> Result<Upgraded, CoreError> {
-        let storage = self.backends.get(name)?.clone();
-        let supply = self.swaps.supply().ok_or(CoreError::NotFromPlugins)?;
-        let core = Arc::clone(self);
+    pub async fn upgrade(self, name: &str) -> Result<Upgraded, CoreError> {
+        let storage = self.0.backends.get(name)?.clone();
+        let supply = self.0.swaps.supply().ok_or(CoreError::NotFromPlugins)?;
+        let core = Arc::clone(self.0);
         // The upgrade goes on to its end, even if the client stops waiting.
-        let upgrading = tokio::spawn(async move { core.upgrade_to_the_end(&storage, &supply).await });
+        let upgrading =
+            tokio::spawn(async move { core.swapping().upgrade_to_the_end(&storage, &supply).await });
         let broken = |error: JoinError| SwapError::Interrupted { reason: error.to_string() };
         let upgraded = upgrading.await.unwrap_or_else(|error| Err(broken(error)));
         upgraded.map_err(|error| CoreError::Upgrade(Box::new(error)))
     }
 
     async fn upgrade_to_the_end(
-        &self,
+        self,
         storage: &Storage,
         supply: &PluginSource,
     ) -> Result<Upgraded, SwapError> {
@@ -49,13 +50,13 @@ impl Core {
                 (if error.is_loss() { "lost" } else { "failed" }, reason)
             }
         };
-        self.swaps.note(name, LastSwap { time: clock::now(), by: Trigger::Request, outcome, detail });
+        self.0.swaps.note(name, LastSwap { time: clock::now(), by: Trigger::Request, outcome, detail });
         upgraded
     }
 
     /// If a roll back fails because the data format is too new, the error names the backup that was made
     /// before.
-    pub(super) fn explain(&self, name: &str, error: SwapError) -> CoreError {
+    pub(super) fn explain(self, name: &str, error: SwapError) -> CoreError {
         let knows = match &error {
             SwapError::Previous { failure, .. } => match &**failure {
                 StageFailure::Format { plugin, .. } => Some(*plugin),
@@ -71,12 +72,12 @@ impl Core {
         }
     }
 
-    fn backups(&self) -> PathBuf {
-        self.settings.data_dir.join(BACKUPS)
+    fn backups(self) -> PathBuf {
+        self.0.settings.data_dir.join(BACKUPS)
     }
 
     /// The newest backup of a backend in a data format that is known.
-    fn newest_backup(&self, name: &str, knows: u32) -> Option<PathBuf> {
+    fn newest_backup(self, name: &str, knows: u32) -> Option<PathBuf> {
         let made = |path: &PathBuf| {
             let header = archive::describe(path).ok()?;
             (header.backend == name && header.data_format <= knows).then_some(header.made)

@@ -10,11 +10,11 @@ async fn host_whose_keys_another_has_changed_says_that_it_is_sealed() {
     let (one, other) = (&cluster.hosts[0], &cluster.hosts[1]);
     let next = next_keys();
     one.unsealed().unwrap().barrier().rekey(&REQUEST, &next).await.unwrap();
-    assert!(!one.seal_status(&REQUEST).await.unwrap().sealed, "the host that did it goes on");
-    assert!(other.seal_status(&REQUEST).await.unwrap().sealed);
+    assert!(!one.seal_control().seal_status(&REQUEST).await.unwrap().sealed, "the host that did it goes on");
+    assert!(other.seal_control().seal_status(&REQUEST).await.unwrap().sealed);
     // With the new share it serves again. Requests that still hold the former keys do not seal it.
     let share = Share::from_bytes(next.shares[0].expose()).unwrap();
-    assert!(!other.unseal(&REQUEST, share).await.unwrap().sealed);
+    assert!(!other.seal_control().unseal(&REQUEST, share).await.unwrap().sealed);
     view(other, &cluster.root()).await.unwrap();
 }
 
@@ -32,7 +32,7 @@ async fn host_that_changes_the_keys_itself_is_never_sealed_by_it() {
     });
     while !changing.is_finished() {
         view(&cluster.hosts[0], &root).await.unwrap();
-        assert!(!cluster.hosts[0].seal_status(&REQUEST).await.unwrap().sealed);
+        assert!(!cluster.hosts[0].seal_control().seal_status(&REQUEST).await.unwrap().sealed);
     }
     changing.await.unwrap();
 }
@@ -46,7 +46,7 @@ async fn host_whose_keys_another_has_changed_seals_itself_whatever_was_changed_b
         view(other, &cluster.root()).await.unwrap();
         let unsealed = one.unsealed().unwrap();
         unsealed.barrier().rekey(&REQUEST, &next_keys()).await.unwrap();
-        one.mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
+        one.mount_control().mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
         unsealed.put_policy(&REQUEST, "changing".to_owned(), policy(), Cas::default()).await.unwrap();
         let seen = view(other, &cluster.root()).await;
         assert!(matches!(seen, Err(CoreError::Sealed)), "{seen:?}");
@@ -64,6 +64,7 @@ async fn host_that_does_not_know_whether_its_rekeying_is_in_force_finds_out_and_
             let cluster = Cluster::begin(disk, 1).await;
             let host = &cluster.hosts[0];
             let begun = host
+                .ceremonies()
                 .begin_rekey(&REQUEST, ShareCounts::new(1, 1).unwrap(), false, Beginner::Anybody)
                 .await
                 .unwrap();
@@ -71,14 +72,14 @@ async fn host_that_does_not_know_whether_its_rekeying_is_in_force_finds_out_and_
             let share = || Share::from_bytes(cluster.made.shares[0].expose()).unwrap();
             cluster.rests().await;
             cluster.main.play(Script::Crash { at: 0, done: true });
-            assert!(host.rekey(&REQUEST, &nonce, share()).await.is_err());
+            assert!(host.ceremonies().rekey(&REQUEST, &nonce, share()).await.is_err());
             cluster.main.play(Script::Well);
             if asks_how_it_is {
-                assert!(!host.seal_status(&REQUEST).await.unwrap().sealed);
+                assert!(!host.seal_control().seal_status(&REQUEST).await.unwrap().sealed);
             } else {
                 view(host, &cluster.root()).await.unwrap();
             }
-            let told = host.rekey(&REQUEST, &nonce, share()).await.unwrap();
+            let told = host.ceremonies().rekey(&REQUEST, &nonce, share()).await.unwrap();
             let Rekeyed::Made { shares, .. } = told else { panic!("the new shares are not told") };
             assert!(cluster.another(&cluster.made.shares[0]).await.is_none());
             assert!(cluster.another(&shares[0]).await.is_some());

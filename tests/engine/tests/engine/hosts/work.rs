@@ -7,18 +7,18 @@ async fn reencryption_that_its_host_leaves_is_gone_on_with_by_another() {
     let cluster = Cluster::begin(Disk::shared(1_000), 3).await;
     let [one, other, third] = [0, 1, 2].map(|host| &cluster.hosts[host]);
     let unsealed = authorised(one, &cluster.made).await;
-    one.mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
+    one.mount_control().mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
     for number in 0..700 {
         write(one, &format!("s{number}")).await;
     }
     unsealed.barrier().rotate(&REQUEST).await.unwrap();
-    one.begin_reencryption(&REQUEST).await.unwrap();
-    let seen = async |host: &Arc<Core>| host.reencryption(&REQUEST).await.unwrap().unwrap();
+    one.mount_control().begin_reencryption(&REQUEST).await.unwrap();
+    let seen = async |host: &Arc<Core>| host.mount_control().reencryption(&REQUEST).await.unwrap().unwrap();
     while seen(other).await.seen < 100 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     // It gives nothing back: its lease has to run out.
-    one.seal();
+    one.seal_control().seal();
     let left = seen(other).await;
     assert!(left.is_running());
     let begun = tokio::time::Instant::now();
@@ -35,7 +35,7 @@ async fn work_that_another_host_has_the_lease_of_is_left_to_it() {
     let cluster = Cluster::begin(Disk::shared(1_000), 1).await;
     let host = &cluster.hosts[0];
     let unsealed = authorised(host, &cluster.made).await;
-    host.mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
+    host.mount_control().mount(&unsealed, &REQUEST, &new_mount("kv")).await.unwrap();
     write(host, "a").await;
     unsealed.barrier().rotate(&REQUEST).await.unwrap();
     cluster.rests().await;
@@ -49,11 +49,11 @@ async fn work_that_another_host_has_the_lease_of_is_left_to_it() {
         let names = cluster.main.keyspaces().await;
         names.into_iter().filter(|name| name.starts_with("mount-")).count()
     };
-    let reencryption = async || host.reencryption(&REQUEST).await.unwrap().unwrap();
+    let reencryption = async || host.mount_control().reencryption(&REQUEST).await.unwrap().unwrap();
     let meanwhile = async {
-        host.begin_reencryption(&REQUEST).await.unwrap();
-        host.unmount(&unsealed, &REQUEST, &MountPath::parse("kv").unwrap()).await.unwrap();
-        host.hurry();
+        host.mount_control().begin_reencryption(&REQUEST).await.unwrap();
+        host.mount_control().unmount(&unsealed, &REQUEST, &MountPath::parse("kv").unwrap()).await.unwrap();
+        host.housekeeping().hurry();
         tokio::time::sleep(Duration::from_secs(300)).await;
         assert_eq!((reencryption().await.seen, keyspaces().await), (0, 1), "nothing was done");
     };
