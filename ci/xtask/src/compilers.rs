@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{is_ci, output, root, run, target_dir};
+use crate::{
+    process::{is_ci, output, root, run, target_dir},
+    skipped::skip,
+};
 
 const PACKAGES: [&str; 2] = ["rustc-web", "cargo-web"];
 
@@ -25,10 +28,7 @@ pub(crate) fn prepare() -> Result<Option<PathBuf>> {
         if is_ci() && Path::new("/etc/debian_version").exists() {
             return Err(error.context("the second compiler"));
         }
-        eprintln!(
-            "xtask: SKIPPED: plugins of another compiler (Debian's packages {}): {error:#}",
-            PACKAGES.join(", ")
-        );
+        skip(&format!("plugins of another compiler (Debian's packages {}): {error:#}", PACKAGES.join(", ")));
         return Ok(None);
     }
     let program = |name: &str| {
@@ -43,7 +43,7 @@ pub(crate) fn prepare() -> Result<Option<PathBuf>> {
         Ok(version) => version,
         Err(error) if is_ci() => return Err(error.context("the second compiler")),
         Err(error) => {
-            eprintln!("xtask: SKIPPED: plugins of another compiler: {error:#}");
+            skip(&format!("plugins of another compiler: {error:#}"));
             return Ok(None);
         }
     };

@@ -10,7 +10,10 @@ use anyhow::{Context, Result, ensure};
 use keyway_private_postgres::{Missing, Options, Server};
 use serde_json::Value;
 
-use crate::process::{cargo, is_ci, root, run, target_dir};
+use crate::{
+    process::{cargo, is_ci, root, run, target_dir},
+    skipped::skip,
+};
 
 /// Every official plugin.
 const PLUGINS: [&str; 3] = ["memory", "sqlite", POSTGRES];
@@ -82,7 +85,7 @@ pub(crate) fn conform_libraries(wanted: Wanted) -> Result<()> {
         let config = format!(r#"{{"url": "{}"}}"#, server.url());
         run(&mut suite(wanted, POSTGRES, &config, &reports))?;
     } else {
-        eprintln!("xtask: SKIPPED: the table in docs/conformance.md, which has a column for PostgreSQL");
+        skip("the table in docs/conformance.md, which has a column for PostgreSQL");
         return Ok(());
     }
     let table = table(&reports)?;
@@ -94,7 +97,7 @@ fn postgres() -> Result<Option<Server>> {
     match Server::start(&Options { settings: &["max_connections=200"], ..Options::default() }) {
         Ok(server) => Ok(Some(server)),
         Err(error) if error.is::<Missing>() && !is_ci() => {
-            eprintln!("xtask: SKIPPED: the conformance of PostgreSQL's plugin ({error:#})");
+            skip(&format!("the conformance of PostgreSQL's plugin ({error:#})"));
             Ok(None)
         }
         Err(error) => Err(error),

@@ -11,6 +11,7 @@ mod process;
 mod programs;
 mod python;
 mod run;
+mod skipped;
 mod suite;
 mod test;
 mod tidy;

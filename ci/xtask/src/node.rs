@@ -4,7 +4,10 @@ use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 
-use crate::process::{is_ci, run, target_dir};
+use crate::{
+    process::{is_ci, run, target_dir},
+    skipped::skip,
+};
 
 /// Exactly these versions, with the hashes of the registry's archives: the judges of the protocol.
 const FILES: [(&str, &str); 2] = [
@@ -17,7 +20,7 @@ pub(crate) fn prepare() -> Result<Option<PathBuf>> {
     match try_prepare() {
         Ok(packages) => Ok(Some(packages)),
         Err(error) if !is_ci() => {
-            eprintln!("xtask: SKIPPED: the tests with node-vault ({error:#})");
+            skip(&format!("the tests with node-vault ({error:#})"));
             Ok(None)
         }
         Err(error) => Err(error),

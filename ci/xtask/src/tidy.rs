@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use crate::{
     process::{cargo, is_ci, output, root},
     programs::install,
+    skipped::skip,
 };
 
 /// The longest Rust file. A ratchet: it may become smaller.
@@ -100,9 +101,7 @@ const STUBS: [&str; 5] = ["todo!(", "unimplemented!(", "#[ignore", "FIXME", "XXX
 
 pub(crate) fn tidy() -> Result<()> {
     let Some(files) = files()? else {
-        eprintln!(
-            "xtask: SKIPPED: tidy, which asks git for the files (install the package git, or use a git checkout)"
-        );
+        skip("tidy, which asks git for the files (install the package git, or use a git checkout)");
         return Ok(());
     };
     let mut problems = Vec::new();

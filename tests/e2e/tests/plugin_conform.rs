@@ -1,9 +1,15 @@
 //! `keyway plugin conform`: the conformance suite as an author and an operator run it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use keyway_e2e::{Site, plugins::said};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// A site with the library of a plugin in it.
@@ -165,4 +171,43 @@ fn conform_says_what_is_wrong_with_how_it_is_called() {
     );
     let listed = site.run(&["plugin", "conform", "--list", "--only", "scan_cursor"]);
     assert!(listed.status.success() && said(&listed).lines().count() == 2, "{}", said(&listed));
+}
+
+#[test]
+fn conform_without_the_suite_says_where_to_put_it() {
+    let (site, file) = site_with("memory");
+    let alone = site.path("keyway");
+    fs::copy(keyway_e2e::built().join("keyway"), &alone).unwrap();
+    let mut command = Command::new(&alone);
+    let run =
+        command.args(["plugin", "conform"]).arg(site.path(&file)).env("PATH", "/nowhere").output().unwrap();
+    assert_eq!(run.status.code(), Some(4), "{}", said(&run));
+    assert!(
+        said(&run).contains("the program keyway-conform, which is neither next to this program"),
+        "{}",
+        said(&run)
+    );
+}
+
+#[test]
+fn conform_that_is_interrupted_tells_what_it_found() {
+    let (site, file) = site_with("memory");
+    let mut run = Command::new(keyway_e2e::built().join("keyway"))
+        .args(["plugin", "conform", &file, "--report", "r.json"])
+        .current_dir(site.path(""))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stdout.take().unwrap()).lines();
+    // One case has ended, and others are still to come.
+    lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("kept")).unwrap();
+    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    let ended = run.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{rest:#?}{}", said(&ended));
+    assert!(said(&ended).contains("the run was stopped before its end"), "{}", said(&ended));
+    let report: Value = serde_json::from_str(&read(site.path("r.json"))).unwrap();
+    assert_eq!(report["complete"], false);
+    assert!(!report["cases"].as_array().unwrap().is_empty());
 }

@@ -247,6 +247,30 @@ async fn request_stays_with_one_generation_while_others_go_to_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn request_that_releases_its_generations_keeps_no_swap_waiting_and_goes_to_the_next() {
+    let bench = Bench::new(Sharing::ONE_PROCESS).await;
+    let releases: [fn(Work) -> Work; 2] = [
+        // What the server does after the gate has answered: the audit line of the answer is still to come.
+        |work| work.detached(),
+        // What a request does that asks for a swap.
+        |work| {
+            work.unpin();
+            work
+        },
+    ];
+    for (release, former) in releases.into_iter().zip(1..) {
+        let request = Work::new([1; 16]);
+        bench.get_for(&request).await;
+        bench.swap().await.unwrap();
+        assert_eq!(bench.slot.draining(), 1, "the request is pinned");
+        let request = release(request);
+        tokio::time::timeout(Duration::from_secs(20), bench.slot.drained()).await.unwrap();
+        bench.get_for(&request).await;
+        assert_eq!(bench.served(), [former, former + 1]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_end_in_time_is_cancelled_and_only_writes_that_were_asked_for_are_unknown() {
     let bench = Bench::new(Sharing::ONE_PROCESS).await;
     let (reader, writer) = (bench.storage.clone(), bench.storage.clone());
