@@ -9,7 +9,7 @@ use bytes::Bytes;
 use keyway_common::json::has_repeated_name;
 use keyway_core::{
     Caller, CoreError,
-    policy::{Ask, Capabilities, Operation},
+    policy::{AccessQuestion, Capabilities, Operation},
 };
 use keyway_storage::prefetch::Prefetched;
 use serde_json::{Map, Value};
@@ -243,7 +243,7 @@ async fn authorise(
         Action::Write => written(context, route, path).await?,
     };
     let parameters = if acl.looks_at_parameters(path) { parameters(context)? } else { Map::new() };
-    let ask = Ask { operation, path, parameters: &parameters, wrapping_s: call.wrap_ttl };
+    let ask = AccessQuestion { operation, path, parameters: &parameters, wrapping_s: call.wrap_ttl };
     if acl.allows(&ask) { Ok(()) } else { Err(ApiError::PermissionDenied) }
 }
 

@@ -13,7 +13,7 @@ pub mod spike;
 pub mod store;
 
 pub use self::{
-    acl::{Acl, Ask, Operation},
+    acl::{AccessQuestion, Acl, Operation},
     rule::{Capabilities, PathRule, Permissions},
     store::{Policies, PolicyError},
 };

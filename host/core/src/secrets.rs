@@ -22,10 +22,10 @@ pub mod upgrade;
 pub mod versions;
 pub mod write;
 
-pub use engine::{Engine, EngineError, Found, Part, Read};
+pub use engine::{Engine, EngineError, FoundVersion, Part, Read};
 pub use metadata::{Metadata, VersionMetadata};
 pub use path::{FolderPath, SecretPath};
 pub(crate) use place::place_of;
 pub use settings::Settings;
 pub use versions::{Fate, Which};
-pub use write::{Content, Write, Written};
+pub use write::{Content, Write, WriteResult};

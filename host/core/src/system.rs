@@ -61,7 +61,7 @@ pub struct Records<'a> {
 
 /// A record as it is in the store.
 #[derive(Debug)]
-pub struct Held<T> {
+pub struct StoredRecord<T> {
     /// What it says.
     pub value: T,
     /// Which writing of it this is.
@@ -115,7 +115,7 @@ impl<'a> Records<'a> {
         &self,
         kind: RecordKind,
         key: &[u8],
-    ) -> Result<Option<Held<T>>, SystemError> {
+    ) -> Result<Option<StoredRecord<T>>, SystemError> {
         let place = Key::new(SYSTEM_KEYSPACE, key);
         match self.barrier.system().get_or_prefetched(self.work, place, self.prefetched).await?.record() {
             None => Ok(None),
@@ -132,7 +132,7 @@ impl<'a> Records<'a> {
         &self,
         kind: RecordKind,
         keys: &[Vec<u8>],
-    ) -> Result<Vec<Option<Held<T>>>, SystemError> {
+    ) -> Result<Vec<Option<StoredRecord<T>>>, SystemError> {
         let wanted: Vec<Key<'_>> = keys.iter().map(|key| Key::new(SYSTEM_KEYSPACE, key)).collect();
         let prefetched: Option<Vec<_>> = self
             .prefetched
@@ -390,7 +390,7 @@ impl<'a> Records<'a> {
         kind: RecordKind,
         key: &[u8],
         stored: &keyway_loader::Record,
-    ) -> Result<Held<T>, SystemError> {
+    ) -> Result<StoredRecord<T>, SystemError> {
         let unopenable =
             |reason| SystemError::Unopenable { key: String::from_utf8_lossy(key).into_owned(), reason };
         let opened = self.barrier.open(self.work, &Record::system(kind, key), stored.value()).await;
@@ -399,7 +399,7 @@ impl<'a> Records<'a> {
             error => error.into(),
         })?;
         let value = serde_json::from_slice(&opened).map_err(|_| unopenable(OpenError::Malformed))?;
-        Ok(Held { value, version: stored.version() })
+        Ok(StoredRecord { value, version: stored.version() })
     }
 
     async fn seal<T: Serialize>(&self, new: &New<'_, T>) -> Result<Vec<u8>, SystemError> {

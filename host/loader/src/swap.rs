@@ -106,11 +106,11 @@ impl Default for Deadlines {
 
 /// How a new generation came to serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum SwapMode {
     /// Opened next to the old one.
-    Beside,
+    SideBySide,
     /// Opened after the old one was closed, while calls waited.
-    Held,
+    Exclusive,
 }
 
 /// A generation, as a report names it.
@@ -149,7 +149,7 @@ pub struct Swapped {
     /// What serves now.
     pub to: Side,
     /// How.
-    pub way: Way,
+    pub way: SwapMode,
     /// How long calls waited.
     pub waited: Duration,
     /// Whether its library or its settings are others.
@@ -224,16 +224,16 @@ impl Swapping {
         let (way, waited, migrated) = match self.swap.data {
             Data::Kept if may_be_open_twice(&old, &chosen.plugin) => {
                 self.open_beside(&old, &chosen, true).await?;
-                (Way::Beside, none, None)
+                (SwapMode::SideBySide, none, None)
             }
-            Data::Kept => (Way::Held, self.open_behind(&old, &chosen).await?, None),
+            Data::Kept => (SwapMode::Exclusive, self.open_behind(&old, &chosen).await?, None),
             Data::Migrated => {
                 let (records, waited) = self.migrate(&old, &chosen).await?;
-                (Way::Held, waited, Some(records))
+                (SwapMode::Exclusive, waited, Some(records))
             }
             Data::Discarded => {
                 self.open_beside(&old, &chosen, false).await?;
-                (Way::Beside, none, None)
+                (SwapMode::SideBySide, none, None)
             }
         };
         let new = self.slot.generation().map_err(SwapError::NotOpen)?;
@@ -300,7 +300,7 @@ impl Swapping {
         Ok(Swapped {
             from: None,
             to,
-            way: Way::Beside,
+            way: SwapMode::SideBySide,
             waited: Duration::ZERO,
             is_changed: true,
             migrated: None,

@@ -8,7 +8,7 @@
 use keyway_loader::{Condition, Delete, Key, Op, Put, Record, Sharing, Version};
 use uuid::Uuid;
 
-use crate::{Beside, SYSTEM_KEYSPACE, Storage, StorageError, Work};
+use crate::{Companion, SYSTEM_KEYSPACE, Storage, StorageError, Work};
 
 const KEY: &[u8] = b"epoch";
 /// The most operations of one batch: a record, the mark, and the check of a fence.
@@ -60,7 +60,7 @@ pub fn peer_sync(system: &Storage, work: &Work) -> Result<PeerSync, StorageError
 ///
 /// The store's.
 pub async fn put(system: &Storage, work: &Work, put: Put<'_>) -> Result<Version, StorageError> {
-    system.put_settled_with(work, put, Beside::Mark(place())).await
+    system.put_settled_with(work, put, Companion::EpochMark(place())).await
 }
 
 /// As [`Storage::delete`], and every host knows of it.

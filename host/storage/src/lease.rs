@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    BACKGROUND, Beside, SYSTEM_KEYSPACE, Storage, StorageError, Work,
+    BACKGROUND, Companion, SYSTEM_KEYSPACE, Storage, StorageError, Work,
     epoch::{self, PeerSync},
     prefetch::RecordKey,
 };
@@ -169,7 +169,7 @@ impl Leases {
         let put = Put::new(place(&fence_key), &text).when(condition(fence));
         // Unless the one who has it has just said that it works.
         let silent = Op::check(place(&beat_key), condition(beat));
-        match system.put_settled_with(&BACKGROUND, put, Beside::Check(silent)).await {
+        match system.put_settled_with(&BACKGROUND, put, Companion::Check(silent)).await {
             Ok(version) => Ok(Acquired::Held(Lease(Some(Taken { name, id: holder.id, fence: version })))),
             Err(error) if error.is_lost_race() => Ok(Acquired::Busy),
             Err(error) => Err(error),
@@ -228,7 +228,7 @@ impl Taken {
         let (fence, beat) = (key(self.name), beat_key(self.name));
         let stands = Op::check(place(&fence), Condition::Version(self.fence));
         system
-            .put_settled_with(&BACKGROUND, Put::new(place(&beat), &text), Beside::Check(stands))
+            .put_settled_with(&BACKGROUND, Put::new(place(&beat), &text), Companion::Check(stands))
             .await
             .map(|_| ())
     }

@@ -25,7 +25,7 @@ pub use self::{
     guard::CallLimits,
     metrics::{BackendMetrics, CallMetrics},
     read::Keys,
-    settle::Beside,
+    settle::Companion,
     storage::Storage,
     tally::Tallied,
     work::{BACKGROUND, Work},

@@ -10,14 +10,14 @@ const SETTLE_ATTEMPTS: u32 = 3;
 
 /// An operation that is written together with a record.
 #[derive(Clone, Copy)]
-pub enum Beside<'a> {
+pub enum Companion<'a> {
     /// Nothing.
-    Nothing,
+    None,
     /// A condition, without which the record is not written.
     Check(Op<'a>),
     /// A record with a random mark. Each attempt has another mark, so hosts never take a late one for the
     /// current one.
-    Mark(Key<'a>),
+    EpochMark(Key<'a>),
 }
 
 impl Storage {
@@ -28,7 +28,7 @@ impl Storage {
     ///
     /// The backend's. The outcome is unknown only if the record cannot be read either.
     pub async fn put_settled(&self, work: &Work, put: Put<'_>) -> Result<Version, StorageError> {
-        self.put_settled_with(work, put, Beside::Nothing).await
+        self.put_settled_with(work, put, Companion::None).await
     }
 
     /// As [`put_settled`](Self::put_settled), together with another operation, in one batch. That operation
@@ -42,11 +42,11 @@ impl Storage {
         &self,
         work: &Work,
         put: Put<'_>,
-        beside: Beside<'_>,
+        companion: Companion<'_>,
     ) -> Result<Version, StorageError> {
         let mut attempts = 0;
         loop {
-            let error = match self.put_with(work, put, beside).await {
+            let error = match self.put_with(work, put, companion).await {
                 Ok(version) => return Ok(version),
                 Err(error) if error.is_unknown() => error,
                 // The attempt before may have been the one that was quicker.
@@ -70,12 +70,17 @@ impl Storage {
         }
     }
 
-    async fn put_with(&self, work: &Work, put: Put<'_>, beside: Beside<'_>) -> Result<Version, StorageError> {
+    async fn put_with(
+        &self,
+        work: &Work,
+        put: Put<'_>,
+        companion: Companion<'_>,
+    ) -> Result<Version, StorageError> {
         let mark = Uuid::new_v4();
-        let other = match beside {
-            Beside::Nothing => return self.put(work, put).await,
-            Beside::Check(check) => check,
-            Beside::Mark(place) => Op::put(place, mark.as_bytes()),
+        let other = match companion {
+            Companion::None => return self.put(work, put).await,
+            Companion::Check(check) => check,
+            Companion::EpochMark(place) => Op::put(place, mark.as_bytes()),
         };
         let ops = [operation(put), other];
         if !self.takes_at_once(work, &ops) {

@@ -1,7 +1,7 @@
 //! `data`: reading, writing, patching, and deleting the current version.
 
 use keyway_common::json::has_repeated_name;
-use keyway_core::secrets::{Content, Fate, Read, Which, Write, Written};
+use keyway_core::secrets::{Content, Fate, Read, Which, Write, WriteResult};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -85,8 +85,8 @@ async fn write_version(context: &RequestContext<'_>, patches: bool) -> Result<An
     let bytes = value.get().as_bytes();
     let content = if patches { Content::Patch(bytes) } else { Content::Whole(bytes) };
     match engine.write(&path, &Write { content, cas }).await? {
-        Written::Done(found) => Ok(Answer::kv(VersionAnswer::new(&found))),
-        Written::Missing => Err(ApiError::NotFound),
-        Written::Deleted(found) => Ok(Answer::kv_deleted(VersionAnswer::new(&found))),
+        WriteResult::Done(found) => Ok(Answer::kv(VersionAnswer::new(&found))),
+        WriteResult::Missing => Err(ApiError::NotFound),
+        WriteResult::Deleted(found) => Ok(Answer::kv_deleted(VersionAnswer::new(&found))),
     }
 }

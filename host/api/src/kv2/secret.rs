@@ -1,6 +1,6 @@
 //! The secret that a request names, and the answer about a version.
 
-use keyway_core::secrets::{Engine, Found, SecretPath};
+use keyway_core::secrets::{Engine, FoundVersion, SecretPath};
 use serde::Serialize;
 
 use crate::{answer::Answer, call::Call, error::ApiError, route::RequestContext};
@@ -28,7 +28,7 @@ pub(super) struct VersionAnswer<'a> {
 }
 
 impl<'a> VersionAnswer<'a> {
-    pub(super) fn new(found: &'a Found) -> Self {
+    pub(super) fn new(found: &'a FoundVersion) -> Self {
         Self {
             created_time: &found.metadata.created_time,
             custom_metadata: found.custom.as_ref(),
@@ -40,7 +40,7 @@ impl<'a> VersionAnswer<'a> {
 }
 
 /// 404 with the metadata of the version.
-pub(super) fn deleted(data: &'static str, found: &Found) -> Answer {
+pub(super) fn deleted(data: &'static str, found: &FoundVersion) -> Answer {
     let metadata = VersionAnswer::new(found);
     Answer::kv_deleted(serde_json::json!({ data: null, "metadata": metadata }))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyway_core::audit::{Device, redact::Hashes, spec::Written};
+use keyway_core::audit::{Device, redact::Hashes, spec::DeviceRecord};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -60,7 +60,7 @@ pub(super) async fn enable(context: &RequestContext<'_>) -> Result<Answer, ApiEr
         };
         options.insert(name, text);
     }
-    let device = Written {
+    let device = DeviceRecord {
         name: name(context).to_owned(),
         kind: request.kind.unwrap_or_default(),
         description: request.description.unwrap_or_default(),

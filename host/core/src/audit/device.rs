@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 pub(super) use self::job::Told;
 use self::{
-    job::{Ask, Job, State, tell},
+    job::{Job, State, WriterMessage, tell},
     writer::Writer,
 };
 use super::{
@@ -112,7 +112,7 @@ impl Device {
             Some(told)
         } else {
             self.state.queued.fetch_add(1, Ordering::Relaxed);
-            let sent = self.queue.try_send(Job { ask: Ask::Write(entry), told });
+            let sent = self.queue.try_send(Job { ask: WriterMessage::Write(entry), told });
             sent.err().map(|(TrySendError::Full(job) | TrySendError::Disconnected(job))| {
                 self.state.queued.fetch_sub(1, Ordering::Relaxed);
                 job.told
@@ -127,16 +127,16 @@ impl Device {
 
     /// Asks whether it could write.
     pub(super) fn probe(&self, told: Told) {
-        self.ask(Ask::Probe, told);
+        self.ask(WriterMessage::Probe, told);
     }
 
     /// Has it opened before the first line comes, so that it is known whether it accepts one.
     pub(super) fn open(&self) {
         let (told, _unheard) = mpsc::channel(1);
-        self.ask(Ask::Open, told);
+        self.ask(WriterMessage::Open, told);
     }
 
-    fn ask(&self, ask: Ask, told: Told) {
+    fn ask(&self, ask: WriterMessage, told: Told) {
         self.state.queued.fetch_add(1, Ordering::Relaxed);
         // If the queue is full or closed, `told` is dropped, and the caller notices that.
         if self.queue.try_send(Job { ask, told }).is_err() {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// A device as it is written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
+pub struct DeviceRecord {
     /// Its name, without slashes at the ends.
     pub name: String,
     /// `file` or `socket`.
@@ -48,7 +48,7 @@ pub enum Target {
     Unix(PathBuf),
 }
 
-impl Written {
+impl DeviceRecord {
     /// The device that this says.
     ///
     /// # Errors
@@ -194,7 +194,8 @@ mod tests {
 
     fn parse(kind: &str, options: &[(&str, &str)]) -> Result<Spec, String> {
         let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Written { name: "a".to_owned(), kind: kind.to_owned(), description: String::new(), options }.parse()
+        DeviceRecord { name: "a".to_owned(), kind: kind.to_owned(), description: String::new(), options }
+            .parse()
     }
 
     #[test]

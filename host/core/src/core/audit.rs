@@ -10,7 +10,7 @@ use super::{AuditDevices, CoreError, Unsealed};
 use crate::{
     audit::{
         refusal::{DeviceRefusal, MAX_ADDED},
-        spec::{Spec, Written},
+        spec::{DeviceRecord, Spec},
     },
     barrier::Barrier,
     system::{Next, Records},
@@ -25,7 +25,7 @@ impl AuditDevices<'_> {
     ///
     /// `AuditDevice` if the configuration does not allow it, there is one of that name, or it cannot be used;
     /// and the store's.
-    pub async fn add(self, work: &Work, device: Written) -> Result<(), CoreError> {
+    pub async fn add(self, work: &Work, device: DeviceRecord) -> Result<(), CoreError> {
         if !self.0.audit.has_api() {
             return Err(DeviceRefusal::NoApi.into());
         }
@@ -36,7 +36,7 @@ impl AuditDevices<'_> {
             return Err(exists());
         }
         self.0.audit.check(&spec).await.map_err(DeviceRefusal::from)?;
-        self.edit_devices(work, move |devices: &mut Vec<Written>| {
+        self.edit_devices(work, move |devices: &mut Vec<DeviceRecord>| {
             if devices.iter().any(|known| known.name == device.name) {
                 return Err(exists());
             }
@@ -61,7 +61,7 @@ impl AuditDevices<'_> {
             return Err(DeviceRefusal::Configured { name: name.to_owned() }.into());
         }
         let gone = name.to_owned();
-        self.edit_devices(work, move |devices: &mut Vec<Written>| {
+        self.edit_devices(work, move |devices: &mut Vec<DeviceRecord>| {
             devices.retain(|known| known.name != gone);
             Ok(())
         })
@@ -72,7 +72,8 @@ impl AuditDevices<'_> {
 
     /// The devices that were added so far.
     pub(super) async fn stored(self, barrier: &Barrier, work: &Work) -> Result<Vec<Spec>, CoreError> {
-        let held = Records::new(barrier, work).get::<Vec<Written>>(RecordKind::AuditDevices, KEY).await?;
+        let held =
+            Records::new(barrier, work).get::<Vec<DeviceRecord>>(RecordKind::AuditDevices, KEY).await?;
         Ok(specs(&held.map(|held| held.value).unwrap_or_default()))
     }
 
@@ -93,7 +94,7 @@ impl AuditDevices<'_> {
     async fn edit_devices(
         self,
         work: &Work,
-        edit: impl Fn(&mut Vec<Written>) -> Result<(), CoreError> + Send + Sync + 'static,
+        edit: impl Fn(&mut Vec<DeviceRecord>) -> Result<(), CoreError> + Send + Sync + 'static,
     ) -> Result<(), CoreError> {
         let core = Arc::clone(self.0);
         let work = work.clone();
@@ -105,14 +106,14 @@ impl AuditDevices<'_> {
     async fn edit_devices_in_turn(
         self,
         work: &Work,
-        edit: impl Fn(&mut Vec<Written>) -> Result<(), CoreError> + Sync,
+        edit: impl Fn(&mut Vec<DeviceRecord>) -> Result<(), CoreError> + Sync,
     ) -> Result<(), CoreError> {
         let _turn = self.0.devices_turn.lock().await;
         let unsealed = self.0.unsealed()?;
-        let devices: Vec<Written> = unsealed
+        let devices: Vec<DeviceRecord> = unsealed
             .records(work)
             .kept_by_hosts()
-            .change(RecordKind::AuditDevices, KEY, |devices: Option<Vec<Written>>| {
+            .change(RecordKind::AuditDevices, KEY, |devices: Option<Vec<DeviceRecord>>| {
                 let mut devices = devices.unwrap_or_default();
                 edit(&mut devices)?;
                 let next = if devices.is_empty() { Next::Remove } else { Next::Put(devices.clone()) };
@@ -133,8 +134,8 @@ impl AuditDevices<'_> {
 }
 
 /// What a later version has written is left out, and said.
-fn specs(devices: &[Written]) -> Vec<Spec> {
-    let spec = |device: &Written| match device.parse() {
+fn specs(devices: &[DeviceRecord]) -> Vec<Spec> {
+    let spec = |device: &DeviceRecord| match device.parse() {
         Ok(spec) => Some(spec),
         Err(error) => {
             tracing::error!(error, name = device.name, "an audit device that was added cannot be used");

@@ -6,7 +6,7 @@ use keyway_storage::{Work, prefetch::Prefetched};
 
 use super::{Core, CoreError, Unsealed};
 use crate::{
-    policy::{Acl, store::Kept},
+    policy::{Acl, store::CachedAcl},
     token::{Live, Token},
 };
 
@@ -41,7 +41,8 @@ impl Core {
             return Err(CoreError::PermissionDenied);
         };
         unsealed.learn(&live);
-        let Kept { acl, since } = unsealed.policies.acl(unsealed.records(work), &live.entry.policies).await?;
+        let CachedAcl { acl, since } =
+            unsealed.policies.acl(unsealed.records(work), &live.entry.policies).await?;
         Ok(Caller { live, acl, since })
     }
 }

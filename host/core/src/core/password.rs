@@ -10,7 +10,7 @@ use keyway_crypto::{
 use keyway_storage::Work;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{CoreError, SealControl, SealStatus, sealing::Since};
+use super::{CoreError, SealControl, SealStatus, sealing::SessionStart};
 
 impl SealControl<'_> {
     /// Since when there is a password, in RFC 3339; none if there is none.
@@ -66,7 +66,7 @@ impl SealControl<'_> {
         // That took its time, in which the password or the keys may have become others.
         let (record, version) = self.look(work).await?.ok_or(CoreError::NotInitialised)?;
         let unlocked = record.unlock_by_password(&key).ok_or(CoreError::WrongPassword)?;
-        self.open_up(work, (record, version), unlocked, Since::Sealed(seals)).await
+        self.open_up(work, (record, version), unlocked, SessionStart::Sealed(seals)).await
     }
 
     /// One password at a time: each takes memory and time, and this limits guessing.

@@ -43,7 +43,7 @@ pub(super) struct Progress {
 }
 
 /// The point after which a seal or a reset of the shares makes an unsealing void.
-pub(super) enum Since {
+pub(super) enum SessionStart {
     /// To seal, or to begin again with the shares.
     Begun(u64),
     /// To seal.
@@ -115,12 +115,12 @@ impl Sealing {
 
     /// Unseals, unless a request has sealed, begun again or unsealed since. Does `begin` before any request
     /// gets the keys.
-    pub(super) fn publish(&self, unsealed: Unsealed, since: &Since, begin: impl FnOnce()) -> bool {
+    pub(super) fn publish(&self, unsealed: Unsealed, since: &SessionStart, begin: impl FnOnce()) -> bool {
         let mut progress = self.progress();
         let mut present = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
         let counts = match since {
-            Since::Begun(epoch) => progress.epoch == *epoch,
-            Since::Sealed(seals) => progress.seals == *seals,
+            SessionStart::Begun(epoch) => progress.epoch == *epoch,
+            SessionStart::Sealed(seals) => progress.seals == *seals,
         };
         if !counts || present.is_some() {
             return false;

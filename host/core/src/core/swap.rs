@@ -29,8 +29,8 @@ const FEWEST: u64 = 20;
 
 impl Swapping<'_> {
     /// Takes plugins from here, from now on.
-    pub fn set_plugin_source(self, supply: PluginSource) {
-        *self.0.swaps.supply.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(supply));
+    pub fn set_plugin_source(self, source: PluginSource) {
+        *self.0.swaps.source.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(source));
     }
 
     /// What became of the last swap of a backend.
@@ -55,15 +55,15 @@ impl Swapping<'_> {
     /// Swaps a backend, and goes on to its end, whether or not the caller waits for it.
     async fn swap_by(self, by: Trigger, name: &str, asked: SwapRequest) -> Result<Swapped, CoreError> {
         let storage = self.0.backends.get(name)?.clone();
-        let supply = self.0.swaps.supply().ok_or(CoreError::NotFromPlugins)?;
+        let source = self.0.swaps.source().ok_or(CoreError::NotFromPlugins)?;
         if asked.data == Data::Discarded && storage.name() == self.0.backends.system.name() {
             return Err(CoreError::DiscardsSystem);
         }
         let is_back = asked.back;
-        let swap = plan(by, &storage, &supply, asked).ok_or(CoreError::NotConfigured)?;
+        let swap = plan(by, &storage, &source, asked).ok_or(CoreError::NotConfigured)?;
         let core = Arc::clone(self.0);
         let task = tokio::spawn(async move {
-            core.swapping().swap_to_the_end(by, &storage, &supply, swap, is_back).await
+            core.swapping().swap_to_the_end(by, &storage, &source, swap, is_back).await
         });
         let broken = |error: tokio::task::JoinError| SwapError::Interrupted { reason: error.to_string() };
         let swapped = task.await.unwrap_or_else(|error| Err(broken(error)));
@@ -74,12 +74,12 @@ impl Swapping<'_> {
         self,
         by: Trigger,
         storage: &Storage,
-        supply: &Arc<PluginSource>,
+        source: &Arc<PluginSource>,
         swap: Swap,
         is_back: bool,
     ) -> Result<Swapped, SwapError> {
         let name = storage.name();
-        let swapped = supply.loader.swap(storage.slot(), swap).await;
+        let swapped = source.loader.swap(storage.slot(), swap).await;
         match &swapped {
             Ok(swapped) => {
                 let outcome = match (is_back, swapped.is_reopening()) {
@@ -98,7 +98,7 @@ impl Swapping<'_> {
                 let detail = format!("{from} → {}", named(to));
                 self.0.swaps.note(name, LastSwap { time: clock::now(), by, outcome, detail });
                 if by != Trigger::Watch && !is_back && swapped.is_changed && swapped.from.is_some() {
-                    self.watch(storage, &supply.swaps);
+                    self.watch(storage, &source.swaps);
                 }
             }
             Err(error) => {
@@ -189,8 +189,8 @@ impl Swapping<'_> {
     pub async fn swap_to_configuration(self) {
         for name in self.0.backend_names().into_iter().map(str::to_owned).collect::<Vec<_>>() {
             let Ok(storage) = self.0.backends.get(&name) else { continue };
-            let Some(supply) = self.0.swaps.supply() else { return };
-            match due(storage, &supply).await {
+            let Some(source) = self.0.swaps.source() else { return };
+            match due(storage, &source).await {
                 Ok(false) => {
                     tracing::info!(backend = name, "it has the newest version and its settings already")
                 }
@@ -209,16 +209,16 @@ impl Swapping<'_> {
 }
 
 /// Whether the configuration asks for something else than what serves.
-async fn due(storage: &Storage, supply: &Arc<PluginSource>) -> Result<bool, String> {
+async fn due(storage: &Storage, source: &Arc<PluginSource>) -> Result<bool, String> {
     let Ok(present) = storage.generation() else { return Ok(true) };
-    let settings = supply
+    let settings = source
         .backends
         .get(storage.name())
         .ok_or("it is no longer in the configuration, which takes a restart")?;
     let requirement = settings.wanted.plugin.clone();
     let admits = |version| requirement.admits(version);
-    let (supply, wanted, name) = (Arc::clone(supply), settings.wanted.clone(), storage.name().to_owned());
-    let foreseen = tokio::task::spawn_blocking(move || supply.loader.foresee(&wanted, &name));
+    let (source, wanted, name) = (Arc::clone(source), settings.wanted.clone(), storage.name().to_owned());
+    let foreseen = tokio::task::spawn_blocking(move || source.loader.foresee(&wanted, &name));
     let foreseen =
         foreseen.await.map_err(|error| error.to_string())?.map_err(|error| Chain(&error).to_string())?;
     let digest = foreseen.library.described.staged.digest;
@@ -237,8 +237,8 @@ async fn due(storage: &Storage, supply: &Arc<PluginSource>) -> Result<bool, Stri
 
 /// Only a request may ask for a plugin that was rolled back. None if the backend is no longer in the
 /// configuration, which would say what to open.
-fn plan(by: Trigger, storage: &Storage, supply: &PluginSource, asked: SwapRequest) -> Option<Swap> {
-    let configured = supply.backends.get(storage.name());
+fn plan(by: Trigger, storage: &Storage, source: &PluginSource, asked: SwapRequest) -> Option<Swap> {
+    let configured = source.backends.get(storage.name());
     let target = match asked.plugin {
         _ if asked.back => Target::Previous,
         Some(plugin) => Target::Newest(plugin),
@@ -249,7 +249,7 @@ fn plan(by: Trigger, storage: &Storage, supply: &PluginSource, asked: SwapReques
         None if asked.back => None,
         None => configured.map(|settings| settings.config.clone()),
     };
-    let data_dir = supply.data_dir.clone();
+    let data_dir = source.data_dir.clone();
     let config = config.map(|config| BackendConfig { name: storage.name().to_owned(), config, data_dir });
     Some(Swap {
         target,
@@ -257,7 +257,7 @@ fn plan(by: Trigger, storage: &Storage, supply: &PluginSource, asked: SwapReques
         data: asked.data,
         takes_set_aside: by == Trigger::Request,
         only_from: asked.only_from,
-        deadlines: supply.swaps.deadlines,
+        deadlines: source.swaps.deadlines,
     })
 }
 

@@ -6,7 +6,9 @@ use keyway_crypto::shares::Share;
 use keyway_loader::Version;
 use keyway_storage::Work;
 
-use super::{CoreError, SealControl, SealStatus, Unsealed, presence, reencryption, sealing::Since, upkeep};
+use super::{
+    CoreError, SealControl, SealStatus, Unsealed, presence, reencryption, sealing::SessionStart, upkeep,
+};
 use crate::{
     barrier::Barrier,
     mounts::Mounts,
@@ -34,7 +36,7 @@ impl SealControl<'_> {
             return Ok(self.0.sealing.status_of(Some(&record)));
         };
         // The shares are kept until this has succeeded: a hiccup of the store must not cost them.
-        self.open_up(work, (record, version), unlocked, Since::Begun(epoch)).await
+        self.open_up(work, (record, version), unlocked, SessionStart::Begun(epoch)).await
     }
 
     /// Serves with these keys, unless a seal or a reset of the shares made the unsealing void.
@@ -43,7 +45,7 @@ impl SealControl<'_> {
         work: &Work,
         (record, version): (SealRecord, Version),
         unlocked: Unlocked,
-        since: Since,
+        since: SessionStart,
     ) -> Result<SealStatus, CoreError> {
         let barrier =
             Arc::new(Barrier::new(self.0.backends.system.clone(), unlocked, self.0.settings.key_uses));

@@ -15,7 +15,7 @@ use crate::{
     mounts::Mounts,
     policy::{
         Acl, Policies, PolicyError,
-        store::{Cas, Written},
+        store::{Cas, PolicyText},
     },
     system::Records,
     token::{Live, TokenName, Tokens},
@@ -34,13 +34,13 @@ pub struct Unsealed {
     /// Backends whose markers were seen to be this cluster's.
     admitted: Mutex<HashSet<String>>,
     /// What other hosts have changed, as far as is known.
-    pub(super) seen: Seen,
+    pub(super) seen: EpochTracker,
     pub(super) lineages: Lineages,
 }
 
 /// Which changes of other hosts this one knows.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct EpochTracker {
     known: Mutex<Seeing>,
     /// Held while this host takes over changes of other hosts.
     pub(super) turn: tokio::sync::Mutex<()>,
@@ -54,7 +54,7 @@ struct Seeing {
     begun: Option<Instant>,
 }
 
-impl Seen {
+impl EpochTracker {
     fn known(&self) -> MutexGuard<'_, Seeing> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,7 +115,7 @@ impl Unsealed {
             mounts,
             policies: Policies::default(),
             admitted: Mutex::default(),
-            seen: Seen::default(),
+            seen: EpochTracker::default(),
             lineages: Lineages::default(),
         }
     }
@@ -145,7 +145,7 @@ impl Unsealed {
         self: &Arc<Self>,
         work: &Work,
         name: String,
-        written: Written,
+        written: PolicyText,
         cas: Cas,
     ) -> Result<(), PolicyError> {
         let (unsealed, work) = (Arc::clone(self), work.clone());

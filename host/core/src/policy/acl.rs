@@ -49,7 +49,7 @@ impl Operation {
 
 /// A request, as far as policies look at it.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+pub struct AccessQuestion<'a> {
     /// The operation.
     pub operation: Operation,
     /// Its path after `/v1/`; that of a list or a scan ends with a slash.
@@ -162,7 +162,7 @@ impl Acl {
     }
 
     /// Whether the request is allowed.
-    pub fn allows(&self, ask: &Ask<'_>) -> bool {
+    pub fn allows(&self, ask: &AccessQuestion<'_>) -> bool {
         if self.is_root {
             return true;
         }

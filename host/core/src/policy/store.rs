@@ -63,7 +63,7 @@ pub enum PolicyError {
 /// A policy as its author wrote it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Written {
+pub enum PolicyText {
     /// Rules for paths, in HCL or JSON.
     Acl(String),
     /// One of SPIKE's.
@@ -75,7 +75,7 @@ pub enum Written {
 #[serde(from = "Kind")]
 pub struct Stored {
     /// What its author wrote.
-    pub policy: Written,
+    pub policy: PolicyText,
     /// How often it was written; zero for one that cannot be written, and for one that was written before versions were counted.
     pub version: u64,
     /// When it was written last. Empty for a built-in policy, and for one that was written before this was noted.
@@ -90,14 +90,14 @@ pub struct Stored {
 #[serde(untagged)]
 enum Kind {
     Counted {
-        policy: Written,
+        policy: PolicyText,
         version: u64,
         modified: String,
         #[serde(default)]
         cas_required: bool,
     },
     /// As it was before versions were counted.
-    Bare(Written),
+    Bare(PolicyText),
 }
 
 impl From<Kind> for Stored {
@@ -114,11 +114,11 @@ impl From<Kind> for Stored {
 impl Stored {
     /// The built-in policy that can be written: `default`, in its first version.
     fn builtin(name: &str) -> Option<Self> {
-        let policy = Written::Acl(builtin::DEFAULT_TEXT.to_owned());
+        let policy = PolicyText::Acl(builtin::DEFAULT_TEXT.to_owned());
         (name == DEFAULT).then(|| Self { version: 1, ..Self::bare(policy) })
     }
 
-    fn bare(policy: Written) -> Self {
+    fn bare(policy: PolicyText) -> Self {
         Self { policy, version: 0, modified: String::new(), cas_required: false }
     }
 }
@@ -160,19 +160,19 @@ struct Compiled {
     changes: u64,
     /// Goes on with each set that is kept.
     clock: u64,
-    acls: HashMap<Vec<String>, Kept>,
+    acls: HashMap<Vec<String>, CachedAcl>,
 }
 
 /// What these policies allow.
 #[derive(Clone)]
-pub struct Kept {
+pub struct CachedAcl {
     /// The rules.
     pub acl: Arc<Acl>,
     /// Since when they are, by [`Policies::clock`].
     pub since: u64,
 }
 
-impl Written {
+impl PolicyText {
     /// What it means.
     ///
     /// # Errors
@@ -205,7 +205,7 @@ impl Policies {
     /// # Errors
     ///
     /// `System` if a policy's record cannot be read or opened; `Malformed` if its text cannot be understood.
-    pub async fn acl(&self, records: Records<'_>, names: &[String]) -> Result<Kept, PolicyError> {
+    pub async fn acl(&self, records: Records<'_>, names: &[String]) -> Result<CachedAcl, PolicyError> {
         let changes = {
             let compiled = self.compiled();
             if let Some(kept) = compiled.acls.get(names) {
@@ -228,7 +228,7 @@ impl Policies {
         let acl = Arc::new(Acl::new(&policies));
         let mut compiled = self.compiled();
         compiled.clock += 1;
-        let kept = Kept { acl, since: compiled.clock };
+        let kept = CachedAcl { acl, since: compiled.clock };
         if compiled.changes == changes {
             if compiled.acls.len() >= MAX_COMPILED {
                 compiled.acls.clear();
@@ -244,7 +244,7 @@ impl Policies {
     ///
     /// `System` if the policy's record cannot be read or opened.
     pub async fn get(&self, records: Records<'_>, name: &str) -> Result<Option<Stored>, PolicyError> {
-        let builtin = |text: &str| Some(Stored::bare(Written::Acl(text.to_owned())));
+        let builtin = |text: &str| Some(Stored::bare(PolicyText::Acl(text.to_owned())));
         match name {
             ROOT => return Ok(builtin("")),
             RESPONSE_WRAPPING => return Ok(builtin(builtin::RESPONSE_WRAPPING_TEXT)),
@@ -264,7 +264,7 @@ impl Policies {
         &self,
         records: Records<'_>,
         name: &str,
-        written: &Written,
+        written: &PolicyText,
         cas: Cas,
     ) -> Result<(), PolicyError> {
         if matches!(name, ROOT | RESPONSE_WRAPPING) {
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn policies_of_before_versions_were_counted_are_read() {
         let old: Stored = serde_json::from_str(r#"{"acl":"path \"a\" {}"}"#).unwrap();
-        assert_eq!(old, Stored::bare(Written::Acl("path \"a\" {}".to_owned())));
+        assert_eq!(old, Stored::bare(PolicyText::Acl("path \"a\" {}".to_owned())));
         let new =
             Stored { version: 3, modified: "2026-01-01T00:00:00Z".to_owned(), cas_required: true, ..old };
         let text = serde_json::to_string(&new).unwrap();

@@ -104,7 +104,7 @@ impl EngineError {
 
 /// A version that was read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundVersion {
     /// Its number.
     pub version: u64,
     /// Its metadata.
@@ -118,9 +118,9 @@ pub enum Read {
     /// There is no such secret or version.
     Missing,
     /// It is deleted or destroyed.
-    Deleted(Found),
+    Deleted(FoundVersion),
     /// Its value.
-    Value(Found, Zeroizing<Vec<u8>>),
+    Value(FoundVersion, Zeroizing<Vec<u8>>),
 }
 
 /// Which part of a folder's names.
@@ -312,15 +312,15 @@ fn first_key_behind(prefix: &[u8], after: &str, depth: Depth) -> Vec<u8> {
 
 impl Metadata {
     /// A version with its number.
-    pub fn found(&self, version: u64) -> Option<Found> {
+    pub fn found(&self, version: u64) -> Option<FoundVersion> {
         let metadata = self.versions.get(&version)?.clone();
         // Without any name it is as if it had never been written.
         let custom = self.custom.clone().filter(|custom| !custom.is_empty());
-        Some(Found { version, metadata, custom })
+        Some(FoundVersion { version, metadata, custom })
     }
 
     /// The version that a write made, if it made one.
-    pub(super) fn written_by(&self, mark: WriteId) -> Option<Found> {
+    pub(super) fn written_by(&self, mark: WriteId) -> Option<FoundVersion> {
         let mut versions = self.versions.iter().rev();
         let (version, _) = versions.find(|(_, metadata)| metadata.was_written_by(mark))?;
         self.found(*version)

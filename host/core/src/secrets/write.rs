@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{
     change::Change,
-    engine::{Engine, EngineError, Found, Stored},
+    engine::{Engine, EngineError, FoundVersion, Stored},
     merge::merge,
     metadata::{Metadata, NewVersion},
     path::SecretPath,
@@ -34,13 +34,13 @@ pub enum Content<'a> {
 
 /// The result of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteResult {
     /// The new version.
-    Done(Found),
+    Done(FoundVersion),
     /// There is nothing to patch.
     Missing,
     /// What would be patched is deleted or destroyed.
-    Deleted(Found),
+    Deleted(FoundVersion),
 }
 
 /// A version on its way into the store.
@@ -58,7 +58,7 @@ impl Engine<'_> {
     /// `CasMismatch` or `CasRequired`; `Merge`; `Contended` if others write the secret all the time; `Record`
     /// if a present record does not open; `Barrier`, `Random` or `Storage` if the version cannot be sealed or
     /// written. After a storage error with an unknown outcome the version may have been written.
-    pub async fn write(&self, path: &SecretPath, write: &Write<'_>) -> Result<Written, EngineError> {
+    pub async fn write(&self, path: &SecretPath, write: &Write<'_>) -> Result<WriteResult, EngineError> {
         self.write_marked(path, write, WriteId::new(random_bytes()?)).await
     }
 
@@ -68,7 +68,7 @@ impl Engine<'_> {
         path: &SecretPath,
         write: &Write<'_>,
         mark: WriteId,
-    ) -> Result<Written, EngineError> {
+    ) -> Result<WriteResult, EngineError> {
         let (mut race, mut attempted) = (Race::begin(), None::<Next>);
         loop {
             let stored = race.survive(self.load(path).await)?;
@@ -77,7 +77,7 @@ impl Engine<'_> {
             if race.is_perhaps_done()
                 && let Some(found) = metadata.and_then(|metadata| metadata.written_by(mark))
             {
-                return Ok(Written::Done(found));
+                return Ok(WriteResult::Done(found));
             }
             if race.is_perhaps_changed_since(state) {
                 // Another's version with the number that ours would have had, or none yet: ours was not written, and on the
@@ -92,7 +92,7 @@ impl Engine<'_> {
             }
             // A patch needs a secret before it needs a version of it.
             if stored.is_none() && matches!(write.content, Content::Patch(_)) {
-                return race.finish(Written::Missing);
+                return race.finish(WriteResult::Missing);
             }
             self.check(metadata, write.cas).map_err(|error| race.or_unknown(error))?;
             let value = match self.value(path, stored.as_ref(), write.content).await {
@@ -103,7 +103,7 @@ impl Engine<'_> {
             let next = self.next(path, stored.as_ref(), value.as_ref(), mark).await;
             let next = race.survive(next)?;
             match self.store(path, stored.as_ref(), &next).await {
-                Ok(()) => return Ok(Written::Done(next.found())),
+                Ok(()) => return Ok(WriteResult::Done(next.found())),
                 Err(error) => race.lost(error, state).await?,
             }
             attempted = Some(next);
@@ -129,16 +129,16 @@ impl Engine<'_> {
         path: &SecretPath,
         stored: Option<&Stored>,
         content: Content<'v>,
-    ) -> Result<Result<Value<'v>, Written>, EngineError> {
+    ) -> Result<Result<Value<'v>, WriteResult>, EngineError> {
         let patch = match content {
             Content::Whole(value) => return Ok(Ok(Value::Whole(value))),
             Content::Patch(patch) => patch,
         };
-        let Some(opened) = stored.map(|stored| &stored.opened) else { return Ok(Err(Written::Missing)) };
+        let Some(opened) = stored.map(|stored| &stored.opened) else { return Ok(Err(WriteResult::Missing)) };
         let number = opened.metadata.current_version;
-        let Some(found) = opened.metadata.found(number) else { return Ok(Err(Written::Missing)) };
+        let Some(found) = opened.metadata.found(number) else { return Ok(Err(WriteResult::Missing)) };
         if !found.metadata.is_readable(clock::timestamp()) {
-            return Ok(Err(Written::Deleted(found)));
+            return Ok(Err(WriteResult::Deleted(found)));
         }
         let current = self.sealer().open_value(path, number, &found.metadata, &opened.current).await?;
         Ok(Ok(Value::Patched(merge(&current, patch)?)))
@@ -213,7 +213,7 @@ impl Next {
         })
     }
 
-    fn found(&self) -> Found {
+    fn found(&self) -> FoundVersion {
         self.metadata.found(self.metadata.current_version).expect("a new version is in its metadata")
     }
 }

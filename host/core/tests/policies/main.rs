@@ -8,7 +8,7 @@ mod texts;
 
 use std::sync::Arc;
 
-use keyway_core::policy::{Acl, Ask, Capabilities, Operation, Policy, parse::parse};
+use keyway_core::policy::{AccessQuestion, Acl, Capabilities, Operation, Policy, parse::parse};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -123,7 +123,7 @@ proptest! {
         operation in prop::sample::select(OPERATIONS.to_vec()),
     ) {
         let (acl, model) = (acl(&policies), Model(&policies));
-        let ask = Ask { operation, path: &path, parameters: &parameters, wrapping_s };
+        let ask = AccessQuestion { operation, path: &path, parameters: &parameters, wrapping_s };
         prop_assert_eq!(acl.allows(&ask), model.allows(&ask));
         let names = acl.capabilities(&path).unwrap().names();
         prop_assert_eq!(names, model.capabilities(&path));
@@ -142,7 +142,7 @@ fn root_may_everything_and_a_token_without_policies_nothing() {
     let root = Arc::new(Policy { name: "root".to_owned(), rules: Vec::new() });
     let nothing = Map::new();
     for operation in OPERATIONS {
-        let ask = Ask { operation, path: "sys/seal", parameters: &nothing, wrapping_s: None };
+        let ask = AccessQuestion { operation, path: "sys/seal", parameters: &nothing, wrapping_s: None };
         assert!(Acl::new([&root]).allows(&ask));
         assert!(!Acl::new([]).allows(&ask));
     }

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use keyway_core::policy::{Ask, Operation};
+use keyway_core::policy::{AccessQuestion, Operation};
 use serde_json::{Map, Value, json};
 
 /// One path of a policy.
@@ -69,7 +69,7 @@ impl Model<'_> {
         if names.is_empty() || stanzas.iter().any(|stanza| stanza.denies()) { vec!["deny"] } else { names }
     }
 
-    pub(crate) fn allows(&self, ask: &Ask<'_>) -> bool {
+    pub(crate) fn allows(&self, ask: &AccessQuestion<'_>) -> bool {
         let stanzas = self.counting(ask.path, matches!(ask.operation, Operation::List | Operation::Scan));
         if stanzas.iter().any(|stanza| stanza.denies()) {
             return false;

@@ -13,7 +13,7 @@ use keyway_core::{
     BackendSettings, SwapSettings,
     audit::{
         AuditSettings,
-        spec::{Target, Written},
+        spec::{DeviceRecord, Target},
     },
     barrier::UseBound,
     mounts::{
@@ -246,7 +246,7 @@ fn check_audit(
             *path = directory.join(&*path).display().to_string();
         }
         let name = device.name.unwrap_or_else(|| device.kind.clone());
-        let written = Written { name, kind: device.kind, description: device.description, options };
+        let written = DeviceRecord { name, kind: device.kind, description: device.description, options };
         let spec = written.parse().map_err(problem)?;
         if let Target::File { path, .. } = &spec.target
             && let Some(forbidden) = forbidden.iter().find(|forbidden| path.starts_with(forbidden))

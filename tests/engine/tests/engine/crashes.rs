@@ -8,7 +8,7 @@ use keyway_core::{
     barrier::Barrier,
     mounts::Mount,
     secrets::{
-        Content, Engine, EngineError, Fate, FolderPath, Part, Read, SecretPath, Which, Write, Written,
+        Content, Engine, EngineError, Fate, FolderPath, Part, Read, SecretPath, Which, Write, WriteResult,
     },
 };
 use keyway_loader::{Key, Put, Scan};
@@ -39,7 +39,9 @@ fn path() -> SecretPath {
 async fn write(engine: &Engine<'_>, number: u64) -> Result<u64, EngineError> {
     let value = format!("{{\"n\":{number}}}");
     let write = Write { content: Content::Whole(value.as_bytes()), cas: None };
-    let Written::Done(found) = engine.write(&path(), &write).await? else { unreachable!("a whole value") };
+    let WriteResult::Done(found) = engine.write(&path(), &write).await? else {
+        unreachable!("a whole value")
+    };
     Ok(found.version)
 }
 

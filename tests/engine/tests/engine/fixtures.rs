@@ -10,7 +10,7 @@ use keyway_core::{
     barrier::{Barrier, UseBound},
     mounts::Mounts,
     seal::SealRecord,
-    secrets::{Content, Engine, FolderPath, Part, Read, SecretPath, Write, Written},
+    secrets::{Content, Engine, FolderPath, Part, Read, SecretPath, Write, WriteResult},
     token::{Token, Tokens},
 };
 use keyway_crypto::shares::Share;
@@ -81,7 +81,7 @@ async fn stores_of_every_format_are_read_and_go_on() {
         // And they are written to, in today's formats.
         let write = Write { content: Content::Whole(b"{}"), cas: Some(3) };
         assert!(
-            matches!(engine.write(&path, &write).await.unwrap(), Written::Done(found) if found.version == 4)
+            matches!(engine.write(&path, &write).await.unwrap(), WriteResult::Done(found) if found.version == 4)
         );
         record.confirmed().replace(&storage, &REQUEST, version).await.unwrap();
         assert_eq!(barrier.rotate(&REQUEST).await.unwrap(), keys + 1);

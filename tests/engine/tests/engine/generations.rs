@@ -13,7 +13,7 @@ use std::{
 use keyway_loader::{
     BackendConfig, Down, ErrorCode, History, Loader, Plugin, Slot, Swap, SwapError, Swapped, Trust,
     configure::configure,
-    swap::{Data, Deadlines, Target, Way},
+    swap::{Data, Deadlines, SwapMode, Target},
 };
 use keyway_memory_backend::Memory;
 use keyway_sdk::{
@@ -229,7 +229,7 @@ async fn request_stays_with_one_generation_while_others_go_to_the_next() {
     let request = Work::new([1; 16]);
     bench.get_for(&request).await;
     let swapped = bench.swap().await.unwrap();
-    assert_eq!((swapped.way, swapped.waited), (Way::Beside, Duration::ZERO));
+    assert_eq!((swapped.way, swapped.waited), (SwapMode::SideBySide, Duration::ZERO));
     assert!(swapped.is_reopening());
     bench.get_for(&request).await;
     // What belongs to the request, wherever it runs.

@@ -12,7 +12,7 @@ use keyway_core::{
     mounts::{MountPath, Tune},
     policy::{
         Operation,
-        store::{Cas, Written},
+        store::{Cas, PolicyText},
     },
     seal::{Initialised, NextKeys, ShareCounts},
     secrets::{Content, Read, SecretPath, Write},
@@ -99,8 +99,8 @@ async fn view(host: &Arc<Core>, root: &Token) -> Result<View, CoreError> {
     })
 }
 
-fn policy() -> Written {
-    Written::Acl("path \"secret/*\" { capabilities = [\"read\"] }".to_owned())
+fn policy() -> PolicyText {
+    PolicyText::Acl("path \"secret/*\" { capabilities = [\"read\"] }".to_owned())
 }
 
 fn new_mount(path: &str) -> NewMount {

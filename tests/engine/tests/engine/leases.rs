@@ -11,7 +11,7 @@ use std::{
 
 use keyway_loader::{Condition, Delete, Key, Op, Put};
 use keyway_storage::{
-    Beside, Storage, StorageError, Work,
+    Companion, Storage, StorageError, Work,
     lease::{Acquired, Lease, Leases, Lost, TERM},
 };
 
@@ -138,7 +138,7 @@ async fn host_that_comes_back_writes_nothing_any_more_and_is_told() {
             storage.put(&work, put).await.map(|_| ()),
             settled,
             storage.put(&work, conditional).await.map(|_| ()),
-            storage.put_settled_with(&work, put, Beside::Mark(place(b"beside"))).await.map(|_| ()),
+            storage.put_settled_with(&work, put, Companion::EpochMark(place(b"beside"))).await.map(|_| ()),
             storage.commit(&work, &[Op::put(place(b"before"), b"x")], put).await,
             storage.apply(&work, &[Op::put(place(b"new"), b"x")]).await,
             storage.delete(&work, Delete::new(place(b"kept-1"))).await.map(|_| ()),

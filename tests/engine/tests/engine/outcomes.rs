@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keyway_core::{
     seal::{SealRecord, ShareCounts, initialise},
-    secrets::{Content, Engine, EngineError, Fate, Metadata, Read, SecretPath, Which, Write, Written},
+    secrets::{Content, Engine, EngineError, Fate, Metadata, Read, SecretPath, Which, Write, WriteResult},
 };
 use keyway_loader::Scan;
 use keyway_storage::Storage;
@@ -25,7 +25,7 @@ async fn write_of_unknown_outcome_is_looked_up_and_written_once() {
         let engine = Engine::new(&barrier, &mount, &storage, &REQUEST);
         let path = SecretPath::parse("a").unwrap();
         let write = Write { content: Content::Whole(b"{\"n\":1}"), cas: Some(0) };
-        let Written::Done(written) = engine.write(&path, &write).await.unwrap() else { unreachable!() };
+        let WriteResult::Done(written) = engine.write(&path, &write).await.unwrap() else { unreachable!() };
         assert_eq!(written.version, 1, "{fault:?}");
         let metadata = engine.metadata(&path).await.unwrap().unwrap();
         assert_eq!((metadata.current_version, metadata.versions.len()), (1, 1), "{fault:?}");
@@ -82,7 +82,7 @@ async fn lost_and_then<T>(
 
 async fn put(engine: &Engine<'_>, path: &SecretPath, value: &[u8]) -> u64 {
     let write = Write { content: Content::Whole(value), cas: None };
-    let Written::Done(found) = engine.write(path, &write).await.unwrap() else { unreachable!() };
+    let WriteResult::Done(found) = engine.write(path, &write).await.unwrap() else { unreachable!() };
     found.version
 }
 
@@ -182,7 +182,9 @@ async fn writers_without_batches_lose_no_version() {
                 let value = format!("{{\"writer\":{writer}}}");
                 let path = SecretPath::parse("shared").unwrap();
                 let write = Write { content: Content::Whole(value.as_bytes()), cas: None };
-                let Written::Done(found) = engine.write(&path, &write).await.unwrap() else { unreachable!() };
+                let WriteResult::Done(found) = engine.write(&path, &write).await.unwrap() else {
+                    unreachable!()
+                };
                 found.version
             })
         })

@@ -8,7 +8,7 @@ use std::sync::{
 use keyway_core::{
     barrier::{Barrier, UseBound},
     mounts::Mount,
-    secrets::{Content, Engine, Fate, Read, SecretPath, Which, Write, Written},
+    secrets::{Content, Engine, Fate, Read, SecretPath, Which, Write, WriteResult},
     system::{New, Records},
 };
 use keyway_crypto::envelope::{RecordKind, key_number};
@@ -25,7 +25,7 @@ async fn write(engine: &Engine<'_>, name: &str, number: u64, cas: Option<u64>) -
     let value = format!("{{\"n\":{number}}}");
     let write = Write { content: Content::Whole(value.as_bytes()), cas };
     match engine.write(&path(name), &write).await.unwrap() {
-        Written::Done(found) => found.version,
+        WriteResult::Done(found) => found.version,
         other => unreachable!("{other:?}"),
     }
 }

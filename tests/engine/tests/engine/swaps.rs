@@ -9,7 +9,7 @@ use keyway_core::{
     mounts::{AuthMount, auth::APPROLE},
     policy::{
         Policies,
-        store::{Cas, Written},
+        store::{Cas, PolicyText},
     },
     system::{New, Records, SystemError},
     token::{Entry, Tokens},
@@ -53,7 +53,7 @@ async fn every_swap_of_two_records_of_the_system_is_noticed() {
     let (tokens, records) = (Tokens::new(&keys, &REQUEST, Arc::default()), Records::new(&keys, &REQUEST));
     let mount = AuthMount::new(APPROLE, "");
     let approles = AppRoles::new(&keys, &REQUEST, &mount);
-    let text = Written::Acl("path \"a\" { capabilities = [\"read\"] }".to_owned());
+    let text = PolicyText::Acl("path \"a\" { capabilities = [\"read\"] }".to_owned());
     for name in ["one", "two"] {
         let token = tokens.make(None, &Entry::new().unwrap()).await.unwrap();
         Cubbyhole::new(records, &tokens.name(&token)).write("a", &name).await.unwrap();

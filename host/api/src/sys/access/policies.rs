@@ -3,7 +3,7 @@
 use keyway_core::policy::{
     name,
     spike::{SpikePermission, SpikePolicy},
-    store::{Cas, Stored, Written},
+    store::{Cas, PolicyText, Stored},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -96,7 +96,7 @@ fn told(name: &str, text: &str, stored: &Stored) -> Map<String, Value> {
 
 /// One of SPIKE's, as it was written.
 pub(crate) async fn read_spike(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
-    let (name, Stored { policy: Written::Spike(policy), .. }) = named(context).await? else {
+    let (name, Stored { policy: PolicyText::Spike(policy), .. }) = named(context).await? else {
         return Err(ApiError::NotFound);
     };
     let mut told: Value = json!(policy);
@@ -123,7 +123,7 @@ pub(crate) async fn write(context: &RequestContext<'_>) -> Result<Answer, ApiErr
         version: version.transpose().map_err(wrong("cas"))?,
         required: request.cas_required.as_ref().map(Truth::get).transpose().map_err(wrong("cas_required"))?,
     };
-    let done = put(context, Written::Acl(decoded(text)), cas).await?;
+    let done = put(context, PolicyText::Acl(decoded(text)), cas).await?;
     let deprecated = "'rules' is deprecated, please use 'policy' instead";
     Ok(done.warning(is_by_old_name.then(|| deprecated.to_owned())))
 }
@@ -146,10 +146,10 @@ pub(crate) async fn write_spike(context: &RequestContext<'_>) -> Result<Answer, 
         permissions: request.permissions,
         mount: request.mount.unwrap_or_else(|| "secret".to_owned()),
     };
-    put(context, Written::Spike(policy), Cas::default()).await
+    put(context, PolicyText::Spike(policy), Cas::default()).await
 }
 
-async fn put(context: &RequestContext<'_>, written: Written, cas: Cas) -> Result<Answer, ApiError> {
+async fn put(context: &RequestContext<'_>, written: PolicyText, cas: Cas) -> Result<Answer, ApiError> {
     let name = policy_name(context)?;
     if context.call.path.as_str().ends_with('/') {
         return Err(ApiError::bad_request("cannot write to a path ending in '/'"));

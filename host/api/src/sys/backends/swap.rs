@@ -6,7 +6,7 @@ use keyway_core::{CoreError, SwapRequest};
 use keyway_loader::{
     Chain, Fix, Requirement, SwapError, Swapped,
     probe::Rehearsed,
-    swap::{Data, Side, Upgraded, Way},
+    swap::{Data, Side, SwapMode, Upgraded},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -105,8 +105,8 @@ fn describe(swapped: &Swapped) -> Value {
         "to": side(&swapped.to),
         "kind": if swapped.is_reopening() { "reopening" } else { "swap" },
         "way": match swapped.way {
-            Way::Beside => "beside",
-            Way::Held => "held",
+            SwapMode::SideBySide => "beside",
+            SwapMode::Exclusive => "held",
         },
         "waited_ms": millis(swapped.waited),
         "migrated_records": swapped.migrated,

@@ -16,11 +16,11 @@ use crate::audit::chain::Chain;
 pub(in crate::audit) type Told = mpsc::Sender<Result<(), String>>;
 
 pub(super) struct Job {
-    pub(super) ask: Ask,
+    pub(super) ask: WriterMessage,
     pub(super) told: Told,
 }
 
-pub(super) enum Ask {
+pub(super) enum WriterMessage {
     /// To write an entry.
     Write(Arc<str>),
     /// To open the sink, so that it is known early whether the device can write.
@@ -31,7 +31,7 @@ pub(super) enum Ask {
     Resume(Arc<str>),
 }
 
-impl Ask {
+impl WriterMessage {
     pub(super) fn entry(&self) -> Option<&Arc<str>> {
         match self {
             Self::Write(entry) | Self::Resume(entry) => Some(entry),

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::job::{Ask, Job, State, tell};
+use super::job::{Job, State, WriterMessage, tell};
 use crate::audit::{
     chain::Chain,
     sink::{Sink, WRITE},
@@ -89,7 +89,11 @@ impl Writer {
     /// the thread does.
     fn try_again(&mut self) {
         let (told, _unheard) = mpsc::channel(1);
-        let ask = if self.has_failed_to_write { Ask::Resume(resumed(&self.name)) } else { Ask::Open };
+        let ask = if self.has_failed_to_write {
+            WriterMessage::Resume(resumed(&self.name))
+        } else {
+            WriterMessage::Open
+        };
         self.serve_in_sight(&[Job { ask, told }]);
     }
 
@@ -113,7 +117,7 @@ impl Writer {
             return self.refuse(batch, &error.to_string());
         }
         let asks = batch.iter().filter(|job| job.ask.entry().is_none());
-        if batch.iter().all(|job| matches!(job.ask, Ask::Probe)) {
+        if batch.iter().all(|job| matches!(job.ask, WriterMessage::Probe)) {
             // After a probe alone the sink stays closed, so that another device can open it.
             self.sink.close();
         }
@@ -213,7 +217,7 @@ impl Writer {
 
     fn refuse<'j>(&self, jobs: impl IntoIterator<Item = &'j Job>, reason: &str) {
         for job in jobs {
-            self.state.missed(u64::from(matches!(job.ask, Ask::Write(_))));
+            self.state.missed(u64::from(matches!(job.ask, WriterMessage::Write(_))));
             tell(&job.told, Err(format!("{:?}: {reason}", self.name)));
         }
     }

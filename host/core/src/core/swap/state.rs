@@ -122,14 +122,14 @@ pub struct LastSwap {
 /// The state of swaps.
 #[derive(Default)]
 pub(in crate::core) struct Swaps {
-    pub(super) supply: RwLock<Option<Arc<PluginSource>>>,
+    pub(super) source: RwLock<Option<Arc<PluginSource>>>,
     pub(super) last: Mutex<BTreeMap<String, LastSwap>>,
     pub(super) counts: Mutex<BTreeMap<(String, &'static str), u64>>,
 }
 
 impl Swaps {
-    pub(super) fn supply(&self) -> Option<Arc<PluginSource>> {
-        self.supply.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn source(&self) -> Option<Arc<PluginSource>> {
+        self.source.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(in crate::core) fn note(&self, backend: &str, last: LastSwap) {

@@ -21,11 +21,11 @@ impl Swapping<'_> {
     /// `NoBackend`, `NotFromPlugins`, `Upgrade`.
     pub async fn upgrade(self, name: &str) -> Result<Upgraded, CoreError> {
         let storage = self.0.backends.get(name)?.clone();
-        let supply = self.0.swaps.supply().ok_or(CoreError::NotFromPlugins)?;
+        let source = self.0.swaps.source().ok_or(CoreError::NotFromPlugins)?;
         let core = Arc::clone(self.0);
         // The upgrade goes on to its end, even if the client stops waiting.
         let upgrading =
-            tokio::spawn(async move { core.swapping().upgrade_to_the_end(&storage, &supply).await });
+            tokio::spawn(async move { core.swapping().upgrade_to_the_end(&storage, &source).await });
         let broken = |error: JoinError| SwapError::Interrupted { reason: error.to_string() };
         let upgraded = upgrading.await.unwrap_or_else(|error| Err(broken(error)));
         upgraded.map_err(|error| CoreError::Upgrade(Box::new(error)))
@@ -34,10 +34,10 @@ impl Swapping<'_> {
     async fn upgrade_to_the_end(
         self,
         storage: &Storage,
-        supply: &PluginSource,
+        source: &PluginSource,
     ) -> Result<Upgraded, SwapError> {
-        let (name, deadlines) = (storage.name(), supply.swaps.deadlines);
-        let upgraded = supply.loader.upgrade(storage.slot(), self.backups(), deadlines).await;
+        let (name, deadlines) = (storage.name(), source.swaps.deadlines);
+        let upgraded = source.loader.upgrade(storage.slot(), self.backups(), deadlines).await;
         let (outcome, detail) = match &upgraded {
             Ok(Upgraded { from, to, backup, records, waited }) => {
                 let (waited_ms, backup) = (waited.as_millis(), backup.display());

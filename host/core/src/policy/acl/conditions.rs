@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Ask, Operation};
+use super::{AccessQuestion, Operation};
 use crate::policy::rule::{Capabilities, Permissions};
 
 impl Permissions {
@@ -22,7 +22,7 @@ impl Permissions {
         !self.capabilities.has(Capabilities::DENY) && self.capabilities.has(needed)
     }
 
-    pub(super) fn allow(&self, ask: &Ask<'_>) -> bool {
+    pub(super) fn allow(&self, ask: &AccessQuestion<'_>) -> bool {
         self.grant(ask.operation)
             && self.allow_wrapping(ask.wrapping_s)
             && (matches!(ask.operation, Operation::Delete | Operation::List | Operation::Scan)
