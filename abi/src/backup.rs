@@ -160,7 +160,8 @@ impl RestoreMode {
 ///
 /// - **Threads**: any thread may call, one call at a time.
 /// - **Ownership**: dropping the object ends the backup and frees what it holds of the store.
-/// - **Cancelling, errors**: after a call that was cancelled or has failed, the stream can only be dropped: no backup has a gap.
+/// - **Cancelling, errors**: after a call that was cancelled or has failed, the stream can only be dropped:
+///   no backup has a gap.
 #[sabi_trait]
 pub trait BackupStream: Send + Sync {
     /// The next records, in order, within the limits of `request`; the last chunk says that it is the last.
@@ -171,12 +172,13 @@ pub trait BackupStream: Send + Sync {
 /// An open backup.
 pub type BackupObject = BackupStream_TO<'static, RBox<()>>;
 
-/// A restore that the host pushes records into. Nothing is visible before `finish`. The rules of [`Store`](crate::store::Store) hold, and
-/// these:
+/// A restore that the host pushes records into. Nothing is visible before `finish`. The rules of
+/// [`Store`](crate::store::Store) hold, and these:
 ///
 /// - **Threads**: any thread may call, one call at a time.
 /// - **Ownership**: dropping the object aborts the restore: the store is as it was.
-/// - **Cancelling, errors**: after a call that was cancelled or has failed, the sink can only be aborted or dropped.
+/// - **Cancelling, errors**: after a call that was cancelled or has failed, the sink can only be aborted or
+///   dropped.
 #[sabi_trait]
 pub trait RestoreSink: Send + Sync {
     /// Takes the next records, in the order of a backup. They get new versions.
@@ -190,7 +192,8 @@ pub trait RestoreSink: Send + Sync {
         request: Request<'_, RSlice<'_, RestoreRecord<'_>>>,
     ) -> ForeignReply<()>;
 
-    /// Makes everything visible in one step; answers how many records there are. `request` is the write id of the whole.
+    /// Makes everything visible in one step; answers how many records there are. `request` is the write id of
+    /// the whole.
     ///
     /// # Errors
     ///

@@ -1,9 +1,10 @@
 //! The interface between Keyway's host and its storage backends, version 1.0.
 //!
-//! Everything here has a layout that two separately compiled binaries agree on. Backend authors use it through
-//! `keyway-sdk`, embedders through `keyway-loader`. Neither sees a type of the layer beneath: a field that has one is
-//! private, and its accessor speaks plain Rust. Fields of numbers and of this crate's own types are public (`Limits`,
-//! `Capabilities`, `Begin`, `BackupPull`). What only the SDK and the loader meet (`root`, `services`) shows the layer beneath.
+//! Everything here has a layout that two separately compiled binaries agree on. Backend authors use it
+//! through `keyway-sdk`, embedders through `keyway-loader`. Neither sees a type of the layer beneath: a field
+//! that has one is private, and its accessor speaks plain Rust. Fields of numbers and of this crate's own
+//! types are public (`Limits`, `Capabilities`, `Begin`, `BackupPull`). What only the SDK and the loader meet
+//! (`root`, `services`) shows the layer beneath.
 //!
 //! How it may grow within major version 1 (the rules that the layout snapshot in `tests/layout.snap` guards):
 //! - plain structs are frozen; new data travels in the `flags` and `extension` of [`Request`], [`Answer`],

@@ -80,7 +80,8 @@ pub type RootModuleExport = LibHeader;
 ///
 /// `constructor` must return what [`construct_root_module`] returns: a root module of this crate's type.
 pub const unsafe fn root_module_export(constructor: extern "C" fn() -> RootModuleResult) -> RootModuleExport {
-    // SAFETY: upheld by the caller: `construct_root_module` takes only functions that return a `StorageBackendRef`.
+    // SAFETY: upheld by the caller: `construct_root_module` takes only functions that return a
+    // `StorageBackendRef`.
     unsafe { LibHeader::from_constructor::<StorageBackendRef>(constructor, CheckTypeLayout::Yes) }
 }
 

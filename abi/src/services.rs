@@ -125,12 +125,13 @@ impl<'a> MetricSample<'a> {
     }
 }
 
-/// Functions of the host that a backend may call, from any thread, at any time after `open` was called: the context
-/// stays valid for the life of the process.
+/// Functions of the host that a backend may call, from any thread, at any time after `open` was called: the
+/// context stays valid for the life of the process.
 ///
 /// # Safety
 ///
-/// Each function must be given the context that came with these services in [`crate::OpenArgs`], and no other pointer.
+/// Each function must be given the context that came with these services in [`crate::OpenArgs`], and no other
+/// pointer.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = HostServicesRef)))]

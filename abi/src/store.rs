@@ -17,20 +17,23 @@ use crate::{
 ///
 /// What holds for every method, unless it says otherwise:
 ///
-/// - **Threads**: any thread may call, many at a time, from the end of `open` to the drop of the object. Calls run in parallel.
-/// - **Ownership**: `call` and what `request` borrows are valid until the method returns; a reply that is not ready has copied what it
-///   still needs. The reply and what it holds belong to the caller. Bytes in it are refcounted, and free to outlive the backend.
-/// - **Time**: a reply is ready at once if the work took at most 50 µs and waited for nothing. Any other reply is a future that owns
-///   its work; polling it never blocks.
-/// - **Cancelling**: dropping the future cancels the call. What it holds is free within a second; its effect has happened whole or not
-///   at all.
+/// - **Threads**: any thread may call, many at a time, from the end of `open` to the drop of the object.
+///   Calls run in parallel.
+/// - **Ownership**: `call` and what `request` borrows are valid until the method returns; a reply that is not
+///   ready has copied what it still needs. The reply and what it holds belong to the caller. Bytes in it are
+///   refcounted, and free to outlive the backend.
+/// - **Time**: a reply is ready at once if the work took at most 50 µs and waited for nothing. Any other
+///   reply is a future that owns its work; polling it never blocks.
+/// - **Cancelling**: dropping the future cancels the call. What it holds is free within a second; its effect
+///   has happened whole or not at all.
 /// - **Errors**: a failed call says whether anything may have changed (`Outcome`). `NotApplied` is proof.
 ///   Every method may answer `Closed` after `shutdown`, `Unsupported` for an operation that is not declared,
 ///   and `InvalidArgument` for a request that no backend takes. Every method may also answer `Unavailable`,
 ///   `ResourceExhausted`, `Timeout`, `Corrupt` and `Internal`.
 /// - **Panics** never cross: the SDK turns them into `Panicked`.
-/// - **Evolution**: a request with an unknown flag in its high half is refused as `Unsupported`. A later minor version adds
-///   methods at the end, with a default that answers `Unsupported`; a host calls no method that a library does not have.
+/// - **Evolution**: a request with an unknown flag in its high half is refused as `Unsupported`. A later
+///   minor version adds methods at the end, with a default that answers `Unsupported`; a host calls no method
+///   that a library does not have.
 ///
 /// The meaning of each operation is specified in `docs/storage-interface.md`.
 #[sabi_trait]
@@ -44,7 +47,8 @@ pub trait Store: Send + Sync {
     /// The record of a key; none if there is none or it has expired. A miss is not an error.
     fn get(&self, call: &CallContext<'_>, request: Request<'_, Key<'_>>) -> ForeignReply<ROption<Record>>;
 
-    /// The records of several keys, one place for each, in their order. Keys may repeat, and may be in several keyspaces.
+    /// The records of several keys, one place for each, in their order. Keys may repeat, and may be in
+    /// several keyspaces.
     ///
     /// # Errors
     ///
@@ -59,8 +63,8 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` or `PreconditionFailed` if the condition does not hold, `TooLarge` beyond the declared limits: then nothing has
-    /// changed. `Unsupported` for an expiry that the store does not declare.
+    /// `AlreadyExists` or `PreconditionFailed` if the condition does not hold, `TooLarge` beyond the declared
+    /// limits: then nothing has changed. `Unsupported` for an expiry that the store does not declare.
     fn put(&self, call: &CallContext<'_>, request: Request<'_, Put<'_>>) -> ForeignReply<Version>;
 
     /// Removes a record if its condition holds; answers whether it existed. Repeated, it changes nothing.
@@ -72,13 +76,13 @@ pub trait Store: Send + Sync {
 
     /// A page of the keys in a range, with their records unless the scan asks for keys alone.
     ///
-    /// The cursor of a page belongs to its scan and to this opening of the store. A page may be empty; the scan ends with a page without a
-    /// cursor.
+    /// The cursor of a page belongs to its scan and to this opening of the store. A page may be empty; the
+    /// scan ends with a page without a cursor.
     ///
     /// # Errors
     ///
-    /// `CursorExpired` for another scan's or an altered cursor, `InvalidArgument` for one that cannot be a cursor, `Unsupported` for an order that
-    /// is not declared.
+    /// `CursorExpired` for another scan's or an altered cursor, `InvalidArgument` for one that cannot be a
+    /// cursor, `Unsupported` for an order that is not declared.
     fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page>;
 
     /// Applies puts, deletes and checks, each key at most once: all or none (`Atomic`), or each on its own
@@ -86,8 +90,8 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     ///
-    /// An atomic batch fails with the first operation that does, and the error has its index; nothing has changed then. `TooLarge` beyond the declared
-    /// limits; `Unsupported` for a mode that is not declared.
+    /// An atomic batch fails with the first operation that does, and the error has its index; nothing has
+    /// changed then. `TooLarge` beyond the declared limits; `Unsupported` for a mode that is not declared.
     fn apply(&self, call: &CallContext<'_>, request: Request<'_, Batch<'_>>) -> ForeignReply<BatchResult>;
 
     /// Begins a transaction with at least the isolation that is asked for. Its snapshot is fixed now.
@@ -96,29 +100,34 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `Unsupported` for a stronger isolation than is declared, `ResourceExhausted` beyond the declared number of open transactions.
+    /// `Unsupported` for a stronger isolation than is declared, `ResourceExhausted` beyond the declared
+    /// number of open transactions.
     fn begin(&self, call: &CallContext<'_>, request: Request<'_, Begin>) -> ForeignReply<TransactionObject>;
 
-    /// The names of keyspaces after `request`, in bytewise order, at most 1,000. The caller asks again after the last one.
+    /// The names of keyspaces after `request`, in bytewise order, at most 1,000. The caller asks again after
+    /// the last one.
     fn keyspaces(
         &self,
         call: &CallContext<'_>,
         request: Request<'_, RStr<'_>>,
     ) -> ForeignReply<RVec<RString>>;
 
-    /// Removes a keyspace with all its records in one step; answers whether it existed. Repeated, it changes nothing.
+    /// Removes a keyspace with all its records in one step; answers whether it existed. Repeated, it changes
+    /// nothing.
     fn drop_keyspace(
         &self,
         call: &CallContext<'_>,
         request: Request<'_, DropKeyspace<'_>>,
     ) -> ForeignReply<bool>;
 
-    /// How the store is, found out by asking it: live, readable, writable, latency, and a detail without secrets for people.
+    /// How the store is, found out by asking it: live, readable, writable, latency, and a detail without
+    /// secrets for people.
     ///
     /// A store that does not serve is an answer, not an error.
     fn health(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<Health>;
 
-    /// Begins a backup: all records, ordered by keyspace and key, as they were at one time, or fuzzy if that is declared.
+    /// Begins a backup: all records, ordered by keyspace and key, as they were at one time, or fuzzy if that
+    /// is declared.
     ///
     /// The caller owns the stream; dropping it ends the backup. Writes go on meanwhile.
     fn backup(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<BackupObject>;
@@ -129,19 +138,22 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` if the mode is into an empty store and the store has records; `Unsupported` if restores are not declared.
+    /// `InvalidArgument` if the mode is into an empty store and the store has records; `Unsupported` if
+    /// restores are not declared.
     fn restore(
         &self,
         call: &CallContext<'_>,
         request: Request<'_, RestoreMode>,
     ) -> ForeignReply<RestoreObject>;
 
-    /// Migrates the data to the newest format that this library writes, in one transaction or not at all; answers that format.
+    /// Migrates the data to the newest format that this library writes, in one transaction or not at all;
+    /// answers that format.
     ///
     /// Opening a store never migrates it. The caller has made a backup before.
     fn upgrade(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<u32>;
 
-    /// An operation of the backend's own, by a name from its descriptor; bytes in, bytes out. `name` is borrowed like `request`.
+    /// An operation of the backend's own, by a name from its descriptor; bytes in, bytes out. `name` is
+    /// borrowed like `request`.
     ///
     /// # Errors
     ///
@@ -156,7 +168,8 @@ pub trait Store: Send + Sync {
     /// Finishes the calls in flight and closes the store; every later call answers `Closed`. Repeated, it
     /// changes nothing.
     ///
-    /// The object stays valid until it is dropped, and may be dropped without a shutdown: then nothing that was acknowledged is lost.
+    /// The object stays valid until it is dropped, and may be dropped without a shutdown: then nothing that
+    /// was acknowledged is lost.
     #[sabi(last_prefix_field)]
     fn shutdown(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()>;
 }

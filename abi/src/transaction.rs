@@ -78,8 +78,9 @@ impl FromIterator<CommittedKey> for Committed {
 /// - **Threads**: any thread may call, one call at a time; a second one that overlaps is `InvalidArgument`.
 /// - **Ownership**: dropping the object rolls the transaction back.
 /// - **Cancelling**: after a call that was cancelled, only `rollback` is left; the others answer `Cancelled`.
-/// - **Errors**: after `commit` or `rollback` every call is `Closed`. Beyond the declared age the transaction is rolled back, and calls
-///   answer `ResourceExhausted`. `Conflict` means that the whole transaction can be tried again.
+/// - **Errors**: after `commit` or `rollback` every call is `Closed`. Beyond the declared age the transaction
+///   is rolled back, and calls answer `ResourceExhausted`. `Conflict` means that the whole transaction can be
+///   tried again.
 #[sabi_trait]
 pub trait Transaction: Send + Sync {
     /// The record of a key, own writes included.
@@ -89,8 +90,9 @@ pub trait Transaction: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` if the transaction only reads, `AlreadyExists` or `PreconditionFailed` if the condition does not hold: the transaction
-    /// goes on. `TooLarge` beyond the declared number and bytes of writes.
+    /// `InvalidArgument` if the transaction only reads, `AlreadyExists` or `PreconditionFailed` if the
+    /// condition does not hold: the transaction goes on. `TooLarge` beyond the declared number and bytes of
+    /// writes.
     fn put(&self, call: &CallContext<'_>, request: Request<'_, Put<'_>>) -> ForeignReply<()>;
 
     /// Removes a record within the transaction; answers whether it existed there.
@@ -103,7 +105,8 @@ pub trait Transaction: Send + Sync {
     /// A page of the keys in a range, own writes included; otherwise as `Store::scan`.
     fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page>;
 
-    /// Makes all writes visible at once; answers the version of each key that was put. `request` is the write id of the whole.
+    /// Makes all writes visible at once; answers the version of each key that was put. `request` is the write
+    /// id of the whole.
     ///
     /// # Errors
     ///

@@ -32,9 +32,10 @@ use self::{connection::Server, failure::Failure, output::Format};
 
 /// A secrets server whose storage is a shared library.
 ///
-/// Start a server with `keyway server --config FILE`, make its keys with `keyway init`, and unlock it with `keyway
-/// unseal`. Then log in with `keyway login`, or put a token into KEYWAY_TOKEN, and use `keyway kv put`, `get`, `list` and `import`. Exit codes: 0
-/// done, 1 error, 2 usage, 3 sealed, 4 not found, 5 refused, 6 unavailable.
+/// Start a server with `keyway server --config FILE`, make its keys with `keyway init`, and unlock it with
+/// `keyway unseal`. Then log in with `keyway login`, or put a token into KEYWAY_TOKEN, and use `keyway kv
+/// put`, `get`, `list` and `import`. Exit codes: 0 done, 1 error, 2 usage, 3 sealed, 4 not found, 5 refused,
+/// 6 unavailable.
 #[derive(Debug, Parser)]
 #[command(name = "keyway", version, arg_required_else_help = true)]
 struct Arguments {

@@ -21,23 +21,23 @@ use crate::{OpenContext, PluginInfo, Reply, paging::ScanPlan};
 /// names, limits, flags, distinct keys in a batch, cursors. Optional operations have defaults that answer
 /// `Unsupported`; one that is not declared is never called.
 pub trait Backend: Send + Sync + Sized + 'static {
-    /// The `config` table of a configured backend. Give it `#[serde(deny_unknown_fields)]`, and a `Debug` written by
-    /// hand if it holds a password.
+    /// The `config` table of a configured backend. Give it `#[serde(deny_unknown_fields)]`, and a `Debug`
+    /// written by hand if it holds a password.
     type Config: DeserializeOwned + schemars::JsonSchema + Send + 'static;
 
     /// What the library says about itself without being run.
     const PLUGIN: PluginInfo;
 
-    /// Worker threads of the tokio runtime that the SDK makes for this backend and enters around each poll and drop
-    /// of its futures. Zero makes none.
+    /// Worker threads of the tokio runtime that the SDK makes for this backend and enters around each poll
+    /// and drop of its futures. Zero makes none.
     #[cfg(feature = "tokio")]
     const RUNTIME_THREADS: usize = 0;
 
     /// Opens a store. Creates it if there is none; never migrates one.
     fn open(config: Self::Config, context: OpenContext) -> Reply<Self>;
 
-    /// What this open store promises: all that the plugin does, unless you say less, as for a store of an older format. Asked
-    /// once.
+    /// What this open store promises: all that the plugin does, unless you say less, as for a store of an
+    /// older format. Asked once.
     fn capabilities(&self) -> Capabilities {
         Capabilities { data_format: Self::PLUGIN.data_format, ..Self::PLUGIN.capabilities }
     }

@@ -1,9 +1,9 @@
 //! Write a storage backend for Keyway.
 //!
-//! Implement [`Backend`] for your type, describe it with a [`PluginInfo`], and export it from a `cdylib` crate with
-//! [`export_backend!`]. The SDK does the rest: it crosses the FFI boundary, contains panics in calls, polls and
-//! drops, enforces the limits and capabilities that you declare, authenticates cursors, keeps transactions to one
-//! call at a time, and forwards `tracing` events to the host's log.
+//! Implement [`Backend`] for your type, describe it with a [`PluginInfo`], and export it from a `cdylib`
+//! crate with [`export_backend!`]. The SDK does the rest: it crosses the FFI boundary, contains panics in
+//! calls, polls and drops, enforces the limits and capabilities that you declare, authenticates cursors,
+//! keeps transactions to one call at a time, and forwards `tracing` events to the host's log.
 //!
 //! A backend answers with a [`Reply`]. Use [`Reply::ready`] if the answer is there at once: at most 50 µs at
 //! the 99th percentile, and never after a lock wait, an fsync or network traffic. Otherwise use

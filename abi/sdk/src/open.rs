@@ -33,8 +33,8 @@ impl OpenContext {
         &self.data_dir
     }
 
-    /// Spawns a thread of this backend's own: its log lines carry the backend's name, and a panic on it closes this
-    /// backend and no other.
+    /// Spawns a thread of this backend's own: its log lines carry the backend's name, and a panic on it
+    /// closes this backend and no other.
     ///
     /// # Errors
     ///

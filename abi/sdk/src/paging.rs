@@ -1,4 +1,5 @@
-//! The part of an ordered scan that all backends share: bounds, delimiter, page limits, where the next page begins.
+//! The part of an ordered scan that all backends share: bounds, delimiter, page limits, where the next page
+//! begins.
 //!
 //! A backend walks its keys between [`ScanPlan::lower`] and [`ScanPlan::upper`] in the asked direction and offers
 //! each to a [`Pager`], which says how to go on. It visits at most one key more than it returns.

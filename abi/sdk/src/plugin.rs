@@ -19,7 +19,8 @@ pub struct PluginInfo {
     pub config_schema: &'static str,
     /// The version of the data format that this plugin writes.
     pub data_format: u32,
-    /// The most that a store opened by this plugin promises: its [`Backend::capabilities`](crate::Backend::capabilities) are these or fewer.
+    /// The most that a store opened by this plugin promises: its
+    /// [`Backend::capabilities`](crate::Backend::capabilities) are these or fewer.
     pub capabilities: Capabilities,
     /// The names of the backend's own operations.
     pub extensions: &'static [&'static str],

@@ -8,8 +8,8 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = Result<T>> + Send + '
 
 /// The answer of an operation.
 ///
-/// An `async fn` is not used, because a future that was polled can no longer be moved out unboxed: an answer that is
-/// there at once would pay for one that is not.
+/// An `async fn` is not used, because a future that was polled can no longer be moved out unboxed: an answer
+/// that is there at once would pay for one that is not.
 pub struct Reply<T>(pub(crate) Answered<T>);
 
 pub(crate) enum Answered<T> {
@@ -23,8 +23,8 @@ impl<T> Reply<T> {
         Self(Answered::Ready(result))
     }
 
-    /// The result comes later. The future owns all that it needs; when it is dropped, the backend releases what the
-    /// call holds (locks, connections, buffers) within a second.
+    /// The result comes later. The future owns all that it needs; when it is dropped, the backend releases
+    /// what the call holds (locks, connections, buffers) within a second.
     pub fn pending(future: impl Future<Output = Result<T>> + Send + 'static) -> Self {
         Self(Answered::Pending(Box::pin(future)))
     }

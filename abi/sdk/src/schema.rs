@@ -1,7 +1,8 @@
 //! The schema of a backend's settings.
 
-/// The JSON Schema of a configuration, as it stands in [`PluginInfo::config_schema`](crate::PluginInfo::config_schema): a backend keeps it in a file
-/// and tests that the file is up to date.
+/// The JSON Schema of a configuration, as it stands in
+/// [`PluginInfo::config_schema`](crate::PluginInfo::config_schema): a backend keeps it in a file and tests
+/// that the file is up to date.
 pub fn config_schema<C: schemars::JsonSchema>() -> String {
     let mut text = serde_json::to_string_pretty(&schemars::schema_for!(C)).unwrap_or_default();
     text.push('\n');

@@ -27,7 +27,8 @@ pub(crate) struct BackendState {
 /// The host's context pointer. Opaque here: it is only handed back.
 struct HostContext(*const c_void);
 
-// SAFETY: the pointer is never dereferenced here, and the interface (`HostServices`) lets every thread pass it back.
+// SAFETY: the pointer is never dereferenced here, and the interface (`HostServices`) lets every thread pass
+// it back.
 unsafe impl Send for HostContext {}
 // SAFETY: as above.
 unsafe impl Sync for HostContext {}

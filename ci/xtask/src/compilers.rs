@@ -1,5 +1,5 @@
-//! Plugins built by another compiler than the host: Debian's rustc, from its packages, which are unpacked into a folder and
-//! installed nowhere.
+//! Plugins built by another compiler than the host: Debian's rustc, from its packages, which are unpacked
+//! into a folder and installed nowhere.
 //!
 //! Debian's only other one, 1.63, is too old for the dependencies and for the edition.
 

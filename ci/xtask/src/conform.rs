@@ -1,4 +1,5 @@
-//! `cargo xtask conform`: the conformance suite on every official plugin, and the table in docs/conformance.md from its reports.
+//! `cargo xtask conform`: the conformance suite on every official plugin, and the table in
+//! docs/conformance.md from its reports.
 
 use std::{
     collections::BTreeMap,

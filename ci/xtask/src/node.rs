@@ -15,7 +15,8 @@ const FILES: [(&str, &str); 2] = [
     ("package-lock.json", include_str!("../../../tests/e2e/node/package-lock.json")),
 ];
 
-/// The directory of the packages; none, with a visible line, if there is no Node.js on a machine that may do without.
+/// The directory of the packages; none, with a visible line, if there is no Node.js on a machine that may do
+/// without.
 pub(crate) fn prepare() -> Result<Option<PathBuf>> {
     match try_prepare() {
         Ok(packages) => Ok(Some(packages)),

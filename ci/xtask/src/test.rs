@@ -75,7 +75,8 @@ impl Steps {
     }
 }
 
-/// Builds the libraries of other interfaces and of another compiler, and prints what to set for tests that are run singly.
+/// Builds the libraries of other interfaces and of another compiler, and prints what to set for tests that
+/// are run singly.
 pub(crate) fn variants() -> Result<()> {
     for (variable, directory) in build_variants()? {
         println!("export {variable}={}", directory.display());

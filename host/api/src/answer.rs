@@ -1,4 +1,5 @@
-//! What an endpoint answers, and Vault's envelope around it. Knows the status codes of answers, as `error` those of errors.
+//! What an endpoint answers, and Vault's envelope around it. Knows the status codes of answers, as `error`
+//! those of errors.
 
 use std::{borrow::Cow, collections::BTreeMap};
 

@@ -1,5 +1,5 @@
-//! The audit log of one request: a line before its effect, and one before its answer. What no device accepts is refused with 500,
-//! before anything has happened or instead of the answer.
+//! The audit log of one request: a line before its effect, and one before its answer. What no device accepts
+//! is refused with 500, before anything has happened or instead of the answer.
 
 use std::sync::Arc;
 
@@ -56,7 +56,8 @@ pub(super) struct AuditFacts<'a> {
 }
 
 impl Trail {
-    /// Says who asks for what, right before it has an effect: to the devices, and by the keys, that there are then.
+    /// Says who asks for what, right before it has an effect: to the devices, and by the keys, that there are
+    /// then.
     pub(super) async fn ask(&mut self, call: &Call, known: AuditFacts<'_>) -> Result<(), ApiError> {
         // Who watches must be answered when everything else fails.
         if target::is_unaudited(call) {
@@ -218,8 +219,8 @@ impl Trail {
     }
 }
 
-/// Why a request is refused or has failed, without what its client has written: that stands in quotation marks, and may be a
-/// secret in the wrong place.
+/// Why a request is refused or has failed, without what its client has written: that stands in quotation
+/// marks, and may be a secret in the wrong place.
 fn why(error: &ApiError) -> String {
     let (mut said, mut is_quoted, mut is_escaped) = (String::new(), false, false);
     for char in error.message().chars() {

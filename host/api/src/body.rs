@@ -34,8 +34,8 @@ const DISCARD: Duration = Duration::from_secs(1);
 const MAX_DEPTH: usize = 64;
 /// Merge patches, by RFC 7396.
 const MERGE_PATCH: &str = "application/merge-patch+json";
-/// How much more is read of a body that is too long, and thrown away: a client that still sends would otherwise find
-/// its connection reset, and not the answer.
+/// How much more is read of a body that is too long, and thrown away: a client that still sends would
+/// otherwise find its connection reset, and not the answer.
 const MAX_DRAINED_BYTES: usize = MAX_BODY_BYTES;
 
 /// Reads the body of a request, if it has one. With `is_open` the client has shown no token, and its body is

@@ -51,8 +51,8 @@ impl RequestContext<'_> {
         Ok(())
     }
 
-    /// Refuses the fields that the route lists as not supported, unless they say nothing, and keeps the others for the
-    /// warning.
+    /// Refuses the fields that the route lists as not supported, unless they say nothing, and keeps the
+    /// others for the warning.
     ///
     /// # Errors
     ///

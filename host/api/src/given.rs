@@ -1,5 +1,5 @@
-//! Numbers, truth values, durations and lists as clients send them: Vault takes them as text too, and its command line sends
-//! nothing else.
+//! Numbers, truth values, durations and lists as clients send them: Vault takes them as text too, and its
+//! command line sends nothing else.
 
 mod weak;
 

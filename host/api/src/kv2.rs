@@ -77,7 +77,8 @@ pub(super) static ROUTES: Table = Table {
     ],
 };
 
-/// What to use instead of a path that has none of the words which version 2 puts before the name of a secret; in OpenBao's words.
+/// What to use instead of a path that has none of the words which version 2 puts before the name of a secret;
+/// in OpenBao's words.
 async fn hint(context: &RequestContext<'_>) -> Result<Answer, ApiError> {
     let command = match context.call.action {
         Read => "get",

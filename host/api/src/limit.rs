@@ -27,7 +27,8 @@ pub struct RequestLimits {
     pub body_memory_bytes: usize,
     /// Most requests of one client in a second; none is any number.
     pub client_requests: Option<NonZeroU32>,
-    /// Most attempts of one client in a minute to unseal, to log in, or at what else takes shares; none is any number.
+    /// Most attempts of one client in a minute to unseal, to log in, or at what else takes shares; none is
+    /// any number.
     pub client_attempts: Option<NonZeroU32>,
 }
 

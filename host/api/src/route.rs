@@ -1,5 +1,5 @@
-//! Routes: which path and action is answered by which endpoint, and who may ask. The tables are data, so that a test can go
-//! through all of them.
+//! Routes: which path and action is answered by which endpoint, and who may ask. The tables are data, so that
+//! a test can go through all of them.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -102,7 +102,8 @@ pub struct Route {
     pub(super) reads_body: bool,
     /// The query parameters that the endpoint reads.
     pub(super) query: &'static [&'static str],
-    /// Fields and query parameters that Vault or OpenBao know here and Keyway does not support; a dot leads into an object.
+    /// Fields and query parameters that Vault or OpenBao know here and Keyway does not support; a dot leads
+    /// into an object.
     pub unsupported: &'static [&'static str],
     pub(super) exists: Option<Exists>,
     pub(super) run: Endpoint,

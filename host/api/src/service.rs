@@ -74,7 +74,8 @@ async fn answer_in_time(
     if load != Load::Monitoring {
         edge.clients.take_request(call.peer)?;
     }
-    // Monitoring and unsealing must be answered when too many requests are served, and slow strangers take no place.
+    // Monitoring and unsealing must be answered when too many requests are served, and slow strangers take no
+    // place.
     let _place = if load == Load::Shed { Some(edge.place()?) } else { None };
     let _listed = edge.in_flight.list(call.id, call.listed());
     let mut trail = Trail::default();

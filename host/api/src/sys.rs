@@ -1,6 +1,6 @@
-//! The system's endpoints: [`access`] (policies, auth methods, leases), [`keys`] (init, unseal, seal, rotate, rekeying, root tokens),
-//! [`audit`] devices, [`mounts`] (with tune, remount and what a user interface asks), [`backends`] (with swap), [`watch`] (health,
-//! measurements, the host), [`plugins`] (their catalog).
+//! The system's endpoints: [`access`] (policies, auth methods, leases), [`keys`] (init, unseal, seal, rotate,
+//! rekeying, root tokens), [`audit`] devices, [`mounts`] (with tune, remount and what a user interface asks),
+//! [`backends`] (with swap), [`watch`] (health, measurements, the host), [`plugins`] (their catalog).
 
 mod access;
 mod audit;

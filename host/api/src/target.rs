@@ -52,7 +52,8 @@ impl Target {
         is_open(self.route, call)
     }
 
-    /// Whether the stores are read before an open request is answered. A path with a slash at its end is an ordinary one.
+    /// Whether the stores are read before an open request is answered. A path with a slash at its end is an
+    /// ordinary one.
     pub(super) fn needs_store(&self, call: &Call) -> bool {
         self.route.needs_store || call.path.as_str().ends_with('/')
     }

@@ -1,5 +1,5 @@
-//! `traceparent` of W3C Trace Context, level 1: <https://www.w3.org/TR/trace-context/>. One that is malformed is ignored, as
-//! the specification says.
+//! `traceparent` of W3C Trace Context, level 1: <https://www.w3.org/TR/trace-context/>. One that is malformed
+//! is ignored, as the specification says.
 
 use axum::http::HeaderMap;
 use data_encoding::HEXLOWER;

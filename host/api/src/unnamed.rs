@@ -1,4 +1,5 @@
-//! Requests for a secret whose path names a folder or nothing: answered as OpenBao answers them, before anything is read or changed.
+//! Requests for a secret whose path names a folder or nothing: answered as OpenBao answers them, before
+//! anything is read or changed.
 
 use super::{
     action::Action,

@@ -131,7 +131,8 @@ async fn take(context: &RequestContext<'_>, live: &Live) -> Result<Kept, ApiErro
     Ok(kept)
 }
 
-/// Why an invalid token opens no wrapping: it was the token of a spent wrapping, or it may not open the one in the body.
+/// Why an invalid token opens no wrapping: it was the token of a spent wrapping, or it may not open the one
+/// in the body.
 pub(super) async fn refusal(call: &Call, unsealed: &Unsealed, body: &[u8]) -> ApiError {
     let named = body::parse::<TokenRequest>(body).ok().and_then(|(request, _)| request.token);
     let Some(named) = named.as_ref().and_then(Text::filled) else { return invalid() };

@@ -19,7 +19,8 @@ pub fn unix_seconds() -> u64 {
     u64::try_from(Timestamp::now().as_second()).unwrap_or(0)
 }
 
-/// A point in time, to the microsecond. Records hold it in RFC 3339; those of earlier formats hold whole Unix seconds.
+/// A point in time, to the microsecond. Records hold it in RFC 3339; those of earlier formats hold whole Unix
+/// seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(Timestamp);
 

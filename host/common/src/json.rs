@@ -1,5 +1,5 @@
-//! JSON exactly: objects whose values, digits of any length among them, are kept as they were written. [`text`] goes through
-//! valid texts without a tree in memory.
+//! JSON exactly: objects whose values, digits of any length among them, are kept as they were written.
+//! [`text`] goes through valid texts without a tree in memory.
 
 pub mod text;
 
@@ -52,8 +52,8 @@ impl<V: Serialize> Serialize for Fields<V> {
     }
 }
 
-/// Whether some object in a valid JSON text has a name twice, at whatever depth: two readers of such a text may see two
-/// different values.
+/// Whether some object in a valid JSON text has a name twice, at whatever depth: two readers of such a text
+/// may see two different values.
 pub fn has_repeated_name(valid: &str) -> bool {
     // Hashes instead of names, keyed at random: two names of one object collide in 2^64 / n^2 of all texts.
     let hasher = RandomState::new();

@@ -62,7 +62,8 @@ impl Metrics {
         String::from_utf8(text).expect("the text format is text")
     }
 
-    /// The same in the shape of Vault's JSON; what Keyway does not measure (rates, extremes, deviations) is left out.
+    /// The same in the shape of Vault's JSON; what Keyway does not measure (rates, extremes, deviations) is
+    /// left out.
     pub fn json(&self, more: &[Sample]) -> Value {
         let (mut gauges, mut counters, mut samples) = (Vec::new(), Vec::new(), Vec::new());
         for family in self.families(more) {

@@ -1,8 +1,9 @@
 //! Long steps run off the runtime's threads, so that a large request delays no small one.
 //!
-//! A request counts the bytes that it has read: its body, records, names. Once they are more than [`INLINE_BYTES`], every further step
-//! of it (a poll of its future: parsing, decrypting, merging, hashing, rendering) runs in `block_in_place`: the runtime gives its other tasks to another
-//! thread first. At most half of the cores run such steps at a time; the others wait in order, and hold no thread while they wait.
+//! A request counts the bytes that it has read: its body, records, names. Once they are more than
+//! [`INLINE_BYTES`], every further step of it (a poll of its future: parsing, decrypting, merging, hashing,
+//! rendering) runs in `block_in_place`: the runtime gives its other tasks to another thread first. At most
+//! half of the cores run such steps at a time; the others wait in order, and hold no thread while they wait.
 
 mod heap;
 
@@ -42,7 +43,8 @@ pub fn prepare_heap() -> bool {
     heap::set_up()
 }
 
-/// Runs `work`, whose steps run off the runtime's threads once it has read much. A scope within another one is part of that.
+/// Runs `work`, whose steps run off the runtime's threads once it has read much. A scope within another one
+/// is part of that.
 pub fn scope<F: Future>(work: F) -> impl Future<Output = F::Output> {
     // Every function that takes a future holds it twice: one that holds a whole request is on the heap, once.
     let work = Box::pin(work);
@@ -54,8 +56,8 @@ pub fn scope<F: Future>(work: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// Spawns a task for work that must end even if the present task is cancelled. The bytes that the present task has read count
-/// for the new one, too.
+/// Spawns a task for work that must end even if the present task is cancelled. The bytes that the present
+/// task has read count for the new one, too.
 pub fn spawn<F>(work: F) -> task::JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
@@ -65,7 +67,8 @@ where
     tokio::spawn(READ_BYTES.scope(Cell::new(read_bytes), step_by_step(Box::pin(work))))
 }
 
-/// Counts what was read. Call it before the work on these bytes begins: after it, that work runs where it delays no one.
+/// Counts what was read. Call it before the work on these bytes begins: after it, that work runs where it
+/// delays no one.
 pub async fn count(bytes: usize) {
     let has_become_large = READ_BYTES.try_with(|read| {
         let was_large = is_large(read.get());

@@ -1,8 +1,8 @@
 //! The barrier, which seals and opens every record. It holds the keys of an unsealed server, counts the uses
 //! of the newest one, and rotates it before its limit.
 //!
-//! [`uses`] counts in blocks that [`reserve`] reserves durably before they are used; [`rotate`] makes keys and reads those that
-//! other hosts made.
+//! [`uses`] counts in blocks that [`reserve`] reserves durably before they are used; [`rotate`] makes keys
+//! and reads those that other hosts made.
 
 mod reserve;
 mod rotate;

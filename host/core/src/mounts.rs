@@ -1,7 +1,8 @@
 //! Mounts: which path of the API belongs to which keyspace of which backend.
 //!
-//! [`table`] is the table, [`auth`] the part of it that gives tokens, [`path`] what a path may be. [`Mounts`] is the table of an unsealed server: one record of the
-//! system backend, changed by conditional writes alone, so that hosts do not undo each other's changes.
+//! [`table`] is the table, [`auth`] the part of it that gives tokens, [`path`] what a path may be. [`Mounts`]
+//! is the table of an unsealed server: one record of the system backend, changed by conditional writes alone,
+//! so that hosts do not undo each other's changes.
 
 pub mod auth;
 mod methods;
@@ -125,8 +126,8 @@ impl Mounts {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the stored table, again wherever another host was quicker, and takes it into use. Goes on to its end, whether
-    /// or not the caller waits for it: a table that is stored is in use.
+    /// Changes the stored table, again wherever another host was quicker, and takes it into use. Goes on to
+    /// its end, whether or not the caller waits for it: a table that is stored is in use.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! The system's own records: plain data, sealed like secrets, in the system's keyspace. Tokens, policies and roles lie here;
-//! what they mean, their modules know.
+//! The system's own records: plain data, sealed like secrets, in the system's keyspace. Tokens, policies and
+//! roles lie here; what they mean, their modules know.
 
 use keyway_crypto::{
     envelope::{OpenError, RecordKind, key_number},

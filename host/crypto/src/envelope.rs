@@ -1,5 +1,5 @@
-//! The envelope: AES-256-GCM around every value that leaves the process. Its layout, with test vectors, is specified in
-//! `docs/envelope.md`; the bytes are known here and nowhere else.
+//! The envelope: AES-256-GCM around every value that leaves the process. Its layout, with test vectors, is
+//! specified in `docs/envelope.md`; the bytes are known here and nowhere else.
 //!
 //! ```text
 //! byte 0       format, 1

@@ -114,8 +114,8 @@ impl Keyring {
         self.mac(&[token])
     }
 
-    /// As [`token_name`](Self::token_name), for what else is found by a text that the store must not know. No token holds the
-    /// zero byte that stands before the domain.
+    /// As [`token_name`](Self::token_name), for what else is found by a text that the store must not know. No
+    /// token holds the zero byte that stands before the domain.
     pub fn name(&self, domain: &str, text: &str) -> [u8; 32] {
         self.mac(&["\0", domain, "\0", text])
     }

@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn key_is_that_of_other_programs() {
-        // python3 -c 'import argon2.low_level as a; print(a.hash_secret_raw(b"correct horse battery", b"0123456789abcdef",
-        //   3, 65536, 4, 32, a.Type.ID).hex())', argon2-cffi 25.1.0
+        // python3 -c 'import argon2.low_level as a; print(a.hash_secret_raw(b"correct horse battery",
+        // b"0123456789abcdef", 3, 65536, 4, 32, a.Type.ID).hex())', argon2-cffi 25.1.0
         let salt = BASE64.encode(b"0123456789abcdef");
         let derivation = Derivation { salt, ..Derivation::new().unwrap() };
         let key = derivation.derive(&password("correct horse battery")).unwrap();

@@ -9,7 +9,8 @@
 //! end     u32 0xFFFFFFFF, u64 number of records, SHA-256 of everything before it
 //! ```
 //!
-//! Numbers are big-endian. Values are as the store holds them: Keyway's are sealed, and of no use without the shares.
+//! Numbers are big-endian. Values are as the store holds them: Keyway's are sealed, and of no use without the
+//! shares.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -75,8 +76,8 @@ pub enum ArchiveError {
     Store(#[from] Error),
 }
 
-/// Writes all records of a store to a new file, which is there as a whole or not at all, synced, for its owner alone. Answers
-/// how many there were.
+/// Writes all records of a store to a new file, which is there as a whole or not at all, synced, for its
+/// owner alone. Answers how many there were.
 ///
 /// # Errors
 ///
@@ -135,7 +136,8 @@ pub fn verify(path: &Path) -> Result<(Header, u64), ArchiveError> {
     Ok((source.header, records))
 }
 
-/// Puts the records of an archive into a store, all of them or none. Answers how many. The archive is read to its end first.
+/// Puts the records of an archive into a store, all of them or none. Answers how many. The archive is read to
+/// its end first.
 ///
 /// # Errors
 ///

@@ -196,7 +196,8 @@ fn check_descriptor(
     if descriptor.target() != host_target() {
         return Err(CheckError::Platform { plugin, expected: host_target(), found: descriptor.target() });
     }
-    // Any minor: an older one lacks methods, for which there are defaults; a newer one has methods that are not called.
+    // Any minor: an older one lacks methods, for which there are defaults; a newer one has methods that are
+    // not called.
     if descriptor.interface.major != interface.major {
         let (expected, found) = (interface.clone(), descriptor.interface.clone());
         return Err(CheckError::Interface { plugin, expected, found });

@@ -193,7 +193,8 @@ impl Loader {
         let own = |opening: &&Opening| opening.plugin == wanted.plugin.name();
         let before: Vec<&Opening> =
             [&openings.current, &openings.previous].into_iter().flatten().filter(own).collect();
-        // That of the last opening: the one before may have been of another store, in whose place a backup was put since.
+        // That of the last opening: the one before may have been of another store, in whose place a backup
+        // was put since.
         let format = before.first().map(|opening| opening.data_format);
         let kept = |admitted: &Admitted| {
             let digest = admitted.described.staged.digest.to_string();
@@ -299,8 +300,8 @@ impl Loader {
         self.history.begin_opening(plugin.digest()?, &plugin.descriptor().label(), backend)
     }
 
-    /// Opens a backend's store with a plugin, and remembers that it worked. `fallback` says why it is not the plugin that was
-    /// asked for. The caller holds a mark ([`Self::mark_opening`]) and has its own deadline.
+    /// Opens a backend's store with a plugin, and remembers that it worked. `fallback` says why it is not the
+    /// plugin that was asked for. The caller holds a mark ([`Self::mark_opening`]) and has its own deadline.
     ///
     /// # Errors
     ///

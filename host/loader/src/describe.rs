@@ -63,7 +63,8 @@ impl Descriptor {
         format!("{} {}", self.name, self.version)
     }
 
-    /// Whether a terminal would obey a part of its texts. (The schema is shown as JSON, which spells such letters out.)
+    /// Whether a terminal would obey a part of its texts. (The schema is shown as JSON, which spells such
+    /// letters out.)
     fn has_controls(&self) -> bool {
         let texts = [
             &self.name,

@@ -89,8 +89,8 @@ impl History {
         Self { directory }
     }
 
-    /// Counts the crashes of processes that are gone. For a host, before it loads anything; a command that only looks leaves the
-    /// marks to it.
+    /// Counts the crashes of processes that are gone. For a host, before it loads anything; a command that
+    /// only looks leaves the marks to it.
     pub fn count_crashes(&self) {
         for (digest, plugin, what) in marker::left_behind(&self.directory) {
             tracing::warn!(plugin, %digest, what, "a process has ended while it used this plugin");
@@ -112,8 +112,8 @@ impl History {
         self.try_read().map(drop)
     }
 
-    /// How often a host has ended while it opened this backend, since the backend was last open; with libraries that would still
-    /// be tried.
+    /// How often a host has ended while it opened this backend, since the backend was last open; with
+    /// libraries that would still be tried.
     pub fn deaths(&self, backend: &str) -> usize {
         let (what, records) = (what_of(backend), self.read());
         let tried = records.libraries.values().filter(|library| library.quarantined.is_none());
@@ -140,8 +140,8 @@ impl History {
         Ok(libraries.filter(|(_, library)| library.quarantined.is_some()).collect())
     }
 
-    /// Forgets that backends were opened with versions of a plugin that `matches`, so that they do not fall back to them;
-    /// answers which. The copies go with the next start of the host.
+    /// Forgets that backends were opened with versions of a plugin that `matches`, so that they do not fall
+    /// back to them; answers which. The copies go with the next start of the host.
     ///
     /// # Errors
     ///
@@ -173,7 +173,8 @@ impl History {
         })
     }
 
-    /// Releases libraries whose digests begin with `prefix`, or all; answers their digests. Their verdicts are forgotten too.
+    /// Releases libraries whose digests begin with `prefix`, or all; answers their digests. Their verdicts
+    /// are forgotten too.
     ///
     /// # Errors
     ///
@@ -313,7 +314,8 @@ impl History {
         Ok(referred)
     }
 
-    /// Counts a crash. A library that has worked on this machine before is never quarantined for it: machines fail too.
+    /// Counts a crash. A library that has worked on this machine before is never quarantined for it: machines
+    /// fail too.
     fn crashed(&self, digest: Digest, plugin: &str, what: &str) -> Result<(), HistoryError> {
         self.edit_library(digest, plugin, |library| {
             library.crashes.push(Crash { at: now(), what: what.to_owned() });

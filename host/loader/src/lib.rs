@@ -13,10 +13,10 @@
 //! 8. [`configure`]: configuration checked against the library's schema, store opened, health asked;
 //! 9. [`register`]: generations of open backends.
 //!
-//! [`loader`] runs the stages, and [`connect`] falls back to another version if a plugin cannot be used. [`history`]
-//! remembers what happened to which library. [`swap`] replaces a generation while it serves, [`readback`] tries a store
-//! before it serves, and [`archive`] holds a store's records in a file. [`store`] is an open backend: plain Rust, in
-//! which no type of the layer beneath appears.
+//! [`loader`] runs the stages, and [`connect`] falls back to another version if a plugin cannot be used.
+//! [`history`] remembers what happened to which library. [`swap`] replaces a generation while it serves,
+//! [`readback`] tries a store before it serves, and [`archive`] holds a store's records in a file. [`store`]
+//! is an open backend: plain Rust, in which no type of the layer beneath appears.
 //!
 //! ```no_run
 //! use keyway_loader::{

@@ -28,8 +28,8 @@ use crate::{
     trust::Grant,
 };
 
-/// A loaded library, or a backend linked into this binary. Its code stays mapped for the life of the process: a Rust
-/// library cannot be unloaded soundly.
+/// A loaded library, or a backend linked into this binary. Its code stays mapped for the life of the process:
+/// a Rust library cannot be unloaded soundly.
 #[derive(Clone)]
 pub struct Plugin {
     pub(crate) root: StorageBackendRef,
@@ -99,8 +99,8 @@ impl Plugin {
         }
     }
 
-    /// A backend that is linked into this binary, as `keyway_sdk::linked` returns it. For tests: everything works as
-    /// with a library, except that there is none.
+    /// A backend that is linked into this binary, as `keyway_sdk::linked` returns it. For tests: everything
+    /// works as with a library, except that there is none.
     ///
     /// # Errors
     ///

@@ -47,8 +47,8 @@ impl Prober {
     }
 }
 
-/// This program, to be started again. On Linux by the open file: a program that is replaced while it runs starts itself, not its
-/// successor.
+/// This program, to be started again. On Linux by the open file: a program that is replaced while it runs
+/// starts itself, not its successor.
 ///
 /// # Errors
 ///

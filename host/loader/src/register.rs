@@ -1,5 +1,5 @@
-//! Stage 9: generations of open backends, by name. [`generation`] is one opening, [`slot`] the place in which one follows the
-//! other.
+//! Stage 9: generations of open backends, by name. [`generation`] is one opening, [`slot`] the place in which
+//! one follows the other.
 
 mod generation;
 mod slot;

@@ -13,8 +13,8 @@ use keyway_abi::{Error, ErrorCode, ForeignReply, MaybeReady};
 /// A result, perhaps still to come. A future in either case: an answer that is there costs no allocation and is
 /// ready at the first poll.
 ///
-/// Dropping it cancels the operation: the backend releases what the call holds; the effect may still happen, whole,
-/// at most once.
+/// Dropping it cancels the operation: the backend releases what the call holds; the effect may still happen,
+/// whole, at most once.
 #[must_use = "dropping a reply cancels its operation"]
 pub struct Reply<T>(Answer<T>);
 

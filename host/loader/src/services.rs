@@ -18,8 +18,8 @@ use tracing::{Level, enabled, event};
 /// Most names of measurements that one backend may have; further ones are dropped.
 const MAX_METRICS: usize = 1_000;
 
-/// One opening of a backend, as the services see it. Leaked: a plugin's threads may outlive the backend and must be
-/// able to log for as long as the process lives. A few hundred bytes each.
+/// One opening of a backend, as the services see it. Leaked: a plugin's threads may outlive the backend and
+/// must be able to log for as long as the process lives. A few hundred bytes each.
 pub(crate) struct ServiceContext {
     backend: String,
     metrics: Mutex<BTreeMap<String, f64>>,

@@ -1,8 +1,8 @@
-//! Stage 2: one private copy, hashed while it is copied. Everything after reads that copy alone, so that nothing can
-//! change between the check and the use.
+//! Stage 2: one private copy, hashed while it is copied. Everything after reads that copy alone, so that
+//! nothing can change between the check and the use.
 //!
-//! The copy is needed for two more reasons: glibc hands back the old code for a path that it knows, and overwriting a
-//! mapped library kills the process.
+//! The copy is needed for two more reasons: glibc hands back the old code for a path that it knows, and
+//! overwriting a mapped library kills the process.
 
 pub mod provenance;
 

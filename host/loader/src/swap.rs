@@ -1,5 +1,5 @@
-//! Has one generation of a backend follow another while it serves. [`choose`] finds the library, [`trial`] says whether it may
-//! serve.
+//! Has one generation of a backend follow another while it serves. [`choose`] finds the library, [`trial`]
+//! says whether it may serve.
 //!
 //! If the store may be open twice, the new generation is opened next to the old one, tried, and put into its
 //! place by one pointer. Calls on the old one end there ([`beside`]).
@@ -169,7 +169,8 @@ impl Swapped {
 }
 
 impl Loader {
-    /// Swaps the generation of a backend for a new one. Goes on to its end, whether or not the caller waits for it.
+    /// Swaps the generation of a backend for a new one. Goes on to its end, whether or not the caller waits
+    /// for it.
     ///
     /// # Errors
     ///

@@ -76,7 +76,8 @@ impl Trust {
         self.policy_at(place, place.directory.canonicalize().ok().as_deref())
     }
 
-    /// `whole` is the directory that was opened, without links in its path: what the name leads to by now does not count.
+    /// `whole` is the directory that was opened, without links in its path: what the name leads to by now
+    /// does not count.
     fn policy_at(&self, place: &SearchPath, whole: Option<&Path>) -> Result<Policy, TrustError> {
         if let Some(policy) = self.own_policy(&place.directory, whole) {
             return Ok(policy);

@@ -1,5 +1,5 @@
-//! The configuration: one TOML file, in which an unknown key is an error. [`file`] is how it is written, [`check`] makes of it
-//! what the server needs.
+//! The configuration: one TOML file, in which an unknown key is an error. [`file`] is how it is written,
+//! [`check`] makes of it what the server needs.
 
 mod check;
 mod file;

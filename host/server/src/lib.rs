@@ -1,8 +1,9 @@
 //! Puts the server together: reads the [`config`], loads plugins, opens backends, listens, and ends in order.
 //!
-//! [`Server`] does it, step by step: [`plugins`] says where plugins are, [`opener`] opens the backends, [`listen`] takes the socket,
-//! [`serve`] serves connections ([`tls`] if they are encrypted, [`patient`] with slow clients), [`reload`] reads the configuration
-//! again. [`log`], [`signals`], [`files`] and [`core_dumps`] set the process up.
+//! [`Server`] does it, step by step: [`plugins`] says where plugins are, [`opener`] opens the backends,
+//! [`listen`] takes the socket, [`serve`] serves connections ([`tls`] if they are encrypted, [`patient`] with
+//! slow clients), [`reload`] reads the configuration again. [`log`], [`signals`], [`files`] and
+//! [`core_dumps`] set the process up.
 
 pub mod config;
 pub mod core_dumps;

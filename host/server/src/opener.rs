@@ -158,8 +158,8 @@ impl Attempt {
         }
     }
 
-    /// A backend that has taken the server down again and again, with a library that is not to be quarantined since it has
-    /// worked, is not given up; the others are served for a while before it is tried.
+    /// A backend that has taken the server down again and again, with a library that is not to be quarantined
+    /// since it has worked, is not given up; the others are served for a while before it is tried.
     fn postponed(&self) -> Option<(Down, Duration)> {
         let deaths = self.loader.history.deaths(self.slot.backend());
         let doubled = u32::try_from(deaths).ok()?.checked_sub(DEATHS)?.min(8);

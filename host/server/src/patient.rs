@@ -1,4 +1,5 @@
-//! A stream that does not wait for ever: a client that reads nothing, or says nothing where it should speak, is cut off.
+//! A stream that does not wait for ever: a client that reads nothing, or says nothing where it should speak,
+//! is cut off.
 
 use std::{
     io,
@@ -12,7 +13,8 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// A stream with two bounds: on how long a write may make no progress, and on how long the client may send nothing at all.
+/// A stream with two bounds: on how long a write may make no progress, and on how long the client may send
+/// nothing at all.
 pub(super) struct Patient<S> {
     stream: S,
     write: Patience,

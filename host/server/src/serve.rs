@@ -37,8 +37,8 @@ const STREAMS: u32 = 128;
 const STALLED: Duration = Duration::from_secs(30);
 /// How long an HTTP/1.1 client may send nothing while its request is served: longer than any request takes.
 const SILENT: Duration = Duration::from_secs(3_900);
-/// How long an HTTP/2 client may send nothing. It is pinged more often than that, so that only one that has gone, or never
-/// began to speak, is this silent.
+/// How long an HTTP/2 client may send nothing. It is pinged more often than that, so that only one that has
+/// gone, or never began to speak, is this silent.
 const SILENT_HTTP2: Duration = Duration::from_secs(60);
 /// How often a silent HTTP/2 client is asked whether it is there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);

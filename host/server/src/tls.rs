@@ -1,5 +1,5 @@
-//! TLS: at least 1.2, HTTP/2 and HTTP/1.1, and a certificate that is read again when its file changes. Clients are asked for
-//! certificates if the configuration names their authorities.
+//! TLS: at least 1.2, HTTP/2 and HTTP/1.1, and a certificate that is read again when its file changes.
+//! Clients are asked for certificates if the configuration names their authorities.
 
 use std::{
     fs, io,

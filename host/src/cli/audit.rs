@@ -56,8 +56,8 @@ pub(super) enum Command {
         /// The text; read from standard input if it is not given, which keeps it out of the list of processes.
         text: Option<String>,
     },
-    /// Follow the chain through the files of one device: whether lines were changed, removed or put in between. Needs no
-    /// server.
+    /// Follow the chain through the files of one device: whether lines were changed, removed or put in
+    /// between. Needs no server.
     Verify {
         /// The files, the oldest first; - is standard input.
         #[arg(required = true)]
@@ -65,7 +65,8 @@ pub(super) enum Command {
         /// The hash of the last line, as `keyway audit list` or an earlier run has printed it.
         #[arg(long, value_name = "HASH")]
         last: Option<String>,
-        /// How many breaks of the chain are accepted. A server that starts without its former file begins a new chain.
+        /// How many breaks of the chain are accepted. A server that starts without its former file begins a
+        /// new chain.
         #[arg(long = "anew", value_name = "NUMBER", default_value_t = 0)]
         breaks: usize,
     },

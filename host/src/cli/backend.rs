@@ -1,4 +1,5 @@
-//! `keyway backend`: [`swap`] has another version serve, [`restore`] puts a backup, or another store, in its place.
+//! `keyway backend`: [`swap`] has another version serve, [`restore`] puts a backup, or another store, in its
+//! place.
 #![expect(
     clippy::indexing_slicing,
     reason = "indexing a JSON value with a name answers null, and never panics"
@@ -36,7 +37,8 @@ pub(super) enum Command {
         /// Which backend.
         name: String,
     },
-    /// Write all records of a backend's store to a file, while no server has it open: what `restore` takes, with any plugin.
+    /// Write all records of a backend's store to a file, while no server has it open: what `restore` takes,
+    /// with any plugin.
     ///
     /// The records are sealed. The keys are among them, protected by the shares. Relative paths are relative
     /// to this directory.

@@ -18,8 +18,8 @@ pub(super) struct Server {
     /// BAO_TLS_SERVER_NAME or VAULT_TLS_SERVER_NAME.
     #[arg(long, global = true, value_name = "NAME")]
     pub(super) tls_server_name: Option<String>,
-    /// A PEM file with the certificate to show a server that asks for one; also KEYWAY_CLIENT_CERT, BAO_CLIENT_CERT or
-    /// VAULT_CLIENT_CERT.
+    /// A PEM file with the certificate to show a server that asks for one; also KEYWAY_CLIENT_CERT,
+    /// BAO_CLIENT_CERT or VAULT_CLIENT_CERT.
     #[arg(long, global = true)]
     pub(super) client_cert: Option<PathBuf>,
     /// A PEM file with its private key; also KEYWAY_CLIENT_KEY, BAO_CLIENT_KEY or VAULT_CLIENT_KEY.

@@ -1,5 +1,5 @@
-//! Tokens that are kept between commands, each for the address that it is for: it is shown to no other. The file can be read by
-//! its owner alone, and a file that others can read is refused.
+//! Tokens that are kept between commands, each for the address that it is for: it is shown to no other. The
+//! file can be read by its owner alone, and a file that others can read is refused.
 
 use std::{
     collections::BTreeMap,

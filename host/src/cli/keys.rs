@@ -39,7 +39,8 @@ pub(super) enum Rekey {
     },
     /// Say how far it is.
     Status,
-    /// Give one of the present shares; it is asked for, or read from standard input. The last one prints the new shares.
+    /// Give one of the present shares; it is asked for, or read from standard input. The last one prints the
+    /// new shares.
     Update {
         /// The name of the attempt; without it, the one that is under way.
         #[arg(long)]

@@ -27,7 +27,8 @@ pub(super) enum Command {
     Put {
         /// The secret, with its mount.
         path: String,
-        /// Fields as NAME=VALUE; a value @FILE is read from a file, - from standard input (not echoed), and \@ and \- stand for themselves. Or one argument: @FILE or - for a JSON object.
+        /// Fields as NAME=VALUE; a value @FILE is read from a file, - from standard input (not echoed), and
+        /// \@ and \- stand for themselves. Or one argument: @FILE or - for a JSON object.
         #[arg(required = true)]
         fields: Vec<String>,
         /// Only if this is the current version; 0: only if there is none.

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 use super::{client::Client, failure::Failure, plugin, prompt};
 use keyway_terminal::output::{Format, pairs, print, print_once};
 
-/// Says whether the server is initialised and unsealed, and which backends do not serve; exit code 3 while it is sealed, 6
-/// if it cannot be known.
+/// Says whether the server is initialised and unsealed, and which backends do not serve; exit code 3 while it
+/// is sealed, 6 if it cannot be known.
 pub(super) fn status(client: &Client, config: Option<&Path>, format: Format) -> Result<(), Failure> {
     // From the files, so that it works without a token and without a server that answers.
     let plugins = config.map(plugin::foresee).transpose()?.unwrap_or_default();

@@ -1,5 +1,5 @@
-//! `keyway plugin`: works on files and the configuration, never on a server. Code of a plugin runs in a child process, and only
-//! for `conform`, `doctor` and `install`.
+//! `keyway plugin`: works on files and the configuration, never on a server. Code of a plugin runs in a child
+//! process, and only for `conform`, `doctor` and `install`.
 
 mod conform;
 mod doctor;
@@ -24,8 +24,8 @@ use super::failure::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Put a plugin file through the conformance suite, which is the program keyway-conform; `keyway plugin conform --help` prints
-    /// its help.
+    /// Put a plugin file through the conformance suite, which is the program keyway-conform; `keyway plugin
+    /// conform --help` prints its help.
     #[command(disable_help_flag = true)]
     Conform(conform::Arguments),
     /// List the plugin files in all directories that are searched, and whether they may run.
@@ -72,7 +72,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: quarantine::Command,
     },
-    /// Take every plugin file through all stages, in a child process where it is loaded, and say how far each comes.
+    /// Take every plugin file through all stages, in a child process where it is loaded, and say how far each
+    /// comes.
     Doctor {
         #[command(flatten)]
         site: SiteArguments,

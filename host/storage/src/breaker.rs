@@ -1,5 +1,5 @@
-//! The circuit breaker: a backend that has failed five times in a row is left alone for a second, then tried with one
-//! call; while that fails, it is left alone for twice as long as before, up to half a minute.
+//! The circuit breaker: a backend that has failed five times in a row is left alone for a second, then tried
+//! with one call; while that fails, it is left alone for twice as long as before, up to half a minute.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

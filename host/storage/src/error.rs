@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use keyway_loader::{Error, ErrorCode, Outcome};
 
-/// The failures of a backend that another try, or an operator, may mend. All others, and those of a later interface, are
-/// defects.
+/// The failures of a backend that another try, or an operator, may mend. All others, and those of a later
+/// interface, are defects.
 const TRANSIENT: [ErrorCode; 8] = [
     ErrorCode::CANCELLED,
     ErrorCode::CLOSED,
@@ -17,8 +17,8 @@ const TRANSIENT: [ErrorCode; 8] = [
     ErrorCode::UNAVAILABLE,
 ];
 
-/// A failed call of a backend: which operation failed on which backend, of which kind the failure is, whether another try
-/// may succeed, whether the effect may have happened, and what the backend says.
+/// A failed call of a backend: which operation failed on which backend, of which kind the failure is, whether
+/// another try may succeed, whether the effect may have happened, and what the backend says.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} on backend {backend:?}: {source}")]
 pub struct StorageError {

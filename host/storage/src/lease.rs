@@ -178,8 +178,8 @@ impl Leases {
 }
 
 impl Lease {
-    /// Runs a task, and renews the lease until the task ends. The task's writes to `system` must belong to the work that it is
-    /// given: they fail after another host has taken the lease.
+    /// Runs a task, and renews the lease until the task ends. The task's writes to `system` must belong to
+    /// the work that it is given: they fail after another host has taken the lease.
     ///
     /// # Errors
     ///

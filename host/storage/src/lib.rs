@@ -1,8 +1,9 @@
 //! The calls of backends.
 //!
-//! [`Storage`] is one backend as the rest of the host uses it: each call has a deadline, a limit and a circuit breaker (`guard`,
-//! [`breaker`]), belongs to a [`Work`], and fails with the backend's name. [`prefetch`] reads several records in one call,
-//! `settle` finds out what became of a write whose outcome is unknown. [`lease`] and [`epoch`] are for hosts that share a store.
+//! [`Storage`] is one backend as the rest of the host uses it: each call has a deadline, a limit and a
+//! circuit breaker (`guard`, [`breaker`]), belongs to a [`Work`], and fails with the backend's name.
+//! [`prefetch`] reads several records in one call, `settle` finds out what became of a write whose outcome is
+//! unknown. [`lease`] and [`epoch`] are for hosts that share a store.
 
 pub mod breaker;
 pub mod epoch;

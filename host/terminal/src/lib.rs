@@ -1,7 +1,7 @@
 //! What Keyway's programs share on the command line.
 //!
-//! [`output`] prints results for people and for programs, [`Failure`] has the exit codes, [`files`] reads plugin files and writes
-//! files whole.
+//! [`output`] prints results for people and for programs, [`Failure`] has the exit codes, [`files`] reads
+//! plugin files and writes files whole.
 
 mod failure;
 pub mod files;

@@ -1,5 +1,6 @@
-//! Results as tables for people and as JSON for programs. A terminal is shown control characters as escapes, so that no value,
-//! name or error text can move its cursor or change what stands on it; pipes and files get every byte as it is.
+//! Results as tables for people and as JSON for programs. A terminal is shown control characters as escapes,
+//! so that no value, name or error text can move its cursor or change what stands on it; pipes and files get
+//! every byte as it is.
 
 use std::{
     borrow::Cow,
@@ -39,8 +40,8 @@ pub fn print(format: Format, json: &impl Serialize, table: impl FnOnce() -> Stri
     }
 }
 
-/// What follows a value that is printed alone: a newline on a terminal, and nothing in a pipe or a file, which get the value's
-/// bytes.
+/// What follows a value that is printed alone: a newline on a terminal, and nothing in a pipe or a file,
+/// which get the value's bytes.
 pub fn alone_end() -> &'static str {
     if io::stdout().is_terminal() { "\n" } else { "" }
 }
@@ -92,8 +93,8 @@ pub fn set_program(name: &'static str) {
     let _set = PROGRAM.set(name);
 }
 
-/// A text that stands in one line among others on standard output: on a terminal its newlines are shown, too, so that a value
-/// cannot look like further lines.
+/// A text that stands in one line among others on standard output: on a terminal its newlines are shown, too,
+/// so that a value cannot look like further lines.
 pub fn cell(text: &str) -> String {
     if io::stdout().is_terminal() { escape(text, &[]).into_owned() } else { text.to_owned() }
 }
@@ -111,7 +112,8 @@ fn for_terminal(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.split('\n').map(line).collect::<Vec<_>>().join("\n"))
 }
 
-/// Writes what a terminal obeys or hides, other than `kept`, as JSON does: `\n`, `\u001b`. In JSON it stays the same value.
+/// Writes what a terminal obeys or hides, other than `kept`, as JSON does: `\n`, `\u001b`. In JSON it stays
+/// the same value.
 fn escape<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
     // Besides control characters: those that change the direction of the text around them, and two more ends
     // of lines.

@@ -79,7 +79,8 @@ impl Map {
         Self { clock: Some(now_ms()), ..self.clone() }
     }
 
-    /// What a write of a value of this length, or of none, would meet and do: one look for the condition and the size.
+    /// What a write of a value of this length, or of none, would meet and do: one look for the condition and
+    /// the size.
     pub fn look(&self, keyspace: &str, key: &[u8], value_bytes: Option<usize>) -> Looked {
         let old = self.keyspaces.get(keyspace).and_then(|keys| keys.get(key));
         let new = value_bytes.map_or(0, |value_bytes| key.len() + value_bytes);

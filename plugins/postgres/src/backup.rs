@@ -23,7 +23,8 @@ use crate::{
     sql::Sql,
 };
 
-/// How long a backup waits for the next pull. The server ends a session that is idle in a transaction for a little longer.
+/// How long a backup waits for the next pull. The server ends a session that is idle in a transaction for a
+/// little longer.
 const IDLE: Duration = Duration::from_secs(55);
 
 pub(crate) struct PostgresBackup {

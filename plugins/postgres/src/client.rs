@@ -320,7 +320,8 @@ pub(crate) fn numbered(version: Version, incarnation: u64) -> Option<i64> {
     (u64::from_be_bytes(*own) == incarnation).then(|| i64::from_be_bytes(number))
 }
 
-/// Makes sure that the schema is there and that it can be read, and answers its incarnation and what a commit survives.
+/// Makes sure that the schema is there and that it can be read, and answers its incarnation and what a commit
+/// survives.
 async fn prepare(connector: &Connector, within: Duration) -> Result<(u64, Durability)> {
     connector.check_sessions().await?;
     let connection = connector.connect().await?;

@@ -139,7 +139,8 @@ impl Connector {
         }
     }
 
-    /// Whether a write has found the server's disk full, and none has been seen to fit since: small ones may fit all the while.
+    /// Whether a write has found the server's disk full, and none has been seen to fit since: small ones may
+    /// fit all the while.
     pub(crate) fn is_full(&self) -> &AtomicBool {
         &self.is_full
     }

@@ -139,7 +139,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 /// Whether a connection that had this error is of no more use.
 pub(crate) fn is_fatal(source: &tokio_postgres::Error) -> bool {
     source.as_db_error().is_none_or(|said| {
-        // A statement that is unknown or outdated will be so again; a server that can only be read is no longer the one to ask.
+        // A statement that is unknown or outdated will be so again; a server that can only be read is no
+        // longer the one to ask.
         let state = said.code().code();
         said.parsed_severity() != Some(Severity::Error)
             || state.starts_with("0A")
@@ -162,7 +163,8 @@ pub(crate) fn unreachable(source: &tokio_postgres::Error) -> Error {
     }
 }
 
-/// Whether the server knows the login no longer, or not yet. Some poolers say so with the code of a broken protocol.
+/// Whether the server knows the login no longer, or not yet. Some poolers say so with the code of a broken
+/// protocol.
 pub(crate) fn is_refused_login(source: &tokio_postgres::Error) -> bool {
     source.code().is_some_and(|state| ["28P01", "28000", "08P01"].contains(&state.code()))
 }

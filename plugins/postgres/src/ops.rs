@@ -92,7 +92,8 @@ impl On<'_> {
                 if let Some(row) = rows.first() {
                     return column(row, 0, "delete");
                 }
-                // Nothing there; or what was there went while this waited for its lock, and something else came in its place.
+                // Nothing there; or what was there went while this waited for its lock, and something else
+                // came in its place.
                 let applied = self.apply(std::slice::from_ref(op), false, 0, number).await?;
                 Ok(applied.first().is_some_and(|one| one.existed))
             }
@@ -111,8 +112,9 @@ impl On<'_> {
         }
     }
 
-    /// A batch in one statement; what became of each operation, in the order of `ops`. An atomic one that failed answers up to
-    /// the one that did. With a patience, in milliseconds, it fails rather than wait for a lock for longer.
+    /// A batch in one statement; what became of each operation, in the order of `ops`. An atomic one that
+    /// failed answers up to the one that did. With a patience, in milliseconds, it fails rather than wait for
+    /// a lock for longer.
     pub(crate) async fn apply(
         &mut self,
         ops: &[OwnedOp],

@@ -83,7 +83,8 @@ enum State {
     Spoiled,
 }
 
-/// See the module. Dropped while something is under way, it sees to it that this ends, and to the connection's return.
+/// See the module. Dropped while something is under way, it sees to it that this ends, and to the
+/// connection's return.
 pub(crate) struct Session {
     /// None once it is given back.
     connection: Option<Object<Opener>>,
@@ -121,7 +122,8 @@ impl Session {
             .await
     }
 
-    /// Runs a query of an operator's, which is prepared and so one statement; the text in the first column of its first row.
+    /// Runs a query of an operator's, which is prepared and so one statement; the text in the first column of
+    /// its first row.
     pub(crate) async fn query_text(
         &mut self,
         doing: &'static str,
@@ -200,8 +202,8 @@ impl Session {
             _ => State::Idle,
         };
         match ended {
-            // A commit that waits for a synchronous standby is not undone when it is cancelled: the server says that it is done, and
-            // warns that no standby may have it.
+            // A commit that waits for a synchronous standby is not undone when it is cancelled: the server
+            // says that it is done, and warns that no standby may have it.
             Some(Ok(_)) if was_cancelled && effect == Effect::Commits => Err(error::too_late(doing, effect)),
             Some(ended) => ended.map_err(|source| error::failed(doing, effect, &source)),
             None => Err(error::too_late(doing, effect)),

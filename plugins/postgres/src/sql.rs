@@ -1,6 +1,7 @@
 //! Every statement, and the schema that they are for.
 //!
-//! All are prepared once a connection. Each names its tables with their schema, so that no search path can lead it elsewhere.
+//! All are prepared once a connection. Each names its tables with their schema, so that no search path can
+//! lead it elsewhere.
 
 mod migrate;
 mod schema;
@@ -20,7 +21,8 @@ const PLACEHOLDER: &str = "keyway.";
 pub(crate) struct Schema(String);
 
 impl Schema {
-    /// A name of lower-case letters, digits and underscores that begins with no digit; at most 63, as PostgreSQL has it.
+    /// A name of lower-case letters, digits and underscores that begins with no digit; at most 63, as
+    /// PostgreSQL has it.
     pub(crate) fn new(name: &str) -> Option<Self> {
         let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         let begins_well = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
@@ -198,7 +200,8 @@ statements! {
              SELECT FROM keyway.orphans o WHERE o.id = $2 AND o.due <= now()) \
          LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING 1) \
          SELECT count(*) FROM gone";
-    /// Forgets an orphan, an hour after it had its last record: no write that had found its number is on its way then.
+    /// Forgets an orphan, an hour after it had its last record: no write that had found its number is on its
+    /// way then.
     RemoveOrphan = "DELETE FROM keyway.orphans o WHERE o.id = $1 AND o.due < now() - interval '1 hour' \
          AND NOT EXISTS (SELECT FROM keyway.records r WHERE r.space = $1)";
     /// Removes up to `$1` records that have expired; answers how many.

@@ -108,7 +108,8 @@ impl Target {
         is_same_database && own.get_hosts() == other.get_hosts() && own.get_ports() == other.get_ports()
     }
 
-    /// Whether a server that refused `other` may take this one. A certificate's file may have changed under the same name.
+    /// Whether a server that refused `other` may take this one. A certificate's file may have changed under
+    /// the same name.
     pub(crate) fn may_differ_from(&self, other: &Self) -> bool {
         self.options != other.options || self.options.sslcert.is_some()
     }

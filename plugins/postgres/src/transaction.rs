@@ -141,7 +141,8 @@ impl Work {
         }
     }
 
-    /// The transaction, if it is still open. After any failure of the server's it is not: PostgreSQL has rolled back.
+    /// The transaction, if it is still open. After any failure of the server's it is not: PostgreSQL has
+    /// rolled back.
     fn open(&mut self) -> Result<Open<'_>> {
         if self.session.as_ref().is_some_and(|session| !session.is_usable()) {
             self.end(Ended::Failed);

@@ -33,8 +33,8 @@ const INLINE_KEYS: usize = 8;
 /// The largest value that is read on the caller's thread, in bytes.
 const INLINE_BYTES: u64 = 64 * 1024;
 
-/// How long a transaction may stay open, in milliseconds. Other writers wait that long for one that writes: half of
-/// what a host usually waits for an answer.
+/// How long a transaction may stay open, in milliseconds. Other writers wait that long for one that writes:
+/// half of what a host usually waits for an answer.
 const TRANSACTION_AGE_MS: u64 = 5_000;
 
 /// A store in one SQLite file.

@@ -1,7 +1,7 @@
 //! SQLite's codes in the interface's words.
 //!
-//! Sources: <https://www.sqlite.org/rescode.html> for what the codes mean, <https://www.sqlite.org/wal.html> for why a
-//! commit that could not be synced may still be found after a crash.
+//! Sources: <https://www.sqlite.org/rescode.html> for what the codes mean, <https://www.sqlite.org/wal.html>
+//! for why a commit that could not be synced may still be found after a crash.
 
 use keyway_sdk::{Error, ErrorCode};
 use rusqlite::ffi;

@@ -1,4 +1,5 @@
-//! The files: made private, without links, on a file system that keeps its promises, and still where they were opened.
+//! The files: made private, without links, on a file system that keeps its promises, and still where they
+//! were opened.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},

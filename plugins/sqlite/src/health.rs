@@ -1,5 +1,5 @@
-//! The truth about the store: a mark is written, synced and read back through another connection, and the files are
-//! looked at.
+//! The truth about the store: a mark is written, synced and read back through another connection, and the
+//! files are looked at.
 
 use std::{sync::Arc, time::Instant};
 

@@ -74,8 +74,8 @@ impl Lineage {
 
     /// Commits the transaction under way, with a mark if one is due.
     pub(crate) fn commit(&self, connection: &Connection) -> Result<(), Failure> {
-        // A checkpoint that this transaction's snapshot knows of has begun before; one that ends later does not have the WAL begin
-        // again with it.
+        // A checkpoint that this transaction's snapshot knows of has begun before; one that ends later does
+        // not have the WAL begin again with it.
         let begun = self.begun.load(Ordering::SeqCst);
         let ended = self.ended.load(Ordering::SeqCst);
         let marked = self

@@ -22,7 +22,8 @@ pub(crate) struct OpenerLock {
 
 impl Drop for OpenerLock {
     fn drop(&mut self) {
-        // Closing it is not enough: a process that was forked for another program holds it until that program runs.
+        // Closing it is not enough: a process that was forked for another program holds it until that program
+        // runs.
         if let Err(error) = self.file.unlock() {
             tracing::warn!(%error, "the lock of the database ends with its file");
         }
@@ -52,7 +53,8 @@ impl OpenerError {
     }
 }
 
-/// Takes the lock, makes the database's file if neither it nor a part of a store exists, and answers its path without links.
+/// Takes the lock, makes the database's file if neither it nor a part of a store exists, and answers its path
+/// without links.
 pub(crate) fn prepare(
     path: &Path,
     allow_network: bool,

@@ -146,8 +146,8 @@ impl Database {
         Ok(Some(page))
     }
 
-    /// Whether a journal would set the database back to another size. The only one that Keyway ever makes is that of the step into WAL
-    /// mode, which changes no size but that of an empty file, to a single page.
+    /// Whether a journal would set the database back to another size. The only one that Keyway ever makes is
+    /// that of the step into WAL mode, which changes no size but that of an empty file, to a single page.
     fn is_undone_by(&self, journal: &Path) -> io::Result<bool> {
         let Some(file) = existing(journal)? else { return Ok(false) };
         let mut header = Vec::new();

@@ -144,8 +144,8 @@ impl Queue {
         (Self { jobs, bytes: Arc::default() }, waiting)
     }
 
-    /// Runs `work` in a transaction that it may share; answers after the sync. `work` may run again after a rollback,
-    /// and changes nothing but through the [`Writing`].
+    /// Runs `work` in a transaction that it may share; answers after the sync. `work` may run again after a
+    /// rollback, and changes nothing but through the [`Writing`].
     pub(crate) fn write<T: Send + 'static>(
         &self,
         call: &CallContext<'_>,

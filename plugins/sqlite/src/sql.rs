@@ -46,8 +46,9 @@ pub(crate) enum JournalMode {
 /// Sets up a connection that reads and writes; `wal_limit` is in bytes.
 pub(crate) fn set_up_writer(connection: &Connection, wal_limit: u64) -> Result<JournalMode> {
     set_up(connection)?;
-    // In WAL mode as good as FULL. Before: the step into WAL mode uses a rollback journal, and were that to reappear after
-    // a loss of power, it would undo the step, and SQLite would remove the WAL with all that is in it.
+    // In WAL mode as good as FULL. Before: the step into WAL mode uses a rollback journal, and were that to
+    // reappear after a loss of power, it would undo the step, and SQLite would remove the WAL with all that
+    // is in it.
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     // Answers the mode that it has got, and is no error if that is another one.
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
@@ -198,7 +199,8 @@ fn expiry(row: &Row<'_>, column: usize) -> Result<Option<u64>> {
     })
 }
 
-/// Which store is read, in which format, and at what time records expire: in a transaction, the time when it began.
+/// Which store is read, in which format, and at what time records expire: in a transaction, the time when it
+/// began.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct At {
     incarnation: u64,

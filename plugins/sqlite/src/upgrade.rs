@@ -53,8 +53,8 @@ pub(crate) fn upgrade(connection: &Connection, shared: &Shared) -> Result<u32> {
     }
 }
 
-/// A whole, checked and synced copy of the database, readable by its owner alone. It stays until the operator removes
-/// it.
+/// A whole, checked and synced copy of the database, readable by its owner alone. It stays until the operator
+/// removes it.
 fn copy(connection: &Connection, database: &Path, format: Format) -> Result<PathBuf> {
     let failed = |source| error::file("copy the database before its upgrade", &source);
     let (path, file) = new_file(database, format).map_err(failed)?;

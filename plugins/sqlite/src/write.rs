@@ -116,7 +116,8 @@ impl<'a> Writing<'a> {
         self.at
     }
 
-    /// Whether SQLite has failed. What was done so far must be rolled back then, if SQLite has not done that itself.
+    /// Whether SQLite has failed. What was done so far must be rolled back then, if SQLite has not done that
+    /// itself.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken || self.connection.is_autocommit()
     }

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: each measurement against a baseline that runs in the same process, in turns, on the same bytes.
+//! `cargo xtask bench`: each measurement against a baseline that runs in the same process, in turns, on the
+//! same bytes.
 //!
 //! [`boundary`] measures the cost of the plugin boundary against [`baseline`], an `Arc<dyn async_trait>` in
 //! the same binary. [`sqlite`] measures the SQLite plugin against plain rusqlite, and [`postgres`] the

@@ -1,5 +1,5 @@
-//! What the PostgreSQL plugin adds to PostgreSQL: the library as it ships against `pgbench` with the same statements, prepared, over
-//! the same Unix socket, with as many connections.
+//! What the PostgreSQL plugin adds to PostgreSQL: the library as it ships against `pgbench` with the same
+//! statements, prepared, over the same Unix socket, with as many connections.
 //!
 //! [`latency`] is how long calls take below the full rate, [`archives`] what backing up and restoring takes.
 //!

@@ -12,8 +12,8 @@ pub(crate) struct Spread {
     pub(crate) high: f64,
 }
 
-/// Measures the contenders in turns; each does `operations` operations a round. The first round warms up and does not
-/// count.
+/// Measures the contenders in turns; each does `operations` operations a round. The first round warms up and
+/// does not count.
 pub(crate) fn in_turns(operations: u32, contenders: &mut [&mut dyn FnMut(u32)]) -> Vec<Spread> {
     let mut times: Vec<Vec<f64>> = contenders.iter().map(|_| Vec::with_capacity(ROUNDS)).collect();
     for round in 0..=ROUNDS {

@@ -1,8 +1,8 @@
-//! What the SQLite plugin adds to SQLite: the library as it ships against plain rusqlite with the same pragmas, the same
-//! bytes and the same syncs.
+//! What the SQLite plugin adds to SQLite: the library as it ships against plain rusqlite with the same
+//! pragmas, the same bytes and the same syncs.
 //!
-//! The baseline reads with a connection for each thread and a cached statement; it writes with one thread that is fed by
-//! a queue, in one transaction for each put.
+//! The baseline reads with a connection for each thread and a cached statement; it writes with one thread
+//! that is fed by a queue, in one transaction for each put.
 
 use std::{
     hint::black_box,

@@ -1,5 +1,5 @@
-//! A hundred swaps under 64 connections of reads and check-and-set writes, against the same load without a swap: how long requests
-//! take that were under way within 200 ms of one.
+//! A hundred swaps under 64 connections of reads and check-and-set writes, against the same load without a
+//! swap: how long requests take that were under way within 200 ms of one.
 
 use std::{
     fs, thread,

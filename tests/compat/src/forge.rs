@@ -1,5 +1,5 @@
-//! Makes libraries that no author would: small ones, compiled from C, with a good descriptor and a bad initializer; and
-//! damaged ones.
+//! Makes libraries that no author would: small ones, compiled from C, with a good descriptor and a bad
+//! initializer; and damaged ones.
 
 use std::{
     fs,

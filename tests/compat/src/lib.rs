@@ -122,7 +122,8 @@ impl Workbench {
         self.lock("forged");
     }
 
-    /// A text without what differs from run to run: this directory, the one of the build, digests and numbers of processes.
+    /// A text without what differs from run to run: this directory, the one of the build, digests and numbers
+    /// of processes.
     pub fn neutral(&self, text: &str) -> String {
         let build = plugin("memory");
         let build = build.parent().unwrap_or(&build);

@@ -1,5 +1,5 @@
-//! An allocator that writes into every block whose it is: each image (program or library) that has it linked in has one of its
-//! own. A block that comes back to another image's allocator ends the process.
+//! An allocator that writes into every block whose it is: each image (program or library) that has it linked
+//! in has its own. A block that comes back to another image's allocator ends the process.
 #![expect(unsafe_code, reason = "an allocator hands out memory; the control takes what was not meant for it")]
 
 use std::{
@@ -50,7 +50,8 @@ fn end(text: &str) -> ! {
     std::process::abort()
 }
 
-// SAFETY: blocks are the system's, widened in front by a header; each goes back with the layout that it was taken with.
+// SAFETY: blocks are the system's, widened in front by a header; each goes back with the layout that it was
+// taken with.
 unsafe impl GlobalAlloc for Tagged {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some((whole, offset)) = widened(layout) else { return std::ptr::null_mut() };
@@ -62,15 +63,16 @@ unsafe impl GlobalAlloc for Tagged {
         ALLOCATED.fetch_add(1, Ordering::Relaxed);
         // SAFETY: `offset` lies within the block, and the header before it.
         let block = unsafe { base.add(offset) };
-        // SAFETY: the header's place is aligned, since the offset is a multiple of the block's alignment and at least its size.
+        // SAFETY: the header's place is aligned, since the offset is a multiple of the block's alignment and
+        // at least its size.
         unsafe { block.cast::<Header>().sub(1).write_unaligned(Header { owner: own_tag(), state: IN_USE }) };
         block
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let Some((whole, offset)) = widened(layout) else { end("a layout that was never allocated\n") };
-        // SAFETY: every block of this allocator has a header before it; one of another that is not tagged has at least its
-        // own book-keeping there.
+        // SAFETY: every block of this allocator has a header before it; one of another that is not tagged has
+        // at least its own book-keeping there.
         let header = unsafe { block.cast::<Header>().sub(1).read_unaligned() };
         if header.owner != own_tag() || header.state != IN_USE {
             end("FOREIGN FREE: a block came back to an allocator that does not own it\n");

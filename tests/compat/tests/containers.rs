@@ -1,5 +1,5 @@
-//! Descriptors and links are read from every kind of library, on every system: an operator on Linux locks and signs what will
-//! run on macOS and Windows.
+//! Descriptors and links are read from every kind of library, on every system: an operator on Linux locks and
+//! signs what will run on macOS and Windows.
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::indexing_slicing,

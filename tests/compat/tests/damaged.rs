@@ -1,5 +1,5 @@
-//! Damaged libraries: cut off anywhere, with any bit flipped. None takes the host down, and none that was changed runs where
-//! a lock or a signature says what may.
+//! Damaged libraries: cut off anywhere, with any bit flipped. None takes the host down, and none that was
+//! changed runs where a lock or a signature says what may.
 #![cfg(target_os = "linux")]
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 

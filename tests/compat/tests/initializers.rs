@@ -1,5 +1,5 @@
-//! Libraries whose initializers do what no library should: the host lives, other plugins load, and the error says which it
-//! was. All are trusted, so that nothing but the probe stands between them and the host.
+//! Libraries whose initializers do what no library should: the host lives, other plugins load, and the error
+//! says which it was. All are trusted, so that nothing but the probe stands between them and the host.
 #![cfg(target_os = "linux")]
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 

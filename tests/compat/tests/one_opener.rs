@@ -1,5 +1,5 @@
-//! One opener of a SQLite store, and no more images than may be mapped: what the conformance suite, which opens one after the
-//! other, does not see.
+//! One opener of a SQLite store, and no more images than may be mapped: what the conformance suite, which
+//! opens one after the other, does not see.
 
 use keyway_compat::Workbench;
 use serde_json::json;
@@ -15,7 +15,8 @@ fn sqlite_is_opened_once_and_its_holder_is_named() {
     bench.open("sqlite", json!({ "path": "k.db" })).unwrap();
 }
 
-/// Two images of the library in one process: SQLite's own locks, which are the process's, would not see each other.
+/// Two images of the library in one process: SQLite's own locks, which are the process's, would not see each
+/// other.
 #[test]
 fn sqlite_is_not_opened_by_a_second_copy_of_the_library() {
     let bench = Workbench::with("sqlite");

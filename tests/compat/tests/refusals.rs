@@ -71,7 +71,8 @@ fn library_whose_segments_lie_beyond_its_end_is_refused_before_it_is_mapped() {
     let bench = Workbench::with("memory");
     let mut bytes = fs::read(plugin("memory")).unwrap();
     let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-    // ELF-64 (System V ABI, "Program Header"): e_phoff at 32, e_phentsize at 54, e_phnum at 56; p_filesz at 32 of each.
+    // ELF-64 (System V ABI, "Program Header"): e_phoff at 32, e_phentsize at 54, e_phnum at 56; p_filesz at
+    // 32 of each.
     let (table, size) = (usize::try_from(word(&bytes, 32)).unwrap(), usize::from(bytes[54]));
     for index in 0..usize::from(bytes[56]) {
         let header = table + index * size;

@@ -343,8 +343,8 @@ fn file_that_is_swapped_at_any_moment_never_runs_unverified() {
     assert_eq!(descriptor("forged"), Forged::new("mark").descriptor, "only the code differs");
     bench.put("forged", &good);
     bench.lock("forged");
-    // Straight into this process, where a mark would be left at once; and the good one is refused at last, for it exports
-    // nothing.
+    // Straight into this process, where a mark would be left at once; and the good one is refused at last,
+    // for it exports nothing.
     let mut loader = bench.loader.clone();
     loader.prober = None;
     let requirement = keyway_loader::Requirement::parse("forged").unwrap();
@@ -404,8 +404,8 @@ fn with_section(library: &[u8], name: &str, change: impl Fn(&mut [u8])) -> Vec<u
     bytes
 }
 
-/// What the dynamic linker would read otherwise than a naive reader is refused. Entries of the dynamic section are two words,
-/// the tag first (System V ABI, "Dynamic Section").
+/// What the dynamic linker would read otherwise than a naive reader is refused. Entries of the dynamic
+/// section are two words, the tag first (System V ABI, "Dynamic Section").
 #[test]
 fn dynamic_section_that_two_readers_read_differently_is_refused() {
     let mut bench = bench();

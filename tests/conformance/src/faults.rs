@@ -27,11 +27,11 @@ impl fmt::Display for Trouble {
 
 /// Gets at the store beneath a backend: a file system that can fail, a database server that can be stopped.
 ///
-/// The backend is the one that ships and knows nothing of it. What an implementation does not offer is unproved, and its report
-/// says so.
+/// The backend is the one that ships and knows nothing of it. What an implementation does not offer is
+/// unproved, and its report says so.
 pub trait Faults: Send + Sync {
-    /// The power goes at the write, sync or truncation of that number from now on, counted from one; zero is now. Nothing
-    /// comes back from the store after that.
+    /// The power goes at the write, sync or truncation of that number from now on, counted from one; zero is
+    /// now. Nothing comes back from the store after that.
     ///
     /// # Errors
     ///

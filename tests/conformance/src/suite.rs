@@ -27,7 +27,8 @@ use crate::{
     },
 };
 
-/// How long the store may take to open for the first time, or to be cleared, unless every case has another deadline.
+/// How long the store may take to open for the first time, or to be cleared, unless every case has another
+/// deadline.
 const OPENING_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Why there is no report.

@@ -1,4 +1,5 @@
-//! The suite linked into a test program, as an author has it. SQLite's is in `tests/faults`, over a disk that can fail.
+//! The suite linked into a test program, as an author has it. SQLite's is in `tests/faults`, over a disk that
+//! can fail.
 
 use std::process::ExitCode;
 

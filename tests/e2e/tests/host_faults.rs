@@ -1,5 +1,5 @@
-//! The host over a backend that hangs, fails, is slow, loses answers and tells old news: refused with a reason, never sealed,
-//! never an empty list, and well again by itself.
+//! The host over a backend that hangs, fails, is slow, loses answers and tells old news: refused with a
+//! reason, never sealed, never an empty list, and well again by itself.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::{

@@ -1,4 +1,5 @@
-//! What a hostile client may send, written to the socket byte by byte: the right status, memory bounded, the server alive.
+//! What a hostile client may send, written to the socket byte by byte: the right status, memory bounded, the
+//! server alive.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{

@@ -70,7 +70,8 @@ fn node_vault_lives_through_a_cluster_and_makes_every_call() {
     }
 }
 
-/// What `cargo xtask test` has prepared and names in this variable; none, with a visible line, on a machine that may do without.
+/// What `cargo xtask test` has prepared and names in this variable; none, with a visible line, on a machine
+/// that may do without.
 fn prepared(variable: &str, what: &str) -> Option<OsString> {
     let value = env::var_os(variable);
     if value.is_none() {

@@ -108,8 +108,8 @@ fn body_of(fields: usize) -> String {
     format!("{{\"data\":{{{}}}}}", fields.join(","))
 }
 
-/// A small request waits for no large one: while more of them are computed than the server has threads, it is served many times
-/// before the first of them is answered.
+/// A small request waits for no large one: while more of them are computed than the server has threads, it is
+/// served many times before the first of them is answered.
 #[test]
 fn large_requests_delay_no_small_one() {
     const FIELDS: usize = 50_000;
@@ -159,7 +159,8 @@ fn large_requests_delay_no_small_one() {
     }
 }
 
-/// What large requests have needed is the operating system's again, though threads of all kinds have computed them.
+/// What large requests have needed is the operating system's again, though threads of all kinds have computed
+/// them.
 #[test]
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn memory_of_large_requests_is_given_back() {

@@ -1,5 +1,5 @@
-//! A machine in trouble: data directories that are read-only, full or gone, a clock that was set back, no file descriptors, a
-//! limit on the size of files, and signals.
+//! A machine in trouble: data directories that are read-only, full or gone, a clock that was set back, no
+//! file descriptors, a limit on the size of files, and signals.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{

@@ -1,5 +1,5 @@
-//! A plugin that cannot be used, as operators see it: the server starts, serves the other backends, says why everywhere, and
-//! falls back where it may.
+//! A plugin that cannot be used, as operators see it: the server starts, serves the other backends, says why
+//! everywhere, and falls back where it may.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, time::Duration};

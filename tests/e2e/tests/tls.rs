@@ -165,7 +165,8 @@ fn certificate_is_optional_where_the_configuration_says_so_and_a_strangers_is_re
     assert_eq!(status(&site, &server.address, &shown).0, Some(6));
 }
 
-/// A server whose certificate is its own authority, as `openssl req -x509` makes it: an authority's, or a plain one.
+/// A server whose certificate is its own authority, as `openssl req -x509` makes it: an authority's, or a
+/// plain one.
 #[test]
 fn self_signed_certificate_is_taken_as_its_own_authority_and_only_for_what_it_says() {
     let site = protected(&Authority::new());

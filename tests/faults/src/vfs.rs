@@ -1,7 +1,8 @@
 //! SQLite's VFS, with a [`Disk`](crate::Disk) in front of the one of the system.
 //!
-//! Registered once as the process's default, so that connections need not know. Files of directories without a disk
-//! go straight through. Interface: <https://www.sqlite.org/c3ref/vfs.html>, <https://www.sqlite.org/c3ref/io_methods.html>.
+//! Registered once as the process's default, so that connections need not know. Files of directories without
+//! a disk go straight through. Interface: <https://www.sqlite.org/c3ref/vfs.html>,
+//! <https://www.sqlite.org/c3ref/io_methods.html>.
 #![expect(unsafe_code, reason = "SQLite calls a VFS through C function pointers")]
 
 use std::{
@@ -131,8 +132,8 @@ unsafe fn system_vfs(vfs: *mut ffi::sqlite3_vfs) -> *mut ffi::sqlite3_vfs {
 /// Calls a method of the system's file.
 macro_rules! system {
     ($file:ident, $method:ident $(, $argument:expr)*) => {{
-        // SAFETY: SQLite gives only files that `open` opened, and calls only methods that the system's file has: shared
-        // memory on databases, for which it has version 2 at least.
+        // SAFETY: SQLite gives only files that `open` opened, and calls only methods that the system's file
+        // has: shared memory on databases, for which it has version 2 at least.
         unsafe {
             let file = system_file($file);
             ((*(*file).pMethods).$method.expect("the system's VFS has this method"))(file $(, $argument)*)

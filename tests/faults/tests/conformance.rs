@@ -1,5 +1,5 @@
-//! The conformance suite against SQLite over a disk that fails, fills up and loses power: what cannot be had from a library
-//! alone.
+//! The conformance suite against SQLite over a disk that fails, fills up and loses power: what cannot be had
+//! from a library alone.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! Single calls fail, reads come back short, the disk fills up: what the backend says is true, and it goes on when the
-//! disk does.
+//! Single calls fail, reads come back short, the disk fills up: what the backend says is true, and it goes on
+//! when the disk does.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, thread};

@@ -1,5 +1,5 @@
-//! Defects that show only when the store beneath is in trouble: the conformance suite must find them, by the case that is meant
-//! for each.
+//! Defects that show only when the store beneath is in trouble: the conformance suite must find them, by the
+//! case that is meant for each.
 #![expect(clippy::print_stdout, reason = "a test program speaks to its user")]
 
 use std::{env, process::ExitCode, sync::Arc};

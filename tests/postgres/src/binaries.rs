@@ -32,7 +32,8 @@ impl fmt::Display for Missing {
 impl std::error::Error for Missing {}
 
 impl Binaries {
-    /// The newest that are there: by the variable, in the places of Debian and its descendants and of Fedora, or in the path.
+    /// The newest that are there: by the variable, in the places of Debian and its descendants and of Fedora,
+    /// or in the path.
     ///
     /// # Errors
     ///

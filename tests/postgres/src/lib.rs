@@ -1,8 +1,9 @@
 //! Private PostgreSQL servers. Each has its own data directory, Unix socket and free loopback port, is run by
 //! an unprivileged user, and ends with its handle.
 //!
-//! [`server`] starts and stops them, [`binaries`] finds the distribution's programs, [`power`] takes a server's power away,
-//! [`disk`] fills up, [`control`] lets another process have that done, [`pooler`](mod@pooler) puts PgBouncer before one.
+//! [`server`] starts and stops them, [`binaries`] finds the distribution's programs, [`power`] takes a
+//! server's power away, [`disk`] fills up, [`control`] lets another process have that done,
+//! [`pooler`](mod@pooler) puts PgBouncer before one.
 
 mod binaries;
 mod control;

@@ -54,8 +54,8 @@ impl Pooler {
         places.map(|place| place.join("pgbouncer")).find(|program| program.is_file()).ok_or(NoPooler)
     }
 
-    /// Starts one before `server`, for its database and its superuser, by a Unix socket. `mode` is its `pool_mode`, and
-    /// `round_robin` whether it takes the session that has waited longest.
+    /// Starts one before `server`, for its database and its superuser, by a Unix socket. `mode` is its
+    /// `pool_mode`, and `round_robin` whether it takes the session that has waited longest.
     ///
     /// # Errors
     ///

@@ -90,8 +90,8 @@ impl Power {
             .is_ok_and(|state| state.get(8..).is_some_and(|dark| dark.iter().any(|byte| *byte != 0)))
     }
 
-    /// Puts back, of what was written and not synced, what was there before: for each sector as of some moment since its last
-    /// sync. No process may have the files open any more.
+    /// Puts back, of what was written and not synced, what was there before: for each sector as of some
+    /// moment since its last sync. No process may have the files open any more.
     pub(crate) fn lose(&self, seed: u64) -> Result<()> {
         let journal = fs::read(&self.journal).context("read the journal")?;
         let mut unsynced: HashMap<u64, Vec<Written>> = HashMap::new();

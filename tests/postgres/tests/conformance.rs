@@ -1,5 +1,5 @@
-//! The conformance suite's cases that need a server in trouble: stopped, full, read-only, without power. The others are run on
-//! the library as it ships.
+//! The conformance suite's cases that need a server in trouble: stopped, full, read-only, without power. The
+//! others are run on the library as it ships.
 
 use std::{
     env,

@@ -1,5 +1,5 @@
-//! Whose turn it is: objects that serve one call at a time, and of which a call that did not end well leaves only the way
-//! out.
+//! Whose turn it is: objects that serve one call at a time, and of which a call that did not end well leaves
+//! only the way out.
 
 use std::sync::{
     Arc,

@@ -1,8 +1,8 @@
 //! No module of a crate imports from another one in a circle.
 //!
-//! The graph has a node for each file, and an edge for each path that a file names in another file of its crate. A path through
-//! a re-export (`pub use`) leads to the file that has the item; a re-export is no edge itself.
-//! Paths in the arguments of macros are not seen.
+//! The graph has a node for each file, and an edge for each path that a file names in another file of its
+//! crate. A path through a re-export (`pub use`) leads to the file that has the item; a re-export is no edge
+//! itself. Paths in the arguments of macros are not seen.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

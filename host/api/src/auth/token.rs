@@ -1,4 +1,5 @@
-//! `auth/token`: making tokens, asking about them, prolonging and revoking them; and the roles that they are made by.
+//! `auth/token`: making tokens, asking about them, prolonging and revoking them; and the roles that they are
+//! made by.
 
 mod create;
 mod manage;

@@ -1,5 +1,5 @@
-//! Values of a type that clients send as another: text for a number, a number for a truth value. Converted as OpenBao converts
-//! them (mapstructure's weak decoding); anything else is refused by the field's name.
+//! Values of a type that clients send as another: text for a number, a number for a truth value. Converted as
+//! OpenBao converts them (mapstructure's weak decoding); anything else is refused by the field's name.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -37,7 +37,8 @@ fn not_a_number() -> String {
     "it is not a whole number".to_owned()
 }
 
-/// A whole number as Go writes it in its source: `0x10` and `010` are 16 and 8, and `1_000` is a thousand. No text is zero.
+/// A whole number as Go writes it in its source: `0x10` and `010` are 16 and 8, and `1_000` is a thousand. No
+/// text is zero.
 fn integer(text: &str) -> Option<i64> {
     if text.is_empty() {
         return Some(0);

@@ -174,8 +174,8 @@ fn check_cas(metadata: &Metadata, cas: Option<i64>, is_required: bool) -> Result
     }
 }
 
-/// Custom metadata as text: numbers as they are written, truth values as 1 and 0. None takes all of it back. In a patch, `null` takes a
-/// name back; elsewhere it is no text.
+/// Custom metadata as text: numbers as they are written, truth values as 1 and 0. None takes all of it back.
+/// In a patch, `null` takes a name back; elsewhere it is no text.
 fn texts(given: &RawValue, patches: bool) -> Result<Option<BTreeMap<String, Option<String>>>, ApiError> {
     let wrong = || ApiError::bad_request("custom_metadata: it is an object with texts");
     if given.get().strip_prefix('[').is_some_and(|rest| rest.trim_start() == "]") {

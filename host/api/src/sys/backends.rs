@@ -1,4 +1,5 @@
-//! Keyway's own: the backends that are configured, what they promise and how they are; [`swap`] has another generation serve.
+//! Keyway's own: the backends that are configured, what they promise and how they are; [`swap`] has another
+//! generation serve.
 
 pub(crate) mod swap;
 

@@ -1,4 +1,5 @@
-//! The keys: [`seal`] (init, unseal, seal, rotate), [`password`], [`reencryption`], [`ceremonies`] of the holders of the shares.
+//! The keys: [`seal`] (init, unseal, seal, rotate), [`password`], [`reencryption`], [`ceremonies`] of the
+//! holders of the shares.
 
 pub(super) mod ceremonies;
 pub(super) mod password;

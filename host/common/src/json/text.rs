@@ -1,8 +1,10 @@
-//! Valid JSON texts, read in one pass: what a large object needs in memory is its text, and no node for each of its fields.
+//! Valid JSON texts, read in one pass: what a large object needs in memory is its text, and no node for each
+//! of its fields.
 
 use std::borrow::Cow;
 
-/// The fields of a valid JSON object in the order in which they stand: each name without its quotes, as it is spelled, and each value.
+/// The fields of a valid JSON object in the order in which they stand: each name without its quotes, as it is
+/// spelled, and each value.
 pub struct Members<'t> {
     rest: &'t [u8],
 }
@@ -27,8 +29,8 @@ impl<'t> Iterator for Members<'t> {
     }
 }
 
-/// The names in a valid JSON object and in the objects in it, `depth` levels deep, as an object whose leaves are null. Values are not
-/// told, and an empty object is a leaf.
+/// The names in a valid JSON object and in the objects in it, `depth` levels deep, as an object whose leaves
+/// are null. Values are not told, and an empty object is a leaf.
 pub fn outline(valid: &[u8], depth: usize) -> Vec<u8> {
     let mut outline = Vec::new();
     let rest = valid.trim_ascii_start().strip_prefix(b"{").unwrap_or_default();

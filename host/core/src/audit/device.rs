@@ -97,7 +97,8 @@ impl Device {
         }
     }
 
-    /// Whether it accepts lines: the last attempt has succeeded, and none hangs. One that fails is tried again each second.
+    /// Whether it accepts lines: the last attempt has succeeded, and none hangs. One that fails is tried
+    /// again each second.
     pub(super) fn is_up(&self) -> bool {
         let busy_since = *self.state.busy_since.lock().unwrap_or_else(PoisonError::into_inner);
         let is_stuck = busy_since.is_some_and(|since| since.elapsed() > STUCK);

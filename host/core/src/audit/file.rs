@@ -165,8 +165,8 @@ impl Sink for FileSink {
 
     fn close(&mut self) {
         if let Some(file) = self.open.take() {
-            // Closing it is not enough: a process that was forked for another program holds it until that program runs.
-            // What was never locked says so.
+            // Closing it is not enough: a process that was forked for another program holds it until that
+            // program runs. What was never locked says so.
             let _unlocked = file.unlock();
         }
     }

@@ -1,5 +1,6 @@
-//! Hashes in the place of values: HMAC-SHA256 under a key of the cluster's that rotation never changes, so that equal values
-//! have equal hashes for as long as the cluster lives. Names of fields, and null, stay as they are.
+//! Hashes in the place of values: HMAC-SHA256 under a key of the cluster's that rotation never changes, so
+//! that equal values have equal hashes for as long as the cluster lives. Names of fields, and null, stay as
+//! they are.
 
 use std::{cell::Cell, fmt};
 

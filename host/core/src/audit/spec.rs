@@ -1,4 +1,5 @@
-//! Which device: its name, and where it writes. The configuration and the API say it in the same words, which are Vault's.
+//! Which device: its name, and where it writes. The configuration and the API say it in the same words, which
+//! are Vault's.
 
 use std::{
     collections::BTreeMap,

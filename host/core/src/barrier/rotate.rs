@@ -107,9 +107,10 @@ impl Barrier {
         })
     }
 
-    /// Puts other keys in the place of the unseal key and the root key, in one conditional write: from then on these shares
-    /// unseal, and no others. Records are sealed with a new key from then on, because how often the present one was used is
-    /// counted under the former root key. Asked again after an unknown outcome, it finds out.
+    /// Puts other keys in the place of the unseal key and the root key, in one conditional write: from then
+    /// on these shares unseal, and no others. Records are sealed with a new key from then on, because how
+    /// often the present one was used is counted under the former root key. Asked again after an unknown
+    /// outcome, it finds out.
     ///
     /// # Errors
     ///
@@ -139,8 +140,8 @@ impl Barrier {
         Err(BarrierError::Contended)
     }
 
-    /// Finds out what has become of a [`rekey`](Self::rekey) whose outcome is unknown; whether these keys are in force, and taken into
-    /// use.
+    /// Finds out what has become of a [`rekey`](Self::rekey) whose outcome is unknown; whether these keys are
+    /// in force, and taken into use.
     ///
     /// # Errors
     ///

@@ -1,9 +1,10 @@
-//! How often a key was used. AES-GCM with random nonces bounds that at 2^32 seals with one key (NIST SP 800-38D, 8.3);
-//! Keyway rotates at half of it at the latest.
+//! How often a key was used. AES-GCM with random nonces bounds that at 2^32 seals with one key (NIST SP
+//! 800-38D, 8.3); Keyway rotates at half of it at the latest.
 //!
-//! Uses are reserved in blocks: the record `key-use/<number>` in the store says how many may have happened on all hosts
-//! together, and it is raised before the block is used. A crash loses the rest of a block, and never a use. The record is
-//! sealed under the root key, so that counting does not use the key that it counts.
+//! Uses are reserved in blocks: the record `key-use/<number>` in the store says how many may have happened on
+//! all hosts together, and it is raised before the block is used. A crash loses the rest of a block, and
+//! never a use. The record is sealed under the root key, so that counting does not use the key that it
+//! counts.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

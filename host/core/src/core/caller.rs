@@ -25,7 +25,8 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` for no token, and one that is unknown, dead, or bound to other addresses; and the stores'.
+    /// `PermissionDenied` for no token, and one that is unknown, dead, or bound to other addresses; and the
+    /// stores'.
     pub async fn caller(
         &self,
         unsealed: &Unsealed,

@@ -1,5 +1,6 @@
-//! Ceremonies: what the holders of the shares do together. They give as many shares as unseal, and then the keys are others,
-//! or there is a new root token ([`root`]). New shares are given back before they count ([`verification`]). Nothing of it is kept but in memory: a ceremony that breaks off has changed nothing.
+//! Ceremonies: what the holders of the shares do together. They give as many shares as unseal, and then the
+//! keys are others, or there is a new root token ([`root`]). New shares are given back before they count
+//! ([`verification`]). Nothing of it is kept but in memory: a ceremony that breaks off has changed nothing.
 
 pub(super) mod attempts;
 pub(super) mod refusal;
@@ -102,7 +103,8 @@ impl Ceremonies<'_> {
         Ok(self.rekey_status_by(&record))
     }
 
-    /// Gives up a rekeying; the shares that there were stay in force. Once shares were given, that is for administrators.
+    /// Gives up a rekeying; the shares that there were stay in force. Once shares were given, that is for
+    /// administrators.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Whose stores these are. A store that was lost is not one that was never initialised, and another cluster's is refused.
+//! Whose stores these are. A store that was lost is not one that was never initialised, and another cluster's
+//! is refused.
 
 use std::{
     path::Path,
@@ -81,8 +82,8 @@ impl<'c> SealControl<'c> {
         *self.0.known.cluster.lock().unwrap_or_else(PoisonError::into_inner) = Some(cluster);
     }
 
-    /// Starts over on purpose: this server, and every backend that it has, no longer belong to a cluster whose store is
-    /// gone.
+    /// Starts over on purpose: this server, and every backend that it has, no longer belong to a cluster
+    /// whose store is gone.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
-//! Presence: which hosts serve from a store that several hosts share. Each unsealed host writes a record of itself,
-//! which expires when the host falls silent. Operators see these records (`sys/ha-status`). Nothing else depends on them.
+//! Presence: which hosts serve from a store that several hosts share. Each unsealed host writes a record of
+//! itself, which expires when the host falls silent. Operators see these records (`sys/ha-status`). Nothing
+//! else depends on them.
 
 use std::{
     sync::{Arc, Weak},

@@ -1,5 +1,5 @@
-//! Re-encryption of old records in the background: everything that is sealed with an older key is sealed with the newest. How
-//! far it is stands in a record of the system's, so that it goes on after a restart.
+//! Re-encryption of old records in the background: everything that is sealed with an older key is sealed with
+//! the newest. How far it is stands in a record of the system's, so that it goes on after a restart.
 
 use std::{
     collections::BTreeSet,
@@ -249,7 +249,8 @@ impl MountControl<'_> {
         let Some(present) = held.map(|held| held.value).filter(Reencryption::is_running) else {
             return Ok(Part::Last);
         };
-        // It may have been begun on another host, with a key that this one has not seen yet, and there may be other mounts.
+        // It may have been begun on another host, with a key that this one has not seen yet, and there may be
+        // other mounts.
         self.0.host_sync().keep_up(work, unsealed).await?;
         let after = BASE64.decode(present.at.after.as_bytes()).unwrap_or_default();
         let mount = present.at.mount;

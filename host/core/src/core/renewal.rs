@@ -22,8 +22,8 @@ pub struct Renewed {
 }
 
 impl Unsealed {
-    /// Prolongs the life of a token by a number of seconds. Zero means as long as the last time; for a token of an auth
-    /// method, as long as its role says.
+    /// Prolongs the life of a token by a number of seconds. Zero means as long as the last time; for a token
+    /// of an auth method, as long as its role says.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Unsealing: shares are gathered until they are enough, the keys that they open are confirmed, and the server serves.
+//! Unsealing: shares are gathered until they are enough, the keys that they open are confirmed, and the
+//! server serves.
 
 use std::sync::Arc;
 

@@ -73,7 +73,8 @@ impl EpochTracker {
     }
 }
 
-/// Tokens that were found alive, and where their ancestors lie: these never change. Whether all of them live is read each time.
+/// Tokens that were found alive, and where their ancestors lie: these never change. Whether all of them live
+/// is read each time.
 #[derive(Default)]
 pub(super) struct Lineages(Mutex<HashMap<TokenName, Arc<[RecordKey]>>>);
 
@@ -135,8 +136,8 @@ impl Unsealed {
         &self.mounts
     }
 
-    /// Writes a policy; from then on it counts for every request that begins. Goes on to its end, whether or not the caller
-    /// waits for it: a policy that is stored is in force.
+    /// Writes a policy; from then on it counts for every request that begins. Goes on to its end, whether or
+    /// not the caller waits for it: a policy that is stored is in force.
     ///
     /// # Errors
     ///

@@ -22,7 +22,8 @@ use crate::{
 const LEASE: &str = "upkeep";
 /// How long it rests when there is nothing to do.
 const REST: Duration = Duration::from_secs(600);
-/// How long a write that began before a mount was taken away may still be under way: far longer than a request may take.
+/// How long a write that began before a mount was taken away may still be under way: far longer than a
+/// request may take.
 pub(super) const UNDER_WAY: Duration = Duration::from_secs(4_000);
 /// How long it rests when another host is at it, and there is something to do at once.
 const BUSY_REST: Duration = Duration::from_secs(2);
@@ -195,8 +196,8 @@ impl Housekeeping<'_> {
         Ok(())
     }
 
-    /// Drops the keyspace; and once no write that was under way can come any more, drops what such writes have made, and
-    /// forgets that there was a mount. Whether it is forgotten.
+    /// Drops the keyspace; and once no write that was under way can come any more, drops what such writes
+    /// have made, and forgets that there was a mount. Whether it is forgotten.
     async fn drop_mount(
         self,
         work: &Work,

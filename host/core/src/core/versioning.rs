@@ -1,5 +1,5 @@
-//! Upgrades of mounts from KV version 1 to 2. The table of mounts says that one is under way before anything is done; the upkeep does it, under
-//! its lease, and goes on with it after a restart.
+//! Upgrades of mounts from KV version 1 to 2. The table of mounts says that one is under way before anything
+//! is done; the upkeep does it, under its lease, and goes on with it after a restart.
 
 use std::time::Duration;
 
@@ -65,8 +65,8 @@ impl MountControl<'_> {
         rest
     }
 
-    /// Gives versions to what has none. Once that is done the mount serves; and once no write of version 1 can be under way any more, it is
-    /// done for good. Whether it is.
+    /// Gives versions to what has none. Once that is done the mount serves; and once no write of version 1
+    /// can be under way any more, it is done for good. Whether it is.
     async fn go_on_with_upgrade(
         self,
         work: &Work,

@@ -33,7 +33,8 @@ impl MountPath {
         &self.0
     }
 
-    /// The first of other paths that is this one, lies inside it, or has it inside: the secrets of the outer mount would be hidden.
+    /// The first of other paths that is this one, lies inside it, or has it inside: the secrets of the outer
+    /// mount would be hidden.
     pub fn overlapped_by<'a>(&self, mut others: impl Iterator<Item = &'a str>) -> Option<&'a str> {
         let is_inside = |inner: &str, outer: &str| {
             inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,10 +1,11 @@
 //! What a set of policies allows: a pure function of their rules and the request.
 //!
-//! By OpenBao's rules: a pattern without wildcards that is the path itself comes first. Else the most specific pattern counts
-//! alone: the one whose first wildcard comes later; then one without `*` at its end; then one with fewer `+`; then the longer;
-//! then the one that sorts after the others. The path of a list ends with a slash. It is looked for with the slash and then
-//! without it, first among the patterns without wildcards, then among the others. Only within one and the same pattern do the
-//! capabilities of several policies unite, and there `deny` wins.
+//! By OpenBao's rules: a pattern without wildcards that is the path itself comes first. Else the most
+//! specific pattern counts alone: the one whose first wildcard comes later; then one without `*` at its end;
+//! then one with fewer `+`; then the longer; then the one that sorts after the others. The path of a list
+//! ends with a slash. It is looked for with the slash and then without it, first among the patterns without
+//! wildcards, then among the others. Only within one and the same pattern do the capabilities of several
+//! policies unite, and there `deny` wins.
 //!
 //! [`conditions`] checks the other conditions of the rule that counts; [`below`] tells whether anything is
 //! allowed below a mount.

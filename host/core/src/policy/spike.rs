@@ -1,5 +1,5 @@
-//! SPIKE's policies: which workloads, by a pattern of SPIFFE IDs, may do what with secrets, by a pattern of paths. They become
-//! the same rules as all others. <https://github.com/spiffe/spike>
+//! SPIKE's policies: which workloads, by a pattern of SPIFFE IDs, may do what with secrets, by a pattern of
+//! paths. They become the same rules as all others. <https://github.com/spiffe/spike>
 
 use serde::{Deserialize, Serialize};
 

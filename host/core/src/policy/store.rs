@@ -76,7 +76,8 @@ pub enum PolicyText {
 pub struct Stored {
     /// What its author wrote.
     pub policy: PolicyText,
-    /// How often it was written; zero for one that cannot be written, and for one that was written before versions were counted.
+    /// How often it was written; zero for one that cannot be written, and for one that was written before
+    /// versions were counted.
     pub version: u64,
     /// When it was written last. Empty for a built-in policy, and for one that was written before this was noted.
     pub modified: String,

@@ -2,8 +2,9 @@
 //! marker distinguishes a lost store from one that was never used, and the own cluster's from another
 //! cluster's.
 //!
-//! The seal record is the system backend's marker. Every other backend has the record `cluster`, written before its first
-//! mount; the data directory has the file `cluster.json`. Backends that lose everything when they close have none.
+//! The seal record is the system backend's marker. Every other backend has the record `cluster`, written
+//! before its first mount; the data directory has the file `cluster.json`. Backends that lose everything when
+//! they close have none.
 
 use std::{
     fs, io,
@@ -78,8 +79,8 @@ pub async fn owner(storage: &Storage, work: &Work) -> Result<Option<Uuid>, Marke
     Ok(SealRecord::load(storage, work).await?.map(|record| record.cluster_id))
 }
 
-/// Marks a backend as this cluster's, unless it is another's; answers whose it is. A marker of this cluster's is written again: a host that
-/// is about to remove the one that was there removes it no more.
+/// Marks a backend as this cluster's, unless it is another's; answers whose it is. A marker of this cluster's
+/// is written again: a host that is about to remove the one that was there removes it no more.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! The seal record: what of the key hierarchy lies in the store, and how shares become keys again.
 //!
-//! Shamir shares rebuild the unseal key, which wraps the root key, which wraps the keyring. All of it stands in one
-//! record of the system backend, which changes by conditional writes alone.
+//! Shamir shares rebuild the unseal key, which wraps the root key, which wraps the keyring. All of it stands
+//! in one record of the system backend, which changes by conditional writes alone.
 
 use data_encoding::{BASE64, HEXLOWER};
 use keyway_common::clock;

@@ -1,5 +1,5 @@
-//! One change of a secret, of however many records. Its commit point is one conditional write of the metadata record, so
-//! that concurrent writers never lose a version on any backend.
+//! One change of a secret, of however many records. Its commit point is one conditional write of the metadata
+//! record, so that concurrent writers never lose a version on any backend.
 //!
 //! If the backend has atomic batches, and the change fits into one, all of it happens at once. Otherwise it
 //! writes the *intent* first: the record `g/<path>`, a zero byte and eight random bytes. After that come the

@@ -45,7 +45,8 @@ pub enum EngineError {
     /// The mount or the secret wants one.
     #[error("check-and-set parameter required for this call")]
     CasRequired,
-    /// The `custom_metadata` of a request is not within its bounds, or the version of the metadata is not the given one.
+    /// The `custom_metadata` of a request is not within its bounds, or the version of the metadata is not the
+    /// given one.
     #[error("{reason}")]
     Metadata {
         /// Which name or version, and why.

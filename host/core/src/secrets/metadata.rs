@@ -51,8 +51,8 @@ pub struct VersionMetadata {
     write_id: String,
     /// The tag of its envelope, so that no other sealing can take its place.
     tag: String,
-    /// The tag of the envelope that is to take its place: known before that is in the store, so that no sweep takes it for one
-    /// that nothing refers to.
+    /// The tag of the envelope that is to take its place: known before that is in the store, so that no sweep
+    /// takes it for one that nothing refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     next_tag: Option<String>,
 }
@@ -189,8 +189,9 @@ pub fn check_custom(custom: &BTreeMap<String, String>) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a character is a letter, mark, number, punctuation, symbol or the ordinary space, as Go's `unicode.IsPrint` says: the
-/// standard library escapes the others. A mark is escaped only at the beginning of a text.
+/// Whether a character is a letter, mark, number, punctuation, symbol or the ordinary space, as Go's
+/// `unicode.IsPrint` says: the standard library escapes the others. A mark is escaped only at the beginning
+/// of a text.
 fn is_printable(character: char) -> bool {
     let text = ['a', character];
     matches!(character, '"' | '\'' | '\\') || String::from_iter(text).escape_debug().eq(text)

@@ -1,4 +1,5 @@
-//! Names of secrets and of the folders that they lie in. Parsed once, at the edge; policy and storage see the same text.
+//! Names of secrets and of the folders that they lie in. Parsed once, at the edge; policy and storage see the
+//! same text.
 
 /// The longest path, in bytes: a key of the interface has at least 480, and the engine adds some bytes.
 pub const MAX_PATH_BYTES: usize = 460;

@@ -1,7 +1,7 @@
 //! How a secret lies in the store. The keys and bytes of its records are known here and nowhere else.
 //!
-//! - `m/<path>`: one format byte, the length of the sealed metadata as four bytes, big-endian, the sealed metadata, the
-//!   sealed value of the current version. One read brings both.
+//! - `m/<path>`: one format byte, the length of the sealed metadata as four bytes, big-endian, the sealed
+//!   metadata, the sealed value of the current version. One read brings both.
 //! - `v/<path>`, a zero byte, the version as eight bytes, big-endian, the first eight bytes of the envelope's
 //!   tag: the sealed value of an older version. A newer version moves it here as it was. Paths hold no zero
 //!   byte, so no two secrets share a prefix. Only this sealing has this tag, so a late or losing writer
@@ -105,7 +105,8 @@ pub(crate) fn version_key(path: &SecretPath, version: u64, metadata: &VersionMet
     key
 }
 
-/// The keys of the records that one version may have: its own, and that of the envelope which is to take its place.
+/// The keys of the records that one version may have: its own, and that of the envelope which is to take its
+/// place.
 pub(crate) fn version_keys(
     path: &SecretPath,
     version: u64,

@@ -80,8 +80,8 @@ impl Engine<'_> {
                 return Ok(WriteResult::Done(found));
             }
             if race.is_perhaps_changed_since(state) {
-                // Another's version with the number that ours would have had, or none yet: ours was not written, and on the
-                // record as it is now it cannot be any more.
+                // Another's version with the number that ours would have had, or none yet: ours was not
+                // written, and on the record as it is now it cannot be any more.
                 let is_lost = |attempted: &Next| {
                     attempted.was_taken_by_another(metadata) || attempted.is_not_there(metadata)
                 };

@@ -46,7 +46,8 @@ pub struct End {
 }
 
 impl Life {
-    /// When a token ends that was made then, and is made or renewed now. None if the time that it may live has passed.
+    /// When a token ends that was made then, and is made or renewed now. None if the time that it may live
+    /// has passed.
     pub fn end(self, lifetimes: Lifetimes, made: Time, now: Time) -> Option<End> {
         let bounds = [lifetimes.max, self.max_ttl, self.explicit_max_ttl];
         let max = bounds.into_iter().filter(|bound| *bound > 0).min().unwrap_or(lifetimes.max);

@@ -201,8 +201,8 @@ fn is_within(policies: &[String], others: &[String]) -> bool {
     others.iter().any(|policy| policy == ROOT) || policies.iter().all(|policy| others.contains(policy))
 }
 
-/// The names of policies as they are stored: in lower case and without blanks at their ends, so that no spelling of `root` is
-/// another than `root`.
+/// The names of policies as they are stored: in lower case and without blanks at their ends, so that no
+/// spelling of `root` is another than `root`.
 ///
 /// # Errors
 ///

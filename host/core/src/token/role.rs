@@ -49,7 +49,8 @@ pub struct Role {
     pub old_names: OldNames,
 }
 
-/// The fields of a role that were last written by the names they had before Vault 1.2; they are shown by them, too.
+/// The fields of a role that were last written by the names they had before Vault 1.2; they are shown by
+/// them, too.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OldNames(BTreeSet<String>);

@@ -1,4 +1,5 @@
-//! Earlier versions of Keyway read policies as HCL 2, and stored the texts. What they accepted still reads, and says the same.
+//! Earlier versions of Keyway read policies as HCL 2, and stored the texts. What they accepted still reads,
+//! and says the same.
 
 use hcl::{BlockLabel, Expression, ObjectKey, Structure};
 use keyway_core::policy::{PathRule, parse::parse};

@@ -1,5 +1,5 @@
-//! Policies are decided as OpenBao's are: the real thing against a naive model that knows nothing but the words of the
-//! rules, over random policies and paths.
+//! Policies are decided as OpenBao's are: the real thing against a naive model that knows nothing but the
+//! words of the rules, over random policies and paths.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod hcl2;

@@ -1,4 +1,5 @@
-//! OpenBao's rules as its documentation has them, slow and plain: every pattern is tried, and all that match are compared.
+//! OpenBao's rules as its documentation has them, slow and plain: every pattern is tried, and all that match
+//! are compared.
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -39,8 +40,8 @@ impl Stanza {
 pub(crate) struct Model<'a>(pub(crate) &'a [Vec<Stanza>]);
 
 impl Model<'_> {
-    /// The stanzas of the one pattern that counts: the first that is found. A list asks with the slash at the end of its path
-    /// before it asks without, first among the exact patterns, then among the others.
+    /// The stanzas of the one pattern that counts: the first that is found. A list asks with the slash at the
+    /// end of its path before it asks without, first among the exact patterns, then among the others.
     fn counting(&self, path: &str, is_of_folder: bool) -> Vec<&Stanza> {
         let mut paths = vec![path];
         paths.extend(path.strip_suffix('/').filter(|_| is_of_folder));
@@ -157,8 +158,8 @@ fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// Whether a pattern stands for one path only. OpenBao files a pattern with the others by its text: if it ends with a star, or if
-/// a `+` follows a slash, or is the first segment.
+/// Whether a pattern stands for one path only. OpenBao files a pattern with the others by its text: if it
+/// ends with a star, or if a `+` follows a slash, or is the first segment.
 fn is_exact(pattern: &str) -> bool {
     !pattern.ends_with('*') && !has_wildcard(pattern)
 }

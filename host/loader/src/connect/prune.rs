@@ -10,8 +10,8 @@ const DEBRIS: Duration = Duration::from_hours(1);
 const MAX_STAGED: usize = 10_000;
 
 impl Loader {
-    /// Removes staged copies that nothing falls back to: all but those that are given and those of the backends' current and
-    /// previous openings.
+    /// Removes staged copies that nothing falls back to: all but those that are given and those of the
+    /// backends' current and previous openings.
     pub fn prune(&self, in_use: &[Digest]) {
         // If it is unknown which copies are still needed, nothing is removed.
         let Ok(mut kept) = self.history.referred() else { return };

@@ -31,8 +31,8 @@ pub enum RestoreError {
 }
 
 impl Loader {
-    /// Puts the records of an archive into a backend's store, with the newest usable version of a plugin. For a store that no
-    /// server has open. Answers with which version, and how many records there were.
+    /// Puts the records of an archive into a backend's store, with the newest usable version of a plugin. For
+    /// a store that no server has open. Answers with which version, and how many records there were.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! The capabilities in a descriptor, by name. What this version does not know is left out: it is not asked for either.
+//! The capabilities in a descriptor, by name. What this version does not know is left out: it is not asked
+//! for either.
 
 use std::collections::BTreeMap;
 

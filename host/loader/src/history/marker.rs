@@ -1,5 +1,5 @@
-//! Marks on the disk for as long as the host does something with a library that could take it down. A mark whose process is
-//! gone tells of a crash.
+//! Marks on the disk for as long as the host does something with a library that could take it down. A mark
+//! whose process is gone tells of a crash.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -52,7 +52,8 @@ pub(super) fn begin(directory: &Path, digest: Digest, plugin: &str, what: &str) 
     Ok(Marker { path, _file: file })
 }
 
-/// The digest, the plugin and what was done with it, for each mark whose process is gone. The marks are taken away.
+/// The digest, the plugin and what was done with it, for each mark whose process is gone. The marks are taken
+/// away.
 pub(super) fn left_behind(directory: &Path) -> Vec<(Digest, String, String)> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let marks = entries.filter_map(Result::ok).map(|entry| entry.path());

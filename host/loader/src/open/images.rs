@@ -25,8 +25,8 @@ pub fn images() -> Images {
     Images { count: mapped.len(), bytes: mapped.values().sum() }
 }
 
-/// Takes a place for an image, unless there are `most` already; answers how many there are then. One that is mapped already
-/// needs none.
+/// Takes a place for an image, unless there are `most` already; answers how many there are then. One that is
+/// mapped already needs none.
 pub(super) fn take(digest: Digest, bytes: u64, most: usize) -> Result<(), usize> {
     let mut mapped = MAPPED.lock().unwrap_or_else(PoisonError::into_inner);
     let name = digest.to_string();

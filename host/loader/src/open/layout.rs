@@ -1,5 +1,5 @@
-//! Whether the types of two interfaces fit, and where they first do not, in a few lines: the whole comparison is many
-//! thousands of characters.
+//! Whether the types of two interfaces fit, and where they first do not, in a few lines: the whole comparison
+//! is many thousands of characters.
 
 use std::fmt;
 
@@ -55,7 +55,8 @@ pub(super) fn compare(
         .map_err(|errors| Box::new(shorten(&errors, is_older)))
 }
 
-/// The innermost place of the first difference. `swapped` tells that the library's side was the one to be expected.
+/// The innermost place of the first difference. `swapped` tells that the library's side was the one to be
+/// expected.
 fn shorten(errors: &AbiInstabilityErrors, swapped: bool) -> Difference {
     let side = |pair: ExpectedFound<String>| {
         if swapped { (pair.found, pair.expected) } else { (pair.expected, pair.found) }

@@ -27,8 +27,8 @@ const STORE_BYTES: u64 = 1024 * 1024 * 1024;
 /// arguments after its own: the staged library, the file that it was copied from, and for a rehearsal a
 /// directory to open a store in.
 ///
-/// To be called by a program that an embedder names in [`Prober`](super::Prober), before it has done anything else: in
-/// particular while it has one thread.
+/// To be called by a program that an embedder names in [`Prober`](super::Prober), before it has done anything
+/// else: in particular while it has one thread.
 pub fn main(arguments: &[OsString]) -> ExitCode {
     let (staged, source, scratch) = match arguments {
         [staged, source] => (staged, source, None),

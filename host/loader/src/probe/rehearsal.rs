@@ -44,8 +44,8 @@ pub(super) enum Failed {
 }
 
 impl Prober {
-    /// Opens a store with a library in a child process, in an empty directory below `directory`, writes, reads back and
-    /// closes it.
+    /// Opens a store with a library in a child process, in an empty directory below `directory`, writes,
+    /// reads back and closes it.
     ///
     /// # Errors
     ///

@@ -10,7 +10,8 @@ const ADDRESS_SPACE: u64 = 4 * 1024 * 1024 * 1024;
 #[cfg(unix)]
 const OPEN_FILES: u64 = 64;
 
-/// Restricts this process for good; `file_bytes` is the longest file that it may write. Answers what could not be restricted, and why.
+/// Restricts this process for good; `file_bytes` is the longest file that it may write. Answers what could
+/// not be restricted, and why.
 ///
 /// To be called while the process has one thread.
 pub(super) fn enter(deadline: Duration, file_bytes: u64) -> Vec<String> {
@@ -140,7 +141,8 @@ fn forbid() -> Result<(), String> {
     rules.insert(libc::SYS_kill, vec![unless(0, SeccompCmpOp::Ne, own)?]);
     rules.insert(libc::SYS_tgkill, vec![unless(0, SeccompCmpOp::Ne, own)?]);
     rules.insert(libc::SYS_clone, vec![unless(0, SeccompCmpOp::MaskedEq(thread), 0)?]);
-    // The arguments of clone3 lie in memory, which a filter cannot read: it does not exist, and the C library takes clone.
+    // The arguments of clone3 lie in memory, which a filter cannot read: it does not exist, and the C library
+    // takes clone.
     let no_such_call = u32::try_from(libc::ENOSYS).map_err(|error| text(&error))?;
     install([(libc::SYS_clone3, Vec::new())].into(), SeccompAction::Errno(no_such_call))?;
     install(rules, SeccompAction::KillProcess)

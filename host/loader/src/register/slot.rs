@@ -42,7 +42,8 @@ struct State {
     is_held: bool,
 }
 
-/// What a unit of work, say a request, remembers of a backend, so that all its calls go to one generation while that serves.
+/// What a unit of work, say a request, remembers of a backend, so that all its calls go to one generation
+/// while that serves.
 #[derive(Debug, Default)]
 pub struct Pin(Mutex<Option<Stay>>);
 

@@ -18,8 +18,8 @@ const RECORDS: u32 = 1_000;
 const BYTES: u64 = 4 * 1024 * 1024;
 
 impl Swapping {
-    /// Opens a new generation, copies the old one's records, and puts the new one into its place. Answers how many there were,
-    /// and how long calls have waited.
+    /// Opens a new generation, copies the old one's records, and puts the new one into its place. Answers how
+    /// many there were, and how long calls have waited.
     pub(super) async fn migrate(
         &self,
         old: &Arc<Generation>,

@@ -20,7 +20,8 @@ pub enum Unready {
     Readback(#[from] ReadbackError),
 }
 
-/// Why a backend was not swapped or upgraded. The generation that served before serves on, but for [`Self::is_loss`].
+/// Why a backend was not swapped or upgraded. The generation that served before serves on, but for
+/// [`Self::is_loss`].
 #[derive(Debug, Error)]
 pub enum SwapError {
     /// Another task swaps or opens it now.

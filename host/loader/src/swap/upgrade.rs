@@ -31,8 +31,8 @@ pub struct Upgraded {
 }
 
 impl Loader {
-    /// Upgrades the data format of a backend's store to that of its plugin, once all records are in an archive in the directory
-    /// `backups`. Goes on to its end, whether or not the caller waits for it.
+    /// Upgrades the data format of a backend's store to that of its plugin, once all records are in an
+    /// archive in the directory `backups`. Goes on to its end, whether or not the caller waits for it.
     ///
     /// # Errors
     ///

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::TrustError;
 use crate::describe::Described;
 
-/// The contents of `keyway.lock`: every plugin, version and platform that may run, so that one file serves all machines.
+/// The contents of `keyway.lock`: every plugin, version and platform that may run, so that one file serves
+/// all machines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockFile {
@@ -61,7 +62,8 @@ impl LockFile {
         )
     }
 
-    /// Replaces the entry of the same plugin, version and platform, or adds one; answers the one that was replaced.
+    /// Replaces the entry of the same plugin, version and platform, or adds one; answers the one that was
+    /// replaced.
     pub fn insert(&mut self, described: &Described) -> Option<LockedPlugin> {
         let new = LockedPlugin::new(described);
         let key = |entry: &LockedPlugin| (entry.name.clone(), entry.version.clone(), entry.target.clone());

@@ -130,7 +130,8 @@ impl Writer {
         }
     }
 
-    /// Whether the line is written. A reader that has gone, or a disk that is full, costs one attempt for each line.
+    /// Whether the line is written. A reader that has gone, or a disk that is full, costs one attempt for
+    /// each line.
     fn write_whole(&mut self, line: &[u8]) -> bool {
         let separated;
         let mut rest = line;

@@ -10,8 +10,8 @@ use std::{io, mem::MaybeUninit, ptr};
 /// The operating system's.
 pub(super) fn clear() -> io::Result<()> {
     let mut none = MaybeUninit::uninit();
-    // SAFETY: sigemptyset(3) initialises the set that it is given, and pthread_sigmask(3) only reads it; a null pointer
-    // says that the former mask is not wanted.
+    // SAFETY: sigemptyset(3) initialises the set that it is given, and pthread_sigmask(3) only reads it; a
+    // null pointer says that the former mask is not wanted.
     let failed = unsafe {
         libc::sigemptyset(none.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut())

@@ -21,7 +21,8 @@ pub(in crate::cli) struct Swap {
     /// the newest again that the configuration asks for, but for versions that were swapped for something older.
     #[arg(long)]
     plugin: Option<String>,
-    /// Other settings than the configuration's, as a JSON object or @FILE. A restart goes by the configuration again.
+    /// Other settings than the configuration's, as a JSON object or @FILE. A restart goes by the
+    /// configuration again.
     #[arg(long)]
     config: Option<String>,
     /// Bring the data format to the new version's afterwards, as `keyway backend upgrade` does.

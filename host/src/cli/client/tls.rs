@@ -175,8 +175,9 @@ impl Pem {
     }
 }
 
-/// Takes what the authorities signed, and the named certificates themselves. `openssl req -x509` makes a self-signed certificate
-/// that is an authority's, and rustls takes an authority's certificate for no server's: OpenSSL, curl and Go do.
+/// Takes what the authorities signed, and the named certificates themselves. `openssl req -x509` makes a
+/// self-signed certificate that is an authority's, and rustls takes an authority's certificate for no
+/// server's: OpenSSL, curl and Go do.
 #[derive(Debug)]
 struct Verifier {
     authorities: Arc<WebPkiServerVerifier>,

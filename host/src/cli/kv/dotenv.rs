@@ -4,13 +4,13 @@
 //! holds a dollar sign. This reader never expands anything. It follows the conventions that the dotenv tools
 //! share:
 //!
-//! - `NAME=value`, with `export` before it or not, blanks around the name and the equals sign; blank lines, and lines that
-//!   begin with `#`, are skipped; a byte order mark at the beginning is, too;
+//! - `NAME=value`, with `export` before it or not, blanks around the name and the equals sign; blank lines,
+//!   and lines that begin with `#`, are skipped; a byte order mark at the beginning is, too;
 //! - an unquoted value ends at the line's end or at a `#` after a blank, and loses the blanks around it;
 //!   backslashes stand for themselves;
 //! - `'single quotes'` keep everything, newlines too;
-//! - `"double quotes"` keep newlines and know `\n`, `\r`, `\t`, `\"`, `\\`, `\$` and a backslash before a newline, which
-//!   joins the lines; other backslashes stand for themselves;
+//! - `"double quotes"` keep newlines and know `\n`, `\r`, `\t`, `\"`, `\\`, `\$` and a backslash before a
+//!   newline, which joins the lines; other backslashes stand for themselves;
 //! - after closing quotes there may be blanks and a comment, nothing else; a name may stand in the file once.
 
 use thiserror::Error;

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::encode;
 use crate::cli::{client::Client, failure::Failure};
 
-/// Asks for the upgrade. The server does it in the background, and a mount that is version 2 already stays as it is.
+/// Asks for the upgrade. The server does it in the background, and a mount that is version 2 already stays as
+/// it is.
 pub(super) fn run(client: &Client, path: &str, format: Format) -> Result<(), Failure> {
     let path = path.trim_matches('/');
     if path.is_empty() {

@@ -1,5 +1,5 @@
-//! `keyway kv export`: the current versions of all secrets in a folder. Not one point in time: each secret is read when its
-//! turn comes.
+//! `keyway kv export`: the current versions of all secrets in a folder. Not one point in time: each secret is
+//! read when its turn comes.
 
 use std::{fs, io::Write, path::Path};
 

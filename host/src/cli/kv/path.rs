@@ -1,5 +1,5 @@
-//! Paths of secrets on the command line and in URLs, and what the version of a mount means for a request. No other module knows
-//! how the two versions differ.
+//! Paths of secrets on the command line and in URLs, and what the version of a mount means for a request. No
+//! other module knows how the two versions differ.
 #![expect(
     clippy::indexing_slicing,
     reason = "indexing a JSON value with a name answers null, and never panics"

@@ -1,4 +1,5 @@
-//! `keyway plugin sign` and `new-key`: signatures and keys in minisign's format, so that its own tools read them too.
+//! `keyway plugin sign` and `new-key`: signatures and keys in minisign's format, so that its own tools read
+//! them too.
 
 use std::{
     fs::{self, File},
@@ -20,8 +21,8 @@ use keyway_terminal::output::{Format, print};
 pub(in crate::cli) struct Arguments {
     /// The library file.
     file: PathBuf,
-    /// The secret key, as `keyway plugin new-key` or `minisign -G` makes it. Its password is asked for, or read from
-    /// standard input.
+    /// The secret key, as `keyway plugin new-key` or `minisign -G` makes it. Its password is asked for, or
+    /// read from standard input.
     #[arg(long)]
     key: PathBuf,
 }

@@ -39,7 +39,8 @@ pub(super) struct Site {
 impl Site {
     pub(super) fn open(arguments: &SiteArguments) -> Result<Self, Failure> {
         let config = Config::read(&arguments.config).map_err(of_config)?;
-        // Where the server's own copies lie libraries can be loaded from, which not every directory for temporary files lets be.
+        // Where the server's own copies lie libraries can be loaded from, which not every directory for
+        // temporary files lets be.
         let staging = tempfile::Builder::new()
             .prefix(".plugins-")
             .tempdir_in(&config.data_dir)

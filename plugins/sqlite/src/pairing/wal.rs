@@ -79,8 +79,8 @@ pub(super) fn header(database: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(header))
 }
 
-/// Calls for each frame up to the first that is not whole, or of an earlier use of the file; answers the bytes of a page. Those after the
-/// last commit count for nothing.
+/// Calls for each frame up to the first that is not whole, or of an earlier use of the file; answers the
+/// bytes of a page. Those after the last commit count for nothing.
 pub(super) fn frames(database: &Path, mut each: impl FnMut(Frame<'_>)) -> io::Result<u64> {
     let Some(file) = existing(&beside(database, "-wal"))? else { return Ok(0) };
     let mut file = BufReader::with_capacity(1 << 20, file);

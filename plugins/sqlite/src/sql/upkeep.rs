@@ -146,8 +146,8 @@ pub(crate) struct Step {
     pub(crate) bytes: u64,
 }
 
-/// Removes some records of one orphan that `is_staged` does not keep, and the orphan after its last. Answers how much was
-/// removed, the orphan included.
+/// Removes some records of one orphan that `is_staged` does not keep, and the orphan after its last. Answers
+/// how much was removed, the orphan included.
 pub(crate) fn remove_orphans(
     connection: &Connection,
     is_staged: impl Fn(u64) -> bool,
@@ -164,14 +164,15 @@ pub(crate) fn remove_orphans(
     Ok(removed)
 }
 
-/// Removes some records that have expired; answers how many. An expiry that SQLite's integers cannot hold is stored as a
-/// negative one, and is never over.
+/// Removes some records that have expired; answers how many. An expiry that SQLite's integers cannot hold is
+/// stored as a negative one, and is never over.
 pub(crate) fn remove_expired(connection: &Connection, at: At, step: Step) -> Result<usize> {
     let expired = "SELECT rowid, length(value) FROM entries WHERE expires_at_ms BETWEEN 0 AND ?1 LIMIT ?2";
     remove(connection, expired, at.now_ms().cast_signed(), step)
 }
 
-/// Removes what `select` finds, as far as the step goes, and one record at least. Lengths are read without the values.
+/// Removes what `select` finds, as far as the step goes, and one record at least. Lengths are read without
+/// the values.
 fn remove(connection: &Connection, select: &str, of: i64, step: Step) -> Result<usize> {
     let mut statement = connection.prepare_cached(select)?;
     let found = statement.query_map((of, step.records), |row| {

@@ -1,5 +1,5 @@
-//! Backing up and restoring a million records: the archive that the host writes and reads against `pg_dump`, and `psql` that reads
-//! its dump.
+//! Backing up and restoring a million records: the archive that the host writes and reads against `pg_dump`,
+//! and `psql` that reads its dump.
 
 use std::{
     path::Path,

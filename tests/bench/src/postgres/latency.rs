@@ -1,5 +1,5 @@
-//! How long calls take when they come at 70 % of the rate that `pgbench` reaches, at random times. What comes late because the one
-//! before it was late counts from when it should have come, on both sides.
+//! How long calls take when they come at 70 % of the rate that `pgbench` reaches, at random times. What comes
+//! late because the one before it was late counts from when it should have come, on both sides.
 
 use std::{
     fs,

@@ -45,7 +45,8 @@ pub(crate) enum Fault {
     Disconnect,
     /// The connection is lost after the call was done; the outcome of a write is unknown.
     LoseAnswer,
-    /// A `get` is answered from what was there before the last write of the key; other calls are as they should be.
+    /// A `get` is answered from what was there before the last write of the key; other calls are as they
+    /// should be.
     Stale,
     /// Health says that nothing can be read or written.
     Unhealthy,

@@ -7,8 +7,9 @@
 //! config = { library = "/usr/lib/keyway/plugins/libkeyway_sqlite.so", config = { path = "k.db" }, faults = "/tmp/faults.json" }
 //! ```
 //!
-//! The file is read at each call, so that a test can change what goes wrong while a server runs; it holds a list of
-//! [`Rule`](faults::Rule)s: `[{"calls": ["get"], "does": {"delay_ms": 200}}]`. Without the file nothing goes wrong.
+//! The file is read at each call, so that a test can change what goes wrong while a server runs; it holds a
+//! list of [`Rule`](faults::Rule)s: `[{"calls": ["get"], "does": {"delay_ms": 200}}]`. Without the file
+//! nothing goes wrong.
 //!
 //! [`faults`] defines the faults, [`backend`] has the operations, and [`streams`] and [`transaction`] the
 //! objects that they return.

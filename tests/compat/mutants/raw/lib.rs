@@ -1,8 +1,8 @@
 //! A sound backend with a defective interface. The SDK prevents such defects; a library without the SDK can
 //! have them.
 //!
-//! The configuration names the defect: `{"defect": "ignores_limits"}`. [`store`] and [`transaction`] are the objects that have
-//! it; this file is the export, which a library with the SDK gets from a macro.
+//! The configuration names the defect: `{"defect": "ignores_limits"}`. [`store`] and [`transaction`] are the
+//! objects that have it; this file is the export, which a library with the SDK gets from a macro.
 #![expect(unsafe_code, reason = "an export without the SDK's macro")]
 
 mod store;

@@ -47,7 +47,8 @@ pub struct Mutant<B: Backend> {
     pub(crate) versions: Mutex<HashMap<Place, (Version, Version)>>,
     /// What was there before the last write.
     pub(crate) before: Mutex<BTreeMap<Place, Record>>,
-    /// Held while the two transactions of a mutant's begin, and while one commits, so that both see the same state.
+    /// Held while the two transactions of a mutant's begin, and while one commits, so that both see the same
+    /// state.
     pub(crate) turn: Mutex<()>,
     /// What the last call was about; shared by all threads, which is the defect.
     pub(crate) current: Mutex<Vec<u8>>,

@@ -28,17 +28,18 @@ use keyway_terminal::{
 /// The argument by which this program knows that it is to run one case.
 pub(crate) const CHILD_COMMAND: &str = "conform-plugin";
 
-/// Puts a plugin file through the conformance suite: each promise that it makes is tested in a separate process. Exit codes: 0
-/// kept, 1 error, 2 usage, 4 not found, 5 a promise is broken.
+/// Puts a plugin file through the conformance suite: each promise that it makes is tested in a separate
+/// process. Exit codes: 0 kept, 1 error, 2 usage, 4 not found, 5 a promise is broken.
 #[derive(Debug, Parser)]
 #[command(name = "keyway-conform", version)]
 pub(crate) struct Arguments {
     /// The library file. Its code is run, whatever the trust policy.
     #[arg(required_unless_present = "list")]
     file: Option<PathBuf>,
-    /// The backend's settings as JSON; @FILE reads them from a file, @- from standard input: use these where they hold a
-    /// password, which other users see on a command line. Give it a separate store: the suite removes everything in it.
-    /// Relative paths lie in a temporary directory of each case; to test a certain disk, give an absolute one.
+    /// The backend's settings as JSON; @FILE reads them from a file, @- from standard input: use these where
+    /// they hold a password, which other users see on a command line. Give it a separate store: the suite
+    /// removes everything in it. Relative paths lie in a temporary directory of each case; to test a certain
+    /// disk, give an absolute one.
     #[arg(long, default_value = "{}", value_name = "JSON")]
     config: String,
     /// Only cases whose name contains this. May be repeated.
@@ -50,8 +51,8 @@ pub(crate) struct Arguments {
     /// All rounds: a quarter of an hour and more, rather than a minute.
     #[arg(long)]
     full: bool,
-    /// How long each case may take; without it, what the case says: a minute or more. With much less, a sound backend that is
-    /// waited for may look as if it hung.
+    /// How long each case may take; without it, what the case says: a minute or more. With much less, a sound
+    /// backend that is waited for may look as if it hung.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     deadline: Option<u64>,
     /// Remove everything that is in the store before the run begins; without it, a store with data is refused.
@@ -152,7 +153,8 @@ fn write_reports(report: &Report, junit: Option<&Path>, kept: Option<&Path>) -> 
     kept.map_or(Ok(()), |path| write_whole(path, report.to_json().as_bytes()))
 }
 
-/// The first Ctrl-C ends the run in order: cases are stopped, files removed, and what was found is told. The second ends it.
+/// The first Ctrl-C ends the run in order: cases are stopped, files removed, and what was found is told. The
+/// second ends it.
 fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
     let stop = Arc::clone(stop);
     ctrlc::set_handler(move || {

@@ -1,6 +1,8 @@
-//! Isolation of transactions that read and append to lists: Elle's method (Kingsbury and Alvaro, VLDB 2020), by `adya`.
+//! Isolation of transactions that read and append to lists: Elle's method (Kingsbury and Alvaro, VLDB 2020),
+//! by `adya`.
 //!
-//! A list tells the order of the writes to its key, so that who saw what makes a graph whose cycles are the anomalies.
+//! A list tells the order of the writes to its key, so that who saw what makes a graph whose cycles are the
+//! anomalies.
 
 use std::sync::{Mutex, PoisonError};
 

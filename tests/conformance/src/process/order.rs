@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::Program;
 use crate::{Effort, Verdict, facts::Facts};
 
-/// One child's work, on its standard input: the subject's settings may hold a password, which other processes see on a
-/// command line.
+/// One child's work, on its standard input: the subject's settings may hold a password, which other processes
+/// see on a command line.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) task: Task,

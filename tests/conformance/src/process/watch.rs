@@ -18,7 +18,8 @@ const INTERVAL: Duration = Duration::from_millis(2);
 const TAIL_BYTES: u64 = 600;
 /// The most that it may print.
 const MAX_LOG_BYTES: u64 = 256 * 1024 * 1024;
-/// The exit code of a child that could not do its part, which says nothing of the backend: EX_SOFTWARE of sysexits(3).
+/// The exit code of a child that could not do its part, which says nothing of the backend: EX_SOFTWARE of
+/// sysexits(3).
 pub(crate) const OWN_FAILURE: u8 = 70;
 
 /// A child at work. Dropped, it is killed.

@@ -20,8 +20,8 @@ use crate::{
 /// How often a journal is looked at.
 const INTERVAL: Duration = Duration::from_millis(2);
 
-/// A process that works with a case's store until it is done or killed, and says in a journal what it does. Dropped, it is
-/// killed.
+/// A process that works with a case's store until it is done or killed, and says in a journal what it does.
+/// Dropped, it is killed.
 #[derive(Debug)]
 pub(crate) struct Worker {
     watched: Watched,

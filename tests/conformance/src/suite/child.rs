@@ -90,7 +90,8 @@ fn own_failure(why: &str) -> ExitCode {
     ExitCode::from(OWN_FAILURE)
 }
 
-/// Before its deadline, a case whose calls are still answered is slow here, and does not hang: that is another verdict.
+/// Before its deadline, a case whose calls are still answered is slow here, and does not hang: that is
+/// another verdict.
 fn watch_progress(order: &Order) {
     let (deadline, path) = (order.deadline, order.answer.clone());
     thread::spawn(move || {

@@ -27,7 +27,8 @@ fn refuses(server: &Server, keys: &Keys, data: &Value) -> bool {
     (0..5).all(|_| server.get("secret/data/none", &keys.root_token).error().contains("nothing was done"))
 }
 
-/// A server whose one device has failed: requests are refused in time and without an effect, and it is whole again by itself.
+/// A server whose one device has failed: requests are refused in time and without an effect, and it is whole
+/// again by itself.
 fn refuses_and_recovers(server: &Server, keys: &Keys, fail: impl FnOnce(), mend: impl FnOnce()) {
     assert_eq!(put(server, keys, "x"), 200);
     let uses = json!({ "num_uses": 3, "policies": ["root"] });
@@ -209,7 +210,8 @@ fn one_device_is_enough_and_has_every_line() {
     site.configure(&format!("{}\n[audit]\ndevices = [{devices}]\n", config("memory")));
     let server = site.start();
     let keys = server.init_and_unseal();
-    // The request to initialise and the share, and their answers; another device may have been the first to accept them.
+    // The request to initialise and the share, and their answers; another device may have been the first to
+    // accept them.
     let written = |number: usize| {
         within(Duration::from_secs(20), || lines(&log(&site, "a")).len() >= number);
         assert_eq!(lines(&log(&site, "a")).len(), number);

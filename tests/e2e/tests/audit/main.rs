@@ -1,6 +1,6 @@
-//! The audit log: two lines for each request and no value in the clear ([`entries`]), a chain that holds over rotation and restarts
-//! ([`files`]), devices that fail in each way, of which one is enough, and without which nothing happens ([`failures`]), and
-//! devices that are added while the server runs ([`devices`]).
+//! The audit log: two lines for each request and no value in the clear ([`entries`]), a chain that holds over
+//! rotation and restarts ([`files`]), devices that fail in each way, of which one is enough, and without
+//! which nothing happens ([`failures`]), and devices that are added while the server runs ([`devices`]).
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod devices;

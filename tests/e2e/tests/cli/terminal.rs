@@ -28,7 +28,8 @@ fn on_a_terminal(server: &Server, token: &str, arguments: &str, input: &str) -> 
             while !input.is_empty() && !shown.ends_with(b": ") && out.read(&mut piece)? > 0 {
                 shown.extend_from_slice(&piece);
             }
-            // The echo goes off just after the prompt, and nothing tells when; people take longer than this to begin to type.
+            // The echo goes off just after the prompt, and nothing tells when; people take longer than this
+            // to begin to type.
             std::thread::sleep(std::time::Duration::from_secs(u64::from(!input.is_empty())));
             let mut keyboard = child.stdin.take().unwrap();
             if !input.is_empty() {

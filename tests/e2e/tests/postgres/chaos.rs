@@ -1,5 +1,6 @@
-//! Three hosts on one database, killed and restarted at random with the database, under writers that fail over: what was acknowledged
-//! stays, no version is given twice, and each secret's history is that of one register.
+//! Three hosts on one database, killed and restarted at random with the database, under writers that fail
+//! over: what was acknowledged stays, no version is given twice, and each secret's history is that of one
+//! register.
 //!
 //! A short form by itself; `KEYWAY_CAMPAIGN=long` runs for five minutes.
 
@@ -27,7 +28,8 @@ const SECRETS: usize = 12;
 const KEPT: u64 = 10;
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long after a fault a request may begin that still fails for it: the host, or its address, may be the one before.
+/// How long after a fault a request may begin that still fails for it: the host, or its address, may be the
+/// one before.
 const ECHO: Duration = Duration::from_secs(1);
 
 /// What a writer asked, and what came of it.
@@ -227,7 +229,8 @@ fn write(number: usize, shared: &Shared) -> Vec<Event> {
         let value = format!("{number}.{turn}");
         let body = json!({ "options": { "cas": version }, "data": { "v": value } });
         let begun = Instant::now();
-        // A write that was sent and not answered may have happened: asked of another host it would be another write.
+        // A write that was sent and not answered may have happened: asked of another host it would be another
+        // write.
         let kind = match writer.ask_once(&path(secret, 0), Some(&body)) {
             Ok((200, body)) => Kind::Written(body["data"]["version"].as_u64().unwrap(), value),
             Ok((400, _)) => Kind::Refused(version),
@@ -379,7 +382,8 @@ fn judge_knows_what_no_register_does() {
         &[written(0, 1, 1, "a"), read(2, 3, 1, "a"), written(2, 5, 2, "b"), read(4, 6, 1, "a")],
         2
     ));
-    // A lost write, a version given twice, a stale read, a read from nowhere, two values, a refusal without a reason.
+    // A lost write, a version given twice, a stale read, a read from nowhere, two values, a refusal without a
+    // reason.
     assert!(!is_sound(&[written(0, 1, 1, "a")], 0));
     assert!(!is_sound(&[written(0, 1, 1, "a"), written(2, 3, 1, "b")], 1));
     assert!(!is_sound(&[written(0, 1, 1, "a"), written(2, 3, 2, "b"), read(4, 5, 1, "a")], 2));

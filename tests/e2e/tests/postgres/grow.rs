@@ -1,4 +1,5 @@
-//! "From one machine to several" of the operations manual, typed as it stands: from SQLite to three hosts on PostgreSQL.
+//! "From one machine to several" of the operations manual, typed as it stands: from SQLite to three hosts on
+//! PostgreSQL.
 
 use std::{
     fs,

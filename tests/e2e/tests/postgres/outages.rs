@@ -1,5 +1,5 @@
-//! The database is stopped, paused, locked, read-only, full, out of connections, or takes this role no more: 503 with a reason
-//! within the deadline, unsealed throughout, and well again without a restart.
+//! The database is stopped, paused, locked, read-only, full, out of connections, or takes this role no more:
+//! 503 with a reason within the deadline, unsealed throughout, and well again without a restart.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Every route is guarded: without a token, with one that may do everything but this, and with one that may do nothing else.
-//! A route that has no case here fails this test, so that none is added without.
+//! Every route is guarded: without a token, with one that may do everything but this, and with one that may
+//! do nothing else. A route that has no case here fails this test, so that none is added without.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod approle;

@@ -27,8 +27,8 @@ fn begin(dies_at: Option<&str>) -> (Site, Server, Keys) {
     (site, server, keys)
 }
 
-/// An empty one of format 1. The library that stands for the old version is the new one beneath, and would make one of format
-/// 2.
+/// An empty one of format 1. The library that stands for the old version is the new one beneath, and would
+/// make one of format 2.
 fn make_store(site: &Site) {
     let store = Connection::open(site.path("data/keyway.db")).unwrap();
     store.execute_batch(include_str!("../../../faults/fixtures/format-1.sql")).unwrap();

@@ -1,5 +1,5 @@
-//! Swaps of a running server's backends, with the real libraries: under load, with versions that do not work, with the server
-//! killed in the middle, and at restarts.
+//! Swaps of a running server's backends, with the real libraries: under load, with versions that do not work,
+//! with the server killed in the middle, and at restarts.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,

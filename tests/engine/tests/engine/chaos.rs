@@ -45,8 +45,8 @@ pub(crate) enum Script {
     AllLost,
     /// The first deletion of a metadata record happens, and is answered as unknown.
     DeletionDone,
-    /// The change with this number (from 0, of all changes) is the last thing that happens, or the first that does not;
-    /// nothing is answered any more.
+    /// The change with this number (from 0, of all changes) is the last thing that happens, or the first that
+    /// does not; nothing is answered any more.
     Crash { at: u64, done: bool },
     /// No call is ever answered.
     Hangs,

@@ -1,6 +1,6 @@
-//! A crash at every step of every change of a secret, with and without atomic batches: before the step happens, and after
-//! it has happened unanswered. Then everything acknowledged is there, everything listed can be read, and after a sweep
-//! nothing is left that nothing refers to.
+//! A crash at every step of every change of a secret, with and without atomic batches: before the step
+//! happens, and after it has happened unanswered. Then everything acknowledged is there, everything listed
+//! can be read, and after a sweep nothing is left that nothing refers to.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Whole stores of every format, as earlier versions wrote them: they unseal, and everything in them can be read.
 //!
-//! `store-1.json`: seal record and keyring of format 1, metadata without settings. `store-2.json`: both of format 2, two
-//! keys, counted uses, custom metadata.
+//! `store-1.json`: seal record and keyring of format 1, metadata without settings. `store-2.json`: both of
+//! format 2, two keys, counted uses, custom metadata.
 
 use std::sync::Arc;
 

@@ -83,7 +83,8 @@ async fn crash_at_every_step_of_an_unmount_leaves_nothing_for_ever() {
                 assert!(unsealed.mounts().current().leaving().is_empty(), "{case}");
                 assert!(!unsealed.mounts().current().has_used("other"), "{case}");
                 if steps <= at {
-                    // Taken away in one store, dropped in the other; forgotten and unmarked once no write can be under way.
+                    // Taken away in one store, dropped in the other; forgotten and unmarked once no write can
+                    // be under way.
                     assert_eq!(at, 1, "{case}");
                     break;
                 }

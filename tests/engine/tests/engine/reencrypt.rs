@@ -53,7 +53,8 @@ async fn check(engine: &Engine<'_>, case: &str) {
     }
 }
 
-/// The numbers of the keys that the records of a mount are sealed with: of the values, and of the metadata around them.
+/// The numbers of the keys that the records of a mount are sealed with: of the values, and of the metadata
+/// around them.
 async fn keys(storage: &Storage, mount: &Mount) -> Vec<u32> {
     let keyspace = mount.keyspace();
     let page = storage.scan(&REQUEST, Scan::prefix(&keyspace, b"")).await.unwrap();

@@ -1,5 +1,5 @@
-//! Other keys in the place of the unseal key and the root key: at no step does a store lose its keys, and one set of shares
-//! opens it.
+//! Other keys in the place of the unseal key and the root key: at no step does a store lose its keys, and one
+//! set of shares opens it.
 
 use std::{sync::Arc, time::Duration};
 

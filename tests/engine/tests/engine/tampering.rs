@@ -141,7 +141,8 @@ async fn replayed_value_under_newer_metadata_is_refused() {
     let first = fresh().await;
     vault.write("a").await;
     let second = fresh().await;
-    // The newer metadata in front of the older value: the record is one format byte, a length, the metadata, the value.
+    // The newer metadata in front of the older value: the record is one format byte, a length, the metadata,
+    // the value.
     let metadata = |record: &[u8]| 5 + u32::from_be_bytes(record[1..5].try_into().unwrap()) as usize;
     let mixed = [&second[..metadata(&second)], &first[metadata(&first)..]].concat();
     vault.put(b"m/a", &mixed).await;

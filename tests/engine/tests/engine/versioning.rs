@@ -1,4 +1,5 @@
-//! A crash at every step of an upgrade from KV version 1 to 2: every secret has its version, once, and nothing else is left.
+//! A crash at every step of an upgrade from KV version 1 to 2: every secret has its version, once, and
+//! nothing else is left.
 
 use std::sync::Arc;
 

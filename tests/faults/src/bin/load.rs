@@ -1,4 +1,5 @@
-//! Writes as much as it can until it is killed, and says line by line what it does: the other process of `tests/kill.rs`.
+//! Writes as much as it can until it is killed, and says line by line what it does: the other process of
+//! `tests/kill.rs`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints for its caller")]
 
 use std::{

@@ -1,5 +1,6 @@
-//! `bao agent` and `bao proxy` work with Keyway: they log in by AppRole with a wrapped secret id, keep a token, render templates, supervise a
-//! process and cache answers, and go on after Keyway was restarted and after it was sealed.
+//! `bao agent` and `bao proxy` work with Keyway: they log in by AppRole with a wrapped secret id, keep a
+//! token, render templates, supervise a process and cache answers, and go on after Keyway was restarted and
+//! after it was sealed.
 
 use std::{
     fs,

@@ -1,4 +1,5 @@
-//! The `bao` command line: the same commands against OpenBao and against Keyway; exit codes and standard output are compared.
+//! The `bao` command line: the same commands against OpenBao and against Keyway; exit codes and standard
+//! output are compared.
 
 use std::{
     collections::{BTreeMap, HashMap},

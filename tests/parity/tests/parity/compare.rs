@@ -33,7 +33,8 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// All differences between the answers of OpenBao and Keyway. If one succeeds and the other fails, that is the only one.
+/// All differences between the answers of OpenBao and Keyway. If one succeeds and the other fails, that is
+/// the only one.
 pub(crate) fn compare(replies: [&Reply; 2], names: &mut Names) -> Vec<Difference> {
     let [bao, keyway] = replies;
     let mut walk = Walk { names, found: BTreeSet::new() };
@@ -68,7 +69,8 @@ fn status(reply: &Reply) -> String {
     }
 }
 
-/// The warnings of Keyway about fields that it does not know, if there are no others and OpenBao has nothing to say.
+/// The warnings of Keyway about fields that it does not know, if there are no others and OpenBao has nothing
+/// to say.
 fn only_warns(bao: &Reply, keyway: &Reply) -> Option<String> {
     let warnings =
         keyway.body["warnings"].as_array().filter(|_| (bao.status, keyway.status) == (204, 200))?;

@@ -1,5 +1,5 @@
-//! Fields of requests: each field that OpenBao's OpenAPI document lists for a route that both know is honoured, refused by name, or
-//! named in a warning. Routes that Keyway lacks are on the list of differences.
+//! Fields of requests: each field that OpenBao's OpenAPI document lists for a route that both know is
+//! honoured, refused by name, or named in a warning. Routes that Keyway lacks are on the list of differences.
 
 use std::{fs, path::Path};
 

@@ -1,5 +1,5 @@
-//! Keyway against a real OpenBao: the same requests go to both, and every difference between the answers is on the list of
-//! intended ones (`differences.toml`), or fails.
+//! Keyway against a real OpenBao: the same requests go to both, and every difference between the answers is
+//! on the list of intended ones (`differences.toml`), or fails.
 //!
 //! - [`tables`]: sequences of requests, written by hand, in `tables/*.txt`.
 //! - [`agent`]: `bao agent` and `bao proxy`.

@@ -1,5 +1,5 @@
-//! What may differ between two servers by its nature: ids, tokens and accessors, which are random. Each gets a name when both
-//! servers first show one at the same place, and stands for that name afterwards.
+//! What may differ between two servers by its nature: ids, tokens and accessors, which are random. Each gets
+//! a name when both servers first show one at the same place, and stands for that name afterwards.
 
 use std::collections::HashMap;
 

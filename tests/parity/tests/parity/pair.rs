@@ -10,7 +10,8 @@ use crate::{
     request::{Client, Reply, Request},
 };
 
-/// What a test needs beyond the ordinary configuration: no limit on attempts, and what OpenBao's configuration allows.
+/// What a test needs beyond the ordinary configuration: no limit on attempts, and what OpenBao's
+/// configuration allows.
 const SECTIONS: &str = "\n[limits]\nclient_attempts_per_minute = 0\n\n[audit]\napi = true\n";
 
 /// Both servers: OpenBao first.

@@ -53,8 +53,8 @@ impl Client {
         Self { agent, address: address.to_owned() }
     }
 
-    /// Sends a request; again while OpenBao sets up a key-value store of version 2 that was just mounted, or shows a token whose uses
-    /// are spent and which it is about to revoke.
+    /// Sends a request; again while OpenBao sets up a key-value store of version 2 that was just mounted, or
+    /// shows a token whose uses are spent and which it is about to revoke.
     pub(crate) fn send(&self, request: &Request) -> Reply {
         let begun = Instant::now();
         loop {

@@ -1,5 +1,5 @@
-//! Generated sequences: requests over tokens, policies, roles, mounts and secrets, compared after each, shrunk to the shortest
-//! sequence that differs. A sequence is printed in the format of the tables.
+//! Generated sequences: requests over tokens, policies, roles, mounts and secrets, compared after each,
+//! shrunk to the shortest sequence that differs. A sequence is printed in the format of the tables.
 
 mod requests;
 

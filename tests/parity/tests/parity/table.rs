@@ -9,9 +9,10 @@
 //!     path "kv/a" { capabilities = ["read"] }
 //! ```
 //!
-//! A request is `METHOD PATH`, then `as TOKEN` (root's if it is not there; `-` for none), `wrap TTL`, `header NAME=VALUE` (`~` for a blank), and a body:
-//! JSON, or `raw TEXT`. `-> NAME=PLACE` keeps a value of each server's answer for `$NAME` in later requests. OpenBao must accept the
-//! request; with `!` before it, OpenBao must refuse it. Indented lines continue the line before. `WAIT 1100ms` lets time pass.
+//! A request is `METHOD PATH`, then `as TOKEN` (root's if it is not there; `-` for none), `wrap TTL`, `header
+//! NAME=VALUE` (`~` for a blank), and a body: JSON, or `raw TEXT`. `-> NAME=PLACE` keeps a value of each
+//! server's answer for `$NAME` in later requests. OpenBao must accept the request; with `!` before it,
+//! OpenBao must refuse it. Indented lines continue the line before. `WAIT 1100ms` lets time pass.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Leases: the lives of tokens, by names that are not the tokens. A lease is called by the path that made its token and the
-//! name of the token in the store.
+//! Leases: the lives of tokens, by names that are not the tokens. A lease is called by the path that made its
+//! token and the name of the token in the store.
 
 use keyway_common::{clock::Time, duration::Given};
 use keyway_core::{

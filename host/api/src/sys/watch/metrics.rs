@@ -21,8 +21,8 @@ enum Format {
     Json,
 }
 
-/// Vault's clients ask for JSON by saying nothing, and say of themselves that they are; so does everything else that scrapes
-/// ask for Prometheus' format.
+/// Vault's clients ask for JSON by saying nothing, and say of themselves that they are; so does everything
+/// else that scrapes ask for Prometheus' format.
 fn format(call: &Call) -> Result<Format, ApiError> {
     let text = |name: &str| call.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match call.query("format").as_deref() {

@@ -1,4 +1,5 @@
-//! Keys of a rekeying whose outcome is unknown: they may be in force, and then this host is the only one that has them.
+//! Keys of a rekeying whose outcome is unknown: they may be in force, and then this host is the only one that
+//! has them.
 
 use keyway_storage::Work;
 

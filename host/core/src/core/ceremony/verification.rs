@@ -54,7 +54,8 @@ impl Ceremonies<'_> {
         Ok((attempt, made))
     }
 
-    /// Takes back one of the new shares. With the last that is needed they are in force, and the former ones are dead.
+    /// Takes back one of the new shares. With the last that is needed they are in force, and the former ones
+    /// are dead.
     ///
     /// # Errors
     ///

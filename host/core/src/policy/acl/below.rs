@@ -1,10 +1,12 @@
-//! Whether a mount is of use to a token: whether any pattern that allows something could match the mount's path, or one below it.
+//! Whether a mount is of use to a token: whether any pattern that allows something could match the mount's
+//! path, or one below it.
 
 use super::Acl;
 use crate::policy::rule::{Capabilities, Permissions};
 
 impl Acl {
-    /// Whether anything may be allowed at a path, or at one below it. The path ends with a slash, and counts without it too.
+    /// Whether anything may be allowed at a path, or at one below it. The path ends with a slash, and counts
+    /// without it too.
     pub fn allows_anything_below(&self, folder: &str) -> bool {
         let bare = folder.trim_end_matches('/');
         let of_exact = |path: &str| path == bare || path.starts_with(folder);

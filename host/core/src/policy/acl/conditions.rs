@@ -80,7 +80,8 @@ fn is_among(value: &Value, values: &[Value]) -> bool {
         })
 }
 
-/// Whether a text is like a pattern with a `*` at its beginning, its end, or both. A `*` alone is itself, as OpenBao has it.
+/// Whether a text is like a pattern with a `*` at its beginning, its end, or both. A `*` alone is itself, as
+/// OpenBao has it.
 fn is_like(text: &str, pattern: &str) -> bool {
     if pattern.len() < 2 {
         return text == pattern;

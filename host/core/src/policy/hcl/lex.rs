@@ -179,7 +179,8 @@ impl<'t> Lexer<'t> {
         char::from_u32(u32::from_str_radix(&digits, radix).ok()?)
     }
 
-    /// `<<END`, lines, and a line with `END` alone. After `<<-`, lines lose the blanks that stand before that `END`.
+    /// `<<END`, lines, and a line with `END` alone. After `<<-`, lines lose the blanks that stand before that
+    /// `END`.
     fn heredoc(&mut self, at: Position) -> Result<String, SyntaxError> {
         if self.next() != Some('<') {
             return Err(error(at, "a heredoc begins with <<"));

@@ -54,8 +54,8 @@ async fn host_whose_keys_another_has_changed_seals_itself_whatever_was_changed_b
     }
 }
 
-/// The answer to the write that put new keys in force is lost, and the store is away: the host that made them is the only one that
-/// has them.
+/// The answer to the write that put new keys in force is lost, and the store is away: the host that made them
+/// is the only one that has them.
 #[tokio::test]
 async fn host_that_does_not_know_whether_its_rekeying_is_in_force_finds_out_and_tells_the_shares() {
     for is_shared in [true, false] {

@@ -1,5 +1,5 @@
-//! One generated request: a template with words in its places. Words that come first are the simpler ones, to which a failing
-//! sequence is shrunk.
+//! One generated request: a template with words in its places. Words that come first are the simpler ones, to
+//! which a failing sequence is shrunk.
 
 use proptest::prelude::*;
 
