@@ -63,7 +63,7 @@ enum Command {
         #[arg(long)]
         dev: bool,
     },
-    /// Say whether a server is initialised and unsealed, and which backends do not serve.
+    /// Show whether the server is initialised and unsealed, and which backends do not serve.
     Status {
         #[command(flatten)]
         server: Server,
@@ -72,7 +72,7 @@ enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
-    /// Make the keys of a new cluster; prints the unseal shares and the root token, once.
+    /// Initialize a new cluster: print its unseal shares and root token, once.
     Init {
         #[command(flatten)]
         server: Server,
@@ -86,7 +86,7 @@ enum Command {
         #[arg(long)]
         repeat: bool,
     },
-    /// Give the server one unseal share.
+    /// Unseal the server: give it one share.
     Unseal {
         #[command(flatten)]
         server: Server,
@@ -104,14 +104,14 @@ enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Seal new records with a new key. Old records stay readable; `keyway rotate reencrypt` seals them again.
+    /// Rotate the key that seals new records. Old records stay readable; `keyway rotate reencrypt` seals them again.
     Rotate {
         #[command(flatten)]
         server: Server,
         #[command(subcommand)]
         command: Option<keys::Rotate>,
     },
-    /// Make other unseal shares, by the holders of the present ones.
+    /// Replace the unseal shares, with a threshold of the present ones.
     Rekey {
         #[command(flatten)]
         server: Server,
@@ -132,33 +132,33 @@ enum Command {
         #[command(subcommand)]
         command: keys::Operator,
     },
-    /// Keep a token for later commands; it is asked for, or read from standard input.
+    /// Log in: keep a token for later commands, from a prompt or from standard input.
     Login {
         #[command(flatten)]
         server: Server,
         #[command(flatten)]
         login: login::Login,
     },
-    /// Forget the token that is kept.
+    /// Log out: remove the kept token.
     Logout {
         #[command(flatten)]
         server: Server,
     },
-    /// Policies: what tokens may do.
+    /// Manage policies: what tokens may do.
     Policy {
         #[command(flatten)]
         server: Server,
         #[command(subcommand)]
         command: policy::Command,
     },
-    /// Tokens: making, prolonging and ending them.
+    /// Manage tokens: create, look up, renew, revoke.
     Token {
         #[command(flatten)]
         server: Server,
         #[command(subcommand)]
         command: token::Command,
     },
-    /// Auth methods: how tokens are given out.
+    /// Manage auth methods.
     Auth {
         #[command(flatten)]
         server: Server,
@@ -172,31 +172,31 @@ enum Command {
         #[command(subcommand)]
         command: kv::Command,
     },
-    /// Say where secrets are mounted, make mounts and take them away.
+    /// Manage mounts of secrets engines: list, add, move, remove.
     Mount {
         #[command(flatten)]
         server: Server,
         #[command(subcommand)]
         command: mount::Command,
     },
-    /// A server's backends: how they are, what they promise, and having another version serve.
+    /// Manage a server's backends: health, capabilities, swaps.
     Backend {
         #[command(flatten)]
         server: Server,
         #[command(subcommand)]
         command: backend::Command,
     },
-    /// The audit log: its devices, and whether its files are whole.
+    /// Manage audit devices, and verify audit logs.
     Audit {
         #[command(subcommand)]
         command: audit::Command,
     },
-    /// Look at plugin files, and say which may run.
+    /// Manage plugin files: inspect, install, trust, test.
     Plugin {
         #[command(subcommand)]
         command: plugin::Command,
     },
-    /// Look at the configuration.
+    /// Check the configuration.
     Config {
         #[command(subcommand)]
         command: config::Command,
@@ -206,7 +206,7 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Write manual pages, one for each command.
+    /// Write manual pages, one per command.
     Man {
         /// The directory to write them to.
         directory: PathBuf,

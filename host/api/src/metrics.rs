@@ -24,11 +24,10 @@ impl RequestMetrics {
             ),
             seconds: metrics.durations(
                 "keyway_http_request_duration_seconds",
-                "How long HTTP requests take, by route.",
+                "Duration of HTTP requests, by route.",
                 &["route"],
             ),
-            in_flight: metrics
-                .gauge("keyway_http_requests_in_flight", "HTTP requests that are being served."),
+            in_flight: metrics.gauge("keyway_http_requests_in_flight", "HTTP requests in flight."),
             shed: metrics.counter(
                 "keyway_http_requests_shed_total",
                 "HTTP requests refused because too many were being served.",

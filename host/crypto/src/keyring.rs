@@ -72,12 +72,12 @@ impl Keyring {
         Ok(number)
     }
 
-    /// The number of the key that seals.
+    /// Number of the key that seals new records.
     pub fn newest(&self) -> u32 {
         self.last().0
     }
 
-    /// When the key that seals was made, in Unix seconds.
+    /// Creation time of the key that seals new records, in Unix seconds.
     pub fn newest_made(&self) -> u64 {
         self.last().1.made
     }

@@ -39,12 +39,12 @@ impl CallMetrics {
             ),
             seconds: metrics.durations(
                 "keyway_backend_call_duration_seconds",
-                "How long calls of backends take, the waiting for their turn included.",
+                "Duration of calls of backends, including the time that they wait for a turn.",
                 &["backend", "operation"],
             ),
             in_flight: metrics.gauges(
                 "keyway_backend_calls_in_flight",
-                "Calls of backends that are running.",
+                "Calls of backends in flight.",
                 &["backend"],
             ),
             shed: metrics.counters(
@@ -54,12 +54,12 @@ impl CallMetrics {
             ),
             refused: metrics.counters(
                 "keyway_backend_calls_refused_total",
-                "Calls refused because the backend's circuit was open.",
+                "Calls refused while the backend's circuit was open.",
                 &["backend"],
             ),
             opened: metrics.counters(
                 "keyway_backend_circuit_opened_total",
-                "How often a backend's circuit has opened.",
+                "Number of times that a backend's circuit opened.",
                 &["backend"],
             ),
         }

@@ -55,27 +55,27 @@ fn samples(edge: &Edge) -> Vec<Sample> {
         },
         Sample {
             name: "keyway_unsealed",
-            help: "Whether the keys are within reach.",
+            help: "Whether the server is unsealed.",
             labels: Vec::new(),
             value: u64::from(core.unsealed().is_ok()),
         },
     ];
     samples.push(Sample {
         name: "keyway_log_lines_dropped_total",
-        help: "Lines of the log that were dropped, because they were not read in time or could not be written.",
+        help: "Log lines that were dropped: the reader was too slow, or the write failed.",
         labels: Vec::new(),
         value: (edge.log_lines_dropped)(),
     });
     let images = images();
     samples.push(Sample {
         name: "keyway_plugin_images",
-        help: "Images of plugins that the process has mapped; none is ever unmapped.",
+        help: "Plugin images that the process has mapped. It never unmaps one.",
         labels: Vec::new(),
         value: images.count as u64,
     });
     samples.push(Sample {
         name: "keyway_plugin_image_bytes",
-        help: "The bytes of the files of these images.",
+        help: "Size of the files of the mapped plugin images.",
         labels: Vec::new(),
         value: images.bytes,
     });
@@ -91,7 +91,7 @@ fn samples(edge: &Edge) -> Vec<Sample> {
     for storage in core.backends() {
         samples.push(Sample {
             name: "keyway_backend_draining",
-            help: "Former generations of a backend on which something still runs.",
+            help: "Former generations of a backend that still run calls.",
             labels: vec![("backend", storage.name().to_owned())],
             value: storage.slot().draining() as u64,
         });
@@ -99,7 +99,7 @@ fn samples(edge: &Edge) -> Vec<Sample> {
         let generation = storage.generation();
         samples.push(Sample {
             name: "keyway_backend_open",
-            help: "Whether a backend is open: 0 where its plugin cannot be used or its store not be opened.",
+            help: "Whether a backend is open: 0 if its plugin cannot be used or its store cannot be opened.",
             labels: vec![backend()],
             value: u64::from(generation.is_ok()),
         });
@@ -107,7 +107,7 @@ fn samples(edge: &Edge) -> Vec<Sample> {
         let descriptor = generation.plugin().descriptor();
         samples.push(Sample {
             name: "keyway_backend_generation",
-            help: "Which opening of a backend serves, counted over all backends from 1.",
+            help: "Generation of a backend that serves. All backends share the count, which begins at 1.",
             labels: vec![
                 backend(),
                 ("plugin", descriptor.name.clone()),
@@ -128,7 +128,7 @@ fn samples(edge: &Edge) -> Vec<Sample> {
         for (name, value) in generation.metrics() {
             samples.push(Sample {
                 name: "keyway_backend_own",
-                help: "What a backend measures itself, by its own names; fractions are cut off.",
+                help: "Values that a backend reports, by its own names, rounded down.",
                 labels: vec![backend(), ("name", name)],
                 // A float that is too large, or negative, is cut to the range.
                 value: value as u64,
@@ -145,32 +145,36 @@ fn samples(edge: &Edge) -> Vec<Sample> {
         };
         let up = "Whether an audit device could write its last line.";
         samples.push(sample("keyway_audit_device_up", up, u64::from(figures.is_up)));
-        samples.push(sample(
-            "keyway_audit_lines_total",
-            "Lines that an audit device has written.",
-            figures.lines,
-        ));
+        samples.push(sample("keyway_audit_lines_total", "Lines that an audit device wrote.", figures.lines));
         let missed = "Lines that an audit device could not write.";
         samples.push(sample("keyway_audit_missed_lines_total", missed, figures.failures));
     }
     if let Ok(unsealed) = core.unsealed() {
         let key = unsealed.barrier().key_use();
         let sample = |name, help, value| Sample { name, help, labels: Vec::new(), value };
-        samples.push(sample("keyway_key_number", "The number of the key that seals.", key.key.into()));
+        samples.push(sample(
+            "keyway_key_number",
+            "Number of the key that seals new records.",
+            key.key.into(),
+        ));
         samples.push(sample(
             "keyway_key_made_timestamp_seconds",
-            "When the key that seals was made, in Unix seconds.",
+            "Creation time of the key that seals new records, in Unix seconds.",
             key.made,
         ));
         samples.push(sample(
             "keyway_key_uses_reserved",
-            "How many uses of the key are reserved, by all hosts as far as this one knows.",
+            "Reserved uses of the key, by all hosts that this one knows of.",
             key.reserved,
         ));
-        samples.push(sample("keyway_key_uses_bound", "At how many uses the key is rotated.", key.bound));
+        samples.push(sample(
+            "keyway_key_uses_bound",
+            "The number of uses after which the key is rotated.",
+            key.bound,
+        ));
         samples.push(sample(
             "keyway_mounts",
-            "How many mounts there are.",
+            "Number of mounts.",
             unsealed.mounts().current().iter().count() as u64,
         ));
     }
