@@ -15,6 +15,8 @@ pub mod plugins;
 pub mod tls;
 pub mod unread;
 
+pub use keyway_private_postgres::free_port;
+
 pub use self::answer::Answer;
 use std::{
     cell::RefCell,

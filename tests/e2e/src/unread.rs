@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    net::TcpListener,
     os::fd::OwnedFd,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -11,7 +10,7 @@ use std::{
 
 use rustix::fs::{OFlags, fcntl_setfl};
 
-use crate::{Server, Site, command_under, within};
+use crate::{Server, Site, command_under, free_port, within};
 
 /// The reader and the writer of a full pipe: any write to it waits.
 ///
@@ -74,10 +73,9 @@ impl Site {
     ///
     /// If there is no port.
     pub fn unread_command(&self, wrapper: &[&str], log_level: &str) -> (Command, String) {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let free = free.expect("a free port");
+        let free = format!("127.0.0.1:{}", free_port().expect("a free port"));
         let text = fs::read_to_string(self.config()).expect("read the configuration");
-        self.configure(&text.replace("127.0.0.1:0", &free.to_string()));
+        self.configure(&text.replace("127.0.0.1:0", &free));
         let config = self.config();
         let config = config.to_str().expect("a Unicode path");
         let mut command = command_under(wrapper, &["server", "--config", config]);

@@ -9,7 +9,6 @@
 use std::{
     fs,
     io::Write,
-    net::TcpListener,
     path::Path,
     process::{Command, Stdio},
 };
@@ -67,7 +66,7 @@ struct Reader {
 
 impl Reader {
     fn new() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = keyway_e2e::free_port().unwrap();
         // Separate plugins, as a document may install some, which no other test must find.
         let site = plugins::site();
         let path = format!("{}:{}", built().display(), std::env::var("PATH").unwrap());

@@ -9,6 +9,7 @@ mod binaries;
 mod control;
 mod disk;
 mod pooler;
+mod ports;
 mod power;
 mod server;
 mod user;
@@ -17,6 +18,7 @@ pub use binaries::{Binaries, Missing};
 pub use control::{Control, Remote};
 pub use disk::SmallDisk;
 pub use pooler::{NoPooler, Pooler, pooler};
+pub use ports::free_port;
 pub use power::Power;
 pub use server::{Options, Server};
 

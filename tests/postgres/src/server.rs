@@ -4,7 +4,6 @@ mod standby;
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -18,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::{
     Binaries, Power, SmallDisk,
+    ports::free_port,
     user::{give_away, unprivileged},
 };
 
@@ -381,10 +381,6 @@ fn children(parent: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten();
     let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     numbers.filter(|process| stat(*process).is_some_and(|(_, of)| of == parent)).collect()
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 fn last_lines(log: &str) -> String {

@@ -5,8 +5,11 @@ use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
-use super::{SUPERUSER, Server, free_port};
-use crate::user::{give_away, unprivileged};
+use super::{SUPERUSER, Server};
+use crate::{
+    ports::free_port,
+    user::{give_away, unprivileged},
+};
 
 impl Server {
     /// Another server that follows this one, and answers what it has heard of it: a standby.
