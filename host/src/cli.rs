@@ -72,7 +72,7 @@ enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
-    /// Initialize a new cluster: print its unseal shares and root token, once.
+    /// Initialise a new cluster: print its unseal shares and root token, once.
     Init {
         #[command(flatten)]
         server: Server,

@@ -15,11 +15,12 @@ pub(crate) fn note(part: &str) {
     SKIPPED.lock().unwrap_or_else(PoisonError::into_inner).push(part.to_owned());
 }
 
-/// Says how many parts were left out, and which.
-pub(crate) fn print() {
+/// Says how many parts were left out, and which. `is_whole` tells that the run came to its end.
+pub(crate) fn print(is_whole: bool) {
     let skipped = SKIPPED.lock().unwrap_or_else(PoisonError::into_inner);
     match skipped.len() {
-        0 => println!("\nnothing was skipped"),
+        0 if is_whole => println!("\nnothing was skipped"),
+        0 => {}
         1 => println!("\n1 part was skipped:"),
         many => println!("\n{many} parts were skipped:"),
     }

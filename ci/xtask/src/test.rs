@@ -18,7 +18,7 @@ pub(crate) fn test() -> Result<()> {
     let mut steps = Steps::default();
     let result = run_steps(&mut steps);
     steps.print();
-    skipped::print();
+    skipped::print(result.is_ok());
     result
 }
 

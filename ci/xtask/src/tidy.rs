@@ -4,7 +4,7 @@ mod cycles;
 mod language;
 mod targets;
 
-use std::{fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -114,9 +114,9 @@ pub(crate) fn tidy() -> Result<()> {
         }
     }
     // Modules of a crate import from each other in no circle.
-    for file in files.iter().filter(|file| file.ends_with("src/lib.rs") || file.ends_with("src/main.rs")) {
-        let directory = file.rsplit_once("lib.rs").or_else(|| file.rsplit_once("main.rs"));
-        directory.map_or(Ok(()), |(directory, _)| cycles::check(directory, &files, &mut problems))?;
+    let roots = files.iter().filter_map(|file| file.strip_suffix("lib.rs").or(file.strip_suffix("main.rs")));
+    for directory in roots.filter(|root| root.ends_with("src/")).collect::<BTreeSet<_>>() {
+        cycles::check(directory, &files, &mut problems)?;
     }
     targets::check(&files, &mut problems)?;
     language::check(&files, &mut problems)?;

@@ -170,12 +170,12 @@ impl From<EngineError> for ApiError {
             EngineError::Merge(MergeError::Target) => logged(&error, error.to_string()),
             EngineError::Contended => Self::unavailable(error.to_string()),
             EngineError::Storage(error) => error.into(),
-            // The text names the record. The client named it first, so it learns nothing.
             EngineError::Record(RecordError::Barrier { source, .. }) | EngineError::Barrier(source) => {
                 source.into()
             }
-            EngineError::ForeignKey { .. } | EngineError::Record(_) => logged(&error, error.to_string()),
-            EngineError::Random(_) => internal(&error),
+            // The text names the record. The client named it first, so it learns nothing.
+            EngineError::Record(_) => logged(&error, error.to_string()),
+            EngineError::ForeignKey { .. } | EngineError::Random(_) => internal(&error),
         }
     }
 }
@@ -272,7 +272,7 @@ impl From<CoreError> for ApiError {
             ) => Self::BadRequest(error.to_string()),
             CoreError::Swap(error) => swap_error("not swapped", &error, ""),
             CoreError::Upgrade(error) => swap_error("not upgraded", &error, ""),
-            CoreError::SwapBehindUpgrade { swap, archive } => {
+            CoreError::SwapAfterUpgrade { swap, archive } => {
                 let found = format!(". The backup from before the upgrade is {}", archive.display());
                 swap_error("not swapped", &swap, &found)
             }
@@ -304,7 +304,7 @@ impl From<CoreError> for ApiError {
 fn swap_error(what: &str, error: &SwapError, more: &str) -> ApiError {
     let message = format!("{what}: {}; {}{more}", Chain(error), error.fix());
     match error {
-        SwapError::Busy => ApiError::unavailable(message),
+        SwapError::Busy | SwapError::Stopping => ApiError::unavailable(message),
         error if error.is_refusal() => ApiError::BadRequest(message),
         _ => ApiError::Internal(message),
     }

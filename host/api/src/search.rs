@@ -31,11 +31,6 @@ pub(super) fn find<'p>(
     if is_known { Err(ApiError::MethodNotAllowed) } else { Ok(None) }
 }
 
-/// The routes whose pattern a path matches, whatever their actions.
-pub(super) fn routes_of(table: &'static Table, path: &str) -> impl Iterator<Item = &'static Route> {
-    table.routes.iter().filter(move |route| matched(route.pattern, path).is_some())
-}
-
 /// What stands in the pattern's open place; nothing if it has none.
 fn matched<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
     let Some((before, rest)) = pattern.split_once('{') else {

@@ -10,7 +10,7 @@ use crate::{
     error::ApiError,
     kv1, kv2,
     route::{Access, Load, Mounted, Route, Table},
-    search::{find, routes_of},
+    search::find,
     sys,
 };
 
@@ -72,12 +72,7 @@ fn is_open(route: &Route, call: &Call) -> bool {
 
 /// How the server treats a request when it has much to do.
 pub(super) fn load(call: &Call) -> Load {
-    match exact_route(call) {
-        Some(route) => route.load,
-        // Another method of a path that is never shed: the refusal costs nothing, so it needs no place.
-        None if other_methods(call).any(|route| route.load != Load::Shed) => Load::Unshed,
-        None => Load::Shed,
-    }
+    exact_route(call).map_or(Load::Shed, |route| route.load)
 }
 
 /// Whether a request is left out of the audit log: monitoring that needs no token.
@@ -87,19 +82,9 @@ pub(super) fn is_unaudited(call: &Call) -> bool {
 
 /// The route of a path that lies in no mount and has no slash at its end.
 fn exact_route(call: &Call) -> Option<&'static Route> {
-    let (table, path) = exact_path(call)?;
-    find(table, path, call.action).ok()?.map(|(route, _)| route)
-}
-
-/// The routes of such a path, whatever their methods.
-fn other_methods(call: &Call) -> impl Iterator<Item = &'static Route> {
-    exact_path(call).into_iter().flat_map(|(table, path)| routes_of(table, path))
-}
-
-/// The table of a path that lies in no mount and has no slash at its end, and the part of the path that it covers.
-fn exact_path(call: &Call) -> Option<(&'static Table, &str)> {
     let path = call.path.as_str();
-    fixed(path).filter(|_| !path.ends_with('/'))
+    let (table, path) = fixed(path).filter(|_| !path.ends_with('/'))?;
+    find(table, path, call.action).ok()?.map(|(route, _)| route)
 }
 
 /// Whether a path can be a login at an auth method that this host does not know yet.

@@ -56,7 +56,7 @@ pub enum AppRoleRefusal {
     /// Another role has this role id.
     #[error("role_id already in use")]
     RoleIdInUse,
-    /// A stored role does not take the values that a fresh one takes.
+    /// The request is valid for an empty role, and not for the stored one.
     #[error("the role cannot be understood")]
     Role,
     /// Anyone who knows the role id could log in.

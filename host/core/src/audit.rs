@@ -169,7 +169,7 @@ impl Devices {
     ///
     /// # Errors
     ///
-    /// `Refused` if none has within two seconds, or all have said that they cannot.
+    /// `NotAccepted` if no device accepts it within two seconds, or each of them says that it cannot.
     pub async fn accept(&self, entry: String) -> Result<(), AuditError> {
         if self.are_none() {
             return Ok(());

@@ -104,7 +104,8 @@ impl Barrier {
     /// # Errors
     ///
     /// `Seal` if the plaintext is too long for an envelope; `Storage`, `UseRecord` or `Contended` if the use
-    /// of the key cannot be counted: then nothing is sealed.
+    /// of the key cannot be counted; `SealRecord`, `NoSealRecord`, `Rekeyed`, `Rotate` or `Open` if the key
+    /// has to be replaced and cannot be. Then nothing is sealed.
     pub async fn seal(
         &self,
         work: &Work,

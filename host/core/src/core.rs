@@ -170,7 +170,8 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `NoBackend`, `Lost` or `Foreign`, or the store's.
+    /// `NoBackend`, `SecretsLost` or `Foreign`; `Marker` or `Mounts` if the backend's marker or the mounts
+    /// cannot be read or written.
     pub async fn engine<'a>(
         self: &'a Arc<Self>,
         unsealed: &'a Unsealed,

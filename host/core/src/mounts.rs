@@ -104,8 +104,8 @@ impl Mounts {
     /// # Errors
     ///
     /// `Storage` or `Barrier` if the table cannot be read, opened or written; `Moved` if the configuration
-    /// names another backend for a mount; `BadPath`; `Contended` if other hosts change the mounts all the
-    /// time.
+    /// names another backend for a mount; `InUse` or `BadPath` for a configured path; `Contended` if other
+    /// hosts change the mounts all the time; `Interrupted` if the server ends.
     pub async fn load(
         barrier: &Arc<Barrier>,
         work: &Work,

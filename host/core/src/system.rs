@@ -208,8 +208,8 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     ///
-    /// What `edit` returns; `Contended` if others are faster each time; `Storage` if the store cannot be
-    /// read; `Barrier` or `Unopenable` if the record does not open.
+    /// What `edit` returns; `Contended` if others are faster each time; `Storage` if the store cannot be read
+    /// or written; `Barrier` or `Unopenable` if the record does not open or cannot be sealed.
     pub async fn change<T: Serialize + DeserializeOwned, R, E: From<SystemError>>(
         &self,
         kind: RecordKind,

@@ -150,7 +150,7 @@ impl fmt::Display for LoadError {
         }
         for PassedOver { path, reason } in &self.passed_over {
             write!(f, "\n  passed over {} ({}):", path.display(), reason.stage().name())?;
-            write!(f, "\n    {}\n    fix: {}", reason.beside(path), reason.fix())?;
+            write!(f, "\n    {}\n    fix: {}", reason.without_path(path), reason.fix())?;
         }
         let wanted = file_name(&self.requirement.name);
         write!(f, "\n  looked for {wanted} (or with a version after the name) in")?;

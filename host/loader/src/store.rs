@@ -1,7 +1,7 @@
-//! The plain trait through which a server sees an open backend, whatever implements it.
+//! An open backend in plain Rust, over the object that crosses the interface.
 //!
-//! The meaning of each operation is specified in `docs/storage-interface.md`. All methods may be called from
-//! any thread, many at a time; a transaction serves one call at a time.
+//! `docs/storage-interface.md` specifies each operation. Any thread may call any method, many at a time. A
+//! transaction serves one call at a time.
 
 use abi_stable::std_types::ROption;
 use keyway_abi::{

@@ -113,6 +113,16 @@ pub enum SwapMode {
     Exclusive,
 }
 
+impl SwapMode {
+    /// Its name in answers and in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SideBySide => "beside",
+            Self::Exclusive => "held",
+        }
+    }
+}
+
 /// A generation, as a report names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Side {
@@ -201,7 +211,7 @@ struct Chosen {
 
 impl Swapping {
     async fn run(&self) -> Result<Swapped, SwapError> {
-        let _turn = self.slot.try_turn().ok_or(SwapError::Busy)?;
+        let _turn = self.slot.try_turn()?;
         let old = match self.slot.generation() {
             Ok(old) => old,
             Err(down) => return self.open_first(down).await,
@@ -224,16 +234,16 @@ impl Swapping {
         let none = Duration::ZERO;
         let (way, waited, migrated) = match self.swap.data {
             Data::Kept if may_be_open_twice(&old, &chosen.plugin) => {
-                self.open_beside(&old, &chosen, true).await?;
+                self.open_side_by_side(&old, &chosen, true).await?;
                 (SwapMode::SideBySide, none, None)
             }
-            Data::Kept => (SwapMode::Exclusive, self.open_behind(&old, &chosen).await?, None),
+            Data::Kept => (SwapMode::Exclusive, self.open_exclusively(&old, &chosen).await?, None),
             Data::Migrated => {
                 let (records, waited) = self.migrate(&old, &chosen).await?;
                 (SwapMode::Exclusive, waited, Some(records))
             }
             Data::Discarded => {
-                self.open_beside(&old, &chosen, false).await?;
+                self.open_side_by_side(&old, &chosen, false).await?;
                 (SwapMode::SideBySide, none, None)
             }
         };

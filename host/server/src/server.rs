@@ -69,8 +69,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `Core` if the store belongs to another cluster or cannot be read; `Listen` or `Address` for the
-    /// listener.
+    /// `Core` if the system backend is not configured, a backend may read stale, or the data directory's
+    /// marker cannot be read; `Listen`, `HandedOver` or `Address` for the listener.
     pub async fn over(backends: &Backends, config: &Config, tls: Option<Tls>) -> Result<Self, ServerError> {
         let metrics = Metrics::new();
         let settings = CoreSettings {

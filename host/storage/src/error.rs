@@ -59,14 +59,9 @@ impl StorageError {
             || code == ErrorCode::CONFLICT
     }
 
-    /// Whether the effect may have happened.
-    pub fn outcome(&self) -> Outcome {
-        self.source.outcome()
-    }
-
     /// Whether the effect may have happened, and no one knows.
     pub fn is_unknown(&self) -> bool {
-        self.outcome() == Outcome::UNKNOWN
+        self.source.outcome() == Outcome::UNKNOWN
     }
 
     /// Whether another try, or an operator, may mend it. All others are permanent: the record's, or defects.
@@ -82,11 +77,6 @@ impl StorageError {
     /// When another try makes sense, if that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.source.retry_after_ms().map(Duration::from_millis)
-    }
-
-    /// The operation that failed, by its name in the interface.
-    pub fn operation(&self) -> &'static str {
-        self.operation
     }
 
     /// The backend that failed.

@@ -37,7 +37,7 @@ impl Storage {
     ///
     /// The backend's.
     pub async fn shutdown(&self, work: &Work) -> Result<(), StorageError> {
-        let _running = tokio::time::timeout(SWAP_ENDS, self.backend.end_turns()).await;
+        self.backend.end_turns(SWAP_ENDS).await;
         let _late = tokio::time::timeout(SWAP_ENDS, self.backend.drained()).await;
         let Ok(open) = self.generation() else { return Ok(()) };
         let closed = self.guard.call_shutdown(work, |call| open.shutdown(call)).await;

@@ -1,4 +1,4 @@
-//! Where and how cases run.
+//! The setting of a case: what it tests, in which directory, with which seed and for how long.
 
 use std::{path::Path, time::Duration};
 

@@ -296,10 +296,9 @@ fn requests_beyond_the_bound_are_shed_and_health_is_answered() {
     assert!(text.to_lowercase().contains("retry-after: 1"), "{text}");
     assert_eq!(server.get("sys/health", "").status, 200);
     assert_eq!(server.get("sys/health/", "").status, 503, "with a slash at its end it is an ordinary path");
-    for path in ["sys/health", "sys/init", "sys/unseal"] {
-        let status = server.request("PATCH", path, &keys.root_token, Some("{}")).status;
-        assert_eq!(status, 405, "{path}");
-    }
+    // A wrong method with a token reads the store before it is refused, so it needs a place.
+    let wrong = server.request("PATCH", "sys/health", &keys.root_token, Some("{}"));
+    assert_eq!(wrong.status, 503, "{}", wrong.text);
     slow.send(b"\":{}}").unwrap();
     assert_eq!(slow.status().0, 200, "what was begun is finished");
     in_flight(1);

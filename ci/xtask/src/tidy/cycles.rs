@@ -37,7 +37,10 @@ pub(super) fn check(directory: &str, files: &[String], problems: &mut Vec<String
         let parsed = syn::parse_file(&text).with_context(|| format!("parse {file}"))?;
         let mut found = File::default();
         found.visit_file(&parsed);
-        modules.insert(module(directory, file), found);
+        // A package's library and program share a directory, and are both its root.
+        let module: &mut File = modules.entry(module(directory, file)).or_default();
+        module.named.append(&mut found.named);
+        module.reexported.append(&mut found.reexported);
     }
     problems.extend(
         circles(&modules)

@@ -75,8 +75,8 @@ impl AppRoles<'_> {
     ///
     /// # Errors
     ///
-    /// `Refused` if the role does not allow its life, its uses or its networks, or if it exists; `System` if
-    /// the records cannot be read, opened or written.
+    /// `Refused` if the role does not allow its life, its uses or its networks, or if it exists; `Token` with
+    /// a refusal for too much metadata; `System` if the records cannot be read, opened or written.
     pub async fn make_secret_id(
         &self,
         role: &Role,

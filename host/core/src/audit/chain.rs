@@ -51,7 +51,7 @@ impl Chain {
     }
 
     /// The chain after one more line, or a piece of one, without its newline.
-    pub fn behind(&self, line: &[u8]) -> Self {
+    pub fn then(&self, line: &[u8]) -> Self {
         Self { line: self.line + 1, hash: hash(line) }
     }
 

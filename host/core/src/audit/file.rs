@@ -127,7 +127,7 @@ fn ended(tail: &[u8], is_all: bool) -> Option<Started> {
         None if is_all => (0, Chain::default()),
         None => return None,
     };
-    let chain = lines.iter().skip(behind).fold(chain, |chain, piece| chain.behind(piece));
+    let chain = lines.iter().skip(behind).fold(chain, |chain, piece| chain.then(piece));
     Some(Started { chain: Some(chain), is_torn: Some(is_torn) })
 }
 
@@ -202,17 +202,17 @@ mod tests {
     fn chain_goes_on_behind_whole_lines_and_any_number_of_pieces() {
         let first = Chain::default().next_line("{\"a\":1}", 0);
         let bare = first.trim_end();
-        let behind = Chain::default().behind(bare.as_bytes());
+        let behind = Chain::default().then(bare.as_bytes());
         let ended = |text: &str| ended(text.as_bytes(), true).map(|started| (started.chain, started.is_torn));
         assert_eq!(ended(&first), Some((Some(behind.clone()), Some(false))));
         // Only the newline is missing: the line counts.
         assert_eq!(ended(bare), Some((Some(behind.clone()), Some(true))));
-        let once = behind.behind(b"{\"b\"");
+        let once = behind.then(b"{\"b\"");
         assert_eq!(ended(&format!("{first}{{\"b\"")), Some((Some(once.clone()), Some(true))));
         assert_eq!(ended(&format!("{first}{{\"b\"\n")), Some((Some(once.clone()), Some(false))));
-        let twice = once.behind(b"{\"c");
+        let twice = once.then(b"{\"c");
         assert_eq!(ended(&format!("{first}{{\"b\"\n{{\"c")), Some((Some(twice), Some(true))));
-        let alone = Chain::default().behind(b"{\"ti");
+        let alone = Chain::default().then(b"{\"ti");
         assert_eq!(ended("{\"ti"), Some((Some(alone), Some(true))));
         assert!(super::ended(b"{\"half of a long one", false).is_none());
     }

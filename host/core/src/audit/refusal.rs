@@ -1,4 +1,4 @@
-//! Why an audit device is not added or removed.
+//! The refusals of changes of audit devices.
 
 use thiserror::Error;
 
@@ -15,7 +15,7 @@ pub enum DeviceRefusal {
     NoApi,
     /// The description is wrong.
     #[error("{reason}")]
-    Described {
+    Invalid {
         /// Which option, and why.
         reason: String,
     },

@@ -74,8 +74,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// `Read` if the file cannot be read; `Broken` for a line that does not follow from the one before it;
-    /// `Empty` for a file without a line.
+    /// `Read` if the file cannot be read; `Broken` for a line that does not follow from the one before it.
     pub fn read(&mut self, file: &str, mut lines: impl BufRead) -> Result<(), VerifyError> {
         let (mut line, mut number) = (Vec::new(), 0);
         loop {
@@ -94,7 +93,7 @@ impl Verifier {
 
     fn follow(&mut self, line: &[u8], place: LinePosition) -> Result<(), VerifyError> {
         let Some(link) = link(line) else {
-            self.chain = self.chain.take().map(|chain| chain.behind(line));
+            self.chain = self.chain.take().map(|chain| chain.then(line));
             self.torn.push(place);
             return Ok(());
         };
@@ -165,7 +164,7 @@ mod tests {
         let mut log = Vec::new();
         for number in 0..lines {
             let line = chain.next_line(&format!("{{\"n\":{number}}}"), 0);
-            chain = chain.behind(line.trim_end().as_bytes());
+            chain = chain.then(line.trim_end().as_bytes());
             log.push(line);
         }
         log
@@ -224,7 +223,7 @@ mod tests {
         let at_the_end = verify(&log).unwrap();
         assert_eq!((at_the_end.lines, at_the_end.torn), (2, 1));
         log.push("\n".to_owned());
-        log.push(chain.behind(b"{\"half").next_line("{}", 3).replace("{,", "{"));
+        log.push(chain.then(b"{\"half").next_line("{}", 3).replace("{,", "{"));
         let behind = verify(&log).unwrap();
         assert_eq!((behind.lines, behind.torn, behind.missed), (3, 1, 3));
         log[2] = "{\"hal".to_owned();
@@ -233,15 +232,15 @@ mod tests {
 
     #[test]
     fn several_pieces_hold_also_at_the_beginning() {
-        let mut chain = Chain::default().behind(b"{\"ti").behind(b"{\"t");
+        let mut chain = Chain::default().then(b"{\"ti").then(b"{\"t");
         let mut log = vec!["{\"ti\n".to_owned(), "{\"t\n".to_owned()];
         for n in 0..3 {
             let line = chain.next_line(&format!("{{\"n\":{n}}}"), 1);
-            chain = chain.behind(line.trim_end().as_bytes());
+            chain = chain.then(line.trim_end().as_bytes());
             log.push(line);
         }
         for piece in ["{\"x", "{\"y"] {
-            chain = chain.behind(piece.as_bytes());
+            chain = chain.then(piece.as_bytes());
             log.push(format!("{piece}\n"));
         }
         log.push(chain.next_line("{\"n\":9}", 2));

@@ -21,8 +21,8 @@ impl Barrier {
     /// # Errors
     ///
     /// `Rotate` if there is no further key; `Contended` if other hosts rotate all the time; `Rekeyed`;
-    /// `Storage` or `SealRecord` if the seal record cannot be read or written. After a storage error with an
-    /// unknown outcome there may be a new key.
+    /// `Storage`, `SealRecord`, `NoSealRecord`, `Open` or `Seal` if the seal record cannot be read or
+    /// written. After a storage error with an unknown outcome there may be a new key.
     pub async fn rotate(&self, work: &Work) -> Result<u32, BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         self.add_key(work).await
@@ -114,9 +114,9 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// `Rekeyed` if another rekeying was faster; `Contended`; `Storage` or `SealRecord` if the seal record
-    /// cannot be read or written. After a storage error with an unknown outcome the former shares may be
-    /// dead.
+    /// `Rekeyed` if another rekeying was faster; `Contended`; `Rotate` if there is no further key; `Storage`,
+    /// `SealRecord`, `NoSealRecord`, `Open` or `Seal` if the seal record cannot be read or written. After a
+    /// storage error with an unknown outcome the former shares may be dead.
     pub async fn rekey(&self, work: &Work, next: &NextKeys) -> Result<(), BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         for _ in 0..ATTEMPTS {
@@ -145,7 +145,7 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// `Storage`, `SealRecord` or `NoSealRecord` if the seal record cannot be read.
+    /// `Storage`, `SealRecord`, `NoSealRecord` or `Open` if the seal record cannot be read.
     pub(crate) async fn settle_rekey(&self, work: &Work, next: &NextKeys) -> Result<bool, BarrierError> {
         let _one_at_a_time = self.uses.changing().await;
         let (record, _) = self.seal_record(work).await?;
@@ -160,8 +160,8 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// `Rekeyed` if the root key is another; `Contended`; `Storage` or `SealRecord` if the seal record cannot
-    /// be read or written.
+    /// `Rekeyed` if the root key is another; `Contended`; `Storage`, `SealRecord`, `NoSealRecord`, `Open` or
+    /// `Seal` if the seal record cannot be read or written.
     pub async fn set_password(
         &self,
         work: &Work,

@@ -29,7 +29,7 @@ impl AuditDevices<'_> {
         if !self.0.audit.has_api() {
             return Err(DeviceRefusal::NoApi.into());
         }
-        let spec = device.parse().map_err(|reason| DeviceRefusal::Described { reason })?;
+        let spec = device.parse().map_err(|reason| DeviceRefusal::Invalid { reason })?;
         let name = spec.name.clone();
         let exists = move || CoreError::from(DeviceRefusal::Exists { name: name.clone() });
         if self.0.audit.devices().iter().any(|known| known.spec().name == spec.name) {

@@ -101,7 +101,7 @@ pub enum CoreError {
     Upgrade(Box<SwapError>),
     /// What served before cannot read the data format that the store has now.
     #[error("{swap}; a backup from before the upgrade is {}", archive.display())]
-    SwapBehindUpgrade {
+    SwapAfterUpgrade {
         /// Why.
         swap: Box<SwapError>,
         /// The backup.

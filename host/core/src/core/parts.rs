@@ -1,4 +1,4 @@
-//! The parts of the core, each with one job: what a caller has in hand says what it may do.
+//! The core's operations in parts, each with one job.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ pub struct SealControl<'a>(pub(in crate::core) &'a Arc<Core>);
 #[derive(Clone, Copy)]
 pub struct Ceremonies<'a>(pub(in crate::core) &'a Arc<Core>);
 
-/// Mounts, moves, unmounts, upgrades and re-encrypts secrets engines and auth methods.
+/// Mounts, moves, unmounts and upgrades secrets engines, moves auth methods, and seals old records again with the
+/// newest key.
 #[derive(Clone, Copy)]
 pub struct MountControl<'a>(pub(in crate::core) &'a Arc<Core>);
 

@@ -27,7 +27,8 @@ impl SealControl<'_> {
     ///
     /// # Errors
     ///
-    /// `NoPasswords` if the configuration does not allow one; and the keys' and the store's.
+    /// `NoPasswords` if the configuration does not allow one; `Busy` if another password is tried; `Sealed`;
+    /// `Password` if no key comes out of it; `Barrier` if the seal record cannot be read or written.
     pub async fn set_password(self, work: &Work, password: Password) -> Result<(), CoreError> {
         let turn = self.password_turn()?;
         let derivation = Derivation::new().map_err(PasswordError::from)?;

@@ -27,8 +27,8 @@ impl Unsealed {
     ///
     /// # Errors
     ///
-    /// `Refused` if it cannot be renewed or its role is gone; `System` or `Token` if a record cannot be read,
-    /// opened or written.
+    /// `Token` with a refusal if it cannot be renewed, or its auth method or token role is gone; `Refused` if
+    /// its AppRole role is gone; `System` or `Token` if a record cannot be read, opened or written.
     pub async fn renew(&self, work: &Work, live: &Live, increment: u64) -> Result<Renewed, AppRoleError> {
         if !live.entry.can_be_renewed() {
             return Err(TokenError::from(TokenRefusal::NotRenewable).into());

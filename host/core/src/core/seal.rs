@@ -12,7 +12,8 @@ impl SealControl<'_> {
     ///
     /// # Errors
     ///
-    /// `Init`, with what is wrong; `Lost` or `Foreign` if the store is not this server's.
+    /// `Init`, with what is wrong; `Lost`, `Foreign` or `NotTheSystems` if the store is not this server's;
+    /// `SealRecord` or `Marker` if its records cannot be read.
     pub async fn init(
         self,
         work: &Work,

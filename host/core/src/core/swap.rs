@@ -47,7 +47,8 @@ impl Swapping<'_> {
     ///
     /// # Errors
     ///
-    /// `NoBackend`, `NotFromPlugins`, `DiscardsSystem`, `Swap`.
+    /// `NoBackend`, `NotFromPlugins`, `NotConfigured`, `DiscardsSystem`; `Swap`; `SwapAfterUpgrade` if the
+    /// former generation cannot read the data format that the store has now.
     pub async fn swap(self, name: &str, asked: SwapRequest) -> Result<Swapped, CoreError> {
         self.swap_by(Trigger::Request, name, asked).await
     }
@@ -91,8 +92,15 @@ impl Swapping<'_> {
                 let named = |side: &Side| format!("{} {}", side.plugin, side.version);
                 let from = swapped.from.as_ref().map_or_else(|| "nothing".to_owned(), named);
                 tracing::warn!(
-                    backend = name, by = by.name(), outcome, from, to = named(to),
-                    generation = to.generation, way = ?swapped.way, waited_ms, migrated = swapped.migrated,
+                    backend = name,
+                    by = by.name(),
+                    outcome,
+                    from,
+                    to = named(to),
+                    generation = to.generation,
+                    way = swapped.way.name(),
+                    waited_ms,
+                    migrated = swapped.migrated,
                     "backend swapped"
                 );
                 let detail = format!("{from} → {}", named(to));

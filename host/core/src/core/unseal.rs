@@ -22,9 +22,10 @@ impl SealControl<'_> {
     ///
     /// # Errors
     ///
-    /// `WrongShare`, which leaves the progress as it is; `Busy`; `NotInitialised`; `KeysDoNotOpen` or
-    /// `SharesReplaced` at the last share; `Marker`, `Mounts` or `System` if what an unsealed server needs
-    /// cannot be read.
+    /// `WrongShare`, which leaves the progress as it is; `NotInitialised`; `KeysDoNotOpen` or
+    /// `SharesReplaced` at the last share; `SealRecord`, `Marker`, `Lost`, `Foreign` or `NotTheSystems` for
+    /// the seal record; `Token`, `Mounts` or `System` if what an unsealed server needs cannot be read or
+    /// written.
     pub async fn unseal(self, work: &Work, share: Share) -> Result<SealStatus, CoreError> {
         let (record, version) = self.look(work).await?.ok_or(CoreError::NotInitialised)?;
         if self.0.unsealed().is_ok() {

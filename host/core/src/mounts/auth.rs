@@ -168,7 +168,7 @@ impl AuthTable {
         found.max_by_key(|(at, ..)| at.len())
     }
 
-    pub(super) fn check_beside(&self, path: &str) -> Result<(), MountError> {
+    pub(super) fn check_free(&self, path: &str) -> Result<(), MountError> {
         let is_inside =
             |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
         for other in self.all().keys() {

@@ -25,7 +25,7 @@ impl MountTable {
     ///
     /// If the path is taken, or one of the two would hide the other's paths.
     pub fn enable(&mut self, path: &MountPath, mount: AuthMount) -> Result<(), MountError> {
-        self.auth.check_beside(path.as_str())?;
+        self.auth.check_free(path.as_str())?;
         self.auth.0.insert(path.as_str().to_owned(), mount);
         Ok(())
     }

@@ -259,8 +259,8 @@ impl Policies {
     ///
     /// # Errors
     ///
-    /// `Malformed` for a text that is not a policy; `Reserved` for `root`; `CasRequired`, `CasExists` or
-    /// `CasMismatch`; `System` if the record cannot be read or written.
+    /// `Malformed` for a text that is not a policy; `Reserved` for `root` and `response-wrapping`;
+    /// `CasRequired`, `CasExists` or `CasMismatch`; `System` if the record cannot be read or written.
     pub async fn put(
         &self,
         records: Records<'_>,
@@ -294,7 +294,7 @@ impl Policies {
     ///
     /// # Errors
     ///
-    /// `Reserved` for `root` and `default`; `System` if the record cannot be removed.
+    /// `Reserved` for `root`, `default` and `response-wrapping`; `System` if the record cannot be removed.
     pub async fn remove(&self, records: Records<'_>, name: &str) -> Result<(), PolicyError> {
         if matches!(name, ROOT | DEFAULT | RESPONSE_WRAPPING) {
             return Err(PolicyError::Reserved { name: name.to_owned(), reason: "delete" });

@@ -95,8 +95,9 @@ pub enum InitError {
 ///
 /// # Errors
 ///
-/// `AlreadyInitialised`; `NeverUnsealed` if a repeated initialisation is not allowed any more; `SealRecord`
-/// or `Storage` if the seal record cannot be read or written; `Random` or `Seal` if keys cannot be made.
+/// `AlreadyInitialised` if the cluster was unsealed before, or another initialisation was faster;
+/// `NeverUnsealed` if it was not, and `repeat` is false; `SealRecord` or `Storage` if the seal record cannot
+/// be read or written; `Random` or `Seal` if keys cannot be made.
 pub async fn initialise(
     storage: &Storage,
     work: &Work,

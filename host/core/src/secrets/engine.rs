@@ -45,8 +45,8 @@ pub enum EngineError {
     /// The mount or the secret wants one.
     #[error("check-and-set parameter required for this call")]
     CasRequired,
-    /// The `custom_metadata` of a request is not within its bounds, or the version of the metadata is not the
-    /// given one.
+    /// The `custom_metadata` are not within their bounds, or `metadata_cas` is missing or names another
+    /// version.
     #[error("{reason}")]
     Metadata {
         /// Which name or version, and why.
@@ -233,7 +233,7 @@ impl<'a> Engine<'a> {
         depth: Depth,
     ) -> Result<Vec<String>, EngineError> {
         let keyspace = self.mount.keyspace();
-        let start = part.after.map(|after| first_key_behind(&prefix, after, depth)).unwrap_or_default();
+        let start = part.after.map(|after| first_key_after(&prefix, after, depth)).unwrap_or_default();
         let wanted = part.limit.unwrap_or(usize::MAX);
         let (mut names, mut cursor) = (Vec::<String>::new(), Vec::new());
         loop {
@@ -271,14 +271,14 @@ impl<'a> Engine<'a> {
 
     /// As [`load`](Self::load); what was prefetched is as good.
     async fn load_first(&self, path: &SecretPath) -> Result<Option<Stored>, EngineError> {
-        self.load_behind(path, self.prefetched).await
+        self.load_with(path, self.prefetched).await
     }
 
     pub(super) async fn load(&self, path: &SecretPath) -> Result<Option<Stored>, EngineError> {
-        self.load_behind(path, None).await
+        self.load_with(path, None).await
     }
 
-    async fn load_behind(
+    async fn load_with(
         &self,
         path: &SecretPath,
         prefetched: Option<&Prefetched>,
@@ -303,7 +303,7 @@ impl<'a> Engine<'a> {
 }
 
 /// The first key that a name after `after` can have: all keys in a folder of that name lie before it.
-fn first_key_behind(prefix: &[u8], after: &str, depth: Depth) -> Vec<u8> {
+fn first_key_after(prefix: &[u8], after: &str, depth: Depth) -> Vec<u8> {
     let name = after.as_bytes();
     match name.strip_suffix(b"/") {
         Some(folder) if depth == Depth::Level => [prefix, folder, &[b'/' + 1]].concat(),

@@ -141,7 +141,7 @@ impl Sealer<'_> {
     ///
     /// # Errors
     ///
-    /// `Seal` if the value is too long for an envelope; `Storage` if the use of the key cannot be counted.
+    /// As [`Barrier::seal`].
     pub(crate) async fn seal_value(
         &self,
         path: &SecretPath,
@@ -155,7 +155,8 @@ impl Sealer<'_> {
     ///
     /// # Errors
     ///
-    /// `Barrier` if the value does not open; `Missing` if its record is not there.
+    /// `Unopenable` if the envelope is changed, or is not the one that the metadata name; `Barrier` if a key
+    /// cannot be read.
     pub(crate) async fn open_value(
         &self,
         path: &SecretPath,
@@ -177,7 +178,7 @@ impl Sealer<'_> {
     ///
     /// # Errors
     ///
-    /// `Seal` if the record is too long for an envelope; `Storage` if the use of the key cannot be counted.
+    /// As [`Barrier::seal`].
     pub(crate) async fn seal_record(
         &self,
         path: &SecretPath,
@@ -200,7 +201,7 @@ impl Sealer<'_> {
     ///
     /// # Errors
     ///
-    /// `Barrier` if the record does not open; `Unopenable` if what it holds cannot be understood.
+    /// `Unopenable` if the record does not open or cannot be understood; `Barrier` if a key cannot be read.
     pub(crate) async fn open_record(
         &self,
         path: &SecretPath,

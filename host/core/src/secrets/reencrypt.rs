@@ -39,8 +39,8 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// When a store does not serve, before anything of this part was done. What cannot be sealed again is
-    /// counted, and said in the log; it stays as it is.
+    /// `Storage` if the store does not serve. Versions of the first secret may be sealed again already; they are
+    /// not counted. A secret that cannot be sealed again is counted, and said in the log; it stays as it is.
     pub async fn reencrypt(&self, key: u32, after: &[u8]) -> Result<Resealed, EngineError> {
         let keyspace = self.mount.keyspace();
         let prefix = if self.mount.kv_version == 1 { plain::PREFIX } else { METADATA_PREFIX };

@@ -13,8 +13,8 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// `Storage` if the store cannot be read or written; `Contended` if others change the secret all the
-    /// time.
+    /// `Storage` if the store cannot be read or written; `Record` if the metadata do not open; `Barrier` or
+    /// `Random` if the intent cannot be made; `Contended` if others change the secret all the time.
     pub async fn remove(&self, path: &SecretPath) -> Result<(), EngineError> {
         let mut race = Race::begin();
         let mut begun = None::<String>;

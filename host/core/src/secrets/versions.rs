@@ -37,8 +37,8 @@ impl Engine<'_> {
     ///
     /// # Errors
     ///
-    /// `Storage` if the store cannot be read or written; `Record` if the metadata do not open; `Contended` if
-    /// others change the secret all the time.
+    /// `Storage` if the store cannot be read or written; `Record` if the metadata do not open; `Barrier` or
+    /// `Random` if the new ones cannot be sealed; `Contended` if others change the secret all the time.
     pub async fn alter(&self, path: &SecretPath, which: Which<'_>, fate: Fate) -> Result<(), EngineError> {
         self.edit(path, false, |metadata, now| {
             let effective = metadata.settings.within(&self.mount.settings);
@@ -73,7 +73,8 @@ impl Engine<'_> {
     /// # Errors
     ///
     /// What `edit` returns; `Storage` if the store cannot be read or written; `Record` if the metadata do not
-    /// open; `Contended` if others change the secret all the time.
+    /// open; `Barrier` or `Random` if the new ones cannot be sealed; `Contended` if others change the secret
+    /// all the time.
     pub async fn edit(
         &self,
         path: &SecretPath,

@@ -1,4 +1,4 @@
-//! How much a token takes.
+//! The bounds of a token: ancestors, metadata, policies.
 
 /// The most ancestors of a token.
 pub(super) const MAX_ANCESTORS: usize = 64;

@@ -36,7 +36,7 @@ pub enum TokenRefusal {
     /// A token with the wanted id exists.
     #[error("there is a token with this id already")]
     Exists,
-    /// The token was made as one that cannot be renewed.
+    /// The token was made not renewable, or never expires.
     #[error("lease is not renewable")]
     NotRenewable,
     /// The token has lived as long as it may.
@@ -51,7 +51,7 @@ pub enum TokenRefusal {
         /// The role's name.
         role: String,
     },
-    /// A stored role does not take the values that a fresh one takes.
+    /// The request is valid for an empty role, and not for the stored one.
     #[error("the role cannot be understood")]
     Role,
     /// The maker has no sudo capability.

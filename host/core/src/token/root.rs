@@ -52,7 +52,7 @@ impl Token {
 ///
 /// # Errors
 ///
-/// `Storage` if the record cannot be read or removed.
+/// `Storage` if the record cannot be read or removed; `Barrier` if a key cannot be read.
 pub async fn forget_unopenable(barrier: &Barrier, work: &Work) -> Result<(), TokenError> {
     for (prefix, kind) in [(TOKEN_PREFIX, RecordKind::Token), (ACCESSOR_PREFIX, RecordKind::Accessor)] {
         let scan = Scan::prefix(SYSTEM_KEYSPACE, prefix).with_max_items(Scan::MAX_PAGE_ITEMS);

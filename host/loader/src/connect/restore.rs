@@ -36,8 +36,8 @@ impl Loader {
     ///
     /// # Errors
     ///
-    /// `Load` or `Configure` if the backend does not open; `Archive` if the records cannot be read or
-    /// restored; `Volatile` for a store that forgets them.
+    /// `Load` if no plugin can be used; `Connect` if the store does not open; `Archive` if the records cannot
+    /// be read or restored; `Volatile` for a store that forgets them.
     pub async fn restore_store(
         &self,
         plugin: &Requirement,

@@ -63,7 +63,8 @@ pub struct Openings {
     pub current: Option<Opening>,
     /// The last one of another digest.
     pub previous: Option<Opening>,
-    /// The digests that a roll back has replaced. They are not taken again unless an operator asks for them.
+    /// The digests that a swap to an older version has passed over: the one that it replaced, and all newer
+    /// ones. They are not taken again unless an operator asks for them.
     #[serde(default)]
     pub set_aside: Vec<String>,
 }

@@ -74,7 +74,7 @@ pub enum StageFailure {
     Quarantined(Quarantined),
     /// It did not survive a child process.
     Probe(ProbeError),
-    /// A swap has replaced it since it was tried, and no operator has chosen it since.
+    /// A swap to an older version has passed it over, and no operator has chosen it since.
     SetAside,
     /// It did not come through opening a store in a child process.
     Rehearse(ProbeError),
@@ -147,7 +147,7 @@ impl StageFailure {
     }
 
     /// The reason, for a text that shows the file's path already.
-    pub fn beside(&self, path: &Path) -> String {
+    pub fn without_path(&self, path: &Path) -> String {
         let reason = self.to_string();
         match reason.strip_prefix(&format!("{} ", path.display())) {
             Some(rest) => format!("it {rest}"),

@@ -1,11 +1,17 @@
 //! A backend's place: which generation serves, and who waits while there is none.
 
-use std::sync::{
-    Arc, Mutex, PoisonError, RwLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError},
+    time::timeout,
+};
 
 use super::generation::{Generation, InUse, Stay};
 use crate::{BackendConfig, Plugin};
@@ -189,16 +195,19 @@ impl Slot {
         self.turn.acquire().await.ok()
     }
 
-    /// The same, without waiting. None if another task has the turn.
-    pub(crate) fn try_turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.turn.try_acquire().ok()
+    /// The same, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `NoPermits` if another task has the turn; `Closed` after [`Self::end_turns`].
+    pub(crate) fn try_turn(&self) -> Result<SemaphorePermit<'_>, TryAcquireError> {
+        self.turn.try_acquire()
     }
 
-    /// Refuses all further turns. Returns after the last one has ended.
-    pub async fn end_turns(&self) {
-        let last = self.turn.acquire().await;
+    /// Waits for the task that has the turn, at most this long, and refuses all further turns.
+    pub async fn end_turns(&self, patience: Duration) {
+        let _last = timeout(patience, self.turn.acquire()).await;
         self.turn.close();
-        drop(last);
     }
 
     /// Makes calls wait from now on. The caller has the turn.

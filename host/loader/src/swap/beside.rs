@@ -8,7 +8,7 @@ use crate::{Generation, failpoint, readback::Scratch};
 impl Swapping {
     /// Opens a new generation next to the old one, and puts it into its place. `is_same` says that it must be
     /// the same store.
-    pub(super) async fn open_beside(
+    pub(super) async fn open_side_by_side(
         &self,
         old: &Arc<Generation>,
         chosen: &Chosen,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::TryAcquireError;
 
 use crate::{
     Chain, ConfigureError, Down, Error as StoreError, LoadError, archive::ArchiveError, loader::StageFailure,
@@ -27,6 +28,9 @@ pub enum SwapError {
     /// Another task swaps or opens it now.
     #[error("the backend is being opened or swapped already")]
     Busy,
+    /// The server stops, and closes its backends.
+    #[error("the backend is being closed: the server stops")]
+    Stopping,
     /// There is nothing to be swapped.
     #[error("the backend is not open: {}", .0.reason)]
     NotOpen(Down),
@@ -142,6 +146,15 @@ pub enum SwapError {
     },
 }
 
+impl From<TryAcquireError> for SwapError {
+    fn from(error: TryAcquireError) -> Self {
+        match error {
+            TryAcquireError::NoPermits => Self::Busy,
+            TryAcquireError::Closed => Self::Stopping,
+        }
+    }
+}
+
 impl From<ConfigureError> for SwapError {
     fn from(error: ConfigureError) -> Self {
         Self::Unready(error.into())
@@ -182,6 +195,7 @@ impl Fix for SwapError {
     fn fix(&self) -> String {
         match self {
             Self::Busy => "wait until that has ended".to_owned(),
+            Self::Stopping => "swap it after the next start".to_owned(),
             Self::NotOpen(_) => "mend what keeps it from opening, and open it: keyway backend swap".to_owned(),
             Self::Load(_) | Self::NothingNewer(_) => "see the fixes above".to_owned(),
             Self::NoPrevious => "name the version: swap NAME --plugin NAME@=VERSION".to_owned(),

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::TryAcquireError,
+    time::{sleep, timeout},
+};
 
 use super::{Chosen, LONGEST_HOLD, SwapError, Swapping};
 use crate::{Chain, Down, Generation, failpoint, readback::Scratch};
@@ -20,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 impl Swapping {
     /// Closes the old generation and then opens a new one; if that fails, opens the old one again. Answers
     /// how long calls have waited.
-    pub(super) async fn open_behind(
+    pub(super) async fn open_exclusively(
         &self,
         old: &Arc<Generation>,
         chosen: &Chosen,
@@ -99,7 +102,11 @@ impl Swapping {
             loop {
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
-                let Some(_turn) = swapping.slot.try_turn() else { continue };
+                let _turn = match swapping.slot.try_turn() {
+                    Ok(turn) => turn,
+                    Err(TryAcquireError::NoPermits) => continue,
+                    Err(TryAcquireError::Closed) => return,
+                };
                 if swapping.slot.generation().is_ok() {
                     return;
                 }

@@ -36,9 +36,9 @@ impl Loader {
     ///
     /// # Errors
     ///
-    /// `Busy`, `NotOpen` or `NewestFormat` if there is nothing to do; `Backup`, `Upgrade`, `NotUpgraded` or
-    /// `Late`: nothing has changed, unless a deadline has passed in the upgrade itself; `NotReopened` or
-    /// `Lost`.
+    /// `Busy`, `Stopping`, `NotOpen` or `NewestFormat` if nothing is tried; `Late` if calls do not end in
+    /// time; `Backup`, `Upgrade`, `NotUpgraded` or `Interrupted`: nothing has changed, unless a deadline has
+    /// passed in the upgrade itself; `NotReopened` or `Lost` if nothing serves.
     pub async fn upgrade(
         self: &Arc<Self>,
         slot: &Arc<Slot>,
@@ -56,7 +56,7 @@ impl Loader {
         backups: &Path,
         deadlines: Deadlines,
     ) -> Result<Upgraded, SwapError> {
-        let _turn = slot.try_turn().ok_or(SwapError::Busy)?;
+        let _turn = slot.try_turn()?;
         let present = slot.generation().map_err(SwapError::NotOpen)?;
         let (from, to) = (present.capabilities().data_format, present.plugin().descriptor().data_format);
         if from >= to {

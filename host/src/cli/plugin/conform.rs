@@ -25,7 +25,7 @@ pub(in crate::cli) struct Arguments {
 
 /// Runs the suite next to this program, or else in PATH. Its exit code is this command's.
 pub(super) fn conform(arguments: Arguments, format: Format) -> Result<(), Failure> {
-    let program = beside().unwrap_or_else(|| PROGRAM.into());
+    let program = next_to_this_program().unwrap_or_else(|| PROGRAM.into());
     let mut command = Command::new(&program);
     let says_json = arguments.arguments.iter().any(|argument| argument == "--json");
     command.args(arguments.arguments);
@@ -60,7 +60,7 @@ fn run(command: &mut Command) -> io::Result<ExitStatus> {
 }
 
 /// The program in the directory of this one.
-fn beside() -> Option<PathBuf> {
+fn next_to_this_program() -> Option<PathBuf> {
     let program = env::current_exe().ok()?.with_file_name(format!("{PROGRAM}{}", env::consts::EXE_SUFFIX));
     program.is_file().then_some(program)
 }

@@ -97,7 +97,7 @@ fn finding(site: &Site, diagnosis: &Diagnosis) -> Finding {
             file,
             stage: failure.stage().name(),
             verdict: "refused",
-            reason: failure.beside(&diagnosis.candidate.path),
+            reason: failure.without_path(&diagnosis.candidate.path),
             fix: failure.fix(),
             detail: failure.detail().map(str::to_owned),
         };

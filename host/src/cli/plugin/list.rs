@@ -50,7 +50,7 @@ fn state(diagnosis: &Diagnosis) -> String {
         (Some(failure), _, _) => {
             let is_refused = failure.stage() == StageName::Trust;
             let word = if is_refused { "refused" } else { "unusable" };
-            format!("{word}: {}", failure.beside(&diagnosis.candidate.path))
+            format!("{word}: {}", failure.without_path(&diagnosis.candidate.path))
         }
         (None, Some(other), _) => format!("shadowed by {}", other.display()),
         (None, None, Some(grant)) => grant.to_string(),
@@ -71,7 +71,7 @@ pub(super) fn verify(site: &Site, files: &[PathBuf], format: Format) -> Result<(
         let file = diagnosis.candidate.path.display().to_string();
         let (verdict, reason) = match (&diagnosis.failure, &diagnosis.grant) {
             (Some(failure), _) => {
-                ("refused", format!("{}; {}", failure.beside(&diagnosis.candidate.path), failure.fix()))
+                ("refused", format!("{}; {}", failure.without_path(&diagnosis.candidate.path), failure.fix()))
             }
             (None, grant) => ("may run", grant.as_ref().map(ToString::to_string).unwrap_or_default()),
         };

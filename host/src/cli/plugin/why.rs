@@ -87,7 +87,7 @@ fn judge(site: &Site, diagnoses: &[Diagnosis], wanted: &Requirement) -> Vec<Verd
 
 fn stands_in_the_way(site: &Site, diagnosis: &Diagnosis, wanted: &Requirement) -> Option<(String, String)> {
     if let Some(failure) = &diagnosis.failure {
-        let reason = failure.beside(&diagnosis.candidate.path);
+        let reason = failure.without_path(&diagnosis.candidate.path);
         return Some((format!("{}: {reason}", failure.stage().name()), failure.fix()));
     }
     let described = diagnosis.described.as_ref()?;

@@ -1,4 +1,4 @@
-//! What a process has at hand that works with a case's store.
+//! The tools of a process that works with a case's store: the open store, its number, its journal.
 
 use std::{
     fs::File,

@@ -271,6 +271,18 @@ async fn request_that_releases_its_generations_keeps_no_swap_waiting_and_goes_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn slot_that_has_ended_its_turns_swaps_no_more_even_if_the_last_turn_goes_on() {
+    let bench = Bench::new(Sharing::ONE_PROCESS).await;
+    let last = bench.slot.turn().await.unwrap();
+    bench.slot.end_turns(Duration::from_millis(10)).await;
+    assert!(bench.slot.turn().await.is_none());
+    assert!(matches!(bench.swap().await, Err(SwapError::Stopping)));
+    drop(last);
+    assert!(bench.slot.turn().await.is_none());
+    assert!(matches!(bench.swap().await, Err(SwapError::Stopping)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_end_in_time_is_cancelled_and_only_writes_that_were_asked_for_are_unknown() {
     let bench = Bench::new(Sharing::ONE_PROCESS).await;
     let (reader, writer) = (bench.storage.clone(), bench.storage.clone());

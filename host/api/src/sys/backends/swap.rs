@@ -6,7 +6,7 @@ use keyway_core::{CoreError, SwapRequest};
 use keyway_loader::{
     Chain, Fix, Requirement, SwapError, Swapped,
     probe::Rehearsed,
-    swap::{Data, Side, SwapMode, Upgraded},
+    swap::{Data, Side, Upgraded},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -104,10 +104,7 @@ fn describe(swapped: &Swapped) -> Value {
         "from": swapped.from.as_ref().map(side),
         "to": side(&swapped.to),
         "kind": if swapped.is_reopening() { "reopening" } else { "swap" },
-        "way": match swapped.way {
-            SwapMode::SideBySide => "beside",
-            SwapMode::Exclusive => "held",
-        },
+        "way": swapped.way.name(),
         "waited_ms": millis(swapped.waited),
         "migrated_records": swapped.migrated,
         "rehearsal": match &swapped.rehearsed {

@@ -91,7 +91,7 @@ fn samples(edge: &Edge) -> Vec<Sample> {
     for storage in core.backends() {
         samples.push(Sample {
             name: "keyway_backend_draining",
-            help: "Former generations of a backend that still run calls.",
+            help: "Former generations of a backend that requests, calls or streams still use.",
             labels: vec![("backend", storage.name().to_owned())],
             value: storage.slot().draining() as u64,
         });

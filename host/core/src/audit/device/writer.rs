@@ -109,7 +109,7 @@ impl Writer {
     fn serve(&mut self, batch: &[Job]) {
         let begun = Instant::now();
         if self.rests_until.take_if(|until| *until <= begun).is_none() && self.rests_until.is_some() {
-            return self.refuse(batch, "it did not accept the lines before in time");
+            return self.refuse(batch, "it was too slow just now, and rests");
         }
         if let Err(error) = self.ready() {
             self.sink.close();
@@ -141,7 +141,7 @@ impl Writer {
             let Some(entry) = job.ask.entry() else { continue };
             let line = chain.next_line(entry, missed);
             missed = 0;
-            chain = chain.behind(line.trim_end_matches('\n').as_bytes());
+            chain = chain.then(line.trim_end_matches('\n').as_bytes());
             text.push_str(&line);
             lines.push((job, text.len(), chain.clone()));
         }
@@ -172,7 +172,7 @@ impl Writer {
         if let Err(error) = &outcome {
             let piece = text.as_bytes().get(begins..written).unwrap_or_default();
             if self.sink.failed(error) && !piece.is_empty() {
-                self.chain = Some(self.chain.clone().unwrap_or_default().behind(piece));
+                self.chain = Some(self.chain.clone().unwrap_or_default().then(piece));
                 self.is_torn = true;
             }
         }

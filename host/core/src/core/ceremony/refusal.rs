@@ -1,4 +1,4 @@
-//! Why a step of a rekeying or of making a root token is refused.
+//! The refusals of ceremonies.
 
 use thiserror::Error;
 

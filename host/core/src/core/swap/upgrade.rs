@@ -67,7 +67,7 @@ impl Swapping<'_> {
         let archive = knows.and_then(|knows| self.newest_backup(name, knows));
         let swap = Box::new(error);
         match archive {
-            Some(archive) => CoreError::SwapBehindUpgrade { swap, archive },
+            Some(archive) => CoreError::SwapAfterUpgrade { swap, archive },
             None => CoreError::Swap(swap),
         }
     }
