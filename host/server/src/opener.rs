@@ -46,10 +46,10 @@ struct Attempt {
     slot: Arc<Slot>,
     settings: BackendSettings,
     config: BackendConfig,
-    /// One at a time, as long as none takes long, so that a crash of the process is laid at the right door.
-    turn: Arc<Semaphore>,
-    /// The very first turn, for the attempt that gets it.
-    first_turn: Option<OwnedSemaphorePermit>,
+    /// One at a time, as long as none takes long, so that a crash of the process counts for the library that caused it.
+    loads: Arc<Semaphore>,
+    /// The permit to load first, for the attempt that gets it.
+    first_load: Option<OwnedSemaphorePermit>,
     /// The plugin, once it is loaded, and why it is not the one that is configured: only the store is tried again.
     chosen: Option<(Plugin, Option<String>)>,
     /// The libraries that could not open the store, and why.
@@ -61,7 +61,7 @@ struct Attempt {
 impl Opener {
     /// Opens what can be opened soon; the rest follows in the background.
     pub(super) async fn begin(loader: &Arc<Loader>, config: &Config) -> (Self, Backends) {
-        let turn = Arc::new(Semaphore::new(1));
+        let loads = Arc::new(Semaphore::new(1));
         let (mut backends, mut attempts, mut firsts) = (Backends::default(), JoinSet::new(), Vec::new());
         // The system backend first: without it nothing else is of use.
         let mut wanted: Vec<_> = config.backends.iter().collect();
@@ -76,8 +76,8 @@ impl Opener {
                     data_dir: config.data_dir.clone(),
                 },
                 settings: settings.clone(),
-                turn: Arc::clone(&turn),
-                first_turn: Arc::clone(&turn).try_acquire_owned().ok(),
+                loads: Arc::clone(&loads),
+                first_load: Arc::clone(&loads).try_acquire_owned().ok(),
                 chosen: None,
                 failed: Vec::new(),
                 suspected: None,
@@ -120,7 +120,7 @@ impl Attempt {
             tracing::error!(backend = self.slot.backend(), reason = down.reason, "backend not available");
             self.slot.close(down);
             drop(first.take());
-            self.first_turn = None;
+            self.first_load = None;
             sleep(pause).await;
         }
         loop {
@@ -173,9 +173,9 @@ impl Attempt {
     }
 
     async fn attempt(&mut self) -> Tried {
-        let turn = match self.first_turn.take() {
+        let turn = match self.first_load.take() {
             Some(turn) => Ok(turn),
-            None => Arc::clone(&self.turn).acquire_owned().await,
+            None => Arc::clone(&self.loads).acquire_owned().await,
         };
         let Ok(turn) = turn else { return ended("the server is ending") };
         let (plugin, fallback) = match self.choose().await {

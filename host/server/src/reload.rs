@@ -56,14 +56,14 @@ impl Reloader {
     #[cfg_attr(not(unix), expect(dead_code, reason = "there is no such signal"))]
     async fn reload(&self, core: &Arc<Core>) {
         tracing::info!(file = %self.file.display(), "reloading the configuration");
-        let supply = match self.read() {
-            Ok(supply) => supply,
+        let plugins = match self.read() {
+            Ok(plugins) => plugins,
             Err(error) => {
                 tracing::error!(error, "the configuration is not reloaded; everything stays as it is");
                 return;
             }
         };
-        core.swapping().set_plugin_source(supply);
+        core.swapping().set_plugin_source(plugins);
         core.swapping().swap_to_configuration().await;
         tracing::info!("reloaded");
     }

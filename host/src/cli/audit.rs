@@ -67,7 +67,7 @@ pub(super) enum Command {
         last: Option<String>,
         /// How many breaks of the chain are accepted. A server that starts without its former file begins a
         /// new chain.
-        #[arg(long = "anew", value_name = "NUMBER", default_value_t = 0)]
+        #[arg(long, alias = "anew", value_name = "NUMBER", default_value_t = 0)]
         breaks: usize,
     },
 }
@@ -156,7 +156,7 @@ fn verify(files: &[PathBuf], last: Option<&str>, breaks: usize, format: Format) 
     print(format, &as_json(&verified), || describe(&verified))?;
     if let Some(place) = verified.beginnings.get(breaks) {
         return Err(Failure::Refused(format!(
-            "a chain begins again in {}, line {}, and whether lines are missing before it cannot be known; --anew {} accepts it",
+            "a chain begins again in {}, line {}, and whether lines are missing before it cannot be known; --breaks {} accepts it",
             place.file,
             place.line,
             verified.beginnings.len()

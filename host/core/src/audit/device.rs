@@ -113,7 +113,7 @@ impl Device {
             Some(told)
         } else {
             self.state.queued.fetch_add(1, Ordering::Relaxed);
-            let sent = self.queue.try_send(Job { ask: WriterMessage::Write(entry), told });
+            let sent = self.queue.try_send(Job { message: WriterMessage::Write(entry), told });
             sent.err().map(|(TrySendError::Full(job) | TrySendError::Disconnected(job))| {
                 self.state.queued.fetch_sub(1, Ordering::Relaxed);
                 job.told
@@ -128,19 +128,19 @@ impl Device {
 
     /// Asks whether it could write.
     pub(super) fn probe(&self, told: Told) {
-        self.ask(WriterMessage::Probe, told);
+        self.send(WriterMessage::Probe, told);
     }
 
     /// Has it opened before the first line comes, so that it is known whether it accepts one.
     pub(super) fn open(&self) {
         let (told, _unheard) = mpsc::channel(1);
-        self.ask(WriterMessage::Open, told);
+        self.send(WriterMessage::Open, told);
     }
 
-    fn ask(&self, ask: WriterMessage, told: Told) {
+    fn send(&self, message: WriterMessage, told: Told) {
         self.state.queued.fetch_add(1, Ordering::Relaxed);
         // If the queue is full or closed, `told` is dropped, and the caller notices that.
-        if self.queue.try_send(Job { ask, told }).is_err() {
+        if self.queue.try_send(Job { message, told }).is_err() {
             self.state.queued.fetch_sub(1, Ordering::Relaxed);
         }
     }

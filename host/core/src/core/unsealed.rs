@@ -41,13 +41,13 @@ pub struct Unsealed {
 /// Which changes of other hosts this one knows.
 #[derive(Default)]
 pub(super) struct EpochTracker {
-    known: Mutex<Seeing>,
+    known: Mutex<KnownEpoch>,
     /// Held while this host takes over changes of other hosts.
     pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Seeing {
+struct KnownEpoch {
     /// None before the first request.
     epoch: Option<Epoch>,
     /// When the last taking over began that came to its end.
@@ -55,7 +55,7 @@ struct Seeing {
 }
 
 impl EpochTracker {
-    fn known(&self) -> MutexGuard<'_, Seeing> {
+    fn known(&self) -> MutexGuard<'_, KnownEpoch> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -69,7 +69,7 @@ impl EpochTracker {
     }
 
     pub(super) fn set(&self, epoch: Epoch, begun: Instant) {
-        *self.known() = Seeing { epoch: Some(epoch), begun: Some(begun) };
+        *self.known() = KnownEpoch { epoch: Some(epoch), begun: Some(begun) };
     }
 }
 

@@ -72,11 +72,11 @@ fn break_of_the_chain_is_accepted_only_by_its_number() {
     assert!(server.terminate());
     let (holds, said) = verify(&site, &[&old, &now]);
     assert!(
-        !holds && said.contains("a chain begins again") && said.contains("--anew 1 accepts it"),
+        !holds && said.contains("a chain begins again") && said.contains("--breaks 1 accepts it"),
         "{said}"
     );
     let files = [&old, &now].map(|file| file.to_str().unwrap());
-    let run = site.run(&["audit", "verify", files[0], files[1], "--anew", "1"]);
+    let run = site.run(&["audit", "verify", files[0], files[1], "--breaks", "1"]);
     assert!(run.status.success(), "{run:?}");
 }
 

@@ -16,7 +16,7 @@ use crate::audit::chain::Chain;
 pub(in crate::audit) type Told = mpsc::Sender<Result<(), String>>;
 
 pub(super) struct Job {
-    pub(super) ask: WriterMessage,
+    pub(super) message: WriterMessage,
     pub(super) told: Told,
 }
 

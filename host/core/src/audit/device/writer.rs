@@ -75,11 +75,11 @@ impl Writer {
             while bytes < BATCH_BYTES
                 && let Ok(job) = jobs.try_recv()
             {
-                bytes += job.ask.entry().map_or(0, |entry| entry.len());
+                bytes += job.message.entry().map_or(0, |entry| entry.len());
                 batch.push(job);
             }
             self.serve_in_sight(&batch);
-            let held = batch.iter().filter_map(|job| job.ask.entry()).map(|entry| entry.len()).sum();
+            let held = batch.iter().filter_map(|job| job.message.entry()).map(|entry| entry.len()).sum();
             self.state.queued_bytes.fetch_sub(held, Ordering::Relaxed);
             self.state.queued.fetch_sub(batch.len(), Ordering::Relaxed);
         }
@@ -89,12 +89,12 @@ impl Writer {
     /// the thread does.
     fn try_again(&mut self) {
         let (told, _unheard) = mpsc::channel(1);
-        let ask = if self.has_failed_to_write {
+        let message = if self.has_failed_to_write {
             WriterMessage::Resume(resumed(&self.name))
         } else {
             WriterMessage::Open
         };
-        self.serve_in_sight(&[Job { ask, told }]);
+        self.serve_in_sight(&[Job { message, told }]);
     }
 
     /// Serves so that others see for how long.
@@ -116,15 +116,15 @@ impl Writer {
             self.fail(begun, &error);
             return self.refuse(batch, &error.to_string());
         }
-        let asks = batch.iter().filter(|job| job.ask.entry().is_none());
-        if batch.iter().all(|job| matches!(job.ask, WriterMessage::Probe)) {
+        let questions = batch.iter().filter(|job| job.message.entry().is_none());
+        if batch.iter().all(|job| matches!(job.message, WriterMessage::Probe)) {
             // After a probe alone the sink stays closed, so that another device can open it.
             self.sink.close();
         }
-        for job in asks {
+        for job in questions {
             tell(&job.told, Ok(()));
         }
-        if batch.iter().all(|job| job.ask.entry().is_none()) {
+        if batch.iter().all(|job| job.message.entry().is_none()) {
             if !self.has_failed_to_write {
                 self.works();
             }
@@ -138,7 +138,7 @@ impl Writer {
         let failures = self.state.failures.load(Ordering::Relaxed);
         let mut missed = failures - self.missed;
         for job in batch {
-            let Some(entry) = job.ask.entry() else { continue };
+            let Some(entry) = job.message.entry() else { continue };
             let line = chain.next_line(entry, missed);
             missed = 0;
             chain = chain.then(line.trim_end_matches('\n').as_bytes());
@@ -217,7 +217,7 @@ impl Writer {
 
     fn refuse<'j>(&self, jobs: impl IntoIterator<Item = &'j Job>, reason: &str) {
         for job in jobs {
-            self.state.missed(u64::from(matches!(job.ask, WriterMessage::Write(_))));
+            self.state.missed(u64::from(matches!(job.message, WriterMessage::Write(_))));
             tell(&job.told, Err(format!("{:?}: {reason}", self.name)));
         }
     }
