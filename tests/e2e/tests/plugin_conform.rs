@@ -94,7 +94,7 @@ fn conform_of_a_broken_backend_says_what_broke_and_exits_with_5() {
     let text = said(&run);
     assert_eq!(run.status.code(), Some(5), "{text}");
     let expected = "BROKEN     put_stale_version_changes_nothing\n\
-         \x20            promised: a condition on a version fails as PreconditionFailed where the key has another, and changes nothing\n\
+         \x20            promised: a condition on a version fails as PreconditionFailed if the key has another version, and changes nothing\n\
          \x20            seen:     a refused put changed the value\n";
     assert!(text.contains(expected), "{text}");
     assert!(

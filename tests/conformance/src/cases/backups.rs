@@ -28,7 +28,7 @@ pub(crate) const CASES: &[Case] = &[
     .when(backs_up),
     Case::new(
         "backup_is_one_point_in_time",
-        "a backup answers all records as they were at one time, whatever is written meanwhile (backup: point in time)",
+        "a backup answers all records as they were at one time, and no write meanwhile changes it (backup: point in time)",
         one_point_in_time,
     )
     .when(|capabilities| capabilities.backup >= BackupLevel::POINT_IN_TIME),
@@ -46,13 +46,13 @@ pub(crate) const CASES: &[Case] = &[
     .when(restores),
     Case::new(
         "restore_of_a_backup_is_what_was_backed_up",
-        "what a backup answered and a restore took is there with its values and expiries, under versions that are new",
+        "a restore of a backup has the same records, values and expiries, with new versions",
         round_trip,
     )
     .when(|capabilities| backs_up(capabilities) && restores(capabilities)),
-    Case::new("backup_not_declared_is_unsupported", "backup is Unsupported where it is not declared", no_backup)
+    Case::new("backup_not_declared_is_unsupported", "backup is Unsupported if it is not declared", no_backup)
         .when(|capabilities| !backs_up(capabilities)),
-    Case::new("restore_not_declared_is_unsupported", "restore is Unsupported where RESTORE is not declared", no_restore)
+    Case::new("restore_not_declared_is_unsupported", "restore is Unsupported if RESTORE is not declared", no_restore)
         .when(|capabilities| !restores(capabilities)),
 ];
 

@@ -46,7 +46,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("apply_of_nothing_is_done", "a batch of no operations changes nothing and succeeds", nothing),
     Case::new(
         "apply_atomic_not_declared_is_unsupported",
-        "an atomic batch is Unsupported where ATOMIC_BATCH is not declared, and never quietly done otherwise",
+        "an atomic batch is Unsupported if ATOMIC_BATCH is not declared, and never quietly done otherwise",
         unsupported,
     )
     .when(|capabilities| !super::claims::is_atomic(capabilities)),

@@ -27,7 +27,7 @@ const ON_ITS_WAY: Duration = Duration::from_secs(5);
 pub(crate) const CASES: &[Case] = &[
     Case::new(
         "boundary_any_argument_is_an_answer",
-        "whatever is asked is done or refused with a reason: nothing panics, and nothing is an internal error",
+        "every call is done or refused with a reason: nothing panics, and nothing is an internal error",
         any_argument,
     ),
     Case::new(

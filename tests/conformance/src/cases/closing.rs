@@ -28,7 +28,7 @@ pub(crate) const CASES: &[Case] = &[
     .when(|capabilities| capabilities.sharing == Sharing::ONE_OPENER && has_store_beneath(capabilities)),
     Case::new(
         "shutdown_twice_is_once_and_later_calls_are_closed",
-        "shutdown is idempotent, and calls that come after it are Closed, on what was open before too",
+        "shutdown is idempotent, and later calls are Closed, also on transactions and streams that were open",
         shutdown,
     ),
     Case::new(

@@ -19,17 +19,17 @@ const SHARED_INCREMENTS: usize = 200;
 pub(crate) const CASES: &[Case] = &[
     Case::new(
         "put_absent_on_existing_key_already_exists",
-        "the condition Absent fails as AlreadyExists where the key exists, and changes nothing",
+        "the condition Absent fails as AlreadyExists if the key exists, and changes nothing",
         absent_on_existing,
     ),
     Case::new(
         "put_stale_version_changes_nothing",
-        "a condition on a version fails as PreconditionFailed where the key has another, and changes nothing",
+        "a condition on a version fails as PreconditionFailed if the key has another version, and changes nothing",
         stale_version,
     ),
     Case::new(
         "put_version_of_missing_key_never_creates",
-        "a condition on a version fails as PreconditionFailed where the key does not exist, and creates nothing",
+        "a condition on a version fails as PreconditionFailed if the key does not exist, and creates nothing",
         missing_never_created,
     ),
     Case::new(
@@ -54,13 +54,13 @@ pub(crate) const CASES: &[Case] = &[
     ),
     Case::new(
         "put_version_by_two_openings_loses_no_increment",
-        "where several may open one store in a process (sharing), conditions hold between them",
+        "if several openers may share a store in one process (sharing), conditions hold between them",
         two_openings,
     )
     .when(|capabilities| capabilities.sharing >= Sharing::ONE_PROCESS),
     Case::new(
         "put_version_by_two_processes_loses_no_increment",
-        "where many hosts may open one store (sharing), conditions hold between them",
+        "if many hosts may open one store (sharing), conditions hold between them",
         two_processes,
     )
     .when(|capabilities| capabilities.sharing >= Sharing::MANY_HOSTS),

@@ -39,25 +39,25 @@ pub(crate) const CASES: &[Case] = &[
     .when(interleaves),
     Case::new(
         "transaction_has_no_write_skew",
-        "transactions leave what they would leave one after the other: no write skew (A5B; isolation: serializable)",
+        "transactions have the effect of running one after the other: no write skew (A5B; isolation: serializable)",
         no_write_skew,
     )
     .when(super::claims::is_serializable),
     Case::new(
         "transaction_of_two_that_read_what_the_other_writes_one_commits",
-        "of two open transactions that each read what the other writes one commits (G2-item; isolation: serializable)",
+        "if two open transactions each read what the other writes, one of them commits (G2-item; isolation: serializable)",
         skew_of_two,
     )
     .when(interleaves_serializably),
     Case::new(
         "transaction_has_no_phantom",
-        "transactions that count keys and add one leave what they would leave one after the other: no phantom (P3; isolation: serializable)",
+        "transactions that count keys and add one have the effect of running one after the other: no phantom (P3; isolation: serializable)",
         no_phantom,
     )
     .when(super::claims::is_serializable),
     Case::new(
         "transaction_of_two_that_scan_where_the_other_adds_one_commits",
-        "of two open transactions that each scan where the other adds a key one commits (G2; isolation: serializable)",
+        "if two open transactions each scan the range in which the other adds a key, one of them commits (G2; isolation: serializable)",
         phantom_of_two,
     )
     .when(interleaves_serializably),

@@ -28,13 +28,13 @@ const KEYSPACE: &str = "restored";
 pub(crate) const CASES: &[Case] = &[
     Case::new(
         "durable_writes_survive_closing_and_opening",
-        "what was acknowledged is there after the store was closed and opened again (durability: process crash)",
+        "acknowledged writes are there after the store is closed and opened again (durability: process crash)",
         survive_reopening,
     )
     .when(survives_crash),
     Case::new(
         "durable_writes_survive_kill",
-        "what was acknowledged survives kill -9, and no batch or transaction is half there (durability: process crash)",
+        "acknowledged writes survive kill -9, and no batch or transaction is half there (durability: process crash)",
         survive_kill,
     )
     .when(survives_crash)
@@ -48,14 +48,14 @@ pub(crate) const CASES: &[Case] = &[
     .within(Duration::from_mins(3)),
     Case::new(
         "durable_writes_survive_loss_of_power",
-        "what was acknowledged survives a loss of power, and no batch or transaction is half there (durability: power loss)",
+        "acknowledged writes survive a loss of power, and no batch or transaction is half there (durability: power loss)",
         survive_power_loss,
     )
     .when(|capabilities| capabilities.durability >= Durability::POWER_LOSS)
     .within(Duration::from_mins(5)),
     Case::new(
         "durable_writes_survive_loss_of_a_machine",
-        "what was acknowledged survives the loss of a machine (durability: replicated)",
+        "acknowledged writes survive the loss of a machine (durability: replicated)",
         |_| Err(Stop::Unproved("it takes a store of several machines, one of which can be lost".into())),
     )
     .when(|capabilities| capabilities.durability >= Durability::REPLICATED),

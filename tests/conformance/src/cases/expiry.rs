@@ -34,7 +34,7 @@ pub(crate) const CASES: &[Case] = &[
     .when(expires),
     Case::new(
         "expiry_not_declared_is_unsupported",
-        "a put with an expiry is Unsupported where EXPIRY is not declared, and writes nothing",
+        "a put with an expiry is Unsupported if EXPIRY is not declared, and writes nothing",
         unsupported,
     )
     .when(|capabilities| !expires(capabilities)),

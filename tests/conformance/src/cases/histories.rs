@@ -38,7 +38,7 @@ pub(crate) const CASES: &[Case] = &[
     .within(Duration::from_mins(2)),
     Case::new(
         "history_of_transactions_has_no_anomaly",
-        "whatever many transactions read and append at a time, there is an explanation at the claimed isolation",
+        "what concurrent transactions read and append has an explanation at the claimed isolation",
         lists,
     )
     .when(super::claims::has_snapshots)

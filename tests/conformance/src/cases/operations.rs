@@ -46,12 +46,12 @@ pub(crate) const CASES: &[Case] = &[
     ),
     Case::new(
         "upgrade_of_current_format_changes_nothing",
-        "upgrade brings the data to the plugin's format; where it is that already, nothing changes",
+        "upgrade brings the data to the plugin's format; if it has that format already, nothing changes",
         upgrade,
     ),
     Case::new(
         "get_declared_inline_is_ready_at_once",
-        "where INLINE_GET is declared, get waits for nothing: its answer is ready at once",
+        "if INLINE_GET is declared, get waits for nothing: its answer is ready at once",
         inline,
     )
     .when(|capabilities| capabilities.features.contains(Features::INLINE_GET)),

@@ -31,7 +31,7 @@ pub(crate) const CASES: &[Case] = &[
     .when(super::claims::is_ordered),
     Case::new(
         "scan_union_of_pages_is_one_page_for_every_limit",
-        "pages of any size together are what one page would be; a page holds at most the asked number of items",
+        "pages of any size together hold what one page would hold; a page has at most the wanted number of items",
         every_limit,
     ),
     Case::new(
@@ -63,23 +63,23 @@ pub(crate) const CASES: &[Case] = &[
     ),
     Case::new(
         "scan_cursor_after_reopening_is_valid_or_expired",
-        "a cursor belongs to one opening of the backend: after another it goes on where it was, or is CursorExpired",
+        "a cursor belongs to one opening of the backend: after the next opening it continues, or is CursorExpired",
         cursors::reopened,
     ),
     Case::new(
         "scan_whose_cursor_key_was_deleted_goes_on",
-        "a cursor is a place between keys: it stays one when the keys beside it are gone",
+        "a cursor is a position between keys: it stays valid when the keys next to it are deleted",
         cursors::key_deleted,
     )
     .when(super::claims::is_ordered),
     Case::new(
         "scan_under_churn_meets_stable_keys_once",
-        "a key that is there throughout a scan appears exactly once, whatever happens to its neighbours",
+        "a key that exists throughout a scan appears exactly once, even if its neighbours change",
         churn,
     ),
     Case::new(
         "scan_in_reverse_not_declared_is_unsupported",
-        "a scan in reverse is Unsupported where REVERSE_SCAN is not declared",
+        "a scan in reverse is Unsupported if REVERSE_SCAN is not declared",
         reverse_unsupported,
     )
     .when(|capabilities| !super::claims::is_reversible(capabilities)),

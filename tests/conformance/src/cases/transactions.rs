@@ -39,7 +39,7 @@ pub(crate) const CASES: &[Case] = &[
     .when(super::claims::has_transactions),
     Case::new(
         "transaction_condition_fails_as_outside",
-        "conditions in a transaction are on what it sees, and fail as outside of one",
+        "conditions in a transaction apply to what it sees, and fail as they do outside",
         conditions,
     )
     .when(super::claims::has_transactions),

@@ -19,7 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
     Case::new(
         "put_of_equal_bytes_changes_the_version",
-        "a version changes on every write of a key, also where the value stays the same",
+        "a version changes on every write of a key, even if the value stays the same",
         equal_bytes,
     ),
     Case::new("put_value_of_any_bytes_comes_back", "a value is any bytes", any_bytes),

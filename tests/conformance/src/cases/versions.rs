@@ -17,7 +17,7 @@ const ROUNDS: usize = 50;
 pub(crate) const CASES: &[Case] = &[
     Case::new(
         "versions_of_a_key_never_repeat",
-        "a version is unique for its key, whatever wrote it, also across delete and re-create and drops of keyspaces",
+        "a version is unique for its key, also across deletes, re-creations and drops of keyspaces",
         never_repeat,
     ),
     Case::new(
