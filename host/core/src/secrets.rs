@@ -7,10 +7,10 @@
 
 mod change;
 pub mod engine;
+mod first_record;
 pub mod merge;
 pub mod metadata;
 pub mod path;
-mod place;
 mod plain;
 mod race;
 pub mod record;
@@ -23,9 +23,9 @@ pub mod versions;
 pub mod write;
 
 pub use engine::{Engine, EngineError, FoundVersion, Part, Read};
+pub(crate) use first_record::first_record;
 pub use metadata::{Metadata, VersionMetadata};
 pub use path::{FolderPath, SecretPath};
-pub(crate) use place::place_of;
 pub use settings::Settings;
 pub use versions::{Fate, Which};
 pub use write::{Content, Write, WriteResult};

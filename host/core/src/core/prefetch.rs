@@ -9,7 +9,7 @@ use keyway_storage::{
     prefetch::{Prefetched, RecordKey},
 };
 
-use super::{CoreError, HostSync, Unsealed, unsealed::place_of};
+use super::{CoreError, HostSync, Unsealed, unsealed::token_record};
 use crate::{
     barrier::BarrierError,
     mounts::Mount,
@@ -34,21 +34,21 @@ impl HostSync<'_> {
         secret: Option<RecordKey>,
     ) -> Result<Prefetched, CoreError> {
         let others = epoch::peer_sync(&self.0.backends.system, work).map_err(SystemError::from)?;
-        let mut places = Vec::new();
+        let mut records = Vec::new();
         if others == PeerSync::Epoch {
-            places.push(RecordKey::of(epoch::place()));
+            records.push(RecordKey::of(epoch::place()));
         }
         let name = token.filter(|token| token.is_plausible()).map(|token| unsealed.tokens(work).name(token));
         let mut secret = secret;
         if let Some(name) = &name {
-            places.push(place_of(name));
+            records.push(token_record(name));
             match unsealed.lineages.of(name) {
-                Some(ancestors) => places.extend_from_slice(&ancestors),
+                Some(ancestors) => records.extend_from_slice(&ancestors),
                 None => secret = None,
             }
         }
         let policies = unsealed.policies.clock();
-        let prefetched = self.prefetch_all(work, places, secret).await?;
+        let prefetched = self.prefetch_all(work, records, secret).await?;
         let read = Instant::now();
         match others {
             PeerSync::None => {}
@@ -69,17 +69,17 @@ impl HostSync<'_> {
     async fn prefetch_all(
         self,
         work: &Work,
-        places: Vec<RecordKey>,
+        records: Vec<RecordKey>,
         secret: Option<RecordKey>,
     ) -> Result<Prefetched, SystemError> {
         if let Some(secret) = secret {
-            let all = [places.as_slice(), &[secret]].concat();
+            let all = [records.as_slice(), &[secret]].concat();
             match self.0.backends.system.prefetch(work, all).await {
                 Err(error) if !error.is_transient() => {}
                 read => return Ok(read?),
             }
         }
-        Ok(self.0.backends.system.prefetch(work, places).await?)
+        Ok(self.0.backends.system.prefetch(work, records).await?)
     }
 
     /// Reads everything again if the token is valid.
@@ -112,7 +112,7 @@ impl HostSync<'_> {
 
     /// The place of a secret's first record, if it is in the system's store, too.
     pub fn key_in_system(self, mount: &Mount, path: &SecretPath) -> Option<RecordKey> {
-        (mount.backend == self.0.backends.system.name()).then(|| secrets::place_of(mount, path))
+        (mount.backend == self.0.backends.system.name()).then(|| secrets::first_record(mount, path))
     }
 
     /// Takes over changes of other hosts, if the mark that was read at `read` is not the known one.

@@ -96,7 +96,10 @@ impl Lineages {
         if known.len() >= MOST_LINEAGES {
             known.clear();
         }
-        known.insert(live.name.clone(), ancestors.iter().map(|ancestor| place_of(&ancestor.name)).collect());
+        known.insert(
+            live.name.clone(),
+            ancestors.iter().map(|ancestor| token_record(&ancestor.name)).collect(),
+        );
     }
 
     fn forget(&self, name: &TokenName) {
@@ -104,7 +107,7 @@ impl Lineages {
     }
 }
 
-pub(super) fn place_of(token: &TokenName) -> RecordKey {
+pub(super) fn token_record(token: &TokenName) -> RecordKey {
     RecordKey::of(Key::new(SYSTEM_KEYSPACE, &token.key()))
 }
 
