@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the conventions that no other tool checks.
 
 mod cycles;
+mod documented;
 mod language;
 mod targets;
 
@@ -120,6 +121,7 @@ pub(crate) fn tidy() -> Result<()> {
     }
     targets::check(&files, &mut problems)?;
     language::check(&files, &mut problems)?;
+    documented::check(&files, &mut problems)?;
     check_adrs(&files, &mut problems);
     if let Err(error) = output(&mut cargo(&["metadata", "--locked", "--no-deps", "--format-version", "1"])) {
         problems.push(format!("Cargo.lock: not up to date ({error:#})"));

@@ -16,7 +16,7 @@ const RIDDLES: [(&str, usize, usize); 12] = [
     ("so many", 0, 0),
     ("whomever", 0, 0),
     ("behind", 94, 0),
-    ("beside", 67, 2),
+    ("beside", 66, 2),
     ("of its own", 2, 0),
     ("somebody", 3, 0),
     ("everybody", 4, 0),
