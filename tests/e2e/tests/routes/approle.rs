@@ -3,7 +3,7 @@
 use keyway_api::Action::{Delete, List, Read, Write};
 use serde_json::json;
 
-use crate::cases::{Case, case};
+use crate::case::{Case, case};
 
 pub(crate) fn cases() -> Vec<Case> {
     let accessor = || json!({ "secret_id_accessor": "$SECRETID" });

@@ -5,11 +5,7 @@
 use keyway_api::{Action, route::Route, tables};
 use serde_json::{Map, Value, json};
 
-use crate::{
-    World,
-    cases::{Case, cases},
-    method, world,
-};
+use crate::{World, case::Case, cases::cases, method, world};
 
 /// Routes whose whole body is data.
 const BODY_IS_DATA: [&str; 3] = ["kv1/{path}", "cubbyhole/{path}", "sys/wrapping/wrap"];

@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod approle;
+mod case;
 mod cases;
 mod fields;
 mod system;
@@ -17,7 +18,7 @@ use keyway_api::{
 use keyway_e2e::{Answer, Server, Site};
 use serde_json::{Value, json};
 
-use self::cases::{Case, cases};
+use self::{case::Case, cases::cases};
 
 fn method(action: Action) -> &'static str {
     match action {

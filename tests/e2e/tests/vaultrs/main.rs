@@ -1,25 +1,21 @@
 //! vaultrs, the Rust client, as one of the judges of the protocol.
 #![expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{collections::HashMap, fmt::Debug, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use keyway_e2e::Site;
-use rustify::errors::ClientError as RestError;
-use serde::Serialize;
 use serde_json::{Value, json};
 use vaultrs::{
+    api::sys::requests::*,
     api::{kv2::requests as kv2_requests, kv2::requests::SetSecretRequestOptions},
-    api::{sys::requests::*, token::requests::CreateTokenRequest},
     auth::approle,
-    client::{Client, VaultClient, VaultClientSettingsBuilder},
-    cubbyhole,
-    error::ClientError,
-    kv1, kv2,
+    client::{Client, VaultClient},
+    cubbyhole, kv1, kv2,
     sys::{self, ServerStatus, auth, mount, policy, remount},
     token,
 };
 
-const DENIED: &str = "permission denied";
+use self::calls::{DENIED, client, has, holder, map, read, refused, refuses, with};
 
 /// What calls answer; each must succeed.
 macro_rules! ok {
@@ -35,6 +31,7 @@ macro_rules! no {
     )+};
 }
 
+mod calls;
 mod tokens;
 
 #[tokio::test]
@@ -99,75 +96,6 @@ async fn judge(address: &str, root_token: &str) {
     versions(root).await;
     metadata(root).await;
     tokens::judge(root).await;
-}
-
-fn client(address: &str, token: &str) -> VaultClient {
-    // The first of several clients has set it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut settings = VaultClientSettingsBuilder::default();
-    settings.address(address).token(token).timeout(Some(Duration::from_secs(60)));
-    VaultClient::new(settings.build().expect("settings")).expect("a client")
-}
-
-/// Another client of the same server.
-fn with(client: &VaultClient, token: &str) -> VaultClient {
-    self::client(client.settings().address.as_str(), token)
-}
-
-/// A client with a new token of one policy.
-async fn holder(root: &VaultClient, policy: &str) -> VaultClient {
-    let made = ok!(token::new(root, Some(CreateTokenRequest::builder().policies(names(&[policy])))));
-    with(root, &made.client_token)
-}
-
-async fn read(client: &VaultClient, path: &str) -> Result<Value, ClientError> {
-    kv2::read(client, "secret", path).await
-}
-
-/// The status of a refusal, and its error texts or, if it has none, its body.
-#[track_caller]
-fn refused<T>(call: &str, result: Result<T, ClientError>) -> (u16, String) {
-    match result.err().unwrap_or_else(|| panic!("not refused: {call}")) {
-        ClientError::APIError { code, errors } => (code, errors.join("; ")),
-        ClientError::RestClientError { source: RestError::ServerResponseError { code, content } } => {
-            (code, content.unwrap_or_default())
-        }
-        // An answer without a body, though the client expects one.
-        ClientError::RestClientError { source: RestError::ResponseParseError { content, .. } }
-            if content.as_deref() == Some("") =>
-        {
-            (204, String::new())
-        }
-        error => panic!("{call}: {error:?}"),
-    }
-}
-
-#[track_caller]
-fn refuses<T>(call: &str, result: Result<T, ClientError>, status: u16, text: &str) {
-    let (code, said) = refused(call, result);
-    assert!(code == status && said.contains(text), "{call}: {code} {said}");
-}
-
-/// Asserts that an answer has these fields, among others.
-#[track_caller]
-fn has(answer: &(impl Serialize + Debug), fields: Value) {
-    let told = serde_json::to_value(answer).expect("answers are JSON");
-    for (name, value) in fields.as_object().expect("fields") {
-        assert_eq!(&told[name], value, "{name} of {answer:?}");
-    }
-}
-
-/// Whether seconds that run are these, or a little less.
-fn about(seconds: u64, whole: u64) -> bool {
-    (whole.saturating_sub(30)..=whole).contains(&seconds)
-}
-
-fn names(names: &[&str]) -> Vec<String> {
-    names.iter().map(|&name| name.to_owned()).collect()
-}
-
-fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-    pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 async fn policies(root: &VaultClient) {

@@ -15,7 +15,7 @@ use vaultrs::{
     token::{self, role as token_roles},
 };
 
-use super::{DENIED, about, has, holder, map, names, read, refuses, with};
+use crate::calls::{DENIED, about, has, holder, map, names, read, refuses, with};
 
 pub(crate) async fn judge(root: &VaultClient) {
     made_tokens(root).await;
