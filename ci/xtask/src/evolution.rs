@@ -3,14 +3,14 @@
 //! a library of one variant for another's.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{cargo, output, root, run, target_dir};
+use crate::process::{cargo, root, run, target_dir};
 
 /// The present interface, as `abi/Cargo.toml` has it.
 const PRESENT: &str = "version = \"1.0.0\"";
@@ -142,13 +142,9 @@ fn build(source: &Path, target: &Path, packages: &[&str]) -> Result<()> {
 
 /// Copies the workspace as it is, changed by `change`. Files that stay the same are left alone, for cargo's sake.
 fn copy(to: &Path, change: &dyn Fn(&str, String) -> Result<String>) -> Result<()> {
-    let listed = output(Command::new("git").current_dir(root()).args([
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]))?;
-    for file in listed.lines().filter(|file| root().join(file).is_file()) {
+    let mut files = Vec::new();
+    list(root(), &mut files)?;
+    for file in &files {
         let bytes = fs::read(root().join(file)).with_context(|| format!("read {file}"))?;
         let bytes = match String::from_utf8(bytes) {
             Ok(text) => change(file, text).with_context(|| format!("change {file}"))?.into_bytes(),
@@ -162,6 +158,25 @@ fn copy(to: &Path, change: &dyn Fn(&str, String) -> Result<String>) -> Result<()
             fs::create_dir_all(parent)?;
         }
         fs::write(&target, bytes)?;
+    }
+    Ok(())
+}
+
+/// The files of the workspace, by their paths in it: all but hidden ones and what is built. A machine may lack git.
+fn list(directory: &Path, files: &mut Vec<String>) -> Result<()> {
+    let entries = fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(OsStr::to_str).context("a file name that is not Unicode")?;
+        if name.starts_with('.') || name == "target" || path == target_dir() {
+            continue;
+        }
+        if path.is_dir() {
+            list(&path, files)?;
+        } else {
+            let file = path.strip_prefix(root())?.to_str().context("a path that is not Unicode")?;
+            files.push(file.to_owned());
+        }
     }
     Ok(())
 }
