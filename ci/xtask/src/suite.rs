@@ -1,7 +1,7 @@
 //! Runs the test programs of the workspace, several at a time: many of them wait more than they compute.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     env,
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
@@ -169,9 +169,13 @@ fn tell(ended: &Ended) {
     let summary = out.lines().rev().find_map(|line| line.strip_prefix("test result: ")).unwrap_or_default();
     let summary = summary.split(" finished in").next().unwrap_or_default().trim_end_matches(';');
     println!("{word:<7} {:>5.0} s  {:<34} {summary}", ended.took.as_secs_f64(), ended.program.name);
-    for line in out.lines().chain(errors.lines()).filter(|line| line.contains("SKIPPED: ")) {
-        println!("        {line}");
-        let part = line.split_once("SKIPPED: ").map_or(line, |(_, part)| part);
-        skipped::note(&format!("{}: {part}", ended.program.name));
+    // Many tests of one program often lack the same thing.
+    let mut parts: BTreeMap<&str, u32> = BTreeMap::new();
+    for (_, part) in out.lines().chain(errors.lines()).filter_map(|line| line.split_once("SKIPPED: ")) {
+        *parts.entry(part).or_default() += 1;
+    }
+    for (part, times) in parts {
+        println!("        SKIPPED {times} times: {part}");
+        skipped::note(&format!("{}, {times} times: {part}", ended.program.name));
     }
 }
