@@ -25,7 +25,7 @@ pub(crate) fn prepare() -> Result<Option<PathBuf>> {
     match try_prepare() {
         Ok(program) => Ok(Some(program)),
         Err(error) if !is_ci() => {
-            skip(&format!("the tests beside a real OpenBao ({error:#})"));
+            skip(&format!("the tests with a real OpenBao ({error:#})"));
             Ok(None)
         }
         Err(error) => Err(error),

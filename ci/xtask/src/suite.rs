@@ -174,8 +174,9 @@ fn tell(ended: &Ended) {
     for (_, part) in out.lines().chain(errors.lines()).filter_map(|line| line.split_once("SKIPPED: ")) {
         *parts.entry(part).or_default() += 1;
     }
-    for (part, times) in parts {
-        println!("        SKIPPED {times} times: {part}");
-        skipped::note(&format!("{}, {times} times: {part}", ended.program.name));
+    for (part, tests) in parts {
+        let line = format!("{part} ({tests} {})", if tests == 1 { "test" } else { "tests" });
+        println!("        SKIPPED: {line}");
+        skipped::note(&format!("{}: {line}", ended.program.name));
     }
 }

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Result, bail};
 
-/// Below the ports that Linux and macOS give to sockets that ask for any port: no other process gets one of these by chance
-/// between this choice and the start of the server.
+/// Below the ports that Linux and macOS give to sockets that ask for any port. So no other process gets one of
+/// these by chance between this choice and the start of the server.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A port on the loopback address that no process listens at.

@@ -76,8 +76,10 @@ fn break_of_the_chain_is_accepted_only_by_its_number() {
         "{said}"
     );
     let files = [&old, &now].map(|file| file.to_str().unwrap());
-    let run = site.run(&["audit", "verify", files[0], files[1], "--breaks", "1"]);
-    assert!(run.status.success(), "{run:?}");
+    for option in ["--breaks", "--anew"] {
+        let run = site.run(&["audit", "verify", files[0], files[1], option, "1"]);
+        assert!(run.status.success(), "{option}: {run:?}");
+    }
 }
 
 /// With the real logrotate, under load: nothing is refused, and each line is in one of the files.

@@ -44,6 +44,8 @@ async fn write_whose_outcome_stays_unknown_says_so() {
     let path = SecretPath::parse("a").unwrap();
     let error = engine.write(&path, &Write { content: Content::Whole(b"{}"), cas: None }).await.unwrap_err();
     assert!(matches!(&error, EngineError::Storage(error) if error.is_unknown()), "{error}");
+    // Which operation failed on which backend.
+    assert!(error.to_string().starts_with("put on backend \"main\": "), "{error}");
 }
 
 #[tokio::test]
