@@ -166,7 +166,12 @@ impl RestoreMode {
 pub trait BackupStream: Send + Sync {
     /// The next records, in order, within the limits of `request`; the last chunk says that it is the last.
     #[sabi(last_prefix_field)]
-    fn next(&self, call: &CallContext<'_>, request: Request<'_, BackupPull>) -> ForeignReply<BackupChunk>;
+    fn next(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, BackupPull>,
+        reply: &mut ForeignReply<BackupChunk>,
+    );
 }
 
 /// An open backup.
@@ -189,8 +194,9 @@ pub trait RestoreSink: Send + Sync {
     fn write(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, RSlice<'_, RestoreRecord<'_>>>,
-    ) -> ForeignReply<()>;
+        request: &Request<'_, RSlice<'_, RestoreRecord<'_>>>,
+        reply: &mut ForeignReply<()>,
+    );
 
     /// Makes everything visible in one step; answers how many records there are. `request` is the write id of
     /// the whole.
@@ -198,11 +204,11 @@ pub trait RestoreSink: Send + Sync {
     /// # Errors
     ///
     /// An outcome that is unknown says so; otherwise the store is as it was.
-    fn finish(&self, call: &CallContext<'_>, request: Request<'_, WriteId>) -> ForeignReply<u64>;
+    fn finish(&self, call: &CallContext<'_>, request: &Request<'_, WriteId>, reply: &mut ForeignReply<u64>);
 
     /// Gives the restore up: the store is as it was. Repeated, it changes nothing.
     #[sabi(last_prefix_field)]
-    fn abort(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()>;
+    fn abort(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<()>);
 }
 
 /// An open restore.

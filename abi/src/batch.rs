@@ -32,22 +32,26 @@ pub struct Op<'a> {
 
 impl<'a> Op<'a> {
     /// Writes `value`.
+    #[inline]
     pub fn put(key: Key<'a>, value: &'a [u8]) -> Self {
         Self { kind: OpKind::Put, key, value: value.into(), condition: Condition::Any, expires_at_ms: 0 }
     }
 
     /// Removes the record.
+    #[inline]
     pub fn delete(key: Key<'a>) -> Self {
         Self { kind: OpKind::Delete, key, value: RSlice::EMPTY, condition: Condition::Any, expires_at_ms: 0 }
     }
 
     /// Fails unless `condition` holds.
+    #[inline]
     pub fn check(key: Key<'a>, condition: Condition) -> Self {
         Self { kind: OpKind::Check, key, value: RSlice::EMPTY, condition, expires_at_ms: 0 }
     }
 
     /// With a condition.
     #[must_use]
+    #[inline]
     pub fn when(mut self, condition: Condition) -> Self {
         self.condition = condition;
         self
@@ -55,32 +59,38 @@ impl<'a> Op<'a> {
 
     /// With an expiry: absolute UTC, in milliseconds since 1970; zero means none.
     #[must_use]
+    #[inline]
     pub fn expiring_at_ms(mut self, expires_at_ms: u64) -> Self {
         self.expires_at_ms = expires_at_ms;
         self
     }
 
     /// What to do.
+    #[inline]
     pub fn kind(&self) -> OpKind {
         self.kind
     }
 
     /// On which key.
+    #[inline]
     pub fn key(&self) -> Key<'a> {
         self.key
     }
 
     /// What to write; empty for other kinds.
+    #[inline]
     pub fn value(&self) -> &'a [u8] {
         self.value.as_slice()
     }
 
     /// On what condition.
+    #[inline]
     pub fn condition(&self) -> Condition {
         self.condition
     }
 
     /// When the record expires: absolute UTC, in milliseconds since 1970.
+    #[inline]
     pub fn expires_at_ms(&self) -> Option<u64> {
         (self.expires_at_ms != 0).then_some(self.expires_at_ms)
     }
@@ -107,21 +117,25 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     /// The operations, with the id of this write.
+    #[inline]
     pub fn new(ops: &'a [Op<'a>], mode: BatchMode, write_id: WriteId) -> Self {
         Self { ops: ops.into(), mode, write_id }
     }
 
     /// The operations.
+    #[inline]
     pub fn ops(&self) -> &'a [Op<'a>] {
         self.ops.as_slice()
     }
 
     /// Whether they stand or fall together.
+    #[inline]
     pub fn mode(&self) -> BatchMode {
         self.mode
     }
 
     /// The id of this write.
+    #[inline]
     pub fn write_id(&self) -> WriteId {
         self.write_id
     }
@@ -137,21 +151,25 @@ pub struct OpResult {
 
 impl OpResult {
     /// A put that wrote `version`.
+    #[inline]
     pub fn written(version: Version, existed: bool) -> Self {
         Self { version, existed }
     }
 
     /// A delete or a check.
+    #[inline]
     pub fn unversioned(existed: bool) -> Self {
         Self { version: Version::numbered(0, 0), existed }
     }
 
     /// The new version of a put. Of no meaning for other kinds.
+    #[inline]
     pub fn version(&self) -> Version {
         self.version
     }
 
     /// Whether the key existed before. Always false for the puts of a backend that does batches one by one.
+    #[inline]
     pub fn existed(&self) -> bool {
         self.existed
     }
@@ -164,16 +182,19 @@ pub struct BatchResult(RVec<RResult<OpResult, Error>>);
 
 impl BatchResult {
     /// How many operations were answered.
+    #[inline]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether the batch was empty.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The results in order.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Result<&OpResult, &Error>> {
         self.0.iter().map(|result| result.as_ref().into_result())
     }

@@ -41,6 +41,7 @@ unsafe impl Sync for AbiBytes {}
 
 impl AbiBytes {
     /// No bytes; owns nothing.
+    #[inline]
     pub const fn new() -> Self {
         Self {
             data: ptr::NonNull::<u8>::dangling().as_ptr(),
@@ -52,11 +53,13 @@ impl AbiBytes {
 
     /// The contents as [`Bytes`], sharing them: no byte is copied. Costs one small allocation for the reference
     /// count of the receiving side.
+    #[inline]
     pub fn into_bytes(self) -> Bytes {
         if self.is_empty() { Bytes::new() } else { Bytes::from_owner(self) }
     }
 
     /// A copy of `bytes`.
+    #[inline]
     pub fn copy_from_slice(bytes: &[u8]) -> Self {
         Bytes::copy_from_slice(bytes).into()
     }

@@ -67,6 +67,7 @@ codes! {
 
 impl ErrorCode {
     /// The number that crosses the boundary.
+    #[inline]
     pub const fn as_u32(self) -> u32 {
         self.0
     }
@@ -120,6 +121,7 @@ pub struct ErrorBody {
 
 impl Error {
     /// An error that proves that nothing was applied. Use [`Error::with_unknown_outcome`] if that is not so.
+    #[inline]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self(RBox::new(ErrorBody {
             code,
@@ -134,12 +136,14 @@ impl Error {
     }
 
     /// `operation` is not among the declared capabilities.
+    #[inline]
     pub fn unsupported(operation: &str) -> Self {
         Self::new(ErrorCode::UNSUPPORTED, format!("{operation} is not supported by this backend"))
     }
 
     /// The effect may have happened.
     #[must_use]
+    #[inline]
     pub fn with_unknown_outcome(mut self) -> Self {
         self.0.outcome = Outcome::UNKNOWN;
         self
@@ -147,6 +151,7 @@ impl Error {
 
     /// The position, in the request, of the item that failed.
     #[must_use]
+    #[inline]
     pub fn with_index(mut self, index: usize) -> Self {
         self.0.index = u32::try_from(index).map_or(ROption::RNone, ROption::RSome);
         self
@@ -154,6 +159,7 @@ impl Error {
 
     /// The time after which trying again makes sense, in milliseconds.
     #[must_use]
+    #[inline]
     pub fn with_retry_after_ms(mut self, retry_after_ms: u64) -> Self {
         self.0.retry_after_ms = ROption::RSome(retry_after_ms);
         self
@@ -161,37 +167,44 @@ impl Error {
 
     /// The store's own code: an SQLSTATE, an SQLite extended code, an errno.
     #[must_use]
+    #[inline]
     pub fn with_native_code(mut self, native_code: impl Into<String>) -> Self {
         self.0.native_code = RString::from(native_code.into());
         self
     }
 
     /// What kind of failure it was.
+    #[inline]
     pub fn code(&self) -> ErrorCode {
         self.0.code
     }
 
     /// Whether anything may have been changed. An error with a flag that is not understood proves nothing.
+    #[inline]
     pub fn outcome(&self) -> Outcome {
         if crate::flags::unknown_flags(self.0.flags) == 0 { self.0.outcome } else { Outcome::UNKNOWN }
     }
 
     /// The position, in the request, of the item that failed.
+    #[inline]
     pub fn index(&self) -> Option<usize> {
         self.0.index.into_option().and_then(|index| usize::try_from(index).ok())
     }
 
     /// When trying again makes sense, in milliseconds from now.
+    #[inline]
     pub fn retry_after_ms(&self) -> Option<u64> {
         self.0.retry_after_ms.into_option()
     }
 
     /// The text for the log.
+    #[inline]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
     /// The store's own code, or an empty text.
+    #[inline]
     pub fn native_code(&self) -> &str {
         &self.0.native_code
     }

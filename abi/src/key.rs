@@ -24,16 +24,19 @@ pub struct Key<'a> {
 
 impl<'a> Key<'a> {
     /// The key `bytes` in `keyspace`.
+    #[inline]
     pub fn new(keyspace: &'a str, bytes: &'a [u8]) -> Self {
         Self { keyspace: keyspace.into(), bytes: bytes.into() }
     }
 
     /// The name of the keyspace.
+    #[inline]
     pub fn keyspace(&self) -> &'a str {
         self.keyspace.as_str()
     }
 
     /// The key itself.
+    #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes.as_slice()
     }
@@ -49,16 +52,19 @@ pub struct DropKeyspace<'a> {
 
 impl<'a> DropKeyspace<'a> {
     /// The keyspace `name`, with the id of this write.
+    #[inline]
     pub fn new(name: &'a str, write_id: WriteId) -> Self {
         Self { name: name.into(), write_id }
     }
 
     /// Its name.
+    #[inline]
     pub fn name(&self) -> &'a str {
         self.name.as_str()
     }
 
     /// The id of this write.
+    #[inline]
     pub fn write_id(&self) -> WriteId {
         self.write_id
     }

@@ -6,7 +6,8 @@
 //! types are public (`Limits`, `Capabilities`, `Begin`, `BackupPull`). What only the SDK and the loader meet
 //! (`root`, `services`) shows the layer beneath.
 //!
-//! How it may grow within major version 1 (the rules that the layout snapshot in `tests/layout.snap` guards):
+//! Version 1.0 is frozen: its layout, in `tests/layout-1.0.snap`, never changes. How the interface may grow within
+//! major version 1:
 //! - plain structs are frozen; new data travels in the `flags` and `extension` of [`Request`], [`Answer`],
 //!   [`CallContext`] and [`Error`];
 //! - [`StorageBackend`], [`HostServices`] and the object traits only grow at their end, with defaults;
@@ -44,7 +45,7 @@ pub use backup::{
 };
 pub use batch::{Batch, BatchMode, BatchResult, Op, OpKind, OpResult};
 pub use bytes::AbiBytes;
-pub use call::{Answer, CallContext, ForeignReply, MaybeReady, Request};
+pub use call::{Answer, CallContext, ForeignReply, Request};
 pub use capability::{
     BackupLevel, Capabilities, Durability, Features, Isolation, Limits, ReadConsistency, ScanOrder, Sharing,
 };

@@ -14,17 +14,18 @@ pub struct Record {
     value: AbiBytes,
     version: Version,
     expires_at_ms: u64,
-    flags: u64,
 }
 
 impl Record {
     /// A record without an expiry. The bytes are shared, not copied.
+    #[inline]
     pub fn new(value: impl Into<AbiBytes>, version: Version) -> Self {
-        Self { value: value.into(), version, expires_at_ms: 0, flags: 0 }
+        Self { value: value.into(), version, expires_at_ms: 0 }
     }
 
     /// With an expiry: absolute UTC, in milliseconds since 1970.
     #[must_use]
+    #[inline]
     pub fn with_expiry(mut self, expires_at_ms: Option<u64>) -> Self {
         self.expires_at_ms = expires_at_ms.unwrap_or(0);
         self
@@ -32,27 +33,32 @@ impl Record {
 
     /// Without its value, as a scan for keys only answers.
     #[must_use]
+    #[inline]
     pub fn without_value(mut self) -> Self {
         self.value = AbiBytes::new();
         self
     }
 
     /// The value. Empty if a scan asked for keys only.
+    #[inline]
     pub fn value(&self) -> &[u8] {
         &self.value
     }
 
     /// The value, without a copy.
+    #[inline]
     pub fn into_value(self) -> AbiBytes {
         self.value
     }
 
     /// The version that this value was written with.
+    #[inline]
     pub fn version(&self) -> Version {
         self.version
     }
 
     /// When the record expires: absolute UTC, in milliseconds since 1970.
+    #[inline]
     pub fn expires_at_ms(&self) -> Option<u64> {
         (self.expires_at_ms != 0).then_some(self.expires_at_ms)
     }
@@ -65,31 +71,37 @@ pub struct Records(RVec<ROption<Record>>);
 
 impl Records {
     /// Room for `capacity` records.
+    #[inline]
     pub fn with_capacity(capacity: usize) -> Self {
         Self(RVec::with_capacity(capacity))
     }
 
     /// Adds the answer for the next key.
+    #[inline]
     pub fn push(&mut self, record: Option<Record>) {
         self.0.push(record.into());
     }
 
     /// How many keys were answered.
+    #[inline]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether no key was asked for.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The record of the key at `index`.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<&Record> {
         self.0.get(index).and_then(|record| record.as_ref().into_option())
     }
 
     /// The records in order.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Option<&Record>> {
         self.0.iter().map(|record| record.as_ref().into_option())
     }
@@ -140,6 +152,7 @@ pub struct Put<'a> {
 
 impl<'a> Put<'a> {
     /// An unconditional write without expiry.
+    #[inline]
     pub fn new(key: Key<'a>, value: &'a [u8]) -> Self {
         Self {
             key,
@@ -152,6 +165,7 @@ impl<'a> Put<'a> {
 
     /// With a condition.
     #[must_use]
+    #[inline]
     pub fn when(mut self, condition: Condition) -> Self {
         self.condition = condition;
         self
@@ -159,6 +173,7 @@ impl<'a> Put<'a> {
 
     /// With an expiry: absolute UTC, in milliseconds since 1970; zero means none.
     #[must_use]
+    #[inline]
     pub fn expiring_at_ms(mut self, expires_at_ms: u64) -> Self {
         self.expires_at_ms = expires_at_ms;
         self
@@ -166,32 +181,38 @@ impl<'a> Put<'a> {
 
     /// With the id of this write.
     #[must_use]
+    #[inline]
     pub fn with_write_id(mut self, write_id: WriteId) -> Self {
         self.write_id = write_id;
         self
     }
 
     /// Where to write.
+    #[inline]
     pub fn key(&self) -> Key<'a> {
         self.key
     }
 
     /// What to write.
+    #[inline]
     pub fn value(&self) -> &'a [u8] {
         self.value.as_slice()
     }
 
     /// On what condition.
+    #[inline]
     pub fn condition(&self) -> Condition {
         self.condition
     }
 
     /// When the record expires: absolute UTC, in milliseconds since 1970.
+    #[inline]
     pub fn expires_at_ms(&self) -> Option<u64> {
         (self.expires_at_ms != 0).then_some(self.expires_at_ms)
     }
 
     /// The id of this write.
+    #[inline]
     pub fn write_id(&self) -> WriteId {
         self.write_id
     }
@@ -208,12 +229,14 @@ pub struct Delete<'a> {
 
 impl<'a> Delete<'a> {
     /// An unconditional deletion.
+    #[inline]
     pub fn new(key: Key<'a>) -> Self {
         Self { key, condition: Condition::Any, write_id: WriteId::default() }
     }
 
     /// With a condition.
     #[must_use]
+    #[inline]
     pub fn when(mut self, condition: Condition) -> Self {
         self.condition = condition;
         self
@@ -221,22 +244,26 @@ impl<'a> Delete<'a> {
 
     /// With the id of this write.
     #[must_use]
+    #[inline]
     pub fn with_write_id(mut self, write_id: WriteId) -> Self {
         self.write_id = write_id;
         self
     }
 
     /// What to delete.
+    #[inline]
     pub fn key(&self) -> Key<'a> {
         self.key
     }
 
     /// On what condition.
+    #[inline]
     pub fn condition(&self) -> Condition {
         self.condition
     }
 
     /// The id of this write.
+    #[inline]
     pub fn write_id(&self) -> WriteId {
         self.write_id
     }

@@ -36,6 +36,7 @@ impl<'a> Scan<'a> {
     pub const MAX_PAGE_BYTES: u64 = 1024 * 1024;
 
     /// All keys that begin with `prefix`.
+    #[inline]
     pub fn prefix(keyspace: &'a str, prefix: &'a [u8]) -> Self {
         Self {
             keyspace: keyspace.into(),
@@ -52,12 +53,14 @@ impl<'a> Scan<'a> {
     }
 
     /// All keys in `[start, end)`; without an end, all from `start` on.
+    #[inline]
     pub fn range(keyspace: &'a str, start: &'a [u8], end: Option<&'a [u8]>) -> Self {
         Self::prefix(keyspace, b"").starting_at(start).ending_before(end)
     }
 
     /// Not before `start`.
     #[must_use]
+    #[inline]
     pub fn starting_at(mut self, start: &'a [u8]) -> Self {
         self.start = start.into();
         self
@@ -65,6 +68,7 @@ impl<'a> Scan<'a> {
 
     /// Only keys before `end`.
     #[must_use]
+    #[inline]
     pub fn ending_before(mut self, end: Option<&'a [u8]>) -> Self {
         self.end = end.map(RSlice::from).into();
         self
@@ -73,6 +77,7 @@ impl<'a> Scan<'a> {
     /// Folds everything after the first `delimiter` that follows the prefix. An empty delimiter folds
     /// nothing.
     #[must_use]
+    #[inline]
     pub fn delimited_by(mut self, delimiter: &'a [u8]) -> Self {
         self.delimiter = delimiter.into();
         self
@@ -80,6 +85,7 @@ impl<'a> Scan<'a> {
 
     /// Go on where an earlier page of the same scan ended.
     #[must_use]
+    #[inline]
     pub fn resuming_at(mut self, cursor: &'a [u8]) -> Self {
         self.cursor = cursor.into();
         self
@@ -88,6 +94,7 @@ impl<'a> Scan<'a> {
     /// At most this number of items (entries and common prefixes together); bounded by
     /// [`Self::MAX_PAGE_ITEMS`].
     #[must_use]
+    #[inline]
     pub fn with_max_items(mut self, max_items: u32) -> Self {
         self.max_items = max_items;
         self
@@ -95,6 +102,7 @@ impl<'a> Scan<'a> {
 
     /// At most this number of bytes; bounded by [`Self::MAX_PAGE_BYTES`].
     #[must_use]
+    #[inline]
     pub fn with_max_bytes(mut self, max_bytes: u64) -> Self {
         self.max_bytes = max_bytes;
         self
@@ -102,6 +110,7 @@ impl<'a> Scan<'a> {
 
     /// From the last key to the first.
     #[must_use]
+    #[inline]
     pub fn in_reverse(mut self) -> Self {
         self.reverse = true;
         self
@@ -109,57 +118,68 @@ impl<'a> Scan<'a> {
 
     /// Keys and versions without values.
     #[must_use]
+    #[inline]
     pub fn keys_only(mut self) -> Self {
         self.keys_only = true;
         self
     }
 
     /// The keyspace to read.
+    #[inline]
     pub fn keyspace(&self) -> &'a str {
         self.keyspace.as_str()
     }
 
     /// What every key must begin with.
+    #[inline]
     pub fn key_prefix(&self) -> &'a [u8] {
         self.prefix.as_slice()
     }
 
     /// The inclusive lower bound.
+    #[inline]
     pub fn start(&self) -> &'a [u8] {
         self.start.as_slice()
     }
 
     /// The exclusive upper bound.
+    #[inline]
     pub fn end(&self) -> Option<&'a [u8]> {
         self.end.into_option().map(|end| end.as_slice())
     }
 
     /// The delimiter, or nothing.
+    #[inline]
     pub fn delimiter(&self) -> Option<&'a [u8]> {
         (!self.delimiter.is_empty()).then(|| self.delimiter.as_slice())
     }
 
     /// The cursor to go on from, or nothing.
+    #[inline]
     pub fn cursor(&self) -> Option<&'a [u8]> {
         (!self.cursor.is_empty()).then(|| self.cursor.as_slice())
     }
 
     /// Most items to answer with.
+    #[inline]
     pub fn max_items(&self) -> u32 {
         self.max_items.clamp(1, Self::MAX_PAGE_ITEMS)
     }
 
     /// Most bytes to answer with.
+    #[inline]
     pub fn max_bytes(&self) -> u64 {
         self.max_bytes.clamp(1, Self::MAX_PAGE_BYTES)
     }
 
     /// Whether to go from the last key to the first.
+    #[inline]
     pub fn is_reverse(&self) -> bool {
         self.reverse
     }
 
     /// Whether values are left out.
+    #[inline]
     pub fn is_keys_only(&self) -> bool {
         self.keys_only
     }
@@ -175,21 +195,25 @@ pub struct Entry {
 
 impl Entry {
     /// A key and its record.
+    #[inline]
     pub fn new(key: impl Into<AbiBytes>, record: Record) -> Self {
         Self { key: key.into(), record }
     }
 
     /// The key.
+    #[inline]
     pub fn key(&self) -> &[u8] {
         &self.key
     }
 
     /// The record.
+    #[inline]
     pub fn record(&self) -> &Record {
         &self.record
     }
 
     /// Both, owned.
+    #[inline]
     pub fn into_parts(self) -> (AbiBytes, Record) {
         (self.key, self.record)
     }
@@ -206,51 +230,61 @@ pub struct Page {
 
 impl Page {
     /// An empty last page.
+    #[inline]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Adds a key.
+    #[inline]
     pub fn push(&mut self, entry: Entry) {
         self.entries.push(entry);
     }
 
     /// Adds a common prefix.
+    #[inline]
     pub fn push_prefix(&mut self, prefix: impl Into<AbiBytes>) {
         self.prefixes.push(prefix.into());
     }
 
     /// Sets where the next page goes on.
+    #[inline]
     pub fn set_cursor(&mut self, cursor: Option<AbiBytes>) {
         self.cursor = cursor.into();
     }
 
     /// Entries in the order of the scan.
+    #[inline]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
     /// Common prefixes in the order of the scan.
+    #[inline]
     pub fn prefixes(&self) -> &[AbiBytes] {
         &self.prefixes
     }
 
     /// Where the next page goes on; nothing when this was the last.
+    #[inline]
     pub fn cursor(&self) -> Option<&[u8]> {
         self.cursor.as_ref().into_option().map(|cursor| &**cursor)
     }
 
     /// Entries and common prefixes together.
+    #[inline]
     pub fn len(&self) -> usize {
         self.entries.len() + self.prefixes.len()
     }
 
     /// Whether the page has neither entries nor common prefixes.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The entries, owned.
+    #[inline]
     pub fn into_entries(self) -> impl Iterator<Item = Entry> {
         self.entries.into_iter()
     }

@@ -45,7 +45,12 @@ pub trait Store: Send + Sync {
     fn capabilities(&self) -> Capabilities;
 
     /// The record of a key; none if there is none or it has expired. A miss is not an error.
-    fn get(&self, call: &CallContext<'_>, request: Request<'_, Key<'_>>) -> ForeignReply<ROption<Record>>;
+    fn get(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Key<'_>>,
+        reply: &mut ForeignReply<ROption<Record>>,
+    );
 
     /// The records of several keys, one place for each, in their order. Keys may repeat, and may be in
     /// several keyspaces.
@@ -56,8 +61,9 @@ pub trait Store: Send + Sync {
     fn get_many(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, RSlice<'_, Key<'_>>>,
-    ) -> ForeignReply<Records>;
+        request: &Request<'_, RSlice<'_, Key<'_>>>,
+        reply: &mut ForeignReply<Records>,
+    );
 
     /// Replaces a whole record, its expiry too, if its condition holds; answers the new version.
     ///
@@ -65,14 +71,19 @@ pub trait Store: Send + Sync {
     ///
     /// `AlreadyExists` or `PreconditionFailed` if the condition does not hold, `TooLarge` beyond the declared
     /// limits: then nothing has changed. `Unsupported` for an expiry that the store does not declare.
-    fn put(&self, call: &CallContext<'_>, request: Request<'_, Put<'_>>) -> ForeignReply<Version>;
+    fn put(&self, call: &CallContext<'_>, request: &Request<'_, Put<'_>>, reply: &mut ForeignReply<Version>);
 
     /// Removes a record if its condition holds; answers whether it existed. Repeated, it changes nothing.
     ///
     /// # Errors
     ///
     /// `PreconditionFailed` if the condition does not hold: then nothing has changed.
-    fn delete(&self, call: &CallContext<'_>, request: Request<'_, Delete<'_>>) -> ForeignReply<bool>;
+    fn delete(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Delete<'_>>,
+        reply: &mut ForeignReply<bool>,
+    );
 
     /// A page of the keys in a range, with their records unless the scan asks for keys alone.
     ///
@@ -83,7 +94,7 @@ pub trait Store: Send + Sync {
     ///
     /// `CursorExpired` for another scan's or an altered cursor, `InvalidArgument` for one that cannot be a
     /// cursor, `Unsupported` for an order that is not declared.
-    fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page>;
+    fn scan(&self, call: &CallContext<'_>, request: &Request<'_, Scan<'_>>, reply: &mut ForeignReply<Page>);
 
     /// Applies puts, deletes and checks, each key at most once: all or none (`Atomic`), or each on its own
     /// (`Independent`). Conditions see the state before the batch.
@@ -92,7 +103,12 @@ pub trait Store: Send + Sync {
     ///
     /// An atomic batch fails with the first operation that does, and the error has its index; nothing has
     /// changed then. `TooLarge` beyond the declared limits; `Unsupported` for a mode that is not declared.
-    fn apply(&self, call: &CallContext<'_>, request: Request<'_, Batch<'_>>) -> ForeignReply<BatchResult>;
+    fn apply(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Batch<'_>>,
+        reply: &mut ForeignReply<BatchResult>,
+    );
 
     /// Begins a transaction with at least the isolation that is asked for. Its snapshot is fixed now.
     ///
@@ -102,35 +118,47 @@ pub trait Store: Send + Sync {
     ///
     /// `Unsupported` for a stronger isolation than is declared, `ResourceExhausted` beyond the declared
     /// number of open transactions.
-    fn begin(&self, call: &CallContext<'_>, request: Request<'_, Begin>) -> ForeignReply<TransactionObject>;
+    fn begin(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Begin>,
+        reply: &mut ForeignReply<TransactionObject>,
+    );
 
     /// The names of keyspaces after `request`, in bytewise order, at most 1,000. The caller asks again after
     /// the last one.
     fn keyspaces(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, RStr<'_>>,
-    ) -> ForeignReply<RVec<RString>>;
+        request: &Request<'_, RStr<'_>>,
+        reply: &mut ForeignReply<RVec<RString>>,
+    );
 
     /// Removes a keyspace with all its records in one step; answers whether it existed. Repeated, it changes
     /// nothing.
     fn drop_keyspace(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, DropKeyspace<'_>>,
-    ) -> ForeignReply<bool>;
+        request: &Request<'_, DropKeyspace<'_>>,
+        reply: &mut ForeignReply<bool>,
+    );
 
     /// How the store is, found out by asking it: live, readable, writable, latency, and a detail without
     /// secrets for people.
     ///
     /// A store that does not serve is an answer, not an error.
-    fn health(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<Health>;
+    fn health(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<Health>);
 
     /// Begins a backup: all records, ordered by keyspace and key, as they were at one time, or fuzzy if that
     /// is declared.
     ///
     /// The caller owns the stream; dropping it ends the backup. Writes go on meanwhile.
-    fn backup(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<BackupObject>;
+    fn backup(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, ()>,
+        reply: &mut ForeignReply<BackupObject>,
+    );
 
     /// Begins a restore. Nothing is visible before `finish`, which then makes everything visible in one step.
     ///
@@ -143,14 +171,15 @@ pub trait Store: Send + Sync {
     fn restore(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, RestoreMode>,
-    ) -> ForeignReply<RestoreObject>;
+        request: &Request<'_, RestoreMode>,
+        reply: &mut ForeignReply<RestoreObject>,
+    );
 
     /// Migrates the data to the newest format that this library writes, in one transaction or not at all;
     /// answers that format.
     ///
     /// Opening a store never migrates it. The caller has made a backup before.
-    fn upgrade(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<u32>;
+    fn upgrade(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<u32>);
 
     /// An operation of the backend's own, by a name from its descriptor; bytes in, bytes out. `name` is
     /// borrowed like `request`.
@@ -162,8 +191,9 @@ pub trait Store: Send + Sync {
         &self,
         call: &CallContext<'_>,
         name: RStr<'_>,
-        request: Request<'_, RSlice<'_, u8>>,
-    ) -> ForeignReply<AbiBytes>;
+        request: &Request<'_, RSlice<'_, u8>>,
+        reply: &mut ForeignReply<AbiBytes>,
+    );
 
     /// Finishes the calls in flight and closes the store; every later call answers `Closed`. Repeated, it
     /// changes nothing.
@@ -171,7 +201,7 @@ pub trait Store: Send + Sync {
     /// The object stays valid until it is dropped, and may be dropped without a shutdown: then nothing that
     /// was acknowledged is lost.
     #[sabi(last_prefix_field)]
-    fn shutdown(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()>;
+    fn shutdown(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<()>);
 }
 
 /// An open backend.

@@ -84,7 +84,12 @@ impl FromIterator<CommittedKey> for Committed {
 #[sabi_trait]
 pub trait Transaction: Send + Sync {
     /// The record of a key, own writes included.
-    fn get(&self, call: &CallContext<'_>, request: Request<'_, Key<'_>>) -> ForeignReply<ROption<Record>>;
+    fn get(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Key<'_>>,
+        reply: &mut ForeignReply<ROption<Record>>,
+    );
 
     /// Replaces a record within the transaction, if its condition holds. The commit gives the version.
     ///
@@ -93,17 +98,22 @@ pub trait Transaction: Send + Sync {
     /// `InvalidArgument` if the transaction only reads, `AlreadyExists` or `PreconditionFailed` if the
     /// condition does not hold: the transaction goes on. `TooLarge` beyond the declared number and bytes of
     /// writes.
-    fn put(&self, call: &CallContext<'_>, request: Request<'_, Put<'_>>) -> ForeignReply<()>;
+    fn put(&self, call: &CallContext<'_>, request: &Request<'_, Put<'_>>, reply: &mut ForeignReply<()>);
 
     /// Removes a record within the transaction; answers whether it existed there.
     ///
     /// # Errors
     ///
     /// As `put`.
-    fn delete(&self, call: &CallContext<'_>, request: Request<'_, Delete<'_>>) -> ForeignReply<bool>;
+    fn delete(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Delete<'_>>,
+        reply: &mut ForeignReply<bool>,
+    );
 
     /// A page of the keys in a range, own writes included; otherwise as `Store::scan`.
-    fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page>;
+    fn scan(&self, call: &CallContext<'_>, request: &Request<'_, Scan<'_>>, reply: &mut ForeignReply<Page>);
 
     /// Makes all writes visible at once; answers the version of each key that was put. `request` is the write
     /// id of the whole.
@@ -111,11 +121,16 @@ pub trait Transaction: Send + Sync {
     /// # Errors
     ///
     /// `Conflict`: nothing has changed, and the transaction is rolled back. An outcome that is unknown says so.
-    fn commit(&self, call: &CallContext<'_>, request: Request<'_, WriteId>) -> ForeignReply<Committed>;
+    fn commit(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, WriteId>,
+        reply: &mut ForeignReply<Committed>,
+    );
 
     /// Gives all writes up. The only call that is left after a cancelled one; repeated, it changes nothing.
     #[sabi(last_prefix_field)]
-    fn rollback(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()>;
+    fn rollback(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<()>);
 }
 
 /// An open transaction.

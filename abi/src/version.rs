@@ -18,6 +18,7 @@ pub struct Version {
 
 impl Version {
     /// A version from its bytes, or `None` if they are too many.
+    #[inline]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut version = Self { len: u8::try_from(bytes.len()).ok()?, bytes: [0; MAX_VERSION_BYTES] };
         version.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
@@ -26,17 +27,18 @@ impl Version {
 
     /// The version number `counter` of the incarnation `incarnation`: 16 bytes, both big-endian. What a store that
     /// numbers its writes needs.
+    #[inline]
     pub fn numbered(incarnation: u64, counter: u64) -> Self {
+        let number = (u128::from(incarnation) << 64) | u128::from(counter);
         let mut bytes = [0; MAX_VERSION_BYTES];
-        for (slot, byte) in
-            bytes.iter_mut().zip(incarnation.to_be_bytes().into_iter().chain(counter.to_be_bytes()))
-        {
-            *slot = byte;
+        if let Some(first) = bytes.first_chunk_mut() {
+            *first = number.to_be_bytes();
         }
         Self { len: 16, bytes }
     }
 
     /// The bytes of the version.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or(&self.bytes)
     }
@@ -60,11 +62,13 @@ pub struct WriteId([u8; 16]);
 
 impl WriteId {
     /// A write id from its bytes.
+    #[inline]
     pub const fn new(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
     /// The bytes of the id.
+    #[inline]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }

@@ -1,6 +1,7 @@
-//! The layout of everything that crosses the boundary, as a snapshot: a change of layout is seen in review.
+//! The layout of everything that crosses the boundary in version 1.0, and the numbers that cross.
 //!
-//! To accept a deliberate change: `INSTA_UPDATE=always cargo test -p keyway-abi`.
+//! Both snapshots are frozen: backends that were built with them are loaded for as long as major version 1 lives.
+//! A later minor version has another snapshot next to them, and adds to the ends of tables only.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,6 +20,33 @@ use keyway_abi::{
     MetricKind, ReadConsistency, RestoreMode, RestoreObject, ScanOrder, Sharing, StorageBackendRef,
     StoreObject, TransactionObject,
 };
+use sha2::{Digest, Sha256};
+
+/// The SHA-256 of the frozen snapshots.
+const FROZEN: [(&str, &[u8], &str); 2] = [
+    (
+        "layout-1.0.snap",
+        include_bytes!("layout-1.0.snap"),
+        "e920e09e384ac2c62c683b4da65d628deec1176f48956f9f6a79ad3fce5a3215",
+    ),
+    (
+        "numbers-1.0.snap",
+        include_bytes!("numbers-1.0.snap"),
+        "9dcec701f1886d332a03e634d3fd40c8da67e83da0ff98b4119cd5c7cdb878d3",
+    ),
+];
+
+#[test]
+fn snapshots_of_1_0_never_change() {
+    for (name, bytes, expected) in FROZEN {
+        let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            digest, expected,
+            "abi/tests/{name} is frozen: a backend built with 1.0 would no longer load. Undo the change of the \
+             interface, or make it an addition of the next minor version, with another snapshot."
+        );
+    }
+}
 
 #[test]
 fn layout_of_interface_is_the_reviewed_one() {
@@ -32,7 +60,7 @@ fn layout_of_interface_is_the_reviewed_one() {
     }
     let snapshot: String = walk.described.into_iter().collect();
     insta::with_settings!({ snapshot_path => ".", prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!("layout", snapshot);
+        insta::assert_snapshot!("layout-1.0", snapshot);
     });
 }
 
@@ -81,7 +109,7 @@ fn numbers_that_cross_are_the_reviewed_ones() {
         Features::INLINE_GET,
     ];
     insta::with_settings!({ snapshot_path => ".", prepend_module_to_snapshot => false }, {
-        insta::assert_snapshot!("numbers", format!("{levels}\n{features:?}"));
+        insta::assert_snapshot!("numbers-1.0", format!("{levels}\n{features:?}"));
     });
 }
 

@@ -13,9 +13,12 @@ mod turn;
 
 use std::sync::Arc;
 
-use keyway_abi::{Error, ErrorCode, ForeignReply, OpenArgs, StoreObject};
+use keyway_abi::{CallContext, Error, ErrorCode, ForeignReply, OpenArgs, StoreObject};
 
-use self::{guard::Guard, store::Bridge};
+use self::{
+    guard::{Guard, GuardedCall},
+    store::Bridge,
+};
 use crate::{Backend, OpenContext, Reply, Result, cursor::CursorKey, reply::Answered, state::BackendState};
 
 /// Opens a backend for the host.
@@ -27,10 +30,10 @@ pub(crate) unsafe extern "C" fn open<B: Backend>(args: OpenArgs<'_>) -> ForeignR
     let state = BackendState::leak(args.backend_name.as_str(), args.context, args.services);
     // The author's code runs from the first line on: their configuration parses itself, their runtime starts.
     let opening = state.guard([0; 16], "open", || prepare::<B>(state, &args));
-    let Ok(opening) = opening else { return guard::answer(Err(guard::panicked_in("open"))) };
+    let Ok(opening) = opening else { return ForeignReply::Failed(guard::panicked_in("open")) };
     let (guard, reply) = match opening {
         Ok(opening) => opening,
-        Err(error) => return guard::answer(Err(error)),
+        Err(error) => return ForeignReply::Failed(error),
     };
     let (opened, cursors) = (guard.clone(), CursorKey::new(args.cursor_key));
     let asked = guard.clone();
@@ -42,10 +45,14 @@ pub(crate) unsafe extern "C" fn open<B: Backend>(args: OpenArgs<'_>) -> ForeignR
             Ok((backend.capabilities(), backend))
         }),
     };
-    asked.call([0; 16], guard::Effect::Writes, "open", with_capabilities, move |(capabilities, backend)| {
+    let into_object = move |(capabilities, backend)| {
         let bridge = Bridge::new(Arc::new(backend), opened, capabilities, cursors);
         StoreObject::from_value(bridge, abi_stable::sabi_trait::TD_Opaque)
-    })
+    };
+    let mut reply = ForeignReply::Unwritten;
+    let call = GuardedCall::writes(&CallContext::background(), "open");
+    asked.call(&mut reply, call, with_capabilities, into_object);
+    reply
 }
 
 fn prepare<B: Backend>(state: &'static BackendState, args: &OpenArgs<'_>) -> Result<(Guard, Reply<B>)> {

@@ -69,6 +69,7 @@ impl BackendState {
         &self.name
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

@@ -31,25 +31,25 @@ struct Insertion {
 const ADDITIONS: [Insertion; 11] = [
     Insertion {
         file: "abi/src/store.rs",
-        before: "    fn shutdown(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()>;",
+        before: "    fn shutdown(&self, call: &CallContext<'_>, request: &Request<'_, ()>) -> ForeignReply<()>;",
         behind: 1,
         text: "\n    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word\n    }\n",
     },
     Insertion {
         file: "abi/src/transaction.rs",
-        before: "    fn rollback(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()>;",
+        before: "    fn rollback(&self, call: &CallContext<'_>, request: &Request<'_, ()>) -> ForeignReply<()>;",
         behind: 1,
         text: "\n    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word\n    }\n",
     },
     Insertion {
         file: "abi/src/backup.rs",
-        before: "    fn next(&self, call: &CallContext<'_>, request: Request<'_, BackupPull>) -> ForeignReply<BackupChunk>;",
+        before: "    fn next(&self, call: &CallContext<'_>, request: &Request<'_, BackupPull>) -> ForeignReply<BackupChunk>;",
         behind: 1,
         text: "\n    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word\n    }\n",
     },
     Insertion {
         file: "abi/src/backup.rs",
-        before: "    fn abort(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()>;",
+        before: "    fn abort(&self, call: &CallContext<'_>, request: &Request<'_, ()>) -> ForeignReply<()>;",
         behind: 1,
         text: "\n    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word\n    }\n",
     },
@@ -68,7 +68,7 @@ const ADDITIONS: [Insertion; 11] = [
     // The plugin's own answer differs from the default, so that a test can tell them apart.
     Insertion {
         file: "abi/sdk/src/bridge/store.rs",
-        before: "    fn shutdown(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()> {",
+        before: "    fn shutdown(&self, call: &CallContext<'_>, request: &Request<'_, ()>) -> ForeignReply<()> {",
         behind: 0,
         text: "    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word + 10\n    }\n\n",
     },
@@ -89,7 +89,7 @@ const ADDITIONS: [Insertion; 11] = [
         file: "host/loader/src/configure.rs",
         before: "    let checked = match check_claims(&store, plugin, backend, &plugin_name) {",
         behind: 0,
-        text: "    println!(\"host: added in 1.{n}: store {}, root {:?}\", store.0.added_in_1_{n}(0), \
+        text: "    println!(\"host: added in 1.{n}: store {}, root {:?}\", store.object.added_in_1_{n}(0), \
                plugin.root.added_in_1_{n}().map(|added| added(0)));\n",
     },
     Insertion {
@@ -215,8 +215,8 @@ fn skew(file: &str, text: String) -> Result<String> {
         return Ok(text);
     }
     let (first, second) = (
-        "    fn delete(&self, call: &CallContext<'_>, request: Request<'_, Delete<'_>>) -> ForeignReply<bool>;\n",
-        "    fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page>;\n",
+        "    fn delete(&self, call: &CallContext<'_>, request: &Request<'_, Delete<'_>>) -> ForeignReply<bool>;\n",
+        "    fn scan(&self, call: &CallContext<'_>, request: &Request<'_, Scan<'_>>) -> ForeignReply<Page>;\n",
     );
     let text = replace(&text, first, "@")?;
     let text = replace(&text, second, first)?;

@@ -176,8 +176,7 @@ fn open(
         data_dir: text_of(&backend.data_dir)?,
         cursor_key,
     };
-    let (foreign, context) = services::open(plugin.root, &opening);
-    Ok((Reply::of(foreign, Store), context))
+    Ok(services::open(plugin.root, &opening))
 }
 
 fn text_of(path: &Path) -> Result<&str, ConfigureError> {

@@ -76,6 +76,7 @@ pub mod loader;
 pub mod readback;
 pub mod swap;
 
+pub mod polls;
 pub mod reply;
 pub mod report;
 pub mod store;
@@ -99,7 +100,7 @@ pub use loader::{LoadError, Loader, Requirement};
 pub use open::{Images, Plugin, images};
 pub use probe::Prober;
 pub use register::{Backends, Down, Generation, InUse, Pin, Slot};
-pub use reply::Reply;
+pub use reply::{Answered, Reply};
 pub use report::{Chain, Fix};
 pub use settings::BackendConfig;
 pub use stage::Digest;

@@ -10,10 +10,14 @@ use std::{
 
 use abi_stable::prefix_type::WithMetadata;
 use keyway_abi::{
-    ForeignReply, HostServices, HostServicesRef, LogEvent, LogLevel, MetricKind, MetricSample, OpenArgs,
-    StorageBackendRef, StoreObject,
+    HostServices, HostServicesRef, LogEvent, LogLevel, MetricKind, MetricSample, OpenArgs, StorageBackendRef,
 };
 use tracing::{Level, enabled, event};
+
+use crate::{
+    Reply, Store,
+    polls::{PollWatch, Polls},
+};
 
 /// Most names of measurements that one backend may have; further ones are dropped.
 const MAX_METRICS: usize = 1_000;
@@ -23,16 +27,26 @@ const MAX_METRICS: usize = 1_000;
 pub(crate) struct ServiceContext {
     backend: String,
     metrics: Mutex<BTreeMap<String, f64>>,
+    polls: Polls,
 }
 
 impl ServiceContext {
     fn leak(backend: &str) -> &'static Self {
-        Box::leak(Box::new(Self { backend: backend.to_owned(), metrics: Mutex::default() }))
+        Box::leak(Box::new(Self {
+            backend: backend.to_owned(),
+            metrics: Mutex::default(),
+            polls: Polls::new(backend),
+        }))
     }
 
     /// The measurements that the backend has recorded: totals of counters, last values of the rest.
     pub(crate) fn metrics(&self) -> BTreeMap<String, f64> {
         self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The polls of this opening's futures.
+    pub(crate) fn polls(&self) -> &Polls {
+        &self.polls
     }
 
     fn record(&self, sample: &MetricSample<'_>) {
@@ -57,7 +71,7 @@ pub(crate) struct Opening<'a> {
 pub(crate) fn open(
     root: StorageBackendRef,
     opening: &Opening<'_>,
-) -> (ForeignReply<StoreObject>, &'static ServiceContext) {
+) -> (Reply<Store>, &'static ServiceContext) {
     let context = ServiceContext::leak(opening.backend_name);
     let args = OpenArgs {
         backend_name: opening.backend_name.into(),
@@ -70,8 +84,8 @@ pub(crate) fn open(
         extension: (&[][..]).into(),
     };
     // SAFETY: the context is one of these services: a leaked `ServiceContext`.
-    let reply = unsafe { (root.open())(args) };
-    (reply, context)
+    let opened = Reply::of(PollWatch::new(&context.polls), |reply| *reply = unsafe { (root.open())(args) });
+    (opened, context)
 }
 
 /// The services, as a prefix type that can grow.

@@ -3,163 +3,214 @@
 //! `docs/storage-interface.md` specifies each operation. Any thread may call any method, many at a time. A
 //! transaction serves one call at a time.
 
-use abi_stable::std_types::ROption;
 use keyway_abi::{
     AbiBytes, BackupChunk, BackupObject, BackupPull, Batch, BatchResult, Begin, CallContext, Capabilities,
     Committed, Delete, DropKeyspace, Health, Key, Page, Put, Record, Records, Request, RestoreMode,
     RestoreObject, RestoreRecord, Scan, StoreObject, TransactionObject, Version, WriteId,
 };
 
-use crate::Reply;
+use crate::{Reply, polls::PollWatch, reply::Answered};
 
 /// An open backend.
-pub struct Store(pub(crate) StoreObject);
+pub struct Store {
+    pub(crate) object: StoreObject,
+    polls: PollWatch,
+}
 
 impl Store {
     /// What it promises.
+    #[inline]
     pub fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+        self.object.capabilities()
     }
 
     /// The record of a key; a miss is `None`.
+    #[inline]
     pub fn get(&self, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
-        Reply::of(self.0.get(call, Request::new(key)), ROption::into_option)
+        Reply::of(self.polls, |reply| self.object.get(call, &Request::new(key), reply))
     }
 
     /// The records of several keys, in their order.
+    #[inline]
     pub fn get_many(&self, call: &CallContext<'_>, keys: &[Key<'_>]) -> Reply<Records> {
-        Reply::of(self.0.get_many(call, Request::new(keys.into())), |records| records)
+        Reply::of(self.polls, |reply| self.object.get_many(call, &Request::new(keys.into()), reply))
     }
 
     /// Writes a record if its condition holds; answers its new version.
+    #[inline]
     pub fn put(&self, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
-        Reply::of(self.0.put(call, Request::new(put)), |version| version)
+        Reply::of(self.polls, |reply| self.object.put(call, &Request::new(put), reply))
     }
 
     /// Removes a record if its condition holds; answers whether it existed.
+    #[inline]
     pub fn delete(&self, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
-        Reply::of(self.0.delete(call, Request::new(delete)), |existed| existed)
+        Reply::of(self.polls, |reply| self.object.delete(call, &Request::new(delete), reply))
     }
 
     /// One page of keys in order.
+    #[inline]
     pub fn scan(&self, call: &CallContext<'_>, scan: Scan<'_>) -> Reply<Page> {
-        Reply::of(self.0.scan(call, Request::new(scan)), |page| page)
+        Reply::of(self.polls, |reply| self.object.scan(call, &Request::new(scan), reply))
     }
 
     /// Several operations on distinct keys.
+    #[inline]
     pub fn apply(&self, call: &CallContext<'_>, batch: Batch<'_>) -> Reply<BatchResult> {
-        Reply::of(self.0.apply(call, Request::new(batch)), |results| results)
+        Reply::of(self.polls, |reply| self.object.apply(call, &Request::new(batch), reply))
     }
 
     /// Begins a transaction.
+    #[inline]
     pub fn begin(&self, call: &CallContext<'_>, begin: Begin) -> Reply<Transaction> {
-        Reply::of(self.0.begin(call, Request::new(begin)), Transaction)
+        Reply::of(self.polls, |reply| self.object.begin(call, &Request::new(begin), reply))
     }
 
     /// The names of the keyspaces after `after`, in order; at most 1,000.
+    #[inline]
     pub fn keyspaces(&self, call: &CallContext<'_>, after: &str) -> Reply<Vec<String>> {
-        Reply::of(self.0.keyspaces(call, Request::new(after.into())), |names| {
-            names.into_iter().map(String::from).collect()
-        })
+        Reply::of(self.polls, |reply| self.object.keyspaces(call, &Request::new(after.into()), reply))
     }
 
     /// Removes a keyspace with all its records; answers whether it existed.
+    #[inline]
     pub fn drop_keyspace(&self, call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool> {
-        Reply::of(self.0.drop_keyspace(call, Request::new(drop)), |existed| existed)
+        Reply::of(self.polls, |reply| self.object.drop_keyspace(call, &Request::new(drop), reply))
     }
 
     /// How the store is doing, from the store itself.
+    #[inline]
     pub fn health(&self, call: &CallContext<'_>) -> Reply<Health> {
-        Reply::of(self.0.health(call, Request::new(())), |health| health)
+        Reply::of(self.polls, |reply| self.object.health(call, &Request::new(()), reply))
     }
 
     /// A stream of all records.
+    #[inline]
     pub fn backup(&self, call: &CallContext<'_>) -> Reply<BackupStream> {
-        Reply::of(self.0.backup(call, Request::new(())), BackupStream)
+        Reply::of(self.polls, |reply| self.object.backup(call, &Request::new(()), reply))
     }
 
     /// A sink for records.
+    #[inline]
     pub fn restore(&self, call: &CallContext<'_>, mode: RestoreMode) -> Reply<RestoreSink> {
-        Reply::of(self.0.restore(call, Request::new(mode)), RestoreSink)
+        Reply::of(self.polls, |reply| self.object.restore(call, &Request::new(mode), reply))
     }
 
     /// Migrates the data format forward; answers the format that the store has now.
+    #[inline]
     pub fn upgrade(&self, call: &CallContext<'_>) -> Reply<u32> {
-        Reply::of(self.0.upgrade(call, Request::new(())), |format| format)
+        Reply::of(self.polls, |reply| self.object.upgrade(call, &Request::new(()), reply))
     }
 
     /// An operation of the backend's own.
+    #[inline]
     pub fn extension(&self, call: &CallContext<'_>, name: &str, request: &[u8]) -> Reply<AbiBytes> {
-        Reply::of(self.0.extension(call, name.into(), Request::new(request.into())), |bytes| bytes)
+        Reply::of(self.polls, |reply| {
+            self.object.extension(call, name.into(), &Request::new(request.into()), reply)
+        })
     }
 
     /// Finishes what is in flight and closes. Idempotent.
+    #[inline]
     pub fn shutdown(&self, call: &CallContext<'_>) -> Reply<()> {
-        Reply::of(self.0.shutdown(call, Request::new(())), |()| ())
+        Reply::of(self.polls, |reply| self.object.shutdown(call, &Request::new(()), reply))
     }
 }
 
 /// An open transaction. Dropped means rolled back.
-pub struct Transaction(TransactionObject);
+pub struct Transaction {
+    object: TransactionObject,
+    polls: PollWatch,
+}
 
 impl Transaction {
     /// As [`Store::get`], own writes included.
+    #[inline]
     pub fn get(&self, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
-        Reply::of(self.0.get(call, Request::new(key)), ROption::into_option)
+        Reply::of(self.polls, |reply| self.object.get(call, &Request::new(key), reply))
     }
 
     /// As [`Store::put`]; the version comes from the commit.
+    #[inline]
     pub fn put(&self, call: &CallContext<'_>, put: Put<'_>) -> Reply<()> {
-        Reply::of(self.0.put(call, Request::new(put)), |()| ())
+        Reply::of(self.polls, |reply| self.object.put(call, &Request::new(put), reply))
     }
 
     /// As [`Store::delete`].
+    #[inline]
     pub fn delete(&self, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
-        Reply::of(self.0.delete(call, Request::new(delete)), |existed| existed)
+        Reply::of(self.polls, |reply| self.object.delete(call, &Request::new(delete), reply))
     }
 
     /// As [`Store::scan`], own writes included.
+    #[inline]
     pub fn scan(&self, call: &CallContext<'_>, scan: Scan<'_>) -> Reply<Page> {
-        Reply::of(self.0.scan(call, Request::new(scan)), |page| page)
+        Reply::of(self.polls, |reply| self.object.scan(call, &Request::new(scan), reply))
     }
 
     /// Makes all writes visible at once, or none.
+    #[inline]
     pub fn commit(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<Committed> {
-        Reply::of(self.0.commit(call, Request::new(write_id)), |committed| committed)
+        Reply::of(self.polls, |reply| self.object.commit(call, &Request::new(write_id), reply))
     }
 
     /// Forgets all writes.
+    #[inline]
     pub fn rollback(&self, call: &CallContext<'_>) -> Reply<()> {
-        Reply::of(self.0.rollback(call, Request::new(())), |()| ())
+        Reply::of(self.polls, |reply| self.object.rollback(call, &Request::new(()), reply))
     }
 }
 
 /// A backup in progress. Dropped means ended.
-pub struct BackupStream(BackupObject);
+pub struct BackupStream {
+    object: BackupObject,
+    polls: PollWatch,
+}
 
 impl BackupStream {
     /// The next records, ordered by keyspace and key.
+    #[inline]
     pub fn next(&self, call: &CallContext<'_>, pull: BackupPull) -> Reply<BackupChunk> {
-        Reply::of(self.0.next(call, Request::new(pull)), |chunk| chunk)
+        Reply::of(self.polls, |reply| self.object.next(call, &Request::new(pull), reply))
     }
 }
 
 /// A restore in progress. Dropped means aborted.
-pub struct RestoreSink(RestoreObject);
+pub struct RestoreSink {
+    object: RestoreObject,
+    polls: PollWatch,
+}
 
 impl RestoreSink {
     /// Takes records.
+    #[inline]
     pub fn write(&self, call: &CallContext<'_>, records: &[RestoreRecord<'_>]) -> Reply<()> {
-        Reply::of(self.0.write(call, Request::new(records.into())), |()| ())
+        Reply::of(self.polls, |reply| self.object.write(call, &Request::new(records.into()), reply))
     }
 
     /// Makes them visible, all at once; answers how many there are.
+    #[inline]
     pub fn finish(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<u64> {
-        Reply::of(self.0.finish(call, Request::new(write_id)), |count| count)
+        Reply::of(self.polls, |reply| self.object.finish(call, &Request::new(write_id), reply))
     }
 
     /// Forgets them.
+    #[inline]
     pub fn abort(&self, call: &CallContext<'_>) -> Reply<()> {
-        Reply::of(self.0.abort(call, Request::new(())), |()| ())
+        Reply::of(self.polls, |reply| self.object.abort(call, &Request::new(()), reply))
     }
 }
+
+macro_rules! objects {
+    ($($object:ident of $foreign:ty),*) => {
+        $(impl Answered for $object {
+            type Foreign = $foreign;
+
+            fn from_foreign(object: $foreign, polls: PollWatch) -> Self {
+                Self { object, polls }
+            }
+        })*
+    };
+}
+
+objects!(Store of StoreObject, Transaction of TransactionObject, BackupStream of BackupObject, RestoreSink of RestoreObject);

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyway_loader::{CallContext, Error, ErrorCode, Health, Reply};
+use keyway_loader::{Answered, CallContext, Error, ErrorCode, Health, Reply};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
@@ -85,7 +85,7 @@ impl Guard {
     }
 
     /// Makes a call within the bounds.
-    pub(super) async fn call<T>(
+    pub(super) async fn call<T: Answered>(
         &self,
         work: &Work,
         generation: u64,
@@ -153,7 +153,7 @@ impl Guard {
             .unwrap_or_else(|_| Err(late(Operation::SHUTDOWN, deadline)))
     }
 
-    async fn timed<T>(
+    async fn timed<T: Answered>(
         &self,
         work: &Work,
         operation: Operation,

@@ -10,7 +10,7 @@ use std::{
 
 use keyway_common::metrics::Metrics;
 use keyway_loader::{
-    CallContext, Capabilities, Down, Durability, Error, ErrorCode, Features, Generation, InUse,
+    Answered, CallContext, Capabilities, Down, Durability, Error, ErrorCode, Features, Generation, InUse,
     ReadConsistency, Reply, Sharing, Slot,
 };
 
@@ -111,7 +111,7 @@ impl Storage {
         self.generation().is_ok_and(|open| open.capabilities().durability == Durability::VOLATILE)
     }
 
-    pub(crate) async fn call<T>(
+    pub(crate) async fn call<T: Answered>(
         &self,
         work: &Work,
         operation: Operation,
@@ -124,7 +124,7 @@ impl Storage {
         let (begun, asked) = (Instant::now(), AtomicBool::new(false));
         let calling = self.guard.call(work, open.number(), operation, |call| {
             asked.store(true, Ordering::Relaxed);
-            make(&open, call)
+            open.start(|open| make(open, call))
         });
         let answer = tokio::select! {
             biased;

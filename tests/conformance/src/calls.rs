@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_executor::block_on;
-use keyway_loader::{CallContext, Error, ErrorCode, Outcome, Reply, WriteId};
+use keyway_loader::{Answered, CallContext, Error, ErrorCode, Outcome, Reply, WriteId};
 
 /// A call that no request made.
 pub(crate) fn call() -> CallContext<'static> {
@@ -40,7 +40,7 @@ pub(crate) fn answered() -> u64 {
 }
 
 /// Waits for a reply on this thread.
-pub(crate) fn wait<T>(reply: Reply<T>) -> Result<T, Error> {
+pub(crate) fn wait<T: Answered>(reply: Reply<T>) -> Result<T, Error> {
     let result = block_on(reply);
     ANSWERED.fetch_add(1, Ordering::Relaxed);
     result

@@ -14,10 +14,10 @@ const SMALL_BATCH: usize = 16;
 
 /// The request's body, unless a flag that must be understood is not.
 #[inline]
-pub(super) fn understood<T>(call: &CallContext<'_>, request: Request<'_, T>) -> Result<T> {
+pub(super) fn understood<T: Copy>(call: &CallContext<'_>, request: &Request<'_, T>) -> Result<T> {
     let unknown = call.unknown_flags() | request.unknown_flags();
     if unknown == 0 {
-        Ok(request.into_body())
+        Ok(request.body())
     } else {
         Err(Error::new(ErrorCode::UNSUPPORTED, format!("the flags {unknown:#x} are not understood")))
     }
@@ -130,10 +130,10 @@ fn repeated(ops: &[Op<'_>]) -> Option<usize> {
 
 /// Returns the error of a check as the answer.
 macro_rules! checked {
-    ($result:expr) => {
+    ($reply:ident, $result:expr) => {
         match $result {
             Ok(value) => value,
-            Err(error) => return answer(Err(error)),
+            Err(error) => return *$reply = ForeignReply::Failed(error),
         }
     };
 }

@@ -11,7 +11,7 @@ use std::{
 
 use abi_stable::std_types::RResult;
 use async_ffi::FutureExt;
-use keyway_abi::{Answer, Error, ErrorCode, ForeignReply, MaybeReady};
+use keyway_abi::{Answer, CallContext, Error, ErrorCode, ForeignReply};
 
 use super::runtime::Runtime;
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 
 /// Whether a call may change the store, which decides the outcome after a panic.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
+enum Effect {
     Reads,
     Writes,
 }
@@ -44,50 +44,54 @@ impl Guard {
         self.state
     }
 
-    /// Calls an operation of the backend and turns its reply into the interface's.
+    /// Calls an operation of the backend, and writes its reply as the interface has it.
     #[inline]
     pub(super) fn call<T: 'static, U: 'static>(
         &self,
-        request_id: [u8; 16],
-        effect: Effect,
-        operation: &'static str,
+        reply: &mut ForeignReply<U>,
+        call: GuardedCall,
         work: impl FnOnce() -> Reply<T>,
         convert: impl FnOnce(T) -> U + Send + 'static,
-    ) -> ForeignReply<U> {
+    ) {
         if self.state.is_closed() {
-            return answer(Err(closed(self.state)));
+            *reply = ForeignReply::Failed(closed(self.state));
+            return;
         }
-        self.call_as(GuardedCall { request_id, effect, operation }, work, convert)
+        self.call_as(reply, call, work, convert);
     }
 
     #[inline]
     fn call_as<T: 'static, U: 'static>(
         &self,
+        reply: &mut ForeignReply<U>,
         place: GuardedCall,
         work: impl FnOnce() -> Reply<T>,
         convert: impl FnOnce(T) -> U + Send + 'static,
-    ) -> ForeignReply<U> {
-        match self.run(place, work) {
-            Ok(Reply(Answered::Ready(result))) => {
-                self.report(place, &result);
-                answer(result.map(convert))
-            }
-            Ok(Reply(Answered::Pending(future))) => {
+    ) {
+        // The reply is written inside the guard: no result is moved out of it.
+        let written = self.run(place, || match work().0 {
+            Answered::Ready(Ok(value)) => *reply = ForeignReply::Ready(Answer::new(convert(value))),
+            Answered::Ready(Err(error)) => *reply = ForeignReply::Failed(error),
+            Answered::Pending(future) => {
                 let pending = Pending {
                     future: ManuallyDrop::new(Some(future)),
                     convert: Some(convert),
                     guard: self.clone(),
                     place,
                 };
-                MaybeReady::Pending(pending.into_ffi())
+                *reply = ForeignReply::Pending(pending.into_ffi());
             }
-            Err(Panicked) => answer(Err(place.panicked())),
+        });
+        if let Err(Panicked) = written {
+            *reply = ForeignReply::Failed(place.panicked());
+        } else if let ForeignReply::Failed(error) = reply {
+            self.report(place, error);
         }
     }
 
     /// Drops something of the author's.
     pub(super) fn drop_value<T>(&self, operation: &'static str, value: T) {
-        let place = GuardedCall { request_id: [0; 16], effect: Effect::Writes, operation };
+        let place = GuardedCall::writes(&CallContext::background(), operation);
         // The panic has been logged, and there is no call to answer.
         let _contained: std::result::Result<(), Panicked> = self.run(place, || drop(value));
     }
@@ -103,22 +107,20 @@ impl Guard {
     /// shut down yet.
     pub(super) fn call_closed<T: 'static, U: 'static>(
         &self,
-        request_id: [u8; 16],
-        operation: &'static str,
+        reply: &mut ForeignReply<U>,
+        call: GuardedCall,
         work: impl FnOnce() -> Reply<T>,
         convert: impl FnOnce(T) -> U + Send + 'static,
-    ) -> ForeignReply<U> {
-        self.call_as(GuardedCall { request_id, effect: Effect::Writes, operation }, work, convert)
+    ) {
+        self.call_as(reply, call, work, convert);
     }
 
     /// A line of the backend's own for each call that fails, with the request that it was for.
-    #[inline]
-    fn report<T>(&self, place: GuardedCall, result: &Result<T>) {
-        if let Err(error) = result {
-            let line = || tracing::debug!(operation = place.operation, %error, "a call failed");
-            // Logging does not panic; and if it does, the line is lost and nothing else.
-            let _lost = self.run(place, line);
-        }
+    #[cold]
+    fn report(&self, place: GuardedCall, error: &Error) {
+        let line = || tracing::debug!(operation = place.operation, %error, "a call failed");
+        // Logging does not panic; and if it does, the line is lost and nothing else.
+        let _lost = self.run(place, line);
     }
 
     #[inline]
@@ -129,13 +131,23 @@ impl Guard {
 
 /// Which call a guard stands around.
 #[derive(Clone, Copy)]
-struct GuardedCall {
+pub(super) struct GuardedCall {
     request_id: [u8; 16],
     effect: Effect,
     operation: &'static str,
 }
 
 impl GuardedCall {
+    /// A call that changes nothing that is visible.
+    pub(super) fn reads(call: &CallContext<'_>, operation: &'static str) -> Self {
+        Self { request_id: call.request_id(), effect: Effect::Reads, operation }
+    }
+
+    /// A call that may change the store.
+    pub(super) fn writes(call: &CallContext<'_>, operation: &'static str) -> Self {
+        Self { request_id: call.request_id(), effect: Effect::Writes, operation }
+    }
+
     fn panicked(self) -> Error {
         let error = panicked_in(self.operation);
         if self.effect == Effect::Writes { error.with_unknown_outcome() } else { error }
@@ -171,7 +183,9 @@ impl<T, U, C: FnOnce(T) -> U> Future for Pending<T, C> {
         let result = match guard.run(place, || future.as_mut().poll(context)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(result)) => {
-                guard.report(place, &result);
+                if let Err(error) = &result {
+                    guard.report(place, error);
+                }
                 result
             }
             Err(Panicked) => Err(place.panicked()),
@@ -202,11 +216,6 @@ impl<T, C> Drop for Pending<T, C> {
             let _contained: std::result::Result<(), Panicked> = self.guard.run(self.place, || drop(future));
         }
     }
-}
-
-/// A reply that is there.
-pub(super) fn answer<T>(result: Result<T>) -> ForeignReply<T> {
-    MaybeReady::Ready(result.map(Answer::new).into())
 }
 
 fn closed(state: &BackendState) -> Error {

@@ -17,7 +17,7 @@ use keyway_abi::{
 
 use super::{
     check::{self, checked},
-    guard::{Effect, Guard, answer},
+    guard::{Guard, GuardedCall},
     scanning::Scanning,
     seat::Seat,
     streams::{BackupBridge, RestoreBridge},
@@ -46,13 +46,12 @@ impl<B: Backend> Bridge<B> {
 
     fn call<T: 'static, U: 'static>(
         &self,
-        call: &CallContext<'_>,
-        effect: Effect,
-        operation: &'static str,
+        reply: &mut ForeignReply<U>,
+        call: GuardedCall,
         work: impl FnOnce(&Arc<B>) -> Reply<T>,
         convert: impl FnOnce(T) -> U + Send + 'static,
-    ) -> ForeignReply<U> {
-        self.guard.call(call.request_id(), effect, operation, || work(&self.backend), convert)
+    ) {
+        self.guard.call(reply, call, || work(&self.backend), convert)
     }
 }
 
@@ -69,58 +68,99 @@ impl<B: Backend> Store for Bridge<B> {
         self.capabilities
     }
 
-    fn get(&self, call: &CallContext<'_>, request: Request<'_, Key<'_>>) -> ForeignReply<ROption<Record>> {
-        let key = checked!(check::understood(call, request));
-        checked!(check::key(&self.capabilities, key));
-        self.call(call, Effect::Reads, "get", |backend| backend.get(call, key), ROption::from)
+    fn get(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Key<'_>>,
+        reply: &mut ForeignReply<ROption<Record>>,
+    ) {
+        let key = checked!(reply, check::understood(call, request));
+        checked!(reply, check::key(&self.capabilities, key));
+        self.call(reply, GuardedCall::reads(call, "get"), |backend| backend.get(call, key), ROption::from)
     }
 
     fn get_many(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, RSlice<'_, Key<'_>>>,
-    ) -> ForeignReply<Records> {
-        let keys = checked!(check::understood(call, request)).as_slice();
-        checked!(check::keys(&self.capabilities, keys));
-        self.call(call, Effect::Reads, "get_many", |backend| backend.get_many(call, keys), |records| records)
+        request: &Request<'_, RSlice<'_, Key<'_>>>,
+        reply: &mut ForeignReply<Records>,
+    ) {
+        let keys = checked!(reply, check::understood(call, request)).as_slice();
+        checked!(reply, check::keys(&self.capabilities, keys));
+        self.call(
+            reply,
+            GuardedCall::reads(call, "get_many"),
+            |backend| backend.get_many(call, keys),
+            |records| records,
+        )
     }
 
-    fn put(&self, call: &CallContext<'_>, request: Request<'_, Put<'_>>) -> ForeignReply<Version> {
-        let put = checked!(check::understood(call, request));
-        checked!(check::put(&self.capabilities, &put));
-        self.call(call, Effect::Writes, "put", |backend| backend.put(call, put), |version| version)
+    fn put(&self, call: &CallContext<'_>, request: &Request<'_, Put<'_>>, reply: &mut ForeignReply<Version>) {
+        let put = checked!(reply, check::understood(call, request));
+        checked!(reply, check::put(&self.capabilities, &put));
+        self.call(
+            reply,
+            GuardedCall::writes(call, "put"),
+            |backend| backend.put(call, put),
+            |version| version,
+        )
     }
 
-    fn delete(&self, call: &CallContext<'_>, request: Request<'_, Delete<'_>>) -> ForeignReply<bool> {
-        let delete = checked!(check::understood(call, request));
-        checked!(check::delete(&self.capabilities, &delete));
-        self.call(call, Effect::Writes, "delete", |backend| backend.delete(call, delete), |existed| existed)
+    fn delete(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Delete<'_>>,
+        reply: &mut ForeignReply<bool>,
+    ) {
+        let delete = checked!(reply, check::understood(call, request));
+        checked!(reply, check::delete(&self.capabilities, &delete));
+        self.call(
+            reply,
+            GuardedCall::writes(call, "delete"),
+            |backend| backend.delete(call, delete),
+            |existed| existed,
+        )
     }
 
-    fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page> {
-        let scan = checked!(check::understood(call, request));
-        checked!(check::scan(&self.capabilities, &scan));
+    fn scan(&self, call: &CallContext<'_>, request: &Request<'_, Scan<'_>>, reply: &mut ForeignReply<Page>) {
+        let scan = checked!(reply, check::understood(call, request));
+        checked!(reply, check::scan(&self.capabilities, &scan));
         let scanning = Scanning::begin(&scan, &self.cursors);
-        let (plan, seal) = checked!(scanning);
-        self.call(call, Effect::Reads, "scan", |backend| backend.scan(call, plan), seal)
+        let (plan, seal) = checked!(reply, scanning);
+        self.call(reply, GuardedCall::reads(call, "scan"), |backend| backend.scan(call, plan), seal)
     }
 
-    fn apply(&self, call: &CallContext<'_>, request: Request<'_, Batch<'_>>) -> ForeignReply<BatchResult> {
-        let batch = checked!(check::understood(call, request));
-        checked!(check::batch(&self.capabilities, &batch));
-        self.call(call, Effect::Writes, "apply", |backend| backend.apply(call, batch), |results| results)
+    fn apply(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Batch<'_>>,
+        reply: &mut ForeignReply<BatchResult>,
+    ) {
+        let batch = checked!(reply, check::understood(call, request));
+        checked!(reply, check::batch(&self.capabilities, &batch));
+        self.call(
+            reply,
+            GuardedCall::writes(call, "apply"),
+            |backend| backend.apply(call, batch),
+            |results| results,
+        )
     }
 
-    fn begin(&self, call: &CallContext<'_>, request: Request<'_, Begin>) -> ForeignReply<TransactionObject> {
-        let begin = checked!(check::understood(call, request));
-        checked!(check::begin(&self.capabilities, &begin));
-        let seat = checked!(Seat::take(&self.open_transactions, self.capabilities.limits.transactions));
+    fn begin(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Begin>,
+        reply: &mut ForeignReply<TransactionObject>,
+    ) {
+        let begin = checked!(reply, check::understood(call, request));
+        checked!(reply, check::begin(&self.capabilities, &begin));
+        let seat =
+            checked!(reply, Seat::take(&self.open_transactions, self.capabilities.limits.transactions));
         let (guard, capabilities, cursors) =
             (self.guard.clone(), self.capabilities, Arc::clone(&self.cursors));
         self.call(
-            call,
-            Effect::Reads,
-            "begin",
+            reply,
+            GuardedCall::reads(call, "begin"),
             |backend| backend.begin(call, begin),
             move |transaction| {
                 let bridge = TransactionBridge::new(transaction, begin, guard, capabilities, cursors, seat);
@@ -132,13 +172,13 @@ impl<B: Backend> Store for Bridge<B> {
     fn keyspaces(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, RStr<'_>>,
-    ) -> ForeignReply<RVec<RString>> {
-        let after = checked!(check::understood(call, request)).as_str();
+        request: &Request<'_, RStr<'_>>,
+        reply: &mut ForeignReply<RVec<RString>>,
+    ) {
+        let after = checked!(reply, check::understood(call, request)).as_str();
         self.call(
-            call,
-            Effect::Reads,
-            "keyspaces",
+            reply,
+            GuardedCall::reads(call, "keyspaces"),
             |backend| backend.keyspaces(call, after),
             |names| names.into_iter().map(RString::from).collect(),
         )
@@ -147,34 +187,38 @@ impl<B: Backend> Store for Bridge<B> {
     fn drop_keyspace(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, DropKeyspace<'_>>,
-    ) -> ForeignReply<bool> {
-        let drop = checked!(check::understood(call, request));
-        checked!(check::keyspace(drop.name()));
+        request: &Request<'_, DropKeyspace<'_>>,
+        reply: &mut ForeignReply<bool>,
+    ) {
+        let drop = checked!(reply, check::understood(call, request));
+        checked!(reply, check::keyspace(drop.name()));
         self.call(
-            call,
-            Effect::Writes,
-            "drop_keyspace",
+            reply,
+            GuardedCall::writes(call, "drop_keyspace"),
             |backend| backend.drop_keyspace(call, drop),
             |existed| existed,
         )
     }
 
-    fn health(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<Health> {
-        checked!(check::understood(call, request));
-        self.call(call, Effect::Reads, "health", |backend| backend.health(call), |health| health)
+    fn health(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<Health>) {
+        checked!(reply, check::understood(call, request));
+        self.call(reply, GuardedCall::reads(call, "health"), |backend| backend.health(call), |health| health)
     }
 
-    fn backup(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<BackupObject> {
-        checked!(check::understood(call, request));
+    fn backup(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, ()>,
+        reply: &mut ForeignReply<BackupObject>,
+    ) {
+        checked!(reply, check::understood(call, request));
         if self.capabilities.backup == BackupLevel::NONE {
-            return answer(Err(Error::unsupported("backup")));
+            return *reply = ForeignReply::Failed(Error::unsupported("backup"));
         }
         let guard = self.guard.clone();
         self.call(
-            call,
-            Effect::Reads,
-            "backup",
+            reply,
+            GuardedCall::reads(call, "backup"),
             |backend| backend.backup(call),
             move |stream| BackupObject::from_value(BackupBridge::new(stream, guard), TD_Opaque),
         )
@@ -183,55 +227,60 @@ impl<B: Backend> Store for Bridge<B> {
     fn restore(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, RestoreMode>,
-    ) -> ForeignReply<RestoreObject> {
-        let mode = checked!(check::understood(call, request));
+        request: &Request<'_, RestoreMode>,
+        reply: &mut ForeignReply<RestoreObject>,
+    ) {
+        let mode = checked!(reply, check::understood(call, request));
         if !self.capabilities.features.contains(Features::RESTORE) {
-            return answer(Err(Error::unsupported("restore")));
+            return *reply = ForeignReply::Failed(Error::unsupported("restore"));
         }
         if !mode.is_known() {
-            return answer(Err(Error::unsupported("this mode of restore")));
+            return *reply = ForeignReply::Failed(Error::unsupported("this mode of restore"));
         }
         let (guard, capabilities) = (self.guard.clone(), self.capabilities);
         self.call(
-            call,
-            Effect::Writes,
-            "restore",
+            reply,
+            GuardedCall::writes(call, "restore"),
             |backend| backend.restore(call, mode),
             move |sink| RestoreObject::from_value(RestoreBridge::new(sink, guard, capabilities), TD_Opaque),
         )
     }
 
-    fn upgrade(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<u32> {
-        checked!(check::understood(call, request));
-        self.call(call, Effect::Writes, "upgrade", |backend| backend.upgrade(call), |format| format)
+    fn upgrade(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<u32>) {
+        checked!(reply, check::understood(call, request));
+        self.call(
+            reply,
+            GuardedCall::writes(call, "upgrade"),
+            |backend| backend.upgrade(call),
+            |format| format,
+        )
     }
 
     fn extension(
         &self,
         call: &CallContext<'_>,
         name: RStr<'_>,
-        request: Request<'_, RSlice<'_, u8>>,
-    ) -> ForeignReply<AbiBytes> {
-        let body = checked!(check::understood(call, request)).as_slice();
+        request: &Request<'_, RSlice<'_, u8>>,
+        reply: &mut ForeignReply<AbiBytes>,
+    ) {
+        let body = checked!(reply, check::understood(call, request)).as_slice();
         self.call(
-            call,
-            Effect::Writes,
-            "extension",
+            reply,
+            GuardedCall::writes(call, "extension"),
             |backend| backend.extension(call, name.as_str(), body),
             |bytes| bytes,
         )
     }
 
-    fn shutdown(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()> {
-        checked!(check::understood(call, request));
+    fn shutdown(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<()>) {
+        checked!(reply, check::understood(call, request));
         let state = self.guard.state();
         if state.is_shut_down() {
-            return answer(Ok(()));
+            return *reply = Ok(()).into();
         }
         self.guard.call_closed(
-            call.request_id(),
-            "shutdown",
+            reply,
+            GuardedCall::writes(call, "shutdown"),
             || self.backend.shutdown(call),
             move |()| state.set_shut_down(),
         )

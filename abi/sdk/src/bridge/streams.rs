@@ -10,7 +10,7 @@ use keyway_abi::{
 
 use super::{
     check::{self, checked},
-    guard::{Effect, Guard, answer},
+    guard::{Guard, GuardedCall},
     turn::{Ends, Stage},
 };
 use crate::{BackupStream, RestoreSink};
@@ -28,11 +28,16 @@ impl BackupBridge {
 }
 
 impl ForeignBackup for BackupBridge {
-    fn next(&self, call: &CallContext<'_>, request: Request<'_, BackupPull>) -> ForeignReply<BackupChunk> {
-        let pull = checked!(check::understood(call, request));
-        let turn = checked!(self.stage.claim(Ends::No));
+    fn next(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, BackupPull>,
+        reply: &mut ForeignReply<BackupChunk>,
+    ) {
+        let pull = checked!(reply, check::understood(call, request));
+        let turn = checked!(reply, self.stage.claim(Ends::No));
         let work = || turn.around(self.stream.next(call, pull));
-        self.guard.call(call.request_id(), Effect::Reads, "backup", work, |chunk| chunk)
+        self.guard.call(reply, GuardedCall::reads(call, "backup"), work, |chunk| chunk)
     }
 }
 
@@ -61,38 +66,37 @@ impl ForeignRestore for RestoreBridge {
     fn write(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, RSlice<'_, RestoreRecord<'_>>>,
-    ) -> ForeignReply<()> {
-        let records = checked!(check::understood(call, request)).as_slice();
+        request: &Request<'_, RSlice<'_, RestoreRecord<'_>>>,
+        reply: &mut ForeignReply<()>,
+    ) {
+        let records = checked!(reply, check::understood(call, request)).as_slice();
         for (index, record) in records.iter().enumerate() {
             let put =
                 Put::new(record.key(), record.value()).expiring_at_ms(record.expires_at_ms().unwrap_or(0));
-            checked!(check::put(&self.capabilities, &put).map_err(|error| error.with_index(index)));
+            checked!(reply, check::put(&self.capabilities, &put).map_err(|error| error.with_index(index)));
         }
-        let turn = checked!(self.stage.claim(Ends::No));
+        let turn = checked!(reply, self.stage.claim(Ends::No));
         let work = || turn.around(self.sink.write(call, records));
-        self.guard.call(call.request_id(), Effect::Reads, "restore write", work, |()| ())
+        self.guard.call(reply, GuardedCall::reads(call, "restore write"), work, |()| ())
     }
 
-    fn finish(&self, call: &CallContext<'_>, request: Request<'_, WriteId>) -> ForeignReply<u64> {
-        let write_id = checked!(check::understood(call, request));
-        let turn = checked!(self.stage.claim(Ends::Yes));
+    fn finish(&self, call: &CallContext<'_>, request: &Request<'_, WriteId>, reply: &mut ForeignReply<u64>) {
+        let write_id = checked!(reply, check::understood(call, request));
+        let turn = checked!(reply, self.stage.claim(Ends::Yes));
         self.guard.call(
-            call.request_id(),
-            Effect::Writes,
-            "restore finish",
+            reply,
+            GuardedCall::writes(call, "restore finish"),
             || turn.around(self.sink.finish(call, write_id)),
             |count| count,
         )
     }
 
-    fn abort(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()> {
-        checked!(check::understood(call, request));
-        let turn = checked!(self.stage.claim(Ends::Abandons));
+    fn abort(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<()>) {
+        checked!(reply, check::understood(call, request));
+        let turn = checked!(reply, self.stage.claim(Ends::Abandons));
         self.guard.call(
-            call.request_id(),
-            Effect::Reads,
-            "restore abort",
+            reply,
+            GuardedCall::reads(call, "restore abort"),
             || turn.around(self.sink.abort(call)),
             |()| (),
         )

@@ -17,7 +17,7 @@ use keyway_abi::{
 
 use super::{
     check::{self, checked},
-    guard::{Effect, Guard, answer},
+    guard::{Guard, GuardedCall},
     scanning::Scanning,
     seat::Seat,
     turn::{Ends, Stage},
@@ -93,19 +93,18 @@ impl TransactionBridge {
 
     fn call<T: Send + 'static, U: 'static>(
         &self,
-        call: &CallContext<'_>,
-        effect: Effect,
+        reply: &mut ForeignReply<U>,
+        call: GuardedCall,
         ends: Ends,
-        operation: &'static str,
         work: impl FnOnce(&dyn Transaction) -> Reply<T>,
         convert: impl FnOnce(T) -> U + Send + 'static,
-    ) -> ForeignReply<U> {
+    ) {
         if ends != Ends::Abandons {
-            checked!(self.in_time());
+            checked!(reply, self.in_time());
         }
-        let turn = checked!(self.stage.claim(ends));
+        let turn = checked!(reply, self.stage.claim(ends));
         let work = || turn.around(work(&**self.transaction));
-        self.guard.call(call.request_id(), effect, operation, work, convert)
+        self.guard.call(reply, call, work, convert)
     }
 }
 
@@ -118,56 +117,93 @@ impl Drop for TransactionBridge {
 }
 
 impl ForeignTransaction for TransactionBridge {
-    fn get(&self, call: &CallContext<'_>, request: Request<'_, Key<'_>>) -> ForeignReply<ROption<Record>> {
-        let key = checked!(check::understood(call, request));
-        checked!(check::key(&self.capabilities, key));
-        self.call(call, Effect::Reads, Ends::No, "transaction get", |tx| tx.get(call, key), ROption::from)
-    }
-
-    fn put(&self, call: &CallContext<'_>, request: Request<'_, Put<'_>>) -> ForeignReply<()> {
-        let put = checked!(check::understood(call, request));
-        checked!(self.writable());
-        checked!(check::put(&self.capabilities, &put));
-        checked!(self.account(put.key().bytes().len() + put.value().len()));
-        self.call(call, Effect::Reads, Ends::No, "transaction put", |tx| tx.put(call, put), |()| ())
-    }
-
-    fn delete(&self, call: &CallContext<'_>, request: Request<'_, Delete<'_>>) -> ForeignReply<bool> {
-        let delete = checked!(check::understood(call, request));
-        checked!(self.writable());
-        checked!(check::delete(&self.capabilities, &delete));
-        checked!(self.account(delete.key().bytes().len()));
+    fn get(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Key<'_>>,
+        reply: &mut ForeignReply<ROption<Record>>,
+    ) {
+        let key = checked!(reply, check::understood(call, request));
+        checked!(reply, check::key(&self.capabilities, key));
         self.call(
-            call,
-            Effect::Reads,
+            reply,
+            GuardedCall::reads(call, "transaction get"),
             Ends::No,
-            "transaction delete",
+            |tx| tx.get(call, key),
+            ROption::from,
+        )
+    }
+
+    fn put(&self, call: &CallContext<'_>, request: &Request<'_, Put<'_>>, reply: &mut ForeignReply<()>) {
+        let put = checked!(reply, check::understood(call, request));
+        checked!(reply, self.writable());
+        checked!(reply, check::put(&self.capabilities, &put));
+        checked!(reply, self.account(put.key().bytes().len() + put.value().len()));
+        self.call(
+            reply,
+            GuardedCall::reads(call, "transaction put"),
+            Ends::No,
+            |tx| tx.put(call, put),
+            |()| (),
+        )
+    }
+
+    fn delete(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Delete<'_>>,
+        reply: &mut ForeignReply<bool>,
+    ) {
+        let delete = checked!(reply, check::understood(call, request));
+        checked!(reply, self.writable());
+        checked!(reply, check::delete(&self.capabilities, &delete));
+        checked!(reply, self.account(delete.key().bytes().len()));
+        self.call(
+            reply,
+            GuardedCall::reads(call, "transaction delete"),
+            Ends::No,
             |tx| tx.delete(call, delete),
             |existed| existed,
         )
     }
 
-    fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page> {
-        let scan = checked!(check::understood(call, request));
-        checked!(check::scan(&self.capabilities, &scan));
-        let (plan, seal) = checked!(Scanning::begin(&scan, &self.cursors));
-        self.call(call, Effect::Reads, Ends::No, "transaction scan", |tx| tx.scan(call, plan), seal)
+    fn scan(&self, call: &CallContext<'_>, request: &Request<'_, Scan<'_>>, reply: &mut ForeignReply<Page>) {
+        let scan = checked!(reply, check::understood(call, request));
+        checked!(reply, check::scan(&self.capabilities, &scan));
+        let (plan, seal) = checked!(reply, Scanning::begin(&scan, &self.cursors));
+        self.call(
+            reply,
+            GuardedCall::reads(call, "transaction scan"),
+            Ends::No,
+            |tx| tx.scan(call, plan),
+            seal,
+        )
     }
 
-    fn commit(&self, call: &CallContext<'_>, request: Request<'_, WriteId>) -> ForeignReply<Committed> {
-        let write_id = checked!(check::understood(call, request));
+    fn commit(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, WriteId>,
+        reply: &mut ForeignReply<Committed>,
+    ) {
+        let write_id = checked!(reply, check::understood(call, request));
         self.call(
-            call,
-            Effect::Writes,
+            reply,
+            GuardedCall::writes(call, "commit"),
             Ends::Yes,
-            "commit",
             |tx| tx.commit(call, write_id),
             |committed| committed,
         )
     }
 
-    fn rollback(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()> {
-        checked!(check::understood(call, request));
-        self.call(call, Effect::Reads, Ends::Abandons, "rollback", |tx| tx.rollback(call), |()| ())
+    fn rollback(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<()>) {
+        checked!(reply, check::understood(call, request));
+        self.call(
+            reply,
+            GuardedCall::reads(call, "rollback"),
+            Ends::Abandons,
+            |tx| tx.rollback(call),
+            |()| (),
+        )
     }
 }

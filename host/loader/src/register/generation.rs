@@ -13,7 +13,9 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use crate::{BackendConfig, CallContext, Error, ErrorCode, Plugin, Store, services::ServiceContext};
+use crate::{
+    BackendConfig, CallContext, Error, ErrorCode, Plugin, Store, polls::PollWatch, services::ServiceContext,
+};
 
 /// One opening of a backend. A swap makes a new one and retires the old.
 pub struct Generation {
@@ -95,6 +97,17 @@ impl Generation {
     /// What the backend has measured: totals of counters, last values of the rest.
     pub fn metrics(&self) -> BTreeMap<String, f64> {
         self.context.metrics()
+    }
+
+    /// How often a call or a poll of this opening blocked its thread for longer than
+    /// [`SLOW_POLL`](crate::polls::SLOW_POLL).
+    pub fn slow_polls(&self) -> u64 {
+        self.context.polls().slow()
+    }
+
+    /// Starts a call of the store. If it blocks the thread, that counts as a slow poll.
+    pub fn start<T>(&self, call: impl FnOnce(&Self) -> T) -> T {
+        PollWatch::new(self.context.polls()).timed(|| call(self))
     }
 
     /// Resolves when calls that still run on this generation must end: it was swapped for another, and the

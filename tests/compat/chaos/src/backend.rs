@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use keyway_loader::{BackendConfig, Chain, Generation, configure::configure, probe};
+use keyway_loader::{Answered, BackendConfig, Chain, Generation, configure::configure, probe};
 use keyway_sdk::{
     AbiBytes, Backend, BackupLevel, BackupStream, Batch, BatchResult, Begin, CallContext, Capabilities,
     Delete, DropKeyspace, Durability, Error, ErrorCode, Features, Health, Isolation, Key, Limits,
@@ -93,7 +93,7 @@ fn lost(effect: Effect) -> Error {
 }
 
 impl Chaos {
-    fn call<T: Send + 'static>(
+    fn call<T: Answered + Send + 'static>(
         &self,
         (name, keyspace): (&str, Option<&str>),
         effect: Effect,
@@ -106,7 +106,7 @@ impl Chaos {
     }
 
     /// What the backend within answers, or the fault instead.
-    fn answer<T: Send + 'static>(
+    fn answer<T: Answered + Send + 'static>(
         &self,
         fault: Option<Fault>,
         effect: Effect,
@@ -165,7 +165,7 @@ impl Chaos {
 }
 
 /// The result of a reply that is there.
-fn ready<T>(reply: keyway_loader::Reply<T>) -> Option<Result<T>> {
+fn ready<T: Answered>(reply: keyway_loader::Reply<T>) -> Option<Result<T>> {
     let mut reply = reply;
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match future::Future::poll(std::pin::Pin::new(&mut reply), &mut context) {

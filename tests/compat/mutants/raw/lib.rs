@@ -8,14 +8,9 @@
 mod store;
 mod transaction;
 
-use abi_stable::{
-    prefix_type::PrefixTypeTrait,
-    sabi_trait::TD_Opaque,
-    std_types::{RResult, RStr},
-};
+use abi_stable::{prefix_type::PrefixTypeTrait, sabi_trait::TD_Opaque, std_types::RStr};
 use keyway_abi::{
-    Answer, ForeignReply, MaybeReady, OpenArgs, RootModuleExport, StorageBackend, StorageBackendRef,
-    StoreObject,
+    ForeignReply, OpenArgs, RootModuleExport, StorageBackend, StorageBackendRef, StoreObject,
     root::{construct_root_module, root_module_export},
 };
 use keyway_memory_backend::Memory;
@@ -43,9 +38,9 @@ unsafe extern "C" fn open(args: OpenArgs<'_>) -> ForeignReply<StoreObject> {
     // SAFETY: the arguments are the host's own, but for a text.
     let opened = unsafe { exported_root::<Sound>(descriptor).open()(sound) };
     match opened {
-        MaybeReady::Ready(RResult::ROk(answer)) => {
+        ForeignReply::Ready(answer) => {
             let beneath = Beneath { inner: answer.into_body(), defect };
-            MaybeReady::Ready(RResult::ROk(Answer::new(StoreObject::from_value(beneath, TD_Opaque))))
+            Ok(StoreObject::from_value(beneath, TD_Opaque)).into()
         }
         other => other,
     }

@@ -1,14 +1,16 @@
 //! A store that does not see to what it declares.
 
+use std::mem;
+
 use abi_stable::{
     sabi_trait::TD_Opaque,
-    std_types::{ROption, RResult, RSlice, RStr, RString, RVec},
+    std_types::{ROption, RSlice, RStr, RString, RVec},
 };
 use keyway_abi::{
-    AbiBytes, Answer, BackupLevel, BackupObject, Batch, BatchResult, Begin, CallContext, Capabilities,
-    Delete, DropKeyspace, Error, ErrorCode, Features, ForeignReply, Health, Isolation, Key, Limits,
-    MaybeReady, Op, Page, Put, Record, Records, Request, RestoreMode, RestoreObject, Scan, StoreObject,
-    TransactionObject, Version, store::Store,
+    AbiBytes, BackupLevel, BackupObject, Batch, BatchResult, Begin, CallContext, Capabilities, Delete,
+    DropKeyspace, Error, ErrorCode, Features, ForeignReply, Health, Isolation, Key, Limits, Op, Page, Put,
+    Record, Records, Request, RestoreMode, RestoreObject, Scan, StoreObject, TransactionObject, Version,
+    store::Store,
 };
 
 use crate::transaction::CommitsTwice;
@@ -54,14 +56,10 @@ pub(crate) struct Beneath {
     pub(crate) defect: Defect,
 }
 
-fn ready<T>(result: Result<T, Error>) -> ForeignReply<T> {
-    MaybeReady::Ready(RResult::from(result.map(Answer::new)))
-}
-
 /// The code of an answer that is there and an error.
 fn code<T>(reply: &ForeignReply<T>) -> Option<ErrorCode> {
     match reply {
-        MaybeReady::Ready(RResult::RErr(error)) => Some(error.code()),
+        ForeignReply::Failed(error) => Some(error.code()),
         _ => None,
     }
 }
@@ -94,120 +92,151 @@ impl Store for Beneath {
         }
     }
 
-    fn get(&self, call: &CallContext<'_>, request: Request<'_, Key<'_>>) -> ForeignReply<ROption<Record>> {
+    fn get(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Key<'_>>,
+        reply: &mut ForeignReply<ROption<Record>>,
+    ) {
         assert!(self.defect != Defect::PanicsAcrossTheBoundary, "this panic crosses the boundary");
-        self.inner.get(call, request)
+        self.inner.get(call, request, reply);
     }
 
     fn get_many(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, RSlice<'_, Key<'_>>>,
-    ) -> ForeignReply<Records> {
-        self.inner.get_many(call, request)
+        request: &Request<'_, RSlice<'_, Key<'_>>>,
+        reply: &mut ForeignReply<Records>,
+    ) {
+        self.inner.get_many(call, request, reply);
     }
 
-    fn put(&self, call: &CallContext<'_>, request: Request<'_, Put<'_>>) -> ForeignReply<Version> {
-        let put = request.into_body();
+    fn put(&self, call: &CallContext<'_>, request: &Request<'_, Put<'_>>, reply: &mut ForeignReply<Version>) {
+        let put = request.body();
         let limit = usize::try_from(self.inner.capabilities().limits.key_bytes).unwrap_or(usize::MAX);
         let key = put.key();
         if self.defect == Defect::LimitIsOneLess && key.bytes().len() == limit {
-            return ready(Err(Error::new(ErrorCode::TOO_LARGE, "the key is as long as the limit")));
+            let error = Error::new(ErrorCode::TOO_LARGE, "the key is as long as the limit");
+            return *reply = ForeignReply::Failed(error);
         }
-        let reply = self.inner.put(call, Request::new(put));
-        if self.defect == Defect::TooLargeLeavesATrace && code(&reply) == Some(ErrorCode::TOO_LARGE) {
+        self.inner.put(call, request, reply);
+        if self.defect == Defect::TooLargeLeavesATrace && code(reply) == Some(ErrorCode::TOO_LARGE) {
             let cut = key.bytes().get(..limit).unwrap_or(key.bytes());
             let trace = Put::new(Key::new(key.keyspace(), cut), b"cut off").with_write_id(put.write_id());
-            drop(self.inner.put(call, Request::new(trace)));
+            self.inner.put(call, &Request::new(trace), &mut ForeignReply::Unwritten);
         }
-        reply
     }
 
-    fn delete(&self, call: &CallContext<'_>, request: Request<'_, Delete<'_>>) -> ForeignReply<bool> {
-        self.inner.delete(call, request)
+    fn delete(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Delete<'_>>,
+        reply: &mut ForeignReply<bool>,
+    ) {
+        self.inner.delete(call, request, reply);
     }
 
-    fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page> {
-        let scan = request.into_body();
-        let reply = self.inner.scan(call, Request::new(scan));
-        if self.defect == Defect::CursorIsNotChecked && code(&reply) == Some(ErrorCode::CURSOR_EXPIRED) {
-            return self.inner.scan(call, Request::new(scan.resuming_at(b"")));
+    fn scan(&self, call: &CallContext<'_>, request: &Request<'_, Scan<'_>>, reply: &mut ForeignReply<Page>) {
+        let scan = request.body();
+        self.inner.scan(call, request, reply);
+        if self.defect == Defect::CursorIsNotChecked && code(reply) == Some(ErrorCode::CURSOR_EXPIRED) {
+            self.inner.scan(call, &Request::new(scan.resuming_at(b"")), reply);
         }
-        reply
     }
 
-    fn apply(&self, call: &CallContext<'_>, request: Request<'_, Batch<'_>>) -> ForeignReply<BatchResult> {
-        let batch = request.into_body();
+    fn apply(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Batch<'_>>,
+        reply: &mut ForeignReply<BatchResult>,
+    ) {
+        let batch = request.body();
         if self.defect == Defect::TakesAKeyTwice {
             let mut ops: Vec<Op<'_>> = Vec::new();
             for op in batch.ops() {
                 ops.retain(|earlier| earlier.key() != op.key());
                 ops.push(*op);
             }
-            return self.inner.apply(call, Request::new(Batch::new(&ops, batch.mode(), batch.write_id())));
+            let batch = Batch::new(&ops, batch.mode(), batch.write_id());
+            return self.inner.apply(call, &Request::new(batch), reply);
         }
-        self.inner.apply(call, Request::new(batch))
+        self.inner.apply(call, request, reply);
     }
 
-    fn begin(&self, call: &CallContext<'_>, request: Request<'_, Begin>) -> ForeignReply<TransactionObject> {
-        match self.inner.begin(call, request) {
-            MaybeReady::Ready(RResult::ROk(answer)) if self.defect == Defect::CommitsTwice => {
-                let twice = CommitsTwice { inner: answer.into_body() };
-                ready(Ok(TransactionObject::from_value(twice, TD_Opaque)))
-            }
-            reply => reply,
+    fn begin(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Begin>,
+        reply: &mut ForeignReply<TransactionObject>,
+    ) {
+        self.inner.begin(call, request, reply);
+        if self.defect != Defect::CommitsTwice {
+            return;
+        }
+        if let ForeignReply::Ready(answer) = mem::replace(reply, ForeignReply::Unwritten) {
+            let twice = CommitsTwice { inner: answer.into_body() };
+            *reply = Ok(TransactionObject::from_value(twice, TD_Opaque)).into();
         }
     }
 
     fn keyspaces(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, RStr<'_>>,
-    ) -> ForeignReply<RVec<RString>> {
-        self.inner.keyspaces(call, request)
+        request: &Request<'_, RStr<'_>>,
+        reply: &mut ForeignReply<RVec<RString>>,
+    ) {
+        self.inner.keyspaces(call, request, reply);
     }
 
     fn drop_keyspace(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, DropKeyspace<'_>>,
-    ) -> ForeignReply<bool> {
-        self.inner.drop_keyspace(call, request)
+        request: &Request<'_, DropKeyspace<'_>>,
+        reply: &mut ForeignReply<bool>,
+    ) {
+        self.inner.drop_keyspace(call, request, reply);
     }
 
-    fn health(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<Health> {
-        self.inner.health(call, request)
+    fn health(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<Health>) {
+        self.inner.health(call, request, reply);
     }
 
-    fn backup(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<BackupObject> {
-        self.inner.backup(call, request)
+    fn backup(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, ()>,
+        reply: &mut ForeignReply<BackupObject>,
+    ) {
+        self.inner.backup(call, request, reply);
     }
 
     fn restore(
         &self,
         call: &CallContext<'_>,
-        request: Request<'_, RestoreMode>,
-    ) -> ForeignReply<RestoreObject> {
-        self.inner.restore(call, request)
+        request: &Request<'_, RestoreMode>,
+        reply: &mut ForeignReply<RestoreObject>,
+    ) {
+        self.inner.restore(call, request, reply);
     }
 
-    fn upgrade(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<u32> {
-        self.inner.upgrade(call, request)
+    fn upgrade(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<u32>) {
+        self.inner.upgrade(call, request, reply);
     }
 
     fn extension(
         &self,
         call: &CallContext<'_>,
         name: RStr<'_>,
-        request: Request<'_, RSlice<'_, u8>>,
-    ) -> ForeignReply<AbiBytes> {
-        self.inner.extension(call, name, request)
+        request: &Request<'_, RSlice<'_, u8>>,
+        reply: &mut ForeignReply<AbiBytes>,
+    ) {
+        self.inner.extension(call, name, request, reply);
     }
 
-    fn shutdown(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()> {
+    fn shutdown(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<()>) {
         if self.defect == Defect::WorksAfterShutdown {
-            return ready(Ok(()));
+            return *reply = Ok(()).into();
         }
-        self.inner.shutdown(call, request)
+        self.inner.shutdown(call, request, reply);
     }
 }

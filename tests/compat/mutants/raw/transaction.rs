@@ -1,9 +1,9 @@
 //! A transaction that can be committed again.
 
-use abi_stable::std_types::{ROption, RResult};
+use abi_stable::std_types::ROption;
 use keyway_abi::{
-    Answer, CallContext, Committed, Delete, ErrorCode, ForeignReply, Key, MaybeReady, Page, Put, Record,
-    Request, Scan, TransactionObject, WriteId, transaction::Transaction,
+    Answer, CallContext, Committed, Delete, ErrorCode, ForeignReply, Key, Page, Put, Record, Request, Scan,
+    TransactionObject, WriteId, transaction::Transaction,
 };
 
 pub(crate) struct CommitsTwice {
@@ -11,32 +11,47 @@ pub(crate) struct CommitsTwice {
 }
 
 impl Transaction for CommitsTwice {
-    fn get(&self, call: &CallContext<'_>, request: Request<'_, Key<'_>>) -> ForeignReply<ROption<Record>> {
-        self.inner.get(call, request)
+    fn get(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Key<'_>>,
+        reply: &mut ForeignReply<ROption<Record>>,
+    ) {
+        self.inner.get(call, request, reply);
     }
 
-    fn put(&self, call: &CallContext<'_>, request: Request<'_, Put<'_>>) -> ForeignReply<()> {
-        self.inner.put(call, request)
+    fn put(&self, call: &CallContext<'_>, request: &Request<'_, Put<'_>>, reply: &mut ForeignReply<()>) {
+        self.inner.put(call, request, reply);
     }
 
-    fn delete(&self, call: &CallContext<'_>, request: Request<'_, Delete<'_>>) -> ForeignReply<bool> {
-        self.inner.delete(call, request)
+    fn delete(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, Delete<'_>>,
+        reply: &mut ForeignReply<bool>,
+    ) {
+        self.inner.delete(call, request, reply);
     }
 
-    fn scan(&self, call: &CallContext<'_>, request: Request<'_, Scan<'_>>) -> ForeignReply<Page> {
-        self.inner.scan(call, request)
+    fn scan(&self, call: &CallContext<'_>, request: &Request<'_, Scan<'_>>, reply: &mut ForeignReply<Page>) {
+        self.inner.scan(call, request, reply);
     }
 
-    fn commit(&self, call: &CallContext<'_>, request: Request<'_, WriteId>) -> ForeignReply<Committed> {
-        match self.inner.commit(call, request) {
-            MaybeReady::Ready(RResult::RErr(error)) if error.code() == ErrorCode::CLOSED => {
-                MaybeReady::Ready(RResult::ROk(Answer::new(Committed::default())))
-            }
-            reply => reply,
+    fn commit(
+        &self,
+        call: &CallContext<'_>,
+        request: &Request<'_, WriteId>,
+        reply: &mut ForeignReply<Committed>,
+    ) {
+        self.inner.commit(call, request, reply);
+        if let ForeignReply::Failed(error) = reply
+            && error.code() == ErrorCode::CLOSED
+        {
+            *reply = ForeignReply::Ready(Answer::new(Committed::default()));
         }
     }
 
-    fn rollback(&self, call: &CallContext<'_>, request: Request<'_, ()>) -> ForeignReply<()> {
-        self.inner.rollback(call, request)
+    fn rollback(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<()>) {
+        self.inner.rollback(call, request, reply);
     }
 }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use keyway_loader::{
-    Batch, BatchMode, Begin, CallContext, DropKeyspace, Error, Features, Isolation, Op, Outcome, Put, Reply,
-    Scan,
+    Answered, Batch, BatchMode, Begin, CallContext, DropKeyspace, Error, Features, Isolation, Op, Outcome,
+    Put, Reply, Scan,
 };
 
 use crate::{
@@ -109,7 +109,7 @@ fn expect_undone(h: &Harness<'_>, denied: &[(&[u8], Vec<u8>, Error)]) -> Outcome
 }
 
 /// Polls a reply up to `times` times, and drops it. Answers the result if the reply was ready by then.
-pub(super) fn polled<T>(reply: Reply<T>, times: u64) -> Option<Result<T, Error>> {
+pub(super) fn polled<T: Answered>(reply: Reply<T>, times: u64) -> Option<Result<T, Error>> {
     let mut reply = std::pin::pin!(reply);
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..times {

@@ -125,6 +125,12 @@ fn samples(edge: &Edge) -> Vec<Sample> {
                 Circuit::Open => 2,
             },
         });
+        samples.push(Sample {
+            name: "keyway_backend_slow_polls_total",
+            help: "Calls and polls in which a backend blocked a thread of the server for more than 5 ms.",
+            labels: vec![backend()],
+            value: generation.slow_polls(),
+        });
         for (name, value) in generation.metrics() {
             samples.push(Sample {
                 name: "keyway_backend_own",
