@@ -8,7 +8,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{ErrorKind, Write},
     path::Path,
     process::{Command, Stdio},
 };
@@ -107,7 +107,11 @@ impl Reader {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        writeln!(shell.stdin.take().unwrap(), "{input}").unwrap();
+        match writeln!(shell.stdin.take().unwrap(), "{input}") {
+            // Most commands read nothing, and some have ended by now.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe && !asks => {}
+            written => written.unwrap(),
+        }
         let output = shell.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{line}\n{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -126,6 +130,11 @@ impl Reader {
         said
     }
 
+    /// Whether the programs that the documents use are here.
+    fn is_equipped() -> bool {
+        keyway_e2e::needed("curl", Command::new("curl").arg("--version").output()).is_some()
+    }
+
     /// Types all lines of a block that begin with a prompt.
     fn follows(&mut self, block: &Block) -> Vec<String> {
         let lines: Vec<&str> = block.text.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
@@ -136,6 +145,9 @@ impl Reader {
 
 #[test]
 fn operations_lead_to_a_protected_monitored_server() {
+    if !Reader::is_equipped() {
+        return;
+    }
     let blocks = blocks(&manual());
     let of = |language: &'static str| blocks.iter().filter(move |block| block.language == language);
     let mut reader = Reader::new();
@@ -206,6 +218,9 @@ fn check_unit(unit: &str, path: impl AsRef<Path>) {
 
 #[test]
 fn five_minutes_of_the_readme() {
+    if !Reader::is_equipped() {
+        return;
+    }
     let blocks = blocks(README);
     let mut reader = Reader::new();
     let site = reader.site.path("");
