@@ -20,13 +20,13 @@ use crate::{
     subject::clear,
     verdict::{Effort, Outcomes, Stop},
 };
-pub(crate) use Stop::Broken;
+pub(crate) use Stop::{Broken, Misread};
 
-/// Breaks the case unless the promise holds.
+/// Breaks the case unless the promise holds, about what was read.
 macro_rules! promise {
     ($holds:expr, $($text:tt)+) => {
         if !$holds {
-            return Err($crate::Stop::Broken(format!($($text)+)));
+            return Err($crate::Stop::Misread(format!($($text)+)));
         }
     };
 }
@@ -172,7 +172,7 @@ impl<'a> Harness<'a> {
     pub(crate) fn value(&self, key: &[u8]) -> Result<Vec<u8>, Stop> {
         match self.get(key)? {
             Some(record) => Ok(record.value().to_vec()),
-            None => Err(Broken(format!("the key \"{}\" is missing", key.escape_ascii()))),
+            None => Err(Misread(format!("the key \"{}\" is missing", key.escape_ascii()))),
         }
     }
 

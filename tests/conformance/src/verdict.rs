@@ -19,6 +19,8 @@ pub enum Effort {
 pub enum Stop {
     /// The promise is broken: what was seen.
     Broken(String),
+    /// A read did not answer what it had to: the promise is broken, unless reads may be of an earlier state.
+    Misread(String),
     /// It could be neither kept nor broken here: why.
     Unproved(String),
     /// Concurrent work interfered, and the error proves that nothing was changed. If the case does not retry,
@@ -32,10 +34,11 @@ pub(crate) type Outcomes = Result<(), Stop>;
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         let text = format!("an operation that must succeed failed: {error}");
-        if error.code() == ErrorCode::CONFLICT && error.outcome() == Outcome::NOT_APPLIED {
-            Self::Conflict(text)
-        } else {
-            Self::Broken(text)
+        match error.code() {
+            ErrorCode::CONFLICT if error.outcome() == Outcome::NOT_APPLIED => Self::Conflict(text),
+            // The version of its condition may come from a read.
+            ErrorCode::PRECONDITION_FAILED => Self::Misread(text),
+            _ => Self::Broken(text),
         }
     }
 }
@@ -59,7 +62,7 @@ impl From<Outcomes> for Verdict {
         match outcomes {
             Ok(()) => Self::Kept,
             Err(Stop::Unproved(why)) => Self::Unproved(why),
-            Err(Stop::Broken(seen) | Stop::Conflict(seen)) => Self::Broken(seen),
+            Err(Stop::Broken(seen) | Stop::Misread(seen) | Stop::Conflict(seen)) => Self::Broken(seen),
         }
     }
 }

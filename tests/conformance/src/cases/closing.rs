@@ -14,7 +14,7 @@ use keyway_loader::{
 use super::operations::has_store_beneath;
 use crate::{
     Case,
-    harness::{Broken, Harness, call, promise, refused, wait, write_id},
+    harness::{Broken, Harness, Misread, call, promise, refused, wait, write_id},
     ledger::Ledger,
     verdict::Outcomes,
 };
@@ -139,7 +139,7 @@ fn shutdown_in_flight(h: &Harness<'_>) -> Outcomes {
             for ledger in &mut ledgers {
                 ledger
                     .check(&h.store())
-                    .map_err(|found| Broken(format!("after a shutdown with calls in flight: {found}")))?;
+                    .map_err(|found| Misread(format!("after a shutdown with calls in flight: {found}")))?;
             }
         }
     }

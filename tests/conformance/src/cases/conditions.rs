@@ -7,7 +7,7 @@ use keyway_loader::{Condition, ErrorCode, Sharing};
 use super::workplace::Workplace;
 use crate::{
     Case,
-    harness::{Broken, Harness, again_on_conflict, call, promise, refused, wait, write_id},
+    harness::{Harness, Misread, again_on_conflict, call, promise, refused, wait, write_id},
     verdict::{Outcomes, Stop},
 };
 
@@ -187,7 +187,8 @@ fn expect_sum(h: &Harness<'_>, expected: usize) -> Outcomes {
 fn increment(store: &keyway_loader::Store, keyspace: &str) -> Outcomes {
     let key = keyway_loader::Key::new(keyspace, b"counter");
     loop {
-        let record = wait(store.get(&call(), key))?.ok_or_else(|| Broken("the counter is missing".into()))?;
+        let record =
+            wait(store.get(&call(), key))?.ok_or_else(|| Misread("the counter is missing".into()))?;
         let count: usize = String::from_utf8_lossy(record.value()).parse().unwrap_or(0);
         let next = (count + 1).to_string();
         let put = keyway_loader::Put::new(key, next.as_bytes()).when(Condition::Version(record.version()));

@@ -95,7 +95,7 @@ fn not_both_commit(work: [(Transaction, Work<'_>); 2], what: &str) -> Outcomes {
         match write(tx).and_then(|()| Ok(wait(tx.commit(&call(), write_id())).map(drop)?)) {
             Ok(()) => Ok(true),
             Err(Stop::Conflict(_)) => Ok(false),
-            Err(Stop::Broken(seen)) => {
+            Err(Stop::Broken(seen) | Stop::Misread(seen)) => {
                 Err(Broken(format!("one of two transactions ({what}) was not told Conflict: {seen}")))
             }
             Err(other) => Err(other),

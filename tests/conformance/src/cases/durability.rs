@@ -13,7 +13,7 @@ use keyway_loader::{
 use super::workplace::Workplace;
 use crate::{
     Case, Faults,
-    harness::{Broken, Harness, call, promise, wait, write_id},
+    harness::{Broken, Harness, Misread, call, promise, wait, write_id},
     ledger::{Event, Ledger},
     random::Random,
     verdict::{Outcomes, Stop},
@@ -66,7 +66,7 @@ fn survives_crash(capabilities: &Capabilities) -> bool {
 }
 
 fn broken(what: &str) -> impl Fn(String) -> Stop {
-    move |found| Broken(format!("{what}: {found}"))
+    move |found| Misread(format!("{what}: {found}"))
 }
 
 fn survive_reopening(h: &Harness<'_>) -> Outcomes {
@@ -221,7 +221,7 @@ fn survive_power_loss(h: &Harness<'_>) -> Outcomes {
             let _dark = wait(store.shutdown(&call()));
         }
         faults.settle(random.number())?;
-        let lost = |found| Broken(format!("after a loss of power, round {round}: {found}"));
+        let lost = |found| Misread(format!("after a loss of power, round {round}: {found}"));
         let store = h.try_open().map_err(lost)?;
         for ledger in &mut ledgers {
             ledger.check(&store).map_err(lost)?;

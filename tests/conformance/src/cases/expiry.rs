@@ -9,7 +9,7 @@ use keyway_loader::{
 
 use crate::{
     Case,
-    harness::{Broken, Harness, KeyValue, call, collect, promise, refused, wait, write_id},
+    harness::{Harness, KeyValue, Misread, call, collect, promise, refused, wait, write_id},
     verdict::Outcomes,
 };
 
@@ -144,10 +144,11 @@ fn passes(h: &Harness<'_>) -> Outcomes {
 fn kept(h: &Harness<'_>) -> Outcomes {
     let expires_at_ms = ms_from_now(Duration::from_secs(3_600));
     put_expiring(h, b"k", expires_at_ms)?;
-    let record = h.get(b"k")?.ok_or_else(|| Broken("a record is absent an hour before it expires".into()))?;
+    let record =
+        h.get(b"k")?.ok_or_else(|| Misread("a record is absent an hour before it expires".into()))?;
     promise!(record.expires_at_ms() == Some(expires_at_ms), "the expiry came back changed");
     h.put(b"k", b"v")?;
-    let record = h.get(b"k")?.ok_or_else(|| Broken("a written key is missing".into()))?;
+    let record = h.get(b"k")?.ok_or_else(|| Misread("a written key is missing".into()))?;
     promise!(record.expires_at_ms().is_none(), "a write without expiry kept the old one");
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::{
         lists::{Ended, ListHistory, Step},
         registers::{RegisterHistory, RegisterOp},
     },
-    harness::{Broken, Harness, again_on_conflict, call, promise, wait, write_id},
+    harness::{Harness, Misread, again_on_conflict, call, promise, wait, write_id},
     random::Random,
     verdict::Outcomes,
 };
@@ -87,7 +87,7 @@ fn use_register(
                 let seen = match h.get(key)? {
                     None => 0,
                     Some(record) => number(record.value()).ok_or_else(|| {
-                        Broken(format!("a value that was never written: {}", record.value().escape_ascii()))
+                        Misread(format!("a value that was never written: {}", record.value().escape_ascii()))
                     })?,
                 };
                 history.answer(called, RegisterOp::Read(Some(seen)));
@@ -141,7 +141,7 @@ fn lists(h: &Harness<'_>) -> Outcomes {
             clients.into_iter().try_for_each(|client| client.join().expect("a client does not panic"))
         })?;
         let model = model(h);
-        history.check(model).map_err(|anomaly| Broken(format!("it is not {model}: {anomaly}")))?;
+        history.check(model).map_err(|anomaly| Misread(format!("it is not {model}: {anomaly}")))?;
     }
     Ok(())
 }

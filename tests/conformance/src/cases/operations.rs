@@ -11,7 +11,7 @@ use keyway_loader::{
 
 use crate::{
     Case, Trouble,
-    harness::{Broken, Harness, call, promise, refused, wait, write_id},
+    harness::{Broken, Harness, Misread, call, promise, refused, wait, write_id},
     ledger::Ledger,
     verdict::{Outcomes, Stop},
 };
@@ -90,7 +90,7 @@ fn through_trouble(h: &Harness<'_>, trouble: Trouble) -> Outcomes {
     promise!(!told.detail().is_empty(), "the store {trouble}, and health does not say what is wrong");
     if trouble != Trouble::Gone {
         promise!(!told.is_writable(), "the store {trouble}, and health says that it can be written");
-        ledger.check(&h.store()).map_err(|found| Broken(format!("while the store {trouble}: {found}")))?;
+        ledger.check(&h.store()).map_err(|found| Misread(format!("while the store {trouble}: {found}")))?;
     }
     let acknowledged = (0..20_u64).filter(|number| put_in_time(h, *number).is_ok()).count();
     promise!(acknowledged == 0, "the store {trouble}, and {acknowledged} of 20 writes were acknowledged");
@@ -104,7 +104,7 @@ fn through_trouble(h: &Harness<'_>, trouble: Trouble) -> Outcomes {
         );
         thread::sleep(Duration::from_millis(50));
     }
-    let after = |found| Broken(format!("after the store was in trouble ({trouble}): {found}"));
+    let after = |found| Misread(format!("after the store was in trouble ({trouble}): {found}"));
     ledger.check(&h.store()).map_err(after)?;
     for _ in 0..20 {
         ledger.write(&h.store(), &mut random, &mut |_| ())?;

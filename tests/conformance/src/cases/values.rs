@@ -6,7 +6,7 @@ use keyway_loader::{BatchMode, Key, Op, Put, Scan};
 
 use crate::{
     Case,
-    harness::{Broken, Harness, call, collect, promise, wait, write_id},
+    harness::{Harness, Misread, call, collect, promise, wait, write_id},
     verdict::Outcomes,
 };
 
@@ -61,7 +61,7 @@ fn missing_key(h: &Harness<'_>) -> Outcomes {
 
 fn put_then_get(h: &Harness<'_>) -> Outcomes {
     let first = h.put(b"k", b"one")?;
-    let record = h.get(b"k")?.ok_or_else(|| Broken("a written key is missing".into()))?;
+    let record = h.get(b"k")?.ok_or_else(|| Misread("a written key is missing".into()))?;
     promise!(record.value() == b"one", "another value came back than was written");
     promise!(record.version() == first, "get has another version than put answered");
     promise!(record.expires_at_ms().is_none(), "a record without expiry came back with one");

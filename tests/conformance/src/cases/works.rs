@@ -28,7 +28,7 @@ pub(crate) fn run(name: &str, number: u64, ground: &Ground<'_>, journal: &Path) 
         let store = ground.subject.open(ground.data_dir)?;
         let place = Workplace { store, ground, number, journal };
         work(&place).map_err(|stop| match stop {
-            Stop::Broken(text) | Stop::Unproved(text) | Stop::Conflict(text) => text,
+            Stop::Broken(text) | Stop::Misread(text) | Stop::Unproved(text) | Stop::Conflict(text) => text,
         })
     };
     match done() {

@@ -147,8 +147,9 @@ pub(super) fn run_case(ground: Ground<'_>, case: &Case) -> Verdict {
     };
     // The suite's own: a backend's are contained by the SDK.
     match catch_unwind(AssertUnwindSafe(run)) {
-        // The suite reads back at once.
-        Ok(Err(Stop::Broken(seen) | Stop::Conflict(seen))) if may_be_stale => Verdict::Unproved(format!(
+        // The suite reads back at once. What is not about a read is broken all the same: an operation that is
+        // declared and not there, a wrong code, a second opener.
+        Ok(Err(Stop::Misread(seen) | Stop::Conflict(seen))) if may_be_stale => Verdict::Unproved(format!(
             "reads may be of an earlier state (read consistency: eventual), and this may be: {seen}"
         )),
         Ok(outcomes) => outcomes.into(),
