@@ -1,6 +1,6 @@
 //! Errors: what failed, and whether anything was changed.
 
-use std::fmt;
+use std::{fmt, io};
 
 use abi_stable::{
     StableAbi,
@@ -149,6 +149,13 @@ impl Error {
         self
     }
 
+    /// The failed call has changed nothing, for an error that leaves it open.
+    #[must_use]
+    pub fn not_applied(mut self) -> Self {
+        self.0.outcome = Outcome::NOT_APPLIED;
+        self
+    }
+
     /// The position, in the request, of the item that failed.
     #[must_use]
     #[inline]
@@ -207,6 +214,30 @@ impl Error {
     #[inline]
     pub fn native_code(&self) -> &str {
         &self.0.native_code
+    }
+}
+
+/// A full disk is `ResourceExhausted`, a refusal `PermissionDenied`; what is not known is `Unavailable`. The errno is
+/// the native code.
+///
+/// The outcome is unknown: a write or a sync that fails may have reached the disk. Say [`Error::not_applied`] where
+/// nothing can have changed. An operation that only reads changes nothing, and the SDK says so.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        let code = match error.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge
+            | io::ErrorKind::OutOfMemory => ErrorCode::RESOURCE_EXHAUSTED,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                ErrorCode::PERMISSION_DENIED
+            }
+            io::ErrorKind::TimedOut => ErrorCode::TIMEOUT,
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorCode::CORRUPT,
+            _ => ErrorCode::UNAVAILABLE,
+        };
+        let native_code = error.raw_os_error().map(|number| format!("errno {number}")).unwrap_or_default();
+        Self::new(code, error.to_string()).with_native_code(native_code).with_unknown_outcome()
     }
 }
 

@@ -20,6 +20,12 @@ use crate::{OpenContext, PluginInfo, Reply, paging::ScanPlan};
 /// Before a method runs, the SDK has checked what the interface and the declared [`Capabilities`] demand: keyspace
 /// names, limits, flags, distinct keys in a batch, cursors. Optional operations have defaults that answer
 /// `Unsupported`; one that is not declared is never called.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a storage backend",
+    label = "this type does not implement `keyway_sdk::Backend`",
+    note = "implement `keyway_sdk::Backend` for it; if it has blocking methods (`keyway_sdk::BlockingBackend`), export \
+            `keyway_sdk::Blocking<{Self}>`"
+)]
 pub trait Backend: Send + Sync + Sized + 'static {
     /// The `config` table of a configured backend. Give it `#[serde(deny_unknown_fields)]`, and a `Debug`
     /// written by hand if it holds a password.

@@ -18,12 +18,13 @@ macro_rules! export_backend {
     ($backend:ty) => {
         #[allow(unsafe_code, reason = "the exported symbol and section are named by Keyway's interface")]
         const _: () = {
-            type Descriptor = $crate::__private::Rendered<$backend>;
+            // A function with a bound, so that a type without the trait is told as that.
+            const LEN: usize = $crate::__private::descriptor_len::<$backend>();
 
             #[used]
             #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__keyway"))]
             #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".keyway"))]
-            static KEYWAY_DESCRIPTOR: [u8; Descriptor::LEN] = Descriptor::bytes::<{ Descriptor::LEN }>();
+            static KEYWAY_DESCRIPTOR: [u8; LEN] = $crate::__private::descriptor_bytes::<$backend, LEN>();
 
             extern "C" fn descriptor() -> $crate::__private::RStr<'static> {
                 $crate::__private::RStr::from_str(

@@ -117,22 +117,28 @@
 //! [`plugin`] the facts about a library, and [`open`] the context of an opening.
 
 pub mod backend;
+pub mod blocking;
+pub mod codec;
 pub mod open;
+pub mod owned;
 pub mod paging;
 pub mod plugin;
 pub mod reply;
+pub mod versions;
 
 mod bridge;
 mod cursor;
 mod export;
 mod forward;
 mod linked;
+mod pool;
 mod rendered;
 mod result;
 mod schema;
 mod state;
 
 pub use backend::{Backend, BackupStream, RestoreSink, Transaction};
+pub use blocking::{Blocking, BlockingBackend};
 pub use bytes::Bytes;
 pub use keyway_abi::{
     AbiBytes, BackupChunk, BackupLevel, BackupPull, BackupRecord, Batch, BatchMode, BatchResult, Begin,
@@ -159,5 +165,8 @@ pub mod __private {
         root::{construct_root_module, root_module_export},
     };
 
-    pub use crate::{export::exported_root, rendered::Rendered};
+    pub use crate::{
+        export::exported_root,
+        rendered::{Rendered, descriptor_bytes, descriptor_len},
+    };
 }

@@ -1,14 +1,14 @@
 //! What a backend gets when it is opened.
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     thread::{self, JoinHandle},
 };
 
 use keyway_abi::{MetricKind, OpenArgs};
 
-use crate::state::BackendState;
+use crate::{Reply, Result, state::BackendState};
 
 /// The directory and the backend that a store is opened for. Cheap to clone; keep one to spawn threads and to
 /// record metrics.
@@ -51,6 +51,47 @@ impl OpenContext {
         })
     }
 
+    /// Does work that blocks on a thread of this backend, and answers with its result.
+    ///
+    /// The threads start when they are needed, at most [`set_blocking_threads`](Self::set_blocking_threads) of them.
+    /// If the reply is dropped before a thread takes the work, the work is not done; work that has begun comes to
+    /// its end. A panic is an error of this call. When the backend is closed, work that waits is given up, with an
+    /// error that proves that it was not done.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceExhausted` if too much work waits or the system gives no thread, `Closed` after the shutdown.
+    ///
+    /// ```
+    /// # use keyway_sdk::{OpenContext, Reply};
+    /// # use std::{fs::File, io::Write, sync::Arc};
+    /// fn append(context: &OpenContext, log: &Arc<File>, line: Vec<u8>) -> Reply<()> {
+    ///     let log = Arc::clone(log);
+    ///     context.blocking(move || {
+    ///         (&*log).write_all(&line)?;
+    ///         Ok(log.sync_data()?)
+    ///     })
+    /// }
+    /// ```
+    pub fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Reply<T> {
+        self.state.pool().run(self.state, work)
+    }
+
+    /// The most threads that do the work of [`blocking`](Self::blocking): 8, unless it is set.
+    pub fn set_blocking_threads(&self, most_threads: usize) {
+        self.state.pool().set_threads(most_threads);
+    }
+
+    /// Does work that no caller waits for. If the backend is closed, the work is dropped.
+    pub(crate) fn detached(&self, work: impl FnOnce() + Send + 'static) {
+        self.state.pool().detach(self.state, work);
+    }
+
+    /// Lets the threads end, waits for that, and then does `work` on a separate thread.
+    pub(crate) fn close_blocking(&self, work: impl FnOnce() -> Result<()> + Send + 'static) -> Reply<()> {
+        self.state.pool().close_then(self.state, work)
+    }
+
     /// Adds to a counter of this backend, which only grows. The unit is the last part of the name.
     pub fn count(&self, name: &str, increment: f64) {
         self.state.metric(MetricKind::COUNTER, name, increment);
@@ -59,5 +100,15 @@ impl OpenContext {
     /// Sets a gauge of this backend.
     pub fn gauge(&self, name: &str, value: f64) {
         self.state.metric(MetricKind::GAUGE, name, value);
+    }
+}
+
+impl fmt::Debug for OpenContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, data_dir) = (self.backend_name(), &self.data_dir);
+        f.debug_struct("OpenContext")
+            .field("backend_name", &name)
+            .field("data_dir", data_dir)
+            .finish_non_exhaustive()
     }
 }

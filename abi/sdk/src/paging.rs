@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use keyway_abi::{AbiBytes, Entry, Page, Record, Scan};
+use keyway_abi::{AbiBytes, BackupChunk, BackupPull, BackupRecord, Entry, Page, Record, Scan};
 
 /// What to walk: one scan with its cursor resolved.
 #[derive(Debug, Clone)]
@@ -219,6 +219,82 @@ impl<'a> Pager<'a> {
     pub fn finish(self) -> Page {
         self.page
     }
+}
+
+/// The page of a scan over a store that can walk its keys in order.
+///
+/// `walk` is called with the bounds that are left, and again after each common prefix. It answers the keys of the
+/// plan's keyspace between `lower` and `upper`, from the last to the first if the plan is in reverse, each with its
+/// record. A value that is not needed (`is_keys_only`) may be empty.
+///
+/// # Errors
+///
+/// Those of `walk` and of its items.
+///
+/// ```
+/// # use std::collections::BTreeMap;
+/// # use keyway_sdk::{Page, Record, Result, Version, paging::{ScanPlan, scan_with}};
+/// fn scan(keys: &BTreeMap<Vec<u8>, (Vec<u8>, Version)>, plan: ScanPlan<'_>) -> Result<Page> {
+///     scan_with(plan, |plan| {
+///         let upper = plan.upper().map(<[u8]>::to_vec);
+///         let keys = keys.range(plan.lower().to_vec()..);
+///         let inside = keys.take_while(move |(key, _)| upper.as_ref().is_none_or(|upper| *key < upper));
+///         Ok(inside.map(|(key, (value, version))| Ok((key, Record::new(value.clone(), *version)))))
+///     })
+/// }
+/// ```
+pub fn scan_with<K, I>(
+    plan: ScanPlan<'_>,
+    mut walk: impl FnMut(&ScanPlan<'_>) -> crate::Result<I>,
+) -> crate::Result<Page>
+where
+    K: AsRef<[u8]>,
+    I: Iterator<Item = crate::Result<(K, Record)>>,
+{
+    let mut pager = Pager::new(plan);
+    while !pager.plan().is_empty() {
+        let mut next = Step::Done;
+        for item in walk(pager.plan())? {
+            let (key, record) = item?;
+            let key = key.as_ref();
+            next = pager.offer(key, record.value().len(), || (AbiBytes::copy_from_slice(key), record));
+            if next != Step::Next {
+                break;
+            }
+        }
+        if next != Step::Seek {
+            break;
+        }
+    }
+    Ok(pager.finish())
+}
+
+/// The next chunk of a backup over records in the order of keyspace and key.
+///
+/// # Errors
+///
+/// Those of the records. No backup has a gap: the stream can then only be dropped.
+pub fn chunk_with(
+    records: &mut std::iter::Peekable<impl Iterator<Item = crate::Result<BackupRecord>>>,
+    pull: BackupPull,
+) -> crate::Result<BackupChunk> {
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    while let Some(next) = records.peek() {
+        if let Ok(record) = next {
+            let size = (record.key().len() + record.value().len()) as u64;
+            let is_full =
+                chunk.len() as u64 >= u64::from(pull.max_items.max(1)) || bytes + size > pull.max_bytes;
+            if is_full && !chunk.is_empty() {
+                break;
+            }
+            bytes += size;
+        }
+        if let Some(record) = records.next() {
+            chunk.push(record?);
+        }
+    }
+    let is_last = records.peek().is_none();
+    Ok(BackupChunk::new(chunk, is_last))
 }
 
 /// The bound from which a walk meets `key` first.

@@ -35,6 +35,16 @@ impl<B: Backend> Rendered<B> {
     }
 }
 
+/// The length of the descriptor of `B`.
+pub const fn descriptor_len<B: Backend>() -> usize {
+    Rendered::<B>::LEN
+}
+
+/// The descriptor of `B` as an array.
+pub const fn descriptor_bytes<B: Backend, const N: usize>() -> [u8; N] {
+    Rendered::<B>::bytes()
+}
+
 struct JsonBuffer {
     bytes: [u8; MAX_DESCRIPTOR_BYTES],
     len: usize,
@@ -131,7 +141,86 @@ impl JsonBuffer {
     }
 }
 
+/// What a loader would refuse, refused by the compiler. Messages of constant evaluation have no arguments.
+#[expect(clippy::indexing_slicing, reason = "const evaluation: out of bounds is a compile error")]
+const fn check(plugin: &PluginInfo) {
+    let name = plugin.name.as_bytes();
+    assert!(!name.is_empty(), "PluginInfo::name is empty");
+    let mut index = 0;
+    while index < name.len() {
+        let byte = name[index];
+        assert!(
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-',
+            "PluginInfo::name has lower-case letters, digits and dashes only"
+        );
+        index += 1;
+    }
+    assert!(
+        is_version(plugin.version.as_bytes()),
+        "PluginInfo::version is a semantic version such as \"1.2.3\"; usually it is env!(\"CARGO_PKG_VERSION\")"
+    );
+    assert!(
+        is_object(plugin.config_schema.as_bytes()),
+        "PluginInfo::config_schema is one JSON object; keep it in a file that `keyway_sdk::check_config_schema` writes"
+    );
+    assert!(plugin.data_format > 0, "PluginInfo::data_format counts from 1");
+}
+
+/// Whether a text begins with three numbers without leading zeros, and goes on as a semantic version may.
+#[expect(clippy::indexing_slicing, reason = "const evaluation: out of bounds is a compile error")]
+const fn is_version(text: &[u8]) -> bool {
+    let (mut index, mut part) = (0, 0);
+    while part < 3 {
+        let begin = index;
+        while index < text.len() && text[index].is_ascii_digit() {
+            index += 1;
+        }
+        if index == begin || (text[begin] == b'0' && index - begin > 1) {
+            return false;
+        }
+        part += 1;
+        if part < 3 {
+            if index >= text.len() || text[index] != b'.' {
+                return false;
+            }
+            index += 1;
+        }
+    }
+    index == text.len() || text[index] == b'-' || text[index] == b'+'
+}
+
+/// Whether a text is one pair of braces with what is between them, outside of quotes.
+#[expect(clippy::indexing_slicing, reason = "const evaluation: out of bounds is a compile error")]
+const fn is_object(text: &[u8]) -> bool {
+    let (mut index, mut depth, mut quoted, mut ended) = (0, 0_usize, false, false);
+    while index < text.len() {
+        let byte = text[index];
+        if quoted {
+            if byte == b'\\' {
+                index += 1;
+            } else if byte == b'"' {
+                quoted = false;
+            }
+        } else if !byte.is_ascii_whitespace() {
+            match byte {
+                _ if ended => return false,
+                b'{' | b'[' => depth += 1,
+                _ if depth == 0 => return false,
+                b'}' | b']' => {
+                    depth -= 1;
+                    ended = depth == 0;
+                }
+                b'"' => quoted = true,
+                _ => {}
+            }
+        }
+        index += 1;
+    }
+    ended
+}
+
 const fn render(plugin: &PluginInfo) -> JsonBuffer {
+    check(plugin);
     JsonBuffer { bytes: [0; MAX_DESCRIPTOR_BYTES], len: 0 }
         .raw("{\"format\":1")
         .field("name", plugin.name)

@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use crate::pool::Pool;
 use keyway_abi::{HostServicesRef, LogEvent, LogLevel, MetricKind, MetricSample};
 
 /// One open backend, as logging and panics need to know it. Leaked at `open`, because threads of the plugin may
@@ -22,6 +23,7 @@ pub(crate) struct BackendState {
     services: HostServicesRef,
     closed: AtomicBool,
     shut_down: AtomicBool,
+    pool: Pool,
 }
 
 /// The host's context pointer. Opaque here: it is only handed back.
@@ -60,6 +62,7 @@ impl BackendState {
             services,
             closed: AtomicBool::new(false),
             shut_down: AtomicBool::new(false),
+            pool: Pool::new(),
         }));
         OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(state);
         state
@@ -86,6 +89,11 @@ impl BackendState {
     pub(crate) fn set_shut_down(&self) {
         self.shut_down.store(true, Ordering::Release);
         self.close();
+    }
+
+    /// The threads for work that blocks.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     pub(crate) fn log_enabled(&self, level: LogLevel) -> bool {
@@ -139,6 +147,11 @@ impl BackendState {
 /// A panic that was contained and logged.
 #[derive(Debug)]
 pub(crate) struct Panicked;
+
+/// The request that this thread works for; zeros if it works for none.
+pub(crate) fn current_request() -> [u8; 16] {
+    FRAME.get().request
+}
 
 /// The backend whose code runs on this thread.
 pub(crate) fn current() -> Option<&'static BackendState> {

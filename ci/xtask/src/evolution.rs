@@ -31,25 +31,25 @@ struct Insertion {
 const ADDITIONS: [Insertion; 11] = [
     Insertion {
         file: "abi/src/store.rs",
-        before: "    fn shutdown(&self, call: &CallContext<'_>, request: &Request<'_, ()>) -> ForeignReply<()>;",
+        before: "    fn shutdown(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<()>);",
         behind: 1,
         text: "\n    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word\n    }\n",
     },
     Insertion {
         file: "abi/src/transaction.rs",
-        before: "    fn rollback(&self, call: &CallContext<'_>, request: &Request<'_, ()>) -> ForeignReply<()>;",
+        before: "    fn rollback(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<()>);",
         behind: 1,
         text: "\n    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word\n    }\n",
     },
     Insertion {
         file: "abi/src/backup.rs",
-        before: "    fn next(&self, call: &CallContext<'_>, request: &Request<'_, BackupPull>) -> ForeignReply<BackupChunk>;",
-        behind: 1,
+        before: "    fn next(",
+        behind: 6,
         text: "\n    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word\n    }\n",
     },
     Insertion {
         file: "abi/src/backup.rs",
-        before: "    fn abort(&self, call: &CallContext<'_>, request: &Request<'_, ()>) -> ForeignReply<()>;",
+        before: "    fn abort(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<()>);",
         behind: 1,
         text: "\n    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word\n    }\n",
     },
@@ -68,7 +68,7 @@ const ADDITIONS: [Insertion; 11] = [
     // The plugin's own answer differs from the default, so that a test can tell them apart.
     Insertion {
         file: "abi/sdk/src/bridge/store.rs",
-        before: "    fn shutdown(&self, call: &CallContext<'_>, request: &Request<'_, ()>) -> ForeignReply<()> {",
+        before: "    fn shutdown(&self, call: &CallContext<'_>, request: &Request<'_, ()>, reply: &mut ForeignReply<()>) {",
         behind: 0,
         text: "    fn added_in_1_{n}(&self, word: u32) -> u32 {\n        word + 10\n    }\n\n",
     },

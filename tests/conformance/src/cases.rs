@@ -3,6 +3,7 @@
 mod anomalies;
 mod backups;
 mod batches;
+mod blocking;
 mod boundary;
 mod cancelling;
 mod claims;
@@ -46,6 +47,7 @@ pub fn cases() -> Vec<Case> {
         backups::CASES,
         operations::CASES,
         cancelling::CASES,
+        blocking::CASES,
         boundary::CASES,
         closing::CASES,
     ]

@@ -40,6 +40,7 @@ const USAGE: &str = "usage: [OPTIONS] [WORD ...]
   WORD          only cases whose name contains one of these
   --seed N      the random numbers' seed (default 0)
   --full        all rounds: a quarter of an hour and more, rather than a minute
+  --strict      a promise that could not be tested here is a failure, too
   --deadline N  how long each case may take, in seconds
   --clear       remove everything that is in the store before the run
   --list        the names of all cases
@@ -106,6 +107,7 @@ fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
         match flag {
             "--full" => options.effort = Effort::Full,
             "--clear" => options.found = Found::Removed,
+            "--strict" => options.is_strict = true,
             "--seed" => options.seed = number(flag, value, &mut rest)?,
             "--deadline" => {
                 let seconds = number(flag, value, &mut rest)?.max(1);
@@ -180,7 +182,11 @@ fn run(subjects: &[Named], options: &Options, reports: Option<&Path>) -> ExitCod
                     eprintln!("keep the report in {}: {error}", directory.display());
                     code = ExitCode::FAILURE;
                 }
-                if report.broken().next().is_some() {
+                let not_tested = report.unproved().count();
+                if not_tested > 0 {
+                    println!("NOT TESTED: {not_tested} promises; the lines with UNPROVED say why");
+                }
+                if report.fails(&options) {
                     code = ExitCode::FAILURE;
                 }
             }

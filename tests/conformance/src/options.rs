@@ -17,6 +17,8 @@ pub struct Options {
     pub deadline: Option<Duration>,
     /// What the run does with a store that is not empty.
     pub found: Found,
+    /// Whether a promise that could not be tested makes the run a failure ([`Report::fails`](crate::Report::fails)).
+    pub is_strict: bool,
 }
 
 /// What a run does with a store that is not empty when it begins.

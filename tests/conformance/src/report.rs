@@ -116,6 +116,11 @@ impl Report {
         self.cases.iter().filter(|finding| finding.verdict == Verdict::Kept)
     }
 
+    /// Whether the run is a failure: a promise is broken, or unproved if `options` are strict.
+    pub fn fails(&self, options: &Options) -> bool {
+        self.broken().next().is_some() || (options.is_strict && self.unproved().next().is_some())
+    }
+
     /// The last line of a run.
     pub fn summary(&self) -> String {
         let unclaimed = self.cases.iter().filter(|finding| finding.verdict == Verdict::Unclaimed).count();

@@ -71,7 +71,7 @@ impl Guard {
         // The reply is written inside the guard: no result is moved out of it.
         let written = self.run(place, || match work().0 {
             Answered::Ready(Ok(value)) => *reply = ForeignReply::Ready(Answer::new(convert(value))),
-            Answered::Ready(Err(error)) => *reply = ForeignReply::Failed(error),
+            Answered::Ready(Err(error)) => *reply = ForeignReply::Failed(place.judged(error)),
             Answered::Pending(future) => {
                 let pending = Pending {
                     future: ManuallyDrop::new(Some(future)),
@@ -138,6 +138,11 @@ pub(super) struct GuardedCall {
 }
 
 impl GuardedCall {
+    /// An error of the backend. A call that only reads has changed nothing, whatever the error leaves open.
+    fn judged(self, error: Error) -> Error {
+        if self.effect == Effect::Reads { error.not_applied() } else { error }
+    }
+
     /// A call that changes nothing that is visible.
     pub(super) fn reads(call: &CallContext<'_>, operation: &'static str) -> Self {
         Self { request_id: call.request_id(), effect: Effect::Reads, operation }
@@ -182,12 +187,10 @@ impl<T, U, C: FnOnce(T) -> U> Future for Pending<T, C> {
         };
         let result = match guard.run(place, || future.as_mut().poll(context)) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(result)) => {
-                if let Err(error) = &result {
-                    guard.report(place, error);
-                }
-                result
-            }
+            Ok(Poll::Ready(result)) => result.map_err(|error| {
+                guard.report(place, &error);
+                place.judged(error)
+            }),
             Err(Panicked) => Err(place.panicked()),
         };
         let dropped = {

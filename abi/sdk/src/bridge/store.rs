@@ -57,6 +57,7 @@ impl<B: Backend> Bridge<B> {
 
 impl<B: Backend> Drop for Bridge<B> {
     fn drop(&mut self) {
+        self.guard.state().pool().close();
         // SAFETY: this is the only place that takes the backend, and it is not used again.
         let backend = unsafe { ManuallyDrop::take(&mut self.backend) };
         self.guard.drop_value("drop", backend);

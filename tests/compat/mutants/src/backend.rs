@@ -6,6 +6,8 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use keyway_sdk::{
@@ -107,6 +109,17 @@ impl<B: Backend> Backend for Mutant<B> {
     }
 
     fn put(self: &Arc<Self>, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
+        match self.defect {
+            Defect::BlocksItsThread => {
+                let reply = self.inner.put(call, put);
+                return Reply::pending(async move {
+                    thread::sleep(Duration::from_millis(10));
+                    reply.wait().await
+                });
+            }
+            Defect::BlocksTheCall => thread::sleep(Duration::from_millis(10)),
+            _ => {}
+        }
         let count = self.writes.fetch_add(1, Ordering::Relaxed) + 1;
         writes::put(self, call, put, count).unwrap_or_else(|| self.put_beneath(call, put))
     }

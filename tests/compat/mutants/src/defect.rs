@@ -125,6 +125,10 @@ pub enum Defect {
     ClaimsManyHosts,
     /// It claims to detect a store that was set back, and does not.
     ClaimsToDetectRewind,
+    /// The future of a put sleeps in its poll.
+    BlocksItsThread,
+    /// A put sleeps before it answers.
+    BlocksTheCall,
     /// Writes are acknowledged before they are done.
     AcknowledgesEarly,
     /// An atomic batch is committed in two halves.

@@ -29,7 +29,7 @@ use keyway_terminal::{
 pub(crate) const CHILD_COMMAND: &str = "conform-plugin";
 
 /// Puts a plugin file through the conformance suite: each promise that it makes is tested in a separate
-/// process. Exit codes: 0 kept, 1 error, 2 usage, 4 not found, 5 a promise is broken.
+/// process. Exit codes: 0 kept, 1 error, 2 usage, 4 not found, 5 a promise is broken, or with --strict unproved.
 #[derive(Debug, Parser)]
 #[command(name = "keyway-conform", version)]
 pub(crate) struct Arguments {
@@ -51,6 +51,9 @@ pub(crate) struct Arguments {
     /// All rounds: a quarter of an hour and more, rather than a minute.
     #[arg(long)]
     full: bool,
+    /// A promise that could not be tested here is a failure, too.
+    #[arg(long)]
+    strict: bool,
     /// How long each case may take; without it, what the case says: a minute or more. With much less, a sound
     /// backend that is waited for may look as if it hung.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -88,6 +91,7 @@ pub(crate) fn conform(arguments: &Arguments) -> Result<(), Failure> {
         effort: if arguments.full { Effort::Full } else { Effort::Short },
         found: if arguments.clear { Found::Removed } else { Found::Refused },
         deadline: arguments.deadline.map(Duration::from_secs),
+        is_strict: arguments.strict,
     };
     let file = match &arguments.file {
         Some(file) if !arguments.list => file,
@@ -115,7 +119,7 @@ pub(crate) fn conform(arguments: &Arguments) -> Result<(), Failure> {
     let subject = Library::new(&described.staged, config).to_value().map_err(Failure::Other)?;
     let suite = Suite { program, subject, options, stop: Arc::clone(&stop) };
     let report = suite.run(|finding| tell(finding, format)).map_err(failed)?;
-    print(format, &report, || format!("\n{}\n", report.summary()))?;
+    print(format, &report, || format!("\n{}{}\n", unproved(&report, arguments), report.summary()))?;
     let written = write_reports(&report, arguments.junit.as_deref(), kept.as_deref());
     if let (Some(path), Ok(()), Format::Table) = (&kept, &written, format) {
         say(&format!("report: {}\n", path.display()))?;
@@ -177,7 +181,15 @@ fn tell(finding: &Finding, format: Format) {
 
 fn verdict(report: &Report, file: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let broken: Vec<&str> = report.broken().map(|finding| finding.name.as_str()).collect();
-    let Some(first) = broken.first() else { return Ok(()) };
+    let Some(first) = broken.first() else {
+        let unproved = report.unproved().count();
+        if unproved > 0 && arguments.strict {
+            let message =
+                format!("{} not be tested here, and --strict demands all", promises_could(unproved));
+            return Err(Failure::Refused(message));
+        }
+        return Ok(());
+    };
     let (count, file) = (broken.len(), file.display());
     // Settings that stand on the command line may hold a password; a file's name does not.
     let config = match arguments.config.as_str() {
@@ -192,6 +204,28 @@ fn verdict(report: &Report, file: &Path, arguments: &Arguments) -> Result<(), Fa
         "{promises} broken; to see one again: keyway plugin conform {file}{config} --only {first} --seed {}{full}{deadline}",
         report.seed
     )))
+}
+
+/// What a reader must not take for kept, once more at the end. Each has its reason in its line above.
+fn unproved(report: &Report, arguments: &Arguments) -> String {
+    let names: Vec<&str> = report.unproved().map(|finding| finding.name.as_str()).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    let hint = if arguments.strict { "" } else { "; --strict makes this a failure" };
+    format!(
+        "NOT TESTED: {} not be tested here{hint}:\n  {}\n",
+        promises_could(names.len()),
+        names.join("\n  ")
+    )
+}
+
+fn promises_could(count: usize) -> String {
+    if count == 1 {
+        "1 promise that the backend makes could".to_owned()
+    } else {
+        format!("{count} promises that the backend makes could")
+    }
 }
 
 fn list(options: &Options, format: Format) -> Result<(), Failure> {

@@ -1,0 +1,6 @@
+//! The type has no implementation of the trait.
+struct Nope;
+
+keyway_sdk::export_backend!(Nope);
+
+fn main() {}
