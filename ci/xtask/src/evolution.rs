@@ -215,8 +215,8 @@ fn skew(file: &str, text: String) -> Result<String> {
         return Ok(text);
     }
     let (first, second) = (
-        "    fn delete(&self, call: &CallContext<'_>, request: &Request<'_, Delete<'_>>) -> ForeignReply<bool>;\n",
-        "    fn scan(&self, call: &CallContext<'_>, request: &Request<'_, Scan<'_>>) -> ForeignReply<Page>;\n",
+        "    fn put(&self, call: &CallContext<'_>, request: &Request<'_, Put<'_>>, reply: &mut ForeignReply<Version>);\n",
+        "    fn scan(&self, call: &CallContext<'_>, request: &Request<'_, Scan<'_>>, reply: &mut ForeignReply<Page>);\n",
     );
     let text = replace(&text, first, "@")?;
     let text = replace(&text, second, first)?;
