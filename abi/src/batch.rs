@@ -175,7 +175,7 @@ impl OpResult {
     }
 }
 
-/// One result an operation, in order. Of an atomic batch, all are successes.
+/// One result an operation, in order. Of an atomic batch, all are successes. Collect one from an iterator of results.
 #[repr(transparent)]
 #[derive(StableAbi, Debug, Default)]
 pub struct BatchResult(RVec<RResult<OpResult, Error>>);

@@ -152,8 +152,8 @@ impl Features {
     }
 }
 
-/// The bounds that a backend enforces. Beyond them a call fails with `TooLarge` (or `ResourceExhausted` for time)
-/// and changes nothing.
+/// The bounds of a backend. Beyond them a call fails with `TooLarge` (or `ResourceExhausted` for time) and changes
+/// nothing. The SDK enforces each before the backend is called: a backend declares what its store can hold.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -178,7 +178,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The usual ones.
+    /// The usual ones: keys of 1 KiB, values of 33 MiB, batches of 1,000 operations and 64 MiB, transactions of 10,000
+    /// writes, 64 MiB and 10 s, 64 at a time.
     pub const USUAL: Self = Self {
         key_bytes: 1024,
         value_bytes: 33 * 1024 * 1024,

@@ -53,7 +53,8 @@ impl CommittedKey {
     }
 }
 
-/// What a commit wrote: each key that was put, once, ordered by keyspace and key.
+/// What a commit wrote: each key that was put and not deleted after that, once, ordered by keyspace and key. Collect one
+/// from an iterator.
 #[repr(transparent)]
 #[derive(StableAbi, Debug, Default)]
 pub struct Committed(RVec<CommittedKey>);

@@ -13,13 +13,26 @@ use crate::{OpenContext, PluginInfo, Reply, paging::ScanPlan};
 
 /// A storage backend.
 ///
-/// Methods take `&Arc<Self>`, so that a pending future can own the backend: `let this = Arc::clone(self)`.
-/// They may be called from any thread, many at a time. Borrowed arguments live as long as the call, not as
-/// long as the future: a pending answer copies the ones that it needs.
+/// # Rules of every method
 ///
-/// Before a method runs, the SDK has checked what the interface and the declared [`Capabilities`] demand: keyspace
-/// names, limits, flags, distinct keys in a batch, cursors. Optional operations have defaults that answer
-/// `Unsupported`; one that is not declared is never called.
+/// - **It must not block.** Neither the call nor a poll of its future waits for a lock, a disk, a network or a timer:
+///   the thread is the host's, and serves other requests. A store that blocks implements
+///   [`BlockingBackend`](crate::BlockingBackend) instead, or does single pieces of work with
+///   [`OpenContext::blocking`]. Checked by `call_that_waits_blocks_no_thread`.
+/// - **Threads:** any thread may call any method, many at a time. Checked by
+///   `boundary_calls_from_64_threads_are_answered`.
+/// - **Borrowing:** arguments live as long as the call, not as long as the future. A pending answer copies what it
+///   needs ([`owned`](crate::owned)). Methods take `&Arc<Self>`, so that a future can own the backend.
+/// - **Limits:** before a method runs, the SDK has checked keyspace names, declared [`Limits`](crate::Limits), flags,
+///   distinct keys in a batch and cursors. It never calls an operation that is not declared.
+/// - **Cancelling:** when a future is dropped, what the call holds is free within a second. Its effect has happened
+///   whole or not at all. Checked by `cancelled_calls_hold_nothing`.
+/// - **Errors:** an error of a write says that nothing has changed, unless it is made
+///   [`with_unknown_outcome`](crate::Error::with_unknown_outcome). For operations that only read, the SDK says it. Checked
+///   by `boundary_any_argument_is_an_answer` and the cases about conditions.
+/// - **Panics** become `Panicked` errors of their call.
+///
+/// The names are those of the conformance suite's cases: `keyway plugin conform FILE --only NAME` runs one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a storage backend",
     label = "this type does not implement `keyway_sdk::Backend`",
@@ -35,23 +48,37 @@ pub trait Backend: Send + Sync + Sized + 'static {
     const PLUGIN: PluginInfo;
 
     /// Worker threads of the tokio runtime that the SDK makes for this backend and enters around each poll
-    /// and drop of its futures. Zero makes none.
+    /// and drop of its futures. Zero makes none. Needs the feature `tokio`.
     #[cfg(feature = "tokio")]
     const RUNTIME_THREADS: usize = 0;
 
     /// Opens a store. Creates it if there is none; never migrates one.
+    ///
+    /// A second opener of a store that has one (`Sharing::ONE_OPENER`) is `Unavailable`; a format that is newer than
+    /// [`PluginInfo::data_format`] is `Unsupported`. Checked by `store_of_one_opener_refuses_a_second`,
+    /// `durable_writes_survive_closing_and_opening` and `versions_never_repeat_across_openings`.
     fn open(config: Self::Config, context: OpenContext) -> Reply<Self>;
 
-    /// What this open store promises: all that the plugin does, unless you say less, as for a store of an
-    /// older format. Asked once.
+    /// What this open store promises: all that the plugin does, unless you say less, as for a store of an older
+    /// format. Asked once.
+    ///
+    /// `data_format` here is that of the store; in [`PluginInfo`] it is the one that the plugin writes. They differ only
+    /// for a store that waits for [`upgrade`](Self::upgrade).
     fn capabilities(&self) -> Capabilities {
         Capabilities { data_format: Self::PLUGIN.data_format, ..Self::PLUGIN.capabilities }
     }
 
-    /// The record of a key; a miss is `None`.
+    /// The record of a key; a miss is `None`, and so is a record that has expired.
+    ///
+    /// Checked by `get_missing_key_is_none`, `put_then_get_returns_value_and_version`,
+    /// `get_after_acknowledged_write_sees_it` if reads are linearizable, and `get_declared_inline_is_ready_at_once` if
+    /// `INLINE_GET` is declared.
     fn get(self: &Arc<Self>, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>>;
 
-    /// The records of several keys, in their order. The default asks for one after the other.
+    /// The records of several keys, one place for each, in their order. Keys may repeat. The default asks for one
+    /// after the other.
+    ///
+    /// Checked by `get_many_answers_in_order`.
     fn get_many(self: &Arc<Self>, call: &CallContext<'_>, keys: &[Key<'_>]) -> Reply<Records> {
         let mut replies: Vec<_> = keys.iter().map(|key| self.get(call, *key)).collect();
         if replies.iter().all(|reply| matches!(reply.0, crate::reply::Answered::Ready(_))) {
@@ -75,17 +102,34 @@ pub trait Backend: Send + Sync + Sized + 'static {
         })
     }
 
-    /// Writes a record if its condition holds, and answers its new version.
+    /// Writes a whole record, its expiry too, if its condition holds, and answers its new version. Use
+    /// [`check_condition`] and [`versions`](crate::versions).
+    ///
+    /// A version is never given twice to one key, also after a delete. A write id need not be looked up: the host gives
+    /// no two writes the same. Keep it with the record if your store can lose an answer, to recognise your own write.
+    /// Checked by `put_absent_by_many_has_one_winner`, `put_version_by_many_loses_no_increment`,
+    /// `versions_of_a_key_never_repeat` and, for durable stores, `durable_writes_survive_kill`.
     fn put(self: &Arc<Self>, call: &CallContext<'_>, put: Put<'_>) -> Reply<Version>;
 
-    /// Removes a record if its condition holds, and answers whether it existed.
+    /// Removes a record if its condition holds, and answers whether it existed. The keyspace stays, even if this was
+    /// its last key.
+    ///
+    /// Checked by `delete_is_idempotent_and_truthful` and `delete_with_stale_version_changes_nothing`.
     fn delete(self: &Arc<Self>, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool>;
 
-    /// One page of keys in order. See [`crate::paging`] for the part that all backends share.
+    /// One page of keys in order. [`scan_with`](crate::paging::scan_with) makes it of an iterator. The pager applies
+    /// prefix, delimiter, limits and `keys_only`, and sets the cursor, which the SDK authenticates.
+    ///
+    /// Checked by `scan_pages_equal_model`, `scan_with_delimiter_equals_model`, `scan_answers_each_key_once` and
+    /// `scan_under_churn_meets_stable_keys_once`.
     fn scan(self: &Arc<Self>, call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page>;
 
-    /// Several operations on distinct keys. The default does independent ones one after the other and refuses
-    /// atomic ones; override it if the store has transactions.
+    /// Several operations on distinct keys; conditions see the state before the batch. The default does independent
+    /// ones one after the other and refuses atomic ones: override it if the store has transactions.
+    ///
+    /// Collect a [`BatchResult`] from an iterator of one `Result<OpResult>` for each operation. An atomic batch fails
+    /// with the error of one operation, which has its index (`error.with_index(n)`). Checked by
+    /// `apply_atomic_is_all_or_nothing`, `apply_atomic_is_never_seen_half` and `apply_independent_answers_per_item`.
     fn apply(self: &Arc<Self>, call: &CallContext<'_>, batch: Batch<'_>) -> Reply<BatchResult> {
         if batch.mode() == BatchMode::Atomic {
             return Reply::ready(Err(Error::unsupported("an atomic batch")));
@@ -132,42 +176,64 @@ pub trait Backend: Send + Sync + Sized + 'static {
         }
     }
 
-    /// Begins a transaction over a snapshot that is fixed now.
+    /// Begins a transaction over a snapshot that is fixed now, with at least the isolation that is asked for.
+    ///
+    /// Checked by `transaction_reads_its_snapshot`, `transaction_has_no_write_skew` and the other cases for the declared
+    /// isolation.
     fn begin(self: &Arc<Self>, _call: &CallContext<'_>, _begin: Begin) -> Reply<Box<dyn Transaction>> {
         Reply::ready(Err(Error::unsupported("a transaction")))
     }
 
-    /// The names of the keyspaces after `after`, in order; at most 1,000.
+    /// The names of the keyspaces after `after`, in order; at most 1,000. A keyspace exists from its first write until
+    /// it is dropped, also without a key.
+    ///
+    /// Checked by `keyspace_is_listed_and_dropped_whole` and `keyspaces_are_listed_in_order_a_page_at_a_time`.
     fn keyspaces(self: &Arc<Self>, call: &CallContext<'_>, after: &str) -> Reply<Vec<String>>;
 
-    /// Removes a keyspace and all its records; answers whether it existed.
+    /// Removes a keyspace and all its records, in one step; answers whether it existed.
+    ///
+    /// Checked by `keyspace_is_listed_and_dropped_whole`.
     fn drop_keyspace(self: &Arc<Self>, call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool>;
 
-    /// The truth, from the store itself.
+    /// The truth, from the store itself: write something, and read it. A store that does not serve is an answer and not
+    /// an error.
+    ///
+    /// Checked by `health_of_working_store_is_ready` and `health_says_when_the_store_is_gone_and_when_it_is_back`.
     fn health(self: &Arc<Self>, call: &CallContext<'_>) -> Reply<Health>;
 
-    /// A stream of all records at one point in time.
+    /// A stream of all records at one point in time, ordered by keyspace and key. Writes go on meanwhile.
+    ///
+    /// Checked by `backup_holds_every_record` and `backup_is_one_point_in_time`.
     fn backup(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<Box<dyn BackupStream>> {
         Reply::ready(Err(Error::unsupported("backup")))
     }
 
-    /// A sink for records; nothing is visible before it is finished.
+    /// A sink for records; nothing is visible before it is finished. Dropped, it has changed nothing.
+    ///
+    /// Checked by `restore_replaces_everything_or_nothing` and `durable_restore_killed_midway_is_old_or_new`.
     fn restore(self: &Arc<Self>, _call: &CallContext<'_>, _mode: RestoreMode) -> Reply<Box<dyn RestoreSink>> {
         Reply::ready(Err(Error::unsupported("restore")))
     }
 
     /// Migrates the data format forward, in one transaction or not at all; answers the format that the store has
     /// now. The default has nothing to migrate.
+    ///
+    /// Checked by `upgrade_of_current_format_changes_nothing`.
     fn upgrade(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<u32> {
         Reply::ready(Ok(Self::PLUGIN.data_format))
     }
 
-    /// An operation of this backend's own.
+    /// An operation that only this backend has, by a name from [`PluginInfo::extensions`].
+    ///
+    /// Checked by `extension_that_is_unknown_is_not_found`.
     fn extension(self: &Arc<Self>, _call: &CallContext<'_>, name: &str, _request: &[u8]) -> Reply<AbiBytes> {
         Reply::ready(Err(Error::new(ErrorCode::NOT_FOUND, format!("there is no extension named {name}"))))
     }
 
-    /// Finishes the calls in flight and closes the store. Idempotent; later calls answer `Closed`.
+    /// Finishes the calls in flight, releases every lock and closes the store. Idempotent; later calls answer `Closed`.
+    ///
+    /// Checked by `shutdown_with_calls_in_flight_answers_each_and_loses_none` and
+    /// `boundary_a_thousand_openings_leave_nothing`.
     fn shutdown(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<()> {
         Reply::ready(Ok(()))
     }
@@ -184,7 +250,9 @@ pub trait Transaction: Send + Sync {
     fn delete(&self, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool>;
     /// As [`Backend::scan`], own writes included.
     fn scan(&self, call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page>;
-    /// Makes all writes visible at once, or none.
+    /// Makes all writes visible at once, or none; answers the version of each key that was put last, ordered by keyspace
+    /// and key. A key that was put and then deleted is not among them. Collect a [`Committed`] from an iterator of
+    /// [`CommittedKey`](crate::CommittedKey).
     fn commit(&self, call: &CallContext<'_>, write_id: WriteId) -> Reply<Committed>;
     /// Forgets all writes.
     fn rollback(&self, call: &CallContext<'_>) -> Reply<()>;

@@ -1,22 +1,29 @@
-//! Write a storage backend for Keyway.
+//! Write a storage backend for Keyway, in five steps.
 //!
-//! Implement [`Backend`] for your type, describe it with a [`PluginInfo`], and export it from a `cdylib`
-//! crate with [`export_backend!`]. The SDK does the rest: it crosses the FFI boundary, contains panics in
-//! calls, polls and drops, enforces the limits and capabilities that you declare, authenticates cursors,
-//! keeps transactions to one call at a time, and forwards `tracing` events to the host's log.
+//! 1. **Choose a trait.** A store that answers at once or has an asynchronous client implements [`Backend`]. A store
+//!    that blocks (files, an embedded database, a synchronous client) implements [`BlockingBackend`], and is exported
+//!    as [`Blocking<Store>`](Blocking): the SDK runs its methods on threads of the backend. **Nothing in a call or a
+//!    poll may block**, because the thread is the host's.
+//! 2. **Describe it** with a [`PluginInfo`], and declare in its [`Capabilities`] what your store keeps, not more.
+//!    Begin with [`Capabilities::LEAST`].
+//! 3. **Write the operations.** [`paging::scan_with`] pages through an iterator, [`codec`] puts keyspaces and versions
+//!    into a plain key-value store, [`versions`] numbers writes, [`backend::check_condition`] judges conditions,
+//!    [`owned`] keeps requests for later.
+//! 4. **Export it** from a `cdylib` crate with [`export_backend!`].
+//! 5. **Prove it**: the conformance suite tests every promise that you declare.
 //!
-//! A backend answers with a [`Reply`]. Use [`Reply::ready`] if the answer is there at once: at most 50 µs at
-//! the 99th percentile, and never after a lock wait, an fsync or network traffic. Otherwise use
-//! [`Reply::pending`].
+//! The SDK crosses the FFI boundary, contains panics in calls, polls and drops, enforces the limits and capabilities
+//! that you declare, authenticates cursors, keeps transactions to one call at a time, and forwards `tracing` events to
+//! the host's log.
 //!
 //! # A complete backend
 //!
 //! ```
-//! use std::{collections::BTreeMap, sync::{Arc, Mutex, PoisonError}};
+//! use std::{collections::BTreeMap, ops::Bound, sync::{Arc, Mutex, MutexGuard, PoisonError}};
 //! use keyway_sdk::{
-//!     AbiBytes, Backend, Bytes, CallContext, Capabilities, Delete, DropKeyspace, Health, Key, OpenContext, Page, PluginInfo, Put,
-//!     Record, Reply, ScanOrder, Version, backend::check_condition, paging::{Pager, ScanPlan, Step},
-//!     schemars::{self, JsonSchema}, serde::{self, Deserialize},
+//!     Backend, Bytes, CallContext, Capabilities, Delete, DropKeyspace, Features, Health, Key, OpenContext, Page, PluginInfo,
+//!     Put, ReadConsistency, Record, Reply, Result, ScanOrder, Version, backend::check_condition, paging::{ScanPlan, scan_with},
+//!     schemars::{self, JsonSchema}, serde::{self, Deserialize}, versions::Versions,
 //! };
 //!
 //! /// What an operator may set: nothing.
@@ -25,10 +32,34 @@
 //! #[schemars(crate = "schemars")]
 //! pub struct Config {}
 //!
-//! type Records = BTreeMap<(String, Vec<u8>), (Bytes, Version)>;
+//! /// The keys of one keyspace, with their records. It stays when its last key goes.
+//! type Keyspace = BTreeMap<Vec<u8>, (Bytes, Version)>;
 //!
-//! #[derive(Default)]
-//! pub struct Example { state: Mutex<(Records, u64)> }
+//! pub struct Example { keyspaces: Mutex<BTreeMap<String, Keyspace>>, versions: Versions }
+//!
+//! impl Example {
+//!     // Held for some microseconds, and never while something waits.
+//!     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Keyspace>> {
+//!         self.keyspaces.lock().unwrap_or_else(PoisonError::into_inner)
+//!     }
+//!
+//!     fn put_now(&self, put: Put<'_>) -> Result<Version> {
+//!         let mut keyspaces = self.lock();
+//!         let keys = keyspaces.entry(put.key().keyspace().to_owned()).or_default();
+//!         check_condition(put.condition(), keys.get(put.key().bytes()).map(|found| found.1))?;
+//!         let version = self.versions.next();
+//!         keys.insert(put.key().bytes().to_vec(), (Bytes::copy_from_slice(put.value()), version));
+//!         Ok(version)
+//!     }
+//!
+//!     fn delete_now(&self, delete: Delete<'_>) -> Result<bool> {
+//!         let mut keyspaces = self.lock();
+//!         let keys = keyspaces.get_mut(delete.key().keyspace());
+//!         let current = keys.as_ref().and_then(|keys| keys.get(delete.key().bytes())).map(|found| found.1);
+//!         check_condition(delete.condition(), current)?;
+//!         Ok(keys.is_some_and(|keys| keys.remove(delete.key().bytes()).is_some()))
+//!     }
+//! }
 //!
 //! impl Backend for Example {
 //!     type Config = Config;
@@ -36,67 +67,48 @@
 //!         name: "example", version: "0.1.0", description: "keeps records in a map", licence: "MIT", homepage: "",
 //!         // Usually `include_str!("../config.schema.json")`, tested by `keyway_sdk::check_config_schema`.
 //!         config_schema: r#"{"type": "object", "additionalProperties": false}"#,
-//!         capabilities: Capabilities { scan_order: ScanOrder::BYTEWISE, ..Capabilities::LEAST },
+//!         capabilities: Capabilities {
+//!             read_consistency: ReadConsistency::LINEARIZABLE, scan_order: ScanOrder::BYTEWISE,
+//!             features: Features::INLINE_GET, ..Capabilities::LEAST
+//!         },
 //!         data_format: 1, extensions: &[],
 //!     };
 //!
-//!     fn open(_config: Config, _context: OpenContext) -> Reply<Self> { Reply::ready(Ok(Self::default())) }
+//!     fn open(_config: Config, _context: OpenContext) -> Reply<Self> {
+//!         let versions = Versions::new_incarnation();
+//!         Reply::ready(versions.map(|versions| Self { keyspaces: Mutex::default(), versions }))
+//!     }
 //!
 //!     fn get(self: &Arc<Self>, _call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
-//!         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-//!         let found = state.0.get(&(key.keyspace().to_owned(), key.bytes().to_vec()));
+//!         let keyspaces = self.lock();
+//!         let found = keyspaces.get(key.keyspace()).and_then(|keys| keys.get(key.bytes()));
 //!         Reply::ready(Ok(found.map(|(value, version)| Record::new(value.clone(), *version))))
 //!     }
 //!
-//!     fn put(self: &Arc<Self>, _call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> {
-//!         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-//!         let place = (put.key().keyspace().to_owned(), put.key().bytes().to_vec());
-//!         if let Err(error) = check_condition(put.condition(), state.0.get(&place).map(|found| found.1)) {
-//!             return Reply::ready(Err(error));
-//!         }
-//!         state.1 += 1;
-//!         let version = Version::numbered(0, state.1);
-//!         state.0.insert(place, (Bytes::copy_from_slice(put.value()), version));
-//!         Reply::ready(Ok(version))
-//!     }
+//!     fn put(self: &Arc<Self>, _call: &CallContext<'_>, put: Put<'_>) -> Reply<Version> { self.put_now(put).into() }
 //!
 //!     fn delete(self: &Arc<Self>, _call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool> {
-//!         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-//!         let place = (delete.key().keyspace().to_owned(), delete.key().bytes().to_vec());
-//!         let checked = check_condition(delete.condition(), state.0.get(&place).map(|found| found.1));
-//!         Reply::ready(checked.map(|()| state.0.remove(&place).is_some()))
+//!         self.delete_now(delete).into()
 //!     }
 //!
 //!     fn scan(self: &Arc<Self>, _call: &CallContext<'_>, plan: ScanPlan<'_>) -> Reply<Page> {
-//!         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-//!         let keyspace = plan.keyspace().to_owned();
-//!         let mut pager = Pager::new(plan);
-//!         for ((name, key), (value, version)) in &state.0 {
-//!             // A real store seeks to `lower`, and again after `Step::Seek`; this one passes over the rest.
-//!             let plan = pager.plan();
-//!             let inside = key.as_slice() >= plan.lower() && plan.upper().is_none_or(|upper| key.as_slice() < upper);
-//!             let record = || (AbiBytes::copy_from_slice(key), Record::new(value.clone(), *version));
-//!             if *name == keyspace && inside && pager.offer(key, value.len(), record) == Step::Done {
-//!                 break;
-//!             }
-//!         }
-//!         Reply::ready(Ok(pager.finish()))
+//!         let keyspaces = self.lock();
+//!         let empty = Keyspace::new();
+//!         let keys = keyspaces.get(plan.keyspace()).unwrap_or(&empty);
+//!         Reply::ready(scan_with(plan, |plan| {
+//!             let lower = Bound::Included(plan.lower().to_vec());
+//!             let upper = plan.upper().map_or(Bound::Unbounded, |upper| Bound::Excluded(upper.to_vec()));
+//!             Ok(keys.range((lower, upper)).map(|(key, (value, version))| Ok((key, Record::new(value.clone(), *version)))))
+//!         }))
 //!     }
 //!
 //!     fn keyspaces(self: &Arc<Self>, _call: &CallContext<'_>, after: &str) -> Reply<Vec<String>> {
-//!         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-//!         let mut names: Vec<String> = state.0.keys().map(|(name, _)| name.clone()).collect();
-//!         names.dedup();
-//!         names.retain(|name| name.as_str() > after);
-//!         names.truncate(1_000);
-//!         Reply::ready(Ok(names))
+//!         let after = (Bound::Excluded(after.to_owned()), Bound::Unbounded);
+//!         Reply::ready(Ok(self.lock().range(after).take(1_000).map(|(name, _)| name.clone()).collect()))
 //!     }
 //!
 //!     fn drop_keyspace(self: &Arc<Self>, _call: &CallContext<'_>, drop: DropKeyspace<'_>) -> Reply<bool> {
-//!         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-//!         let before = state.0.len();
-//!         state.0.retain(|(name, _), _| name != drop.name());
-//!         Reply::ready(Ok(state.0.len() < before))
+//!         Reply::ready(Ok(self.lock().remove(drop.name()).is_some()))
 //!     }
 //!
 //!     fn health(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<Health> { Reply::ready(Ok(Health::ok(0))) }
@@ -105,16 +117,19 @@
 //! // In a `cdylib` crate, this line makes it a plugin:
 //! keyway_sdk::export_backend!(Example);
 //!
-//! // In a test, this puts it through the conformance suite without a shared library:
+//! // In a test, this puts it through the conformance suite without a shared library. It keeps every promise that can
+//! // be tested within one process; `keyway_conformance::main` tests them all.
 //! let plugin = keyway_loader::Plugin::linked(keyway_sdk::linked::<Example>()).unwrap();
 //! let example = keyway_conformance::Subject::new(plugin, serde_json::json!({}));
-//! let options = keyway_conformance::Options { only: vec!["put_".into(), "scan_".into()], ..Default::default() };
-//! let report = keyway_conformance::run_here(&example, &options).unwrap();
+//! let report = keyway_conformance::run_here(&example, &keyway_conformance::Options::default()).unwrap();
 //! assert!(report.broken().next().is_none(), "{report}");
 //! ```
 //!
-//! Map: [`backend`] has the trait, [`reply`] its answers, [`paging`] the common part of every ordered scan,
-//! [`plugin`] the facts about a library, and [`open`] the context of an opening.
+//! Map: [`backend`] and [`blocking`] have the traits, [`reply`] the answers, [`open`] the context of an opening and its
+//! threads, [`plugin`] the facts about a library. Helpers: [`paging`], [`codec`], [`versions`], [`owned`].
+//!
+//! The feature `tokio` gives a backend a tokio runtime, in which the SDK polls its futures
+//! (`Backend::RUNTIME_THREADS`).
 
 pub mod backend;
 pub mod blocking;
@@ -131,6 +146,7 @@ mod cursor;
 mod export;
 mod forward;
 mod linked;
+mod offload;
 mod pool;
 mod rendered;
 mod result;

@@ -8,7 +8,7 @@ use std::{
 
 use keyway_abi::{MetricKind, OpenArgs};
 
-use crate::{Reply, Result, state::BackendState};
+use crate::{Reply, Result, offload, state::BackendState};
 
 /// The directory and the backend that a store is opened for. Cheap to clone; keep one to spawn threads and to
 /// record metrics.
@@ -74,7 +74,7 @@ impl OpenContext {
     /// }
     /// ```
     pub fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Reply<T> {
-        self.state.pool().run(self.state, work)
+        offload::run(self.state, work)
     }
 
     /// The most threads that do the work of [`blocking`](Self::blocking): 8, unless it is set.
@@ -84,12 +84,12 @@ impl OpenContext {
 
     /// Does work that no caller waits for. If the backend is closed, the work is dropped.
     pub(crate) fn detached(&self, work: impl FnOnce() + Send + 'static) {
-        self.state.pool().detach(self.state, work);
+        offload::detach(self.state, work);
     }
 
     /// Lets the threads end, waits for that, and then does `work` on a separate thread.
     pub(crate) fn close_blocking(&self, work: impl FnOnce() -> Result<()> + Send + 'static) -> Reply<()> {
-        self.state.pool().close_then(self.state, work)
+        offload::close_then(self.state, work)
     }
 
     /// Adds to a counter of this backend, which only grows. The unit is the last part of the name.

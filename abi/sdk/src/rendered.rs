@@ -163,7 +163,6 @@ const fn check(plugin: &PluginInfo) {
         is_object(plugin.config_schema.as_bytes()),
         "PluginInfo::config_schema is one JSON object; keep it in a file that `keyway_sdk::check_config_schema` writes"
     );
-    assert!(plugin.data_format > 0, "PluginInfo::data_format counts from 1");
 }
 
 /// Whether a text begins with three numbers without leading zeros, and goes on as a semantic version may.

@@ -1,7 +1,7 @@
 //! Finds, verifies, loads and opens storage backends: shared libraries that speak the interface of `keyway-abi`.
 //!
-//! Nothing in here is Keyway's server: embed it in any program. The stages of a load are modules, in this
-//! order, and each has its own error:
+//! Nothing in here is Keyway's server: embed it in any program. `examples/embed.rs` is a whole server that keeps its
+//! data in a backend. The stages of a load are modules, in this order, and each has its own error:
 //!
 //! 1. [`discover`]: which library files are there;
 //! 2. [`stage`]: one private copy, hashed while it is copied; everything after reads that copy alone;
