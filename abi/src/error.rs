@@ -233,7 +233,6 @@ impl From<io::Error> for Error {
                 ErrorCode::PERMISSION_DENIED
             }
             io::ErrorKind::TimedOut => ErrorCode::TIMEOUT,
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorCode::CORRUPT,
             _ => ErrorCode::UNAVAILABLE,
         };
         let native_code = error.raw_os_error().map(|number| format!("errno {number}")).unwrap_or_default();

@@ -21,7 +21,8 @@ use crate::{OpenContext, PluginInfo, Result, backend::check_condition, paging::S
 ///
 /// The methods mean what those of [`Backend`] mean; their defaults are the same. They run on the threads of the
 /// backend, up to [`THREADS`](Self::THREADS) at a time. A call that is cancelled before a thread takes it is not made;
-/// one that runs comes to its end, and its result is dropped.
+/// one that runs comes to its end, and its result is dropped. Calls of transactions and streams have separate threads,
+/// so that a call of the store may wait for the end of a transaction.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a backend with blocking methods",
     label = "this type does not implement `keyway_sdk::BlockingBackend`",

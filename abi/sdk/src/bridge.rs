@@ -37,11 +37,16 @@ pub(crate) unsafe extern "C" fn open<B: Backend>(args: OpenArgs<'_>) -> ForeignR
     };
     let (opened, cursors) = (guard.clone(), CursorKey::new(args.cursor_key));
     let asked = guard.clone();
+    let unopened = Unopened(Some(state));
     // Asked inside the guard, so that a panic in the answer is an error of the opening.
     let with_capabilities = || match reply.0 {
-        Answered::Ready(result) => Reply::ready(result.map(|backend| (backend.capabilities(), backend))),
+        Answered::Ready(result) => Reply::ready(result.map(|backend| {
+            unopened.opened();
+            (backend.capabilities(), backend)
+        })),
         Answered::Pending(future) => Reply::pending(async move {
             let backend = future.await?;
+            unopened.opened();
             Ok((backend.capabilities(), backend))
         }),
     };
@@ -53,6 +58,23 @@ pub(crate) unsafe extern "C" fn open<B: Backend>(args: OpenArgs<'_>) -> ForeignR
     let call = GuardedCall::writes(&CallContext::background(), "open");
     asked.call(&mut reply, call, with_capabilities, into_object);
     reply
+}
+
+/// A backend that is not open yet. If it never is, the threads that it has started end.
+struct Unopened(Option<&'static BackendState>);
+
+impl Unopened {
+    fn opened(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unopened {
+    fn drop(&mut self) {
+        if let Some(state) = self.0 {
+            state.close_pools();
+        }
+    }
 }
 
 fn prepare<B: Backend>(state: &'static BackendState, args: &OpenArgs<'_>) -> Result<(Guard, Reply<B>)> {

@@ -8,7 +8,11 @@ use std::{
 
 use keyway_abi::{MetricKind, OpenArgs};
 
-use crate::{Reply, Result, offload, state::BackendState};
+use crate::{
+    Reply, Result,
+    offload::{self, Threads},
+    state::BackendState,
+};
 
 /// The directory and the backend that a store is opened for. Cheap to clone; keep one to spawn threads and to
 /// record metrics.
@@ -55,8 +59,12 @@ impl OpenContext {
     ///
     /// The threads start when they are needed, at most [`set_blocking_threads`](Self::set_blocking_threads) of them.
     /// If the reply is dropped before a thread takes the work, the work is not done; work that has begun comes to
-    /// its end. A panic is an error of this call. When the backend is closed, work that waits is given up, with an
-    /// error that proves that it was not done.
+    /// its end. A panic is an error of this call. After the shutdown, work that waits is given up, with an error that
+    /// proves that it was not done. A backend whose `shutdown` must wait for the work calls
+    /// [`close_blocking`](Self::close_blocking) there.
+    ///
+    /// Work may wait for other work only if there is always a thread for that: all threads could wait for what none is
+    /// left to do.
     ///
     /// # Errors
     ///
@@ -74,7 +82,7 @@ impl OpenContext {
     /// }
     /// ```
     pub fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Reply<T> {
-        offload::run(self.state, work)
+        offload::run(self.state, Threads::OfCalls, work)
     }
 
     /// The most threads that do the work of [`blocking`](Self::blocking): 8, unless it is set.
@@ -87,8 +95,21 @@ impl OpenContext {
         offload::detach(self.state, work);
     }
 
-    /// Lets the threads end, waits for that, and then does `work` on a separate thread.
-    pub(crate) fn close_blocking(&self, work: impl FnOnce() -> Result<()> + Send + 'static) -> Reply<()> {
+    /// As [`blocking`](Self::blocking), for a call of a transaction or a stream.
+    pub(crate) fn blocking_in_object<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Reply<T> {
+        offload::run(self.state, Threads::OfObjects, work)
+    }
+
+    /// Lets no further work begin, waits for what runs, and then does `work` on a separate thread: the last part of a
+    /// shutdown. It is done even if the reply is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`; `ResourceExhausted` if the system gives no thread.
+    pub fn close_blocking(&self, work: impl FnOnce() -> Result<()> + Send + 'static) -> Reply<()> {
         offload::close_then(self.state, work)
     }
 

@@ -34,14 +34,9 @@ struct Queue {
 }
 
 impl Pool {
-    pub(crate) fn new() -> Self {
-        let queue = Queue {
-            jobs: VecDeque::new(),
-            threads: Vec::new(),
-            most_threads: DEFAULT_THREADS,
-            idle: 0,
-            is_closed: false,
-        };
+    pub(crate) fn new(most_threads: usize) -> Self {
+        let queue =
+            Queue { jobs: VecDeque::new(), threads: Vec::new(), most_threads, idle: 0, is_closed: false };
         Self { queue: Mutex::new(queue), wake: Condvar::new() }
     }
 
@@ -49,15 +44,14 @@ impl Pool {
         self.lock().most_threads = most_threads.max(1);
     }
 
-    /// Gives up the work that waits, and lets the threads end with what they do now.
-    pub(crate) fn close(&self) {
-        let given_up = {
-            let mut queue = self.lock();
-            queue.is_closed = true;
-            mem::take(&mut queue.jobs)
-        };
+    /// Lets the threads end with what they do now, and answers the jobs that wait: the caller drops them, and with them
+    /// what is the author's.
+    #[must_use = "the jobs hold objects of the author's, whose drop may panic"]
+    pub(crate) fn close(&self) -> VecDeque<Job> {
+        let mut queue = self.lock();
+        queue.is_closed = true;
         self.wake.notify_all();
-        drop(given_up);
+        mem::take(&mut queue.jobs)
     }
 
     /// Waits until the threads have ended. Not for a thread of the pool.
@@ -100,8 +94,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Does jobs until the pool is closed.
-    pub(crate) fn work(&self) {
+    /// Does jobs by `run`, which does not panic, until the pool is closed.
+    pub(crate) fn work(&self, run: impl Fn(Job)) {
         loop {
             let mut queue = self.lock();
             let job = loop {
@@ -116,7 +110,7 @@ impl Pool {
                 queue.idle -= 1;
             };
             drop(queue);
-            job();
+            run(job);
         }
     }
 

@@ -185,7 +185,19 @@ const fn is_version(text: &[u8]) -> bool {
             index += 1;
         }
     }
-    index == text.len() || text[index] == b'-' || text[index] == b'+'
+    if index == text.len() {
+        return true;
+    }
+    let begins = text[index] == b'-' || text[index] == b'+';
+    index += 1;
+    let has_suffix = index < text.len();
+    while index < text.len() {
+        if !text[index].is_ascii_alphanumeric() && !matches!(text[index], b'-' | b'+' | b'.') {
+            return false;
+        }
+        index += 1;
+    }
+    begins && has_suffix
 }
 
 /// Whether a text is one pair of braces with what is between them, outside of quotes.

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use crate::pool::Pool;
+use crate::pool::{DEFAULT_THREADS, Pool};
 use keyway_abi::{HostServicesRef, LogEvent, LogLevel, MetricKind, MetricSample};
 
 /// One open backend, as logging and panics need to know it. Leaked at `open`, because threads of the plugin may
@@ -23,7 +23,13 @@ pub(crate) struct BackendState {
     services: HostServicesRef,
     closed: AtomicBool,
     shut_down: AtomicBool,
+    /// The threads for work that blocks.
     pool: Pool,
+    /// The threads for calls of transactions and streams. Separate ones, because a call of the store may wait for the
+    /// end of a transaction. There are never more than there are open objects, each of which serves one call at a time.
+    object_pool: Pool,
+    /// Held while the store is closed.
+    pub(crate) closing: Mutex<()>,
 }
 
 /// The host's context pointer. Opaque here: it is only handed back.
@@ -62,7 +68,9 @@ impl BackendState {
             services,
             closed: AtomicBool::new(false),
             shut_down: AtomicBool::new(false),
-            pool: Pool::new(),
+            pool: Pool::new(DEFAULT_THREADS),
+            object_pool: Pool::new(usize::MAX),
+            closing: Mutex::new(()),
         }));
         OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(state);
         state
@@ -94,6 +102,18 @@ impl BackendState {
     /// The threads for work that blocks.
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// The threads for calls of transactions and streams.
+    pub(crate) fn object_pool(&self) -> &Pool {
+        &self.object_pool
+    }
+
+    /// Lets no further work begin on the backend's threads, and drops what waits for one.
+    pub(crate) fn close_pools(&'static self) {
+        let waiting = [self.pool.close(), self.object_pool.close()];
+        // The panic is in the log.
+        let _contained = self.guard([0; 16], "the drop of calls that waited", || drop(waiting));
     }
 
     pub(crate) fn log_enabled(&self, level: LogLevel) -> bool {

@@ -6,10 +6,11 @@ use keyway_abi::{Error, ErrorCode, Version};
 
 use crate::Result;
 
-/// Numbers the writes of one incarnation of a store: 16 bytes a version, incarnation and count, in order.
+/// Numbers the writes of one opening of a store: 16 bytes a version, a random number and a count.
 ///
-/// A store in memory makes a new incarnation each time it is opened. A store that lasts keeps the incarnation and
-/// the last number with the data, in the same transaction as the write, and goes on from there.
+/// Make one each time the store is opened, also for a store that lasts. Nothing need be kept: the random number differs
+/// from that of every other opening. A store that was set back to an earlier copy repeats no version either, nor do
+/// several openers of one store.
 #[derive(Debug)]
 pub struct Versions {
     incarnation: u64,
@@ -17,7 +18,7 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// For a new incarnation, with a random number as its name.
+    /// For a new opening.
     ///
     /// # Errors
     ///
@@ -25,28 +26,13 @@ impl Versions {
     pub fn new_incarnation() -> Result<Self> {
         let incarnation = getrandom::u64()
             .map_err(|source| Error::new(ErrorCode::INTERNAL, format!("no random bytes: {source}")))?;
-        Ok(Self::resume(incarnation, 0))
-    }
-
-    /// For an incarnation that is there, of which `last` was the last version.
-    pub fn resume(incarnation: u64, last: u64) -> Self {
-        Self { incarnation, last: AtomicU64::new(last) }
+        Ok(Self { incarnation, last: AtomicU64::new(0) })
     }
 
     /// The next version. A write that fails afterwards leaves a gap, which does no harm.
     pub fn next(&self) -> Version {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         Version::numbered(self.incarnation, number)
-    }
-
-    /// The name of the incarnation, to be kept with the data.
-    pub fn incarnation(&self) -> u64 {
-        self.incarnation
-    }
-
-    /// The number of the last version that was given, to be kept with the data.
-    pub fn last(&self) -> u64 {
-        self.last.load(Ordering::Relaxed)
     }
 }
 
@@ -55,12 +41,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_go_on_where_they_ended_and_incarnations_differ() {
-        let first = Versions::new_incarnation().unwrap();
-        let (one, two) = (first.next(), first.next());
-        assert_ne!(one, two);
-        let again = Versions::resume(first.incarnation(), first.last());
-        assert!(![one, two].contains(&again.next()));
-        assert_ne!(Versions::new_incarnation().unwrap().incarnation(), first.incarnation());
+    fn versions_differ_within_and_between_openings() {
+        let (first, second) = (Versions::new_incarnation().unwrap(), Versions::new_incarnation().unwrap());
+        let versions = [first.next(), first.next(), second.next(), second.next()];
+        let distinct: std::collections::HashSet<_> = versions.iter().collect();
+        assert_eq!(distinct.len(), versions.len(), "{versions:?}");
     }
 }

@@ -16,7 +16,7 @@ use std::{
 
 use keyway_loader::{
     BackendConfig, CallContext, Chain, Generation, History, Key, Loader, Origin, Prober, Put, Requirement,
-    Scan, SearchPath, Trust, Wanted, probe,
+    Scan, SearchPath, Trust, Wanted, WriteId, probe,
 };
 use tokio::runtime::Runtime;
 
@@ -84,18 +84,30 @@ async fn answer(line: &str, store: &Generation) -> Result<String, keyway_loader:
     let call = CallContext::background();
     match line.split(' ').collect::<Vec<_>>().as_slice() {
         ["get", key] => {
-            let record = store.get(&call, Key::new(KEYSPACE, key.as_bytes())).await?;
+            let record = store.start(|store| store.get(&call, Key::new(KEYSPACE, key.as_bytes()))).await?;
             Ok(record
                 .map_or("none".to_owned(), |record| String::from_utf8_lossy(record.value()).into_owned()))
         }
         ["put", key, value] => {
-            store.put(&call, Put::new(Key::new(KEYSPACE, key.as_bytes()), value.as_bytes())).await?;
+            // No two writes have the same id.
+            let write_id = WriteId::new(uuid::Uuid::new_v4().into_bytes());
+            let put = Put::new(Key::new(KEYSPACE, key.as_bytes()), value.as_bytes()).with_write_id(write_id);
+            store.start(|store| store.put(&call, put)).await?;
             Ok("done".to_owned())
         }
         ["keys"] => {
-            let page = store.scan(&call, Scan::prefix(KEYSPACE, b"").keys_only()).await?;
-            let keys = page.entries().iter().map(|entry| String::from_utf8_lossy(entry.key()).into_owned());
-            Ok(keys.collect::<Vec<_>>().join(" "))
+            let (mut keys, mut cursor) = (Vec::new(), Vec::new());
+            loop {
+                let scan = Scan::prefix(KEYSPACE, b"").keys_only().resuming_at(&cursor);
+                let page = store.start(|store| store.scan(&call, scan)).await?;
+                keys.extend(
+                    page.entries().iter().map(|entry| String::from_utf8_lossy(entry.key()).into_owned()),
+                );
+                match page.cursor() {
+                    Some(next) => cursor = next.to_vec(),
+                    None => return Ok(keys.join(" ")),
+                }
+            }
         }
         _ => Ok("get KEY, put KEY VALUE or keys".to_owned()),
     }

@@ -1,17 +1,22 @@
 //! Calls and polls of a plugin must not block: while one lasts, its thread serves no other request.
 //!
-//! Every poll of a future is timed. One above [`SLOW_POLL`] is counted and logged. After [`TOLERATED`] of them,
-//! the futures of that opening are polled on a few threads that serve nothing else.
+//! Every poll of a future is timed. One above [`SLOW_POLL`] is counted and logged. After [`TOLERATED`] of them within
+//! [`WINDOW`], the futures of that opening are polled on a few threads that serve nothing else: those of the store, and
+//! not those of transactions and streams, which serve one call at a time and must have ended when they are dropped.
+//!
+//! A busy machine can stop any thread for 5 ms, so one slow poll proves nothing.
 //!
 //! The call that starts an operation is timed only by [`Generation::start`](crate::Generation::start): two looks
 //! at the clock are a tenth of what a read from memory costs. Such a call cannot be moved to another thread.
 
 use std::{
-    future::Future,
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering},
+        LazyLock, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -27,8 +32,11 @@ use tokio::{
 /// How long a call or a poll may block its thread before it counts as slow.
 pub const SLOW_POLL: Duration = Duration::from_millis(5);
 
-/// Slow polls of one opening after which its futures are polled elsewhere.
-pub const TOLERATED: u64 = 3;
+/// Slow polls of one opening, within [`WINDOW`], after which its futures are polled elsewhere.
+pub const TOLERATED: usize = 3;
+
+/// The time in which that many slow polls are too many.
+pub const WINDOW: Duration = Duration::from_mins(1);
 
 /// Threads for the futures of all backends whose polls are slow.
 const SEPARATE_THREADS: usize = 8;
@@ -37,30 +45,55 @@ const SEPARATE_THREADS: usize = 8;
 pub(crate) struct Polls {
     backend: String,
     slow: AtomicU64,
+    /// The times of the last slow polls.
+    recent: Mutex<VecDeque<Instant>>,
+    is_separate: AtomicBool,
+    /// For a test that measures polls: they stay where they are.
+    stays: AtomicBool,
 }
 
 impl Polls {
     pub(crate) fn new(backend: &str) -> Self {
-        Self { backend: backend.to_owned(), slow: AtomicU64::new(0) }
+        Self {
+            backend: backend.to_owned(),
+            slow: AtomicU64::new(0),
+            recent: Mutex::default(),
+            is_separate: AtomicBool::new(false),
+            stays: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn slow(&self) -> u64 {
         self.slow.load(Ordering::Relaxed)
     }
+
+    pub(crate) fn stay(&self) {
+        self.stays.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Watches the polls of one opening's futures.
 #[derive(Clone, Copy)]
-pub struct PollWatch(&'static Polls);
+pub struct PollWatch {
+    polls: &'static Polls,
+    /// Whether futures may be polled elsewhere.
+    moves: bool,
+}
 
 impl PollWatch {
     pub(crate) fn new(polls: &'static Polls) -> Self {
-        Self(polls)
+        Self { polls, moves: true }
+    }
+
+    /// For an object that serves one call at a time: when a reply of it is dropped, its call has ended.
+    pub(crate) fn of_object(self) -> Self {
+        Self { moves: false, ..self }
     }
 
     /// The threads that futures of this opening are to be polled on; none as long as it behaves.
     pub(crate) fn threads(self) -> Option<&'static Runtime> {
-        if self.0.slow() < TOLERATED { None } else { SEPARATE.as_ref() }
+        let moves = self.moves && self.polls.is_separate.load(Ordering::Relaxed);
+        if moves && !self.polls.stays.load(Ordering::Relaxed) { SEPARATE.as_ref() } else { None }
     }
 
     /// Makes a call or a poll, and counts it if it is slow.
@@ -76,33 +109,47 @@ impl PollWatch {
 
     #[cold]
     fn note(self, took: Duration) {
-        let slow = self.0.slow.fetch_add(1, Ordering::Relaxed) + 1;
-        let (backend, took_ms) = (self.0.backend.as_str(), took.as_millis());
-        if slow == TOLERATED {
+        let polls = self.polls;
+        polls.slow.fetch_add(1, Ordering::Relaxed);
+        if polls.is_separate.load(Ordering::Relaxed) {
+            return;
+        }
+        let count = {
+            let now = Instant::now();
+            let mut recent = polls.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            recent.retain(|time| now.duration_since(*time) < WINDOW);
+            recent.push_back(now);
+            recent.len()
+        };
+        let (backend, took_ms) = (polls.backend.as_str(), took.as_millis());
+        if count < TOLERATED {
             tracing::warn!(
                 backend,
                 took_ms,
-                "the plugin's futures block their threads: from now on they are polled on separate threads"
+                "a call or a poll of the plugin blocked a thread of this process: it must not wait there"
             );
-        } else if slow < TOLERATED {
+        } else {
+            polls.is_separate.store(true, Ordering::Relaxed);
             tracing::warn!(
                 backend,
                 took_ms,
-                "a future of the plugin blocked its thread: it must not wait in a poll"
+                "the plugin blocks threads of this process: from now on its futures are polled on separate threads"
             );
         }
     }
 }
 
-/// A future that is polled on a separate thread. Dropping it cancels it there.
+/// A future that is polled on a separate thread. Dropping it cancels it there, soon.
 pub(crate) struct Separate<A>(JoinHandle<RResult<A, Error>>);
 
 impl<A: Send + 'static> Separate<A> {
     pub(crate) fn start(
         threads: &Runtime,
-        future: impl Future<Output = RResult<A, Error>> + Send + 'static,
+        polls: PollWatch,
+        mut future: impl Future<Output = RResult<A, Error>> + Send + Unpin + 'static,
     ) -> Self {
-        Self(threads.spawn(future))
+        // Timed there too, so that the count goes on.
+        Self(threads.spawn(poll_fn(move |context| polls.timed(|| Pin::new(&mut future).poll(context)))))
     }
 }
 
@@ -130,5 +177,16 @@ impl<T> Drop for Separate<T> {
 static SEPARATE: LazyLock<Option<Runtime>> = LazyLock::new(|| {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(SEPARATE_THREADS).thread_name("keyway-slow-polls").enable_all();
-    builder.build().inspect_err(|error| tracing::error!(%error, "start threads for slow polls")).ok()
+    // It panics if a thread cannot be started.
+    match catch_unwind(AssertUnwindSafe(|| builder.build())) {
+        Ok(Ok(runtime)) => Some(runtime),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "start threads for slow polls");
+            None
+        }
+        Err(_panic) => {
+            tracing::error!("the system gives no threads for slow polls");
+            None
+        }
+    }
 });

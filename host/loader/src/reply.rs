@@ -68,7 +68,7 @@ impl<T: Answered> Pending<T> {
         {
             self.is_separate = true;
             let future = mem::replace(&mut self.future, std::future::pending().into_ffi());
-            self.future = Separate::start(threads, future).into_ffi();
+            self.future = Separate::start(threads, self.polls, future).into_ffi();
         }
         let future = Pin::new(&mut self.future);
         let result = ready!(self.polls.timed(|| future.poll(context)));

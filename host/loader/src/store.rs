@@ -201,16 +201,24 @@ impl RestoreSink {
     }
 }
 
-macro_rules! objects {
-    ($($object:ident of $foreign:ty),*) => {
+impl Answered for Store {
+    type Foreign = StoreObject;
+
+    fn from_foreign(object: StoreObject, polls: PollWatch) -> Self {
+        Self { object, polls }
+    }
+}
+
+macro_rules! objects_of_a_store {
+    ($($object:ident: $foreign:ty),*) => {
         $(impl Answered for $object {
             type Foreign = $foreign;
 
             fn from_foreign(object: $foreign, polls: PollWatch) -> Self {
-                Self { object, polls }
+                Self { object, polls: polls.of_object() }
             }
         })*
     };
 }
 
-objects!(Store of StoreObject, Transaction of TransactionObject, BackupStream of BackupObject, RestoreSink of RestoreObject);
+objects_of_a_store!(Transaction: TransactionObject, BackupStream: BackupObject, RestoreSink: RestoreObject);

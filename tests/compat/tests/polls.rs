@@ -5,7 +5,6 @@ use std::{
     future::Future as _,
     pin::Pin,
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
 };
 
 use futures_executor::block_on;
@@ -29,17 +28,22 @@ fn futures_that_block_are_counted_and_then_polled_elsewhere() {
     let bench = Workbench::with("faulty");
     let backend = bench.open("faulty", json!({})).unwrap();
     let here = this_thread();
-    for slow in 1..=polls::TOLERATED {
-        assert_eq!(thread_of(&backend, b"block in poll"), here);
-        assert!(backend.slow_polls() >= slow, "{} slow polls are counted", backend.slow_polls());
+    // The first ones block this thread. A busy machine may have added others.
+    let mut threads = Vec::new();
+    while threads.len() <= polls::TOLERATED && threads.last().is_none_or(|thread| *thread == here) {
+        threads.push(thread_of(&backend, b"block in poll"));
     }
-    assert_ne!(thread_of(&backend, b"block in poll"), here);
+    assert_eq!(threads.first(), Some(&here));
+    assert_ne!(threads.last(), Some(&here), "{} slow polls are counted", backend.slow_polls());
+    // Counted there, too.
+    let before = backend.slow_polls();
+    thread_of(&backend, b"block in poll");
+    assert!(backend.slow_polls() > before);
 
-    // This thread does not wait, and one that gives up takes the future with it.
-    let begun = Instant::now();
+    // This thread does not wait: if it did, the first poll would be ready. One that gives up takes the future with it.
     let mut reply = backend.get(&CallContext::background(), Key::new("k", b"block in poll"));
     let polled = Pin::new(&mut reply).poll(&mut Context::from_waker(Waker::noop()));
-    assert!(matches!(polled, Poll::Pending) && begun.elapsed() < Duration::from_millis(20));
+    assert!(matches!(polled, Poll::Pending));
     drop(reply);
     // Futures that need the backend's own runtime work there, too.
     let slept = backend.get(&CallContext::background(), Key::new("k", b"sleep on the runtime"));
@@ -47,7 +51,12 @@ fn futures_that_block_are_counted_and_then_polled_elsewhere() {
 
     // Another opening of the same library has done nothing yet.
     let other = bench.open("faulty", json!({})).unwrap();
-    assert_eq!((thread_of(&other, b"block in poll"), other.slow_polls()), (here, 1));
+    assert_eq!(thread_of(&other, b"block in poll"), here);
+    // One whose polls are to be measured keeps them.
+    other.keep_polls();
+    for _ in 0..2 * polls::TOLERATED {
+        assert_eq!(thread_of(&other, b"block in poll"), here);
+    }
 }
 
 #[test]

@@ -32,6 +32,17 @@ macro_rules! promise {
 }
 pub(crate) use promise;
 
+/// Breaks the case unless this holds, which no read of an earlier state explains: what an operation answered, what a
+/// process holds.
+macro_rules! certain {
+    ($holds:expr, $($text:tt)+) => {
+        if !$holds {
+            return Err($crate::Stop::Broken(format!($($text)+)));
+        }
+    };
+}
+pub(crate) use certain;
+
 /// A key and its value.
 pub(crate) type KeyValue = (Vec<u8>, Vec<u8>);
 

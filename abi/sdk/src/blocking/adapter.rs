@@ -19,6 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Blocking<B> {
     backend: Arc<B>,
+    capabilities: Capabilities,
     context: OpenContext,
 }
 
@@ -37,12 +38,16 @@ impl<B: BlockingBackend> Backend for Blocking<B> {
     fn open(config: Self::Config, context: OpenContext) -> Reply<Self> {
         context.set_blocking_threads(B::THREADS);
         let given = context.clone();
-        let opened = context.blocking(move || B::open(config, given));
-        opened.map(|backend| Self { backend: Arc::new(backend), context })
+        let opened = context.blocking(move || {
+            let backend = B::open(config, given)?;
+            // Asked here, because it may look into the store.
+            Ok((backend.capabilities(), backend))
+        });
+        opened.map(|(capabilities, backend)| Self { backend: Arc::new(backend), capabilities, context })
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.backend.capabilities()
+        self.capabilities
     }
 
     fn get(self: &Arc<Self>, _call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>> {
@@ -142,7 +147,7 @@ impl<T: ?Sized + Send + 'static> Serial<T> {
 
     fn run<U: Send + 'static>(&self, work: impl FnOnce(&mut T) -> Result<U> + Send + 'static) -> Reply<U> {
         let object = Arc::clone(&self.object);
-        self.context.blocking(move || {
+        self.context.blocking_in_object(move || {
             let mut object = object.lock().unwrap_or_else(PoisonError::into_inner);
             match object.as_deref_mut() {
                 Some(object) => work(object),
@@ -154,8 +159,8 @@ impl<T: ?Sized + Send + 'static> Serial<T> {
 
 impl<T: ?Sized + Send + 'static> Drop for Serial<T> {
     fn drop(&mut self) {
-        // A rollback may block, and this thread may be the host's. If the backend is closed, its threads are gone,
-        // and so is what the object held of the store: it is dropped here.
+        // A rollback may block, and this thread may be the host's. If the backend is closed, its threads are gone, and
+        // the object is dropped here.
         let object = Arc::clone(&self.object);
         self.context.detached(move || {
             drop(object.lock().unwrap_or_else(PoisonError::into_inner).take());

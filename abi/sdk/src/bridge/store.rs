@@ -57,7 +57,7 @@ impl<B: Backend> Bridge<B> {
 
 impl<B: Backend> Drop for Bridge<B> {
     fn drop(&mut self) {
-        self.guard.state().pool().close();
+        self.guard.state().close_pools();
         // SAFETY: this is the only place that takes the backend, and it is not used again.
         let backend = unsafe { ManuallyDrop::take(&mut self.backend) };
         self.guard.drop_value("drop", backend);
@@ -283,7 +283,10 @@ impl<B: Backend> Store for Bridge<B> {
             reply,
             GuardedCall::writes(call, "shutdown"),
             || self.backend.shutdown(call),
-            move |()| state.set_shut_down(),
+            move |()| {
+                state.set_shut_down();
+                state.close_pools();
+            },
         )
     }
 }

@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use keyway_sdk::{
@@ -20,11 +23,14 @@ use keyway_sdk::{
     versions::Versions,
 };
 
-/// What an operator may set: nothing.
-#[derive(Deserialize, JsonSchema)]
-#[serde(crate = "serde", deny_unknown_fields)]
+/// What an operator may set.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(crate = "serde", default, deny_unknown_fields)]
 #[schemars(crate = "schemars")]
-pub(crate) struct Config {}
+pub(crate) struct Config {
+    /// Whether the store cannot be opened.
+    fails: bool,
+}
 
 /// The records of all keyspaces, and the keyspaces that were ever written and not dropped.
 #[derive(Clone, Default)]
@@ -68,12 +74,18 @@ impl Map {
     }
 }
 
+/// Gets of the key "lock" that a thread has taken.
+pub(crate) static WAITING: AtomicUsize = AtomicUsize::new(0);
+
 /// A store in memory.
 pub(crate) struct Shelf(Arc<Shared>);
 
 struct Shared {
     map: Mutex<Map>,
     versions: Versions,
+    /// Held by a transaction that put the key "lock", and waited for by gets of that key.
+    is_locked: Mutex<bool>,
+    unlocked: Condvar,
 }
 
 impl Shared {
@@ -91,7 +103,7 @@ impl BlockingBackend for Shelf {
         description: "a map under a lock",
         licence: "MIT",
         homepage: "",
-        config_schema: r#"{"type":"object","additionalProperties":false}"#,
+        config_schema: r#"{"type":"object","properties":{"fails":{"type":"boolean"}},"additionalProperties":false}"#,
         data_format: 1,
         capabilities: Capabilities {
             read_consistency: ReadConsistency::LINEARIZABLE,
@@ -104,8 +116,16 @@ impl BlockingBackend for Shelf {
         extensions: &[],
     };
 
-    fn open(_config: Config, _context: OpenContext) -> Result<Self> {
-        Ok(Self(Arc::new(Shared { map: Mutex::default(), versions: Versions::new_incarnation()? })))
+    fn open(config: Config, _context: OpenContext) -> Result<Self> {
+        if config.fails {
+            return Err(Error::new(ErrorCode::UNAVAILABLE, "told to fail"));
+        }
+        Ok(Self(Arc::new(Shared {
+            map: Mutex::default(),
+            versions: Versions::new_incarnation()?,
+            is_locked: Mutex::default(),
+            unlocked: Condvar::new(),
+        })))
     }
 
     fn get(&self, key: Key<'_>) -> Result<Option<Record>> {
@@ -113,6 +133,13 @@ impl BlockingBackend for Shelf {
         assert!(key.bytes() != b"told to panic", "told to panic");
         if key.bytes() == b"told to sleep" {
             std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        if key.bytes() == b"lock" {
+            WAITING.fetch_add(1, Ordering::SeqCst);
+            let locked = self.0.is_locked.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(
+                self.0.unlocked.wait_while(locked, |locked| *locked).unwrap_or_else(PoisonError::into_inner),
+            );
         }
         Ok(self.0.lock().record(key))
     }
@@ -219,6 +246,9 @@ impl BlockingTransaction for Work {
     }
 
     fn put(&mut self, put: Put<'_>) -> Result<()> {
+        if put.key().bytes() == b"lock" {
+            *self.shared.is_locked.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        }
         check_condition(put.condition(), self.map.version(put.key()))?;
         // Seen by this transaction alone, and replaced by the commit.
         self.map.insert(put.key(), put.value(), self.shared.versions.next());
@@ -261,6 +291,13 @@ impl BlockingTransaction for Work {
     fn rollback(&mut self) -> Result<()> {
         self.writes.clear();
         Ok(())
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        *self.shared.is_locked.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.shared.unlocked.notify_all();
     }
 }
 

@@ -105,6 +105,12 @@ impl Generation {
         self.context.polls().slow()
     }
 
+    /// Leaves the polls of its futures on the threads of their callers, however long they take. For a test that measures
+    /// them.
+    pub fn keep_polls(&self) {
+        self.context.polls().stay();
+    }
+
     /// Starts a call of the store. If it blocks the thread, that counts as a slow poll.
     pub fn start<T>(&self, call: impl FnOnce(&Self) -> T) -> T {
         PollWatch::new(self.context.polls()).timed(|| call(self))

@@ -9,7 +9,7 @@ use keyway_loader::{BatchMode, Condition, Error, ErrorCode, Isolation, Key, Op, 
 
 use crate::{
     Case,
-    harness::{Harness, again_on_conflict, call, promise, refused, wait},
+    harness::{Harness, again_on_conflict, call, certain, promise, refused, wait},
     verdict::Outcomes,
 };
 
@@ -64,7 +64,7 @@ fn all_or_nothing(h: &Harness<'_>) -> Outcomes {
     let result = h.apply(&ops, BatchMode::Atomic);
     let index = result.as_ref().err().and_then(Error::index);
     refused(result, ErrorCode::PRECONDITION_FAILED, "an atomic batch with a failing check")?;
-    promise!(index == Some(2), "the failing operation was said to be {index:?}, and it is 2");
+    certain!(index == Some(2), "the failing operation was said to be {index:?}, and it is 2");
     promise!(h.get(b"new")?.is_none(), "a refused atomic batch created a key");
     promise!(h.value(b"kept")? == b"old", "a refused atomic batch deleted a key");
 
@@ -194,7 +194,7 @@ fn per_item(h: &Harness<'_>) -> Outcomes {
         Op::put(h.key(b"b"), b"2"),
     ];
     let results = h.apply(&ops, BatchMode::Independent)?;
-    promise!(
+    certain!(
         results.len() == ops.len(),
         "{} operations were answered with {} results",
         ops.len(),
@@ -202,9 +202,9 @@ fn per_item(h: &Harness<'_>) -> Outcomes {
     );
     let codes: Vec<Option<ErrorCode>> = results.iter().map(|result| result.err().map(Error::code)).collect();
     let refused = Some(ErrorCode::ALREADY_EXISTS);
-    promise!(codes == [None, refused, None, refused, None], "an independent batch answered {codes:?}");
+    certain!(codes == [None, refused, None, refused, None], "an independent batch answered {codes:?}");
     let proven = results.iter().filter_map(Result::err).all(|error| error.outcome() == Outcome::NOT_APPLIED);
-    promise!(proven, "a refused operation has an outcome other than NotApplied");
+    certain!(proven, "a refused operation has an outcome other than NotApplied");
     promise!(
         h.value(b"a")? == b"1" && h.value(b"b")? == b"2",
         "an operation in a batch with a refused one was not done"

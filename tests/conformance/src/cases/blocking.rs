@@ -38,6 +38,8 @@ fn blocks_no_thread(h: &Harness<'_>) -> Outcomes {
         return Err(Stop::Unproved("this system does not say whether a thread has waited".into()));
     }
     let (store, capabilities) = (h.store(), h.capabilities());
+    // The loader would move the polls of a backend that has blocked already, in its opening for example.
+    store.keep_polls();
     for round in 0..h.rounds(ROUNDS, 10 * ROUNDS) {
         let value = [u8::try_from(round % 256).unwrap_or(0); 1_000];
         let key = h.key(b"k");
@@ -71,7 +73,7 @@ fn blocks_no_thread(h: &Harness<'_>) -> Outcomes {
         watch.call(&store, "drop_keyspace", |store| store.drop_keyspace(&call(), drop))?;
     }
     match watch.blocked.as_slice() {
-        [first, ..] if watch.blocked.len() as u64 >= TOLERATED => Err(Broken(format!(
+        [first, ..] if watch.blocked.len() >= TOLERATED => Err(Broken(format!(
             "{first}; a call or a poll waited {} times. Other requests of the host wait with it: do such work on threads \
              of the backend, and let the future wait for their answer",
             watch.blocked.len()

@@ -11,7 +11,7 @@ use keyway_loader::{
 
 use crate::{
     Case,
-    harness::{Broken, Harness, again_on_conflict, call, promise, wait, write_id},
+    harness::{Broken, Harness, again_on_conflict, call, certain, promise, wait, write_id},
     random::Random,
     verdict::{Outcomes, Stop},
 };
@@ -249,7 +249,7 @@ fn openings(h: &Harness<'_>) -> Outcomes {
             return Ok(());
         }
         // A thread may still be on its way out.
-        promise!(begun.elapsed() < ON_ITS_WAY, "over {times} openings {}", grown.join(", and "));
+        certain!(begun.elapsed() < ON_ITS_WAY, "over {times} openings {}", grown.join(", and "));
         thread::sleep(Duration::from_millis(100));
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Case,
-    harness::{Broken, Harness, call, promise, wait, write_id},
+    harness::{Broken, Harness, call, certain, promise, wait, write_id},
     verdict::{Outcomes, Stop},
 };
 
@@ -113,7 +113,7 @@ fn not_both_commit(work: [(Transaction, Work<'_>); 2], what: &str) -> Outcomes {
         drop(first);
         (one, other.join().expect("the other one does not panic"))
     });
-    promise!(!(one? && other?), "both of two transactions committed: {what}");
+    certain!(!(one? && other?), "both of two transactions committed: {what}");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use keyway_loader::{BatchMode, Begin, Error, ErrorCode, Isolation, Key, Op, Put,
 
 use crate::{
     Case,
-    harness::{Broken, Harness, call, promise, refused, wait, write_id},
+    harness::{Broken, Harness, call, certain, promise, refused, wait, write_id},
     verdict::{Outcomes, Stop},
 };
 
@@ -78,7 +78,7 @@ fn reachable(limit: u64, most: u64, what: &str) -> Result<usize, Stop> {
 
 fn key(h: &Harness<'_>) -> Outcomes {
     let limit = reachable(h.capabilities().limits.key_bytes, MAX_BYTES, "key_bytes")?;
-    promise!(limit >= 480, "the declared key_bytes is {limit}, and every backend takes 480");
+    certain!(limit >= 480, "the declared key_bytes is {limit}, and every backend takes 480");
     for length in [limit - 1, limit] {
         let key = vec![b'k'; length];
         h.put(&key, b"v")?;
@@ -121,7 +121,7 @@ fn modes(h: &Harness<'_>) -> Vec<BatchMode> {
 
 fn batch_ops(h: &Harness<'_>) -> Outcomes {
     let limit = reachable(h.capabilities().limits.batch_ops, 100_000, "batch_ops")?;
-    promise!(limit >= 1, "no operation fits into a batch");
+    certain!(limit >= 1, "no operation fits into a batch");
     let keys: Vec<Vec<u8>> = (0..=limit).map(|index| index.to_string().into_bytes()).collect();
     let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::put(h.key(key), b"v")).collect();
     for mode in modes(h) {
@@ -192,7 +192,7 @@ fn begin(h: &Harness<'_>) -> Result<Transaction, Stop> {
 
 fn transaction_ops(h: &Harness<'_>) -> Outcomes {
     let limit = reachable(h.capabilities().limits.transaction_ops, 100_000, "transaction_ops")?;
-    promise!(limit >= 1, "no write fits into a transaction");
+    certain!(limit >= 1, "no write fits into a transaction");
     let age = Duration::from_millis(h.capabilities().limits.transaction_age_ms);
     for count in [limit - 1, limit] {
         let begun = Instant::now();

@@ -11,7 +11,7 @@ use keyway_loader::{
 
 use crate::{
     Case, Trouble,
-    harness::{Broken, Harness, Misread, call, promise, refused, wait, write_id},
+    harness::{Broken, Harness, Misread, call, certain, promise, refused, wait, write_id},
     ledger::Ledger,
     verdict::{Outcomes, Stop},
 };
@@ -87,13 +87,13 @@ fn through_trouble(h: &Harness<'_>, trouble: Trouble) -> Outcomes {
         "the store {trouble}, and health says that only opening it again can help: {}",
         told.detail()
     );
-    promise!(!told.detail().is_empty(), "the store {trouble}, and health does not say what is wrong");
+    certain!(!told.detail().is_empty(), "the store {trouble}, and health does not say what is wrong");
     if trouble != Trouble::Gone {
-        promise!(!told.is_writable(), "the store {trouble}, and health says that it can be written");
+        certain!(!told.is_writable(), "the store {trouble}, and health says that it can be written");
         ledger.check(&h.store()).map_err(|found| Misread(format!("while the store {trouble}: {found}")))?;
     }
     let acknowledged = (0..20_u64).filter(|number| put_in_time(h, *number).is_ok()).count();
-    promise!(acknowledged == 0, "the store {trouble}, and {acknowledged} of 20 writes were acknowledged");
+    certain!(acknowledged == 0, "the store {trouble}, and {acknowledged} of 20 writes were acknowledged");
     faults.trouble(None)?;
     let begun = Instant::now();
     while !health(h).is_ok_and(|health| health.is_ready()) {

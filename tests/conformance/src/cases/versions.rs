@@ -8,7 +8,7 @@ use keyway_loader::{
 
 use crate::{
     Case,
-    harness::{Broken, Harness, call, promise, wait, write_id},
+    harness::{Broken, Harness, call, certain, wait, write_id},
     verdict::{Outcomes, Stop},
 };
 
@@ -63,7 +63,7 @@ fn set_back(h: &Harness<'_>) -> Outcomes {
     std::fs::remove_dir_all(directory).and_then(|()| copy_files(&copy, directory)).map_err(failed)?;
     let second = write()?;
     let repeated = first.intersection(&second).next();
-    promise!(repeated.is_none(), "after the store was set back, {repeated:?} was given a second time");
+    certain!(repeated.is_none(), "after the store was set back, {repeated:?} was given a second time");
     Ok(())
 }
 
@@ -86,7 +86,7 @@ fn across_openings(h: &Harness<'_>) -> Outcomes {
     for _ in 0..h.rounds(5, 100) {
         for _ in 0..20 {
             let version = h.put(b"k", b"same")?;
-            promise!(
+            certain!(
                 seen.insert(version),
                 "after the store was opened again, {version:?} was given a second time"
             );
@@ -100,7 +100,7 @@ fn across_openings(h: &Harness<'_>) -> Outcomes {
 fn never_repeat(h: &Harness<'_>) -> Outcomes {
     let mut seen = HashSet::new();
     let mut fresh = |version: Version, by: &str| -> Outcomes {
-        promise!(seen.insert(version), "{by} gave the version {version:?} a second time");
+        certain!(seen.insert(version), "{by} gave the version {version:?} a second time");
         Ok(())
     };
     for _ in 0..h.rounds(ROUNDS, 40 * ROUNDS) {

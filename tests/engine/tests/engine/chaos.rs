@@ -297,7 +297,7 @@ impl Backend for Chaotic {
 
     const PLUGIN: PluginInfo = PluginInfo {
         name: "chaotic",
-        config_schema: "true",
+        config_schema: "{}",
         capabilities: Capabilities {
             durability: Durability::POWER_LOSS,
             sharing: Sharing::MANY_HOSTS,

@@ -64,7 +64,7 @@ impl Backend for Twin {
 
     const PLUGIN: PluginInfo = PluginInfo {
         name: "twin",
-        config_schema: "true",
+        config_schema: "{}",
         capabilities: Capabilities {
             durability: Durability::POWER_LOSS,
             sharing: Sharing::ONE_PROCESS,
