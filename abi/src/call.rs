@@ -151,7 +151,7 @@ impl<T> Answer<T> {
 /// The reply to an operation: a result, or a future of one. A result that is there at once costs no allocation. A
 /// closed set in major version 1.
 ///
-/// The caller gives the place that a reply is written to: a record has 120 bytes, and each move of it costs a
+/// The caller gives the place that a reply is written to: a record has 112 bytes, and each move of it costs a
 /// call several nanoseconds.
 #[repr(u8)]
 #[derive(StableAbi)]
