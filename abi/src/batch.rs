@@ -5,7 +5,7 @@ use abi_stable::{
     std_types::{RResult, RSlice, RVec},
 };
 
-use crate::{Condition, Error, Key, Version, WriteId};
+use crate::{Condition, Delete, Error, Key, Put, Version, WriteId};
 
 /// What an [`Op`] does. A closed set in major version 1.
 #[repr(u8)]
@@ -93,6 +93,36 @@ impl<'a> Op<'a> {
     #[inline]
     pub fn expires_at_ms(&self) -> Option<u64> {
         (self.expires_at_ms != 0).then_some(self.expires_at_ms)
+    }
+
+    /// The same as a single put, for an operation of that kind.
+    #[inline]
+    pub fn as_put(&self, write_id: WriteId) -> Put<'a> {
+        Put::new(self.key, self.value())
+            .when(self.condition)
+            .expiring_at_ms(self.expires_at_ms)
+            .with_write_id(write_id)
+    }
+
+    /// The same as a single delete, for an operation of that kind.
+    #[inline]
+    pub fn as_delete(&self, write_id: WriteId) -> Delete<'a> {
+        Delete::new(self.key).when(self.condition).with_write_id(write_id)
+    }
+}
+
+impl<'a> From<Put<'a>> for Op<'a> {
+    #[inline]
+    fn from(put: Put<'a>) -> Self {
+        let expires_at_ms = put.expires_at_ms().unwrap_or(0);
+        Self::put(put.key(), put.value()).when(put.condition()).expiring_at_ms(expires_at_ms)
+    }
+}
+
+impl<'a> From<Delete<'a>> for Op<'a> {
+    #[inline]
+    fn from(delete: Delete<'a>) -> Self {
+        Self::delete(delete.key()).when(delete.condition())
     }
 }
 

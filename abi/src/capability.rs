@@ -229,7 +229,7 @@ pub struct Capabilities {
     pub backup: BackupLevel,
     /// Who may open the store at the same time.
     pub sharing: Sharing,
-    /// The data format that the store holds: what [`crate::store`]'s `upgrade` brings to the plugin's own. A
+    /// The data format that the store holds: what `Backend::upgrade` brings to the plugin's own. A
     /// plugin that reads older formats opens such a store without changing it; one that finds a newer format
     /// refuses to open.
     pub data_format: u32,

@@ -48,8 +48,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     const PLUGIN: PluginInfo;
 
     /// Worker threads of the tokio runtime that the SDK makes for this backend and enters around each poll
-    /// and drop of its futures. Zero makes none. Needs the feature `tokio`.
-    #[cfg(feature = "tokio")]
+    /// and drop of its futures. Zero makes none. Another number needs the feature `tokio`, and does not compile without.
     const RUNTIME_THREADS: usize = 0;
 
     /// Opens a store. Creates it if there is none; never migrates one.
@@ -135,7 +134,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
             return Reply::ready(Err(Error::unsupported("an atomic batch")));
         }
         let replies: Vec<_> =
-            batch.ops().iter().map(|op| self.apply_one(call, op, batch.write_id())).collect();
+            batch.ops().iter().map(|op| one_by_one(self, call, op, batch.write_id())).collect();
         Reply::pending(async move {
             let mut results = Vec::with_capacity(replies.len());
             for reply in replies {
@@ -143,37 +142,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
             }
             Ok(results.into_iter().collect())
         })
-    }
-
-    /// One operation of an independent batch, by the other methods.
-    #[doc(hidden)]
-    fn apply_one(
-        self: &Arc<Self>,
-        call: &CallContext<'_>,
-        op: &Op<'_>,
-        write_id: WriteId,
-    ) -> Reply<OpResult> {
-        match op.kind() {
-            OpKind::Put => {
-                let put = Put::new(op.key(), op.value())
-                    .when(op.condition())
-                    .expiring_at_ms(op.expires_at_ms().unwrap_or(0))
-                    .with_write_id(write_id);
-                self.put(call, put).map(|version| OpResult::written(version, false))
-            }
-            OpKind::Delete => self
-                .delete(call, Delete::new(op.key()).when(op.condition()).with_write_id(write_id))
-                .map(OpResult::unversioned),
-            OpKind::Check => {
-                let condition = op.condition();
-                let reply = self.get(call, op.key());
-                Reply::pending(async move {
-                    let record = reply.wait().await?;
-                    check_condition(condition, record.as_ref().map(Record::version))?;
-                    Ok(OpResult::unversioned(record.is_some()))
-                })
-            }
-        }
     }
 
     /// Begins a transaction over a snapshot that is fixed now, with at least the isolation that is asked for.
@@ -239,12 +207,37 @@ pub trait Backend: Send + Sync + Sized + 'static {
     }
 }
 
+/// One operation of an independent batch, by the other methods.
+fn one_by_one<B: Backend>(
+    backend: &Arc<B>,
+    call: &CallContext<'_>,
+    op: &Op<'_>,
+    write_id: WriteId,
+) -> Reply<OpResult> {
+    match op.kind() {
+        OpKind::Put => {
+            backend.put(call, op.as_put(write_id)).map(|version| OpResult::written(version, false))
+        }
+        OpKind::Delete => backend.delete(call, op.as_delete(write_id)).map(OpResult::unversioned),
+        OpKind::Check => {
+            let condition = op.condition();
+            let reply = backend.get(call, op.key());
+            Reply::pending(async move {
+                let record = reply.wait().await?;
+                check_condition(condition, record.as_ref().map(Record::version))?;
+                Ok(OpResult::unversioned(record.is_some()))
+            })
+        }
+    }
+}
+
 /// A transaction. The SDK sees to it that there is one call at a time, and none after commit, rollback or a
 /// cancelled call (rollback apart). Dropping it rolls back.
 pub trait Transaction: Send + Sync {
     /// As [`Backend::get`], own writes included.
     fn get(&self, call: &CallContext<'_>, key: Key<'_>) -> Reply<Option<Record>>;
-    /// As [`Backend::put`]; the version comes from the commit.
+    /// As [`Backend::put`], with a condition on what the transaction sees. The commit answers the version; a read of
+    /// the own write may have that version already, or one that no other write ever gets.
     fn put(&self, call: &CallContext<'_>, put: Put<'_>) -> Reply<()>;
     /// As [`Backend::delete`].
     fn delete(&self, call: &CallContext<'_>, delete: Delete<'_>) -> Reply<bool>;

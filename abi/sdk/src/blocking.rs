@@ -165,7 +165,8 @@ pub trait BlockingBackend: Send + Sync + Sized + 'static {
         Err(Error::new(ErrorCode::NOT_FOUND, format!("there is no extension named {name}")))
     }
 
-    /// As [`Backend::shutdown`]. Runs after the calls that were taken by a thread. It releases every lock of the store.
+    /// As [`Backend::shutdown`]. Runs after the calls that were taken by a thread. If it succeeds, the SDK drops the
+    /// backend before the host has its answer: files that it owns are closed then, and their locks are released.
     ///
     /// # Errors
     ///
@@ -259,17 +260,8 @@ pub trait BlockingRestore: Send {
 /// One operation of an independent batch, by the other methods.
 fn one_by_one<B: BlockingBackend>(backend: &B, op: &Op<'_>, write_id: WriteId) -> Result<OpResult> {
     match op.kind() {
-        OpKind::Put => {
-            let put = Put::new(op.key(), op.value())
-                .when(op.condition())
-                .expiring_at_ms(op.expires_at_ms().unwrap_or(0))
-                .with_write_id(write_id);
-            backend.put(put).map(|version| OpResult::written(version, false))
-        }
-        OpKind::Delete => {
-            let delete = Delete::new(op.key()).when(op.condition()).with_write_id(write_id);
-            backend.delete(delete).map(OpResult::unversioned)
-        }
+        OpKind::Put => backend.put(op.as_put(write_id)).map(|version| OpResult::written(version, false)),
+        OpKind::Delete => backend.delete(op.as_delete(write_id)).map(OpResult::unversioned),
         OpKind::Check => {
             let record = backend.get(op.key())?;
             check_condition(op.condition(), record.as_ref().map(Record::version))?;

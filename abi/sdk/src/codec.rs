@@ -15,7 +15,8 @@ const ZERO: [u8; 2] = [0, 0xff];
 /// Version, its length and the expiry, at most.
 const HEADER_BYTES: usize = 1 + keyway_abi::version::MAX_VERSION_BYTES + 8;
 
-/// One key for a keyspace and a key. Different pairs give different keys, in the order of keyspace and key.
+/// One key for a keyspace and a key: the bytes of [`keyspace`], and then the key as it is. Different pairs give different
+/// keys, in the order of keyspace and key.
 pub fn key(key: Key<'_>) -> Vec<u8> {
     let mut bytes = keyspace(key.keyspace());
     bytes.extend_from_slice(key.bytes());

@@ -11,11 +11,16 @@ use crate::{Backend, bridge, forward, rendered::Rendered, state};
 ///
 /// The front page of this crate has a complete example.
 ///
-/// Put it in a crate that does nothing else and whose `crate-type` is `cdylib`: two exported backends cannot be
-/// linked into one binary, so the backend itself belongs in an ordinary library that tests can link.
+/// Call it once, in the root of a crate with `crate-type = ["cdylib", "rlib"]`: the plugin, and the same code for its
+/// tests. Two exported backends cannot be linked into one binary. For a backend that other crates link, put this line
+/// into a crate with nothing else, whose `crate-type` is `cdylib`.
 #[macro_export]
 macro_rules! export_backend {
     ($backend:ty) => {
+        // The compiler names this module if there is a second export.
+        #[doc(hidden)]
+        mod a_library_exports_one_keyway_backend {}
+
         #[allow(unsafe_code, reason = "the exported symbol and section are named by Keyway's interface")]
         const _: () = {
             // A function with a bound, so that a type without the trait is told as that.

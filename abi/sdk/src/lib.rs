@@ -8,7 +8,7 @@
 //!    Begin with [`Capabilities::LEAST`].
 //! 3. **Write the operations.** [`paging::scan_with`] pages through an iterator, [`codec`] puts keyspaces and versions
 //!    into a plain key-value store, [`versions`] numbers writes, [`backend::check_condition`] judges conditions,
-//!    [`owned`] keeps requests for later.
+//!    [`owned`] keeps requests for later, and [`group`] lets many writes share one sync.
 //! 4. **Export it** from a `cdylib` crate with [`export_backend!`].
 //! 5. **Prove it**: the conformance suite tests every promise that you declare.
 //!
@@ -126,7 +126,7 @@
 //! ```
 //!
 //! Map: [`backend`] and [`blocking`] have the traits, [`reply`] the answers, [`open`] the context of an opening and its
-//! threads, [`plugin`] the facts about a library. Helpers: [`paging`], [`codec`], [`versions`], [`owned`].
+//! threads, [`plugin`] the facts about a library. Helpers: [`paging`], [`codec`], [`versions`], [`owned`], [`group`].
 //!
 //! The feature `tokio` gives a backend a tokio runtime, in which the SDK polls its futures
 //! (`Backend::RUNTIME_THREADS`).
@@ -134,6 +134,7 @@
 pub mod backend;
 pub mod blocking;
 pub mod codec;
+pub mod group;
 pub mod open;
 pub mod owned;
 pub mod paging;

@@ -306,7 +306,8 @@ fn resume_at(key: &[u8], reverse: bool) -> Vec<u8> {
     bound
 }
 
-/// Where a walk resumes after a page; none if no key can come after it, or if the page is empty.
+/// The bound from which a walk goes on after a page: the inclusive lower one, or in reverse the exclusive upper one. None
+/// if no key can come after it, or if the page is empty.
 pub fn resume_behind(page: &Page, is_reverse: bool) -> Option<AbiBytes> {
     let keys = page.entries().iter().map(Entry::key);
     let prefixes = page.prefixes().iter().map(|prefix| &**prefix);

@@ -11,7 +11,18 @@ const MAX_DESCRIPTOR_BYTES: usize = 32 * 1024;
 pub struct Rendered<B>(std::marker::PhantomData<B>);
 
 impl<B: Backend> Rendered<B> {
-    const BUFFER: JsonBuffer = render(&B::PLUGIN);
+    const BUFFER: JsonBuffer = {
+        assert!(
+            cfg!(feature = "tokio") || B::RUNTIME_THREADS == 0,
+            "Backend::RUNTIME_THREADS needs the feature `tokio`: add features = [\"tokio\"] to keyway-sdk in Cargo.toml"
+        );
+        assert!(
+            cfg!(panic = "unwind"),
+            "a plugin contains its panics, which needs panic = \"unwind\": remove `panic = \"abort\"` from the profile in \
+             Cargo.toml"
+        );
+        render(&B::PLUGIN)
+    };
 
     /// The descriptor's length in bytes.
     pub const LEN: usize = Self::BUFFER.len;

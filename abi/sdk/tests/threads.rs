@@ -24,7 +24,7 @@ fn open() -> Generation {
 fn try_open(config: serde_json::Value) -> Result<Generation, ConfigureError> {
     let plugin = Plugin::linked(keyway_sdk::linked::<Blocking<store::Shelf>>()).unwrap();
     // The name is that of the threads, of which the system keeps 15 bytes.
-    let name = if config == serde_json::json!({}) { "main" } else { "unopened" };
+    let name = if config.get("fails").is_some() { "unopened" } else { "main" };
     let backend = BackendConfig { name: name.into(), config, data_dir: Path::new(".").into() };
     block_on(configure(&plugin, &backend))
 }
@@ -72,6 +72,18 @@ fn shutdown_ends_what_runs_and_gives_up_what_waits() {
         let error = block_on(reply).unwrap_err();
         assert_eq!((error.code(), error.outcome()), (ErrorCode::CLOSED, Outcome::NOT_APPLIED));
     }
+}
+
+#[test]
+fn shutdown_drops_the_store_before_it_answers() {
+    let file = std::env::temp_dir().join(format!("keyway-sdk-threads-{}", std::process::id()));
+    let backend = try_open(serde_json::json!({ "file": file })).unwrap();
+    block_on(put(&backend, "k")).unwrap();
+    assert!(file.exists());
+    block_on(backend.shutdown(&CallContext::background())).unwrap();
+    assert!(!file.exists(), "the store still holds its files after the shutdown");
+    let error = block_on(put(&backend, "k")).unwrap_err();
+    assert_eq!((error.code(), error.outcome()), (ErrorCode::CLOSED, Outcome::NOT_APPLIED));
 }
 
 /// One test, because the count of waiting calls is the process's.

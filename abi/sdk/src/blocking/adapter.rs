@@ -1,6 +1,6 @@
 //! A backend with blocking methods as one that answers with replies.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use keyway_abi::{
     AbiBytes, BackupChunk, BackupPull, Batch, BatchResult, Begin, CallContext, Capabilities, Committed,
@@ -17,16 +17,30 @@ use crate::{
 
 /// Makes a [`BlockingBackend`] a [`Backend`]. Export this: `keyway_sdk::export_backend!(Blocking<Store>)`.
 #[derive(Debug)]
-pub struct Blocking<B> {
-    backend: Arc<B>,
+pub struct Blocking<B: Send + Sync + 'static> {
+    /// None after the shutdown, which drops it.
+    backend: Arc<RwLock<Option<Arc<B>>>>,
     capabilities: Capabilities,
     context: OpenContext,
 }
 
 impl<B: BlockingBackend> Blocking<B> {
     fn run<T: Send + 'static>(&self, work: impl FnOnce(&B) -> Result<T> + Send + 'static) -> Reply<T> {
-        let backend = Arc::clone(&self.backend);
-        self.context.blocking(move || work(&backend))
+        let backend = self.backend.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match backend {
+            Some(backend) => self.context.blocking(move || work(&backend)),
+            None => Reply::ready(Err(Error::new(ErrorCode::CLOSED, "the backend is closed"))),
+        }
+    }
+}
+
+impl<B: Send + Sync + 'static> Drop for Blocking<B> {
+    fn drop(&mut self) {
+        // Without a shutdown, closing the store may block, and this thread may be the host's.
+        let backend = self.backend.write().unwrap_or_else(PoisonError::into_inner).take();
+        if backend.is_some() {
+            self.context.detached(move || drop(backend));
+        }
     }
 }
 
@@ -43,7 +57,10 @@ impl<B: BlockingBackend> Backend for Blocking<B> {
             // Asked here, because it may look into the store.
             Ok((backend.capabilities(), backend))
         });
-        opened.map(|(capabilities, backend)| Self { backend: Arc::new(backend), capabilities, context })
+        opened.map(|(capabilities, backend)| {
+            let backend = Arc::new(RwLock::new(Some(Arc::new(backend))));
+            Self { backend, capabilities, context }
+        })
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -129,8 +146,16 @@ impl<B: BlockingBackend> Backend for Blocking<B> {
     }
 
     fn shutdown(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<()> {
-        let backend = Arc::clone(&self.backend);
-        self.context.close_blocking(move || backend.shutdown())
+        let slot = Arc::clone(&self.backend);
+        self.context.close_blocking(move || {
+            // No thread runs a call any more, so this drops the store, with its files and locks.
+            let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(backend) = slot.as_ref() {
+                backend.shutdown()?;
+            }
+            *slot = None;
+            Ok(())
+        })
     }
 }
 

@@ -30,6 +30,8 @@ use keyway_sdk::{
 pub(crate) struct Config {
     /// Whether the store cannot be opened.
     fails: bool,
+    /// A file that is there as long as the store is.
+    file: Option<std::path::PathBuf>,
 }
 
 /// The records of all keyspaces, and the keyspaces that were ever written and not dropped.
@@ -80,12 +82,23 @@ pub(crate) static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// A store in memory.
 pub(crate) struct Shelf(Arc<Shared>);
 
+/// A file that is there until this is dropped, as the lock of a store.
+struct OwnFile(std::path::PathBuf);
+
+impl Drop for OwnFile {
+    fn drop(&mut self) {
+        // If it is not there, the test fails at another place.
+        let _removed = std::fs::remove_file(&self.0);
+    }
+}
+
 struct Shared {
     map: Mutex<Map>,
     versions: Versions,
     /// Held by a transaction that put the key "lock", and waited for by gets of that key.
     is_locked: Mutex<bool>,
     unlocked: Condvar,
+    _file: Option<OwnFile>,
 }
 
 impl Shared {
@@ -103,7 +116,7 @@ impl BlockingBackend for Shelf {
         description: "a map under a lock",
         licence: "MIT",
         homepage: "",
-        config_schema: r#"{"type":"object","properties":{"fails":{"type":"boolean"}},"additionalProperties":false}"#,
+        config_schema: r#"{"type":"object","properties":{"fails":{"type":"boolean"},"file":{"type":"string"}},"additionalProperties":false}"#,
         data_format: 1,
         capabilities: Capabilities {
             read_consistency: ReadConsistency::LINEARIZABLE,
@@ -120,11 +133,13 @@ impl BlockingBackend for Shelf {
         if config.fails {
             return Err(Error::new(ErrorCode::UNAVAILABLE, "told to fail"));
         }
+        let file = config.file.map(|path| std::fs::write(&path, "").map(|()| OwnFile(path))).transpose()?;
         Ok(Self(Arc::new(Shared {
             map: Mutex::default(),
             versions: Versions::new_incarnation()?,
             is_locked: Mutex::default(),
             unlocked: Condvar::new(),
+            _file: file,
         })))
     }
 
