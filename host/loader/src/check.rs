@@ -127,17 +127,22 @@ impl Fix for CheckError {
             Self::DescriptorFormat { .. } => "upgrade Keyway".to_owned(),
             Self::Name { found, .. } => {
                 format!(
-                    "name it as what it is, unless that is there already: {}",
-                    crate::discover::file_name(found)
+                    "name it as what it is, unless that is there already: {}; if you build it, name = \"keyway_{}\" \
+                     under [lib] in its Cargo.toml does that",
+                    crate::discover::file_name(found),
+                    found.replace('-', "_")
                 )
             }
             Self::Platform { expected, .. } => format!("get the build for {expected}"),
             Self::Interface { expected, .. } => format!("get a build for interface {}.x", expected.major),
-            Self::Panic { .. } => "rebuild it with panic = \"unwind\"".to_owned(),
+            Self::Panic { .. } => {
+                "rebuild it with panic = \"unwind\": remove panic = \"abort\" under [profile] in its Cargo.toml".to_owned()
+            }
             Self::Needs { library, .. } => format!(
-                "link it statically into the plugin, or allow it: libraries = [{library:?}] under [trust]"
+                "link it statically into the plugin (often a feature of the crate that needs it, such as \"bundled\" or \
+                 \"vendored\", in the plugin's Cargo.toml), or allow it: libraries = [{library:?}] under [trust]"
             ),
-            Self::SearchPath { .. } => "rebuild it without -rpath".to_owned(),
+            Self::SearchPath { .. } => "rebuild it without -rpath: look for link arguments in its build.rs and .cargo/config.toml".to_owned(),
         }
     }
 }

@@ -180,7 +180,9 @@ impl Fix for DescribeError {
         match self {
             Self::Read { path, .. } => format!("make room for a copy of {}, and try again", path.display()),
             Self::NotALibrary { .. } | Self::NotAPlugin { .. } => {
-                "name a plugin's library; `keyway plugin info FILE` says what a file is".to_owned()
+                "name a plugin's library; `keyway plugin info FILE` says what a file is. If you build it, it needs crate-type = [\"cdylib\"] under [lib] in its \
+                 Cargo.toml, and keyway_sdk::export_backend! in its code"
+                    .to_owned()
             }
             Self::Damaged { .. } => "copy it again from where it came".to_owned(),
             Self::Unusable { .. } | Self::Malformed { .. } => {

@@ -147,6 +147,7 @@ const OVER_MEMORY: &[Mutant] = &[
     ("leaks_a_file_at_close", "boundary_a_thousand_openings_leave_nothing", "the open files grew from"),
     ("blocks_its_thread", "call_that_waits_blocks_no_thread", "a poll of put kept its thread waiting"),
     ("blocks_the_call", "call_that_waits_blocks_no_thread", "the call of put kept its thread waiting"),
+    ("refusal_spreads", "put_that_is_refused_fails_no_other", "while puts are refused, another put failed"),
     ("confuses_threads", "boundary_calls_from_64_threads_are_answered", "to its own key and read"),
     ("panics_on_long_keys", "boundary_any_argument_is_an_answer", "a put failed with Panicked"),
     ("aborts", "put_then_get_returns_value_and_version", "it took its process down: SIGABRT"),

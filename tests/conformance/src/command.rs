@@ -37,7 +37,7 @@ const IGNORED: [&str; 12] = [
 
 const USAGE: &str = "usage: [OPTIONS] [WORD ...]
 
-  WORD          only cases whose name contains one of these
+  WORD          only cases whose name contains one of these; also --only WORD
   --seed N      the random numbers' seed (default 0)
   --full        all rounds: a quarter of an hour and more, rather than a minute
   --strict      a promise that could not be tested here is a failure, too
@@ -109,6 +109,10 @@ fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
             "--clear" => options.found = Found::Removed,
             "--strict" => options.is_strict = true,
             "--seed" => options.seed = number(flag, value, &mut rest)?,
+            "--only" => {
+                let word = if value.is_empty() { rest.next().map_or("", String::as_str) } else { value };
+                options.only.push(word.to_owned());
+            }
             "--deadline" => {
                 let seconds = number(flag, value, &mut rest)?.max(1);
                 options.deadline = Some(Duration::from_secs(seconds));

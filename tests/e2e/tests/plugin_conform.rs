@@ -211,3 +211,27 @@ fn conform_that_is_interrupted_tells_what_it_found() {
     assert_eq!(report["complete"], false);
     assert!(!report["cases"].as_array().unwrap().is_empty());
 }
+
+/// The table in the specification: each promise, and the case that checks it.
+#[test]
+fn specification_names_the_case_of_each_promise() {
+    const BEGIN: &str = "| promise | case |\n|---|---|\n";
+    let listed = said(&Site::new("memory").run(&["plugin", "conform", "--list"]));
+    let cases = listed.lines().filter_map(|line| line.split_once(' '));
+    let table: String = cases
+        .map(|(case, promise)| format!("| {} | `{case}` |\n", promise.trim().replace('|', "\\|")))
+        .collect();
+    assert!(table.lines().count() > 100, "{listed}");
+    let document = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/storage-interface.md");
+    let text = read(document.clone());
+    let (before, _) = text.split_once(BEGIN).unwrap();
+    let wanted = format!("{before}{BEGIN}{table}");
+    if std::env::var("KEYWAY_UPDATE").as_deref() == Ok("1") {
+        fs::write(document, wanted).unwrap();
+        return;
+    }
+    assert!(
+        text == wanted,
+        "docs/storage-interface.md is not up to date: run this test with KEYWAY_UPDATE=1"
+    );
+}

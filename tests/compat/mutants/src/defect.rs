@@ -47,6 +47,8 @@ pub enum Defect {
     VersionIsCheckedBeforehand,
     /// A write whose condition fails is refused, and done.
     RefusedWriteIsDone,
+    /// After a write that is refused, the next one fails, too: they were of one group.
+    RefusalSpreads,
     /// A condition on a version holds for a key that does not exist.
     ConditionOnMissingKeyCreates,
     /// A failed condition Absent is PreconditionFailed.

@@ -4,7 +4,7 @@ use std::{
     future,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Poll,
     thread,
@@ -69,6 +69,16 @@ fn answered<B: Backend>(
             if checked.is_err() {
                 // Done and refused: the caller hears of one of the two.
                 let _unheard = inner(put.when(Condition::Any));
+            }
+            Some(checked)
+        }
+        (Defect::RefusalSpreads, _) => {
+            static REFUSED: AtomicBool = AtomicBool::new(false);
+            let checked = inner(put);
+            let is_refused = checked.is_err();
+            if REFUSED.swap(is_refused, Ordering::Relaxed) && !is_refused && put.condition() == Condition::Any
+            {
+                return Some(Err(Error::new(ErrorCode::INVALID_ARGUMENT, "the group was refused")));
             }
             Some(checked)
         }

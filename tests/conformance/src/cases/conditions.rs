@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use keyway_loader::{Condition, ErrorCode, Sharing};
+use keyway_loader::{Condition, ErrorCode, Features, Put, Sharing, Version};
 
 use super::workplace::Workplace;
 use crate::{
@@ -51,6 +51,11 @@ pub(crate) const CASES: &[Case] = &[
         "put_version_by_many_loses_no_increment",
         "of many that put one key on condition of one version at the same time one succeeds: compare-and-set increments sum",
         increments_sum,
+    ),
+    Case::new(
+        "put_that_is_refused_fails_no_other",
+        "a put that is refused for its condition or its arguments fails by itself: others at the same time are done",
+        refused_alone,
     ),
     Case::new(
         "put_version_by_two_openings_loses_no_increment",
@@ -236,4 +241,39 @@ pub(crate) fn work_increments(place: &Workplace<'_>) -> Outcomes {
     let keyspace = "put_version_by_two_processes_loses_no_increment";
     (0..SHARED_INCREMENTS).try_for_each(|_| increment(&place.store, keyspace))?;
     Ok(wait(place.store.shutdown(&call()))?)
+}
+
+/// Half of the threads write what must be refused, at the same time as the others: a store that commits writes together
+/// sees both in one group.
+fn refused_alone(h: &Harness<'_>) -> Outcomes {
+    let expires = h.capabilities().features.contains(Features::EXPIRY);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..RACERS)
+            .map(|racer| {
+                scope.spawn(move || -> Outcomes {
+                    for round in 0..INCREMENTS {
+                        let key = format!("{racer}").into_bytes();
+                        if racer % 2 == 0 {
+                            again_on_conflict(|| h.put(&key, round.to_string().as_bytes()))?;
+                            continue;
+                        }
+                        let put = Put::new(h.key(&key), b"v").with_write_id(write_id());
+                        let put = if expires && round % 2 == 0 {
+                            // A store takes it, or refuses it: no store needs times that far away.
+                            put.expiring_at_ms(u64::MAX)
+                        } else {
+                            put.when(Condition::Version(Version::numbered(u64::MAX, u64::MAX)))
+                        };
+                        let _taken_or_refused = wait(h.store().put(&call(), put));
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a thread does not panic"))
+    })
+    .map_err(|stop: Stop| match stop {
+        Stop::Broken(found) => Stop::Broken(format!("while puts are refused, another put failed: {found}")),
+        other => other,
+    })
 }
