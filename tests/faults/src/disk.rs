@@ -122,6 +122,8 @@ fn files_in(directory: &Path) -> io::Result<BTreeMap<PathBuf, Model>> {
         let path = entry?.path();
         if path.is_file() {
             files.insert(path.clone(), Model::of(fs::read(&path)?));
+        } else if path.is_dir() {
+            files.append(&mut files_in(&path)?);
         }
     }
     Ok(files)

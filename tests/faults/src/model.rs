@@ -43,6 +43,15 @@ impl Model {
         }
     }
 
+    /// Makes a removal durable. What was written to a new file of that name stays as it is.
+    pub(crate) fn sync_removal(&mut self) {
+        let removal = self.pending.iter().rposition(|change| matches!(change, Change::Remove));
+        if let Some(removal) = removal {
+            self.synced = None;
+            self.pending.drain(..=removal);
+        }
+    }
+
     pub(crate) fn sync(&mut self) {
         let mut file = self.synced.take();
         for change in self.pending.drain(..) {

@@ -150,7 +150,7 @@ fn path_of<'a>(name: *const c_char) -> Option<&'a Path> {
     Some(Path::new(OsStr::from_bytes(name.to_bytes())))
 }
 
-fn disk_of(path: &Path) -> Option<Arc<Inner>> {
+pub(crate) fn disk_of(path: &Path) -> Option<Arc<Inner>> {
     disks().iter().find(|disk| path.starts_with(disk.directory())).cloned()
 }
 
