@@ -5,6 +5,7 @@ mod bench;
 mod compilers;
 mod conform;
 mod evolution;
+mod guide;
 mod node;
 mod openbao;
 mod process;
@@ -13,6 +14,7 @@ mod python;
 mod run;
 mod skipped;
 mod suite;
+mod template;
 mod test;
 mod tidy;
 
@@ -26,6 +28,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                    the conformance suite on every official plugin, against the table in docs/conformance.md, which --write writes;
                    --full runs all rounds on release builds: about three quarters of an hour
   variants         build what tests/compat/tests/evolution.rs loads, and say which variables name it
+  template         make projects of the template for plugins, outside the workspace, and put them through everything
+  guide [--cold]   type what docs/plugin-guide.md says; --cold builds all dependencies, as on an author's first day
   openbao          install the real OpenBao that tests/parity compares with, and print where it is
   tidy             the conventions that no other tool checks
   bench [NAME]     measure; without a name, everything (boundary, sqlite, loading, http, swap, postgres)
@@ -45,6 +49,9 @@ fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         },
+        ["template"] => template::prove(),
+        ["guide"] => guide::follow(false),
+        ["guide", "--cold"] => guide::follow(true),
         ["variants"] => test::variants(),
         ["openbao"] => openbao::print(),
         ["bench", names @ ..] => bench::bench(names),

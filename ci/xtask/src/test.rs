@@ -9,9 +9,9 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    compilers, conform, evolution, node, openbao,
+    compilers, conform, evolution, guide, node, openbao,
     process::{cargo, run},
-    programs, python, skipped, suite, tidy,
+    programs, python, skipped, suite, template, tidy,
 };
 
 pub(crate) fn test() -> Result<()> {
@@ -50,6 +50,8 @@ fn run_steps(steps: &mut Steps) -> Result<()> {
         environment.push(("KEYWAY_TEST_NODE_PATH", packages.into()));
     }
     steps.time("build the tests", suite::build)?;
+    steps.time("template", template::prove)?;
+    steps.time("guide", || guide::follow(false))?;
     steps.time("tests", || suite::test(&environment))?;
     steps.time("conformance", || conform::conform_libraries(conform::Wanted::default()))
 }

@@ -115,7 +115,9 @@ pub(crate) fn tidy() -> Result<()> {
         }
     }
     // Modules of a library, a program or a test import from each other in no circle.
-    let roots = files.iter().filter_map(|file| file.strip_suffix("lib.rs").or(file.strip_suffix("main.rs")));
+    // A template is not Rust before it is filled in.
+    let code = files.iter().filter(|file| !file.starts_with("plugin-template/"));
+    let roots = code.filter_map(|file| file.strip_suffix("lib.rs").or(file.strip_suffix("main.rs")));
     for directory in roots.collect::<BTreeSet<_>>() {
         cycles::check(directory, &files, &mut problems)?;
     }

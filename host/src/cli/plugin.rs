@@ -6,6 +6,7 @@ mod doctor;
 mod install;
 mod list;
 mod lock;
+mod new;
 mod quarantine;
 mod sign;
 mod site;
@@ -24,6 +25,8 @@ use super::failure::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Make the project of a new plugin: a backend that works, its tests, and what builds and ships it.
+    New(new::Arguments),
     /// Put a plugin file through the conformance suite, which is the program keyway-conform; `keyway plugin
     /// conform --help` prints its help.
     #[command(disable_help_flag = true)]
@@ -85,6 +88,7 @@ pub(super) enum Command {
 
 pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
     match command {
+        Command::New(arguments) => new::new(&arguments, format),
         Command::Conform(arguments) => conform::conform(arguments, format),
         Command::List { site } => list::list(&Site::open(&site)?, format),
         Command::Info { file } => info(&file, format),

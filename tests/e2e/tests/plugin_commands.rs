@@ -137,3 +137,41 @@ fn doctor_takes_every_file_as_far_as_it_comes() {
     let output = site.run(&["plugin", "doctor", "--config", "keyway.toml"]);
     assert!(output.status.code() == Some(4) && said(&output).contains("pth"), "{}", said(&output));
 }
+
+#[test]
+fn new_project_is_whole_or_not_there() {
+    let site = site();
+    let new = |words: &[&str]| {
+        let mut all = vec!["plugin", "new"];
+        all.extend(words);
+        let run = site.run(&all);
+        (run.status.code(), said(&run))
+    };
+    let (code, text) = new(&["My-Store2", "--store", "log", "--format", "json"]);
+    assert_eq!(code, Some(0), "{text}");
+    let made: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(made.get("name"), Some(&Value::from("my-store2")));
+    let manifest = fs::read_to_string(site.path("my-store2/Cargo.toml")).unwrap();
+    assert!(manifest.contains("name = \"keyway_my_store2\"") && !manifest.contains('%'), "{manifest}");
+    assert!(site.path("my-store2/src/log_blocking.rs").exists());
+    assert!(!site.path("my-store2/src/map.rs").exists());
+    for (words, expected) in [
+        (&["my-store2"][..], "my-store2 is not empty; name another directory with --dir"),
+        (&["2fast"], "cannot be a plugin's name"),
+        (&["../x"], "cannot be a plugin's name"),
+        (&["x", "--store", "sql", "--async"], "--async: the store sql blocks"),
+        (
+            &["x", "--store", "network", "--blocking"],
+            "--blocking: the store network has an asynchronous client",
+        ),
+        (&["x", "--keyway", "."], "this is not a checkout of Keyway"),
+        (&["x", "--store", "redis"], "invalid value 'redis'"),
+    ] {
+        let (code, text) = new(words);
+        assert_eq!(code, Some(2), "{words:?}: {text}");
+        assert!(text.contains(expected), "{words:?}: {text}");
+        assert!(!site.path("x").exists(), "{words:?}");
+    }
+    let left = fs::read_dir(site.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().contains("plugin-new")));
+}
