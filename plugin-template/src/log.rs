@@ -3,6 +3,7 @@
 use std::{
     fs,
     iter::Peekable,
+    mem,
     ops::Bound,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
@@ -24,6 +25,7 @@ use keyway_sdk::{
 
 use crate::{
     log_changes::{Change, Changes},
+    log_disk,
     log_file::LogFile,
 };
 
@@ -37,7 +39,7 @@ const MOST_WRITES: usize = 64;
 pub struct Config {
     /// The directory of the log, relative to the server's data directory. It is made if there is none.
     pub directory: PathBuf,
-    /// The most keys and values that the store holds, in MiB of memory. Writes of more are refused.
+    /// The most keys and values that the store holds, in MiB. Small records need several times that in memory.
     pub max_mib: u64,
 }
 
@@ -83,6 +85,12 @@ impl Records {
 
     fn version(&self, key: Key<'_>) -> Option<Version> {
         Some(self.records.get(&place(key))?.1)
+    }
+
+    /// How many bytes a key and its value count for.
+    fn size(&self, key: Key<'_>) -> u64 {
+        let found = self.records.get(&place(key));
+        found.map_or(0, |(value, _)| key.bytes().len() + value.len()) as u64
     }
 
     /// Makes a change, and says whether the key or the keyspace existed.
@@ -165,6 +173,11 @@ impl Log {
     pub(crate) fn open(config: &Config, context: &OpenContext) -> Result<Self> {
         let directory = context.data_dir().join(&config.directory);
         fs::create_dir_all(&directory)?;
+        for parent in
+            directory.ancestors().skip(1).take_while(|parent| parent.starts_with(context.data_dir()))
+        {
+            log_disk::disk().sync_directory(parent)?;
+        }
         let lock =
             fs::OpenOptions::new().write(true).create(true).truncate(false).open(directory.join("lock"))?;
         if let Err(error) = lock.try_lock() {
@@ -235,9 +248,14 @@ impl Committer for Writer {
         let answers: Vec<_> =
             writes.iter().map(|write| self.prepare(write, &mut after, &mut changes)).collect();
         if let Err(error) = self.file.append(&changes.into_bytes()) {
-            return answers.into_iter().map(|answer| answer.and(Err(error.clone()))).collect();
+            // Refusals as well: they may rest on writes of this group.
+            return answers.iter().map(|_| Err(error.clone())).collect();
         }
-        *self.records.write().unwrap_or_else(PoisonError::into_inner) = after;
+        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        let before = mem::replace(&mut *records, after);
+        // Readers do not wait for what is freed.
+        drop(records);
+        drop(before);
         answers
     }
 }
@@ -250,7 +268,10 @@ impl Writer {
         }
         match self.file.replace(records.payloads()) {
             // A long file can be written to as well.
-            Err(_) if !self.file.is_doubtful() => Ok(()),
+            Err(_) if !self.file.is_doubtful() => {
+                self.file.postpone();
+                Ok(())
+            }
             replaced => replaced,
         }
     }
@@ -301,7 +322,7 @@ impl Writer {
                 Ok(OpResult::unversioned(after.apply(delete)))
             }
             OpKind::Put => {
-                let bytes = after.bytes + (key.bytes().len() + op.value().len()) as u64;
+                let bytes = after.bytes - after.size(key) + (key.bytes().len() + op.value().len()) as u64;
                 if bytes > self.max_bytes {
                     let message =
                         format!("the store has {} bytes; max_mib is {}", after.bytes, self.max_bytes >> 20);

@@ -45,7 +45,7 @@ pub(crate) struct LogFile {
     salt: [u8; 8],
     /// Where the next frame goes.
     end: u64,
-    /// Where the records end that the file was made with.
+    /// How long the file was when it was made, or when its replacement was put off.
     made: u64,
     /// Whether the file may have a frame that was not acknowledged, or another file may be taken for the log.
     is_doubtful: bool,
@@ -71,7 +71,8 @@ impl LogFile {
             if content.end < bytes.len() {
                 file.truncate(end)?;
             }
-            // A frame that its writer did not come to sync is served from now on.
+            // What was read may be in the system's cache alone, if a sync has failed before: write it again.
+            file.write_at(bytes.get(..content.end).unwrap_or_default(), 0)?;
             file.sync()?;
             let directory = directory.to_owned();
             let made = content.made as u64;
@@ -127,6 +128,11 @@ impl LogFile {
         self.is_doubtful
     }
 
+    /// Puts off the replacement of a long file, until it has doubled again.
+    pub(crate) fn postpone(&mut self) {
+        self.made = self.end;
+    }
+
     /// Whether most of the file may be history: it has doubled since it was made.
     pub(crate) fn is_long(&self) -> bool {
         self.end > SHORT_FILE_BYTES.max(2 * self.made)
@@ -157,6 +163,8 @@ impl LogFile {
     fn remove_others(&mut self) -> Result<()> {
         let disk = log_disk::disk();
         self.is_doubtful = true;
+        // This file is there for good before the others go.
+        disk.sync_directory(&self.directory)?;
         for number in log_disk::list(&self.directory)? {
             if number != self.number {
                 disk.remove(&log_disk::path(&self.directory, number))?;

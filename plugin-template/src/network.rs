@@ -56,14 +56,14 @@ impl Store {
         let count = changes.len();
         let applied = match self.0.ask(Request::Apply { changes, is_atomic }).await? {
             Response::Applied(applied) => applied,
-            other => return Err(self.0.unexpected(&other)),
+            _ => return Err(self.0.unexpected()),
         };
         let results = applied.into_iter().map(result).collect::<Vec<_>>();
         if is_atomic && let Some((index, Err(error))) = results.iter().enumerate().find(|(_, r)| r.is_err()) {
             return Err(error.clone().with_index(index));
         }
         if results.len() != count {
-            return Err(self.0.unexpected(&Response::Pong));
+            return Err(self.0.unexpected());
         }
         Ok(results)
     }
@@ -80,13 +80,12 @@ impl Store {
                     lower: lower.clone(),
                     upper: pager.plan().upper().map(<[u8]>::to_vec),
                     limit: u32::try_from(limit).unwrap_or(u32::MAX),
+                    max_bytes: pager.plan().max_bytes(),
                     keys_only: pager.plan().is_keys_only(),
                 };
-                let records = match self.0.ask(request).await? {
-                    Response::Records(records) => records,
-                    other => return Err(self.0.unexpected(&other)),
+                let Response::Records(records, is_last) = self.0.ask(request).await? else {
+                    return Err(self.0.unexpected());
                 };
-                let is_last = records.len() < limit;
                 for (key, value, version) in records {
                     let version = version_of(&version)?;
                     // The smallest key after this one.
@@ -141,7 +140,7 @@ impl Backend for Store {
             let client = Client::new(config.address, time_limit, config.max_connections.max(1));
             match client.ask(Request::Ping).await? {
                 Response::Pong => Ok(Self(client)),
-                other => Err(client.unexpected(&other)),
+                _ => Err(client.unexpected()),
             }
         })
     }
@@ -154,7 +153,7 @@ impl Backend for Store {
                 Response::Record(Some((value, version))) => {
                     Ok(Some(Record::new(value.into_vec(), version_of(&version)?)))
                 }
-                other => Err(store.0.unexpected(&other)),
+                _ => Err(store.0.unexpected()),
             }
         })
     }
@@ -187,7 +186,7 @@ impl Backend for Store {
         Reply::pending(async move {
             match store.0.ask(Request::Keyspaces(after)).await? {
                 Response::Keyspaces(names) => Ok(names),
-                other => Err(store.0.unexpected(&other)),
+                _ => Err(store.0.unexpected()),
             }
         })
     }
@@ -197,7 +196,7 @@ impl Backend for Store {
         Reply::pending(async move {
             match store.0.ask(Request::DropKeyspace(name)).await? {
                 Response::Dropped(existed) => Ok(existed),
-                other => Err(store.0.unexpected(&other)),
+                _ => Err(store.0.unexpected()),
             }
         })
     }
@@ -209,7 +208,7 @@ impl Backend for Store {
                 Ok(Response::Pong) => {
                     Health::ok(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX))
                 }
-                Ok(other) => Health::degraded(false, false, store.0.unexpected(&other).message()),
+                Ok(_) => Health::degraded(false, false, store.0.unexpected().message()),
                 Err(error) => Health::degraded(false, false, error.message()),
             })
         })
@@ -244,6 +243,7 @@ fn result(applied: Applied) -> Result<OpResult> {
 }
 
 fn version_of(bytes: &[u8]) -> Result<Version> {
-    Version::from_bytes(bytes)
-        .ok_or_else(|| Error::new(ErrorCode::CORRUPT, "the server has sent a version that is too long"))
+    // A write has happened that is answered so.
+    let too_long = || Error::new(ErrorCode::CORRUPT, "the server has sent a version that is too long");
+    Version::from_bytes(bytes).ok_or_else(|| too_long().with_unknown_outcome())
 }

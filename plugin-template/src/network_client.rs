@@ -9,7 +9,7 @@ use keyway_sdk::{Error, ErrorCode, Result};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::timeout,
 };
 
@@ -33,30 +33,34 @@ impl Client {
     /// Asks, and waits for the answer. If the future is dropped, so is its connection: an answer that comes late meets no
     /// one.
     pub(crate) async fn ask(&self, request: Request) -> Result<Response> {
-        let asked = timeout(self.time_limit, self.ask_within_time(&request)).await;
-        asked.unwrap_or_else(|_| {
+        let late = || {
             let message = format!("{} has not answered within {:?}", self.address, self.time_limit);
-            Err(Error::new(ErrorCode::TIMEOUT, message).with_unknown_outcome())
-        })
+            Error::new(ErrorCode::TIMEOUT, message)
+        };
+        let frame = frame(&request)?;
+        let connected = timeout(self.time_limit, self.connection()).await;
+        let (connection, _permit) = connected.map_err(|_| late())??;
+        // From here on, the server may do what it is asked, whatever becomes of the connection.
+        let answered = timeout(self.time_limit, self.ask_on(connection, &frame)).await;
+        answered.unwrap_or_else(|_| Err(late().with_unknown_outcome()))
     }
 
-    async fn ask_within_time(&self, request: &Request) -> Result<Response> {
+    /// A connection for one request, with its permit.
+    async fn connection(&self) -> Result<(TcpStream, SemaphorePermit<'_>)> {
         let closed = |_| Error::new(ErrorCode::CLOSED, "the client is closed");
-        let _permit = self.permits.acquire().await.map_err(closed)?;
-        let frame = frame(request)?;
+        let permit = self.permits.acquire().await.map_err(closed)?;
         while let Some(connection) = self.take_idle() {
-            // The server may have closed it meanwhile. Then it has not taken the request.
+            // The server may have closed it meanwhile.
             if is_open(&connection) {
-                return self.ask_on(connection, &frame).await;
+                return Ok((connection, permit));
             }
         }
         let connection = TcpStream::connect(&self.address).await.map_err(|error| self.not_sent(error))?;
         connection.set_nodelay(true).map_err(|error| self.not_sent(error))?;
-        self.ask_on(connection, &frame).await
+        Ok((connection, permit))
     }
 
     async fn ask_on(&self, mut connection: TcpStream, frame: &[u8]) -> Result<Response> {
-        // From here on, the server may do what it is asked, whatever becomes of the connection.
         connection.write_all(frame).await?;
         let length = connection.read_u32_le().await? as usize;
         if length > MAX_MESSAGE_BYTES {
@@ -70,8 +74,9 @@ impl Client {
     }
 
     /// An answer that does not fit its request.
-    pub(crate) fn unexpected(&self, response: &Response) -> Error {
-        self.nonsense(&format!("an answer to another request: {response:?}"))
+    pub(crate) fn unexpected(&self) -> Error {
+        // Without the answer: it may hold a value.
+        self.nonsense("an answer to another request")
     }
 
     fn take_idle(&self) -> Option<TcpStream> {

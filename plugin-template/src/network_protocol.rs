@@ -34,6 +34,8 @@ pub enum Request {
         upper: Option<Vec<u8>>,
         /// Most records.
         limit: u32,
+        /// Most bytes of keys and values; one record may have more.
+        max_bytes: u64,
         /// Whether values are left out.
         keys_only: bool,
     },
@@ -89,8 +91,8 @@ pub enum Response {
     Record(Option<(ByteBuf, Vec<u8>)>),
     /// To `Apply`: what became of each change, up to the one that failed if it was atomic.
     Applied(Vec<Applied>),
-    /// To `Scan`: key, value and version.
-    Records(Vec<(Vec<u8>, ByteBuf, Vec<u8>)>),
+    /// To `Scan`: key, value and version of each, and whether these are the last.
+    Records(Vec<(Vec<u8>, ByteBuf, Vec<u8>)>, bool),
     /// To `Keyspaces`.
     Keyspaces(Vec<String>),
     /// To `DropKeyspace`: whether it existed.

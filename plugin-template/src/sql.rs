@@ -15,7 +15,7 @@ use keyway_sdk::{
 };
 
 use crate::{
-    sql_reader::{Reader, Readers},
+    sql_reader::{Position, Reader, Readers},
     sql_tables::{FORMAT, connect, create_tables},
     sql_writer::{Write, Writer},
 };
@@ -135,7 +135,7 @@ impl BlockingBackend for Store {
     fn backup(&self) -> Result<Box<dyn BlockingBackup>> {
         let reader = self.readers.take()?;
         reader.begin_snapshot()?;
-        Ok(Box::new(Backup { reader, position: Some(Default::default()) }))
+        Ok(Box::new(Backup { reader, position: Some(Position::default()) }))
     }
 }
 
@@ -146,14 +146,14 @@ fn one(op: Op<'_>, write_id: WriteId) -> Write {
 /// A backup: a transaction that reads the state of the time when it began.
 struct Backup {
     reader: Reader,
-    /// The keyspace and key after which it goes on; none at the end.
-    position: Option<(String, Vec<u8>)>,
+    /// Where it goes on; none at the end.
+    position: Option<Position>,
 }
 
 impl BlockingBackup for Backup {
     fn next(&mut self, pull: BackupPull) -> Result<BackupChunk> {
         let Some(position) = self.position.take() else { return Ok(BackupChunk::new(Vec::new(), true)) };
-        let (records, next) = self.reader.records_after(&position, pull)?;
+        let (records, next) = self.reader.records_from(position, pull)?;
         let is_done = next.is_none();
         self.position = next;
         Ok(BackupChunk::new(records, is_done))

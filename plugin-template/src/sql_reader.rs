@@ -13,8 +13,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::sql_tables::{connect, corrupt, failed, now_ms};
 
-/// Most keys that a scan reads at a time.
-const KEYS: u32 = 1_000;
+/// How many rows a scan reads first, and most at a time. A scan for common prefixes needs one of each.
+const FIRST_ROWS: usize = 16;
+const MOST_ROWS: usize = 1_001;
 
 /// Connections that are not in use.
 pub(crate) struct Readers {
@@ -47,9 +48,6 @@ impl Readers {
 /// One connection.
 pub(crate) struct Reader(Connection);
 
-/// A keyspace and a key in it.
-type Position = (String, Vec<u8>);
-
 impl Reader {
     pub(crate) fn get(&self, key: Key<'_>) -> Result<Option<Record>> {
         let sql = "SELECT value, version, expires_at_ms FROM records JOIN keyspaces ON id = keyspace
@@ -61,29 +59,19 @@ impl Reader {
     }
 
     pub(crate) fn page(&self, plan: ScanPlan<'_>) -> Result<Page> {
-        let (order, is_reverse) = if plan.is_reverse() { ("DESC", true) } else { ("ASC", false) };
-        let values = if plan.is_keys_only() { "x''" } else { "value" };
-        let keyspace = plan.keyspace().as_bytes().to_vec();
-        let most = u32::try_from(plan.max_items() + 1).unwrap_or(KEYS).min(KEYS);
-        let sql = format!(
-            "SELECT key, {values}, version, expires_at_ms FROM records JOIN keyspaces ON id = keyspace
-             WHERE name = ? AND key >= ? AND (?3 IS NULL OR key < ?3)
-               AND (expires_at_ms IS NULL OR expires_at_ms > ?4)
-             ORDER BY key {order} LIMIT {most}"
-        );
         scan_with(plan, |plan| {
-            let walk = Walk {
+            Ok(Walk {
                 connection: &self.0,
-                sql: sql.clone(),
-                keyspace: keyspace.clone(),
+                keyspace: plan.keyspace().as_bytes().to_vec(),
                 lower: plan.lower().to_vec(),
                 upper: plan.upper().map(<[u8]>::to_vec),
-                is_reverse,
-                most,
+                is_reverse: plan.is_reverse(),
+                values: if plan.is_keys_only() { "x''" } else { "value" },
+                max_bytes: plan.max_bytes(),
+                rows: FIRST_ROWS,
                 found: Vec::new().into_iter(),
                 is_done: false,
-            };
-            Ok(walk)
+            })
         })
     }
 
@@ -101,63 +89,105 @@ impl Reader {
         self.0.execute_batch("BEGIN; SELECT count(*) FROM health;").map_err(failed)
     }
 
-    /// Records in the order of keyspace and key, and the position of the last one; none at the end.
-    pub(crate) fn records_after(
+    /// The next records in the order of keyspace and key, and where it goes on; none at the end.
+    pub(crate) fn records_from(
         &self,
-        position: &Position,
+        mut position: Position,
         pull: BackupPull,
     ) -> Result<(Vec<BackupRecord>, Option<Position>)> {
-        let sql =
-            "SELECT value, version, expires_at_ms, name, key FROM records JOIN keyspaces ON id = keyspace
-                   WHERE (name, key) > (?, ?) AND (expires_at_ms IS NULL OR expires_at_ms > ?)
-                   ORDER BY name, key";
-        let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
-        let arguments = params![position.0.as_bytes(), position.1, now_ms()];
-        let mut rows = statement.query(arguments).map_err(failed)?;
-        let (mut records, mut bytes, mut last) = (Vec::new(), 0, None);
-        while let Some(row) = rows.next().map_err(failed)? {
-            let (name, key): (Vec<u8>, Vec<u8>) = (row.get(3).map_err(failed)?, row.get(4).map_err(failed)?);
-            let (name, record) = (text(name)?, record(row, 0)?);
-            bytes += (key.len() + record.value().len()) as u64;
-            // One record is returned however large it is.
-            let is_full = records.len() >= pull.max_items as usize || bytes > pull.max_bytes;
-            if is_full && !records.is_empty() {
-                return Ok((records, last));
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        loop {
+            let Some(keyspace) = position.keyspace.clone() else {
+                match self.keyspace_after(&position.done)? {
+                    None => return Ok((records, None)),
+                    next => position.keyspace = next,
+                }
+                continue;
+            };
+            let sql = "SELECT key, value, version, expires_at_ms FROM records
+                       WHERE keyspace = (SELECT id FROM keyspaces WHERE name = ?) AND key >= ?
+                         AND (expires_at_ms IS NULL OR expires_at_ms > ?) ORDER BY key";
+            let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
+            let arguments = params![keyspace.as_bytes(), position.lower, now_ms()];
+            let mut rows = statement.query(arguments).map_err(failed)?;
+            while let Some(row) = rows.next().map_err(failed)? {
+                let (key, record): (Vec<u8>, _) = (row.get(0).map_err(failed)?, record(row, 1)?);
+                bytes += (key.len() + record.value().len()) as u64;
+                // One record is returned however large it is.
+                let is_full = records.len() >= pull.max_items as usize || bytes > pull.max_bytes;
+                if is_full && !records.is_empty() {
+                    position.lower = key;
+                    return Ok((records, Some(position)));
+                }
+                let (version, expiry) = (record.version(), record.expires_at_ms());
+                records.push(BackupRecord::new(&keyspace, key, record.into_value(), version, expiry));
             }
-            last = Some((name.clone(), key.clone()));
-            let (version, expiry) = (record.version(), record.expires_at_ms());
-            records.push(BackupRecord::new(&name, key, record.into_value(), version, expiry));
+            position = Position { done: keyspace, ..Position::default() };
         }
-        Ok((records, None))
     }
+
+    fn keyspace_after(&self, name: &str) -> Result<Option<String>> {
+        let sql = "SELECT name FROM keyspaces WHERE name > ? ORDER BY name LIMIT 1";
+        let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
+        let found = statement.query_row([name.as_bytes()], |row| row.get::<_, Vec<u8>>(0));
+        found.optional().map_err(failed)?.map(text).transpose()
+    }
+}
+
+/// Where a backup goes on.
+#[derive(Default)]
+pub(crate) struct Position {
+    /// The keyspace that it is in, if it is in one.
+    keyspace: Option<String>,
+    /// The first key there that is left.
+    lower: Vec<u8>,
+    /// The last keyspace that it has left.
+    done: String,
 }
 
 /// The keys of a scan, some of them at a time.
 struct Walk<'a> {
     connection: &'a Connection,
-    sql: String,
     keyspace: Vec<u8>,
     lower: Vec<u8>,
     upper: Option<Vec<u8>>,
     is_reverse: bool,
-    most: u32,
+    /// What is read in place of the value.
+    values: &'static str,
+    max_bytes: u64,
+    /// How many rows are read next.
+    rows: usize,
     found: std::vec::IntoIter<(Vec<u8>, Record)>,
     is_done: bool,
 }
 
 impl Walk<'_> {
     fn fill(&mut self) -> Result<()> {
-        let mut statement = self.connection.prepare_cached(&self.sql).map_err(failed)?;
-        let arguments = params![self.keyspace, self.lower, self.upper, now_ms()];
-        let rows = statement
-            .query_map(arguments, |row| Ok((row.get::<_, Vec<u8>>(0)?, record(row, 1))))
-            .map_err(failed)?;
-        let mut found = Vec::new();
-        for row in rows {
-            let (key, record) = row.map_err(failed)?;
-            found.push((key, record?));
+        let order = if self.is_reverse { "DESC" } else { "ASC" };
+        let upper = if self.upper.is_some() { "AND key < ?5" } else { "AND ?5 IS NULL" };
+        let values = self.values;
+        let sql = format!(
+            "SELECT key, {values}, version, expires_at_ms FROM records
+             WHERE keyspace = (SELECT id FROM keyspaces WHERE name = ?1) AND key >= ?2 {upper}
+               AND (expires_at_ms IS NULL OR expires_at_ms > ?3)
+             ORDER BY key {order} LIMIT ?4"
+        );
+        let mut statement = self.connection.prepare_cached(&sql).map_err(failed)?;
+        let limit = u32::try_from(self.rows).unwrap_or(u32::MAX);
+        let arguments = params![self.keyspace, self.lower, now_ms(), limit, self.upper];
+        let mut rows = statement.query(arguments).map_err(failed)?;
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        self.is_done = true;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let (key, record): (Vec<u8>, _) = (row.get(0).map_err(failed)?, record(row, 1)?);
+            bytes += (key.len() + record.value().len()) as u64;
+            found.push((key, record));
+            // No more than the page takes, and one record that shows that there is more.
+            if found.len() == self.rows || bytes > self.max_bytes {
+                self.is_done = false;
+                break;
+            }
         }
-        self.is_done = found.len() < self.most as usize;
         if let Some((key, _)) = found.last() {
             if self.is_reverse {
                 self.upper = Some(key.clone());
@@ -166,6 +196,7 @@ impl Walk<'_> {
                 self.lower = [key, &[0][..]].concat();
             }
         }
+        self.rows = MOST_ROWS.min(self.rows * 4);
         self.found = found.into_iter();
         Ok(())
     }

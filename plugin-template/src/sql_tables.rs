@@ -40,7 +40,15 @@ pub(crate) fn connect(path: &Path) -> Result<Connection> {
     connection.busy_timeout(BUSY).map_err(failed)?;
     // EXTRA also syncs the directory when the first journal goes: if that came back after a loss of power, it would undo
     // the change to WAL mode, and with it everything.
-    connection.execute_batch("PRAGMA synchronous = EXTRA; PRAGMA journal_mode = WAL;").map_err(failed)?;
+    // The other two are for macOS, where a plain sync does not reach the disk.
+    let pragmas = "PRAGMA synchronous = EXTRA; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;";
+    connection.execute_batch(pragmas).map_err(failed)?;
+    let mode: String =
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
+    if mode != "wal" {
+        let message = format!("{} cannot be used in WAL mode: put it on a local file system", path.display());
+        return Err(Error::new(ErrorCode::UNAVAILABLE, message));
+    }
     Ok(connection)
 }
 

@@ -1,8 +1,8 @@
 //! What writes the database: one connection, and one transaction for all writes that wait.
 
 use keyway_sdk::{
-    Batch, BatchMode, Error, ErrorCode, Key, Op, OpKind, OpResult, Result, Version, backend::check_condition,
-    group::Committer, owned::BatchBuf, versions::Versions,
+    Batch, BatchMode, Condition, Error, ErrorCode, Key, Op, OpKind, OpResult, Result, Version,
+    backend::check_condition, group::Committer, owned::BatchBuf, versions::Versions,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -95,8 +95,13 @@ impl Writer {
         let mut found = Vec::with_capacity(batch.ops().len());
         for op in batch.ops() {
             let version = self.version(op.key())?;
-            let check = check_condition(op.condition(), version).and_then(|()| expiry(op));
-            found.push((version.is_some(), check));
+            let existed = version.is_some();
+            let check = match op.condition() {
+                // A record that is damaged can be replaced and removed.
+                Condition::Any => Ok(()),
+                condition => version.transpose().and_then(|version| check_condition(condition, version)),
+            };
+            found.push((existed, check.and_then(|()| expiry(op))));
         }
         if batch.mode() == BatchMode::Atomic
             && let Some((index, error)) =
@@ -136,15 +141,15 @@ impl Writer {
         }
     }
 
-    /// The version of a key, unless its record has expired.
-    fn version(&self, key: Key<'_>) -> Result<Option<Version>> {
+    /// The version of a key, unless its record has expired; the inner error is of this record alone.
+    fn version(&self, key: Key<'_>) -> Result<Option<Result<Version>>> {
         let sql = "SELECT version FROM records JOIN keyspaces ON id = keyspace
                    WHERE name = ? AND key = ? AND (expires_at_ms IS NULL OR expires_at_ms > ?)";
         let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
         let arguments = params![key.keyspace().as_bytes(), key.bytes(), now_ms()];
         let found: Option<Vec<u8>> =
             statement.query_row(arguments, |row| row.get(0)).optional().map_err(failed)?;
-        found.map(|bytes| Version::from_bytes(&bytes).ok_or_else(|| corrupt("version"))).transpose()
+        Ok(found.map(|bytes| Version::from_bytes(&bytes).ok_or_else(|| corrupt("version"))))
     }
 
     fn remove_expired(&self) -> Result<()> {

@@ -128,7 +128,10 @@ impl<C: Committer> GroupCommit<C> {
     }
 
     /// Waits for the committer, and has it alone until the guard is dropped: for a transaction, a compaction or a
-    /// restore. Writes wait meanwhile. The guard may go to another thread.
+    /// restore. The guard may go to another thread.
+    ///
+    /// Writes wait meanwhile, each on the thread of its caller: bound that time, or the threads that reads need are all
+    /// taken. A write by the holder of the guard waits for ever.
     ///
     /// # Errors
     ///

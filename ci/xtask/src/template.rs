@@ -188,7 +188,7 @@ fn keyway_new(project: Project, directory: &Path, checkout: Option<&Path>) -> Re
 
 /// Fails unless cargo-generate makes the same.
 fn compare(generator: &Path, project: Project, desk: &Path, made: &Path) -> Result<()> {
-    let other = desk.join("by-cargo-generate");
+    let other = desk.join("by-cargo-generate").join(project.name);
     fs::create_dir_all(&other).context("make a directory for cargo-generate")?;
     let (store, calls) = (format!("store={}", project.store), format!("calls={}", project.calls));
     let mut command = Command::new(generator);
@@ -196,9 +196,12 @@ fn compare(generator: &Path, project: Project, desk: &Path, made: &Path) -> Resu
     command.arg(root().join("plugin-template")).current_dir(&other);
     command.args(["--define", &store, "--define", &calls, "--define", "keyway="]).stdout(Stdio::null());
     run(command.stderr(Stdio::null()))?;
+    // The directory has the name as it was typed, or as it became.
+    let mut generated = fs::read_dir(&other).context("list what cargo-generate has made")?;
+    let generated = generated.next().context("cargo-generate has made nothing")??.path();
     let diff = Command::new("diff")
         .args(["--recursive", "--exclude", "Cargo.lock"])
-        .arg(other.join(project.name))
+        .arg(generated)
         .arg(made)
         .output()
         .context("compare two directories")?;

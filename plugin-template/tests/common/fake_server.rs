@@ -63,16 +63,21 @@ impl Records {
                 )
             }
             Request::Apply { changes, is_atomic } => Response::Applied(self.apply(changes, is_atomic)),
-            Request::Scan { keyspace, lower, upper, limit, keys_only } => {
-                let inside =
+            Request::Scan { keyspace, lower, upper, limit, max_bytes, keys_only } => {
+                let mut inside =
                     self.records.range((keyspace.clone(), lower)..).take_while(|((name, key), _)| {
                         *name == keyspace && upper.as_ref().is_none_or(|upper| key < upper)
                     });
-                let records = inside.take(limit as usize).map(|((_, key), (value, version))| {
-                    let value = if keys_only { Vec::new() } else { value.clone() }.into();
-                    (key.clone(), value, version.to_be_bytes().to_vec())
-                });
-                Response::Records(records.collect())
+                let (mut records, mut bytes) = (Vec::new(), 0);
+                while records.len() < limit as usize && bytes <= max_bytes {
+                    let Some(((_, key), (value, version))) = inside.next() else {
+                        return Response::Records(records, true);
+                    };
+                    let value = if keys_only { Vec::new() } else { value.clone() };
+                    bytes += (key.len() + value.len()) as u64;
+                    records.push((key.clone(), value.into(), version.to_be_bytes().to_vec()));
+                }
+                Response::Records(records, false)
             }
             Request::Keyspaces(after) => {
                 let later = self.keyspaces.range((Bound::Excluded(after), Bound::Unbounded));

@@ -172,6 +172,17 @@ fn new_project_is_whole_or_not_there() {
         assert!(text.contains(expected), "{words:?}: {text}");
         assert!(!site.path("x").exists(), "{words:?}");
     }
-    let left = fs::read_dir(site.path("")).unwrap().map(|entry| entry.unwrap().file_name());
-    assert!(left.into_iter().all(|name| !name.to_string_lossy().contains("plugin-new")));
+    // An empty directory is taken as it is; one that cannot be written gets nothing.
+    fs::create_dir_all(site.path("empty")).unwrap();
+    let (code, text) = new(&["x", "--dir", "empty"]);
+    assert_eq!(code, Some(0), "{text}");
+    fs::create_dir_all(site.path("taken")).unwrap();
+    let before = fs::metadata(site.path("taken")).unwrap().permissions();
+    fs::set_permissions(site.path("taken"), std::os::unix::fs::PermissionsExt::from_mode(0o500)).unwrap();
+    if fs::write(site.path("taken/probe"), "").is_err() {
+        let (code, text) = new(&["x", "--dir", "taken"]);
+        assert_eq!(code, Some(1), "{text}");
+        assert_eq!(fs::read_dir(site.path("taken")).unwrap().count(), 0);
+    }
+    fs::set_permissions(site.path("taken"), before).unwrap();
 }

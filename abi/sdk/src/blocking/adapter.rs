@@ -19,29 +19,43 @@ use crate::{
 #[derive(Debug)]
 pub struct Blocking<B: Send + Sync + 'static> {
     /// None after the shutdown, which drops it.
-    backend: Arc<RwLock<Option<Arc<B>>>>,
+    backend: Arc<Slot<B>>,
     capabilities: Capabilities,
     context: OpenContext,
 }
 
 impl<B: BlockingBackend> Blocking<B> {
     fn run<T: Send + 'static>(&self, work: impl FnOnce(&B) -> Result<T> + Send + 'static) -> Reply<T> {
-        let backend = self.backend.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match backend {
-            Some(backend) => self.context.blocking(move || work(&backend)),
-            None => Reply::ready(Err(Error::new(ErrorCode::CLOSED, "the backend is closed"))),
-        }
+        let slot = Arc::clone(&self.backend);
+        // A call that waits for a thread does not keep the store open.
+        self.context.blocking(move || match store(&slot) {
+            Some(backend) => work(&backend),
+            None => Err(Error::new(ErrorCode::CLOSED, "the backend is closed")),
+        })
     }
 }
 
 impl<B: Send + Sync + 'static> Drop for Blocking<B> {
     fn drop(&mut self) {
         // Without a shutdown, closing the store may block, and this thread may be the host's.
-        let backend = self.backend.write().unwrap_or_else(PoisonError::into_inner).take();
-        if backend.is_some() {
-            self.context.detached(move || drop(backend));
+        if let Some(backend) = take(&self.backend) {
+            drop(self.context.close_blocking(move || {
+                drop(backend);
+                Ok(())
+            }));
         }
     }
+}
+
+/// Where the store is until it is closed. The lock is held for a moment only, never while the store works.
+type Slot<B> = RwLock<Option<Arc<B>>>;
+
+fn store<B>(slot: &Slot<B>) -> Option<Arc<B>> {
+    slot.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn take<B>(slot: &Slot<B>) -> Option<Arc<B>> {
+    slot.write().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 impl<B: BlockingBackend> Backend for Blocking<B> {
@@ -148,12 +162,11 @@ impl<B: BlockingBackend> Backend for Blocking<B> {
     fn shutdown(self: &Arc<Self>, _call: &CallContext<'_>) -> Reply<()> {
         let slot = Arc::clone(&self.backend);
         self.context.close_blocking(move || {
-            // No thread runs a call any more, so this drops the store, with its files and locks.
-            let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
-            if let Some(backend) = slot.as_ref() {
+            if let Some(backend) = store(&slot) {
                 backend.shutdown()?;
             }
-            *slot = None;
+            // No thread runs a call any more, so this drops the store, with its files and locks.
+            drop(take(&slot));
             Ok(())
         })
     }

@@ -16,6 +16,9 @@ use serde_json::json;
 use self::template::Choices;
 use crate::cli::failure::Failure;
 
+/// Names of crates that a project depends on, after `keyway-`.
+const TAKEN: [&str; 4] = ["abi", "conformance", "loader", "sdk"];
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// The plugin's name. It becomes lower-case letters, digits and dashes: `My-Store2` is `my-store2`.
@@ -95,6 +98,11 @@ pub(super) fn new(arguments: &Arguments, format: Format) -> Result<(), Failure> 
 fn plugin_name(text: &str) -> Result<String, Failure> {
     let name = text.to_kebab_case();
     let is_plain = text.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_'));
+    if TAKEN.contains(&name.as_str()) {
+        return Err(Failure::Usage(format!(
+            "{text:?} cannot be a plugin's name: keyway-{name} is a crate that the project needs"
+        )));
+    }
     if is_plain && is_plugin_name(&name) && name.starts_with(|first: char| first.is_ascii_lowercase()) {
         return Ok(name);
     }
@@ -132,35 +140,50 @@ fn checkout(path: &Path) -> Result<String, Failure> {
     Ok(text.replace('\\', "/"))
 }
 
-/// Writes the project into a new directory: all of it, or nothing.
+/// Writes the project into a directory that is new or empty: all of it, or nothing.
 fn write(directory: &Path, files: &[(&str, String)]) -> Result<(), Failure> {
     let failed = |doing: &str, path: &Path, error: &dyn std::fmt::Display| {
         Failure::Other(format!("{doing} {}: {error}", path.display()))
     };
-    let is_taken = match fs::read_dir(directory) {
-        Ok(mut entries) => entries.next().is_some(),
+    let is_there = match fs::read_dir(directory) {
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                let message =
+                    format!("{} is not empty; name another directory with --dir", directory.display());
+                return Err(Failure::Usage(message));
+            }
+            true
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
         Err(error) => return Err(failed("read", directory, &error)),
     };
-    if is_taken {
-        let message = format!("{} is not empty; name another directory with --dir", directory.display());
-        return Err(Failure::Usage(message));
-    }
-    let absolute = std::path::absolute(directory).map_err(|error| failed("find", directory, &error))?;
-    let parent = absolute.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(parent).map_err(|error| failed("make", parent, &error))?;
-    let unfinished = parent.join(format!(".keyway-plugin-new-{}", std::process::id()));
-    fs::create_dir(&unfinished).map_err(|error| failed("make", &unfinished, &error))?;
+    fs::create_dir_all(directory).map_err(|error| failed("make", directory, &error))?;
     let written = files.iter().try_for_each(|(name, text)| {
-        let path = unfinished.join(name);
+        let path = directory.join(name);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(&path, text)
     });
-    written.and_then(|()| fs::rename(&unfinished, &absolute)).map_err(|error| {
-        // The error that is told is the one that comes first.
-        let _left = fs::remove_dir_all(&unfinished);
+    written.map_err(|error| {
+        remove_all(directory, files, is_there);
         failed("write", directory, &error)
     })
+}
+
+/// Removes what [`write`] has made, as far as that is possible: its error is the one that is told.
+fn remove_all(directory: &Path, files: &[(&str, String)], is_kept: bool) {
+    if !is_kept {
+        let _left = fs::remove_dir_all(directory);
+        return;
+    }
+    for (name, _) in files {
+        let _left = fs::remove_file(directory.join(name));
+    }
+    for (name, _) in files {
+        // Of a directory, only if it is empty by now.
+        for parent in Path::new(name).ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+            let _left = fs::remove_dir(directory.join(parent));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -177,7 +200,7 @@ mod tests {
         ] {
             assert_eq!(plugin_name(text).ok().as_deref(), Some(name), "{text}");
         }
-        for text in ["", "2fast", "-", "größe", "a/b", "../x"] {
+        for text in ["", "2fast", "-", "größe", "a/b", "../x", "SDK", "loader"] {
             assert!(plugin_name(text).is_err(), "{text}");
         }
     }

@@ -270,7 +270,14 @@ fn refused_alone(h: &Harness<'_>) -> Outcomes {
                 })
             })
             .collect();
-        threads.into_iter().try_for_each(|thread| thread.join().expect("a thread does not panic"))
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a thread does not panic"))?;
+        let last = (INCREMENTS - 1).to_string();
+        for racer in (0..RACERS).step_by(2) {
+            let found = h.get(racer.to_string().as_bytes())?;
+            let found = found.map(|record| String::from_utf8_lossy(record.value()).into_owned());
+            promise!(found.as_ref() == Some(&last), "{last} was acknowledged, and {found:?} was read");
+        }
+        Ok(())
     })
     .map_err(|stop: Stop| match stop {
         Stop::Broken(found) => Stop::Broken(format!("while puts are refused, another put failed: {found}")),
