@@ -146,6 +146,12 @@ impl<T> Answer<T> {
     pub fn into_body(self) -> T {
         self.body
     }
+
+    /// The same answer with another body.
+    #[inline]
+    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer { body: convert(self.body), flags: self.flags, extension: self.extension }
+    }
 }
 
 /// The reply to an operation: a result, or a future of one. A result that is there at once costs no allocation. A

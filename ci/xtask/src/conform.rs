@@ -12,8 +12,9 @@ use keyway_private_postgres::{Missing, Options, Server};
 use serde_json::Value;
 
 use crate::{
-    process::{cargo, is_ci, root, run, target_dir},
+    process::{build_workspace, cargo, is_ci, root, run, target_dir},
     skipped::skip,
+    together,
 };
 
 /// Every official plugin.
@@ -79,13 +80,18 @@ pub(crate) fn conform(wanted: Wanted) -> Result<()> {
 pub(crate) fn conform_libraries(wanted: Wanted) -> Result<()> {
     let reports = reports()?;
     build(wanted)?;
-    run(&mut suite(wanted, "memory", "{}", &reports))?;
-    run(&mut suite(wanted, "sqlite", r#"{"path": "k.db"}"#, &reports))?;
-    if let Some(server) = postgres()? {
+    let mut suites = vec![
+        ("memory", suite(wanted, "memory", "{}", &reports)),
+        ("sqlite", suite(wanted, "sqlite", r#"{"path": "k.db"}"#, &reports)),
+    ];
+    let server = postgres()?;
+    if let Some(server) = &server {
         // By the socket, without a password.
         let config = format!(r#"{{"url": "{}"}}"#, server.url());
-        run(&mut suite(wanted, POSTGRES, &config, &reports))?;
-    } else {
+        suites.push((POSTGRES, suite(wanted, POSTGRES, &config, &reports)));
+    }
+    together::run(suites)?;
+    if server.is_none() {
         skip("the table in docs/conformance.md, which has a column for PostgreSQL");
         return Ok(());
     }
@@ -110,7 +116,10 @@ fn profile(wanted: Wanted) -> PathBuf {
 }
 
 fn build(wanted: Wanted) -> Result<()> {
-    let mut arguments = vec!["build", "-p", "keyway", "-p", "keyway-conform"];
+    if !wanted.is_full {
+        return build_workspace();
+    }
+    let mut arguments = vec!["build", "--release", "-p", "keyway", "-p", "keyway-conform"];
     arguments.extend([
         "-p",
         "keyway-sqlite-plugin",
@@ -119,7 +128,6 @@ fn build(wanted: Wanted) -> Result<()> {
         "-p",
         "keyway-postgres-plugin",
     ]);
-    arguments.extend(wanted.is_full.then_some("--release"));
     run(&mut cargo(&arguments))
 }
 

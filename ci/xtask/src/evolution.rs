@@ -1,6 +1,8 @@
 //! Copies of the workspace with other interfaces: later minors, with everything added that may be added, and
-//! one that has changed what may not be changed. Each has a separate target directory, because cargo may take
-//! a library of one variant for another's.
+//! one that has changed what may not be changed.
+//!
+//! They share what the workspace has built of other people's crates. Cargo names what it builds of a workspace by
+//! paths within it and by profiles, so that the copies' crates would pass for the workspace's: a profile differs.
 
 use std::{
     ffi::OsStr,
@@ -14,6 +16,9 @@ use crate::process::{cargo, root, run, target_dir};
 
 /// The present interface, as `abi/Cargo.toml` has it.
 const PRESENT: &str = "version = \"1.0.0\"";
+
+/// What names the shared library of the memory backend.
+const SHIM: &str = "plugins/memory/shim/Cargo.toml";
 
 /// Something that is put before a line.
 struct Insertion {
@@ -117,27 +122,42 @@ pub(crate) fn prepare() -> Result<PathBuf> {
     let directory = target_dir().join("evolution");
     for minor in [1, 2] {
         let name = format!("1.{minor}");
-        let source = directory.join(&name).join("source");
-        copy(&source, &|file, text| add(file, text, minor))?;
-        build(&source, &directory.join(&name), &["keyway-memory-plugin", "keyway-evolution"])?;
+        let packages = ["keyway-memory-plugin", "keyway-evolution"];
+        build(&directory.join(&name), minor, &packages, &|file, text| add(file, text, minor))?;
     }
-    let source = directory.join("skewed").join("source");
-    copy(&source, &skew)?;
-    build(&source, &directory.join("skewed"), &["keyway-memory-plugin"])?;
+    build(&directory.join("skewed"), 3, &["keyway-memory-plugin"], &skew)?;
     Ok(directory)
 }
 
-fn build(source: &Path, target: &Path, packages: &[&str]) -> Result<()> {
+/// Builds one variant in `directory`. `number` differs between them.
+fn build(
+    directory: &Path,
+    number: u32,
+    packages: &[&str],
+    change: &dyn Fn(&str, String) -> Result<String>,
+) -> Result<()> {
+    let source = directory.join("source");
+    let library = format!("keyway_memory_{number}");
+    copy(&source, &|file, text| match file {
+        // Shared libraries are built under their names alone.
+        SHIM => replace(&text, "name = \"keyway_memory\"", &format!("name = \"{library}\"")),
+        // The inserted code need not follow the conventions.
+        "Cargo.toml" => Ok(text.replace("= \"warn\"", "= \"allow\"").replace("= \"deny\"", "= \"allow\"")),
+        _ => change(file, text),
+    })?;
     let mut command = cargo(&["build", "--quiet"]);
-    command.current_dir(source).env("CARGO_TARGET_DIR", target);
-    // The inserted code need not follow the conventions.
-    command.env("RUSTFLAGS", "--cap-lints allow");
-    // Debug information is not needed, and there are several builds.
-    command.env("CARGO_PROFILE_DEV_DEBUG", "none");
+    command.current_dir(&source).env("CARGO_TARGET_DIR", directory);
+    command.env("CARGO_BUILD_BUILD_DIR", target_dir());
+    // All their crates depend on this one.
+    command.arg("--config").arg(format!("profile.dev.package.keyway-abi.codegen-units={}", 100 + number));
     for package in packages {
         command.args(["-p", package]);
     }
-    run(&mut command)
+    run(&mut command)?;
+    let built = directory.join("debug");
+    fs::copy(built.join(format!("lib{library}.so")), built.join("libkeyway_memory.so"))
+        .context("name the library")?;
+    Ok(())
 }
 
 /// Copies the workspace as it is, changed by `change`. Files that stay the same are left alone, for cargo's sake.

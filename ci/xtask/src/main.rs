@@ -1,6 +1,7 @@
 //! The project's own commands.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its user")]
 
+mod api;
 mod bench;
 mod compilers;
 mod conform;
@@ -17,6 +18,7 @@ mod suite;
 mod template;
 mod test;
 mod tidy;
+mod together;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   template         make projects of the template for plugins, outside the workspace, and put them through everything
   guide [--cold]   type what docs/plugin-guide.md says; --cold builds all dependencies, as on an author's first day
   openbao          install the real OpenBao that tests/parity compares with, and print where it is
+  api [--write]    compare the public items of the packages of authors with the files that list them, or write these
   tidy             the conventions that no other tool checks
   bench [NAME]     measure; without a name, everything (boundary, sqlite, loading, http, swap, postgres)
 ";
@@ -42,6 +45,8 @@ fn main() -> ExitCode {
         ["run"] => run::run(),
         ["test"] => test::test(),
         ["tidy"] => tidy::tidy(),
+        ["api"] => api::check(false),
+        ["api", "--write"] => api::check(true),
         ["conform", words @ ..] => match conform::Wanted::of(words) {
             Some(wanted) => conform::conform(wanted),
             None => {

@@ -28,7 +28,26 @@ pub(crate) fn is_ci() -> bool {
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
+    without_own_package(&mut command);
     command
+}
+
+/// Takes away what cargo has set for xtask's own package. Some crates are built again when it differs.
+pub(crate) fn without_own_package(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        let is_own = name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+        if is_own {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// Builds the programs, libraries and tests of the workspace, in one command: features differ between selections of
+/// packages, and every other selection builds most dependencies again.
+pub(crate) fn build_workspace() -> Result<()> {
+    run(&mut cargo(&["build", "--workspace", "--lib", "--bins", "--tests", "--examples"]))
 }
 
 /// Runs a command to its end, and says what failed.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::{
-    process::{cargo, output, run, target_dir},
+    process::{cargo, output, run, target_dir, without_own_package},
     skipped,
 };
 
@@ -37,11 +37,6 @@ struct Ended {
     took: Duration,
     /// Why it did not start, if it did not.
     output: std::result::Result<Output, String>,
-}
-
-/// Builds all test programs of the workspace.
-pub(crate) fn build() -> Result<()> {
-    run(&mut cargo(&["test", "--workspace", "--no-run"]))
 }
 
 /// Runs all test programs and examples in documents. All of them run, whichever fail.
@@ -126,13 +121,7 @@ fn programs() -> Result<Vec<Program>> {
 fn run_one(program: Program, environment: &[(&str, OsString)], libraries: &OsStr) -> Ended {
     let begun = Instant::now();
     let mut command = Command::new(&program.executable);
-    // What cargo has set is xtask's.
-    let of_xtask = env::vars_os().map(|(name, _)| name).filter(|name| {
-        name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_PATH")
-    });
-    of_xtask.for_each(|name| {
-        command.env_remove(name);
-    });
+    without_own_package(&mut command);
     command.current_dir(&program.directory).envs(environment.iter().cloned());
     command.env("CARGO_MANIFEST_DIR", &program.directory).env("LD_LIBRARY_PATH", libraries);
     // Tests that are skipped say so, which passing tests otherwise keep for themselves.

@@ -9,8 +9,8 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    compilers, conform, evolution, guide, node, openbao,
-    process::{cargo, run},
+    api, compilers, conform, evolution, guide, node, openbao,
+    process::{build_workspace, cargo, run},
     programs, python, skipped, suite, template, tidy,
 };
 
@@ -33,8 +33,8 @@ fn run_steps(steps: &mut Steps) -> Result<()> {
     steps.time("rustdoc", || {
         run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
-    // The binaries and shared libraries that the tests start and load.
-    steps.time("build", || run(&mut cargo(&["build", "--workspace"])))?;
+    steps.time("public items", || api::check(false))?;
+    steps.time("build", build_workspace)?;
     let mut environment: Vec<(&str, OsString)> =
         vec![("INSTA_UPDATE", "no".into()), (conform::REPORTS, conform::reports()?.into())];
     steps.time("servers and clients", programs::prepare)?;
@@ -49,7 +49,6 @@ fn run_steps(steps: &mut Steps) -> Result<()> {
     if let Some(packages) = steps.time("JavaScript's client", node::prepare)? {
         environment.push(("KEYWAY_TEST_NODE_PATH", packages.into()));
     }
-    steps.time("build the tests", suite::build)?;
     steps.time("template", template::prove)?;
     steps.time("guide", || guide::follow(false))?;
     steps.time("tests", || suite::test(&environment))?;
