@@ -80,6 +80,7 @@ pub mod polls;
 pub mod reply;
 pub mod report;
 pub mod store;
+pub mod trace;
 
 mod failpoint;
 mod services;

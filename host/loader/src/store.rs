@@ -3,13 +3,20 @@
 //! `docs/storage-interface.md` specifies each operation. Any thread may call any method, many at a time. A
 //! transaction serves one call at a time.
 
+use std::sync::Arc;
+
 use keyway_abi::{
     AbiBytes, BackupChunk, BackupObject, BackupPull, Batch, BatchResult, Begin, CallContext, Capabilities,
     Committed, Delete, DropKeyspace, Health, Key, Page, Put, Record, Records, Request, RestoreMode,
     RestoreObject, RestoreRecord, Scan, StoreObject, TransactionObject, Version, WriteId,
 };
 
-use crate::{Reply, polls::PollWatch, reply::Answered};
+use crate::{
+    Reply,
+    polls::PollWatch,
+    reply::Answered,
+    trace::{self, Listener},
+};
 
 /// An open backend.
 pub struct Store {
@@ -18,6 +25,10 @@ pub struct Store {
 }
 
 impl Store {
+    pub(crate) fn heard_by(self, listener: Arc<dyn Listener>) -> Self {
+        Self { object: trace::heard(self.object, listener), polls: self.polls }
+    }
+
     /// What it promises.
     #[inline]
     pub fn capabilities(&self) -> Capabilities {

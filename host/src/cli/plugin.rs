@@ -31,6 +31,10 @@ pub(super) enum Command {
     /// conform --help` prints its help.
     #[command(disable_help_flag = true)]
     Conform(conform::Arguments),
+    /// Compare a plugin file with the memory backend and SQLite, and say where its time goes; `keyway plugin bench
+    /// --help` prints its help.
+    #[command(disable_help_flag = true)]
+    Bench(conform::Arguments),
     /// List the plugin files in all directories that are searched, and whether they may run.
     List {
         #[command(flatten)]
@@ -90,6 +94,7 @@ pub(super) fn run(command: Command, format: Format) -> Result<(), Failure> {
     match command {
         Command::New(arguments) => new::new(&arguments, format),
         Command::Conform(arguments) => conform::conform(arguments, format),
+        Command::Bench(arguments) => conform::bench(arguments, format),
         Command::List { site } => list::list(&Site::open(&site)?, format),
         Command::Info { file } => info(&file, format),
         Command::Lock { site, files } => lock::lock(&Site::open(&site)?, &files, format),

@@ -18,7 +18,7 @@ pub(crate) fn call() -> CallContext<'static> {
 
 /// A write id that no other mutation has: a store may outlive many runs, and take a repeated id for a
 /// repeated mutation.
-pub(crate) fn write_id() -> WriteId {
+pub fn write_id() -> WriteId {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| {
         // Two states of the standard library's differ by what the system gives at random.
         std::hash::RandomState::new().hash_one(std::process::id())

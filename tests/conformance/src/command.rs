@@ -43,6 +43,8 @@ const USAGE: &str = "usage: [OPTIONS] [WORD ...]
   --strict      a promise that could not be tested here is a failure, too
   --deadline N  how long each case may take, in seconds
   --clear       remove everything that is in the store before the run
+  --reproduce SEED:CASE  one case again, with the same random choices
+  --trace FILE  a timeline of all calls, which https://ui.perfetto.dev shows
   --list        the names of all cases
 
 KEYWAY_CONFORMANCE_REPORTS=DIRECTORY in the environment keeps each subject's report there, as JSON.
@@ -85,7 +87,7 @@ pub fn main_for(subjects: &[Named], words: &[&str]) -> ExitCode {
     match parse(&arguments) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(mut options)) => {
-            if options.only.is_empty() {
+            if options.only.is_empty() && options.exactly.is_none() {
                 options.only = words.iter().map(|word| (*word).to_owned()).collect();
             }
             run(subjects, &options, env::var_os(REPORTS).map(PathBuf::from).as_deref())
@@ -110,18 +112,20 @@ fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
             "--strict" => options.is_strict = true,
             "--seed" => options.seed = number(flag, value, &mut rest)?,
             "--only" => {
-                let word = if value.is_empty() { rest.next().map_or("", String::as_str) } else { value };
-                options.only.push(word.to_owned());
+                options.only.push(text(value, &mut rest).to_owned());
             }
             "--deadline" => {
                 let seconds = number(flag, value, &mut rest)?.max(1);
                 options.deadline = Some(Duration::from_secs(seconds));
             }
+            "--reproduce" => {
+                options = options.reproduce(text(value, &mut rest))?;
+            }
+            "--trace" => options.trace = Some(text(value, &mut rest).into()),
             "--list" => lists = lists.or(Some(false)),
             // What `cargo test -- …` and other runners give to every test program.
             "--format" => {
-                let form = if value.is_empty() { rest.next().map_or("", String::as_str) } else { value };
-                if form == "terse" {
+                if text(value, &mut rest) == "terse" {
                     lists = lists.map(|_| true);
                 }
             }
@@ -147,9 +151,28 @@ fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
     Ok(None)
 }
 
-fn number<'a>(flag: &str, value: &str, rest: &mut impl Iterator<Item = &'a String>) -> Result<u64, String> {
-    let text = if value.is_empty() { rest.next().map_or("", String::as_str) } else { value };
-    text.parse().map_err(|_| format!("{flag} wants a number"))
+/// The value of a flag: after an equals sign, or the next argument.
+fn text<'a>(value: &'a str, rest: &mut impl Iterator<Item = &'a String>) -> &'a str {
+    if value.is_empty() { rest.next().map_or("", String::as_str) } else { value }
+}
+
+fn number<'a>(
+    flag: &str,
+    value: &'a str,
+    rest: &mut impl Iterator<Item = &'a String>,
+) -> Result<u64, String> {
+    text(value, rest).parse().map_err(|_| format!("{flag} wants a number"))
+}
+
+/// Of several subjects, each has a file with its name.
+fn trace_of(name: &str, subjects: usize, options: &Options) -> Option<PathBuf> {
+    let path = options.trace.clone()?;
+    if subjects == 1 {
+        return Some(path);
+    }
+    let mut file = path.file_name().unwrap_or_default().to_owned();
+    file.push(format!(".{name}"));
+    Some(path.with_file_name(file))
 }
 
 fn run(subjects: &[Named], options: &Options, reports: Option<&Path>) -> ExitCode {
@@ -174,7 +197,7 @@ fn run(subjects: &[Named], options: &Options, reports: Option<&Path>) -> ExitCod
         let suite = Suite {
             program: program.clone(),
             subject: Value::from(*name),
-            options: options.clone(),
+            options: Options { trace: trace_of(name, subjects.len(), &options), ..options.clone() },
             stop: Arc::default(),
         };
         match suite.run(|finding| println!("{finding}")) {

@@ -40,8 +40,10 @@ mod random;
 mod report;
 mod subject;
 pub mod suite;
+mod timeline;
 mod verdict;
 
+pub use calls::write_id;
 pub use case::Case;
 pub use cases::cases;
 pub use command::{Named, main, main_for};

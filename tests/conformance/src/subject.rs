@@ -10,7 +10,7 @@ use keyway_loader::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{calls::write_id, faults::FaultsIn};
+use crate::{calls::write_id, faults::FaultsIn, timeline};
 
 /// A plugin with the settings that its stores are opened with.
 ///
@@ -34,10 +34,15 @@ impl Subject {
     }
 
     /// Opens the store in a data directory.
-    pub(crate) fn open(&self, data_dir: &Path) -> Result<Generation, String> {
+    ///
+    /// # Errors
+    ///
+    /// Why it does not open.
+    pub fn open(&self, data_dir: &Path) -> Result<Generation, String> {
         let backend =
             BackendConfig { name: "main".into(), config: self.config.clone(), data_dir: data_dir.to_owned() };
-        block_on(configure(&self.plugin, &backend)).map_err(|error| Chain(&error).to_string())
+        let opened = block_on(configure(&self.plugin, &backend));
+        opened.map(timeline::noted).map_err(|error| Chain(&error).to_string())
     }
 }
 

@@ -25,11 +25,15 @@ use crate::{
         order::{Answer, Order, Surveyed, Task},
         watch::{Ended, Watched},
     },
+    timeline,
 };
 
 /// How long the store may take to open for the first time, or to be cleared, unless every case has another
 /// deadline.
 const OPENING_DEADLINE: Duration = Duration::from_mins(1);
+
+/// The directory of a run in which its processes note their calls.
+const TIMELINE: &str = "timeline";
 
 /// Why there is no report.
 #[derive(Debug, Error)]
@@ -60,6 +64,17 @@ pub enum SuiteError {
         /// Why.
         reason: String,
     },
+    /// The timeline.
+    #[error("write the timeline of all calls to {}", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A timeline of cases in one process.
+    #[error("a timeline takes a run in separate processes")]
+    TraceHere,
     /// The store may hold real data.
     #[error(
         "the store is not empty: it holds the keyspaces {}; the suite removes everything, so give it a separate store, or let it \
@@ -109,6 +124,10 @@ impl Suite {
             self.clear(&directory.path().join("clear"))?;
         }
         let surveyed = self.survey(&directory.path().join("survey"))?;
+        let timeline = self.options.trace.as_ref().map(|path| (path, directory.path().join(TIMELINE)));
+        if let Some((_, noted)) = &timeline {
+            fs::create_dir(noted).map_err(|source| SuiteError::Directory { source })?;
+        }
         let claimed: BTreeSet<&str> = surveyed.claimed.iter().map(String::as_str).collect();
         let mut findings = Vec::new();
         for case in selected {
@@ -122,6 +141,10 @@ impl Suite {
             };
             heard(&finding);
             findings.push(finding);
+        }
+        if let Some((path, noted)) = timeline {
+            timeline::write(&noted, path)
+                .map_err(|source| SuiteError::Trace { path: path.clone(), source })?;
         }
         // A store that outlives its data directory is left as it was before. If that fails, the next run says
         // so.
@@ -207,6 +230,7 @@ impl Suite {
             deadline,
             data_dir,
             answer: directory.join("answer.json"),
+            timeline: directory.parent().map(|run| run.join(TIMELINE)).filter(|noted| noted.is_dir()),
             program: self.program.clone(),
         };
         let failed = |source| SuiteError::Start { program: self.program.path.clone(), source };
@@ -225,6 +249,9 @@ impl Suite {
 /// See [`SuiteError`].
 pub fn run_here(subject: &Subject, options: &Options) -> Result<Report, SuiteError> {
     let selected = options.select().map_err(|word| SuiteError::NoSuchCase { word })?;
+    if options.trace.is_some() {
+        return Err(SuiteError::TraceHere);
+    }
     let (started, begun) = (SystemTime::now(), Instant::now());
     let directory =
         TempDir::with_prefix("keyway-conformance-").map_err(|source| SuiteError::Directory { source })?;

@@ -99,7 +99,8 @@ fn conform_of_a_broken_backend_says_what_broke_and_exits_with_5() {
     assert!(text.contains(expected), "{text}");
     assert!(
         text.contains(
-            "1 promise is broken; to see one again: keyway plugin conform libkeyway_mutant.so --config …"
+            "1 promise is broken; to see one again, with a timeline of its calls: keyway plugin conform \
+             libkeyway_mutant.so --config … --reproduce 0:put_stale_version_changes_nothing --trace trace.json"
         ),
         "{text}"
     );
@@ -109,6 +110,41 @@ fn conform_of_a_broken_backend_says_what_broke_and_exits_with_5() {
             && junit.contains("a refused put changed the value"),
         "{junit}"
     );
+}
+
+#[test]
+fn what_a_failure_names_runs_the_case_again_with_a_timeline_of_its_calls() {
+    let (site, file) = site_with("mutant_memory");
+    fs::write(site.path("s.json"), r#"{"defect":"refused_write_is_done","base":{}}"#).unwrap();
+    let run =
+        site.run(&["plugin", "conform", &file, "--config", "@s.json", "--only", "put_stale", "--seed", "3"]);
+    let text = said(&run);
+    let (_, named) = text.split_once("to see one again, with a timeline of its calls: keyway ").unwrap();
+    let words: Vec<&str> = named.split_whitespace().collect();
+    assert_eq!(words[5..], ["--reproduce", "3:put_stale_version_changes_nothing", "--trace", "trace.json"]);
+    let again = site.run(&words);
+    assert_eq!(again.status.code(), Some(5), "{}", said(&again));
+    assert!(said(&again).contains("a refused put changed the value"), "{}", said(&again));
+    let timeline: Value = serde_json::from_str(&read(site.path("trace.json"))).unwrap();
+    let bars = timeline["traceEvents"].as_array().unwrap();
+    let refused = bars.iter().find(|bar| {
+        bar["name"] == "put" && bar["args"]["answer"].as_str().unwrap().starts_with("PreconditionFailed: ")
+    });
+    let refused = refused.unwrap_or_else(|| panic!("{timeline}"));
+    let request = refused["args"]["request"].as_str().unwrap();
+    assert!(request.starts_with("put_stale_version_changes_nothing:k, "), "{request}");
+    assert!(refused["ts"].is_u64() && refused["dur"].is_u64() && refused["tid"].is_u64(), "{refused}");
+
+    for (words, why) in [
+        (["--reproduce", "put_stale_version_changes_nothing"], "SEED:CASE is needed"),
+        (["--reproduce", "x:put_stale_version_changes_nothing"], "the seed \"x\" is not a number"),
+        (["--reproduce", "0:put_stale"], "there is no case \"put_stale\""),
+        (["--trace", "no/such/trace.json"], "no/such"),
+        (["--trace", &file], "the run reads it"),
+    ] {
+        let run = site.run(&[&["plugin", "conform", &file][..], &words].concat());
+        assert!(!run.status.success() && said(&run).contains(why), "{words:?}: {}", said(&run));
+    }
 }
 
 #[test]
@@ -158,7 +194,7 @@ fn conform_says_what_is_wrong_with_how_it_is_called() {
     refused(&[&file, "--report", &file], 2, "the run reads it");
     refused(&[&file, "--junit", "/dev/null"], 2, "no ordinary file");
     refused(&[&file, "--junit", "nowhere/j.xml"], 4, "nowhere");
-    refused(&[&file, "--junit", "r", "--report", "r"], 2, "the same file");
+    refused(&[&file, "--junit", "r", "--report", "r"], 2, "two reports name the file r");
     refused(&["keyway.toml"], 1, "is not a shared library");
     refused(&[&file], 1, "\"path\" is a required property");
     refused(&[&file, "--config", "path"], 2, "not JSON (line 1, column 1)");
@@ -234,4 +270,81 @@ fn specification_names_the_case_of_each_promise() {
         text == wanted,
         "docs/storage-interface.md is not up to date: run this test with KEYWAY_UPDATE=1"
     );
+}
+
+#[test]
+fn bench_compares_a_plugin_with_memory_and_sqlite_and_says_where_its_time_goes() {
+    let (site, file) = site_with("sqlite");
+    let quick = ["--rounds", "1", "--round-ms", "5"];
+    let bench = |words: &[&str]| site.run(&[&["plugin", "bench", &file], &quick[..], words].concat());
+    let config = r#"{"path":"b.db"}"#;
+
+    let run = bench(&["--config", config, "--only", "put"]);
+    let text = said(&run);
+    assert!(run.status.success(), "{text}");
+    for expected in ["A debug build is several times slower", "Where the time of sqlite goes"] {
+        assert!(text.contains(expected), "{expected:?} is not in {text}");
+    }
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("put ") && line.contains(" 64 "))
+        .unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(line.matches('×').count(), 2, "{text}");
+
+    let json = bench(&["--config", config, "--json"]);
+    let result: Value = serde_json::from_slice(&json.stdout).unwrap_or_else(|_| panic!("{}", said(&json)));
+    let names: Vec<&str> =
+        result["contenders"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["sqlite", "memory", "sqlite"]);
+    let rows = result["rows"].as_array().unwrap();
+    // Seven kinds of work with one caller and with 64, and the backup.
+    assert_eq!(rows.len(), 15);
+    for row in rows {
+        let outcomes = row["results"].as_array().unwrap();
+        assert!(
+            outcomes.iter().all(|outcome| outcome["measured"]["turns_per_s"].as_f64() > Some(0.0)),
+            "{row}"
+        );
+    }
+
+    // Without the others, with a visible line.
+    let alone = bench(&["--config", config, "--only", "get", "--plugin-dir", "nowhere"]);
+    assert!(alone.status.success() && said(&alone).contains("not compared with memory"), "{}", said(&alone));
+}
+
+#[test]
+fn bench_refuses_what_it_cannot_do_and_fails_with_the_backend() {
+    let (site, file) = site_with("mutant_memory");
+    for (words, code, why) in [
+        (&["plugin", "bench", "no.so"][..], 4, "no.so"),
+        (&["plugin", "bench", &file, "--only", "nothing"], 2, "there are: get, get of 16 keys"),
+        (&["plugin", "bench", &file, "--rounds", "0"], 2, "--rounds"),
+        (&["plugin", "bench", &file, "--config", "[]"], 2, "not a JSON object"),
+        (&["plugin", "bench", &file, "--config", r#"{"no":1}"#], 1, "is not valid"),
+        (&["plugin", "bench"], 2, "<FILE>"),
+    ] {
+        let run = site.run(words);
+        assert_eq!(run.status.code(), Some(code), "{words:?}: {}", said(&run));
+        assert!(said(&run).contains(why), "{words:?}: {}", said(&run));
+    }
+}
+
+#[test]
+fn bench_says_which_operation_failed_and_measures_the_rest() {
+    let (site, file) = site_with("chaos");
+    let library = keyway_e2e::built().join("libkeyway_memory.so");
+    fs::write(site.path("faults.json"), r#"[{"calls":["scan"],"does":{"fail":"internal"}}]"#).unwrap();
+    let config = serde_json::json!({ "library": library, "config": {}, "faults": site.path("faults.json") })
+        .to_string();
+    let words = ["plugin", "bench", &file, "--config", &config, "--rounds", "1", "--round-ms", "5", "--json"];
+    let run = site.run(&[&words[..], &["--only", "get", "--only", "scan"]].concat());
+    assert_eq!(run.status.code(), Some(5), "{}", said(&run));
+    assert!(said(&run).contains("2 measurements failed"), "{}", said(&run));
+    let result: Value = serde_json::from_slice(&run.stdout).unwrap();
+    for row in result["rows"].as_array().unwrap() {
+        let is_scan = row["work"].as_str().unwrap().starts_with("scan");
+        let plugin = &row["results"][0];
+        assert_eq!(plugin["failed"].is_string(), is_scan, "{row}");
+        assert_eq!(plugin["measured"].is_object(), !is_scan, "{row}");
+    }
 }

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     BackendConfig, CallContext, Error, ErrorCode, Plugin, Store, polls::PollWatch, services::ServiceContext,
+    trace::Listener,
 };
 
 /// One opening of a backend. A swap makes a new one and retires the old.
@@ -109,6 +110,13 @@ impl Generation {
     /// them.
     pub fn keep_polls(&self) {
         self.context.polls().stay();
+    }
+
+    /// Tells `listener` of every call from now on, and of its answer. It costs time with each call.
+    #[must_use]
+    pub fn heard_by(mut self, listener: Arc<dyn Listener>) -> Self {
+        self.store = self.store.heard_by(listener);
+        self
     }
 
     /// Starts a call of the store. If it blocks the thread, that counts as a slow poll.

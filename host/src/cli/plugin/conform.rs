@@ -1,4 +1,5 @@
-//! `keyway plugin conform`: runs the conformance suite, which is a separate program.
+//! `keyway plugin conform` and `keyway plugin bench`: run the conformance suite and its measurements, which are a
+//! separate program.
 
 use std::{
     env,
@@ -25,10 +26,19 @@ pub(in crate::cli) struct Arguments {
 
 /// Runs the suite next to this program, or else in PATH. Its exit code is this command's.
 pub(super) fn conform(arguments: Arguments, format: Format) -> Result<(), Failure> {
+    run_program(None, arguments, format)
+}
+
+/// Runs its measurements.
+pub(super) fn bench(arguments: Arguments, format: Format) -> Result<(), Failure> {
+    run_program(Some("bench"), arguments, format)
+}
+
+fn run_program(command_word: Option<&str>, arguments: Arguments, format: Format) -> Result<(), Failure> {
     let program = next_to_this_program().unwrap_or_else(|| PROGRAM.into());
     let mut command = Command::new(&program);
     let says_json = arguments.arguments.iter().any(|argument| argument == "--json");
-    command.args(arguments.arguments);
+    command.args(command_word).args(arguments.arguments);
     if format == Format::Json && !says_json {
         command.arg("--json");
     }

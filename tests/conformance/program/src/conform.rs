@@ -1,8 +1,7 @@
 //! Runs the suite on a library, and writes its reports.
 
 use std::{
-    fs,
-    io::{self, Read},
+    fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -19,6 +18,7 @@ use keyway_conformance::{
 use keyway_loader::{Chain, Fix, discover::plugin_name, loader::StageFailure};
 use serde_json::{Value, json};
 
+use crate::settings;
 use keyway_terminal::{
     Failure,
     files::{read, write_whole},
@@ -48,6 +48,12 @@ pub(crate) struct Arguments {
     /// The seed of all random choices: the same one makes the same choices.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Runs one case again, as a failure names it: the same random choices, though not the same times.
+    #[arg(long, value_name = "SEED:CASE", conflicts_with_all = ["only", "seed"])]
+    reproduce: Option<String>,
+    /// Write a timeline of all calls, with keys and without values, for <https://ui.perfetto.dev>.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// All rounds: a quarter of an hour and more, rather than a minute.
     #[arg(long)]
     full: bool,
@@ -85,19 +91,24 @@ pub(crate) fn child_main() -> ExitCode {
 
 pub(crate) fn conform(arguments: &Arguments) -> Result<(), Failure> {
     let format = if arguments.json { Format::Json } else { arguments.format };
-    let options = Options {
+    let mut options = Options {
         only: arguments.only.clone(),
+        exactly: None,
         seed: arguments.seed,
         effort: if arguments.full { Effort::Full } else { Effort::Short },
         found: if arguments.clear { Found::Removed } else { Found::Refused },
         deadline: arguments.deadline.map(Duration::from_secs),
         is_strict: arguments.strict,
+        trace: arguments.trace.clone(),
     };
+    if let Some(named) = &arguments.reproduce {
+        options = options.reproduce(named).map_err(Failure::Usage)?;
+    }
     let file = match &arguments.file {
         Some(file) if !arguments.list => file,
         _ => return list(&options, format),
     };
-    let config = settings(&arguments.config)?;
+    let config = settings::read(&arguments.config)?;
     let (described, _staging) = read(file)?;
     let name = plugin_name(file).unwrap_or_else(|| described.descriptor.name.clone());
     keyway_loader::check::check(&described, &name, &[]).map_err(|error| {
@@ -108,11 +119,12 @@ pub(crate) fn conform(arguments: &Arguments) -> Result<(), Failure> {
         .map_err(|error| Failure::Other(format!("find this program's own file: {error}")))?;
     let kept = arguments.report.as_ref().map(|path| path.clone().unwrap_or_else(|| beside(file)));
     let read = [Some(file.as_path()), arguments.config.strip_prefix('@').map(Path::new)];
-    for path in arguments.junit.iter().chain(&kept) {
+    let written: Vec<&PathBuf> = [&arguments.junit, &kept, &arguments.trace].into_iter().flatten().collect();
+    for (number, path) in written.iter().enumerate() {
         can_be_written(path, &read)?;
-    }
-    if arguments.junit.is_some() && arguments.junit == kept {
-        return Err(Failure::Usage("--junit and --report name the same file".to_owned()));
+        if written.iter().skip(number + 1).any(|other| other == path) {
+            return Err(Failure::Usage(format!("two reports name the file {}", path.display())));
+        }
     }
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
@@ -201,7 +213,8 @@ fn verdict(report: &Report, file: &Path, arguments: &Arguments) -> Result<(), Fa
     let promises = if count == 1 { "1 promise is".to_owned() } else { format!("{count} promises are") };
     let full = if arguments.full { " --full" } else { "" };
     Err(Failure::Refused(format!(
-        "{promises} broken; to see one again: keyway plugin conform {file}{config} --only {first} --seed {}{full}{deadline}",
+        "{promises} broken; to see one again, with a timeline of its calls: \
+         keyway plugin conform {file}{config} --reproduce {}:{first}{full}{deadline} --trace trace.json",
         report.seed
     )))
 }
@@ -237,34 +250,6 @@ fn list(options: &Options, format: Format) -> Result<(), Failure> {
     })
 }
 
-/// The settings, from where they are.
-fn settings(given: &str) -> Result<Value, Failure> {
-    let text = match given.strip_prefix('@') {
-        None => given.to_owned(),
-        Some("-") => {
-            let mut text = String::new();
-            let read = io::stdin().read_to_string(&mut text);
-            read.map_err(|error| Failure::Other(format!("read standard input: {error}")))?;
-            text
-        }
-        Some(path) => {
-            fs::read_to_string(path).map_err(|error| Failure::file("read", Path::new(path), &error))?
-        }
-    };
-    // The text stays out of the message: it may hold a password.
-    let value: Value = serde_json::from_str(&text).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        Failure::Usage(format!("the settings in --config are not JSON ({place})"))
-    })?;
-    if value.is_object() {
-        Ok(value)
-    } else {
-        Err(Failure::Usage(
-            "the settings in --config are not a JSON object, such as {\"path\": \"k.db\"}".to_owned(),
-        ))
-    }
-}
-
 fn beside(file: &Path) -> PathBuf {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".conformance.json");
@@ -276,6 +261,8 @@ fn failed(error: SuiteError) -> Failure {
     match error {
         SuiteError::NoSuchCase { .. } => Failure::Usage(message),
         SuiteError::NotEmpty { .. }
+        | SuiteError::Trace { .. }
+        | SuiteError::TraceHere
         | SuiteError::Directory { .. }
         | SuiteError::Start { .. }
         | SuiteError::Open { .. } => Failure::Other(message),

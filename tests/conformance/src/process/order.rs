@@ -25,6 +25,8 @@ pub(crate) struct Order {
     pub(crate) data_dir: PathBuf,
     /// Where the answer goes: standard output is the library's.
     pub(crate) answer: PathBuf,
+    /// Where the calls are noted, if they are.
+    pub(crate) timeline: Option<PathBuf>,
     /// What starts processes in turn.
     pub(crate) program: Program,
 }
@@ -39,6 +41,17 @@ pub(crate) enum Task {
     Case(String),
     /// Do a piece of work with the store of a case, until killed.
     Work { name: String, number: u64 },
+}
+
+impl Task {
+    /// For people.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Survey => "survey",
+            Self::Clear => "clear",
+            Self::Case(name) | Self::Work { name, .. } => name,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     ground::Ground,
+    timeline,
     verdict::{Outcomes, Stop},
 };
 
@@ -42,6 +43,7 @@ impl Worker {
             deadline: ground.deadline,
             data_dir: ground.data_dir.to_owned(),
             answer: journal.clone(),
+            timeline: timeline::directory().map(Path::to_owned),
             program: program.clone(),
         };
         let watched = Watched::start(program, &order, &directory.join(format!("log-{start}")))?;

@@ -23,6 +23,7 @@ use crate::{
         watch::OWN_FAILURE,
     },
     subject::clear,
+    timeline,
     verdict::{Outcomes, Stop},
 };
 
@@ -43,6 +44,11 @@ pub fn main(subject_of: impl FnOnce(&Value) -> Result<Subject, String>) -> ExitC
         let _gone = io::copy(&mut input, &mut io::sink());
         std::process::exit(i32::from(OWN_FAILURE));
     });
+    if let Some(directory) = &order.timeline
+        && let Err(error) = timeline::record(directory, order.task.name())
+    {
+        return own_failure(&format!("calls cannot be noted: {error}"));
+    }
     let subject = match subject_of(&order.subject) {
         Ok(subject) => subject,
         Err(reason) => return answer(&order, &Answer::Failed(reason)),
