@@ -82,6 +82,7 @@ const CONFINED: [Confined; 9] = [
             "abi/sdk/src/bridge",
             "abi/sdk/src/export.rs",
             "abi/sdk/src/state.rs",
+            "examples/lmdb/src/environment.rs",
             "host/loader/src/open.rs",
             "host/loader/src/services.rs",
             "host/loader/src/probe/sandbox.rs",

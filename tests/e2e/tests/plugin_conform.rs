@@ -348,3 +348,16 @@ fn bench_says_which_operation_failed_and_measures_the_rest() {
         assert_eq!(plugin["measured"].is_object(), !is_scan, "{row}");
     }
 }
+
+#[test]
+fn promise_that_cannot_be_tested_fails_a_strict_run_alone() {
+    let (site, file) = site_with("sqlite");
+    let config = ["--config", r#"{"path":"k.db"}"#, "--only", "store_that_is_full"];
+    let run = |words: &[&str]| site.run(&[&["plugin", "conform", &file], &config[..], words].concat());
+    let lenient = run(&[]);
+    assert!(lenient.status.success(), "{}", said(&lenient));
+    assert!(said(&lenient).contains("NOT TESTED: 1 promise"), "{}", said(&lenient));
+    let strict = run(&["--strict"]);
+    assert_eq!(strict.status.code(), Some(5), "{}", said(&strict));
+    assert!(said(&strict).contains("--strict demands all"), "{}", said(&strict));
+}
