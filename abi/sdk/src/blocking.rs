@@ -99,7 +99,8 @@ pub trait BlockingBackend: Send + Sync + Sized + 'static {
         Ok(batch.ops().iter().map(|op| one_by_one(self, op, batch.write_id())).collect())
     }
 
-    /// As [`Backend::begin`].
+    /// As [`Backend::begin`]. The SDK has checked the isolation and the number of open transactions. It refuses writes if
+    /// `read_only` is set, so that a store may hold less for it.
     ///
     /// # Errors
     ///
@@ -138,7 +139,8 @@ pub trait BlockingBackend: Send + Sync + Sized + 'static {
         Err(Error::unsupported("backup"))
     }
 
-    /// As [`Backend::restore`].
+    /// As [`Backend::restore`]. The records come in the order of a backup, each key once. A store with records may be
+    /// refused here, or by any later call of the sink, if the mode is `INTO_EMPTY`.
     ///
     /// # Errors
     ///
