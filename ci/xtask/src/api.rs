@@ -39,11 +39,7 @@ struct Difference<'a> {
 pub(crate) fn check(writes: bool) -> Result<()> {
     for (package, directory, library) in PACKAGES {
         let json = document(package, library)?;
-        let items = Builder::from_rustdoc_json(&json)
-            .omit_blanket_impls(true)
-            .omit_auto_trait_impls(true)
-            .omit_auto_derived_impls(true)
-            .build();
+        let items = Builder::from_rustdoc_json(&json).omit_blanket_impls(true).build();
         let items = match items {
             Ok(items) => {
                 let named = items.items().map(|item| format!("{item}\n")).filter(|line| !is_generated(line));
@@ -63,9 +59,9 @@ pub(crate) fn check(writes: bool) -> Result<()> {
         let before = fs::read_to_string(&path).unwrap_or_default();
         let text = format!("{}\n{items}", heading(package, major));
         let difference = compare(&before, &text);
-        let is_new_major = !before.starts_with(&heading(package, major));
+        let has_new_major = major_of(&before).is_none_or(|before| before < major);
         ensure!(
-            difference.breaking.is_empty() || is_new_major,
+            difference.breaking.is_empty() || has_new_major,
             "code of authors no longer compiles with {package} {major}: keep what it needs, or make it {}.0.0:\n  {}",
             major + 1,
             difference.breaking.join("\n  ")
@@ -74,8 +70,8 @@ pub(crate) fn check(writes: bool) -> Result<()> {
             fs::write(&path, &text).with_context(|| format!("write {}", path.display()))?;
         }
         ensure!(
-            writes || difference.new.is_empty(),
-            "{package} has new public items, which {} lacks (`cargo xtask api --write`):\n  {}",
+            writes || before == text,
+            "{} is not what {package} has; write it with `cargo xtask api --write`. New:\n  {}",
             path.display(),
             difference.new.join("\n  ")
         );
@@ -108,15 +104,25 @@ fn major(package: &str) -> Result<u64> {
         .with_context(|| format!("the version {version}"))
 }
 
+/// The major version of a list; none if there is no list.
+fn major_of(list: &str) -> Option<u64> {
+    let heading = list.lines().next()?.strip_prefix("# The public items of ")?;
+    heading.split_whitespace().nth(1)?.trim_end_matches('.').parse().ok()
+}
+
 fn heading(package: &str, major: u64) -> String {
     format!(
         "# The public items of {package} {major}. A line may be added, and none may go. Written by `cargo xtask api --write`."
     )
 }
 
-/// Whether a line is about what abi_stable generates, which authors never name. The layout's snapshot holds it.
+/// Whether a line is about what abi_stable or the compiler generates, and authors never name. The layout's snapshot holds it.
 fn is_generated(line: &str) -> bool {
-    ["abi_stable::", "_trait::", "_static_"].iter().any(|part| line.contains(part))
+    // Of what the compiler derives by itself, authors name these two alone.
+    let is_auto = ["Freeze", "Unpin", "UnwindSafe", "RefUnwindSafe"]
+        .iter()
+        .any(|name| line.contains(&format!("::{name} for ")));
+    is_auto || ["abi_stable::", "_trait::", "_static_"].iter().any(|part| line.contains(part))
 }
 
 /// What a type must have to implement a trait: what has no default. One a line.
@@ -156,21 +162,31 @@ fn compare<'a>(before: &'a str, now: &'a str) -> Difference<'a> {
         .filter(|line| !line.starts_with(REQUIRED))
         .map(|line| format!("gone: {line}"))
         .collect();
-    let was_there = |line: &str| before.contains(line);
+    let enums: BTreeSet<&str> = before.iter().filter_map(|line| exhaustive_enum(line)).collect();
     for line in &new {
         let is_needed_of_an_old_trait = line.strip_prefix(REQUIRED).is_some_and(|member| {
             let name = member.split("::").next().unwrap_or_default();
             before.iter().any(|line| line.starts_with("pub trait ") && has_name(line, name))
         });
-        let is_of_an_old_enum =
-            line.strip_prefix("pub ").and_then(|path| path.rsplit_once("::")).is_some_and(
-                |(parent, member)| !member.contains([':', ' ']) && was_there(&format!("pub enum {parent}")),
-            );
+        let is_of_an_old_enum = variant_of(line).is_some_and(|parent| enums.contains(parent));
         if is_needed_of_an_old_trait || is_of_an_old_enum {
             breaking.push(format!("new, and needed: {line}"));
         }
     }
     Difference { breaking, new }
+}
+
+/// The path of an enum that others may match exhaustively.
+fn exhaustive_enum(line: &str) -> Option<&str> {
+    let (attributes, path) = line.split_once("pub enum ")?;
+    (!attributes.contains("non_exhaustive")).then(|| path.split(['<', ' ']).next().unwrap_or_default())
+}
+
+/// The path of the enum that a variant is of. The same holds for a field of a struct, which no enum is called.
+fn variant_of(line: &str) -> Option<&str> {
+    let path = line.strip_prefix("pub ")?.split(['(', ' ', '{']).next()?;
+    let (parent, _) = path.trim_end_matches(':').rsplit_once("::")?;
+    Some(parent.split('<').next().unwrap_or_default())
 }
 
 /// Whether a line of a trait is about the one of this name.
@@ -183,8 +199,9 @@ fn has_name(line: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const BEFORE: &str = "# heading\npub enum k::Kind\npub k::Kind::Put\npub trait k::Backend: Send\n\
-                          pub fn k::Backend::get(&self)\nrequired Backend::get\n#[non_exhaustive] pub enum k::Code\n";
+    const BEFORE: &str = "# heading\n#[repr(u8)] pub enum k::Kind\npub k::Kind::Put\npub trait k::Backend: Send\n\
+                          pub fn k::Backend::get(&self)\nrequired Backend::get\n#[non_exhaustive] pub enum k::Code\n\
+                          pub enum k::call::Reply<T>\npub k::call::Reply::Ready(k::Answer<T>)\n";
 
     fn breaking(now: &str) -> Vec<String> {
         compare(BEFORE, now).breaking
@@ -200,9 +217,17 @@ mod tests {
         assert!(breaking(&BEFORE.replace("required Backend::get\n", "")).is_empty());
 
         assert_eq!(breaking(&with("required Backend::added")), ["new, and needed: required Backend::added"]);
-        assert_eq!(breaking(&with("pub k::Kind::Added")), ["new, and needed: pub k::Kind::Added"]);
+        for variant in [
+            "pub k::Kind::Added",
+            "pub k::Kind::Added(k::version::Version, u8)",
+            "pub k::call::Reply::Added(T)",
+        ] {
+            assert_eq!(breaking(&with(variant)), [format!("new, and needed: {variant}")]);
+        }
         let changed = BEFORE.replace("get(&self)", "get(&mut self)");
         assert_eq!(breaking(&changed), ["gone: pub fn k::Backend::get(&self)"]);
+        assert_eq!(major_of(&heading("k", 12)), Some(12));
+        assert_eq!(major_of(BEFORE), None);
         // A new trait may need what it likes.
         assert!(breaking(&with("pub trait k::Other\nrequired Other::it")).is_empty());
     }

@@ -2,7 +2,7 @@
 //!
 //! The C library has rules that its header states and no compiler checks. Each is kept by a type here:
 //!
-//! - *A file is open once in a process.* [`Environment`] holds a lock on a second file until it has closed LMDB.
+//! - *A file is open once in a process.* [`Environment`] holds a lock on the file until it has closed LMDB.
 //! - *A writing transaction stays on its thread.* [`Write`] is not `Send`.
 //! - *A reading transaction serves one thread at a time.* With `MDB_NOTLS` it may move: [`Read`] is `Send`, not `Sync`.
 //! - *What a transaction returns is valid until it ends, or until the next write in it.* [`Read`] lends slices for as long
@@ -49,9 +49,10 @@ impl Environment {
     ///
     /// `Unavailable` if another process has it open, or this one.
     pub(crate) fn open(file: &Path, map_bytes: usize) -> Result<Arc<Self>> {
-        let path = CString::new(file.as_os_str().as_bytes())
-            .map_err(|_| Error::new(ErrorCode::INVALID_ARGUMENT, "the path has a zero byte"))?;
         let lock = lock(file)?;
+        // LMDB names its lock file by the path, and a link has another one.
+        let path = CString::new(file.canonicalize()?.as_os_str().as_bytes())
+            .map_err(|_| Error::new(ErrorCode::INVALID_ARGUMENT, "the path has a zero byte"))?;
         let mut raw = ptr::null_mut();
         // SAFETY: the pointer is to a place for the handle.
         check(unsafe { c::mdb_env_create(&mut raw) })?;
@@ -293,13 +294,17 @@ impl Write<'_> {
     ///
     /// # Errors
     ///
-    /// Outside a parent the outcome is unknown: the disk may have the changes.
+    /// `ResourceExhausted` if the file is full: nothing has changed. Otherwise the outcome is unknown outside a parent: the
+    /// disk may have the changes.
     pub(crate) fn commit(self) -> Result<()> {
         let raw = self.raw;
         // LMDB frees the transaction, even if this fails.
         mem::forget(self);
         // SAFETY: the transaction is live, and not used afterwards; a child borrows it, so that none is.
-        check(unsafe { c::mdb_txn_commit(raw.as_ptr()) }).map_err(Error::with_unknown_outcome)
+        check(unsafe { c::mdb_txn_commit(raw.as_ptr()) }).map_err(|error| {
+            // LMDB finds room for everything before it writes anything.
+            if error.code() == ErrorCode::RESOURCE_EXHAUSTED { error } else { error.with_unknown_outcome() }
+        })
     }
 }
 
@@ -349,11 +354,10 @@ fn check(code: c_int) -> Result<()> {
     Err(Error::new(kind, text.into_owned()))
 }
 
+/// The file itself is locked, so that a link to it is locked, too.
 fn lock(file: &Path) -> Result<File> {
-    let mut path = file.as_os_str().to_owned();
-    path.push(".lock");
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+    let lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file)?;
     lock.try_lock()
-        .map_err(|error| Error::new(ErrorCode::UNAVAILABLE, format!("lock {}: {error}", path.display())))?;
+        .map_err(|error| Error::new(ErrorCode::UNAVAILABLE, format!("lock {}: {error}", file.display())))?;
     Ok(lock)
 }

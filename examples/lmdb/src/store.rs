@@ -1,6 +1,6 @@
 //! The backend. Its methods block: the SDK runs them on threads of this backend.
 
-use std::{mem, path::PathBuf, sync::Arc, time::Instant};
+use std::{mem, num::NonZeroU32, path::PathBuf, sync::Arc, time::Instant};
 
 use keyway_sdk::{
     BackupChunk, BackupLevel, BackupPull, BackupRecord, Batch, BatchMode, BatchResult, BlockingBackend,
@@ -37,12 +37,12 @@ pub struct Config {
     /// The file, relative to the server's data directory. It is made if there is none.
     pub path: PathBuf,
     /// How large the file may become, in MiB. It takes so much address space, and no more disk than it needs.
-    pub map_mib: u32,
+    pub map_mib: NonZeroU32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { path: "store.mdb".into(), map_mib: 4_096 }
+        Self { path: "store.mdb".into(), map_mib: const { NonZeroU32::new(4_096).expect("is not zero") } }
     }
 }
 
@@ -93,7 +93,7 @@ impl BlockingBackend for Store {
     const THREADS: usize = 32;
 
     fn open(config: Config, context: OpenContext) -> Result<Self> {
-        let map_bytes = usize::try_from(u64::from(config.map_mib) << 20).map_err(|_| {
+        let map_bytes = usize::try_from(u64::from(config.map_mib.get()) << 20).map_err(|_| {
             Error::new(ErrorCode::INVALID_ARGUMENT, "map_mib is more than this machine can address")
         })?;
         let environment = Environment::open(&context.data_dir().join(&config.path), map_bytes)?;
@@ -149,7 +149,11 @@ impl BlockingBackend for Store {
         let begun = Instant::now();
         Ok(match self.writer.submit(Change::Health) {
             Ok(_) => Health::ok(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)),
-            Err(error) => Health::degraded(true, false, error.message()),
+            Err(error) => match self.environment.read().and_then(|read| read.get(FORMAT_KEY).map(|_| ())) {
+                Ok(()) => Health::degraded(true, false, error.message()),
+                // After some errors LMDB serves nothing until it is opened again.
+                Err(error) => Health::degraded(false, false, error.message()).dead(),
+            },
         })
     }
 
@@ -303,6 +307,9 @@ mod tests {
         let read = first.read().unwrap();
         let again = || Environment::open(&directory.path().join("s.mdb"), 1 << 20).map(|_| ());
         assert_eq!(again().unwrap_err().code(), ErrorCode::UNAVAILABLE);
+        let link = directory.path().join("link.mdb");
+        std::os::unix::fs::symlink("s.mdb", &link).unwrap();
+        assert_eq!(Environment::open(&link, 1 << 20).map(|_| ()).unwrap_err().code(), ErrorCode::UNAVAILABLE);
         drop(first);
         assert_eq!(again().unwrap_err().code(), ErrorCode::UNAVAILABLE);
         drop(read);

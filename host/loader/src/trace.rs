@@ -39,16 +39,33 @@ pub trait Listener: Send + Sync + 'static {
 
 /// The same store, with a listener.
 pub(crate) fn heard(store: StoreObject, listener: Arc<dyn Listener>) -> StoreObject {
-    StoreObject::from_value(Heard { object: store, listener }, TD_Opaque)
+    StoreObject::from_value(Heard { object: store, listener, opened_by: None }, TD_Opaque)
 }
 
 /// An object whose calls are told.
 struct Heard<O> {
     object: O,
     listener: Arc<dyn Listener>,
+    /// The call that answered it; none for the store itself.
+    opened_by: Option<u64>,
 }
 
-/// A call that has not ended.
+impl<O> Drop for Heard<O> {
+    fn drop(&mut self) {
+        if let Some(opened_by) = self.opened_by {
+            let call = next_call();
+            self.listener.begins(call, "drop", format!("what call {opened_by} opened"));
+            self.listener.ends(call, String::new());
+        }
+    }
+}
+
+fn next_call() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A call that runs, or has just ended.
 struct Running {
     listener: Arc<dyn Listener>,
     number: u64,
@@ -56,6 +73,11 @@ struct Running {
 }
 
 impl Running {
+    /// An object that this call has opened.
+    fn opened<O>(&self, object: O) -> Heard<O> {
+        Heard { object, listener: Arc::clone(&self.listener), opened_by: Some(self.number) }
+    }
+
     fn end(&mut self, answer: String) {
         self.has_ended = true;
         self.listener.ends(self.number, answer);
@@ -78,17 +100,20 @@ impl<O> Heard<O> {
         request: String,
         reply: &mut ForeignReply<T>,
         call: impl FnOnce(&O, &mut ForeignReply<T>),
-        convert: impl FnOnce(T, Arc<dyn Listener>) -> T + Send + 'static,
+        convert: impl FnOnce(T, &Running) -> T + Send + 'static,
     ) {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = next_call();
+        let request = match self.opened_by {
+            Some(opened_by) => format!("in what call {opened_by} opened: {request}"),
+            None => request,
+        };
         self.listener.begins(number, operation, request);
         let mut running = Running { listener: Arc::clone(&self.listener), number, has_ended: false };
         call(&self.object, reply);
         let ended = move |running: &mut Running, answer: Answer<T>| {
             answer.map(|body| {
                 running.end(body.told());
-                convert(body, Arc::clone(&running.listener))
+                convert(body, running)
             })
         };
         *reply = match std::mem::replace(reply, ForeignReply::Unwritten) {
@@ -118,7 +143,7 @@ impl<O> Heard<O> {
 }
 
 /// What is answered as it is.
-fn same<T>(answer: T, _listener: Arc<dyn Listener>) -> T {
+fn same<T>(answer: T, _call: &Running) -> T {
     answer
 }
 
@@ -154,17 +179,17 @@ impl Store for Heard<StoreObject> {
         delete(Delete<'_>) -> bool: told::delete, same;
         scan(Scan<'_>) -> Page: told::scan, same;
         apply(Batch<'_>) -> BatchResult: told::batch, same;
-        begin(Begin) -> TransactionObject: text, |object, listener| {
-            TransactionObject::from_value(Heard { object, listener }, TD_Opaque)
+        begin(Begin) -> TransactionObject: text, |object, call| {
+            TransactionObject::from_value(call.opened(object), TD_Opaque)
         };
         keyspaces(RStr<'_>) -> RVec<RString>: text, same;
         drop_keyspace(DropKeyspace<'_>) -> bool: told::drop_keyspace, same;
         health(()) -> Health: told::nothing, same;
-        backup(()) -> BackupObject: told::nothing, |object, listener| {
-            BackupObject::from_value(Heard { object, listener }, TD_Opaque)
+        backup(()) -> BackupObject: told::nothing, |object, call| {
+            BackupObject::from_value(call.opened(object), TD_Opaque)
         };
-        restore(RestoreMode) -> RestoreObject: text, |object, listener| {
-            RestoreObject::from_value(Heard { object, listener }, TD_Opaque)
+        restore(RestoreMode) -> RestoreObject: text, |object, call| {
+            RestoreObject::from_value(call.opened(object), TD_Opaque)
         };
         upgrade(()) -> u32: told::nothing, same;
         shutdown(()) -> (): told::nothing, same;

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Effort, Found, Options, Program, Subject, Suite, suite::child};
+use crate::{Effort, Found, Options, Program, Subject, Suite, SuiteError, suite::child};
 
 /// The argument by which the program knows that it is to run one case.
 const CHILD: &str = "keyway-conformance-child";
@@ -102,7 +102,7 @@ pub fn main_for(subjects: &[Named], words: &[&str]) -> ExitCode {
 /// None if there is nothing to run.
 fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
     let mut options = Options::default();
-    let mut lists = None;
+    let (mut lists, mut has_seed, mut reproduced) = (None, false, None);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let (flag, value) = argument.split_once('=').unwrap_or((argument, ""));
@@ -110,7 +110,10 @@ fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
             "--full" => options.effort = Effort::Full,
             "--clear" => options.found = Found::Removed,
             "--strict" => options.is_strict = true,
-            "--seed" => options.seed = number(flag, value, &mut rest)?,
+            "--seed" => {
+                options.seed = number(flag, value, &mut rest)?;
+                has_seed = true;
+            }
             "--only" => {
                 options.only.push(text(value, &mut rest).to_owned());
             }
@@ -118,9 +121,7 @@ fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
                 let seconds = number(flag, value, &mut rest)?.max(1);
                 options.deadline = Some(Duration::from_secs(seconds));
             }
-            "--reproduce" => {
-                options = options.reproduce(text(value, &mut rest))?;
-            }
+            "--reproduce" => reproduced = Some(text(value, &mut rest)),
             "--trace" => options.trace = Some(text(value, &mut rest).into()),
             "--list" => lists = lists.or(Some(false)),
             // What `cargo test -- …` and other runners give to every test program.
@@ -139,6 +140,14 @@ fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
             flag if flag.starts_with('-') => {}
             word => options.only.push(word.to_owned()),
         }
+    }
+    if let Some(named) = reproduced {
+        if has_seed || !options.only.is_empty() {
+            return Err(
+                "--reproduce names the seed and the case: --seed and words do not go with it".to_owned()
+            );
+        }
+        options = options.reproduce(named)?;
     }
     let Some(is_terse) = lists else { return Ok(Some(options)) };
     for case in crate::cases() {
@@ -213,9 +222,20 @@ fn run(subjects: &[Named], options: &Options, reports: Option<&Path>) -> ExitCod
                 if not_tested > 0 {
                     println!("NOT TESTED: {not_tested} promises; the lines with UNPROVED say why");
                 }
+                if let Some(broken) = report.broken().next() {
+                    println!(
+                        "to see one again, with a timeline of its calls, run this program with --reproduce {}:{} --trace trace.json",
+                        report.seed, broken.name
+                    );
+                }
                 if report.fails(&options) {
                     code = ExitCode::FAILURE;
                 }
+            }
+            Err(SuiteError::Trace { path, source, report }) => {
+                println!("{}", report.summary());
+                eprintln!("write the timeline to {}: {source}", path.display());
+                code = ExitCode::FAILURE;
             }
             Err(error) => {
                 eprintln!("{name}: {}", keyway_loader::Chain(&error));

@@ -45,7 +45,7 @@ impl Options {
     /// Why `text` names no case.
     pub fn reproduce(mut self, text: &str) -> Result<Self, String> {
         let (seed, name) =
-            text.split_once(':').ok_or("SEED:CASE is needed, such as 0:get_of_missing_key_is_none")?;
+            text.split_once(':').ok_or("SEED:CASE is needed, such as 0:get_missing_key_is_none")?;
         self.seed = seed.parse().map_err(|_| format!("the seed {seed:?} is not a number"))?;
         if cases().iter().all(|case| case.name != name) {
             return Err(format!("there is no case {name:?}; --list shows all names"));

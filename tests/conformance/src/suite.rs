@@ -71,6 +71,8 @@ pub enum SuiteError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+        /// What the run has found all the same.
+        report: Box<Report>,
     },
     /// A timeline of cases in one process.
     #[error("a timeline takes a run in separate processes")]
@@ -142,16 +144,18 @@ impl Suite {
             heard(&finding);
             findings.push(finding);
         }
-        if let Some((path, noted)) = timeline {
-            timeline::write(&noted, path)
-                .map_err(|source| SuiteError::Trace { path: path.clone(), source })?;
-        }
         // A store that outlives its data directory is left as it was before. If that fails, the next run says
         // so.
         let clear_up = directory.path().join("clear-up");
         let _stays =
             self.order_until(Task::Clear, &clear_up, self.opening_deadline(), &AtomicBool::new(false));
-        Ok(Report::new(surveyed.facts, &self.options, started, begun.elapsed(), findings))
+        let report = Report::new(surveyed.facts, &self.options, started, begun.elapsed(), findings);
+        match timeline.map(|(path, noted)| (timeline::write(&noted, path), path)) {
+            Some((Err(source), path)) => {
+                Err(SuiteError::Trace { path: path.clone(), source, report: Box::new(report) })
+            }
+            _ => Ok(report),
+        }
     }
 
     fn survey(&self, directory: &Path) -> Result<Surveyed, SuiteError> {

@@ -94,7 +94,8 @@ pub(crate) fn write(directory: &Path, path: &Path) -> io::Result<()> {
     for (process, file) in files.iter().enumerate() {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         events.push(json!({ "name": "process_name", "ph": "M", "pid": process, "args": { "name": name } }));
-        let text = fs::read_to_string(file)?;
+        let bytes = fs::read(file)?;
+        let text = String::from_utf8_lossy(&bytes);
         // A killed process may have written half a line.
         let noted: Vec<Event> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         events.extend(bars(process, &noted));
@@ -126,7 +127,7 @@ fn bars(process: usize, noted: &[Event]) -> Vec<Value> {
         bars.push(json!({
             "name": operation, "cat": "call", "ph": "X", "pid": process, "tid": row, "ts": at_us,
             "dur": ended_us - at_us,
-            "args": { "request": request, "answer": answer, "thread": thread },
+            "args": { "call": call, "request": request, "answer": answer, "thread": thread },
         }));
     }
     bars

@@ -5,7 +5,11 @@ mod meter;
 mod report;
 mod work;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use clap::Parser;
 use keyway_terminal::{
@@ -14,7 +18,7 @@ use keyway_terminal::{
 };
 use tempfile::TempDir;
 
-use crate::settings;
+use crate::{conform::stop_on_signals, settings};
 use contender::Contender;
 use report::{Comparison, Row};
 use work::{WORKS, Work};
@@ -72,10 +76,10 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<(), Failure> {
     )?];
     for (name, config) in REFERENCES {
         match contender::find(name, &arguments.plugin_dir) {
-            Some(file) => {
-                let config = settings::read(config)?;
-                contenders.push(Contender::open(name, &file, config, directory.path())?);
-            }
+            Some(file) => match Contender::open(name, &file, settings::read(config)?, directory.path()) {
+                Ok(reference) => contenders.push(reference),
+                Err(failure) => warn(&format!("not compared with {name}: {}", failure.message())),
+            },
             None => warn(&format!(
                 "not compared with {name}: its library is in none of the directories that are searched; --plugin-dir names another"
             )),
@@ -86,8 +90,13 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<(), Failure> {
     if format == Format::Table {
         say(&comparison.heading())?;
     }
+    let stop = Arc::default();
+    stop_on_signals(&stop)?;
     for work in works {
         for callers in CALLERS.into_iter().filter(|callers| *callers == 1 || work.is_for_many) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Failure::Other("the measurement was stopped before its end".to_owned()));
+            }
             let row = Row::measure(work, callers, &contenders, usize::from(arguments.rounds), round);
             if format == Format::Table {
                 say(&row.line())?;
@@ -95,9 +104,7 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<(), Failure> {
             comparison.rows.push(row);
         }
     }
-    for contender in &contenders {
-        contender.leave();
-    }
+    drop(contenders);
     print(format, &comparison, || comparison.times())?;
     match comparison.failures() {
         0 => Ok(()),

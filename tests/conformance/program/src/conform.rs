@@ -130,14 +130,20 @@ pub(crate) fn conform(arguments: &Arguments) -> Result<(), Failure> {
     stop_on_signals(&stop)?;
     let subject = Library::new(&described.staged, config).to_value().map_err(Failure::Other)?;
     let suite = Suite { program, subject, options, stop: Arc::clone(&stop) };
-    let report = suite.run(|finding| tell(finding, format)).map_err(failed)?;
+    let (report, traced) = match suite.run(|finding| tell(finding, format)) {
+        Ok(report) => (report, Ok(())),
+        Err(SuiteError::Trace { path, source, report }) => {
+            (*report, Err(Failure::file("write the timeline to", &path, &source)))
+        }
+        Err(error) => return Err(failed(error)),
+    };
     print(format, &report, || format!("\n{}{}\n", unproved(&report, arguments), report.summary()))?;
     let written = write_reports(&report, arguments.junit.as_deref(), kept.as_deref());
     if let (Some(path), Ok(()), Format::Table) = (&kept, &written, format) {
         say(&format!("report: {}\n", path.display()))?;
     }
     // A broken promise is reported first, even if the report files cannot be written.
-    verdict(&report, file, arguments).and(written)?;
+    verdict(&report, file, arguments).and(written).and(traced)?;
     if stop.load(Ordering::Relaxed) {
         return Err(Failure::Other("the run was stopped before its end".to_owned()));
     }
@@ -171,7 +177,7 @@ fn write_reports(report: &Report, junit: Option<&Path>, kept: Option<&Path>) -> 
 
 /// The first Ctrl-C ends the run in order: cases are stopped, files removed, and what was found is told. The
 /// second ends it.
-fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
+pub(crate) fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
     let stop = Arc::clone(stop);
     ctrlc::set_handler(move || {
         if stop.swap(true, Ordering::Relaxed) {

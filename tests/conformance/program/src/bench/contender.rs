@@ -11,7 +11,7 @@ use keyway_loader::{
     BackupLevel, Batch, BatchMode, CallContext, Capabilities, DropKeyspace, Features, Generation, Isolation,
     Key, Op, discover::file_name,
 };
-use keyway_terminal::{Failure, files::read};
+use keyway_terminal::{Failure, files::read, output};
 use serde_json::Value;
 
 /// The keyspace of all work. It is removed before the work, and after it.
@@ -78,17 +78,6 @@ impl Contender {
         Ok(())
     }
 
-    /// Removes its records and closes it. What fails here has been measured all the same.
-    pub(super) fn leave(&self) {
-        let cleared = self.clear().and_then(|()| block_on(self.store.shutdown(&CallContext::background())));
-        if let Err(error) = cleared {
-            keyway_terminal::output::warn(&format!(
-                "{}: the store is not left as it was: {error}",
-                self.name
-            ));
-        }
-    }
-
     pub(super) fn has_batches(&self) -> bool {
         self.capabilities.features.contains(Features::ATOMIC_BATCH)
     }
@@ -99,6 +88,16 @@ impl Contender {
 
     pub(super) fn has_backup(&self) -> bool {
         self.capabilities.backup > BackupLevel::NONE
+    }
+}
+
+/// Removes its records and closes it.
+impl Drop for Contender {
+    fn drop(&mut self) {
+        let cleared = self.clear().and_then(|()| block_on(self.store.shutdown(&CallContext::background())));
+        if let Err(error) = cleared {
+            output::warn(&format!("{}: the keyspace {KEYSPACE} is not removed: {error}", self.name));
+        }
     }
 }
 

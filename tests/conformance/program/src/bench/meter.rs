@@ -32,6 +32,8 @@ pub(super) struct Round {
 
 /// How long a caller waits when a limit is reached.
 const PAUSE: Duration = Duration::from_millis(1);
+/// How much longer than a round a turn is tried again.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn is_refused(error: &Error) -> bool {
     let codes = [ErrorCode::CONFLICT, ErrorCode::RESOURCE_EXHAUSTED];
@@ -69,32 +71,25 @@ pub(super) fn measure(
     let begun = Instant::now();
     let caller = || -> Result<Round, Error> {
         let mut done = Round::default();
-        let mut clock = Clock::default();
-        loop {
-            let turn_begun = Instant::now();
-            match (work.turn)(contender, turns.fetch_add(1, Ordering::Relaxed), &mut clock) {
-                Ok(()) => {
-                    let took = turn_begun.elapsed().as_nanos();
-                    done.latencies_ns.push(u64::try_from(took).unwrap_or(u64::MAX));
-                }
-                // What the interface lets a caller try again. Others may be at the limit, or in the way.
-                Err(error) if is_refused(&error) => {
-                    done.retries += 1;
-                    if error.code() == ErrorCode::RESOURCE_EXHAUSTED {
-                        thread::sleep(PAUSE);
-                    }
-                }
-                Err(error) => {
+        // One turn at least, however long it takes.
+        while done.latencies_ns.is_empty() || (begun.elapsed() < round && !failed.load(Ordering::Relaxed)) {
+            let (turn, turn_begun) = (turns.fetch_add(1, Ordering::Relaxed), Instant::now());
+            let mut clock = Clock::default();
+            while let Err(error) = (work.turn)(contender, turn, &mut clock) {
+                // What the interface lets a caller try again: others may be at the limit, or in the way.
+                if !is_refused(&error) || begun.elapsed() > round + PATIENCE {
                     failed.store(true, Ordering::Relaxed);
                     return Err(error);
                 }
+                done.retries += 1;
+                if error.code() == ErrorCode::RESOURCE_EXHAUSTED {
+                    thread::sleep(PAUSE);
+                }
             }
-            // One turn at least, however long it takes.
-            if begun.elapsed() >= round || failed.load(Ordering::Relaxed) {
-                done.in_calls = clock.0;
-                return Ok(done);
-            }
+            done.latencies_ns.push(u64::try_from(turn_begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            done.in_calls += clock.0;
         }
+        Ok(done)
     };
     let ended: Vec<Result<Round, Error>> = if callers == 1 {
         vec![caller()]

@@ -261,10 +261,11 @@ impl Figures {
     /// What the figures say.
     fn in_words(&self) -> String {
         let whole = self.in_calls_us + self.waiting_us;
-        let mut words = if self.in_calls_us > MOST * whole && self.in_calls_us > AT_ONCE_US {
-            "the call keeps its caller's thread: answer later, from another one".to_owned()
-        } else if self.busy > MOST {
+        // Busy processors make every call last.
+        let mut words = if self.busy > MOST {
             "the processors are busy".to_owned()
+        } else if self.in_calls_us > MOST * whole && self.in_calls_us > AT_ONCE_US {
+            "the call keeps its caller's thread: answer later, from another one".to_owned()
         } else if self.in_calls_us > MOST * whole {
             "computed in the call".to_owned()
         } else if self.processor_us > MOST * whole {
