@@ -69,15 +69,6 @@ pub(crate) fn test(environment: &[(&str, OsString)]) -> Result<()> {
     let documents =
         run(cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]).envs(environment.iter().cloned()));
     let failed: Vec<&Ended> = ended.iter().filter(|ended| !ended.has_passed()).collect();
-    for Ended { program, output, .. } in &failed {
-        match output {
-            Ok(Output { status, stdout, stderr }) => {
-                println!("\n==== {} failed with {status} ====", program.name);
-                println!("{}{}", String::from_utf8_lossy(stdout), String::from_utf8_lossy(stderr));
-            }
-            Err(reason) => println!("\n==== {}: {reason} ====", program.name),
-        }
-    }
     if !failed.is_empty() {
         let names: Vec<&str> = failed.iter().map(|ended| ended.program.name.as_str()).collect();
         bail!("{} test programs failed: {}", names.len(), names.join(", "));
@@ -158,6 +149,14 @@ fn tell(ended: &Ended) {
     let summary = out.lines().rev().find_map(|line| line.strip_prefix("test result: ")).unwrap_or_default();
     let summary = summary.split(" finished in").next().unwrap_or_default().trim_end_matches(';');
     println!("{word:<7} {:>5.0} s  {:<34} {summary}", ended.took.as_secs_f64(), ended.program.name);
+    // At once: the others may take long, or never end.
+    match &ended.output {
+        Ok(output) if !output.status.success() => {
+            println!("\n==== {} failed with {} ====\n{out}{errors}", ended.program.name, output.status);
+        }
+        Ok(_) => {}
+        Err(reason) => println!("\n==== {}: {reason} ====", ended.program.name),
+    }
     // Many tests of one program often lack the same thing.
     let mut parts: BTreeMap<&str, u32> = BTreeMap::new();
     for (_, part) in out.lines().chain(errors.lines()).filter_map(|line| line.split_once("SKIPPED: ")) {

@@ -64,6 +64,6 @@ fn is_dense(text: &str) -> bool {
 fn is_mixed(text: &str) -> bool {
     let has = |which: fn(&u8) -> bool| text.as_bytes().iter().any(which);
     let both_cases = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase);
-    // A token or an accessor has 24 letters, of which none may be a digit.
-    both_cases && (has(u8::is_ascii_digit) || (text.len() == 24 && !text.contains(['/', '.'])))
+    // A token or an accessor has 24 letters, and a one-time password 26, of which none may be a digit.
+    both_cases && (has(u8::is_ascii_digit) || ([24, 26].contains(&text.len()) && !text.contains(['/', '.'])))
 }
