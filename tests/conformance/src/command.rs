@@ -141,6 +141,9 @@ fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
             word => options.only.push(word.to_owned()),
         }
     }
+    if options.trace.as_deref() == Some(Path::new("")) {
+        return Err("--trace wants a file".to_owned());
+    }
     if let Some(named) = reproduced {
         if has_seed || !options.only.is_empty() {
             return Err(
